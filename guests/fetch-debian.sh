@@ -1,0 +1,94 @@
+#!/bin/sh
+# Fetch the guest's kernel and user space from Debian's archive.
+#
+#   guests/fetch-debian.sh [DIR]      (default: .cache/guest in the project)
+#
+# Leaves, and prints the paths of:
+#
+#   DIR/vmlinuz   the kernel of Debian's linux-image-cloud-amd64 package, unmodified
+#   DIR/busybox   the static busybox of Debian's busybox-static package
+#
+# and beside them DIR/config, the kernel's configuration, and DIR/versions, what was fetched.
+# The packages are unpacked, never installed, so no root is needed and the host's own boot files
+# stay as they are. What is already there is kept: remove DIR to fetch anew.
+
+set -eu
+# The package tools' output is read below, so it must not be translated.
+export LC_ALL=C
+
+here=$(cd "$(dirname "$0")" && pwd)
+
+die()
+{
+	echo "fetch-debian.sh: $*" >&2
+	exit 1
+}
+
+case $# in
+0) dir=$here/../.cache/guest ;;
+1) dir=$1 ;;
+*) die "expected one directory, got $# arguments" ;;
+esac
+case $dir in
+-*) die "expected a directory, got the option '$dir'" ;;
+esac
+
+mkdir -p "$dir"
+dir=$(cd "$dir" && pwd)
+
+if [ -s "$dir/vmlinuz" ] && [ -s "$dir/busybox" ]; then
+	printf '%s\n' "$dir/vmlinuz" "$dir/busybox"
+	exit 0
+fi
+
+for tool in apt-get apt-cache dpkg-deb; do
+	command -v $tool >/dev/null ||
+		die "$tool not found: this needs a Debian system; on another one put a kernel" \
+			"and a static busybox into $dir as vmlinuz and busybox"
+done
+
+sudo=
+[ "$(id -u)" = 0 ] || sudo=sudo
+
+# A minimal installation or a fresh container has no package lists yet.
+known()
+{
+	[ -n "$(apt-cache show --no-all-versions "$1" 2>/dev/null)" ]
+}
+if ! known linux-image-cloud-amd64 || ! known busybox-static; then
+	echo "fetch-debian.sh: updating the package lists" >&2
+	$sudo apt-get -q update >&2
+	known linux-image-cloud-amd64 ||
+		die "no package linux-image-cloud-amd64: is this Debian on amd64?"
+	known busybox-static || die "no package busybox-static in the package lists"
+fi
+
+# linux-image-cloud-amd64 is empty; the kernel is in the one versioned image it depends on.
+image=$(apt-cache depends --important linux-image-cloud-amd64 |
+	sed -n 's/^ *Depends: \(linux-image-[0-9].*-cloud-amd64\)$/\1/p' | head -n 1)
+[ -n "$image" ] || die "linux-image-cloud-amd64 depends on no linux-image-*-cloud-amd64"
+
+# Unpack beside DIR, not in it, so that an interrupted run leaves nothing half made.
+work=$(mktemp -d "$dir.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
+
+# As root apt would hand the download to the user _apt, who cannot write into $work.
+(cd "$work" && apt-get -q -o APT::Sandbox::User=root download "$image" busybox-static >&2) ||
+	die "cannot download $image and busybox-static"
+for package in "$work"/*.deb; do
+	# shellcheck disable=SC2016 # the format is dpkg-deb's, not the shell's
+	dpkg-deb --show --showformat '${Package} ${Version}\n' "$package" >>"$work/versions"
+done
+dpkg-deb --fsys-tarfile "$work/$image"_*.deb | tar -x -C "$work" ./boot
+dpkg-deb --fsys-tarfile "$work/busybox-static"_*.deb | tar -x -C "$work" ./bin
+
+kernel=$work/boot/vmlinuz-${image#linux-image-}
+[ -s "$kernel" ] || die "$image holds no /boot/vmlinuz-${image#linux-image-}"
+[ -s "$work/bin/busybox" ] || die "busybox-static holds no /bin/busybox"
+
+mv "$kernel" "$dir/vmlinuz"
+mv "$work/boot/config-${image#linux-image-}" "$dir/config"
+mv "$work/bin/busybox" "$dir/busybox"
+mv "$work/versions" "$dir/versions"
+printf '%s\n' "$dir/vmlinuz" "$dir/busybox"
