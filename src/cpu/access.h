@@ -1,0 +1,70 @@
+/* Reading and writing guest memory by linear address, as the processor does it: through the TLB
+ * and the page tables, raising #PF where they say so, across pages, to RAM or to device registers.
+ *
+ * The inline functions are the fast path that the interpreter's instructions contain; everything
+ * else goes through access_load() and access_store(). */
+#ifndef VENEER_CPU_ACCESS_H
+#define VENEER_CPU_ACCESS_H
+
+#include "cpu/cpu.h"
+
+/* On whose authority an access is made. Implicit accesses to descriptor tables and TSSs are
+ * supervisor accesses whatever CPL is (SDM vol. 3A 4.6.1). */
+enum access_mode { ACCESS_SUPERVISOR, ACCESS_USER };
+
+/* Load or store 1..8 bytes, any alignment. Raises #PF (nothing stored then). */
+uint64_t access_load(struct cpu *cpu, uint64_t linear, unsigned size, enum access_mode mode);
+void access_store(struct cpu *cpu, uint64_t linear, uint64_t value, unsigned size,
+	enum access_mode mode);
+/* Copy any number of bytes; for descriptors, FXSAVE images and the like. Raises #PF; for writes
+ * all pages are checked first, so that either all or nothing is stored. */
+void access_read(struct cpu *cpu, uint64_t linear, void *buffer, unsigned size,
+	enum access_mode mode);
+void access_write(struct cpu *cpu, uint64_t linear, const void *buffer, unsigned size,
+	enum access_mode mode);
+/* Raise #PF now if a later store of these bytes would. */
+void access_probe_write(struct cpu *cpu, uint64_t linear, unsigned size, enum access_mode mode);
+
+/* Host pointer for a data access by the program at CPL (view as now), or NULL where it crosses a page, is
+ * MMIO, or has a data breakpoint. `size` up to 64. Raises #PF. After a write through it, call
+ * access_written(). */
+void *access_pointer(struct cpu *cpu, uint64_t linear, unsigned size, bool write);
+
+/* The mode of the program's own accesses. */
+static inline enum access_mode access_current(const struct cpu *cpu)
+{
+	return cpu->cpl == 3 ? ACCESS_USER : ACCESS_SUPERVISOR;
+}
+
+/* TLB hit for [linear, linear+size) under the current view? A crossing access misses, because the
+ * page of its last byte has another index. */
+static inline struct tlb_entry *access_tlb(struct cpu *cpu, uint64_t linear)
+{
+	return &cpu->tlb[(linear >> PAGE_SHIFT) & (TLB_SIZE - 1)];
+}
+
+/* Code in a page just written through a host pointer? Drops it. True: the running block may be stale. */
+bool access_written_slow(struct cpu *cpu, void *pointer, unsigned size);
+static inline bool access_written(struct cpu *cpu, void *pointer, unsigned size)
+{
+	atomic_signal_fence(memory_order_seq_cst);
+	if (likely(!atomic_load_explicit(&cpu->page_flags_biased[(uintptr_t)pointer >> PAGE_SHIFT],
+		    memory_order_relaxed)))
+		return false;
+	return access_written_slow(cpu, pointer, size);
+}
+
+/* TLB maintenance. They promise what the architecture's instructions do, or more. */
+void tlb_flush_all(struct cpu *cpu); /* global pages too */
+void tlb_flush_non_global(struct cpu *cpu);
+void tlb_flush_page(struct cpu *cpu, uint64_t linear);
+
+/* Host pointer to the code byte at `linear` for fetching, valid to the page's end; raises #PF. NULL: not RAM.
+ * *gpa gets the guest-physical address. */
+const uint8_t *access_fetch(struct cpu *cpu, uint64_t linear, uint64_t *gpa);
+
+/* Data breakpoints armed in DR7 (cpu/debug.c): pages that hold one stay out of the TLB. */
+bool debug_page_watched(const struct cpu *cpu, uint64_t page);
+void debug_check_access(struct cpu *cpu, uint64_t linear, unsigned size, bool write);
+
+#endif

@@ -1,0 +1,36 @@
+/* The machine's one clock. Guest TSC, timers, and pvclock all derive from it. It counts host TSC
+ * cycles, runs at the host's TSC frequency, stops while the machine is paused and goes on from
+ * the same value. Times in nanoseconds are the same clock in another unit (offset 0 at creation). */
+#ifndef VENEER_HOST_CLOCK_H
+#define VENEER_HOST_CLOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct clock {
+	uint64_t tsc_offset; /* clock cycles = host TSC + tsc_offset, while running */
+	uint64_t paused_tsc;
+	bool paused;
+	uint64_t tsc_khz;
+	/* ns = (cycles * ns_mult) >> ns_shift; the pvclock form of the same: */
+	uint64_t ns_mult;
+	unsigned ns_shift;
+};
+
+/* Start at 0. Finds the host's TSC frequency: from CPUID where the processor or hypervisor tells
+ * it, else measured against CLOCK_MONOTONIC_RAW (at most about 10 ms). */
+void clock_init(struct clock *clock);
+
+/* The clock in cycles, and in nanoseconds. Thread-safe against each other; pause and resume are
+ * called with all vCPUs stopped. Integer arithmetic only. */
+uint64_t clock_cycles(const struct clock *clock);
+uint64_t clock_ns(const struct clock *clock);
+uint64_t clock_cycles_to_ns(const struct clock *clock, uint64_t cycles);
+uint64_t clock_ns_to_cycles(const struct clock *clock, uint64_t ns);
+void clock_pause(struct clock *clock);
+void clock_resume(struct clock *clock);
+
+/* Wall-clock time in ns since 1970 at clock zero, for pvclock's wall clock and the RTC. */
+uint64_t clock_wall_base_ns(const struct clock *clock);
+
+#endif

@@ -1,0 +1,48 @@
+/* The machine's I/O thread: epoll over descriptors, and timers in machine time. Callbacks run on
+ * the I/O thread with the machine lock held. Everything here except event_loop_run() may be
+ * called from any thread that holds the machine lock (or before the loop runs). */
+#ifndef VENEER_HOST_EVENT_LOOP_H
+#define VENEER_HOST_EVENT_LOOP_H
+
+#include "host/clock.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct event_loop;
+
+/* NULL with errno set on failure. The clock and lock outlive the loop. */
+struct event_loop *event_loop_create(struct clock *clock, pthread_mutex_t *machine_lock);
+void event_loop_destroy(struct event_loop *loop);
+
+/* Run until event_loop_stop(). */
+void event_loop_run(struct event_loop *loop);
+/* Make event_loop_run() return; from any thread or a signal handler; lock not needed. */
+void event_loop_stop(struct event_loop *loop);
+
+/* Watch a descriptor. `events` are EPOLLIN, EPOLLOUT. One watch per descriptor. 0 or -errno. */
+typedef void fd_callback(void *opaque, uint32_t events);
+int event_loop_watch(struct event_loop *loop, int fd, uint32_t events, fd_callback *callback,
+	void *opaque);
+int event_loop_unwatch(struct event_loop *loop, int fd);
+
+/* A one-shot timer. Embed it in a device; timer_init() once, then arm and cancel at will. */
+struct timer {
+	struct event_loop *loop;
+	void (*expired)(void *opaque);
+	void *opaque;
+	uint64_t deadline_ns; /* machine time */
+	int heap_index; /* -1: not armed */
+};
+void timer_init(struct timer *timer, struct event_loop *loop, void (*expired)(void *opaque),
+	void *opaque);
+/* Expire at machine time deadline_ns (at once if past); moves an armed timer. */
+void timer_arm(struct timer *timer, uint64_t deadline_ns);
+void timer_cancel(struct timer *timer);
+static inline bool timer_armed(const struct timer *timer)
+{
+	return timer->heap_index >= 0;
+}
+
+#endif

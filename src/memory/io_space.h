@@ -1,0 +1,51 @@
+/* An address space of device registers: the 16-bit I/O port space and the MMIO part of
+ * guest-physical space are both one of these. A region is a range of addresses with a device's
+ * read and write behind it. Regions are added while the machine is built (and by PCI when a guest
+ * moves a BAR); look-up is a binary search.
+ *
+ * Every access is made under the machine lock, so a device never sees two accesses at once. */
+#ifndef VENEER_MEMORY_IO_SPACE_H
+#define VENEER_MEMORY_IO_SPACE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct io_ops {
+	/* Read `size` (1, 2, 4 or 8) bytes at `offset` from the region's start; the result's upper
+	 * bits are ignored. NULL reads all ones. */
+	uint64_t (*read)(void *opaque, uint64_t offset, unsigned size);
+	/* Write; NULL ignores. */
+	void (*write)(void *opaque, uint64_t offset, uint64_t value, unsigned size);
+};
+
+struct io_region {
+	uint64_t start;
+	uint64_t size;
+	const char *name; /* for messages; not owned */
+	const struct io_ops *ops;
+	void *opaque;
+};
+
+struct io_space {
+	pthread_mutex_t *lock; /* the machine lock */
+	struct io_region *regions; /* sorted by start, never overlapping */
+	unsigned count, capacity;
+};
+
+void io_space_init(struct io_space *space, pthread_mutex_t *machine_lock);
+void io_space_destroy(struct io_space *space);
+
+/* Add a region. 0, -EEXIST where it overlaps another (named in the log), -ENOMEM. */
+int io_space_add(struct io_space *space, uint64_t start, uint64_t size, const char *name,
+	const struct io_ops *ops, void *opaque);
+
+/* Remove the region that starts there. 0 or -ENOENT. */
+int io_space_remove(struct io_space *space, uint64_t start);
+
+/* Access `size` bytes (1, 2, 4, 8). Takes the machine lock. An address in no region reads all ones
+ * and drops writes, as an idle bus does. An access that runs past a region's end is split into bytes. */
+uint64_t io_space_read(struct io_space *space, uint64_t address, unsigned size);
+void io_space_write(struct io_space *space, uint64_t address, uint64_t value, unsigned size);
+
+#endif
