@@ -36,6 +36,15 @@ static inline enum access_mode access_current(const struct cpu *cpu)
 	return cpu->cpl == 3 ? ACCESS_USER : ACCESS_SUPERVISOR;
 }
 
+/* Load and store as the program itself does, under the current view. The store returns true where it hit
+ * tracked code (see access_written()). */
+uint64_t access_load_current(struct cpu *cpu, uint64_t linear, unsigned size);
+bool access_store_current(struct cpu *cpu, uint64_t linear, uint64_t value, unsigned size);
+void access_read_current(struct cpu *cpu, uint64_t linear, void *buffer, unsigned size);
+bool access_write_current(struct cpu *cpu, uint64_t linear, const void *buffer, unsigned size);
+/* First half of a read-modify-write that has no host pointer: raises what the write would, then loads. */
+uint64_t access_load_for_update(struct cpu *cpu, uint64_t linear, unsigned size);
+
 /* TLB hit for [linear, linear+size) under the current view? A crossing access misses, because the
  * page of its last byte has another index. */
 static inline struct tlb_entry *access_tlb(struct cpu *cpu, uint64_t linear)

@@ -142,6 +142,10 @@ enum vector {
 #define TLB_SIZE    (1u << TLB_BITS)
 #define TLB_INVALID UINT64_C(1)
 
+#define TLB_RECENT  512
+
+enum tlb_flush { TLB_FLUSH_ALL, TLB_FLUSH_NON_GLOBAL, TLB_FLUSH_PAGE };
+
 enum tlb_view {
 	TLB_SUPERVISOR, /* SMAP in force; also what implicit system accesses use */
 	TLB_SUPERVISOR_AC, /* EFLAGS.AC set: SMAP suspended */
@@ -269,9 +273,18 @@ struct cpu {
 	struct exception exception; /* what cpu_raise() threw */
 	jmp_buf unwind; /* where cpu_raise() lands; set by the engine's run loop */
 	struct tlb_entry tlb_views[TLB_VIEWS][TLB_SIZE];
-	/* Called after anything that changes what code runs next and how: TLB flush, CS, CR0, CR4, EFER,
+	/* What the flushes need to know of the entries; see cpu/tlb.c. */
+	uint8_t tlb_attributes[TLB_VIEWS][TLB_SIZE];
+	uint16_t tlb_recent[TLB_RECENT]; /* local entries filled since the last flush, as view * TLB_SIZE + index */
+	unsigned tlb_recent_count; /* more than TLB_RECENT: not all are listed */
+	struct {
+		uint64_t low, high;
+	} tlb_large[2]; /* linear range that large pages were entered for; [1]: upper half */
+	/* Called after anything that changes what code runs next and how: CS, SS size, CR0, CR4, EFER,
 	 * CPL. May be NULL. */
 	void (*code_context_changed)(struct cpu *cpu);
+	/* Called on every TLB flush, so that look-ups of code by linear address are dropped too. May be NULL. */
+	void (*tlb_flushed)(struct cpu *cpu, enum tlb_flush what, uint64_t linear);
 	/* Counters for --stats. */
 	struct cpu_stats {
 		uint64_t instructions, blocks, blocks_decoded, decode_hits, tlb_misses, page_faults, interrupts,
