@@ -195,6 +195,8 @@ struct cpu_platform {
 	void (*apic_tpr_write)(void *opaque, struct cpu *cpu, uint64_t value);
 	/* INIT reached this CPU: reset its local APIC (not its ID). */
 	void (*apic_init)(void *opaque, struct cpu *cpu);
+	/* cpu->tsc_offset changed: a TSC deadline lies elsewhere now. */
+	void (*tsc_changed)(void *opaque, struct cpu *cpu);
 	/* The FERR# pin: an unmasked x87 error with CR0.NE clear (IRQ 13). */
 	void (*ferr)(void *opaque, bool level);
 	unsigned cpu_count;

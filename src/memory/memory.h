@@ -55,6 +55,9 @@ struct memory {
 
 	struct io_space mmio;
 	unsigned physical_address_bits; /* MAXPHYADDR, as CPUID reports */
+	/* More than one thread may store to RAM without a fence: set by the machine where it has more
+	 * than one vCPU. DMA through memory_write() has its own fences. */
+	bool needs_membarrier;
 };
 
 /* Make a space with `size` bytes of RAM (a multiple of 4 KiB, at least 1 MiB), zeroed and lazily

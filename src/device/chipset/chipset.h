@@ -1,0 +1,62 @@
+/* The chipset: every device that a PC has whether or not anybody asked, put together and wired.
+ *
+ * ISA interrupt n reaches the PIC's input n and the IOAPIC's pin n, but for IRQ 0, whose pin is 2
+ * (the MADT says so). The PIC's output is LINT0 of CPU 0's local APIC. GSI 16 to 23 are IOAPIC pins
+ * only. */
+#ifndef VENEER_DEVICE_CHIPSET_CHIPSET_H
+#define VENEER_DEVICE_CHIPSET_CHIPSET_H
+
+#include "cpu/cpu.h"
+#include "device/irq.h"
+#include "host/event_loop.h"
+
+#include <stddef.h>
+
+#define CHIPSET_GSI_COUNT 24
+
+struct chipset;
+
+struct chipset_config {
+	/* With memory, ports, clock, cpu_count and cpus (all created) set. chipset_create() fills
+	 * `opaque` and the interrupt controller's callbacks. */
+	struct cpu_platform *platform;
+	struct event_loop *loop;
+	pthread_mutex_t *machine_lock;
+	uint16_t debug_exit_port;    /* 0: none */
+	uint16_t debug_console_port; /* Bochs' port 0xe9 hack: bytes to the console; 0: none */
+
+	/* All called with the machine lock held, from a vCPU thread or the I/O thread; they must
+	 * only note what was asked and return. */
+	void *opaque;
+	void (*power_off)(void *opaque);
+	void (*reset)(void *opaque);
+	void (*debug_exit)(void *opaque, int status); /* exit status, (value << 1) | 1 */
+	/* COM1: the guest's bytes. This one may let go of the lock while it waits
+	 * (console_write()). */
+	void (*console_output)(void *opaque, const void *bytes, size_t size);
+	/* chipset_console_input() took less than offered, and now there is room again. */
+	void (*console_input_ready)(void *opaque);
+};
+
+/* Build everything and add it to the machine's port and MMIO spaces. NULL with a message in the
+ * log. Call without the machine lock, before any vCPU runs. */
+struct chipset *chipset_create(const struct chipset_config *config);
+/* After all vCPUs and the event loop have stopped. */
+void chipset_destroy(struct chipset *chipset);
+
+/* The following are called with the machine lock held. */
+
+/* Machine reset: every device to its power-up state; the RTC keeps the time. */
+void chipset_reset(struct chipset *chipset);
+/* What firmware does before it starts an operating system, for machines booted without one: PIC at
+ * vectors 0x08 and 0x70 and masked, CPU 0's local APIC enabled in virtual wire mode, A20 open. */
+void chipset_firmware_setup(struct chipset *chipset);
+/* Bytes typed at COM1. Returns how many were taken; see console_input_ready. */
+size_t chipset_console_input(struct chipset *chipset, const void *bytes, size_t size);
+void chipset_power_button(struct chipset *chipset);
+/* The line of global system interrupt 0..23 (ISA numbers below 16), for further devices. */
+struct irq_line chipset_irq_line(struct chipset *chipset, unsigned gsi);
+/* A vCPU's TSC was written (called with the lock held, on any thread). */
+void chipset_tsc_changed(struct chipset *chipset, struct cpu *cpu);
+
+#endif

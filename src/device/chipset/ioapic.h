@@ -1,0 +1,28 @@
+/* The IOAPIC (82093AA; ICH's version 0x20 with an EOI register): 24 pins at 0xfec00000. */
+#ifndef VENEER_DEVICE_CHIPSET_IOAPIC_H
+#define VENEER_DEVICE_CHIPSET_IOAPIC_H
+
+#include "device/chipset/lapic.h"
+#include "memory/io_space.h"
+
+#define IOAPIC_BASE UINT64_C(0xfec00000)
+#define IOAPIC_SIZE 0x1000
+#define IOAPIC_PINS 24
+
+struct ioapic {
+	struct lapic_bus *bus;
+	uint8_t id, index;
+	uint32_t lines; /* levels of the pins */
+	uint64_t redirection[IOAPIC_PINS];
+};
+
+/* Add the MMIO region. 0 or -errno. */
+int ioapic_init(struct ioapic *ioapic, struct io_space *mmio, struct lapic_bus *bus);
+void ioapic_reset(struct ioapic *ioapic);
+
+void ioapic_set_irq(struct ioapic *ioapic, unsigned pin, bool level);
+/* A local APIC completed a level-triggered interrupt: clear remote IRR, send again what still asks.
+ */
+void ioapic_eoi(struct ioapic *ioapic, uint8_t vector);
+
+#endif

@@ -1,0 +1,114 @@
+/* The local APICs (SDM vol. 3A chapter 11): one per vCPU, and the bus that joins them with the
+ * IOAPIC. xAPIC and x2APIC. All functions are called with the machine lock held.
+ *
+ * The timer's input clock is 1 GHz: with the divide configuration at 1, a count is a nanosecond. */
+#ifndef VENEER_DEVICE_CHIPSET_LAPIC_H
+#define VENEER_DEVICE_CHIPSET_LAPIC_H
+
+#include "cpu/cpu.h"
+#include "host/event_loop.h"
+
+#define LAPIC_DEFAULT_BASE UINT64_C(0xfee00000)
+#define LAPIC_BUS_KHZ      1000000
+
+#define APIC_BASE_BSP    BIT(8)
+#define APIC_BASE_X2APIC BIT(10)
+#define APIC_BASE_ENABLE BIT(11)
+
+/* The delivery mode field of ICR, LVT, IOAPIC redirection entries and MSI data. */
+enum apic_delivery {
+	APIC_FIXED = 0,
+	APIC_LOWEST_PRIORITY = 1,
+	APIC_SMI = 2,
+	APIC_NMI = 4,
+	APIC_INIT = 5,
+	APIC_STARTUP = 6,
+	APIC_EXTINT = 7,
+};
+
+#define APIC_BROADCAST UINT32_C(0xffffffff)
+
+/* An interrupt message on the bus. */
+struct apic_message {
+	uint32_t destination; /* APIC ID or logical set; APIC_BROADCAST for all */
+	bool logical;
+	bool level;       /* trigger mode: level; the EOI goes back to the IOAPIC */
+	uint8_t delivery; /* enum apic_delivery, or a reserved value: dropped */
+	uint8_t vector;
+};
+
+enum lapic_lvt {
+	LVT_TIMER,
+	LVT_THERMAL,
+	LVT_PERFORMANCE,
+	LVT_LINT0,
+	LVT_LINT1,
+	LVT_ERROR,
+	LVT_COUNT
+};
+
+struct lapic {
+	struct lapic_bus *bus;
+	struct cpu *cpu;
+	uint32_t id;
+	uint64_t base; /* IA32_APIC_BASE */
+	uint32_t tpr, ldr, dfr, svr;
+	uint32_t esr;         /* as latched by the last write */
+	uint32_t esr_pending; /* errors since then */
+	uint32_t icr_low, icr_high;
+	uint32_t lvt[LVT_COUNT];
+	uint32_t irr[8], isr[8], tmr[8];
+	bool lint0; /* level of the pin */
+
+	uint32_t timer_divide, timer_initial;
+	uint64_t timer_zero_ns; /* when the running count reaches 0; 0: it does not run */
+	uint64_t tsc_deadline;  /* IA32_TSC_DEADLINE; 0: disarmed */
+	struct timer timer;
+};
+
+struct lapic_bus {
+	struct lapic *lapics;
+	unsigned count;
+	unsigned next; /* where the search for a lowest-priority target starts */
+	struct clock *clock;
+	/* A level-triggered interrupt of this vector was completed somewhere: to the IOAPIC. */
+	void (*eoi)(void *opaque, uint8_t vector);
+	void *opaque;
+};
+
+/* One local APIC for each of the CPUs. 0 or -ENOMEM. */
+int lapic_bus_init(struct lapic_bus *bus, struct cpu **cpus, unsigned count,
+	struct event_loop *loop, struct clock *clock);
+void lapic_bus_destroy(struct lapic_bus *bus);
+
+/* The power-up state; INIT keeps the mode and the base address (SDM vol. 3A 11.4.7.3). */
+void lapic_reset(struct lapic *lapic);
+void lapic_init_reset(struct lapic *lapic);
+
+/* Deliver a message to whom it concerns. */
+void lapic_bus_deliver(struct lapic_bus *bus, const struct apic_message *message);
+
+/* The PIC's output, wired to LINT0. */
+void lapic_set_lint0(struct lapic *lapic, bool level);
+/* What firmware leaves behind on the boot processor: enabled, LINT0 ExtINT, LINT1 NMI. */
+void lapic_firmware_setup(struct lapic *lapic);
+
+/* Take the most urgent deliverable interrupt into service: its vector, or -1 where there is none.
+ */
+int lapic_acknowledge(struct lapic *lapic);
+/* Does LINT0 (or a disabled local APIC) let the PIC's interrupt through to the CPU now? */
+bool lapic_extint_pending(const struct lapic *lapic);
+
+/* IA32_APIC_BASE, IA32_TSC_DEADLINE and the x2APIC MSRs. False: #GP. */
+bool lapic_msr_read(struct lapic *lapic, uint32_t msr, uint64_t *value);
+bool lapic_msr_write(struct lapic *lapic, uint32_t msr, uint64_t value);
+/* The xAPIC page. */
+uint64_t lapic_mmio_read(struct lapic *lapic, uint64_t offset, unsigned size);
+void lapic_mmio_write(struct lapic *lapic, uint64_t offset, uint64_t value, unsigned size);
+/* The task priority register, all eight bits. */
+void lapic_set_tpr(struct lapic *lapic, uint8_t tpr);
+
+/* The guest wrote its TSC: a deadline now lies elsewhere. */
+void lapic_tsc_changed(struct lapic *lapic);
+
+#endif

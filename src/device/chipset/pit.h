@@ -1,0 +1,44 @@
+/* The 8254 interval timer and system control port B (0x61). Counters are not ticked: what they
+ * hold follows from the machine clock when somebody looks. Channel 0 drives IRQ 0; channel 2 is the
+ * speaker's, which software uses to measure time. */
+#ifndef VENEER_DEVICE_CHIPSET_PIT_H
+#define VENEER_DEVICE_CHIPSET_PIT_H
+
+#include "device/irq.h"
+#include "host/event_loop.h"
+#include "memory/io_space.h"
+
+#define PIT_HZ 1193182
+
+struct pit_channel {
+	uint32_t count; /* initial count, 1..0x10000 */
+	uint8_t mode;   /* 0..5 */
+	bool bcd;
+	uint8_t access;  /* 1: low byte, 2: high byte, 3: low then high */
+	bool null_count; /* programmed, but no count written yet */
+	bool gate;
+	bool started;        /* the counter runs from start_tick on (mode 1, 5: triggered) */
+	uint64_t start_tick; /* PIT clock at which the count was loaded */
+	uint64_t held_ticks; /* how far it had come when the gate went low */
+	uint8_t write_low;   /* first byte of a two-byte write */
+	bool write_high_next, read_high_next;
+	bool count_latched, status_latched;
+	bool latch_high_next;
+	uint16_t latched_count;
+	uint8_t latched_status;
+};
+
+struct pit {
+	struct clock *clock;
+	struct irq_line irq;
+	struct timer timer; /* next edge of channel 0's output */
+	struct pit_channel channel[3];
+	bool speaker_data; /* port 0x61 bit 1 */
+};
+
+/* Add ports 0x40-0x43 and 0x61. 0 or -errno. */
+int pit_init(struct pit *pit, struct io_space *ports, struct irq_line irq, struct event_loop *loop,
+	struct clock *clock);
+void pit_reset(struct pit *pit);
+
+#endif

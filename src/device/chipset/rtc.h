@@ -1,0 +1,32 @@
+/* The MC146818 real-time clock with its CMOS memory. Time is the host's wall clock at the machine's
+ * start plus machine time, in UTC; a guest that sets it changes its own offset only. */
+#ifndef VENEER_DEVICE_CHIPSET_RTC_H
+#define VENEER_DEVICE_CHIPSET_RTC_H
+
+#include "device/irq.h"
+#include "host/event_loop.h"
+#include "memory/io_space.h"
+
+#define RTC_CMOS_SIZE      128
+#define RTC_CMOS_SHUTDOWN  0x0f
+#define RTC_CMOS_CENTURY   0x32
+#define RTC_CMOS_CPU_COUNT 0x5f /* processors less one, as QEMU gives it to SeaBIOS */
+
+struct rtc {
+	struct clock *clock;
+	struct irq_line irq;
+	struct timer periodic_timer, second_timer;
+	uint8_t index;
+	uint8_t cmos[RTC_CMOS_SIZE];
+	int64_t offset_s;  /* guest's clock = host wall clock at start + machine time + this */
+	int64_t stopped_s; /* the time as it stands while register B's SET bit is on */
+	uint64_t periodic_next_ns;
+};
+
+/* Add ports 0x70 and 0x71 and fill the CMOS memory sizes. 0 or -errno. */
+int rtc_init(struct rtc *rtc, struct io_space *ports, struct irq_line irq, struct event_loop *loop,
+	struct clock *clock, uint64_t low_ram, uint64_t high_ram, unsigned cpu_count);
+/* Machine reset: the CMOS memory and the time are kept, interrupts are disabled. */
+void rtc_reset(struct rtc *rtc);
+
+#endif

@@ -1,0 +1,46 @@
+/* The 16550A serial port (National Semiconductor PC16550D). */
+#ifndef VENEER_DEVICE_CHIPSET_UART16550_H
+#define VENEER_DEVICE_CHIPSET_UART16550_H
+
+#include "device/irq.h"
+#include "memory/io_space.h"
+
+#include <stddef.h>
+
+#define UART_COM1_PORT 0x3f8
+#define UART_COM1_IRQ  4
+#define UART_COM2_PORT 0x2f8
+#define UART_COM2_IRQ  3
+#define UART_FIFO_SIZE 16
+
+struct uart16550_backend {
+	/* The guest sent these bytes. May let go of the machine lock while it waits for room. */
+	void (*transmit)(void *opaque, const void *bytes, size_t size);
+	/* uart_receive() took less than it was offered, and now there is room again. */
+	void (*receive_ready)(void *opaque);
+	void *opaque;
+};
+
+struct uart16550 {
+	struct irq_line irq;
+	struct uart16550_backend backend;
+	uint8_t ier, fcr, lcr, mcr, lsr, msr, scr;
+	uint16_t divisor;
+	bool thre_pending;    /* "transmitter holding register empty" interrupt waits */
+	bool receive_refused; /* owe the backend a receive_ready() */
+	uint8_t fifo[UART_FIFO_SIZE];
+	unsigned fifo_head, fifo_count;
+};
+
+/* Add the eight ports at `port`. 0 or -errno of io_space_add(). Unused backend members may be NULL.
+ */
+int uart_init(struct uart16550 *uart, struct io_space *ports, uint16_t port, struct irq_line irq,
+	const struct uart16550_backend *backend);
+void uart_reset(struct uart16550 *uart);
+
+/* Bytes arrive from outside. Takes what the receive FIFO has room for and returns how many; where
+ * that is not all, the caller keeps the rest (and stops reading its source) until receive_ready().
+ */
+size_t uart_receive(struct uart16550 *uart, const void *bytes, size_t size);
+
+#endif
