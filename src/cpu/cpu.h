@@ -216,6 +216,9 @@ struct fpu {
 	/* Last x87 instruction and operand, kept by us: host FIP/FDP would show host addresses. */
 	uint64_t fip, fdp;
 	uint16_t fop, fcs, fds;
+	/* Where the engine's generated code for this vCPU lies: a host fault in there is the guest's, and
+	 * becomes its exception. 0, 0: nowhere. */
+	uintptr_t native_start, native_end;
 };
 
 struct exception {

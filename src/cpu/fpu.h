@@ -1,17 +1,36 @@
 /* x87, SSE, AVX, AVX-512 state: where it lives and how it is saved.
  *
- * The vector registers live in cpu->fpu between instructions; generated stubs (engine/interp/) load and store
- * the ones an instruction names. The x87 stack, its control words, and MXCSR live in the host's own
- * unit while the vCPU thread is inside its engine ("live"): compiled C for x86-64 does not touch x87, and
- * vCPU threads do no floating-point C. fpu_enter() puts them there, fpu_leave() takes them back.
- * Unmasked exceptions therefore arrive as the host's SIGFPE, at the instruction where the guest's own
- * would: the handler turns it into #MF or #XM. */
+ * The vector registers live in cpu->fpu between instructions; generated stubs (engine/interp/) load
+ * and store the ones an instruction names. The x87 stack, its control words, and MXCSR live in the
+ * host's own unit while the vCPU thread is inside its engine ("live"): compiled C for x86-64 does
+ * not touch x87, and vCPU threads do no floating-point C. fpu_enter() puts them there, fpu_leave()
+ * takes them back.
+ *
+ * Unmasked exceptions therefore arrive as the host's SIGFPE, at the instruction where the guest's
+ * own would: the handler turns it into #MF or #XM. */
 #ifndef VENEER_CPU_FPU_H
 #define VENEER_CPU_FPU_H
 
 #include "cpu/cpu.h"
 
-/* Once per process: install the SIGFPE handler. */
+#define MXCSR_DEFAULT 0x1f80u
+#define MXCSR_MM      BIT(17) /* AMD: misaligned SSE operands are allowed */
+
+/* State components of XSAVE (SDM vol. 1 13.1). */
+enum {
+	XSTATE_X87,
+	XSTATE_SSE,
+	XSTATE_AVX,
+	XSTATE_OPMASK = 5,
+	XSTATE_ZMM_HI256,
+	XSTATE_HI16_ZMM,
+	XSTATE_PKRU = 9,
+	XSTATE_COUNT
+};
+#define XCR0_AVX    (BIT(XSTATE_X87) | BIT(XSTATE_SSE) | BIT(XSTATE_AVX))
+#define XCR0_AVX512 (BIT(XSTATE_OPMASK) | BIT(XSTATE_ZMM_HI256) | BIT(XSTATE_HI16_ZMM))
+
+/* Once per process: install the handler of faults in generated code. */
 void fpu_init(void);
 void fpu_reset(struct cpu *cpu); /* power-up state; INIT leaves it alone */
 
@@ -19,6 +38,14 @@ void fpu_enter(struct cpu *cpu); /* cpu->fpu to the host; called by run loops of
 void fpu_leave(struct cpu *cpu); /* back, and the host's defaults restored */
 void fpu_sync(struct cpu *cpu); /* make cpu->fpu current, stay live */
 void fpu_reload(struct cpu *cpu); /* cpu->fpu was changed: make the live unit agree */
+
+/* The bits that MXCSR has on this processor; others raise #GP. */
+uint32_t fpu_mxcsr_mask(void);
+
+/* A fault in generated code with CR0.NE clear asserts FERR# and restarts the instruction, as the
+ * hardware does, until the interrupt that follows clears the error. It unwinds with this value
+ * instead of cpu_raise()'s 1: the run loop looks at `pending` and goes on at cpu->rip. */
+#define CPU_UNWIND_RESTART 2
 
 /* The state-management instructions, after #UD/#NM checks of their own. `linear` is checked for
  * alignment here. operand_size 8 is the REX.W form (FXSAVE64...). */
@@ -29,6 +56,15 @@ void fpu_xsave(struct cpu *cpu, uint64_t linear, uint64_t mask, enum xsave_form 
 	unsigned operand_size);
 void fpu_xrstor(struct cpu *cpu, uint64_t linear, uint64_t mask, bool supervisor,
 	unsigned operand_size);
+/* XGETBV with ECX = 1: XCR0 & XINUSE (SDM vol. 1 13.6). */
+uint64_t fpu_xinuse(struct cpu *cpu);
+
+/* The XSAVE area's layout, as CPUID leaf 0xd gives it: offset and size of a component (2 and up) in
+ * the standard format, and the whole size for a set of components. */
+unsigned fpu_xsave_offset(unsigned component);
+unsigned fpu_xsave_component_size(unsigned component);
+unsigned fpu_xsave_size(uint64_t components, bool compact);
+
 /* FNSAVE, FRSTOR, FNSTENV, FLDENV in the layout of mode and operand size (2 or 4). */
 void fpu_fnsave(struct cpu *cpu, uint64_t linear, unsigned operand_size);
 void fpu_frstor(struct cpu *cpu, uint64_t linear, unsigned operand_size);
@@ -37,9 +73,36 @@ void fpu_fldenv(struct cpu *cpu, uint64_t linear, unsigned operand_size);
 void fpu_ldmxcsr(struct cpu *cpu, uint32_t value);
 uint32_t fpu_stmxcsr(struct cpu *cpu);
 
-/* Checks before a vector or x87 instruction: #UD and #NM by CR0, CR4, XCR0. FPU_CLASS_MMX also clears nothing; it
- * only checks. */
-enum fpu_class { FPU_CLASS_X87, FPU_CLASS_WAIT, FPU_CLASS_MMX, FPU_CLASS_SSE, FPU_CLASS_AVX, FPU_CLASS_AVX512 };
-void fpu_check(struct cpu *cpu, enum fpu_class kind);
+/* What must be enabled for an instruction to run. VEX is for general-register instructions with that
+ * encoding (BMI): protected mode only. */
+enum fpu_class {
+	FPU_CLASS_NONE,
+	FPU_CLASS_X87,
+	FPU_CLASS_WAIT,
+	FPU_CLASS_MMX,
+	FPU_CLASS_SSE,
+	FPU_CLASS_AVX,
+	FPU_CLASS_AVX512,
+	FPU_CLASS_VEX,
+	FPU_CLASS_COUNT
+};
+
+struct fpu_requirement {
+	uint64_t cr0_mask, cr0_value, cr4, xcr0, flags_clear;
+};
+extern const struct fpu_requirement fpu_requirements[FPU_CLASS_COUNT];
+
+/* Raise what is due: #UD or #NM (SDM vol. 3A 2.5). */
+void fpu_check_failed(struct cpu *cpu, enum fpu_class kind);
+
+/* Checks before a vector or x87 instruction: #UD and #NM by CR0, CR4, XCR0 and mode. */
+static inline void fpu_check(struct cpu *cpu, enum fpu_class kind)
+{
+	const struct fpu_requirement *need = &fpu_requirements[kind];
+
+	if (unlikely(((cpu->cr0 & need->cr0_mask) ^ need->cr0_value) | (~cpu->cr4 & need->cr4) |
+		    (~cpu->xcr0 & need->xcr0) | (cpu->system_flags & need->flags_clear)))
+		fpu_check_failed(cpu, kind);
+}
 
 #endif
