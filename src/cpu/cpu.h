@@ -167,7 +167,13 @@ enum pending {
 	PENDING_STOP = 1 << 4, /* leave engine_run() with VCPU_EXIT_STOPPED */
 	PENDING_DEBUG = 1 << 5, /* single-step or breakpoint trap waits in pending_debug */
 	PENDING_RECHECK = 1 << 6, /* own thread: something changed that delivery depends on */
+	PENDING_WAITING = 1 << 30, /* cpu.c's own: the vCPU's thread sleeps in cpu_wait_pending() */
 };
+
+/* What the last instruction holds back until the next one is done (SDM vol. 3A 6.8.3): after STI, interrupts;
+ * after MOV SS and POP SS, debug traps and NMIs too. The engine that runs an instruction under a shadow
+ * runs that one only, clears the shadow, and then calls cpu_service_pending() if `attention` is set. */
+enum interrupt_shadow { SHADOW_NONE, SHADOW_STI, SHADOW_MOV_SS };
 
 /* What the architecture calls the activity state (SDM vol. 3C 25.4.2). */
 enum activity { ACTIVITY_RUNNING, ACTIVITY_HALTED, ACTIVITY_WAIT_FOR_SIPI, ACTIVITY_SHUTDOWN };
@@ -225,6 +231,7 @@ struct exception {
 	uint8_t vector;
 	bool has_error;
 	bool software; /* INT n, INT3, INTO: DPL check, next_rip pushed */
+	bool privileged; /* with software: INT1, which checks no DPL */
 	bool external; /* interrupt or NMI: EXT bit in error codes that come of delivering it */
 	uint32_t error;
 };
@@ -238,7 +245,7 @@ struct cpu {
 	 * cpu_rflags() and cpu_set_rflags(). */
 	uint16_t arithmetic_flags;
 	uint8_t cpl;
-	bool interrupt_shadow; /* STI or MOV SS was the last instruction */
+	uint8_t interrupt_shadow; /* enum interrupt_shadow: what the last instruction was */
 	_Atomic uint32_t attention; /* engines test this at every block: non-zero, look at `pending` */
 	struct tlb_entry *tlb; /* the current view: tlb_views[...] */
 	_Atomic uint8_t *page_flags_biased; /* page_flags - (ram >> 12): index by host pointer >> 12 */
@@ -259,6 +266,8 @@ struct cpu {
 	uint64_t xcr0, xss;
 	uint64_t tsc_offset; /* guest TSC = clock_cycles() + tsc_offset */
 	uint64_t tsc_adjust, tsc_aux, pat, misc_enable, debug_control, spec_ctrl;
+	uint64_t mcg_status, feature_control;
+	uint64_t amd_hwcr, amd_syscfg, amd_de_cfg; /* MSRs of AMD processors only */
 	uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_variable[16];
 	uint64_t pvclock_msr, pvclock_wall_msr; /* KVM's MSR_KVM_SYSTEM_TIME_NEW, WALL_CLOCK_NEW */
 	uint32_t pvclock_version;
@@ -266,6 +275,7 @@ struct cpu {
 	bool nmi_blocked; /* until IRET */
 	enum activity activity;
 	uint8_t sipi_vector;
+	bool no_step_trap; /* the instruction decided about its single-step trap itself (SYSCALL, SYSRET) */
 	uint64_t pending_debug; /* DR6 bits of a debug trap due after this instruction */
 	uint64_t apic_page; /* guest-physical page of the enabled xAPIC; ~0 where none */
 	struct fpu fpu;
@@ -274,6 +284,7 @@ struct cpu {
 	unsigned index; /* 0..count-1; also the initial APIC ID */
 	struct cpu_platform *platform;
 	struct memory *memory; /* platform->memory */
+	bool amd; /* CPUID says so (or Hygon): where the vendors differ, act as AMD's processors do */
 	_Atomic uint32_t pending; /* enum pending */
 	struct exception exception; /* what cpu_raise() threw */
 	jmp_buf unwind; /* where cpu_raise() lands; set by the engine's run loop */
