@@ -39,6 +39,10 @@ void fpu_leave(struct cpu *cpu); /* back, and the host's defaults restored */
 void fpu_sync(struct cpu *cpu); /* make cpu->fpu current, stay live */
 void fpu_reload(struct cpu *cpu); /* cpu->fpu was changed: make the live unit agree */
 
+/* Raise #MF (or FERR#) now if an unmasked x87 exception is pending: what FRSTOR, FLDENV, and
+ * others that C code does, must do first. */
+void fpu_raise_pending(struct cpu *cpu);
+
 /* The bits that MXCSR has on this processor; others raise #GP. */
 uint32_t fpu_mxcsr_mask(void);
 
