@@ -1,0 +1,33 @@
+/* A kernel or initrd file on its way into guest RAM.
+ *
+ * The bytes are read by pread(2) straight to where the guest will find them. Mapping the file
+ * would save nothing, and would let anybody who can truncate it kill the monitor with SIGBUS. */
+#ifndef VENEER_MACHINE_IMAGE_H
+#define VENEER_MACHINE_IMAGE_H
+
+#include <stdint.h>
+
+struct image {
+	const char *option; /* "--kernel": whom messages accuse */
+	const char *path;
+	uint64_t size;
+	int fd; /* -1: the bytes are at `bytes`, for tests and fuzzers */
+	const uint8_t *bytes;
+};
+
+/* Open a regular, non-empty file. `option` and `path` must outlive the image. 0, or -errno with a
+ * message. */
+int image_open(struct image *image, const char *option, const char *path);
+/* An image in memory, which must outlive it. */
+void image_from_bytes(struct image *image, const char *option, const void *bytes, uint64_t size);
+void image_close(struct image *image);
+
+/* Read all of [offset, offset + size). 0; -EINVAL where the image ends before that (not logged:
+ * the caller knows what is missing); -errno with a message where the file cannot be read. */
+int image_read(const struct image *image, uint64_t offset, void *buffer, uint64_t size);
+
+/* Print "<option> <path>: <message>" as an error. */
+void image_error(const struct image *image, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+#endif

@@ -1,0 +1,416 @@
+#include "machine/machine.h"
+
+#include "base/log.h"
+#include "device/chipset/chipset.h"
+#include "device/chipset/uart16550.h"
+#include "machine/acpi.h"
+#include "machine/boot.h"
+#include "machine/cpu_dump.h"
+#include "machine/layout.h"
+#include "machine/serial_log.h"
+#include "machine/vcpu_thread.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+_Static_assert(MACHINE_MAX_CPUS <= ACPI_MAX_CPUS, "the ACPI tables list all vCPUs");
+
+void machine_request_end(struct machine *machine, enum machine_end end, int value)
+{
+	if (machine->request.end != MACHINE_RUNS_ON)
+		return;
+	machine->request = (struct machine_result){end, value};
+	vcpu_threads_kick(machine);
+	event_loop_stop(machine->loop);
+}
+
+/* --- what devices and the console ask for --- */
+
+static void on_power_off(void *opaque)
+{
+	machine_request_end(opaque, MACHINE_POWERED_OFF, 0);
+}
+
+static void on_reset(void *opaque)
+{
+	machine_request_end(opaque, MACHINE_RESET, 0);
+}
+
+static void on_debug_exit(void *opaque, int status)
+{
+	machine_request_end(opaque, MACHINE_DEBUG_EXIT, status);
+}
+
+static void on_quit(void *opaque)
+{
+	machine_request_end(opaque, MACHINE_QUIT, 0);
+}
+
+static bool on_stopping(void *opaque)
+{
+	struct machine *machine = opaque;
+
+	return machine->request.end != MACHINE_RUNS_ON;
+}
+
+static void on_console_output(void *opaque, const void *bytes, size_t size)
+{
+	struct machine *machine = opaque;
+
+	if (machine->console)
+		console_write(machine->console, bytes, size);
+}
+
+static void on_console_input_ready(void *opaque)
+{
+	struct machine *machine = opaque;
+
+	if (machine->console)
+		console_input_ready(machine->console);
+}
+
+static size_t on_console_input(void *opaque, const void *bytes, size_t size)
+{
+	struct machine *machine = opaque;
+
+	return chipset_console_input(machine->chipset, bytes, size);
+}
+
+/* --- building --- */
+
+static int create_cpus(struct machine *machine)
+{
+	const struct engine *engine = machine->config.engine;
+	unsigned i;
+	int error;
+
+	for (i = 0; i < machine->config.cpu_count; i++) {
+		machine->cpus[i] = cpu_create(&machine->platform, i);
+		if (!machine->cpus[i])
+			return -ENOMEM;
+		error = engine->vcpu_create(machine->cpus[i]);
+		if (error) {
+			log_error("cannot set up engine %s for vCPU %u: %s", engine->name, i,
+				strerror(-error));
+			cpu_destroy(machine->cpus[i]);
+			machine->cpus[i] = NULL;
+			return error;
+		}
+	}
+	return 0;
+}
+
+static int create_devices(struct machine *machine)
+{
+	struct chipset_config config = {
+		.platform = &machine->platform,
+		.loop = machine->loop,
+		.machine_lock = &machine->lock,
+		.debug_exit_port = machine->config.debug_exit_port,
+		.opaque = machine,
+		.power_off = on_power_off,
+		.reset = on_reset,
+		.debug_exit = on_debug_exit,
+		.console_output = on_console_output,
+		.console_input_ready = on_console_input_ready,
+	};
+
+	machine->chipset = chipset_create(&config);
+	if (!machine->chipset)
+		return -ENODEV;
+	if (!machine->config.serial2_path)
+		return 0;
+	machine->serial2 = serial_log_create(machine->config.serial2_path, &machine->ports,
+		chipset_irq_line(machine->chipset, UART_COM2_IRQ));
+	return machine->serial2 ? 0 : -EIO;
+}
+
+/* Everything but the guest in it. */
+static int build(struct machine *machine)
+{
+	const struct machine_config *config = &machine->config;
+	int error;
+
+	error = memory_create(&machine->memory, config->memory_size, &machine->lock);
+	if (error) {
+		log_error("--memory: cannot have %llu MiB: %s",
+			(unsigned long long)(config->memory_size / MIB), strerror(-error));
+		return error;
+	}
+	machine->memory.needs_membarrier = config->cpu_count > 1;
+	machine->loop = event_loop_create(&machine->clock, &machine->lock);
+	if (!machine->loop) {
+		error = -errno;
+		log_error("cannot make the event loop: %s", strerror(errno));
+		return error;
+	}
+	machine->platform = (struct cpu_platform){
+		.memory = &machine->memory,
+		.ports = &machine->ports,
+		.clock = &machine->clock,
+		.cpu_count = config->cpu_count,
+		.cpus = machine->cpus,
+	};
+	error = create_cpus(machine);
+	return error ? error : create_devices(machine);
+}
+
+/* What a BIOS leaves in its data area, and kernels look up: where base memory ends. */
+static int write_bios_data(struct memory *memory)
+{
+	const uint16_t ebda_segment = LAYOUT_EBDA >> 4, base_kib = LAYOUT_EBDA / KIB;
+	int error;
+
+	error = memory_write(memory, LAYOUT_BDA_EBDA_SEGMENT, &ebda_segment, 2);
+	return error ? error : memory_write(memory, LAYOUT_BDA_BASE_KIB, &base_kib, 2);
+}
+
+/* Put the kernel into zeroed RAM, and the machine into the state in which firmware and boot loader
+ * would have started it. */
+static int load_guest(struct machine *machine)
+{
+	const struct machine_config *config = &machine->config;
+	const struct acpi_config acpi = {config->cpu_count, config->serial2_path != NULL};
+	struct boot_request request = {
+		.memory = &machine->memory,
+		.kernel = &machine->kernel,
+		.initrd = config->initrd_path ? &machine->initrd : NULL,
+		.cmdline = config->cmdline,
+	};
+	struct boot_start start;
+	int error;
+
+	if ((error = write_bios_data(&machine->memory)) ||
+		(error = acpi_write_tables(&machine->memory, &acpi, &request.rsdp)) ||
+		(error = boot_load(&request, &start)))
+		return error;
+	boot_start_cpu(machine->cpus[0], &start);
+	pthread_mutex_lock(&machine->lock);
+	chipset_firmware_setup(machine->chipset);
+	pthread_mutex_unlock(&machine->lock);
+	return 0;
+}
+
+int machine_create(struct machine *machine, const struct machine_config *config)
+{
+	int error;
+
+	*machine = (struct machine){.config = *config, .memory.fd = -1, .kernel.fd = -1,
+		.initrd.fd = -1};
+	pthread_mutex_init(&machine->lock, NULL);
+	io_space_init(&machine->ports, &machine->lock);
+	clock_init(&machine->clock);
+
+	error = image_open(&machine->kernel, "--kernel", config->kernel_path);
+	if (!error && config->initrd_path)
+		error = image_open(&machine->initrd, "--initrd", config->initrd_path);
+	if (!error)
+		error = build(machine);
+	if (!error)
+		error = load_guest(machine);
+	if (error)
+		machine_destroy(machine);
+	return error;
+}
+
+void machine_destroy(struct machine *machine)
+{
+	unsigned i;
+
+	if (machine->serial2)
+		serial_log_destroy(machine->serial2);
+	if (machine->chipset)
+		chipset_destroy(machine->chipset);
+	for (i = 0; i < ARRAY_SIZE(machine->cpus) && machine->cpus[i]; i++) {
+		machine->config.engine->vcpu_destroy(machine->cpus[i]);
+		cpu_destroy(machine->cpus[i]);
+	}
+	if (machine->loop)
+		event_loop_destroy(machine->loop);
+	if (machine->memory.ram)
+		memory_destroy(&machine->memory);
+	io_space_destroy(&machine->ports);
+	image_close(&machine->kernel);
+	image_close(&machine->initrd);
+	pthread_mutex_destroy(&machine->lock);
+}
+
+/* --- running --- */
+
+/* All of RAM zero again, its pages given back to the host, and no decoded copy of what was there
+ * left valid. */
+static int clear_ram(struct memory *memory)
+{
+	uint64_t page;
+
+	for (page = 0; page < memory->ram_size >> PAGE_SHIFT; page++)
+		if (atomic_load(&memory->page_flags[page]) & PAGE_CODE)
+			memory_code_written(memory, memory->ram + (page << PAGE_SHIFT), PAGE_SIZE);
+	if (madvise(memory->ram, memory->ram_size, MADV_REMOVE) < 0) {
+		log_error("cannot clear the guest's memory: %s", strerror(errno));
+		return -EIO;
+	}
+	return 0;
+}
+
+/* Machine reset: as if switched off and on, the RTC apart. */
+static int reset(struct machine *machine)
+{
+	unsigned i;
+	int error;
+
+	machine->resets++;
+	pthread_mutex_lock(&machine->lock);
+	machine->request = (struct machine_result){MACHINE_RUNS_ON, 0};
+	for (i = 0; i < machine->config.cpu_count; i++)
+		cpu_reset(machine->cpus[i]);
+	chipset_reset(machine->chipset);
+	if (machine->serial2)
+		serial_log_reset(machine->serial2);
+	pthread_mutex_unlock(&machine->lock);
+	error = clear_ram(&machine->memory);
+	return error ? error : load_guest(machine);
+}
+
+static bool end_requested(struct machine *machine)
+{
+	bool requested;
+
+	pthread_mutex_lock(&machine->lock);
+	requested = machine->request.end != MACHINE_RUNS_ON;
+	pthread_mutex_unlock(&machine->lock);
+	return requested;
+}
+
+static struct machine_result run_until_request(struct machine *machine)
+{
+	if (vcpu_threads_start(machine) < 0)
+		return (struct machine_result){MACHINE_FAILED, 0};
+	do
+		event_loop_run(machine->loop);
+	while (!end_requested(machine));
+	vcpu_threads_stop(machine);
+	return machine->request;
+}
+
+static struct machine_result run_over_resets(struct machine *machine)
+{
+	struct machine_result result;
+
+	for (;;) {
+		result = run_until_request(machine);
+		if (result.end != MACHINE_RESET || !machine->config.reboot)
+			return result;
+		if (reset(machine) < 0)
+			return (struct machine_result){MACHINE_FAILED, 0};
+	}
+}
+
+struct signal_watch {
+	struct machine *machine;
+	int fd;
+	sigset_t saved_mask;
+};
+
+static void on_signal(void *opaque, uint32_t events)
+{
+	struct signal_watch *watch = opaque;
+	struct signalfd_siginfo info;
+
+	if (read(watch->fd, &info, sizeof(info)) == sizeof(info))
+		machine_request_end(watch->machine, MACHINE_SIGNAL, (int)info.ssi_signo);
+}
+
+/* Signals that mean "stop" are taken by the event loop, so that they end a run in order. They are
+ * blocked before vCPU threads exist, which inherit that. */
+static int watch_signals(struct machine *machine, struct signal_watch *watch)
+{
+	sigset_t set;
+	int error;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	watch->machine = machine;
+	watch->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	error = watch->fd < 0 ? -errno
+			      : event_loop_watch(machine->loop, watch->fd, EPOLLIN, on_signal, watch);
+	if (error) {
+		log_error("cannot watch for signals: %s", strerror(-error));
+		if (watch->fd >= 0)
+			close(watch->fd);
+		return error;
+	}
+	pthread_sigmask(SIG_BLOCK, &set, &watch->saved_mask);
+	return 0;
+}
+
+static void unwatch_signals(struct signal_watch *watch)
+{
+	event_loop_unwatch(watch->machine->loop, watch->fd);
+	close(watch->fd);
+	pthread_sigmask(SIG_SETMASK, &watch->saved_mask, NULL);
+}
+
+static struct console *create_console(struct machine *machine)
+{
+	struct console_config config = {
+		.input_fd = machine->config.console_input,
+		.output_fd = machine->config.console_output,
+		.loop = machine->loop,
+		.machine_lock = &machine->lock,
+		.receive = on_console_input,
+		.quit = on_quit,
+		.stopping = on_stopping,
+		.opaque = machine,
+	};
+
+	return console_create(&config);
+}
+
+/* A user who leaves wants to leave now; otherwise what the guest said last is worth waiting for. */
+static int console_patience_ms(const struct machine_result *result)
+{
+	return result->end == MACHINE_QUIT || result->end == MACHINE_SIGNAL ? 500 : -1;
+}
+
+struct machine_result machine_run(struct machine *machine)
+{
+	struct machine_result result = {MACHINE_FAILED, 0};
+	struct signal_watch signals;
+
+	if (watch_signals(machine, &signals) < 0)
+		return result;
+	machine->console = create_console(machine);
+	if (machine->console)
+		result = run_over_resets(machine);
+	/* From here on a signal ends the process at once: a reader of our output that has gone to
+	 * sleep must not make us deaf. */
+	unwatch_signals(&signals);
+	if (machine->console)
+		console_destroy(machine->console, console_patience_ms(&result));
+	machine->console = NULL;
+	if (result.end == MACHINE_TRIPLE_FAULT) {
+		log_error("triple fault on vCPU %d; its registers:", result.value);
+		cpu_dump_print(machine->cpus[result.value]);
+	}
+	return result;
+}
+
+void machine_add_stats(const struct machine *machine, struct cpu_stats *sum)
+{
+	uint64_t *to = (uint64_t *)sum;
+	unsigned i, field;
+
+	_Static_assert(sizeof(*sum) % sizeof(*to) == 0, "counters are all of one type");
+	*sum = (struct cpu_stats){0};
+	for (i = 0; i < machine->config.cpu_count; i++)
+		for (field = 0; field < sizeof(*sum) / sizeof(*to); field++)
+			to[field] += ((const uint64_t *)&machine->cpus[i]->stats)[field];
+}

@@ -1,0 +1,113 @@
+#include "machine/vcpu_thread.h"
+
+#include "base/log.h"
+#include "cpu/transfer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct vcpu_thread {
+	struct machine *machine;
+	struct cpu *cpu;
+	pthread_t thread;
+};
+
+/* A halted vCPU, or one that waits for its SIPI. It sleeps on `pending`, but not every bit there
+ * wakes it: an interrupt does nothing to a processor that halted with interrupts off. */
+static void wait_for_work(struct cpu *cpu)
+{
+	while (!(atomic_load(&cpu->pending) & PENDING_STOP) && !cpu_has_wakeup(cpu))
+		cpu_wait_pending(cpu);
+}
+
+static void triple_fault(struct machine *machine, struct cpu *cpu)
+{
+	pthread_mutex_lock(&machine->lock);
+	machine_request_end(machine, MACHINE_TRIPLE_FAULT, (int)cpu->index);
+	pthread_mutex_unlock(&machine->lock);
+}
+
+static void *vcpu_thread_main(void *opaque)
+{
+	struct vcpu_thread *thread = opaque;
+	struct cpu *cpu = thread->cpu;
+
+	cpu_current = cpu;
+	for (;;) {
+		switch (thread->machine->config.engine->vcpu_run(cpu)) {
+		case VCPU_EXIT_STOPPED:
+			return NULL;
+		case VCPU_EXIT_HALTED:
+		case VCPU_EXIT_WAIT_FOR_SIPI:
+			wait_for_work(cpu);
+			break;
+		case VCPU_EXIT_SHUTDOWN:
+			triple_fault(thread->machine, cpu);
+			return NULL;
+		}
+	}
+}
+
+static int start_thread(struct vcpu_thread *thread)
+{
+	char name[16];
+	int error;
+
+	error = pthread_create(&thread->thread, NULL, vcpu_thread_main, thread);
+	if (error) {
+		log_error("cannot start a thread for vCPU %u: %s", thread->cpu->index,
+			strerror(error));
+		return -error;
+	}
+	snprintf(name, sizeof(name), "vcpu%u", thread->cpu->index);
+	pthread_setname_np(thread->thread, name);
+	return 0;
+}
+
+static void join_threads(struct machine *machine, unsigned count)
+{
+	while (count--)
+		pthread_join(machine->threads[count].thread, NULL);
+	free(machine->threads);
+	machine->threads = NULL;
+}
+
+int vcpu_threads_start(struct machine *machine)
+{
+	unsigned i, count = machine->config.cpu_count;
+	int error;
+
+	machine->threads = calloc(count, sizeof(*machine->threads));
+	if (!machine->threads) {
+		log_error("out of memory for %u vCPU threads", count);
+		return -ENOMEM;
+	}
+	for (i = 0; i < count; i++)
+		cpu_clear_pending(machine->cpus[i], PENDING_STOP);
+	for (i = 0; i < count; i++) {
+		machine->threads[i] =
+			(struct vcpu_thread){.machine = machine, .cpu = machine->cpus[i]};
+		error = start_thread(&machine->threads[i]);
+		if (error) {
+			vcpu_threads_kick(machine);
+			join_threads(machine, i);
+			return error;
+		}
+	}
+	return 0;
+}
+
+void vcpu_threads_kick(struct machine *machine)
+{
+	unsigned i;
+
+	for (i = 0; i < machine->config.cpu_count; i++)
+		cpu_set_pending(machine->cpus[i], PENDING_STOP);
+}
+
+void vcpu_threads_stop(struct machine *machine)
+{
+	vcpu_threads_kick(machine);
+	join_threads(machine, machine->config.cpu_count);
+}

@@ -1,0 +1,14 @@
+/* A vCPU's thread: runs guest code through the engine, and waits where there is none to run. */
+#ifndef VENEER_MACHINE_VCPU_THREAD_H
+#define VENEER_MACHINE_VCPU_THREAD_H
+
+#include "machine/machine.h"
+
+/* Start a thread for each vCPU. 0, or -errno with a message and none running. */
+int vcpu_threads_start(struct machine *machine);
+/* Tell all vCPUs to stop. From any thread, lock or no lock; returns at once. */
+void vcpu_threads_kick(struct machine *machine);
+/* Tell them and wait until all threads have ended. Without the machine lock. */
+void vcpu_threads_stop(struct machine *machine);
+
+#endif
