@@ -1,0 +1,76 @@
+/* veneer's command line: finds the subcommand, which does the rest. */
+#include "base/bits.h"
+#include "base/log.h"
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct subcommand *const subcommands[] = {&subcommand_run};
+
+static void print_help(FILE *file)
+{
+	unsigned i;
+
+	fputs("usage: veneer SUBCOMMAND [OPTION...]\n"
+	      "       veneer --help | --version\n"
+	      "\n"
+	      "veneer runs whole, unmodified operating systems for x86-64 in virtual machines.\n"
+	      "\n"
+	      "Subcommands:\n",
+		file);
+	for (i = 0; i < ARRAY_SIZE(subcommands); i++)
+		fprintf(file, "  %-10s%s\n", subcommands[i]->name, subcommands[i]->summary);
+	fputs("\n'veneer SUBCOMMAND --help' describes one of them.\n", file);
+}
+
+/* A descriptor 0, 1 or 2 that the parent has closed would be the number of the next file opened, and
+ * guest output might end up in a disk image. */
+static void open_standard_descriptors(void)
+{
+	int fd;
+
+	for (fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+			(void)!open("/dev/null", fd == STDIN_FILENO ? O_RDONLY : O_WRONLY);
+}
+
+static int run_subcommand(int argc, char **argv)
+{
+	unsigned i;
+
+	for (i = 0; i < ARRAY_SIZE(subcommands); i++)
+		if (strcmp(argv[0], subcommands[i]->name) == 0)
+			return subcommands[i]->main(argc, argv);
+	if (argv[0][0] == '-')
+		log_error("unknown option %s; try 'veneer --help'", argv[0]);
+	else
+		log_error("unknown subcommand '%s'; try 'veneer --help'", argv[0]);
+	return STATUS_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+	int status = STATUS_OK;
+
+	open_standard_descriptors();
+	if (argc < 2) {
+		print_help(stderr);
+		return STATUS_USAGE;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+		print_help(stdout);
+	else if (strcmp(argv[1], "--version") == 0)
+		puts("veneer " VENEER_VERSION);
+	else
+		status = run_subcommand(argc - 1, argv + 1);
+	if (fflush(stdout) != 0 || ferror(stdout)) {
+		log_error("cannot write to standard output: %s", strerror(errno));
+		if (status == STATUS_OK)
+			status = STATUS_FAILED;
+	}
+	return status;
+}

@@ -1,0 +1,237 @@
+/* veneer run: build a machine as the options say, run it on this terminal, and tell by the exit status
+ * how it ended. */
+#include "base/log.h"
+#include "cli/cli.h"
+#include "cli/options.h"
+#include "cli/stats.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+struct settings {
+	struct machine_config machine;
+	const char *engine_name;
+	bool stats, help;
+};
+
+static int set_kernel(void *opaque, const char *value)
+{
+	((struct settings *)opaque)->machine.kernel_path = value;
+	return 0;
+}
+
+static int set_initrd(void *opaque, const char *value)
+{
+	((struct settings *)opaque)->machine.initrd_path = value;
+	return 0;
+}
+
+static int set_append(void *opaque, const char *value)
+{
+	((struct settings *)opaque)->machine.cmdline = value;
+	return 0;
+}
+
+static int set_memory(void *opaque, const char *value)
+{
+	struct settings *settings = opaque;
+
+	return options_size("--memory", value, MACHINE_MIN_MEMORY, MACHINE_MAX_MEMORY,
+		&settings->machine.memory_size);
+}
+
+static int set_cpus(void *opaque, const char *value)
+{
+	struct settings *settings = opaque;
+	uint64_t count = 0;
+	int error;
+
+	error = options_number(
+		"--cpus", value, "a number of processors", 1, MACHINE_MAX_CPUS, &count);
+	settings->machine.cpu_count = (unsigned)count;
+	return error;
+}
+
+static int set_engine(void *opaque, const char *value)
+{
+	((struct settings *)opaque)->engine_name = value;
+	return 0;
+}
+
+static int set_debug_exit(void *opaque, const char *value)
+{
+	struct settings *settings = opaque;
+	uint64_t port = 0;
+	int error;
+
+	error = options_number("--debug-exit", value, "an I/O port", 1, 0xfffc, &port);
+	settings->machine.debug_exit_port = (uint16_t)port;
+	return error;
+}
+
+static int set_serial2(void *opaque, const char *value)
+{
+	((struct settings *)opaque)->machine.serial2_path = value;
+	return 0;
+}
+
+static int set_no_reboot(void *opaque, const char *value)
+{
+	((struct settings *)opaque)->machine.reboot = false;
+	return 0;
+}
+
+static int set_stats(void *opaque, const char *value)
+{
+	((struct settings *)opaque)->stats = true;
+	return 0;
+}
+
+static int set_help(void *opaque, const char *value)
+{
+	((struct settings *)opaque)->help = true;
+	return 0;
+}
+
+static const struct option_row table[] = {
+	{"kernel", "FILE",
+		"the kernel: a Linux bzImage, a multiboot kernel or an\nx86 ELF executable",
+		set_kernel},
+	{"initrd", "FILE", "initial RAM disk, or multiboot module", set_initrd},
+	{"append", "STRING", "kernel command line", set_append},
+	{"memory", "SIZE", "guest memory, such as 512M or 2G (default 512M)", set_memory},
+	{"cpus", "N", "number of processors, 1 to 64 (default 1)", set_cpus},
+	{"engine", "NAME", "how to run the guest's code (default auto); see below", set_engine},
+	{"serial2", "FILE", "add a second serial port that writes to FILE", set_serial2},
+	{"debug-exit", "PORT",
+		"I/O port that ends the run: writing V to it makes the\nexit status (V << 1) | 1",
+		set_debug_exit},
+	{"no-reboot", NULL, "exit where the guest resets the machine", set_no_reboot},
+	{"stats", NULL, "print counters when the machine has stopped", set_stats},
+	{"help", NULL, "print this text (also -h)", set_help},
+	{0},
+};
+
+static void print_help(void)
+{
+	const struct engine *const *engine;
+
+	fputs("usage: veneer run --kernel FILE [OPTION...]\n"
+	      "\n"
+	      "Start a virtual machine with its console on standard input and output.\n"
+	      "\n"
+	      "Options:\n",
+		stdout);
+	options_print(stdout, table);
+	fputs("\nEngines:\n  auto      the fastest that works on this host\n", stdout);
+	for (engine = engines; *engine; engine++)
+		printf("  %-10s%s\n", (*engine)->name, (*engine)->summary);
+	fputs("\n"
+	      "On a terminal, Ctrl-a x stops the machine and Ctrl-a h lists the keys.\n"
+	      "\n"
+	      "Exit status: 0 the guest powered off, reset itself with --no-reboot, or Ctrl-a x;\n"
+	      "2 wrong usage; 4 the machine could not be built or run; 6 triple fault; odd: the\n"
+	      "guest wrote to the --debug-exit port.\n",
+		stdout);
+}
+
+static int check_settings(struct settings *settings)
+{
+	if (!settings->machine.kernel_path) {
+		log_error("run: --kernel FILE is missing; try 'veneer run --help'");
+		return -EINVAL;
+	}
+	settings->machine.engine = engine_find(settings->engine_name);
+	if (!settings->machine.engine) {
+		log_error("--engine %s: no such engine; 'veneer run --help' lists them",
+			settings->engine_name);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* Die of the signal that stopped the machine, as if it had never been caught: whoever waits for us (a
+ * shell with a loop around us, say) must see that. */
+static void die_of_signal(int number)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, number);
+	signal(number, SIG_DFL);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	raise(number);
+}
+
+static int status_of(const struct machine_result *result)
+{
+	switch (result->end) {
+	case MACHINE_POWERED_OFF:
+	case MACHINE_RESET:
+	case MACHINE_QUIT:
+		return STATUS_OK;
+	case MACHINE_DEBUG_EXIT:
+		return result->value & 0xff;
+	case MACHINE_TRIPLE_FAULT:
+		return STATUS_TRIPLE_FAULT;
+	case MACHINE_SIGNAL:
+	case MACHINE_FAILED:
+	case MACHINE_RUNS_ON:
+		break;
+	}
+	return STATUS_FAILED;
+}
+
+static double now_seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static int run_machine(const struct settings *settings)
+{
+	static struct machine machine;
+	struct machine_result result;
+	double created, started, stopped;
+
+	if (settings->machine.engine->available() < 0)
+		return STATUS_FAILED;
+	created = now_seconds();
+	if (machine_create(&machine, &settings->machine) < 0)
+		return STATUS_FAILED;
+	started = now_seconds();
+	result = machine_run(&machine);
+	stopped = now_seconds();
+	if (settings->stats)
+		stats_print(&machine, stopped - started, (started - created) * 1e3);
+	machine_destroy(&machine);
+	if (result.end == MACHINE_SIGNAL)
+		die_of_signal(result.value);
+	return status_of(&result);
+}
+
+static int run_main(int argc, char **argv)
+{
+	struct settings settings = {
+		.machine = {.cmdline = "", .memory_size = 512 * MIB, .cpu_count = 1, .reboot = true,
+			.console_input = STDIN_FILENO, .console_output = STDOUT_FILENO},
+		.engine_name = "auto",
+	};
+
+	if (options_parse(argc, argv, table, &settings) < 0)
+		return STATUS_USAGE;
+	if (settings.help) {
+		print_help();
+		return STATUS_OK;
+	}
+	if (check_settings(&settings) < 0)
+		return STATUS_USAGE;
+	return run_machine(&settings);
+}
+
+const struct subcommand subcommand_run = {"run", "start a virtual machine", run_main};

@@ -1,0 +1,17 @@
+#include "engine/engine.h"
+
+#include <string.h>
+
+/* "auto" takes the first that this host can run: the fastest come first. */
+const struct engine *const engines[] = {&engine_interp, NULL};
+
+const struct engine *engine_find(const char *name)
+{
+	const struct engine *const *engine;
+	bool automatic = strcmp(name, "auto") == 0;
+
+	for (engine = engines; *engine; engine++)
+		if (automatic ? (*engine)->available() == 0 : strcmp((*engine)->name, name) == 0)
+			return *engine;
+	return NULL;
+}
