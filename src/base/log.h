@@ -13,6 +13,9 @@ extern enum log_level log_threshold;
 void log_message(enum log_level level, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/* Set while the terminal is in raw mode: a line ends with "\r\n". */
+extern _Atomic _Bool log_carriage_return;
+
 #define log_error(...)	 log_message(LOG_ERROR, __VA_ARGS__)
 #define log_warning(...) log_message(LOG_WARNING, __VA_ARGS__)
 #define log_info(...)	 log_message(LOG_INFO, __VA_ARGS__)

@@ -12,7 +12,8 @@ struct clock {
 	uint64_t paused_tsc;
 	bool paused;
 	uint64_t tsc_khz;
-	/* ns = (cycles * ns_mult) >> ns_shift; the pvclock form of the same: */
+	/* ns = (cycles * ns_mult) >> ns_shift. ns_mult has exactly 32 bits, so that pvclock can
+	 * repeat it: tsc_to_system_mul is ns_mult, tsc_shift is 32 - ns_shift. */
 	uint64_t ns_mult;
 	unsigned ns_shift;
 };
@@ -26,11 +27,24 @@ void clock_init(struct clock *clock);
 uint64_t clock_cycles(const struct clock *clock);
 uint64_t clock_ns(const struct clock *clock);
 uint64_t clock_cycles_to_ns(const struct clock *clock, uint64_t cycles);
+/* The first cycle at which so many ns are over; all ones where that is out of range. */
 uint64_t clock_ns_to_cycles(const struct clock *clock, uint64_t ns);
 void clock_pause(struct clock *clock);
 void clock_resume(struct clock *clock);
 
 /* Wall-clock time in ns since 1970 at clock zero, for pvclock's wall clock and the RTC. */
 uint64_t clock_wall_base_ns(const struct clock *clock);
+
+/* How often something that runs at `hz` (up to 4 GHz) has ticked after so many ns, and the first ns at which
+ * it has ticked so often. Exact, and inverse to each other. */
+static inline uint64_t clock_ns_to_ticks(uint64_t ns, uint64_t hz)
+{
+	return ns / 1000000000 * hz + ns % 1000000000 * hz / 1000000000;
+}
+
+static inline uint64_t clock_ticks_to_ns(uint64_t ticks, uint64_t hz)
+{
+	return ticks / hz * 1000000000 + (ticks % hz * 1000000000 + hz - 1) / hz;
+}
 
 #endif

@@ -21,7 +21,12 @@ void event_loop_run(struct event_loop *loop);
 /* Make event_loop_run() return; from any thread or a signal handler; lock not needed. */
 void event_loop_stop(struct event_loop *loop);
 
-/* Watch a descriptor. `events` are EPOLLIN, EPOLLOUT. One watch per descriptor. 0 or -errno. */
+/* The machine's clock was paused or resumed: timers stand still or go on. */
+void event_loop_clock_changed(struct event_loop *loop);
+
+/* Watch a descriptor. `events` are EPOLLIN, EPOLLOUT. One watch per descriptor; -EEXIST for a
+ * second. What epoll cannot watch because it is always ready (a file, /dev/null) is reported again
+ * and again until it is unwatched. 0 or -errno. */
 typedef void fd_callback(void *opaque, uint32_t events);
 int event_loop_watch(struct event_loop *loop, int fd, uint32_t events, fd_callback *callback,
 	void *opaque);

@@ -17,6 +17,9 @@ struct io_ops {
 	uint64_t (*read)(void *opaque, uint64_t offset, unsigned size);
 	/* Write; NULL ignores. */
 	void (*write)(void *opaque, uint64_t offset, uint64_t value, unsigned size);
+	/* The widest access the device understands: wider ones reach it as several, lowest address
+	 * first, as the ISA bus does it to 8-bit cards. 0: any. */
+	unsigned width;
 };
 
 struct io_region {
@@ -36,7 +39,7 @@ struct io_space {
 void io_space_init(struct io_space *space, pthread_mutex_t *machine_lock);
 void io_space_destroy(struct io_space *space);
 
-/* Add a region. 0, -EEXIST where it overlaps another (named in the log), -ENOMEM. */
+/* Add a region, with the machine lock held or before the machine runs. 0, -EEXIST where it overlaps another (named in the log), -ENOMEM. */
 int io_space_add(struct io_space *space, uint64_t start, uint64_t size, const char *name,
 	const struct io_ops *ops, void *opaque);
 

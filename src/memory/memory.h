@@ -20,7 +20,10 @@
  *
  * A writer stores, then tests the flag; a decoder sets the flag, then reads. For that to be safe
  * without a fence in every store, memory_code_track() makes every other thread of the process pass
- * a barrier (membarrier(2), private expedited) after it has set a flag. */
+ * a barrier (membarrier(2), private expedited) after it has set a flag. That is once a page: where the
+ * flag is set already, the writer has come to memory_code_written(), which can afford a fence before it
+ * looks at the lines. A write that hits code takes the flag off again, so that a page which is
+ * reused for data costs its writers nothing. */
 #ifndef VENEER_MEMORY_MEMORY_H
 #define VENEER_MEMORY_MEMORY_H
 
@@ -58,6 +61,7 @@ struct memory {
 	/* More than one thread may store to RAM without a fence: set by the machine where it has more
 	 * than one vCPU. DMA through memory_write() has its own fences. */
 	bool needs_membarrier;
+	pthread_mutex_t code_lock; /* orders decoders and writers that hit code; innermost */
 };
 
 /* Make a space with `size` bytes of RAM (a multiple of 4 KiB, at least 1 MiB), zeroed and lazily

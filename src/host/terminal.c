@@ -1,0 +1,177 @@
+#include "host/terminal.h"
+
+#include "base/bits.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+
+#define CTRL_A 0x01
+
+/* Read by signal handlers, so written once, before they are installed. */
+static int terminal_fd = -1;
+static struct termios cooked, raw;
+static volatile sig_atomic_t is_raw;
+
+/* A process in the background that sets the terminal's modes is stopped by SIGTTOU, and would
+ * otherwise take the terminal from the shell that has it now. */
+static bool in_foreground(void)
+{
+	return tcgetpgrp(terminal_fd) == getpgrp();
+}
+
+static void set_modes(const struct termios *modes)
+{
+	sigset_t ttou, before;
+
+	sigemptyset(&ttou);
+	sigaddset(&ttou, SIGTTOU);
+	pthread_sigmask(SIG_BLOCK, &ttou, &before);
+	tcsetattr(terminal_fd, TCSANOW, modes);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static void set_raw(void)
+{
+	set_modes(&raw);
+	is_raw = true;
+	log_carriage_return = true;
+}
+
+void terminal_restore(void)
+{
+	int saved_errno = errno;
+
+	if (is_raw && in_foreground())
+		set_modes(&cooked);
+	is_raw = false;
+	log_carriage_return = false;
+	errno = saved_errno;
+}
+
+bool terminal_is_raw(void)
+{
+	return is_raw;
+}
+
+/* Do to ourselves what the signal does to a process that does not catch it. */
+static void take_default_action(int number)
+{
+	struct sigaction action = {.sa_handler = SIG_DFL};
+	sigset_t set;
+
+	sigaction(number, &action, NULL);
+	sigemptyset(&set);
+	sigaddset(&set, number);
+	raise(number);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+static void on_fatal(int number)
+{
+	terminal_restore();
+	take_default_action(number);
+}
+
+static void install(int number, void (*handler)(int));
+
+static void on_stop(int number)
+{
+	int saved_errno = errno;
+
+	terminal_restore();
+	take_default_action(number);
+	/* Continued. SIGCONT's handler has seen to the modes. */
+	install(number, on_stop);
+	errno = saved_errno;
+}
+
+/* The shell may have changed the modes while we were stopped. Started again in the background, we
+ * get another SIGCONT when we come to the front. */
+static void on_continue(int number)
+{
+	int saved_errno = errno;
+
+	if (in_foreground())
+		set_raw();
+	errno = saved_errno;
+}
+
+static void install(int number, void (*handler)(int))
+{
+	struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART}, before;
+
+	sigfillset(&action.sa_mask);
+	/* What our parent had us ignore (nohup), or somebody catches already, stays so. */
+	if (sigaction(number, NULL, &before) == 0 && before.sa_handler == SIG_DFL)
+		sigaction(number, &action, NULL);
+}
+
+int terminal_raw(int fd)
+{
+	static const int fatal[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGSEGV, SIGBUS, SIGILL,
+		SIGABRT, SIGALRM, SIGXCPU, SIGXFSZ};
+
+	if (!isatty(fd))
+		return 0;
+	if (tcgetattr(fd, &cooked) < 0)
+		return -errno;
+	raw = cooked;
+	cfmakeraw(&raw);
+	if (terminal_fd < 0) {
+		atexit(terminal_restore);
+		for (unsigned i = 0; i < ARRAY_SIZE(fatal); i++)
+			install(fatal[i], on_fatal);
+		install(SIGTSTP, on_stop);
+		install(SIGCONT, on_continue);
+	}
+	terminal_fd = fd;
+	set_raw();
+	return 0;
+}
+
+const char terminal_help[] = "\r\n"
+			     "Ctrl-a h  this help\r\n"
+			     "Ctrl-a x  quit: end the machine at once\r\n"
+			     "Ctrl-a a  send Ctrl-a to the guest (Ctrl-a Ctrl-a does, too)\r\n";
+
+enum terminal_command terminal_parse(struct terminal_parser *parser, const uint8_t *in, size_t size,
+	uint8_t *out, size_t *consumed, size_t *produced)
+{
+	enum terminal_command command = TERMINAL_NONE;
+	size_t i, count = 0;
+
+	for (i = 0; i < size && command == TERMINAL_NONE; i++) {
+		if (!parser->escaped) {
+			if (in[i] == CTRL_A)
+				parser->escaped = true;
+			else
+				out[count++] = in[i];
+			continue;
+		}
+		parser->escaped = false;
+		switch (in[i]) {
+		case 'x':
+			command = TERMINAL_QUIT;
+			break;
+		case 'h':
+			command = TERMINAL_HELP;
+			break;
+		case 'a':
+		case CTRL_A:
+			out[count++] = CTRL_A;
+			break;
+		default:
+			out[count++] = CTRL_A;
+			out[count++] = in[i];
+		}
+	}
+	*consumed = i;
+	*produced = count;
+	return command;
+}

@@ -1,0 +1,166 @@
+#include "memory/io_space.h"
+
+#include "base/bits.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+void io_space_init(struct io_space *space, pthread_mutex_t *machine_lock)
+{
+	*space = (struct io_space){.lock = machine_lock};
+}
+
+void io_space_destroy(struct io_space *space)
+{
+	free(space->regions);
+	space->regions = NULL;
+	space->count = space->capacity = 0;
+}
+
+/* The index of the first region that ends above `address`: the one that holds it, if any does. */
+static unsigned first_above(const struct io_space *space, uint64_t address)
+{
+	unsigned low = 0, high = space->count;
+
+	while (low < high) {
+		unsigned middle = (low + high) / 2;
+		const struct io_region *region = &space->regions[middle];
+
+		if (address > region->start + (region->size - 1))
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+int io_space_add(struct io_space *space, uint64_t start, uint64_t size, const char *name,
+	const struct io_ops *ops, void *opaque)
+{
+	unsigned index = first_above(space, start);
+
+	if (!size || start + (size - 1) < start)
+		return -EINVAL;
+	if (index < space->count && space->regions[index].start <= start + (size - 1)) {
+		log_error("%s at 0x%" PRIx64 " overlaps %s at 0x%" PRIx64, name, start,
+			space->regions[index].name, space->regions[index].start);
+		return -EEXIST;
+	}
+	if (space->count == space->capacity) {
+		unsigned capacity = space->capacity ? 2 * space->capacity : 16;
+		struct io_region *regions =
+			realloc(space->regions, capacity * sizeof(*space->regions));
+
+		if (!regions)
+			return -ENOMEM;
+		space->regions = regions;
+		space->capacity = capacity;
+	}
+	memmove(&space->regions[index + 1], &space->regions[index],
+		(space->count - index) * sizeof(*space->regions));
+	space->regions[index] = (struct io_region){
+		.start = start, .size = size, .name = name, .ops = ops, .opaque = opaque};
+	space->count++;
+	return 0;
+}
+
+int io_space_remove(struct io_space *space, uint64_t start)
+{
+	unsigned index = first_above(space, start);
+
+	if (index == space->count || space->regions[index].start != start)
+		return -ENOENT;
+	space->count--;
+	memmove(&space->regions[index], &space->regions[index + 1],
+		(space->count - index) * sizeof(*space->regions));
+	return 0;
+}
+
+/* The region that takes the whole access in one piece; NULL where it must be split, or where
+ * (with *idle set) there is no device at any of its addresses. */
+static const struct io_region *find(
+	const struct io_space *space, uint64_t address, unsigned size, bool *idle)
+{
+	unsigned index = first_above(space, address);
+	const struct io_region *region;
+
+	*idle = index == space->count || space->regions[index].start > address + (size - 1);
+	if (*idle)
+		return NULL;
+	region = &space->regions[index];
+	if (address < region->start || address + (size - 1) > region->start + (region->size - 1))
+		return NULL;
+	if (region->ops->width && size > region->ops->width)
+		return NULL;
+	return region;
+}
+
+/* How far an access that find() wants split goes in one step. */
+static unsigned step_size(const struct io_space *space, uint64_t address, unsigned size)
+{
+	const struct io_region *region = &space->regions[first_above(space, address)];
+
+	if (address >= region->start && address + (size - 1) <= region->start + (region->size - 1))
+		return region->ops->width; /* or else it would not have been split */
+	return 1;
+}
+
+static uint64_t locked_read(struct io_space *space, uint64_t address, unsigned size)
+{
+	bool idle;
+	const struct io_region *region = find(space, address, size, &idle);
+	uint64_t value = 0;
+	unsigned step;
+
+	if (idle)
+		return bits_zero_extend(~UINT64_C(0), size);
+	if (region) {
+		if (!region->ops->read)
+			return bits_zero_extend(~UINT64_C(0), size);
+		return bits_zero_extend(
+			region->ops->read(region->opaque, address - region->start, size), size);
+	}
+	step = step_size(space, address, size);
+	for (unsigned i = 0; i < size; i += step)
+		value |= locked_read(space, address + i, step) << (8 * i);
+	return value;
+}
+
+static void locked_write(struct io_space *space, uint64_t address, uint64_t value, unsigned size)
+{
+	bool idle;
+	const struct io_region *region = find(space, address, size, &idle);
+	unsigned step;
+
+	if (idle)
+		return;
+	if (region) {
+		if (region->ops->write)
+			region->ops->write(region->opaque, address - region->start,
+				bits_zero_extend(value, size), size);
+		return;
+	}
+	step = step_size(space, address, size);
+	for (unsigned i = 0; i < size; i += step)
+		locked_write(space, address + i, value >> (8 * i), step);
+}
+
+uint64_t io_space_read(struct io_space *space, uint64_t address, unsigned size)
+{
+	uint64_t value;
+
+	pthread_mutex_lock(space->lock);
+	value = locked_read(space, address, size);
+	pthread_mutex_unlock(space->lock);
+	return value;
+}
+
+void io_space_write(struct io_space *space, uint64_t address, uint64_t value, unsigned size)
+{
+	pthread_mutex_lock(space->lock);
+	locked_write(space, address, value, size);
+	pthread_mutex_unlock(space->lock);
+}
