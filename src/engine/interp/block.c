@@ -1,0 +1,331 @@
+/* The cache of decoded blocks: finding, decoding, and forgetting them.
+ *
+ * Three steps find a block for a RIP. JUMP_TO (interp.h) looks in the jump cache; block_find()
+ * translates RIP as an instruction fetch and looks in a hash by RAM address; block_decode() makes
+ * a new one. Blocks are carved from one arena per vCPU and never freed singly: a block whose code
+ * was written is simply not found any more, and when the arena is full everything is dropped. */
+#include "engine/interp/interp.h"
+#include "cpu/tlb.h"
+#include "cpu/transfer.h"
+
+#include <string.h>
+
+#define HASH_BITS 14
+
+static unsigned hash_of(uint64_t key, unsigned mode)
+{
+	return (unsigned)(((key ^ ((uint64_t)mode << 56)) * UINT64_C(0x9e3779b97f4a7c15)) >>
+			  (64 - HASH_BITS));
+}
+
+size_t block_hash_bytes(void)
+{
+	return sizeof(struct block *) << HASH_BITS;
+}
+
+void interp_drop_blocks(struct cpu *cpu)
+{
+	struct interp *interp = interp_of(cpu);
+
+	memset(interp->hash, 0, block_hash_bytes());
+	interp->arena_used = 0;
+	interp->drops++;
+	interp->serial++;
+	interp->global_serial++;
+	interp_context_changed(cpu);
+}
+
+/* What the jump cache holds depends on the address space, the privilege (which pages may be
+ * executed) and the decode mode. Called whenever one of them changes. */
+void interp_context_changed(struct cpu *cpu)
+{
+	struct interp *interp = interp_of(cpu);
+	unsigned bits = cpu_code_bits(cpu);
+	unsigned mode = bits == 64 ? MODE_CODE_64 : bits == 32 ? MODE_CODE_32 : 0;
+	uint64_t low;
+
+	if (bits != 64) {
+		if (cpu_stack_bits(cpu) == 32)
+			mode |= MODE_STACK_32;
+		/* CS has a base and a limit here: equal RIPs may be different code. */
+		interp->serial++;
+		interp->global_serial++;
+	}
+	if (bits == 64 || cpu->segment[SEG_CS].limit == UINT32_MAX)
+		mode |= MODE_FLAT_CODE;
+	interp->mode = (uint16_t)mode;
+	interp->rip_mask = bits == 64 ? ~UINT64_C(0) : UINT32_MAX;
+	low = (cpu->cpl == 3 ? 0x80 : 0) | mode;
+	interp->context_local = interp->serial << 9 | low;
+	interp->context_global = interp->global_serial << 9 | 0x100 | low;
+	if (interp->stepping)
+		interp->context_local = interp->context_global = ~UINT64_C(0);
+}
+
+static void drop_jump_page(struct interp *interp, uint64_t linear)
+{
+	struct jump_slot *slot =
+		&interp->jump[((linear >> PAGE_SHIFT) & (JUMP_PAGES - 1)) * JUMP_SLOTS];
+
+	for (unsigned i = 0; i < JUMP_SLOTS; i++)
+		slot[i].context = 0;
+}
+
+void interp_tlb_flushed(struct cpu *cpu, enum tlb_flush what, uint64_t linear)
+{
+	struct interp *interp = interp_of(cpu);
+
+	if (what == TLB_FLUSH_PAGE && (interp->mode & MODE_CODE_64)) {
+		drop_jump_page(interp, linear);
+		return;
+	}
+	interp->serial++;
+	if (what != TLB_FLUSH_NON_GLOBAL)
+		interp->global_serial++;
+	interp_context_changed(cpu);
+}
+
+/* Where code is read from: RAM from one address to its page's end. */
+struct source {
+	const uint8_t *host;
+	uint64_t offset; /* RAM offset */
+	unsigned available; /* bytes to the page's end */
+};
+
+/* Code outside RAM reads as an idle bus, all ones, and that is not an instruction. */
+static void fetch_source(struct cpu *cpu, uint64_t linear, struct source *out)
+{
+	uint64_t gpa;
+
+	out->host = access_fetch(cpu, linear, &gpa);
+	if (!out->host)
+		cpu_raise(cpu, VECTOR_UD);
+	out->available = (unsigned)(PAGE_SIZE - (linear & ~PAGE_MASK));
+	out->offset = (uint64_t)(out->host - cpu->memory->ram);
+}
+
+static uint64_t next_page(const struct interp *interp, uint64_t linear)
+{
+	linear = (linear | ~PAGE_MASK) + 1;
+	return interp->mode & MODE_CODE_64 ? linear : (uint32_t)linear;
+}
+
+static struct block *arena_take(struct cpu *cpu, size_t bytes)
+{
+	struct interp *interp = interp_of(cpu);
+
+	if (interp->arena_used + bytes > interp->arena_size)
+		interp_drop_blocks(cpu);
+	return (struct block *)(interp->arena + interp->arena_used);
+}
+
+static void finish_block(struct cpu *cpu, struct block *block, unsigned count, unsigned bytes)
+{
+	struct interp *interp = interp_of(cpu);
+	struct insn *after = &block->insn[count];
+
+	block->count = (uint16_t)count;
+	block->bytes = (uint16_t)bytes;
+	for (unsigned i = 0; i < count; i++)
+		block->insn[i].remaining = (uint8_t)(count - 1 - i);
+	*after = (struct insn){
+		.run = block->mode & MODE_SINGLE ? op_leave : op_block_end,
+		.imm = after[-1].next,
+		.next = after[-1].next,
+	};
+	interp->arena_used += sizeof(*block) + (count + 1) * sizeof(struct insn);
+	interp->arena_used = ALIGN_UP(interp->arena_used, 16);
+	cpu->stats.blocks_decoded++;
+}
+
+/* A single instruction whose bytes may run into the next page. It is decoded from a copy that is made
+ * after both pages are tracked. Where its first bytes alone make an instruction the second page
+ * is left alone: fetching it may fault. */
+static void decode_straddling(struct cpu *cpu, struct block *block, const struct source *first,
+	uint64_t linear)
+{
+	uint8_t bytes[15];
+	unsigned head = MIN(first->available, (unsigned)sizeof(bytes));
+	struct source second;
+	bool ends;
+
+	fetch_source(cpu, next_page(interp_of(cpu), linear), &second);
+	block->key2 = second.offset & PAGE_MASK;
+	block->generation_now2 = &cpu->memory->code_generation[second.offset >> PAGE_SHIFT];
+	block->generation2 = memory_code_track(cpu->memory, second.offset >> PAGE_SHIFT, 0,
+		(unsigned)sizeof(bytes) - head);
+	memcpy(bytes, first->host, head);
+	memcpy(bytes + head, second.host, sizeof(bytes) - head);
+	decode_instruction(cpu, block->mode, bytes, sizeof(bytes),
+		(unsigned)(linear & ~PAGE_MASK), &block->insn[0], &ends);
+	finish_block(cpu, block, 1, block->insn[0].length);
+}
+
+#define DECODE_WINDOW 512 /* most bytes of code in one block */
+
+/* Decode from a copy, track the bytes used, then see that they have not changed meanwhile: how
+ * long a block gets is only known afterwards, and tracking too much would make data that shares a
+ * page with code expensive to write. False: they changed, or nothing fits in the page. */
+static bool decode_run(struct cpu *cpu, struct block *block, const struct source *source)
+{
+	unsigned limit = block->mode & MODE_SINGLE ? 1 : BLOCK_MAX;
+	unsigned start = (unsigned)(source->offset & ~PAGE_MASK);
+	unsigned window = MIN(source->available, DECODE_WINDOW), count = 0, done = 0;
+	uint64_t page = source->offset >> PAGE_SHIFT;
+	uint8_t copy[DECODE_WINDOW];
+	bool ends = false;
+
+	memcpy(copy, source->host, window);
+	while (count < limit && !ends && done < window) {
+		unsigned length = decode_instruction(cpu, block->mode, copy + done,
+			MIN(window - done, 15), start + done, &block->insn[count], &ends);
+
+		if (!length)
+			break;
+		done += length;
+		count++;
+	}
+	if (!count)
+		return false;
+	block->generation = block->generation2 = memory_code_track(cpu->memory, page, start, done);
+	if (memcmp(copy, source->host, done) != 0)
+		return decode_run(cpu, block, source);
+	finish_block(cpu, block, count, done);
+	return true;
+}
+
+static struct block *block_decode(struct cpu *cpu, const struct source *source, uint64_t linear,
+	unsigned mode)
+{
+	uint64_t page = source->offset >> PAGE_SHIFT;
+	struct block *block = arena_take(cpu,
+		sizeof(struct block) + (BLOCK_MAX + 1) * sizeof(struct insn) + 16);
+
+	block->key = source->offset;
+	block->key2 = ~UINT64_C(0);
+	block->mode = (uint16_t)mode;
+	block->generation_now = block->generation_now2 = &cpu->memory->code_generation[page];
+	if (!decode_run(cpu, block, source)) {
+		block->generation = memory_code_track(cpu->memory, page,
+			(unsigned)(source->offset & ~PAGE_MASK), source->available);
+		decode_straddling(cpu, block, source, linear);
+	}
+	return block;
+}
+
+/* A straddling instruction's second half may be mapped elsewhere by now, or rewritten. */
+static bool second_page_fresh(struct cpu *cpu, const struct block *block, uint64_t linear)
+{
+	struct source second;
+
+	if (block->key2 == ~UINT64_C(0))
+		return true;
+	fetch_source(cpu, next_page(interp_of(cpu), linear), &second);
+	return second.offset == block->key2 &&
+	       atomic_load(block->generation_now2) == block->generation2;
+}
+
+/* The block at a linear address; decodes it where there is none. */
+static struct block *block_at(struct cpu *cpu, uint64_t linear, unsigned mode)
+{
+	struct interp *interp = interp_of(cpu);
+	struct source source;
+	struct block *block;
+	unsigned slot;
+
+	fetch_source(cpu, linear, &source);
+	slot = hash_of(source.offset, mode);
+	for (block = interp->hash[slot]; block; block = block->hash_next)
+		if (block->key == source.offset && block->mode == mode && block_fresh(block) &&
+			second_page_fresh(cpu, block, linear)) {
+			cpu->stats.decode_hits++;
+			return block;
+		}
+	block = block_decode(cpu, &source, linear, mode);
+	block->hash_next = interp->hash[slot];
+	interp->hash[slot] = block;
+	return block;
+}
+
+/* Outside 64-bit mode every byte of code must lie within CS's limit. */
+static bool within_limit(const struct cpu *cpu, const struct block *block, uint64_t rip)
+{
+	return (block->mode & MODE_FLAT_CODE) ||
+	       rip + block->bytes - 1 <= cpu->segment[SEG_CS].limit;
+}
+
+/* Make gpr[CODE_BASE] right for a block entered at `rip`. */
+static void enter_page(struct cpu *cpu, const struct block *block, uint64_t rip)
+{
+	cpu->gpr[CODE_BASE] = rip - (block->key & ~PAGE_MASK);
+}
+
+static uint64_t linear_of(const struct cpu *cpu, uint64_t rip)
+{
+	return interp_of(cpu)->mode & MODE_CODE_64 ?
+		       rip : (uint32_t)(cpu->segment_base[SEG_CS] + rip);
+}
+
+struct block *block_find_single(struct cpu *cpu, uint64_t rip)
+{
+	struct block *block = block_at(cpu, linear_of(cpu, rip),
+		interp_of(cpu)->mode | MODE_SINGLE);
+
+	if (!within_limit(cpu, block, rip))
+		cpu_raise_error(cpu, VECTOR_GP, 0);
+	enter_page(cpu, block, rip);
+	return block;
+}
+
+static bool fetched_globally(const struct cpu *cpu, uint64_t linear)
+{
+	unsigned slot = (linear >> PAGE_SHIFT) & (TLB_SIZE - 1);
+	size_t view = (size_t)(cpu->tlb - &cpu->tlb_views[0][0]) / TLB_SIZE;
+
+	return cpu->tlb[slot].fetch == (linear & PAGE_MASK) &&
+	       (cpu->tlb_attributes[view][slot] & TLB_GLOBAL);
+}
+
+struct block *block_find(struct cpu *cpu, uint64_t rip)
+{
+	struct interp *interp = interp_of(cpu);
+	struct jump_slot *slot;
+	struct block *block;
+	uint64_t linear;
+
+	rip &= interp->rip_mask;
+	cpu->rip = cpu->next_rip = rip;
+	interp->current = NULL;
+	if (attention(cpu) || interp->stepping)
+		return NULL;
+	transfer_check_near(cpu, rip);
+	linear = linear_of(cpu, rip);
+	block = block_at(cpu, linear, interp->mode);
+	if (!within_limit(cpu, block, rip))
+		return block_find_single(cpu, rip);
+	enter_page(cpu, block, rip);
+	if (block->key2 != ~UINT64_C(0))
+		return block;
+	slot = jump_slot(interp, rip);
+	slot->rip = rip;
+	slot->block = block;
+	slot->context = fetched_globally(cpu, linear) ? interp->context_global :
+							interp->context_local;
+	return block;
+}
+
+OP(branch_slow)
+{
+	struct interp *interp = interp_of(cpu);
+	uint64_t drops = interp->drops, target = in->imm;
+	struct block *block = block_find(cpu, cpu->gpr[CODE_BASE] + target);
+
+	if (!block)
+		return NULL;
+	/* Within the page the mapping is known to be the one we are running in. `in` itself is gone where
+	 * finding the block emptied the arena. */
+	if (target < PAGE_SIZE && drops == interp->drops && (block->mode & MODE_FLAT_CODE) && !(block->mode & MODE_SINGLE) &&
+		block->key2 == ~UINT64_C(0))
+		((struct insn *)in)->link = block;
+	ENTER_BLOCK(block);
+}

@@ -1,0 +1,185 @@
+/* The interpreter's run loop: what happens between blocks.
+ *
+ * Most of the time a vCPU is inside the handlers, which hand over to each other. They come back
+ * here when something needs a look: an event is pending, the guest single-steps or has breakpoints
+ * armed, STI or MOV SS wants one instruction run by itself. Exceptions land here too. */
+#include "engine/engine.h"
+#include "engine/interp/ops.h"
+#include "cpu/instruction.h"
+#include "cpu/transfer.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#define ARENA_BYTES (12 * MIB)
+#define STUB_BYTES  (4 * MIB)
+
+static int interp_available(void)
+{
+	return 0;
+}
+
+static void interp_vcpu_destroy(struct cpu *cpu)
+{
+	struct interp *interp = interp_of(cpu);
+
+	if (!interp)
+		return;
+	if (interp->arena)
+		munmap(interp->arena, interp->arena_size);
+	if (interp->stubs)
+		stub_cache_destroy(interp->stubs);
+	free(interp->hash);
+	free(interp);
+	cpu->engine_state = NULL;
+	cpu->code_context_changed = NULL;
+	cpu->tlb_flushed = NULL;
+}
+
+static int interp_vcpu_create(struct cpu *cpu)
+{
+	struct interp *interp = calloc(1, sizeof(*interp));
+
+	if (!interp)
+		return -ENOMEM;
+	cpu->engine_state = interp;
+	interp->hash = calloc(1, block_hash_bytes());
+	interp->arena_size = ARENA_BYTES;
+	interp->arena = mmap(NULL, interp->arena_size, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (interp->arena == MAP_FAILED)
+		interp->arena = NULL;
+	interp->stubs = stub_cache_create(cpu, STUB_BYTES);
+	if (!interp->hash || !interp->arena || !interp->stubs) {
+		log_error("no memory for the interpreter's caches");
+		interp_vcpu_destroy(cpu);
+		return -ENOMEM;
+	}
+	/* Serial numbers start at 1: an empty jump slot has context 0. */
+	interp->serial = interp->global_serial = 1;
+	cpu->gpr[ZERO_REG] = 0;
+	cpu->code_context_changed = interp_context_changed;
+	cpu->tlb_flushed = interp_tlb_flushed;
+	interp_context_changed(cpu);
+	return 0;
+}
+
+/* Does the next instruction have to be run by itself? */
+static bool must_step(const struct cpu *cpu)
+{
+	return (cpu->system_flags & RFLAGS_TF) || cpu->interrupt_shadow ||
+	       debug_execute_armed(cpu);
+}
+
+static void run_block(struct cpu *cpu, struct block *block)
+{
+	const struct insn *in = block->insn;
+
+	cpu->stats.instructions += block->count;
+#ifdef LOOP_DISPATCH
+	while (in)
+		in = in->run(cpu, in);
+#else
+	in->run(cpu, in);
+#endif
+}
+
+static void set_stepping(struct cpu *cpu, bool stepping)
+{
+	interp_of(cpu)->stepping = stepping;
+	interp_context_changed(cpu);
+}
+
+/* One instruction, with the traps that belong to its end. */
+static void step(struct cpu *cpu)
+{
+	struct interp *interp = interp_of(cpu);
+	uint64_t linear = interp->mode & MODE_CODE_64 ?
+				  cpu->rip : (uint32_t)(cpu->segment_base[SEG_CS] + cpu->rip);
+	bool trap = cpu->system_flags & RFLAGS_TF;
+	uint8_t shadow = cpu->interrupt_shadow;
+
+	interp->current = NULL;
+	if (shadow != SHADOW_MOV_SS && debug_execute_armed(cpu) && debug_match_execute(cpu, linear))
+		cpu_raise(cpu, VECTOR_DB);
+	transfer_check_near(cpu, cpu->rip);
+	cpu->interrupt_shadow = SHADOW_NONE;
+	set_stepping(cpu, true);
+	run_block(cpu, block_find_single(cpu, cpu->rip));
+	set_stepping(cpu, false);
+	if (trap)
+		debug_single_step_done(cpu);
+}
+
+/* An instruction was cut short by an exception: it and the rest of its block were counted on
+ * entry but did not happen. */
+static void uncount(struct cpu *cpu)
+{
+	struct interp *interp = interp_of(cpu);
+
+	if (interp->current)
+		cpu->stats.instructions -= interp->current->remaining + 1u;
+	interp->current = NULL;
+	interp->leave = false;
+	if (interp->stepping)
+		set_stepping(cpu, false);
+}
+
+static enum vcpu_exit exit_reason(const struct cpu *cpu)
+{
+	if (cpu->activity == ACTIVITY_SHUTDOWN)
+		return VCPU_EXIT_SHUTDOWN;
+	if (atomic_load(&cpu->pending) & PENDING_STOP)
+		return VCPU_EXIT_STOPPED;
+	return cpu->activity == ACTIVITY_WAIT_FOR_SIPI ? VCPU_EXIT_WAIT_FOR_SIPI :
+							 VCPU_EXIT_HALTED;
+}
+
+/* Until cpu_service_pending() says so or the processor shuts down. An exception comes back through
+ * setjmp: nothing local may be relied on across it. */
+static void run_until_exit(struct cpu *cpu)
+{
+	int unwound = _setjmp(cpu->unwind);
+
+	if (unwound) {
+		uncount(cpu);
+		if (unwound != CPU_UNWIND_RESTART && !exception_deliver(cpu))
+			return;
+	}
+	if (cpu->activity != ACTIVITY_RUNNING)
+		atomic_store(&cpu->attention, 1);
+	for (;;) {
+		struct block *block;
+
+		if (attention(cpu) && !cpu_service_pending(cpu))
+			return;
+		if (must_step(cpu)) {
+			step(cpu);
+			continue;
+		}
+		block = block_find(cpu, cpu->rip);
+		if (block)
+			run_block(cpu, block);
+	}
+}
+
+static enum vcpu_exit interp_vcpu_run(struct cpu *cpu)
+{
+	cpu_current = cpu;
+	fpu_enter(cpu);
+	interp_context_changed(cpu);
+	run_until_exit(cpu);
+	fpu_leave(cpu);
+	return exit_reason(cpu);
+}
+
+const struct engine engine_interp = {
+	.name = "interp",
+	.summary = "interpreter: runs anywhere, the reference for the other engines",
+	.available = interp_available,
+	.vcpu_create = interp_vcpu_create,
+	.vcpu_destroy = interp_vcpu_destroy,
+	.vcpu_run = interp_vcpu_run,
+};

@@ -1,0 +1,317 @@
+/* String instructions, with and without REP (SDM vol. 2B, REP).
+ *
+ * A repeated instruction may be interrupted between any two elements, so the registers are brought
+ * up to date as it goes and it is restarted by leaving cpu->next_rip at the instruction itself.
+ * That happens when attention is wanted, and after each element when single-stepping.
+ *
+ * MOVS, STOS and SCAS are what memcpy, memset and strlen are made of: ascending runs within one page on both
+ * sides are done on host pointers. */
+#include "engine/interp/ops.h"
+#include "cpu/instruction.h"
+#include "cpu/segmentation.h"
+
+#include <string.h>
+
+struct string_op {
+	struct cpu *cpu;
+	const struct insn *in;
+	unsigned size;
+	uint64_t address_mask;
+	int64_t step;
+	bool repeated;
+};
+
+static struct string_op string_begin(struct cpu *cpu, const struct insn *in)
+{
+	bool down = cpu->system_flags & RFLAGS_DF;
+
+	return (struct string_op){
+		.cpu = cpu,
+		.in = in,
+		.size = in->size,
+		.address_mask = in->attributes & INSN_ADDRESS_16 ? UINT16_MAX :
+				in->attributes & INSN_ADDRESS_32 ? UINT32_MAX : ~UINT64_C(0),
+		.step = down ? -(int64_t)in->size : (int64_t)in->size,
+		.repeated = in->attributes & (INSN_REP | INSN_REPNE),
+	};
+}
+
+/* Advance a register by `elements`, in its address size. */
+static void advance(const struct string_op *op, enum gpr reg, uint64_t elements)
+{
+	uint64_t *gpr = &op->cpu->gpr[reg];
+	uint64_t value = *gpr + (uint64_t)op->step * elements;
+
+	if (op->address_mask == UINT16_MAX)
+		*gpr = (*gpr & ~(uint64_t)UINT16_MAX) | (value & UINT16_MAX);
+	else
+		*gpr = value & op->address_mask;
+}
+
+static uint64_t remaining(const struct string_op *op)
+{
+	return op->repeated ? op->cpu->gpr[RCX] & op->address_mask : 1;
+}
+
+static void count_down(const struct string_op *op, uint64_t elements)
+{
+	uint64_t *rcx = &op->cpu->gpr[RCX];
+
+	if (!op->repeated)
+		return;
+	if (op->address_mask == UINT16_MAX)
+		*rcx = (*rcx & ~(uint64_t)UINT16_MAX) | ((*rcx - elements) & UINT16_MAX);
+	else
+		*rcx = (*rcx - elements) & op->address_mask;
+}
+
+/* Done with some elements: go on with the same instruction right now? If not, and there is work
+ * left, it will be restarted. */
+static bool string_continues(const struct string_op *op)
+{
+	struct cpu *cpu = op->cpu;
+
+	if (!op->repeated || remaining(op) == 0)
+		return false;
+	if (!attention(cpu) && !interp_of(cpu)->stepping && !interp_of(cpu)->leave)
+		return true;
+	cpu->next_rip = cpu->rip;
+	return false;
+}
+
+static uint64_t string_linear(const struct string_op *op, enum gpr reg, enum seg seg, unsigned bytes,
+	bool write)
+{
+	struct cpu *cpu = op->cpu;
+	uint64_t offset = cpu->gpr[reg] & op->address_mask, linear;
+
+	if (!(interp_of(cpu)->mode & MODE_CODE_64))
+		return segment_linear(cpu, seg, offset, bytes, write);
+	linear = offset + (seg == SEG_FS || seg == SEG_GS ? cpu->segment_base[seg] : 0);
+	if (unlikely(!cpu_canonical(cpu, linear) || !cpu_canonical(cpu, linear + bytes - 1)))
+		cpu_raise_error(cpu, VECTOR_GP, 0);
+	return linear;
+}
+
+static uint64_t source_linear(const struct string_op *op)
+{
+	return string_linear(op, RSI, op->in->segment, op->size, false);
+}
+
+static uint64_t destination_linear(const struct string_op *op, bool write)
+{
+	return string_linear(op, RDI, SEG_ES, op->size, write);
+}
+
+/* How many elements from here on lie in one page, in one piece of the segment, at most `most`: 1 where a run is
+ * not worth it or not simple. */
+static uint64_t run_length(const struct string_op *op, uint64_t linear, uint64_t most)
+{
+	uint64_t in_page = (PAGE_SIZE - (linear & ~PAGE_MASK)) / op->size;
+
+	if (op->step < 0 || !(interp_of(op->cpu)->mode & MODE_CODE_64) ||
+		op->address_mask != ~UINT64_C(0) || interp_of(op->cpu)->stepping || in_page == 0)
+		return 1;
+	return MIN(in_page, most);
+}
+
+static void note_written(const struct string_op *op, void *host, uint64_t bytes)
+{
+	if (access_written(op->cpu, host, (unsigned)bytes))
+		interp_of(op->cpu)->leave = true;
+}
+
+static bool movs_run(const struct string_op *op, uint64_t from, uint64_t to)
+{
+	uint64_t elements = run_length(op, from, run_length(op, to, remaining(op)));
+	uint64_t bytes = elements * op->size;
+	uint8_t *source, *target;
+
+	/* Overlap with the target ahead repeats a pattern; leave that to the plain loop. */
+	if (elements < 2 || to - from < bytes)
+		return false;
+	source = access_pointer(op->cpu, from, (unsigned)bytes, false);
+	target = access_pointer(op->cpu, to, (unsigned)bytes, true);
+	if (!source || !target || (uintptr_t)target - (uintptr_t)source < bytes)
+		return false;
+	memmove(target, source, bytes);
+	note_written(op, target, bytes);
+	advance(op, RSI, elements);
+	advance(op, RDI, elements);
+	count_down(op, elements);
+	return true;
+}
+
+void slow_movs(struct cpu *cpu, const struct insn *in)
+{
+	struct string_op op = string_begin(cpu, in);
+	uint64_t from, to;
+
+	if (remaining(&op) == 0)
+		return;
+	do {
+		from = source_linear(&op);
+		to = destination_linear(&op, true);
+		if (movs_run(&op, from, to))
+			continue;
+		slow_store(cpu, to, access_load_current(cpu, from, op.size), op.size);
+		advance(&op, RSI, 1);
+		advance(&op, RDI, 1);
+		count_down(&op, 1);
+	} while (string_continues(&op));
+}
+
+static void fill(uint8_t *target, uint64_t value, unsigned size, uint64_t elements)
+{
+	if (size == 1) {
+		memset(target, (int)(value & 0xff), elements);
+		return;
+	}
+	for (uint64_t i = 0; i < elements; i++)
+		memcpy(target + i * size, &value, size);
+}
+
+static bool stos_run(const struct string_op *op, uint64_t to)
+{
+	uint64_t elements = run_length(op, to, remaining(op));
+	uint8_t *target;
+
+	if (elements < 2)
+		return false;
+	target = access_pointer(op->cpu, to, (unsigned)(elements * op->size), true);
+	if (!target)
+		return false;
+	fill(target, op->cpu->gpr[RAX], op->size, elements);
+	note_written(op, target, elements * op->size);
+	advance(op, RDI, elements);
+	count_down(op, elements);
+	return true;
+}
+
+void slow_stos(struct cpu *cpu, const struct insn *in)
+{
+	struct string_op op = string_begin(cpu, in);
+	uint64_t to;
+
+	if (remaining(&op) == 0)
+		return;
+	do {
+		to = destination_linear(&op, true);
+		if (stos_run(&op, to))
+			continue;
+		slow_store(cpu, to, bits_zero_extend(cpu->gpr[RAX], op.size), op.size);
+		advance(&op, RDI, 1);
+		count_down(&op, 1);
+	} while (string_continues(&op));
+}
+
+void slow_lods(struct cpu *cpu, const struct insn *in)
+{
+	struct string_op op = string_begin(cpu, in);
+
+	if (remaining(&op) == 0)
+		return;
+	do {
+		uint64_t value = access_load_current(cpu, source_linear(&op), op.size);
+
+		if (op.size >= 4)
+			cpu->gpr[RAX] = value;
+		else
+			memcpy(&cpu->gpr[RAX], &value, op.size);
+		advance(&op, RSI, 1);
+		count_down(&op, 1);
+	} while (string_continues(&op));
+}
+
+/* The flags of `left - right`, as CMP of that size sets them. */
+static void compare(struct cpu *cpu, uint64_t left, uint64_t right, unsigned size)
+{
+	/* Compare in the top bits: carry, zero, sign and overflow come out right; adjust and
+	 * parity, which look at low bits, are taken from a byte compare. */
+	unsigned shift = 64 - 8 * size;
+	uint64_t wide, low;
+
+	asm("cmpq %2, %1\n\tlahf\n\tseto %%al"
+	    : "=a"(wide) : "r"(left << shift), "r"(right << shift) : "cc");
+	asm("cmpb %b2, %b1\n\tlahf" : "=a"(low) : "r"(left), "r"(right) : "cc");
+	cpu->arithmetic_flags = (uint16_t)((wide & 0xc301) | (low & 0x1400));
+}
+
+/* REPE goes on while ZF is set, REPNE while it is clear. */
+static bool compare_continues(const struct string_op *op)
+{
+	bool zero = op->cpu->arithmetic_flags & 0x4000;
+
+	if (op->repeated && zero != !!(op->in->attributes & INSN_REP))
+		return false;
+	return string_continues(op);
+}
+
+void slow_cmps(struct cpu *cpu, const struct insn *in)
+{
+	struct string_op op = string_begin(cpu, in);
+
+	if (remaining(&op) == 0)
+		return;
+	do {
+		uint64_t left = access_load_current(cpu, source_linear(&op), op.size);
+		uint64_t right = access_load_current(cpu, destination_linear(&op, false), op.size);
+
+		compare(cpu, left, right, op.size);
+		advance(&op, RSI, 1);
+		advance(&op, RDI, 1);
+		count_down(&op, 1);
+	} while (compare_continues(&op));
+}
+
+void slow_scas(struct cpu *cpu, const struct insn *in)
+{
+	struct string_op op = string_begin(cpu, in);
+	uint64_t wanted = bits_zero_extend(cpu->gpr[RAX], op.size);
+
+	if (remaining(&op) == 0)
+		return;
+	do {
+		uint64_t found = access_load_current(cpu, destination_linear(&op, false), op.size);
+
+		compare(cpu, wanted, found, op.size);
+		advance(&op, RDI, 1);
+		count_down(&op, 1);
+	} while (compare_continues(&op));
+}
+
+/* The memory side is probed first: a port must not be read in vain, nor written twice. */
+void slow_ins(struct cpu *cpu, const struct insn *in)
+{
+	struct string_op op = string_begin(cpu, in);
+
+	if (remaining(&op) == 0)
+		return;
+	do {
+		uint64_t to;
+
+		control_check_io(cpu, (uint16_t)cpu->gpr[RDX], op.size);
+		to = destination_linear(&op, true);
+		access_probe_write(cpu, to, op.size, access_current(cpu));
+		slow_store(cpu, to, control_in(cpu, (uint16_t)cpu->gpr[RDX], op.size), op.size);
+		advance(&op, RDI, 1);
+		count_down(&op, 1);
+	} while (string_continues(&op));
+}
+
+void slow_outs(struct cpu *cpu, const struct insn *in)
+{
+	struct string_op op = string_begin(cpu, in);
+
+	if (remaining(&op) == 0)
+		return;
+	do {
+		uint64_t value;
+
+		control_check_io(cpu, (uint16_t)cpu->gpr[RDX], op.size);
+		value = access_load_current(cpu, source_linear(&op), op.size);
+		control_out(cpu, (uint16_t)cpu->gpr[RDX], (uint32_t)value, op.size);
+		advance(&op, RSI, 1);
+		count_down(&op, 1);
+	} while (string_continues(&op));
+}
