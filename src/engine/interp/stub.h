@@ -63,7 +63,16 @@ const struct stub *stub_get(struct stub_cache *cache, const ZydisDecodedInstruct
 
 /* What stub_run() does where the operand is not plainly in RAM under a TLB hit. */
 bool stub_run_slow(struct cpu *cpu, const struct stub *stub, uint64_t linear);
-void stub_record_x87(struct cpu *cpu, const struct stub *stub, uint64_t linear);
+
+/* The last x87 instruction and operand, which the host's unit would give as host addresses. */
+static inline void stub_record_x87(struct cpu *cpu, const struct stub *stub, uint64_t linear)
+{
+	cpu->fpu.fip = cpu->rip;
+	cpu->fpu.fcs = cpu->segment[SEG_CS].selector;
+	cpu->fpu.fop = stub->fop;
+	if (stub->memory != STUB_NO_MEMORY)
+		cpu->fpu.fdp = linear;
+}
 
 /* Execute: checks, address translation of the operand at `linear` (already segment-checked), bounce
  * buffer for crossing or device memory, the native code. Raises, so cpu->rip must be true; state is

@@ -1,0 +1,246 @@
+/* Stubs whose memory operand is not simply RAM: it crosses a page, is a device's, misses the TLB, is
+ * misaligned, or only some of its elements exist.
+ *
+ * The way out is a bounce buffer: read the operand into it, run the stub on it, write it back. All that
+ * may fault is done before the stub runs, so the guest sees either nothing or everything.
+ *
+ * Masked operands may only fault, and may only be written, where the mask says so. For a load the mask is
+ * evaluated here. For a store the processor itself tells: run the stub on a buffer of zeroes and on one of
+ * ones; bytes that come out equal were stored. That needs no knowledge of any instruction (VPCOMPRESS,
+ * MASKMOVQ and AVX-512 stores all obey), and nothing but the buffer changes twice.
+ *
+ * Gathers and scatters run element by element in C. They are allowed to stop half way, with the
+ * finished elements taken out of the mask, and that is what happens if an element faults. */
+#include "cpu/segmentation.h"
+#include "engine/interp/stub_internal.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#define BOUNCE_SIZE 64
+
+struct bounce {
+	uint8_t data[BOUNCE_SIZE];
+} __attribute__((aligned(64)));
+
+/* --- plain operands --- */
+
+static void check_alignment(struct cpu *cpu, const struct stub *stub, uint64_t linear)
+{
+	if (likely(!(linear & (stub->alignment - 1))))
+		return;
+	if (stub->misaligned_mode && (fpu_stmxcsr(cpu) & MXCSR_MM))
+		return;
+	cpu_raise_error(cpu, VECTOR_GP, 0);
+}
+
+static void run_bounced(struct cpu *cpu, const struct stub *stub, uint64_t linear)
+{
+	enum access_mode mode = access_current(cpu);
+	struct bounce bounce;
+
+	if (stub->memory != STUB_READ)
+		access_probe_write(cpu, linear, stub->memory_size, mode);
+	if (stub->memory != STUB_WRITE)
+		access_read(cpu, linear, bounce.data, stub->memory_size, mode);
+	stub->code(cpu, bounce.data);
+	if (stub->memory != STUB_READ)
+		access_write(cpu, linear, bounce.data, stub->memory_size, mode);
+}
+
+/* A locked access across a page boundary cannot be one host atomic: the two pages need not be
+ * neighbours here. Such accesses are atomic against each other only. (Hardware stops the bus; no
+ * software that cares about speed does this, and none is known to depend on it.) */
+static void run_split_lock(struct cpu *cpu, const struct stub *stub, uint64_t linear)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	jmp_buf outer;
+	int thrown;
+
+	memcpy(outer, cpu->unwind, sizeof(outer));
+	pthread_mutex_lock(&lock);
+	thrown = setjmp(cpu->unwind);
+	if (!thrown)
+		run_bounced(cpu, stub, linear);
+	pthread_mutex_unlock(&lock);
+	memcpy(cpu->unwind, outer, sizeof(outer));
+	if (thrown)
+		longjmp(cpu->unwind, thrown);
+}
+
+/* --- masked operands --- */
+
+static uint64_t ones(unsigned count)
+{
+	return count >= 64 ? ~UINT64_C(0) : BIT(count) - 1;
+}
+
+/* Which of the operand's elements in memory a masked load reads: bit n for element n. */
+static uint64_t active_elements(const struct cpu *cpu, const struct stub_elements *elements)
+{
+	uint64_t mask = 0, active = 0;
+
+	switch (elements->kind) {
+	case ELEMENTS_VECTOR:
+		for (unsigned i = 0; i < elements->count; i++) {
+			const uint8_t *element = cpu->fpu.zmm[elements->mask] + i * elements->size;
+
+			mask |= (uint64_t)(element[elements->size - 1] >> 7) << i;
+		}
+		return mask;
+	case ELEMENTS_EXPAND:
+		mask = cpu->fpu.opmask[elements->mask] & ones(elements->count);
+		return ones((unsigned)__builtin_popcountll(mask));
+	default:
+		mask = cpu->fpu.opmask[elements->mask] & ones(elements->count);
+		/* A broadcast: element n of the result is element n mod memory_count of memory. */
+		for (unsigned i = 0; i < elements->count; i += elements->memory_count)
+			active |= (mask >> i) & ones(elements->memory_count);
+		return active;
+	}
+}
+
+static void run_masked_read(struct cpu *cpu, const struct stub *stub, uint64_t linear)
+{
+	const struct stub_elements *elements = stub->elements;
+	uint64_t active = active_elements(cpu, elements);
+	struct bounce bounce = { { 0 } };
+
+	for (unsigned i = 0; i < elements->memory_count; i++) {
+		if (active & BIT(i))
+			access_read(cpu, linear + i * elements->size,
+				bounce.data + i * elements->size, elements->size,
+				access_current(cpu));
+	}
+	stub->code(cpu, bounce.data);
+}
+
+/* The first run of stored bytes at or after *start; its size, or 0. */
+static unsigned next_run(const struct bounce *zeroes, const struct bounce *ones, unsigned size,
+	unsigned *start)
+{
+	unsigned end;
+
+	while (*start < size && zeroes->data[*start] != ones->data[*start])
+		++*start;
+	for (end = *start; end < size && zeroes->data[end] == ones->data[end];)
+		end++;
+	return end - *start;
+}
+
+static void run_masked_write(struct cpu *cpu, const struct stub *stub, uint64_t linear)
+{
+	enum access_mode mode = access_current(cpu);
+	struct bounce zeroes, ones;
+	unsigned size;
+
+	memset(zeroes.data, 0, sizeof(zeroes.data));
+	memset(ones.data, 0xff, sizeof(ones.data));
+	stub->code(cpu, zeroes.data);
+	stub->code(cpu, ones.data);
+	for (unsigned at = 0; (size = next_run(&zeroes, &ones, stub->memory_size, &at)); at += size)
+		access_probe_write(cpu, linear + at, size, mode);
+	for (unsigned at = 0; (size = next_run(&zeroes, &ones, stub->memory_size, &at)); at += size)
+		access_write(cpu, linear + at, zeroes.data + at, size, mode);
+}
+
+/* --- gathers and scatters --- */
+
+static bool take_element(const struct cpu *cpu, const struct stub_elements *elements, unsigned i)
+{
+	if (elements->vector_mask)
+		return cpu->fpu.zmm[elements->mask][i * elements->size + elements->size - 1] >> 7;
+	return cpu->fpu.opmask[elements->mask] & BIT(i);
+}
+
+static void finish_element(struct cpu *cpu, const struct stub_elements *elements, unsigned i)
+{
+	if (elements->vector_mask)
+		memset(cpu->fpu.zmm[elements->mask] + i * elements->size, 0, elements->size);
+	else
+		cpu->fpu.opmask[elements->mask] &= ~BIT(i);
+}
+
+static uint64_t element_offset(const struct cpu *cpu, const struct stub_elements *elements,
+	uint64_t base, unsigned i)
+{
+	uint64_t index = 0, offset;
+
+	memcpy(&index, cpu->fpu.zmm[elements->index] + i * elements->index_size,
+		elements->index_size);
+	offset = base + bits_sign_extend(index, elements->index_size) * elements->scale;
+	return bits_zero_extend(offset, elements->address_bits / 8);
+}
+
+static void run_indexed(struct cpu *cpu, const struct stub *stub, uint64_t linear)
+{
+	const struct stub_elements *elements = stub->elements;
+	enum access_mode mode = access_current(cpu);
+	enum seg segment = elements->segment;
+	uint8_t *data = cpu->fpu.zmm[elements->data];
+	uint64_t base = linear, value;
+
+	if (!cpu_code64(cpu) || segment == SEG_FS || segment == SEG_GS)
+		base -= cpu->segment_base[segment];
+	for (unsigned i = 0; i < elements->count; i++) {
+		uint64_t at;
+
+		if (!take_element(cpu, elements, i)) {
+			finish_element(cpu, elements, i);
+			continue;
+		}
+		at = segment_linear(cpu, segment, element_offset(cpu, elements, base, i),
+			elements->size, elements->scatter);
+		if (elements->scatter) {
+			value = 0;
+			memcpy(&value, data + i * elements->size, elements->size);
+			access_store(cpu, at, value, elements->size, mode);
+		} else {
+			value = access_load(cpu, at, elements->size, mode);
+			memcpy(data + i * elements->size, &value, elements->size);
+		}
+		finish_element(cpu, elements, i);
+	}
+	/* What lies above the elements is cleared, once all are done. */
+	if (!elements->scatter)
+		memset(data + elements->count * elements->size, 0,
+			64 - elements->count * elements->size);
+	if (elements->vector_mask)
+		memset(cpu->fpu.zmm[elements->mask], 0, 64);
+	else
+		cpu->fpu.opmask[elements->mask] = 0;
+}
+
+/* --- all together --- */
+
+bool stub_run_slow(struct cpu *cpu, const struct stub *stub, uint64_t linear)
+{
+	void *pointer;
+
+	if (stub->memory == STUB_GATHER) {
+		run_indexed(cpu, stub, linear);
+		return stub->elements->scatter;
+	}
+	check_alignment(cpu, stub, linear);
+	if (stub->memory == STUB_MASKED_READ) {
+		run_masked_read(cpu, stub, linear);
+		return false;
+	}
+	if (stub->memory == STUB_MASKED_WRITE) {
+		run_masked_write(cpu, stub, linear);
+		return true;
+	}
+	pointer = access_pointer(cpu, linear, stub->memory_size, stub->memory != STUB_READ);
+	if (pointer) {
+		stub->code(cpu, pointer);
+	} else if (stub->locked) {
+		run_split_lock(cpu, stub, linear);
+	} else {
+		run_bounced(cpu, stub, linear);
+	}
+	if (stub->x87)
+		stub_record_x87(cpu, stub, linear);
+	if (pointer && stub->memory != STUB_READ)
+		return access_written(cpu, pointer, stub->memory_size);
+	return stub->memory != STUB_READ;
+}

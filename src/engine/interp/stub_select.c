@@ -1,0 +1,728 @@
+/* Which instructions a stub can run, and what it must load and store for them.
+ *
+ * Three sieves. The instruction set must be one that the guest's CPUID shows, so that an instruction the
+ * guest has not been promised is #UD, whatever the host makes of it. The category and mnemonic must be
+ * of those that touch nothing but registers, flags and one ordinary memory operand. And every operand must be of a
+ * kind that stubs know: that keeps out what the first two overlooked. */
+#include "cpu/cpuid.h"
+#include "engine/interp/stub_internal.h"
+
+#include <string.h>
+
+/* --- instruction sets --- */
+
+#define ALWAYS	    0xffff
+#define NEEDS(f)    ((f) + 1)
+#define AVX512(set) [ZYDIS_ISA_SET_##set##_128] = NEEDS(CPUID_##set),                           \
+		    [ZYDIS_ISA_SET_##set##_256] = NEEDS(CPUID_##set),                           \
+		    [ZYDIS_ISA_SET_##set##_512] = NEEDS(CPUID_##set)
+
+/* 0: not run by stubs. */
+static const uint16_t needed_feature[ZYDIS_ISA_SET_MAX_VALUE + 1] = {
+	[ZYDIS_ISA_SET_I86] = ALWAYS,
+	[ZYDIS_ISA_SET_I186] = ALWAYS,
+	[ZYDIS_ISA_SET_I286REAL] = ALWAYS,
+	[ZYDIS_ISA_SET_I386] = ALWAYS,
+	[ZYDIS_ISA_SET_I486] = ALWAYS,
+	[ZYDIS_ISA_SET_I486REAL] = ALWAYS,
+	[ZYDIS_ISA_SET_PENTIUMREAL] = ALWAYS,
+	[ZYDIS_ISA_SET_PENTIUMMMX] = ALWAYS,
+	[ZYDIS_ISA_SET_PPRO] = ALWAYS,
+	[ZYDIS_ISA_SET_LONGMODE] = ALWAYS,
+	[ZYDIS_ISA_SET_CMOV] = ALWAYS,
+	[ZYDIS_ISA_SET_FCMOV] = ALWAYS,
+	[ZYDIS_ISA_SET_X87] = ALWAYS,
+	[ZYDIS_ISA_SET_FAT_NOP] = ALWAYS,
+	[ZYDIS_ISA_SET_PAUSE] = ALWAYS,
+	[ZYDIS_ISA_SET_LAHF] = NEEDS(CPUID_LAHF),
+	[ZYDIS_ISA_SET_CMPXCHG16B] = NEEDS(CPUID_CX16),
+	[ZYDIS_ISA_SET_CLFSH] = ALWAYS,
+	[ZYDIS_ISA_SET_CLFLUSHOPT] = NEEDS(CPUID_CLFLUSHOPT),
+	[ZYDIS_ISA_SET_CLWB] = NEEDS(CPUID_CLWB),
+	[ZYDIS_ISA_SET_PREFETCH_NOP] = ALWAYS,
+	[ZYDIS_ISA_SET_PREFETCHWT1] = ALWAYS, /* a hint where it is not known */
+	[ZYDIS_ISA_SET_SSE_PREFETCH] = ALWAYS,
+	[ZYDIS_ISA_SET_SSE] = ALWAYS,
+	[ZYDIS_ISA_SET_SSEMXCSR] = ALWAYS,
+	[ZYDIS_ISA_SET_SSE2] = ALWAYS,
+	[ZYDIS_ISA_SET_SSE2MMX] = ALWAYS,
+	[ZYDIS_ISA_SET_SSE3] = NEEDS(CPUID_SSE3),
+	[ZYDIS_ISA_SET_SSE3X87] = NEEDS(CPUID_SSE3),
+	[ZYDIS_ISA_SET_SSSE3] = NEEDS(CPUID_SSSE3),
+	[ZYDIS_ISA_SET_SSSE3MMX] = NEEDS(CPUID_SSSE3),
+	[ZYDIS_ISA_SET_SSE4] = NEEDS(CPUID_SSE41),
+	[ZYDIS_ISA_SET_SSE42] = NEEDS(CPUID_SSE42),
+	[ZYDIS_ISA_SET_SSE4A] = NEEDS(CPUID_SSE4A),
+	[ZYDIS_ISA_SET_AES] = NEEDS(CPUID_AES),
+	[ZYDIS_ISA_SET_PCLMULQDQ] = NEEDS(CPUID_PCLMULQDQ),
+	[ZYDIS_ISA_SET_SHA] = NEEDS(CPUID_SHA),
+	[ZYDIS_ISA_SET_GFNI] = NEEDS(CPUID_GFNI),
+	[ZYDIS_ISA_SET_MOVBE] = NEEDS(CPUID_MOVBE),
+	[ZYDIS_ISA_SET_POPCNT] = NEEDS(CPUID_POPCNT),
+	[ZYDIS_ISA_SET_LZCNT] = NEEDS(CPUID_LZCNT),
+	[ZYDIS_ISA_SET_BMI1] = NEEDS(CPUID_BMI1),
+	[ZYDIS_ISA_SET_BMI2] = NEEDS(CPUID_BMI2),
+	[ZYDIS_ISA_SET_ADOX_ADCX] = NEEDS(CPUID_ADX),
+	[ZYDIS_ISA_SET_RDRAND] = NEEDS(CPUID_RDRAND),
+	[ZYDIS_ISA_SET_RDSEED] = NEEDS(CPUID_RDSEED),
+	[ZYDIS_ISA_SET_AVX] = NEEDS(CPUID_AVX),
+	[ZYDIS_ISA_SET_AVX2] = NEEDS(CPUID_AVX2),
+	[ZYDIS_ISA_SET_AVX2GATHER] = NEEDS(CPUID_AVX2),
+	[ZYDIS_ISA_SET_FMA] = NEEDS(CPUID_FMA),
+	[ZYDIS_ISA_SET_F16C] = NEEDS(CPUID_F16C),
+	[ZYDIS_ISA_SET_AVXAES] = NEEDS(CPUID_AES),
+	[ZYDIS_ISA_SET_VAES] = NEEDS(CPUID_VAES),
+	[ZYDIS_ISA_SET_VPCLMULQDQ] = NEEDS(CPUID_VPCLMULQDQ),
+	[ZYDIS_ISA_SET_AVX_GFNI] = NEEDS(CPUID_GFNI),
+	[ZYDIS_ISA_SET_AVX_VNNI] = NEEDS(CPUID_AVX_VNNI),
+	AVX512(AVX512F),
+	[ZYDIS_ISA_SET_AVX512F_128N] = NEEDS(CPUID_AVX512F),
+	[ZYDIS_ISA_SET_AVX512F_KOP] = NEEDS(CPUID_AVX512F),
+	[ZYDIS_ISA_SET_AVX512F_SCALAR] = NEEDS(CPUID_AVX512F),
+	AVX512(AVX512BW),
+	[ZYDIS_ISA_SET_AVX512BW_128N] = NEEDS(CPUID_AVX512BW),
+	[ZYDIS_ISA_SET_AVX512BW_KOP] = NEEDS(CPUID_AVX512BW),
+	AVX512(AVX512DQ),
+	[ZYDIS_ISA_SET_AVX512DQ_128N] = NEEDS(CPUID_AVX512DQ),
+	[ZYDIS_ISA_SET_AVX512DQ_KOP] = NEEDS(CPUID_AVX512DQ),
+	[ZYDIS_ISA_SET_AVX512DQ_SCALAR] = NEEDS(CPUID_AVX512DQ),
+	AVX512(AVX512CD),
+	AVX512(AVX512_IFMA),
+	AVX512(AVX512_VBMI),
+	AVX512(AVX512_VBMI2),
+	AVX512(AVX512_VNNI),
+	AVX512(AVX512_BITALG),
+	AVX512(AVX512_VPOPCNTDQ),
+	AVX512(AVX512_BF16),
+	[ZYDIS_ISA_SET_AVX512_GFNI_128] = NEEDS(CPUID_GFNI),
+	[ZYDIS_ISA_SET_AVX512_GFNI_256] = NEEDS(CPUID_GFNI),
+	[ZYDIS_ISA_SET_AVX512_GFNI_512] = NEEDS(CPUID_GFNI),
+	[ZYDIS_ISA_SET_AVX512_VAES_128] = NEEDS(CPUID_VAES),
+	[ZYDIS_ISA_SET_AVX512_VAES_256] = NEEDS(CPUID_VAES),
+	[ZYDIS_ISA_SET_AVX512_VAES_512] = NEEDS(CPUID_VAES),
+	[ZYDIS_ISA_SET_AVX512_VPCLMULQDQ_128] = NEEDS(CPUID_VPCLMULQDQ),
+	[ZYDIS_ISA_SET_AVX512_VPCLMULQDQ_256] = NEEDS(CPUID_VPCLMULQDQ),
+	[ZYDIS_ISA_SET_AVX512_VPCLMULQDQ_512] = NEEDS(CPUID_VPCLMULQDQ),
+};
+
+static bool is_shown(const ZydisDecodedInstruction *in)
+{
+	uint16_t needed = needed_feature[in->meta.isa_set];
+
+	return needed == ALWAYS || (needed && cpuid_has(needed - 1));
+}
+
+/* --- categories and mnemonics --- */
+
+static bool is_plain(const ZydisDecodedInstruction *in)
+{
+	switch (in->meta.category) {
+	case ZYDIS_CATEGORY_CALL:
+	case ZYDIS_CATEGORY_CET:
+	case ZYDIS_CATEGORY_COND_BR:
+	case ZYDIS_CATEGORY_INTERRUPT:
+	case ZYDIS_CATEGORY_IO:
+	case ZYDIS_CATEGORY_IOSTRINGOP:
+	case ZYDIS_CATEGORY_POP:
+	case ZYDIS_CATEGORY_PUSH:
+	case ZYDIS_CATEGORY_RET:
+	case ZYDIS_CATEGORY_SEGOP:
+	case ZYDIS_CATEGORY_STRINGOP:
+	case ZYDIS_CATEGORY_SYSCALL:
+	case ZYDIS_CATEGORY_SYSRET:
+	case ZYDIS_CATEGORY_SYSTEM:
+	case ZYDIS_CATEGORY_UNCOND_BR:
+	case ZYDIS_CATEGORY_XSAVE:
+	case ZYDIS_CATEGORY_XSAVEOPT:
+		return false;
+	case ZYDIS_CATEGORY_DECIMAL: /* not in 64-bit mode, where stubs run */
+		return false;
+	default:
+		break;
+	}
+	switch (in->mnemonic) {
+	case ZYDIS_MNEMONIC_CPUID:
+	case ZYDIS_MNEMONIC_UD0:
+	case ZYDIS_MNEMONIC_UD1:
+	case ZYDIS_MNEMONIC_UD2:
+	case ZYDIS_MNEMONIC_ENTER:
+	case ZYDIS_MNEMONIC_LEAVE:
+	case ZYDIS_MNEMONIC_XLAT:
+	case ZYDIS_MNEMONIC_LEA:
+	case ZYDIS_MNEMONIC_CLD:
+	case ZYDIS_MNEMONIC_STD:
+	case ZYDIS_MNEMONIC_CLI:
+	case ZYDIS_MNEMONIC_STI:
+	case ZYDIS_MNEMONIC_SALC:
+	case ZYDIS_MNEMONIC_FNSAVE:
+	case ZYDIS_MNEMONIC_FRSTOR:
+	case ZYDIS_MNEMONIC_FNSTENV:
+	case ZYDIS_MNEMONIC_FLDENV:
+		return false;
+	default:
+		return !(in->attributes & ZYDIS_ATTRIB_IS_PRIVILEGED);
+	}
+}
+
+/* --- instructions done in C --- */
+
+static void run_nothing(struct cpu *cpu, void *memory)
+{
+}
+
+static void run_ldmxcsr(struct cpu *cpu, void *memory)
+{
+	uint32_t value;
+
+	memcpy(&value, memory, 4);
+	fpu_ldmxcsr(cpu, value);
+}
+
+static void run_stmxcsr(struct cpu *cpu, void *memory)
+{
+	uint32_t value = fpu_stmxcsr(cpu);
+
+	memcpy(memory, &value, 4);
+}
+
+static void run_vzeroall(struct cpu *cpu, void *memory)
+{
+	memset(cpu->fpu.zmm, 0, (cpu_code64(cpu) ? 16 : 8) * sizeof(cpu->fpu.zmm[0]));
+}
+
+static void run_vzeroupper(struct cpu *cpu, void *memory)
+{
+	unsigned count = cpu_code64(cpu) ? 16 : 8;
+
+	for (unsigned i = 0; i < count; i++)
+		memset(cpu->fpu.zmm[i] + 16, 0, sizeof(cpu->fpu.zmm[i]) - 16);
+}
+
+static void run_fninit(struct cpu *cpu, void *memory)
+{
+	__asm__ volatile("fninit");
+	cpu->fpu.fip = cpu->fpu.fdp = 0;
+	cpu->fpu.fop = cpu->fpu.fcs = cpu->fpu.fds = 0;
+}
+
+/* Fills in `stub` for an instruction that C code serves; NULL for the others. */
+static stub_code *select_fixed(const ZydisDecodedInstruction *in, struct stub *stub)
+{
+	bool vex = in->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
+
+	stub->check = FPU_CLASS_NONE;
+	stub->memory = STUB_NO_MEMORY;
+	switch (in->mnemonic) {
+	case ZYDIS_MNEMONIC_VZEROALL:
+		stub->check = FPU_CLASS_AVX;
+		return run_vzeroall;
+	case ZYDIS_MNEMONIC_VZEROUPPER:
+		stub->check = FPU_CLASS_AVX;
+		return run_vzeroupper;
+	case ZYDIS_MNEMONIC_FNINIT:
+		stub->check = FPU_CLASS_X87;
+		return run_fninit;
+	case ZYDIS_MNEMONIC_LDMXCSR:
+	case ZYDIS_MNEMONIC_VLDMXCSR:
+		stub->check = vex ? FPU_CLASS_AVX : FPU_CLASS_SSE;
+		stub->memory = STUB_READ;
+		stub->memory_size = 4;
+		return run_ldmxcsr;
+	case ZYDIS_MNEMONIC_STMXCSR:
+	case ZYDIS_MNEMONIC_VSTMXCSR:
+		stub->check = vex ? FPU_CLASS_AVX : FPU_CLASS_SSE;
+		stub->memory = STUB_WRITE;
+		stub->memory_size = 4;
+		return run_stmxcsr;
+	case ZYDIS_MNEMONIC_CLFLUSH:
+	case ZYDIS_MNEMONIC_CLFLUSHOPT:
+	case ZYDIS_MNEMONIC_CLWB:
+		/* Nothing to flush, but the address must be good. */
+		stub->memory = STUB_READ;
+		stub->memory_size = 1;
+		return run_nothing;
+	default:
+		break;
+	}
+	switch (in->meta.category) {
+	case ZYDIS_CATEGORY_PREFETCH:
+	case ZYDIS_CATEGORY_PREFETCHWT1:
+	case ZYDIS_CATEGORY_WIDENOP:
+		return run_nothing;
+	default:
+		return NULL;
+	}
+}
+
+/* --- operands --- */
+
+static unsigned gpr_number(ZydisRegister reg)
+{
+	return ZydisRegisterGetId(
+		ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg));
+}
+
+static bool is_high_byte(ZydisRegister reg)
+{
+	return reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH;
+}
+
+#define ACTION_WRITE (ZYDIS_OPERAND_ACTION_WRITE | ZYDIS_OPERAND_ACTION_CONDWRITE)
+
+static bool plan_vector(struct stub_plan *plan, const ZydisDecodedOperand *op, unsigned width)
+{
+	unsigned number = ZydisRegisterGetId(op->reg.value);
+	bool merges = plan->instruction->avx.mask.mode == ZYDIS_MASK_MODE_MERGING ||
+		      plan->instruction->avx.mask.mode == ZYDIS_MASK_MODE_CONTROL;
+
+	/* Everything is loaded that may show through: all but what VEX wholly replaces. */
+	if (op->actions != ZYDIS_OPERAND_ACTION_WRITE || !plan->vex || merges)
+		plan->vector_load |= BIT(number);
+	if (op->actions & ACTION_WRITE)
+		plan->vector_written |= BIT(number);
+	plan->vector_width[number] = MAX(plan->vector_width[number], width);
+	if (number < 16 && width > 16)
+		plan->wide = true;
+	return !(op->attributes & ZYDIS_OATTRIB_IS_MULTISOURCE4);
+}
+
+static bool plan_register(struct stub_plan *plan, const ZydisDecodedOperand *op)
+{
+	ZydisRegister reg = op->reg.value;
+	unsigned number;
+
+	switch (ZydisRegisterGetClass(reg)) {
+	case ZYDIS_REGCLASS_GPR8:
+	case ZYDIS_REGCLASS_GPR16:
+	case ZYDIS_REGCLASS_GPR32:
+	case ZYDIS_REGCLASS_GPR64:
+		number = gpr_number(reg);
+		plan->gpr_used |= BIT(number);
+		if (op->actions & ACTION_WRITE)
+			plan->gpr_written |= BIT(number);
+		if (is_high_byte(reg))
+			plan->no_rex = true;
+		return true;
+	case ZYDIS_REGCLASS_XMM:
+		return plan_vector(plan, op, 16);
+	case ZYDIS_REGCLASS_YMM:
+		return plan_vector(plan, op, 32);
+	case ZYDIS_REGCLASS_ZMM:
+		return plan_vector(plan, op, 64);
+	case ZYDIS_REGCLASS_MASK:
+		number = ZydisRegisterGetId(reg);
+		/* As a writemask K0 means none. */
+		if (op->encoding == ZYDIS_OPERAND_ENCODING_MASK && number == 0)
+			return true;
+		plan->mask_load |= BIT(number);
+		if (op->actions & ACTION_WRITE)
+			plan->mask_written |= BIT(number);
+		return true;
+	case ZYDIS_REGCLASS_X87:
+	case ZYDIS_REGCLASS_MMX:
+	case ZYDIS_REGCLASS_FLAGS:
+		return true;
+	default:
+		return reg == ZYDIS_REGISTER_MXCSR || reg == ZYDIS_REGISTER_X87CONTROL ||
+		       reg == ZYDIS_REGISTER_X87STATUS || reg == ZYDIS_REGISTER_X87TAG;
+	}
+}
+
+static bool plan_memory(struct stub_plan *plan, unsigned index)
+{
+	const ZydisDecodedOperand *op = &plan->operands[index];
+
+	if (plan->memory != NO_OPERAND || op->mem.type == ZYDIS_MEMOP_TYPE_AGEN ||
+		op->mem.type == ZYDIS_MEMOP_TYPE_MIB)
+		return false;
+	plan->memory = (int)index;
+	if (op->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN) {
+		plan->implicit_memory = true;
+		return plan->instruction->mnemonic == ZYDIS_MNEMONIC_MASKMOVQ ||
+		       plan->instruction->mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU ||
+		       plan->instruction->mnemonic == ZYDIS_MNEMONIC_VMASKMOVDQU;
+	}
+	return true;
+}
+
+static bool plan_operands(struct stub_plan *plan)
+{
+	for (unsigned i = 0; i < plan->instruction->operand_count; i++) {
+		const ZydisDecodedOperand *op = &plan->operands[i];
+
+		switch (op->type) {
+		case ZYDIS_OPERAND_TYPE_REGISTER:
+			if (!plan_register(plan, op))
+				return false;
+			break;
+		case ZYDIS_OPERAND_TYPE_MEMORY:
+			if (!plan_memory(plan, i))
+				return false;
+			break;
+		case ZYDIS_OPERAND_TYPE_IMMEDIATE:
+			if (op->imm.is_relative)
+				return false;
+			break;
+		default:
+			return false;
+		}
+	}
+	return true;
+}
+
+static void plan_flags(struct stub_plan *plan)
+{
+	const ZydisAccessedFlags *flags = plan->instruction->cpu_flags;
+	uint32_t sure, any;
+
+	if (!flags)
+		return;
+	sure = (flags->modified | flags->set_0 | flags->set_1) & RFLAGS_ARITHMETIC;
+	any = sure | (flags->undefined & RFLAGS_ARITHMETIC);
+	plan->flags_store = any;
+	/* What is only sometimes written, or undefined, may keep its value. */
+	plan->flags_load = (flags->tested & RFLAGS_ARITHMETIC) ||
+			   (any && sure != RFLAGS_ARITHMETIC);
+}
+
+/* Host registers for the guest's. An implicit operand must be where it is; the others stay too if they are
+ * registers that a C function may use freely, else they get one of those. RDI and RSI hold our own
+ * pointers. False where it cannot be done. */
+static bool plan_host_registers(struct stub_plan *plan)
+{
+	static const uint8_t pool[] = { RAX, RCX, RDX, R8, R9, R10, R11 };
+	static const uint8_t pool_no_rex[] = { RAX, RCX, RDX, RBX };
+	const uint8_t *from = plan->no_rex ? pool_no_rex : pool;
+	unsigned size = plan->no_rex ? sizeof(pool_no_rex) : sizeof(pool);
+	uint32_t fixed = 0, taken = 0, usable = 0;
+
+	for (unsigned i = 0; i < size; i++)
+		usable |= BIT(from[i]);
+	for (unsigned i = 0; i < plan->instruction->operand_count; i++) {
+		const ZydisDecodedOperand *op = &plan->operands[i];
+		unsigned class;
+
+		if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
+			continue;
+		class = ZydisRegisterGetClass(op->reg.value);
+		if (class < ZYDIS_REGCLASS_GPR8 || class > ZYDIS_REGCLASS_GPR64 ||
+			op->encoding != ZYDIS_OPERAND_ENCODING_NONE)
+			continue;
+		fixed |= BIT(gpr_number(op->reg.value));
+	}
+	if (fixed & ~(usable | BIT(RBX)))
+		return false;
+	taken = fixed | (plan->gpr_used & usable);
+	for (unsigned g = 0; g < 16; g++) {
+		if (!(plan->gpr_used & BIT(g)))
+			continue;
+		plan->host[g] = g;
+		if (taken & BIT(g))
+			continue;
+		for (unsigned i = 0; i < size; i++) {
+			if (taken & BIT(from[i]))
+				continue;
+			plan->host[g] = from[i];
+			taken |= BIT(from[i]);
+			break;
+		}
+		if (plan->host[g] == g)
+			return false;
+	}
+	return true;
+}
+
+/* --- memory operands --- */
+
+/* Legacy SSE instructions whose 16-byte operand may be anywhere. */
+static bool is_unaligned_sse(ZydisMnemonic mnemonic)
+{
+	switch (mnemonic) {
+	case ZYDIS_MNEMONIC_MOVUPS:
+	case ZYDIS_MNEMONIC_MOVUPD:
+	case ZYDIS_MNEMONIC_MOVDQU:
+	case ZYDIS_MNEMONIC_LDDQU:
+	case ZYDIS_MNEMONIC_PCMPESTRI:
+	case ZYDIS_MNEMONIC_PCMPESTRM:
+	case ZYDIS_MNEMONIC_PCMPISTRI:
+	case ZYDIS_MNEMONIC_PCMPISTRM:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Moves whose very point is alignment: MXCSR.MM does not excuse them. */
+static bool is_aligned_move(ZydisMnemonic mnemonic)
+{
+	switch (mnemonic) {
+	case ZYDIS_MNEMONIC_MOVAPS:
+	case ZYDIS_MNEMONIC_MOVAPD:
+	case ZYDIS_MNEMONIC_MOVDQA:
+	case ZYDIS_MNEMONIC_MOVNTPS:
+	case ZYDIS_MNEMONIC_MOVNTPD:
+	case ZYDIS_MNEMONIC_MOVNTDQ:
+	case ZYDIS_MNEMONIC_MOVNTDQA:
+	case ZYDIS_MNEMONIC_VMOVAPS:
+	case ZYDIS_MNEMONIC_VMOVAPD:
+	case ZYDIS_MNEMONIC_VMOVDQA:
+	case ZYDIS_MNEMONIC_VMOVDQA32:
+	case ZYDIS_MNEMONIC_VMOVDQA64:
+	case ZYDIS_MNEMONIC_VMOVNTPS:
+	case ZYDIS_MNEMONIC_VMOVNTPD:
+	case ZYDIS_MNEMONIC_VMOVNTDQ:
+	case ZYDIS_MNEMONIC_VMOVNTDQA:
+	case ZYDIS_MNEMONIC_CMPXCHG16B:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void select_alignment(const struct stub_plan *plan, struct stub *stub)
+{
+	const ZydisDecodedInstruction *in = plan->instruction;
+
+	if (is_aligned_move(in->mnemonic)) {
+		stub->alignment = stub->memory_size;
+	} else if (!plan->vex && stub->check == FPU_CLASS_SSE && stub->memory_size == 16 &&
+		   !plan->implicit_memory && !is_unaligned_sse(in->mnemonic)) {
+		stub->alignment = 16;
+		stub->misaligned_mode = true;
+	}
+}
+
+static bool suppresses_faults(const ZydisDecodedInstruction *in)
+{
+	switch (in->meta.exception_class) {
+	case ZYDIS_EXCEPTION_CLASS_E1:
+	case ZYDIS_EXCEPTION_CLASS_E2:
+	case ZYDIS_EXCEPTION_CLASS_E3:
+	case ZYDIS_EXCEPTION_CLASS_E4:
+	case ZYDIS_EXCEPTION_CLASS_E5:
+	case ZYDIS_EXCEPTION_CLASS_E6:
+	case ZYDIS_EXCEPTION_CLASS_E10:
+	case ZYDIS_EXCEPTION_CLASS_E11:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool is_vector_mask_move(ZydisMnemonic mnemonic)
+{
+	switch (mnemonic) {
+	case ZYDIS_MNEMONIC_VMASKMOVPS:
+	case ZYDIS_MNEMONIC_VMASKMOVPD:
+	case ZYDIS_MNEMONIC_VPMASKMOVD:
+	case ZYDIS_MNEMONIC_VPMASKMOVQ:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Which elements a mask lets through to memory. Only loads need it: stub_run.c finds out about stores
+ * by running them. */
+static void select_masked(const struct stub_plan *plan, struct stub *stub,
+	struct stub_elements *elements)
+{
+	const ZydisDecodedInstruction *in = plan->instruction;
+	const ZydisDecodedOperand *memory = &plan->operands[plan->memory];
+	const ZydisDecodedOperand *target = &plan->operands[0];
+	bool write = memory->actions & ACTION_WRITE;
+
+	if (is_vector_mask_move(in->mnemonic)) {
+		unsigned size = memory->element_size / 8;
+
+		*elements = (struct stub_elements){ .kind = ELEMENTS_VECTOR, .size = size,
+			.mask = ZydisRegisterGetId(plan->operands[1].reg.value),
+			.count = stub->memory_size / size,
+			.memory_count = stub->memory_size / size };
+	} else if (plan->implicit_memory) {
+		*elements = (struct stub_elements){ 0 };
+	} else if (in->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX && suppresses_faults(in) &&
+		   in->avx.mask.reg != ZYDIS_REGISTER_NONE &&
+		   in->avx.mask.reg != ZYDIS_REGISTER_K0) {
+		/* One mask bit for each element of the result; comparisons have theirs in memory. */
+		const ZydisDecodedOperand *counted =
+			ZydisRegisterGetClass(target->reg.value) == ZYDIS_REGCLASS_MASK ||
+			write ? memory : target;
+		unsigned count = counted->size / counted->element_size;
+		unsigned memory_count = count;
+
+		if (in->avx.broadcast.mode != ZYDIS_BROADCAST_MODE_INVALID) {
+			if (counted == memory) /* a comparison with a broadcast element */
+				count = in->avx.vector_length / memory->element_size;
+			memory_count = memory->size / counted->element_size;
+		}
+		*elements = (struct stub_elements){
+			.kind = in->meta.category == ZYDIS_CATEGORY_EXPAND ||
+				in->mnemonic == ZYDIS_MNEMONIC_VPEXPANDB ||
+				in->mnemonic == ZYDIS_MNEMONIC_VPEXPANDW
+				? ELEMENTS_EXPAND : ELEMENTS_OPMASK,
+			.mask = ZydisRegisterGetId(in->avx.mask.reg), .count = count,
+			.memory_count = MAX(memory_count, 1),
+			.size = stub->memory_size / MAX(memory_count, 1) };
+	} else {
+		return;
+	}
+	stub->memory = write ? STUB_MASKED_WRITE : STUB_MASKED_READ;
+}
+
+static bool select_indexed(const struct stub_plan *plan, struct stub *stub,
+	struct stub_elements *elements)
+{
+	const ZydisDecodedInstruction *in = plan->instruction;
+	const ZydisDecodedOperand *memory = &plan->operands[plan->memory];
+	bool evex = in->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX;
+	bool scatter = memory->actions & ACTION_WRITE;
+	const ZydisDecodedOperand *data = &plan->operands[scatter ? 2 : 0];
+	const ZydisDecodedOperand *mask = &plan->operands[evex ? 1 : 2];
+	unsigned size = memory->element_size / 8;
+	unsigned index_size = in->opcode & 1 ? 8 : 4;
+	unsigned width = in->avx.vector_length / 8;
+
+	if (in->operand_count < 3 || data->type != ZYDIS_OPERAND_TYPE_REGISTER)
+		return false; /* a gather prefetch */
+	*elements = (struct stub_elements){
+		.kind = ELEMENTS_INDEXED, .mask = ZydisRegisterGetId(mask->reg.value),
+		.count = width / MAX(size, index_size), .size = size,
+		.data = ZydisRegisterGetId(data->reg.value),
+		.index = ZydisRegisterGetId(memory->mem.index), .index_size = index_size,
+		.scale = memory->mem.scale,
+		.segment = memory->mem.segment - ZYDIS_REGISTER_ES,
+		.address_bits = in->address_width, .vector_mask = !evex, .scatter = scatter };
+	stub->memory = STUB_GATHER;
+	stub->memory_size = size;
+	return true;
+}
+
+static bool select_memory(const struct stub_plan *plan, struct stub *stub,
+	struct stub_elements *elements, bool *indexed)
+{
+	const ZydisDecodedInstruction *in = plan->instruction;
+	const ZydisDecodedOperand *op = &plan->operands[plan->memory];
+	bool read = op->actions & (ZYDIS_OPERAND_ACTION_READ | ZYDIS_OPERAND_ACTION_CONDREAD);
+	bool write = op->actions & ACTION_WRITE;
+
+	if (op->mem.type == ZYDIS_MEMOP_TYPE_VSIB)
+		return *indexed = select_indexed(plan, stub, elements);
+	if (op->size < 8 || op->size > 512)
+		return false;
+	/* A bit string: the bit offset moves the address. */
+	if (in->meta.category == ZYDIS_CATEGORY_BITBYTE && in->operand_count > 1 &&
+		(in->mnemonic == ZYDIS_MNEMONIC_BT || in->mnemonic == ZYDIS_MNEMONIC_BTS ||
+			in->mnemonic == ZYDIS_MNEMONIC_BTR || in->mnemonic == ZYDIS_MNEMONIC_BTC) &&
+		plan->operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER)
+		return false;
+	stub->memory = read && write ? STUB_READ_WRITE : write ? STUB_WRITE : STUB_READ;
+	stub->memory_size = op->size / 8;
+	stub->locked = (in->attributes & ZYDIS_ATTRIB_HAS_LOCK) ||
+		       in->mnemonic == ZYDIS_MNEMONIC_XCHG;
+	select_alignment(plan, stub);
+	select_masked(plan, stub, elements);
+	return true;
+}
+
+/* --- classes --- */
+
+static enum fpu_class select_class(const struct stub_plan *plan)
+{
+	const ZydisDecodedInstruction *in = plan->instruction;
+	bool vector = false, mask = false, mmx = false;
+
+	if (in->mnemonic == ZYDIS_MNEMONIC_FWAIT)
+		return FPU_CLASS_WAIT;
+	if (in->meta.isa_ext == ZYDIS_ISA_EXT_X87 || in->meta.isa_set == ZYDIS_ISA_SET_SSE3X87 ||
+		in->meta.isa_set == ZYDIS_ISA_SET_FCMOV || in->meta.isa_set == ZYDIS_ISA_SET_X87)
+		return FPU_CLASS_X87;
+	for (unsigned i = 0; i < in->operand_count; i++) {
+		if (plan->operands[i].type != ZYDIS_OPERAND_TYPE_REGISTER)
+			continue;
+		switch (ZydisRegisterGetClass(plan->operands[i].reg.value)) {
+		case ZYDIS_REGCLASS_XMM:
+		case ZYDIS_REGCLASS_YMM:
+		case ZYDIS_REGCLASS_ZMM:
+			vector = true;
+			break;
+		case ZYDIS_REGCLASS_MASK:
+			mask = true;
+			break;
+		case ZYDIS_REGCLASS_MMX:
+			mmx = true;
+			break;
+		default:
+			break;
+		}
+	}
+	if (in->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX || mask)
+		return FPU_CLASS_AVX512;
+	if (in->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
+		return vector ? FPU_CLASS_AVX : FPU_CLASS_VEX;
+	if (vector)
+		return FPU_CLASS_SSE;
+	return mmx || in->mnemonic == ZYDIS_MNEMONIC_EMMS ? FPU_CLASS_MMX : FPU_CLASS_NONE;
+}
+
+static bool has_class_feature(enum fpu_class class)
+{
+	return (class != FPU_CLASS_AVX || cpuid_has(CPUID_AVX)) &&
+	       (class != FPU_CLASS_AVX512 || cpuid_has(CPUID_AVX512F));
+}
+
+/* Control instructions leave the last instruction and operand pointers alone. */
+static bool records_pointers(const ZydisDecodedInstruction *in, enum fpu_class class)
+{
+	switch (in->mnemonic) {
+	case ZYDIS_MNEMONIC_FNCLEX:
+	case ZYDIS_MNEMONIC_FLDCW:
+	case ZYDIS_MNEMONIC_FNSTCW:
+	case ZYDIS_MNEMONIC_FNSTSW:
+		return false;
+	default:
+		return class == FPU_CLASS_X87;
+	}
+}
+
+bool stub_select(const ZydisDecodedInstruction *in, const ZydisDecodedOperand *operands,
+	const uint8_t *bytes, struct stub *stub, struct stub_plan *plan,
+	struct stub_elements *elements, stub_code **fixed)
+{
+	bool indexed = false;
+
+	memset(stub, 0, sizeof(*stub));
+	stub->alignment = 1;
+	if (!is_shown(in) || !is_plain(in))
+		return false;
+	*fixed = select_fixed(in, stub);
+	if (*fixed)
+		return has_class_feature(stub->check);
+
+	memset(plan, 0, sizeof(*plan));
+	plan->instruction = in;
+	plan->operands = operands;
+	plan->bytes = bytes;
+	plan->memory = NO_OPERAND;
+	plan->vex = in->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY;
+	if (in->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
+		in->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX &&
+		in->encoding != ZYDIS_INSTRUCTION_ENCODING_EVEX)
+		return false;
+	if (!plan_operands(plan))
+		return false;
+	stub->check = select_class(plan);
+	if (!has_class_feature(stub->check))
+		return false;
+	stub->x87 = records_pointers(in, stub->check);
+	if (stub->x87)
+		stub->fop = (in->opcode & 7) << 8 | bytes[in->raw.modrm.offset];
+	if (plan->memory != NO_OPERAND && !select_memory(plan, stub, elements, &indexed))
+		return false;
+	if (indexed) {
+		*fixed = run_nothing; /* stub_run.c does it all */
+		return true;
+	}
+	plan_flags(plan);
+	return plan_host_registers(plan);
+}
