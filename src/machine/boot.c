@@ -40,8 +40,9 @@ static int refuse_unknown(const struct image *kernel, const uint8_t *header, uin
 		image_error(kernel, "%s", row->what);
 		return -EINVAL;
 	}
-	image_error(kernel, "not a kernel veneer knows; expected a Linux bzImage, "
-			    "a multiboot kernel or an x86 ELF executable");
+	image_error(kernel, "%snot a kernel veneer knows; expected a Linux bzImage, "
+			    "a multiboot kernel or an x86 ELF executable",
+		size < 1024 ? "truncated, or " : "");
 	return -EINVAL;
 }
 

@@ -34,10 +34,14 @@ bool elf_recognizes(const uint8_t *header, uint64_t size)
 	return size >= SELFMAG && memcmp(header, ELFMAG, SELFMAG) == 0;
 }
 
-/* The machines one is likely to hold a kernel for. */
+/* The machines one is likely to hold a kernel for; of ours, what does not fit the class. */
 static const char *machine_name(unsigned machine)
 {
 	switch (machine) {
+	case EM_386:
+		return "i386 in the 64-bit format";
+	case EM_X86_64:
+		return "x86-64 in the 32-bit format";
 	case EM_AARCH64:
 		return "arm64";
 	case EM_ARM:
@@ -65,12 +69,12 @@ static int check_identity(const struct image *kernel, const Elf64_Ehdr *header)
 
 	if (header->e_ident[EI_DATA] == ELFDATA2LSB &&
 		header->e_machine != (is_64bit ? EM_X86_64 : EM_386)) {
-		image_error(kernel, "an ELF file for %s (e_machine %u); expected one for x86",
+		image_error(kernel, "an ELF file for %s (e_machine %u); expected x86-64 or i386",
 			machine_name(header->e_machine), header->e_machine);
 		return -EINVAL;
 	}
 	if (header->e_ident[EI_DATA] != ELFDATA2LSB)
-		wrong = "a big-endian ELF file; expected one for x86";
+		wrong = "a big-endian ELF file; expected x86-64 or i386";
 	else if (!is_64bit && header->e_ident[EI_CLASS] != ELFCLASS32)
 		wrong = "an ELF file that is neither 32-bit nor 64-bit";
 	else if (header->e_type == ET_REL)

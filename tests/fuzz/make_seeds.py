@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""Writes the fuzzers' seeds: small well-formed images that their mutations start from.
+
+    tests/fuzz/make_seeds.py        # into tests/fuzz/corpus
+"""
+import os
+import struct
+
+corpus = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'corpus')
+ADDRESS = 0x200000
+
+
+def write(target, name, data):
+    os.makedirs(os.path.join(corpus, target), exist_ok=True)
+    with open(os.path.join(corpus, target, name), 'wb') as file:
+        file.write(data)
+
+
+def bzimage(version=0x20f, xloadflags=0x7f, relocatable=1, pref=0x1000000):
+    image = bytearray(1024 + 64)
+    image[0x1f1] = 1                                    # setup_sects
+    struct.pack_into('<I', image, 0x1f4, 64 // 16)      # syssize
+    struct.pack_into('<H', image, 0x1fe, 0xaa55)
+    image[0x200:0x202] = b'\xeb\x66'
+    image[0x202:0x206] = b'HdrS'
+    struct.pack_into('<H', image, 0x206, version)
+    image[0x211] = 1                                    # LOADED_HIGH
+    struct.pack_into('<I', image, 0x22c, 0x7fffffff)    # initrd_addr_max
+    struct.pack_into('<I', image, 0x230, 0x200000)      # kernel_alignment
+    image[0x234] = relocatable
+    image[0x235] = 21                                   # min_alignment
+    struct.pack_into('<H', image, 0x236, xloadflags)
+    struct.pack_into('<I', image, 0x238, 2047)          # cmdline_size
+    struct.pack_into('<Q', image, 0x258, pref)
+    struct.pack_into('<I', image, 0x260, 0x100000)      # init_size
+    return bytes(image)
+
+
+def elf64(segments=1, entry=ADDRESS):
+    header = struct.pack('<4sBBBB8xHHIQQQIHHHHHH', b'\x7fELF', 2, 1, 1, 0, 2, 62, 1, entry, 64, 0, 0,
+                         64, 56, segments, 0, 0, 0)
+    for i in range(segments):
+        header += struct.pack('<IIQQQQQQ', 1, 5, 0, 0xffffffff80000000 + ADDRESS,
+                              ADDRESS + i * 0x1000, 128, 0x1000, 0x1000)
+    return header + b'\x90' * 256
+
+
+def elf32(multiboot=False):
+    header = struct.pack('<4sBBBB8xHHIIIIIHHHHHH', b'\x7fELF', 1, 1, 1, 0, 2, 3, 1, ADDRESS, 52, 0, 0,
+                         52, 32, 1, 0, 0, 0)
+    header += struct.pack('<IIIIIIII', 1, 0, ADDRESS, ADDRESS, 128, 0x1000, 5, 0x1000)
+    if multiboot:
+        header += multiboot_header(3)
+    return header + b'\x90' * 256
+
+
+def multiboot_header(flags, fields=()):
+    magic = 0x1badb002
+    return struct.pack('<%dI' % (3 + len(fields)), magic, flags, -(magic + flags) & 0xffffffff, *fields)
+
+
+def initrd(pref, init_size, limit, size, relocatable=1):
+    # struct wishes of fuzz_initrd.c
+    return struct.pack('<QIIIIBBB5x', pref, init_size, limit, 0x200000, size, 21, relocatable, 0x7f)
+
+
+write('bzimage', 'current', bzimage())
+write('bzimage', 'protocol-2.06', bzimage(version=0x206))
+write('bzimage', '32-bit', bzimage(xloadflags=0, relocatable=0, pref=0x100000))
+write('elf', '64-bit', elf64())
+write('elf', '64-bit-two-segments', elf64(2, 0xffffffff80000000 + ADDRESS))
+write('elf', '32-bit', elf32())
+write('multiboot', 'elf', elf32(multiboot=True))
+write('multiboot', 'flat',
+      multiboot_header(0x10003, (0x100000, 0x100000, 0, 0x101000, 0x100020)) + b'\x90' * 64)
+write('initrd', 'preferred', initrd(0x200000, 0x100000, 0x7fffffff, 1000))
+write('initrd', 'relocated', initrd(0x1000000, 0x100000, 0x5fffff, 0x200000))
+write('initrd', 'too-large', initrd(0x200000, 0x400000, 0x7fffffff, 0x600000, relocatable=0))
