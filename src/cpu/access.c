@@ -21,6 +21,7 @@ static unsigned view_access(enum tlb_view view)
 		[TLB_SUPERVISOR] = PAGING_IMPLICIT,
 		[TLB_SUPERVISOR_AC] = 0,
 		[TLB_USER] = PAGING_USER,
+		[TLB_USER_ALIGNED] = PAGING_USER,
 	};
 
 	return access[view];
@@ -51,7 +52,7 @@ static struct place place(struct cpu *cpu, enum tlb_view view, uint64_t linear, 
 	place.watched = debug_page_watched(cpu, linear & PAGE_MASK);
 	if (unlikely((page.gpa & PAGE_MASK) == cpu->apic_page))
 		place.host = NULL;
-	if (place.host && !place.watched)
+	if (place.host && !place.watched && view != TLB_USER_ALIGNED)
 		tlb_enter(cpu, view, linear, &page, place.host - (linear & ~PAGE_MASK));
 	return place;
 }
@@ -221,10 +222,18 @@ static bool write_view(struct cpu *cpu, enum tlb_view view, uint64_t linear, con
 	return stale;
 }
 
+/* #AC, for the sizes that have a natural alignment (SDM vol. 3A 6.15, interrupt 17). */
+static void check_alignment(struct cpu *cpu, enum tlb_view view, uint64_t linear, unsigned size)
+{
+	if (unlikely(view == TLB_USER_ALIGNED && (linear & (size - 1)) && !(size & (size - 1))))
+		cpu_raise_error(cpu, VECTOR_AC, 0);
+}
+
 static uint64_t load_view(struct cpu *cpu, enum tlb_view view, uint64_t linear, unsigned size)
 {
 	uint64_t value = 0;
 
+	check_alignment(cpu, view, linear, size);
 	if (likely(in_page(linear, size) == size)) {
 		struct place at = place(cpu, view, linear, 0);
 
@@ -240,6 +249,7 @@ static uint64_t load_view(struct cpu *cpu, enum tlb_view view, uint64_t linear, 
 static bool store_view(struct cpu *cpu, enum tlb_view view, uint64_t linear, uint64_t value,
 	unsigned size)
 {
+	check_alignment(cpu, view, linear, size);
 	if (likely(in_page(linear, size) == size)) {
 		struct place at = place(cpu, view, linear, PAGING_WRITE);
 		bool stale = false;

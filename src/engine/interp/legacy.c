@@ -38,7 +38,7 @@ static uint64_t stack_linear(struct cpu *cpu, uint64_t pointer, unsigned size, b
 	return pointer;
 }
 
-void stack_push(struct cpu *cpu, uint64_t value, unsigned size)
+void program_push(struct cpu *cpu, uint64_t value, unsigned size)
 {
 	uint64_t pointer = cpu->gpr[RSP] - size;
 
@@ -47,12 +47,12 @@ void stack_push(struct cpu *cpu, uint64_t value, unsigned size)
 }
 
 /* The value `depth` bytes above the stack's top; nothing is popped. */
-uint64_t stack_peek(struct cpu *cpu, unsigned depth, unsigned size)
+uint64_t program_peek(struct cpu *cpu, unsigned depth, unsigned size)
 {
 	return access_load_current(cpu, stack_linear(cpu, cpu->gpr[RSP] + depth, size, false), size);
 }
 
-void stack_drop(struct cpu *cpu, uint64_t bytes)
+void program_drop(struct cpu *cpu, uint64_t bytes)
 {
 	set_stack_pointer(cpu, cpu->gpr[RSP] + bytes);
 }
@@ -61,16 +61,16 @@ void stack_drop(struct cpu *cpu, uint64_t bytes)
 
 void slow_push(struct cpu *cpu, const struct insn *in)
 {
-	stack_push(cpu, in->attributes & INSN_IMMEDIATE ? in->imm : operand_read(cpu, in, in->size),
+	program_push(cpu, in->attributes & INSN_IMMEDIATE ? in->imm : operand_read(cpu, in, in->size),
 		in->size);
 }
 
 /* POP to memory addressed by ESP uses its value after the pop; a fault restores it. */
 void slow_pop(struct cpu *cpu, const struct insn *in)
 {
-	uint64_t old = cpu->gpr[RSP], value = stack_peek(cpu, 0, in->size), linear;
+	uint64_t old = cpu->gpr[RSP], value = program_peek(cpu, 0, in->size), linear;
 
-	stack_drop(cpu, in->size);
+	program_drop(cpu, in->size);
 	if (in->attributes & INSN_MEMORY) {
 		uint64_t new = cpu->gpr[RSP];
 
@@ -110,7 +110,7 @@ void slow_push_segment(struct cpu *cpu, const struct insn *in)
 
 void slow_pop_segment(struct cpu *cpu, const struct insn *in)
 {
-	uint16_t selector = (uint16_t)stack_peek(cpu, 0, 2);
+	uint16_t selector = (uint16_t)program_peek(cpu, 0, 2);
 	uint64_t old_mask_pointer = cpu->gpr[RSP] + in->size;
 
 	if (in->imm == SEG_SS) {
@@ -152,7 +152,7 @@ void slow_popa(struct cpu *cpu, const struct insn *in)
 	uint64_t values[8];
 
 	for (unsigned i = 0; i < 8; i++)
-		values[i] = stack_peek(cpu, i * size, size);
+		values[i] = program_peek(cpu, i * size, size);
 	for (unsigned i = 0; i < 8; i++) {
 		unsigned reg = 7 - i;
 
@@ -163,7 +163,7 @@ void slow_popa(struct cpu *cpu, const struct insn *in)
 		else
 			memcpy(&cpu->gpr[reg], &values[i], 2);
 	}
-	stack_drop(cpu, 8 * size);
+	program_drop(cpu, 8 * size);
 }
 
 /* ENTER size, level (SDM vol. 2A): imm holds the size, disp the nesting level. */
@@ -251,7 +251,7 @@ static void call_near(struct cpu *cpu, uint64_t target, unsigned size)
 	uint64_t back = cpu->next_rip;
 
 	jump_near(cpu, target, size);
-	stack_push(cpu, back, size);
+	program_push(cpu, back, size);
 }
 
 void slow_call(struct cpu *cpu, const struct insn *in)
@@ -266,8 +266,8 @@ void slow_call_operand(struct cpu *cpu, const struct insn *in)
 
 void slow_ret(struct cpu *cpu, const struct insn *in)
 {
-	jump_near(cpu, stack_peek(cpu, 0, in->size), in->size);
-	stack_drop(cpu, in->size + in->imm);
+	jump_near(cpu, program_peek(cpu, 0, in->size), in->size);
+	program_drop(cpu, in->size + in->imm);
 }
 
 /* LOOP family and JCXZ: the counter has the address size. disp tells which: 0 LOOPNE, 1 LOOPE, 2 LOOP, 3

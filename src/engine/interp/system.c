@@ -44,7 +44,7 @@ CALL(do_far_return, transfer_far_return(cpu, in->size, (unsigned)in->imm))
 CALL(do_int, transfer_software_interrupt(cpu, (uint8_t)in->imm, SOFTWARE_INT_N))
 CALL(do_int1, transfer_software_interrupt(cpu, VECTOR_DB, SOFTWARE_INT1))
 CALL(do_int3, transfer_software_interrupt(cpu, VECTOR_BP, SOFTWARE_INT3))
-CALL(do_pushf, stack_push(cpu, control_pushf(cpu, in->size), in->size))
+CALL(do_pushf, program_push(cpu, control_pushf(cpu, in->size), in->size))
 CALL(do_invlpg, control_invlpg(cpu, ea_offset(cpu, in) + cpu->segment_base[in->segment]))
 CALL(do_fxsave, fpu_fxsave(cpu, ea_checked(cpu, in, 512, true), in->size))
 CALL(do_fxrstor, fpu_fxrstor(cpu, ea_checked(cpu, in, 512, false), in->size))
@@ -55,8 +55,8 @@ CALL(do_fldenv, fpu_fldenv(cpu, ea_checked(cpu, in, in->size == 2 ? 14 : 28, fal
 
 static void do_popf(struct cpu *cpu, const struct insn *in)
 {
-	control_popf(cpu, stack_peek(cpu, 0, in->size), in->size);
-	stack_drop(cpu, in->size);
+	control_popf(cpu, program_peek(cpu, 0, in->size), in->size);
+	program_drop(cpu, in->size);
 }
 
 static void do_into(struct cpu *cpu, const struct insn *in)
