@@ -314,6 +314,15 @@ struct block *block_find(struct cpu *cpu, uint64_t rip)
 	return block;
 }
 
+const struct insn *jump_slow(struct cpu *cpu, uint64_t rip)
+{
+	struct block *block = block_find(cpu, rip);
+
+	if (!block)
+		return NULL;
+	ENTER_BLOCK(block);
+}
+
 OP(branch_slow)
 {
 	struct interp *interp = interp_of(cpu);

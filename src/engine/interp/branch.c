@@ -7,10 +7,8 @@
  * paging allows more, so the check proper decides. */
 static inline void check_target(struct cpu *cpu, const struct insn *in, uint64_t target)
 {
-	if (unlikely((uint64_t)((int64_t)(target << 16) >> 16) != target)) {
-		sync_rip(cpu, in);
-		transfer_check_near(cpu, target);
-	}
+	if (unlikely((uint64_t)((int64_t)(target << 16) >> 16) != target))
+		thunked_check_target(cpu, in, target, 0, 8);
 }
 
 OP(op_jmp)

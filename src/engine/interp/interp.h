@@ -191,6 +191,15 @@ static inline struct jump_slot *jump_slot(struct interp *interp, uint64_t rip)
 		CONTINUE_AT(to_->insn);                  \
 	} while (0)
 
+#ifdef LOOP_DISPATCH
+#define CONTINUE_SLOW(call) return call
+#else
+#define CONTINUE_SLOW(call) TAIL_CALL(call)
+#endif
+
+/* Find the block and enter it, or leave for the run loop. */
+const struct insn *jump_slow(struct cpu *cpu, uint64_t rip);
+
 /* Go to an arbitrary RIP. */
 #define JUMP_TO(rip_)                                                                            \
 	do {                                                                                     \
@@ -205,10 +214,7 @@ static inline struct jump_slot *jump_slot(struct interp *interp, uint64_t rip)
 			cpu->gpr[CODE_BASE] = target_ - (slot_->block->key & ~PAGE_MASK);        \
 			ENTER_BLOCK(slot_->block);                                               \
 		}                                                                                \
-		struct block *found_ = block_find(cpu, target_);                                 \
-		if (!found_)                                                                     \
-			return NULL;                                                             \
-		ENTER_BLOCK(found_);                                                             \
+		CONTINUE_SLOW(jump_slow(cpu, target_));                                          \
 	} while (0)
 
 /* Go where a direct branch goes: imm is the target relative to CODE_BASE. */
@@ -221,12 +227,6 @@ const struct insn *branch_slow(struct cpu *cpu, const struct insn *in);
 			ENTER_BLOCK(link_);                                                      \
 		CONTINUE_SLOW(branch_slow(cpu, in));                                             \
 	} while (0)
-
-#ifdef LOOP_DISPATCH
-#define CONTINUE_SLOW(call) return call
-#else
-#define CONTINUE_SLOW(call) TAIL_CALL(call)
-#endif
 
 /* --- operands --- */
 
@@ -278,6 +278,9 @@ uint64_t update_slow(struct cpu *cpu, const struct insn *in, uint64_t linear, ui
 	unsigned size);
 /* access_written_slow() in the same form; `linear` is the host pointer. */
 uint64_t written_slow(struct cpu *cpu, const struct insn *in, uint64_t host, uint64_t unused,
+	unsigned size);
+/* Raise #GP where a near branch may not go to `target`. */
+uint64_t check_target_slow(struct cpu *cpu, const struct insn *in, uint64_t target, uint64_t unused,
 	unsigned size);
 /* #SS(0) or #GP(0) where a linear address computed in 64-bit mode is not canonical. sync_rip() is done. */
 void check_canonical(struct cpu *cpu, const struct insn *in, uint64_t linear, unsigned size);

@@ -2,6 +2,7 @@
  * stores that handlers fall into when the TLB does not know the page. */
 #include "engine/interp/ops.h"
 #include "cpu/segmentation.h"
+#include "cpu/transfer.h"
 
 void sync_rip(struct cpu *cpu, const struct insn *in)
 {
@@ -99,6 +100,14 @@ uint64_t written_slow(struct cpu *cpu, const struct insn *in, uint64_t host, uin
 	unsigned size)
 {
 	return access_written_slow(cpu, (void *)(uintptr_t)host, size);
+}
+
+uint64_t check_target_slow(struct cpu *cpu, const struct insn *in, uint64_t target, uint64_t unused,
+	unsigned size)
+{
+	sync_rip(cpu, in);
+	transfer_check_near(cpu, target);
+	return 0;
 }
 
 uint64_t operand_read(struct cpu *cpu, const struct insn *in, unsigned size)

@@ -30,6 +30,7 @@ DEFINE_THUNK_CALL(thunked_load, "thunk_load")
 DEFINE_THUNK_CALL(thunked_update, "thunk_update")
 DEFINE_THUNK_CALL(thunked_store, "thunk_store")
 DEFINE_THUNK_CALL(thunked_written, "thunk_written")
+DEFINE_THUNK_CALL(thunked_check_target, "thunk_check_target")
 
 /* access_written() for handlers. */
 static inline bool handler_written(struct cpu *cpu, const struct insn *in, void *host, unsigned size)

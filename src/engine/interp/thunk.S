@@ -49,5 +49,6 @@
 	THUNK thunk_update, update_slow
 	THUNK thunk_store, store_slow
 	THUNK thunk_written, written_slow
+	THUNK thunk_check_target, check_target_slow
 
 	.section .note.GNU-stack, "", @progbits
