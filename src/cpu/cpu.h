@@ -150,6 +150,7 @@ enum tlb_view {
 	TLB_SUPERVISOR, /* SMAP in force; also what implicit system accesses use */
 	TLB_SUPERVISOR_AC, /* EFLAGS.AC set: SMAP suspended */
 	TLB_USER,
+	TLB_USER_ALIGNED, /* CR0.AM and EFLAGS.AC at CPL 3: never filled, so that every access is checked for #AC */
 	TLB_VIEWS
 };
 
@@ -266,7 +267,7 @@ struct cpu {
 	uint64_t xcr0, xss;
 	uint64_t tsc_offset; /* guest TSC = clock_cycles() + tsc_offset */
 	uint64_t tsc_adjust, tsc_aux, pat, misc_enable, debug_control, spec_ctrl;
-	uint64_t mcg_status, feature_control;
+	uint64_t mcg_status;
 	uint64_t amd_hwcr, amd_syscfg, amd_de_cfg; /* MSRs of AMD processors only */
 	uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_variable[16];
 	uint64_t pvclock_msr, pvclock_wall_msr; /* KVM's MSR_KVM_SYSTEM_TIME_NEW, WALL_CLOCK_NEW */
@@ -287,6 +288,7 @@ struct cpu {
 	bool amd; /* CPUID says so (or Hygon): where the vendors differ, act as AMD's processors do */
 	_Atomic uint32_t pending; /* enum pending */
 	struct exception exception; /* what cpu_raise() threw */
+	struct exception delivering; /* what exception_deliver() is at; it must survive a longjmp */
 	jmp_buf unwind; /* where cpu_raise() lands; set by the engine's run loop */
 	struct tlb_entry tlb_views[TLB_VIEWS][TLB_SIZE];
 	/* What the flushes need to know of the entries; see cpu/tlb.c. */

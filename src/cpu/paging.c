@@ -1,0 +1,357 @@
+/* The page-table walk (SDM vol. 3A chapter 4, APM vol. 2 chapter 5).
+ *
+ * One loop, walk_wide(), serves PAE, 4-level and 5-level paging, whose entries differ only in how
+ * many levels there are and which bits are reserved; walk_legacy() serves the 32-bit entries of
+ * 2-level paging. Both end in permit(), which is where the rules of access rights stand, once.
+ *
+ * Accessed and dirty bits are set as hardware sets them: by a locked compare-and-exchange on the
+ * entry, which fails when another vCPU has changed the entry since it was read; then the walk starts over,
+ * so that no right is ever granted on the word of an entry that is no longer there. Tables above
+ * the page get their accessed bit as they are passed, whether or not the access is permitted in
+ * the end; the entry that maps the page gets it, and the dirty bit, only if it is.
+ *
+ * The guest owns these tables and may write anything at all into them. An entry is never used
+ * before its reserved bits, which include all address bits above MAXPHYADDR, have been tested, and a
+ * table is only ever reached through memory_ram_pointer(). */
+#include "cpu/paging.h"
+#include "cpu/access.h"
+
+enum {
+	ENTRY_P = 1 << 0,
+	ENTRY_W = 1 << 1,
+	ENTRY_U = 1 << 2,
+	ENTRY_A = 1 << 5,
+	ENTRY_D = 1 << 6,
+	ENTRY_PS = 1 << 7,
+	ENTRY_G = 1 << 8,
+};
+#define ENTRY_NX      BIT(63)
+#define ENTRY_ADDRESS UINT64_C(0x000ffffffffff000)
+#define ENTRY_KEY(entry) bits_get(entry, 62, 59)
+
+/* An entry that is not in RAM reads as an undriven bus does. */
+#define OPEN_BUS (~UINT64_C(0))
+
+/* Everything a walk found out, before the question whether the access is allowed. */
+struct walk {
+	uint64_t rights; /* AND of all entries, with NX inverted: set means fetch is allowed */
+	uint64_t leaf;
+	void *leaf_pointer; /* NULL where the entry is not in RAM */
+	uint64_t frame; /* guest-physical address of the page's first byte */
+	uint64_t page_size;
+};
+
+enum walk_result { WALK_DONE, WALK_NOT_PRESENT, WALK_RESERVED, WALK_AGAIN };
+
+/* --- entries in guest RAM --- */
+
+static void *entry_pointer(const struct cpu *cpu, uint64_t gpa)
+{
+	return memory_ram_pointer(cpu->memory, gpa);
+}
+
+/* Page tables may lie in pages that also hold translated code. */
+static void entry_written(struct cpu *cpu, void *pointer, unsigned size)
+{
+	access_written(cpu, pointer, size);
+}
+
+static bool entry_set_wide(struct cpu *cpu, void *pointer, uint64_t entry, uint64_t bits)
+{
+	if (!pointer)
+		return true;
+	if (!atomic_compare_exchange_strong((_Atomic uint64_t *)pointer, &entry, entry | bits))
+		return false;
+	entry_written(cpu, pointer, 8);
+	return true;
+}
+
+static bool entry_set_legacy(struct cpu *cpu, void *pointer, uint32_t entry, uint32_t bits)
+{
+	if (!pointer)
+		return true;
+	if (!atomic_compare_exchange_strong((_Atomic uint32_t *)pointer, &entry, entry | bits))
+		return false;
+	entry_written(cpu, pointer, 4);
+	return true;
+}
+
+/* --- access rights --- */
+
+/* Protection keys qualify data accesses to user pages (SDM vol. 3A 4.6.2). Bits 0 and 1: reading, writing
+ * is denied. */
+static unsigned key_denies(const struct cpu *cpu, const struct walk *walk, bool user_access)
+{
+	unsigned rights;
+
+	if (!(cpu->cr4 & CR4_PKE) || !cpu_long_mode(cpu) || !(walk->rights & ENTRY_U))
+		return 0;
+	rights = (cpu->fpu.pkru >> (2 * ENTRY_KEY(walk->leaf))) & 3;
+	if (rights & 1)
+		return 3;
+	return (rights & 2) && (user_access || (cpu->cr0 & CR0_WP)) ? 2 : 0;
+}
+
+/* What an access of this authority may do with the page (SDM vol. 3A 4.6.1). */
+static void allowed(const struct cpu *cpu, const struct walk *walk, unsigned access,
+	struct translation *out, unsigned *key)
+{
+	bool writable = walk->rights & ENTRY_W;
+	bool user_page = walk->rights & ENTRY_U;
+
+	*key = 0;
+	if (access & PAGING_USER) {
+		out->can_read = user_page;
+		out->can_write = user_page && writable;
+		out->can_fetch = user_page && (walk->rights & ENTRY_NX);
+	} else {
+		bool smap = user_page && (cpu->cr4 & CR4_SMAP) &&
+			    ((access & PAGING_IMPLICIT) || !(cpu->system_flags & RFLAGS_AC));
+
+		out->can_read = !smap;
+		out->can_write = !smap && (writable || !(cpu->cr0 & CR0_WP));
+		out->can_fetch = (walk->rights & ENTRY_NX) &&
+				 !(user_page && (cpu->cr4 & CR4_SMEP));
+	}
+	if (unlikely(cpu->cr4 & CR4_PKE)) {
+		*key = key_denies(cpu, walk, access & PAGING_USER);
+		out->can_read &= !(*key & 1);
+		out->can_write &= !(*key & 2);
+	}
+}
+
+/* Error code bits that describe the access itself. The fetch bit exists only where fetches can be
+ * told from reads (SDM vol. 3A 4.7). */
+static uint32_t access_error(const struct cpu *cpu, unsigned access)
+{
+	uint32_t error = access & (PAGING_WRITE | PAGING_USER);
+
+	if ((access & PAGING_FETCH) &&
+		((cpu->cr4 & CR4_SMEP) || ((cpu->cr4 & CR4_PAE) && (cpu->efer & EFER_NXE))))
+		error |= PF_FETCH;
+	return error;
+}
+
+static int fault(const struct cpu *cpu, struct translation *out, unsigned access, uint32_t error)
+{
+	out->error = access_error(cpu, access) | error;
+	return -1;
+}
+
+/* Decide, and fill in the answer. The caller then sets the leaf's A and D bits in *set. */
+static int permit(const struct cpu *cpu, const struct walk *walk, uint64_t linear, unsigned access,
+	struct translation *out, unsigned *set)
+{
+	unsigned key;
+	bool ok;
+
+	allowed(cpu, walk, access, out, &key);
+	ok = access & PAGING_FETCH ? out->can_fetch :
+	     access & PAGING_WRITE ? out->can_write : out->can_read;
+	if (unlikely(!ok)) {
+		bool key_fault = !(access & PAGING_FETCH) && (key & (access & PAGING_WRITE ? 2 : 1));
+
+		return fault(cpu, out, access, PF_PRESENT | (key_fault ? PF_PK : 0));
+	}
+	*set = access & PAGING_PROBE ? 0 : ENTRY_A | (access & PAGING_WRITE ? ENTRY_D : 0);
+	out->gpa = walk->frame | (linear & (walk->page_size - 1));
+	out->page_size = walk->page_size;
+	out->user = walk->rights & ENTRY_U;
+	out->global = (walk->leaf & ENTRY_G) && (cpu->cr4 & CR4_PGE);
+	out->can_write &= ((walk->leaf | *set) & ENTRY_D) != 0;
+	return 0;
+}
+
+/* --- PAE, 4-level, 5-level --- */
+
+/* Bits reserved in every 64-bit entry: addresses above MAXPHYADDR; NX where it is off; outside
+ * IA-32e paging all the rest of the upper half too. */
+static uint64_t reserved_wide(const struct cpu *cpu)
+{
+	uint64_t reserved = ENTRY_ADDRESS & ~(BIT(cpu->memory->physical_address_bits) - 1);
+
+	if (!(cpu->efer & EFER_NXE))
+		reserved |= ENTRY_NX;
+	if (!cpu_long_mode(cpu))
+		reserved |= UINT64_C(0x7ff0000000000000);
+	return reserved;
+}
+
+/* From `level` (5 to 2) down; the table is at `table`. */
+static enum walk_result walk_wide(struct cpu *cpu, uint64_t linear, unsigned access, uint64_t table,
+	unsigned level, struct walk *walk)
+{
+	uint64_t reserved = reserved_wide(cpu);
+	uint64_t rights = ENTRY_W | ENTRY_U | ENTRY_NX;
+
+	for (;; level--) {
+		unsigned shift = 3 + 9 * level;
+		uint64_t *pointer = entry_pointer(cpu, table + ((linear >> shift) & 0x1ff) * 8);
+		uint64_t entry = likely(pointer != NULL) ?
+					 atomic_load_explicit((_Atomic uint64_t *)pointer,
+						 memory_order_relaxed) :
+					 OPEN_BUS;
+
+		if (unlikely(!(entry & ENTRY_P)))
+			return WALK_NOT_PRESENT;
+		if (unlikely(entry & reserved))
+			return WALK_RESERVED;
+		rights &= entry ^ ENTRY_NX;
+		/* Level 4 and 5 entries map no pages; AMD reserves the global bit there too. */
+		if (level > 3 && unlikely(entry & (cpu->amd ? ENTRY_PS | ENTRY_G : ENTRY_PS)))
+			return WALK_RESERVED;
+		if (level == 1 || (entry & ENTRY_PS)) {
+			uint64_t size = BIT(shift);
+
+			/* The address of a large page is aligned to it; bit 12 is PAT. */
+			if (unlikely(entry & (size - 1) & ~UINT64_C(0x1fff)))
+				return WALK_RESERVED;
+			*walk = (struct walk){ rights, entry, pointer,
+				entry & ENTRY_ADDRESS & ~(size - 1), size };
+			return WALK_DONE;
+		}
+		if (unlikely(!(entry & ENTRY_A)) && !(access & PAGING_PROBE) &&
+			!entry_set_wide(cpu, pointer, entry, ENTRY_A))
+			return WALK_AGAIN;
+		table = entry & ENTRY_ADDRESS;
+	}
+}
+
+/* The four registers that stand in for PAE's top level carry no rights, and were checked when
+ * they were loaded. */
+static enum walk_result walk_pae(struct cpu *cpu, uint64_t linear, unsigned access,
+	struct walk *walk)
+{
+	uint64_t pdpte = cpu->pdpte[(linear >> 30) & 3];
+
+	if (!(pdpte & ENTRY_P))
+		return WALK_NOT_PRESENT;
+	return walk_wide(cpu, linear, access, pdpte & ENTRY_ADDRESS, 2, walk);
+}
+
+bool paging_load_pdptes(struct cpu *cpu, uint64_t cr3)
+{
+	uint64_t reserved = UINT64_C(0x1e6) | ~(BIT(cpu->memory->physical_address_bits) - 1);
+	uint64_t pdpte[4];
+
+	for (unsigned i = 0; i < 4; i++) {
+		_Atomic uint64_t *pointer = entry_pointer(cpu, (cr3 & 0xffffffe0) + i * 8);
+
+		pdpte[i] = pointer ? atomic_load_explicit(pointer, memory_order_relaxed) : OPEN_BUS;
+		if ((pdpte[i] & ENTRY_P) && (pdpte[i] & reserved))
+			return false;
+	}
+	for (unsigned i = 0; i < 4; i++)
+		cpu->pdpte[i] = pdpte[i];
+	return true;
+}
+
+/* --- 2-level --- */
+
+static uint32_t legacy_load(void *pointer)
+{
+	return pointer ? atomic_load_explicit((_Atomic uint32_t *)pointer, memory_order_relaxed) :
+			 (uint32_t)OPEN_BUS;
+}
+
+/* A 4-MiB page's address: bits 31..22 in place, and by PSE-36 bits 39..32 in the entry's bits
+ * 20..13. Bit 21, and those above MAXPHYADDR, are reserved (SDM vol. 3A table 4-4). */
+static enum walk_result walk_4mib(const struct cpu *cpu, uint32_t entry, struct walk *walk)
+{
+	unsigned bits = MIN(cpu->memory->physical_address_bits, 40u);
+	uint64_t high = (uint64_t)bits_get(entry, 20, 13) << 32;
+
+	if ((entry & BIT(21)) || (high >> bits))
+		return WALK_RESERVED;
+	walk->frame = high | (entry & 0xffc00000);
+	walk->page_size = 4 * MIB;
+	return WALK_DONE;
+}
+
+static enum walk_result walk_legacy(struct cpu *cpu, uint64_t linear, unsigned access,
+	struct walk *walk)
+{
+	void *pointer = entry_pointer(cpu, (cpu->cr3 & 0xfffff000) + bits_get(linear, 31, 22) * 4);
+	uint32_t directory = legacy_load(pointer);
+	uint32_t entry = directory;
+
+	if (!(directory & ENTRY_P))
+		return WALK_NOT_PRESENT;
+	walk->rights = ENTRY_NX | (directory & (ENTRY_W | ENTRY_U));
+	if (!(directory & ENTRY_PS) || !(cpu->cr4 & CR4_PSE)) {
+		if (!(directory & ENTRY_A) && !(access & PAGING_PROBE) &&
+			!entry_set_legacy(cpu, pointer, directory, ENTRY_A))
+			return WALK_AGAIN;
+		pointer = entry_pointer(cpu,
+			(directory & 0xfffff000) + bits_get(linear, 21, 12) * 4);
+		entry = legacy_load(pointer);
+		if (!(entry & ENTRY_P))
+			return WALK_NOT_PRESENT;
+		walk->rights &= entry | ENTRY_NX;
+		walk->frame = entry & 0xfffff000;
+		walk->page_size = 4 * KIB;
+	} else if (walk_4mib(cpu, entry, walk) == WALK_RESERVED) {
+		return WALK_RESERVED;
+	}
+	walk->leaf = entry;
+	walk->leaf_pointer = pointer;
+	return WALK_DONE;
+}
+
+/* --- the walk --- */
+
+static enum walk_result walk_mode(struct cpu *cpu, uint64_t linear, unsigned access,
+	struct walk *walk)
+{
+	if (likely(cpu->efer & EFER_LMA))
+		return walk_wide(cpu, linear, access, cpu->cr3 & ENTRY_ADDRESS,
+			cpu->cr4 & CR4_LA57 ? 5 : 4, walk);
+	if (cpu->cr4 & CR4_PAE)
+		return walk_pae(cpu, linear, access, walk);
+	return walk_legacy(cpu, linear, access, walk);
+}
+
+static bool set_leaf(struct cpu *cpu, const struct walk *walk, unsigned bits)
+{
+	if (cpu_long_mode(cpu) || (cpu->cr4 & CR4_PAE))
+		return entry_set_wide(cpu, walk->leaf_pointer, walk->leaf, bits);
+	return entry_set_legacy(cpu, walk->leaf_pointer, (uint32_t)walk->leaf, bits);
+}
+
+static int identity(uint64_t linear, struct translation *out)
+{
+	*out = (struct translation){
+		.gpa = linear,
+		.page_size = PAGE_SIZE,
+		.can_read = true,
+		.can_write = true,
+		.can_fetch = true,
+		.user = true,
+	};
+	return 0;
+}
+
+int paging_walk(struct cpu *cpu, uint64_t linear, unsigned access, struct translation *out)
+{
+	struct walk walk;
+	unsigned set;
+
+	if (!(cpu->cr0 & CR0_PG))
+		return identity((uint32_t)linear, out);
+	if (unlikely(cpu_long_mode(cpu) && !cpu_canonical(cpu, linear)))
+		return fault(cpu, out, access, 0);
+	for (;;) {
+		enum walk_result result = walk_mode(cpu, linear, access, &walk);
+
+		if (unlikely(result == WALK_AGAIN))
+			continue;
+		if (unlikely(result == WALK_NOT_PRESENT))
+			return fault(cpu, out, access, 0);
+		if (unlikely(result == WALK_RESERVED))
+			return fault(cpu, out, access, PF_PRESENT | PF_RESERVED);
+		if (unlikely(permit(cpu, &walk, linear, access, out, &set) < 0))
+			return -1;
+		if (likely((walk.leaf & set) == set) || set_leaf(cpu, &walk, set))
+			return 0;
+	}
+}

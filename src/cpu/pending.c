@@ -1,0 +1,137 @@
+/* What happens between two instructions: INIT, SIPI, debug traps, NMIs, interrupts (SDM vol. 3A 6.9). */
+#include "cpu/debug.h"
+#include "cpu/instruction.h"
+#include "cpu/segmentation.h"
+#include "cpu/transfer.h"
+
+static uint32_t load_pending(struct cpu *cpu)
+{
+	return atomic_load(&cpu->pending);
+}
+
+/* Take a request: true for the one who clears it. */
+static bool claim(struct cpu *cpu, uint32_t bit)
+{
+	return atomic_fetch_and(&cpu->pending, ~bit) & bit;
+}
+
+static bool interrupts_open(const struct cpu *cpu)
+{
+	return (cpu->system_flags & RFLAGS_IF) && cpu->interrupt_shadow == SHADOW_NONE;
+}
+
+static bool nmi_open(const struct cpu *cpu)
+{
+	return !cpu->nmi_blocked && cpu->interrupt_shadow == SHADOW_NONE;
+}
+
+/* Requests that can be acted upon as things stand. */
+static uint32_t actionable(struct cpu *cpu)
+{
+	uint32_t mask = PENDING_INIT | PENDING_SIPI | PENDING_STOP;
+
+	if (cpu->activity == ACTIVITY_RUNNING || cpu->activity == ACTIVITY_HALTED) {
+		if (cpu->interrupt_shadow != SHADOW_MOV_SS)
+			mask |= PENDING_DEBUG;
+		if (nmi_open(cpu))
+			mask |= PENDING_NMI;
+		if (interrupts_open(cpu))
+			mask |= PENDING_INTR;
+	}
+	return load_pending(cpu) & mask;
+}
+
+bool cpu_has_wakeup(struct cpu *cpu)
+{
+	uint32_t ready = actionable(cpu) & ~(uint32_t)PENDING_STOP;
+
+	if (cpu->activity != ACTIVITY_WAIT_FOR_SIPI)
+		ready &= ~(uint32_t)PENDING_SIPI;
+	return ready != 0;
+}
+
+static void startup(struct cpu *cpu)
+{
+	struct segment code = cpu->segment[SEG_CS];
+
+	if (!claim(cpu, PENDING_SIPI) || cpu->activity != ACTIVITY_WAIT_FOR_SIPI)
+		return;
+	code.selector = (uint16_t)(cpu->sipi_vector << 8);
+	code.base = (uint64_t)cpu->sipi_vector << 12;
+	cpu_set_segment(cpu, SEG_CS, &code);
+	cpu->rip = cpu->next_rip = 0;
+	cpu->activity = ACTIVITY_RUNNING;
+}
+
+static void init(struct cpu *cpu)
+{
+	claim(cpu, PENDING_INIT);
+	if (cpu->platform->apic_init)
+		cpu->platform->apic_init(cpu->platform->opaque, cpu);
+	cpu_init_reset(cpu);
+}
+
+/* The event in cpu->exception happens here: nothing is executing, so where it is pushed from is cpu->rip. */
+static void inject(struct cpu *cpu)
+{
+	cpu->activity = ACTIVITY_RUNNING;
+	exception_deliver(cpu);
+}
+
+static void inject_debug(struct cpu *cpu)
+{
+	uint64_t bits = cpu->pending_debug;
+
+	claim(cpu, PENDING_DEBUG);
+	cpu->pending_debug = 0;
+	if (!bits)
+		return;
+	debug_record(cpu, bits);
+	cpu->exception = (struct exception){ .vector = VECTOR_DB };
+	inject(cpu);
+}
+
+static void inject_nmi(struct cpu *cpu)
+{
+	claim(cpu, PENDING_NMI);
+	cpu->nmi_blocked = true;
+	cpu->exception = (struct exception){ .vector = VECTOR_NMI, .external = true };
+	cpu->stats.interrupts++;
+	inject(cpu);
+}
+
+static void inject_interrupt(struct cpu *cpu)
+{
+	int vector = cpu->platform->acknowledge_interrupt(cpu->platform->opaque, cpu);
+
+	if (vector < 0)
+		return;
+	cpu->exception = (struct exception){ .vector = (uint8_t)vector, .external = true };
+	cpu->stats.interrupts++;
+	inject(cpu);
+}
+
+bool cpu_service_pending(struct cpu *cpu)
+{
+	uint32_t ready;
+
+	atomic_store(&cpu->attention, 0);
+	claim(cpu, PENDING_RECHECK);
+	if (load_pending(cpu) & PENDING_INIT)
+		init(cpu);
+	if (load_pending(cpu) & PENDING_SIPI)
+		startup(cpu);
+	ready = actionable(cpu);
+	if (ready & PENDING_DEBUG)
+		inject_debug(cpu);
+	else if (ready & PENDING_NMI)
+		inject_nmi(cpu);
+	else if (ready & PENDING_INTR)
+		inject_interrupt(cpu);
+
+	/* One event at a time. What is still waiting, or is only held back by the shadow of the next
+	 * instruction, gets its turn at the next boundary. */
+	if (actionable(cpu) || (cpu->interrupt_shadow != SHADOW_NONE && load_pending(cpu)))
+		atomic_store(&cpu->attention, 1);
+	return !(load_pending(cpu) & PENDING_STOP) && cpu->activity == ACTIVITY_RUNNING;
+}

@@ -1,0 +1,200 @@
+/* System instructions that are neither about control registers nor control transfers: descriptor
+ * table registers, FS and GS bases, protection keys, HLT and MWAIT, CPUID. */
+#include "cpu/access.h"
+#include "cpu/control.h"
+#include "cpu/cpuid.h"
+#include "cpu/instruction.h"
+#include "cpu/segmentation.h"
+
+#include <string.h>
+
+static _Noreturn void general_protection(struct cpu *cpu)
+{
+	cpu_raise_error(cpu, VECTOR_GP, 0);
+}
+
+static void require(struct cpu *cpu, bool condition)
+{
+	if (!condition)
+		cpu_raise(cpu, VECTOR_UD);
+}
+
+/* --- GDTR, IDTR, LDTR, TR --- */
+
+void control_store_table(struct cpu *cpu, const struct descriptor_table *table, uint64_t linear,
+	unsigned operand_size)
+{
+	uint8_t image[10];
+	uint64_t base = table->base;
+
+	control_umip(cpu);
+	memcpy(image, &table->limit, 2);
+	memcpy(image + 2, &base, 8);
+	access_write_current(cpu, linear, image, operand_size == 8 ? 10 : 6);
+}
+
+void control_load_table(struct cpu *cpu, struct descriptor_table *table, uint64_t linear,
+	unsigned operand_size)
+{
+	uint8_t image[10] = { 0 };
+	uint64_t base;
+	uint16_t limit;
+
+	control_require_cpl0(cpu);
+	access_read_current(cpu, linear, image, operand_size == 8 ? 10 : 6);
+	memcpy(&limit, image, 2);
+	memcpy(&base, image + 2, 8);
+	if (operand_size == 2)
+		base &= 0xffffff;
+	if (operand_size == 8 && !cpu_canonical(cpu, base))
+		general_protection(cpu);
+	table->base = base;
+	table->limit = limit;
+}
+
+uint16_t control_sldt(struct cpu *cpu)
+{
+	require(cpu, !cpu_real_segments(cpu));
+	control_umip(cpu);
+	return cpu->segment[SEG_LDTR].selector;
+}
+
+uint16_t control_str(struct cpu *cpu)
+{
+	require(cpu, !cpu_real_segments(cpu));
+	control_umip(cpu);
+	return cpu->segment[SEG_TR].selector;
+}
+
+void control_lldt(struct cpu *cpu, uint16_t selector)
+{
+	require(cpu, !cpu_real_segments(cpu));
+	control_require_cpl0(cpu);
+	segment_load_ldtr(cpu, selector);
+}
+
+void control_ltr(struct cpu *cpu, uint16_t selector)
+{
+	require(cpu, !cpu_real_segments(cpu));
+	control_require_cpl0(cpu);
+	segment_load_tr(cpu, selector);
+}
+
+/* --- FS and GS bases --- */
+
+static void set_base(struct cpu *cpu, enum seg seg, uint64_t base)
+{
+	cpu->segment[seg].base = base;
+	cpu->segment_base[seg] = base;
+}
+
+void control_swapgs(struct cpu *cpu)
+{
+	uint64_t base = cpu->segment[SEG_GS].base;
+
+	require(cpu, cpu_code64(cpu));
+	control_require_cpl0(cpu);
+	set_base(cpu, SEG_GS, cpu->kernel_gs_base);
+	cpu->kernel_gs_base = base;
+}
+
+uint64_t control_read_fs_gs_base(struct cpu *cpu, enum seg seg)
+{
+	require(cpu, cpu_code64(cpu) && (cpu->cr4 & CR4_FSGSBASE));
+	return cpu->segment[seg].base;
+}
+
+void control_write_fs_gs_base(struct cpu *cpu, enum seg seg, uint64_t value)
+{
+	require(cpu, cpu_code64(cpu) && (cpu->cr4 & CR4_FSGSBASE));
+	if (!cpu_canonical(cpu, value))
+		general_protection(cpu);
+	set_base(cpu, seg, value);
+}
+
+/* --- protection keys, SMAP --- */
+
+uint32_t control_rdpkru(struct cpu *cpu)
+{
+	require(cpu, cpu->cr4 & CR4_PKE);
+	if ((uint32_t)cpu->gpr[RCX] != 0)
+		general_protection(cpu);
+	return cpu->fpu.pkru;
+}
+
+void control_wrpkru(struct cpu *cpu, uint32_t value)
+{
+	require(cpu, cpu->cr4 & CR4_PKE);
+	if ((uint32_t)cpu->gpr[RCX] != 0 || (uint32_t)cpu->gpr[RDX] != 0)
+		general_protection(cpu);
+	if (cpu->fpu.pkru == value)
+		return;
+	cpu->fpu.pkru = value;
+	/* The TLB holds rights with the keys already applied. */
+	tlb_flush_all(cpu);
+}
+
+void control_clac_stac(struct cpu *cpu, bool set)
+{
+	require(cpu, (cpuid_cr4_allowed() & CR4_SMAP) && cpu->cpl == 0);
+	if (set)
+		cpu->system_flags |= RFLAGS_AC;
+	else
+		cpu->system_flags &= ~RFLAGS_AC;
+	cpu_update_view(cpu);
+}
+
+/* --- caches, waiting --- */
+
+void control_cache(struct cpu *cpu)
+{
+	control_require_cpl0(cpu);
+}
+
+void control_hlt(struct cpu *cpu)
+{
+	control_require_cpl0(cpu);
+	cpu->activity = ACTIVITY_HALTED;
+	cpu->interrupt_shadow = SHADOW_NONE;
+	cpu->stats.halts++;
+}
+
+static bool has_monitor(const struct cpu *cpu)
+{
+	struct cpuid_result leaf;
+
+	cpuid_query(cpu, 1, 0, &leaf);
+	return leaf.ecx & BIT(3);
+}
+
+/* Without the CPUID bit these do not exist. With it, a monitored store would have to end the wait; we do
+ * the other thing the manual allows, which is to fall through at once. */
+void control_monitor(struct cpu *cpu, uint64_t linear, uint32_t extensions)
+{
+	require(cpu, has_monitor(cpu) && cpu->cpl == 0);
+	if (extensions)
+		general_protection(cpu);
+	access_load_current(cpu, linear, 1);
+	cpu->monitor_address = linear;
+}
+
+void control_mwait(struct cpu *cpu, uint32_t extensions)
+{
+	require(cpu, has_monitor(cpu) && cpu->cpl == 0);
+	if (extensions & ~1u)
+		general_protection(cpu);
+	cpu->monitor_address = 0;
+}
+
+/* --- CPUID --- */
+
+void control_cpuid(struct cpu *cpu)
+{
+	struct cpuid_result leaf;
+
+	cpuid_query(cpu, (uint32_t)cpu->gpr[RAX], (uint32_t)cpu->gpr[RCX], &leaf);
+	cpu->gpr[RAX] = leaf.eax;
+	cpu->gpr[RBX] = leaf.ebx;
+	cpu->gpr[RCX] = leaf.ecx;
+	cpu->gpr[RDX] = leaf.edx;
+}
