@@ -31,6 +31,7 @@ struct acpi_pm {
 	void (*reset)(void *opaque);
 	void *opaque;
 	struct timer overflow_timer; /* the PM timer's most significant bit changes */
+	uint64_t overflows_seen;     /* how often that had happened when TMR_STS was last cleared */
 	uint16_t pm1_status, pm1_enable, pm1_control;
 	uint16_t gpe_status, gpe_enable;
 	uint8_t smi_command, smi_status;

@@ -58,7 +58,8 @@ struct lapic {
 	uint32_t icr_low, icr_high;
 	uint32_t lvt[LVT_COUNT];
 	uint32_t irr[8], isr[8], tmr[8];
-	bool lint0; /* level of the pin */
+	bool lint0;  /* level of the pin */
+	bool extint; /* an ExtINT message came: the PIC has the vector */
 
 	uint32_t timer_divide, timer_initial;
 	uint64_t timer_zero_ns; /* when the running count reaches 0; 0: it does not run */
@@ -85,8 +86,8 @@ void lapic_bus_destroy(struct lapic_bus *bus);
 void lapic_reset(struct lapic *lapic);
 void lapic_init_reset(struct lapic *lapic);
 
-/* Deliver a message to whom it concerns. */
-void lapic_bus_deliver(struct lapic_bus *bus, const struct apic_message *message);
+/* Deliver a message to whom it concerns. False: nobody took it. */
+bool lapic_bus_deliver(struct lapic_bus *bus, const struct apic_message *message);
 
 /* The PIC's output, wired to LINT0. */
 void lapic_set_lint0(struct lapic *lapic, bool level);
@@ -98,6 +99,8 @@ void lapic_firmware_setup(struct lapic *lapic);
 int lapic_acknowledge(struct lapic *lapic);
 /* Does LINT0 (or a disabled local APIC) let the PIC's interrupt through to the CPU now? */
 bool lapic_extint_pending(const struct lapic *lapic);
+/* The CPU has asked the PIC for the vector. */
+void lapic_extint_acknowledged(struct lapic *lapic);
 
 /* IA32_APIC_BASE, IA32_TSC_DEADLINE and the x2APIC MSRs. False: #GP. */
 bool lapic_msr_read(struct lapic *lapic, uint32_t msr, uint64_t *value);

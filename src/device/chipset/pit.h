@@ -17,13 +17,12 @@ struct pit_channel {
 	uint8_t access;  /* 1: low byte, 2: high byte, 3: low then high */
 	bool null_count; /* programmed, but no count written yet */
 	bool gate;
-	bool started;        /* the counter runs from start_tick on (mode 1, 5: triggered) */
-	uint64_t start_tick; /* PIT clock at which the count was loaded */
-	uint64_t held_ticks; /* how far it had come when the gate went low */
-	uint8_t write_low;   /* first byte of a two-byte write */
+	bool running;        /* the count follows the clock; else it stands at held_ticks */
+	uint64_t start_tick; /* PIT clock at which it began to count from `count` */
+	uint64_t held_ticks;
+	uint8_t write_low; /* first byte of a two-byte write */
 	bool write_high_next, read_high_next;
 	bool count_latched, status_latched;
-	bool latch_high_next;
 	uint16_t latched_count;
 	uint8_t latched_status;
 };

@@ -18,9 +18,11 @@ struct rtc {
 	struct timer periodic_timer, second_timer;
 	uint8_t index;
 	uint8_t cmos[RTC_CMOS_SIZE];
-	int64_t offset_s;  /* guest's clock = host wall clock at start + machine time + this */
-	int64_t stopped_s; /* the time as it stands while register B's SET bit is on */
-	uint64_t periodic_next_ns;
+	uint64_t wall_base_ns; /* host's wall clock at machine time 0 */
+	int64_t offset_s;      /* what the guest has set its clock forward */
+	/* Up to when the flags in register C take account of what has happened. */
+	int64_t flags_s;
+	uint64_t flags_periodic;
 };
 
 /* Add ports 0x70 and 0x71 and fill the CMOS memory sizes. 0 or -errno. */

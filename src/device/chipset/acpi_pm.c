@@ -1,0 +1,233 @@
+#include "device/chipset/acpi_pm.h"
+
+#include "base/bits.h"
+#include "base/log.h"
+
+#define TIMER_STATUS        BIT(0)
+#define GLOBAL_STATUS       BIT(5)
+#define POWER_BUTTON_STATUS BIT(8)
+#define SLEEP_BUTTON_STATUS BIT(9)
+#define RTC_STATUS          BIT(10)
+#define PM1_ENABLES                                                                                \
+	(TIMER_STATUS | GLOBAL_STATUS | POWER_BUTTON_STATUS | SLEEP_BUTTON_STATUS | RTC_STATUS)
+
+#define SCI_ENABLED       BIT(0)
+#define SLEEP_TYPE(value) ((value) >> 10 & 7)
+#define SLEEP_ENABLE      BIT(13)
+#define CONTROL_STORED    0x1c03 /* SCI_EN, BM_RLD, SLP_TYP; the others are write-only */
+
+#define RESET_CPU BIT(2)
+
+static uint64_t timer_ticks(const struct acpi_pm *pm)
+{
+	return clock_ns_to_ticks(clock_ns(pm->clock), ACPI_PM_TIMER_HZ);
+}
+
+/* How often bit 31 of the timer has changed. */
+static uint64_t overflows(const struct acpi_pm *pm)
+{
+	return timer_ticks(pm) >> 31;
+}
+
+static void update_sci(struct acpi_pm *pm)
+{
+	uint64_t overflow = overflows(pm);
+
+	if (overflow != pm->overflows_seen) {
+		pm->overflows_seen = overflow;
+		pm->pm1_status |= TIMER_STATUS;
+	}
+	timer_cancel(&pm->overflow_timer);
+	if (pm->pm1_enable & ~pm->pm1_status & TIMER_STATUS)
+		timer_arm(&pm->overflow_timer,
+			clock_ticks_to_ns((overflow + 1) << 31, ACPI_PM_TIMER_HZ));
+	irq_set(&pm->sci,
+		(pm->pm1_control & SCI_ENABLED) &&
+			((pm->pm1_status & pm->pm1_enable) || (pm->gpe_status & pm->gpe_enable)));
+}
+
+static void overflow_expired(void *opaque)
+{
+	update_sci(opaque);
+}
+
+void acpi_pm_power_button(struct acpi_pm *pm)
+{
+	pm->pm1_status |= POWER_BUTTON_STATUS;
+	update_sci(pm);
+}
+
+/* A status and an enable register side by side: reads give both, ones written to the status clear.
+ */
+static uint64_t pair_read(uint16_t status, uint16_t enable, uint64_t offset)
+{
+	return ((uint32_t)enable << 16 | status) >> (8 * offset);
+}
+
+static void pair_write(uint16_t *status, uint16_t *enable, uint16_t enables, uint64_t offset,
+	uint64_t value, unsigned size)
+{
+	uint64_t written = bits_zero_extend(~UINT64_C(0), size) << (8 * offset);
+	uint64_t bits = value << (8 * offset) & written;
+
+	*status &= (uint16_t)~bits;
+	*enable = (uint16_t)((*enable & ~(written >> 16)) | (bits >> 16)) & enables;
+}
+
+static uint64_t event_read(void *opaque, uint64_t offset, unsigned size)
+{
+	struct acpi_pm *pm = opaque;
+
+	update_sci(pm);
+	return pair_read(pm->pm1_status, pm->pm1_enable, offset);
+}
+
+static void event_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+	struct acpi_pm *pm = opaque;
+
+	update_sci(pm);
+	pair_write(&pm->pm1_status, &pm->pm1_enable, PM1_ENABLES, offset, value, size);
+	update_sci(pm);
+}
+
+static uint64_t control_read(void *opaque, uint64_t offset, unsigned size)
+{
+	struct acpi_pm *pm = opaque;
+
+	return pm->pm1_control >> (8 * offset);
+}
+
+static void control_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+	struct acpi_pm *pm = opaque;
+	uint16_t control = (uint16_t)value;
+
+	if (size == 1)
+		control = offset ? (uint16_t)((pm->pm1_control & 0x00ff) | value << 8)
+				 : (uint16_t)((pm->pm1_control & 0xff00) | (value & 0xff));
+	/* SCI_EN is firmware's to change, through the SMI command port (ACPI 6.4, 4.8.3.2.1). */
+	pm->pm1_control = (uint16_t)((control & CONTROL_STORED & ~SCI_ENABLED) |
+				     (pm->pm1_control & SCI_ENABLED));
+	if (control & SLEEP_ENABLE) {
+		if (SLEEP_TYPE(control) == ACPI_SLEEP_TYPE_S5)
+			pm->power_off(pm->opaque);
+		else
+			log_info("the guest asked for sleep type %u, which there is not",
+				(unsigned)SLEEP_TYPE(control));
+	}
+	update_sci(pm);
+}
+
+static uint64_t timer_read(void *opaque, uint64_t offset, unsigned size)
+{
+	struct acpi_pm *pm = opaque;
+
+	return (uint32_t)timer_ticks(pm) >> (8 * offset);
+}
+
+static uint64_t gpe_read(void *opaque, uint64_t offset, unsigned size)
+{
+	struct acpi_pm *pm = opaque;
+
+	return pair_read(pm->gpe_status, pm->gpe_enable, offset);
+}
+
+static void gpe_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+	struct acpi_pm *pm = opaque;
+
+	pair_write(&pm->gpe_status, &pm->gpe_enable, 0xffff, offset, value, size);
+	update_sci(pm);
+}
+
+static uint64_t smi_read(void *opaque, uint64_t offset, unsigned size)
+{
+	struct acpi_pm *pm = opaque;
+
+	return offset ? pm->smi_status : pm->smi_command;
+}
+
+/* There is no system management mode: we are the firmware that would answer. */
+static void smi_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+	struct acpi_pm *pm = opaque;
+
+	if (offset) {
+		pm->smi_status = (uint8_t)value;
+		return;
+	}
+	pm->smi_command = (uint8_t)value;
+	if (value == ACPI_ENABLE_VALUE)
+		pm->pm1_control |= SCI_ENABLED;
+	else if (value == ACPI_DISABLE_VALUE)
+		pm->pm1_control &= (uint16_t)~SCI_ENABLED;
+	update_sci(pm);
+}
+
+static uint64_t reset_read(void *opaque, uint64_t offset, unsigned size)
+{
+	struct acpi_pm *pm = opaque;
+
+	return pm->reset_control;
+}
+
+static void reset_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+	struct acpi_pm *pm = opaque;
+
+	pm->reset_control = value & 0x0a;
+	if (value & RESET_CPU)
+		pm->reset(pm->opaque);
+}
+
+void acpi_pm_reset(struct acpi_pm *pm)
+{
+	pm->pm1_status = pm->pm1_enable = pm->pm1_control = 0;
+	pm->gpe_status = pm->gpe_enable = 0;
+	pm->smi_command = pm->smi_status = pm->reset_control = 0;
+	pm->overflows_seen = overflows(pm);
+	update_sci(pm);
+}
+
+int acpi_pm_init(struct acpi_pm *pm, struct io_space *ports, struct irq_line sci,
+	struct event_loop *loop, struct clock *clock, void (*power_off)(void *opaque),
+	void (*reset)(void *opaque), void *opaque)
+{
+	static const struct io_ops event = {.read = event_read, .write = event_write, .width = 2};
+	static const struct io_ops control = {
+		.read = control_read, .write = control_write, .width = 2};
+	static const struct io_ops pm_timer = {.read = timer_read, .width = 4};
+	static const struct io_ops gpe = {.read = gpe_read, .write = gpe_write, .width = 2};
+	static const struct io_ops smi = {.read = smi_read, .write = smi_write, .width = 1};
+	static const struct io_ops reset_ops = {
+		.read = reset_read, .write = reset_write, .width = 1};
+	static const struct {
+		uint16_t port, size;
+		const struct io_ops *ops;
+		const char *name;
+	} regions[] = {
+		{ACPI_PM1_EVENT_PORT, ACPI_PM1_EVENT_SIZE, &event, "ACPI PM1 event block"},
+		{ACPI_PM1_CONTROL_PORT, ACPI_PM1_CONTROL_SIZE, &control, "ACPI PM1 control block"},
+		{ACPI_PM_TIMER_PORT, ACPI_PM_TIMER_SIZE, &pm_timer, "ACPI PM timer"},
+		{ACPI_GPE0_PORT, ACPI_GPE0_SIZE, &gpe, "ACPI GPE0 block"},
+		{ACPI_SMI_COMMAND_PORT, 2, &smi, "SMI command port"},
+		{ACPI_RESET_PORT, 1, &reset_ops, "reset register"},
+	};
+
+	*pm = (struct acpi_pm){.sci = sci,
+		.clock = clock,
+		.power_off = power_off,
+		.reset = reset,
+		.opaque = opaque};
+	timer_init(&pm->overflow_timer, loop, overflow_expired, pm);
+	acpi_pm_reset(pm);
+	for (unsigned i = 0; i < ARRAY_SIZE(regions); i++) {
+		int error = io_space_add(ports, regions[i].port, regions[i].size, regions[i].name,
+			regions[i].ops, pm);
+
+		if (error)
+			return error;
+	}
+	return 0;
+}

@@ -1,0 +1,463 @@
+/* Nobody types, but guests probe: self tests, identification, and the commands that their drivers
+ * send must be answered. Bytes of the two devices wait in a queue each until the controller's
+ * one-byte output buffer is free.
+ *
+ * The A20 gate can be programmed and read back, but has no effect: address line 20 is always on. */
+#include "device/chipset/i8042.h"
+
+#include "base/bits.h"
+
+#include <string.h>
+
+#define STATUS_OUTPUT_FULL BIT(0)
+#define STATUS_SYSTEM      BIT(2) /* self test passed */
+#define STATUS_COMMAND     BIT(3) /* the last write was to the command port */
+#define STATUS_UNLOCKED    BIT(4)
+#define STATUS_AUX         BIT(5) /* the byte comes from the mouse */
+
+#define CONFIG_KEYBOARD_IRQ BIT(0)
+#define CONFIG_MOUSE_IRQ    BIT(1)
+#define CONFIG_SYSTEM       BIT(2)
+#define CONFIG_KEYBOARD_OFF BIT(4)
+#define CONFIG_MOUSE_OFF    BIT(5)
+#define CONFIG_TRANSLATE    BIT(6)
+
+#define OUTPUT_PORT_NO_RESET     BIT(0)
+#define OUTPUT_PORT_A20          BIT(1)
+#define OUTPUT_PORT_KEYBOARD_IRQ BIT(4)
+#define OUTPUT_PORT_MOUSE_IRQ    BIT(5)
+
+#define PORT92_RESET BIT(0)
+#define PORT92_A20   BIT(1)
+
+#define PS2_ACK       0xfa
+#define PS2_RESEND    0xfe
+#define PS2_TEST_GOOD 0xaa
+
+/* --- the devices --- */
+
+static void ps2_send(struct ps2_device *device, uint8_t byte)
+{
+	if (device->count < PS2_QUEUE_SIZE)
+		device->queue[(device->head + device->count++) % PS2_QUEUE_SIZE] = byte;
+}
+
+static void ps2_defaults(struct ps2_device *device)
+{
+	device->scanning = !device->mouse;
+	device->scancode_set = 2;
+	device->leds = 0;
+	device->typematic = 0x2b;
+	device->resolution = 2;
+	device->sample_rate = 100;
+	device->status = 0;
+}
+
+static void ps2_reset(struct ps2_device *device, bool mouse)
+{
+	*device = (struct ps2_device){.mouse = mouse};
+	ps2_defaults(device);
+}
+
+static void keyboard_parameter(struct ps2_device *keyboard, uint8_t command, uint8_t value)
+{
+	ps2_send(keyboard, PS2_ACK);
+	switch (command) {
+	case 0xed:
+		keyboard->leds = value & 7;
+		break;
+	case 0xf0:
+		if (!value)
+			ps2_send(keyboard, keyboard->scancode_set);
+		else if (value <= 3)
+			keyboard->scancode_set = value;
+		break;
+	case 0xf3:
+		keyboard->typematic = value;
+		break;
+	}
+}
+
+static void keyboard_command(struct ps2_device *keyboard, uint8_t command)
+{
+	switch (command) {
+	case 0xed: /* LEDs */
+	case 0xf0: /* scan code set */
+	case 0xf3: /* typematic rate */
+		keyboard->expecting = command;
+		ps2_send(keyboard, PS2_ACK);
+		break;
+	case 0xee: /* echo */
+		ps2_send(keyboard, 0xee);
+		break;
+	case 0xf2: /* identify: MF2 keyboard */
+		ps2_send(keyboard, PS2_ACK);
+		ps2_send(keyboard, 0xab);
+		ps2_send(keyboard, 0x83);
+		break;
+	case 0xf4: /* enable */
+		keyboard->scanning = true;
+		ps2_send(keyboard, PS2_ACK);
+		break;
+	case 0xf5: /* defaults, and disable */
+	case 0xf6: /* defaults */
+		ps2_defaults(keyboard);
+		keyboard->scanning = command == 0xf6;
+		ps2_send(keyboard, PS2_ACK);
+		break;
+	case 0xf7 ... 0xfd: /* key types of scan code set 3 */
+		ps2_send(keyboard, PS2_ACK);
+		break;
+	case 0xfe:
+		ps2_send(keyboard, keyboard->last_sent);
+		break;
+	case 0xff:
+		ps2_defaults(keyboard);
+		ps2_send(keyboard, PS2_ACK);
+		ps2_send(keyboard, PS2_TEST_GOOD);
+		break;
+	default:
+		ps2_send(keyboard, PS2_RESEND);
+	}
+}
+
+static void mouse_parameter(struct ps2_device *mouse, uint8_t command, uint8_t value)
+{
+	if (command == 0xe8)
+		mouse->resolution = value & 3;
+	else
+		mouse->sample_rate = value;
+	ps2_send(mouse, PS2_ACK);
+}
+
+static void mouse_command(struct ps2_device *mouse, uint8_t command)
+{
+	if (command == 0xfe) {
+		ps2_send(mouse, mouse->last_sent);
+		return;
+	}
+	if (command < 0xe6) {
+		ps2_send(mouse, PS2_RESEND);
+		return;
+	}
+	ps2_send(mouse, PS2_ACK);
+	switch (command) {
+	case 0xe6: /* scaling 1:1 */
+	case 0xe7: /* scaling 2:1 */
+		mouse->status = (uint8_t)((mouse->status & ~0x10) | (command & 1) << 4);
+		break;
+	case 0xe8: /* resolution */
+	case 0xf3: /* sample rate */
+		mouse->expecting = command;
+		break;
+	case 0xe9: /* status */
+		ps2_send(mouse, mouse->status | (mouse->scanning ? 0x20 : 0));
+		ps2_send(mouse, mouse->resolution);
+		ps2_send(mouse, mouse->sample_rate);
+		break;
+	case 0xeb: /* read: it has not moved */
+		ps2_send(mouse, 0x08);
+		ps2_send(mouse, 0);
+		ps2_send(mouse, 0);
+		break;
+	case 0xf2: /* identify: standard mouse */
+		ps2_send(mouse, 0);
+		break;
+	case 0xf4:
+		mouse->scanning = true;
+		break;
+	case 0xf5:
+		mouse->scanning = false;
+		break;
+	case 0xf6:
+		ps2_defaults(mouse);
+		break;
+	case 0xff:
+		ps2_defaults(mouse);
+		ps2_send(mouse, PS2_TEST_GOOD);
+		ps2_send(mouse, 0);
+		break;
+	}
+}
+
+/* The host sends a byte to a device: what was queued is an answer nobody waits for any more. */
+static void ps2_receive(struct ps2_device *device, uint8_t byte)
+{
+	uint8_t command = device->expecting;
+
+	device->head = device->count = 0;
+	device->expecting = 0;
+	/* Parameters are below 0xe6; a command in their place is a command. */
+	if (command && byte < 0xe6)
+		(device->mouse ? mouse_parameter : keyboard_parameter)(device, command, byte);
+	else
+		(device->mouse ? mouse_command : keyboard_command)(device, byte);
+}
+
+/* --- the controller --- */
+
+static void update_irqs(struct i8042 *i8042)
+{
+	bool full = i8042->status & STATUS_OUTPUT_FULL, aux = i8042->status & STATUS_AUX;
+
+	irq_set(&i8042->keyboard_irq, full && !aux && (i8042->config & CONFIG_KEYBOARD_IRQ));
+	irq_set(&i8042->mouse_irq, full && aux && (i8042->config & CONFIG_MOUSE_IRQ));
+}
+
+static void put_output(struct i8042 *i8042, uint8_t byte, bool aux)
+{
+	i8042->output = byte;
+	i8042->status |= STATUS_OUTPUT_FULL;
+	i8042->status = (uint8_t)((i8042->status & ~STATUS_AUX) | (aux ? STATUS_AUX : 0));
+	update_irqs(i8042);
+}
+
+static uint8_t take_byte(struct ps2_device *device)
+{
+	device->last_sent = device->queue[device->head];
+	device->head = (device->head + 1) % PS2_QUEUE_SIZE;
+	device->count--;
+	return device->last_sent;
+}
+
+/* Let the next byte of an enabled device into the output buffer, if that is free. */
+static void fetch_from_devices(struct i8042 *i8042)
+{
+	uint8_t byte;
+
+	if (i8042->status & STATUS_OUTPUT_FULL)
+		return;
+	if (i8042->keyboard.count && !(i8042->config & CONFIG_KEYBOARD_OFF)) {
+		byte = take_byte(&i8042->keyboard);
+		/* Of scan code set 2, all that is ever sent is the second byte of the ID. */
+		if ((i8042->config & CONFIG_TRANSLATE) && byte == 0x83)
+			byte = 0x41;
+		put_output(i8042, byte, false);
+	} else if (i8042->mouse.count && !(i8042->config & CONFIG_MOUSE_OFF)) {
+		put_output(i8042, take_byte(&i8042->mouse), true);
+	}
+}
+
+static void reset_machine(struct i8042 *i8042)
+{
+	if (i8042->reset)
+		i8042->reset(i8042->opaque);
+}
+
+static void set_a20(struct i8042 *i8042, bool on)
+{
+	i8042->output_port &= (uint8_t)~OUTPUT_PORT_A20;
+	i8042->port92 &= (uint8_t)~PORT92_A20;
+	if (on) {
+		i8042->output_port |= OUTPUT_PORT_A20;
+		i8042->port92 |= PORT92_A20;
+	}
+}
+
+static void write_output_port(struct i8042 *i8042, uint8_t value)
+{
+	i8042->output_port = value;
+	set_a20(i8042, value & OUTPUT_PORT_A20);
+	if (!(value & OUTPUT_PORT_NO_RESET))
+		reset_machine(i8042);
+}
+
+static void set_config(struct i8042 *i8042, uint8_t value)
+{
+	i8042->config = value;
+	i8042->status = (uint8_t)((i8042->status & ~STATUS_SYSTEM) |
+				  (value & CONFIG_SYSTEM ? STATUS_SYSTEM : 0));
+	update_irqs(i8042);
+}
+
+static uint8_t read_output_port(const struct i8042 *i8042)
+{
+	uint8_t value = i8042->output_port & (OUTPUT_PORT_NO_RESET | OUTPUT_PORT_A20);
+
+	if (i8042->status & STATUS_OUTPUT_FULL)
+		value |= i8042->status & STATUS_AUX ? OUTPUT_PORT_MOUSE_IRQ
+						    : OUTPUT_PORT_KEYBOARD_IRQ;
+	return value;
+}
+
+static void write_command(struct i8042 *i8042, uint8_t command)
+{
+	i8042->command = 0;
+	switch (command) {
+	case 0x20:
+		put_output(i8042, i8042->config, false);
+		break;
+	case 0x21 ... 0x3f:
+		put_output(i8042, i8042->ram[command & 0x1f], false);
+		break;
+	case 0x60 ... 0x7f: /* write the command byte or RAM */
+	case 0xd1:          /* write the output port */
+	case 0xd2:          /* echo as if from the keyboard */
+	case 0xd3:          /* echo as if from the mouse */
+	case 0xd4:          /* send to the mouse */
+		i8042->command = command;
+		break;
+	case 0xa7:
+		set_config(i8042, i8042->config | CONFIG_MOUSE_OFF);
+		break;
+	case 0xa8:
+		set_config(i8042, i8042->config & (uint8_t)~CONFIG_MOUSE_OFF);
+		break;
+	case 0xa9: /* test the mouse interface */
+	case 0xab: /* test the keyboard interface */
+		put_output(i8042, 0, false);
+		break;
+	case 0xaa: /* self test */
+		set_config(i8042, i8042->config | CONFIG_SYSTEM);
+		put_output(i8042, 0x55, false);
+		break;
+	case 0xad:
+		set_config(i8042, i8042->config | CONFIG_KEYBOARD_OFF);
+		break;
+	case 0xae:
+		set_config(i8042, i8042->config & (uint8_t)~CONFIG_KEYBOARD_OFF);
+		break;
+	case 0xc0: /* input port: keyboard not locked */
+		put_output(i8042, 0x80, false);
+		break;
+	case 0xd0:
+		put_output(i8042, read_output_port(i8042), false);
+		break;
+	case 0xdd:
+		set_a20(i8042, false);
+		break;
+	case 0xdf:
+		set_a20(i8042, true);
+		break;
+	case 0xe0: /* test inputs: both clocks idle */
+		put_output(i8042, 0, false);
+		break;
+	case 0xf0 ... 0xff: /* pulse output lines low; line 0 is the processor's reset */
+		if (!(command & OUTPUT_PORT_NO_RESET))
+			reset_machine(i8042);
+		break;
+	}
+	fetch_from_devices(i8042);
+}
+
+static void write_data(struct i8042 *i8042, uint8_t value)
+{
+	uint8_t command = i8042->command;
+
+	i8042->command = 0;
+	switch (command) {
+	case 0x60:
+		set_config(i8042, value);
+		break;
+	case 0x61 ... 0x7f:
+		i8042->ram[command & 0x1f] = value;
+		break;
+	case 0xd1:
+		write_output_port(i8042, value);
+		break;
+	case 0xd2:
+		put_output(i8042, value, false);
+		break;
+	case 0xd3:
+		put_output(i8042, value, true);
+		break;
+	case 0xd4:
+		set_config(i8042, i8042->config & (uint8_t)~CONFIG_MOUSE_OFF);
+		ps2_receive(&i8042->mouse, value);
+		break;
+	default:
+		set_config(i8042, i8042->config & (uint8_t)~CONFIG_KEYBOARD_OFF);
+		ps2_receive(&i8042->keyboard, value);
+	}
+	fetch_from_devices(i8042);
+}
+
+static uint64_t data_read(void *opaque, uint64_t offset, unsigned size)
+{
+	struct i8042 *i8042 = opaque;
+	uint8_t value = i8042->output;
+
+	/* The line falls before the next byte raises it: each byte is an edge. */
+	i8042->status &= (uint8_t) ~(STATUS_OUTPUT_FULL | STATUS_AUX);
+	update_irqs(i8042);
+	fetch_from_devices(i8042);
+	return value;
+}
+
+static void data_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+	struct i8042 *i8042 = opaque;
+
+	i8042->status &= (uint8_t)~STATUS_COMMAND;
+	write_data(i8042, (uint8_t)value);
+}
+
+static uint64_t status_read(void *opaque, uint64_t offset, unsigned size)
+{
+	struct i8042 *i8042 = opaque;
+
+	return i8042->status;
+}
+
+static void command_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+	struct i8042 *i8042 = opaque;
+
+	i8042->status |= STATUS_COMMAND;
+	write_command(i8042, (uint8_t)value);
+}
+
+static uint64_t port92_read(void *opaque, uint64_t offset, unsigned size)
+{
+	struct i8042 *i8042 = opaque;
+
+	return i8042->port92;
+}
+
+static void port92_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+	struct i8042 *i8042 = opaque;
+	bool reset = value & ~(uint64_t)i8042->port92 & PORT92_RESET;
+
+	i8042->port92 = (uint8_t)value;
+	set_a20(i8042, value & PORT92_A20);
+	if (reset)
+		reset_machine(i8042);
+}
+
+void i8042_reset(struct i8042 *i8042)
+{
+	ps2_reset(&i8042->keyboard, false);
+	ps2_reset(&i8042->mouse, true);
+	i8042->status = STATUS_UNLOCKED | STATUS_SYSTEM;
+	i8042->config = CONFIG_KEYBOARD_IRQ | CONFIG_MOUSE_IRQ | CONFIG_SYSTEM | CONFIG_TRANSLATE;
+	i8042->command = i8042->output = 0;
+	i8042->output_port = OUTPUT_PORT_NO_RESET;
+	i8042->port92 = 0;
+	memset(i8042->ram, 0, sizeof(i8042->ram));
+	set_a20(i8042, true);
+	update_irqs(i8042);
+}
+
+int i8042_init(struct i8042 *i8042, struct io_space *ports, struct irq_line keyboard_irq,
+	struct irq_line mouse_irq, void (*reset)(void *opaque), void *opaque)
+{
+	static const struct io_ops data = {.read = data_read, .write = data_write, .width = 1};
+	static const struct io_ops command = {
+		.read = status_read, .write = command_write, .width = 1};
+	static const struct io_ops port92 = {
+		.read = port92_read, .write = port92_write, .width = 1};
+	int error;
+
+	*i8042 = (struct i8042){.keyboard_irq = keyboard_irq,
+		.mouse_irq = mouse_irq,
+		.reset = reset,
+		.opaque = opaque};
+	i8042_reset(i8042);
+	error = io_space_add(ports, 0x60, 1, "keyboard controller", &data, i8042);
+	if (!error)
+		error = io_space_add(ports, 0x64, 1, "keyboard controller", &command, i8042);
+	if (!error)
+		error = io_space_add(ports, 0x92, 1, "system control port A", &port92, i8042);
+	return error;
+}

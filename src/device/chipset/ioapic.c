@@ -1,0 +1,169 @@
+#include "device/chipset/ioapic.h"
+
+#include "base/bits.h"
+
+#define REGISTER_SELECT 0x00
+#define REGISTER_WINDOW 0x10
+#define REGISTER_EOI    0x40
+
+#define INDEX_ID          0x00
+#define INDEX_VERSION     0x01
+#define INDEX_ARBITRATION 0x02
+#define INDEX_REDIRECTION 0x10
+
+#define VERSION (0x20 | (IOAPIC_PINS - 1) << 16)
+
+#define RTE_VECTOR(rte)      ((uint8_t)(rte))
+#define RTE_DELIVERY(rte)    ((rte) >> 8 & 7)
+#define RTE_DESTINATION(rte) ((rte) >> 56)
+#define RTE_LOGICAL          BIT(11)
+#define RTE_REMOTE_IRR       BIT(14)
+#define RTE_LEVEL            BIT(15)
+#define RTE_MASKED           BIT(16)
+#define RTE_READ_ONLY        (BIT(12) | RTE_REMOTE_IRR)
+#define RTE_WRITABLE         (UINT64_C(0xff0000000001ffff) & ~RTE_READ_ONLY)
+
+static bool is_level(uint64_t rte)
+{
+	return rte & RTE_LEVEL;
+}
+
+/* Send the pin's message. A level-triggered interrupt that was taken waits for its EOI. */
+static void send(struct ioapic *ioapic, unsigned pin)
+{
+	uint64_t *rte = &ioapic->redirection[pin];
+	uint32_t destination = (uint32_t)RTE_DESTINATION(*rte);
+	struct apic_message message = {
+		.destination = destination == 0xff ? APIC_BROADCAST : destination,
+		.logical = *rte & RTE_LOGICAL,
+		.level = is_level(*rte),
+		.delivery = RTE_DELIVERY(*rte),
+		.vector = RTE_VECTOR(*rte),
+	};
+
+	if (lapic_bus_deliver(ioapic->bus, &message) && message.level &&
+		message.delivery <= APIC_LOWEST_PRIORITY)
+		*rte |= RTE_REMOTE_IRR;
+}
+
+/* Send for a level-triggered pin that asks and may. */
+static void service_level(struct ioapic *ioapic, unsigned pin)
+{
+	uint64_t rte = ioapic->redirection[pin];
+
+	if (is_level(rte) && !(rte & (RTE_MASKED | RTE_REMOTE_IRR)) && (ioapic->lines >> pin & 1))
+		send(ioapic, pin);
+}
+
+void ioapic_set_irq(struct ioapic *ioapic, unsigned pin, bool level)
+{
+	uint64_t rte;
+	bool rising;
+
+	if (pin >= IOAPIC_PINS)
+		return;
+	rte = ioapic->redirection[pin];
+	rising = level && !(ioapic->lines >> pin & 1);
+	ioapic->lines = (ioapic->lines & ~(UINT32_C(1) << pin)) | (uint32_t)level << pin;
+	if (is_level(rte))
+		service_level(ioapic, pin);
+	else if (rising && !(rte & RTE_MASKED)) /* an edge at a masked pin is lost */
+		send(ioapic, pin);
+}
+
+void ioapic_eoi(struct ioapic *ioapic, uint8_t vector)
+{
+	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
+		uint64_t *rte = &ioapic->redirection[pin];
+
+		if (RTE_VECTOR(*rte) != vector || !(*rte & RTE_REMOTE_IRR))
+			continue;
+		*rte &= ~RTE_REMOTE_IRR;
+		service_level(ioapic, pin);
+	}
+}
+
+static void write_redirection(struct ioapic *ioapic, unsigned index, uint32_t value)
+{
+	unsigned pin = index / 2, shift = index % 2 * 32;
+	uint64_t *rte = &ioapic->redirection[pin];
+	uint64_t written = (UINT64_C(0xffffffff) << shift) & RTE_WRITABLE;
+
+	*rte = (*rte & ~written) | ((uint64_t)value << shift & written);
+	/* Edge-triggered interrupts have no remote IRR; software clears a stuck one this way. */
+	if (!is_level(*rte))
+		*rte &= ~RTE_REMOTE_IRR;
+	service_level(ioapic, pin);
+}
+
+static uint32_t read_window(const struct ioapic *ioapic)
+{
+	unsigned redirection = ioapic->index - INDEX_REDIRECTION;
+
+	switch (ioapic->index) {
+	case INDEX_ID:
+	case INDEX_ARBITRATION:
+		return (uint32_t)ioapic->id << 24;
+	case INDEX_VERSION:
+		return VERSION;
+	}
+	if (ioapic->index < INDEX_REDIRECTION || redirection >= 2 * IOAPIC_PINS)
+		return 0;
+	return (uint32_t)(ioapic->redirection[redirection / 2] >> (redirection % 2 * 32));
+}
+
+static void write_window(struct ioapic *ioapic, uint32_t value)
+{
+	if (ioapic->index == INDEX_ID)
+		ioapic->id = value >> 24 & 15;
+	else if (ioapic->index >= INDEX_REDIRECTION &&
+		 ioapic->index < INDEX_REDIRECTION + 2 * IOAPIC_PINS)
+		write_redirection(ioapic, ioapic->index - INDEX_REDIRECTION, value);
+}
+
+static uint64_t ioapic_read(void *opaque, uint64_t offset, unsigned size)
+{
+	struct ioapic *ioapic = opaque;
+
+	switch (offset) {
+	case REGISTER_SELECT:
+		return ioapic->index;
+	case REGISTER_WINDOW:
+		return read_window(ioapic);
+	default:
+		return 0;
+	}
+}
+
+static void ioapic_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+	struct ioapic *ioapic = opaque;
+
+	switch (offset) {
+	case REGISTER_SELECT:
+		ioapic->index = (uint8_t)value;
+		break;
+	case REGISTER_WINDOW:
+		write_window(ioapic, (uint32_t)value);
+		break;
+	case REGISTER_EOI:
+		ioapic_eoi(ioapic, (uint8_t)value);
+		break;
+	}
+}
+
+void ioapic_reset(struct ioapic *ioapic)
+{
+	ioapic->id = ioapic->index = 0;
+	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
+		ioapic->redirection[pin] = RTE_MASKED;
+}
+
+int ioapic_init(struct ioapic *ioapic, struct io_space *mmio, struct lapic_bus *bus)
+{
+	static const struct io_ops ops = {.read = ioapic_read, .write = ioapic_write, .width = 4};
+
+	*ioapic = (struct ioapic){.bus = bus};
+	ioapic_reset(ioapic);
+	return io_space_add(mmio, IOAPIC_BASE, IOAPIC_SIZE, "IOAPIC", &ops, ioapic);
+}

@@ -1,0 +1,348 @@
+/* All a channel remembers is when its count was loaded; how far it has come, and what its
+ * output shows, is computed from the time since then:
+ *
+ *	mode 0	low until the count is over, then high: "interrupt on terminal count"
+ *	mode 1	low for the count after each rising edge of the gate
+ *	mode 2	high, but low for the last tick of each period
+ *	mode 3	high for the first half of each period, low for the second
+ *	mode 4	low for one tick when the count is over
+ *	mode 5	as 4, started by the gate
+ *
+ * A low gate holds the count in modes 0 and 4, and stops it, to start afresh, in 2 and 3. */
+#include "device/chipset/pit.h"
+
+#include "base/bits.h"
+
+enum { PORT_COMMAND = 3 };
+enum { ACCESS_LATCH = 0, ACCESS_LOW = 1, ACCESS_HIGH = 2, ACCESS_BOTH = 3 };
+
+#define STATUS_OUTPUT BIT(7)
+#define STATUS_NULL   BIT(6)
+
+#define SPEAKER_GATE   BIT(0)
+#define SPEAKER_DATA   BIT(1)
+#define SPEAKER_TOGGLE BIT(4) /* once a memory refresh */
+#define SPEAKER_OUTPUT BIT(5)
+#define REFRESH_NS     15085
+
+/* The interrupt comes at most about every 50 us: a guest shall not keep the I/O thread busy. */
+#define SHORTEST_PERIOD 60
+
+static uint64_t ticks_now(const struct pit *pit)
+{
+	return clock_ns_to_ticks(clock_ns(pit->clock), PIT_HZ);
+}
+
+static bool is_periodic(const struct pit_channel *channel)
+{
+	return channel->mode == 2 || channel->mode == 3;
+}
+
+/* Modes 1 and 5 begin to count at a rising edge of the gate, and ignore its level. */
+static bool gate_triggers(const struct pit_channel *channel)
+{
+	return channel->mode == 1 || channel->mode == 5;
+}
+
+static uint64_t elapsed(const struct pit_channel *channel, uint64_t now)
+{
+	return channel->running ? now - channel->start_tick : channel->held_ticks;
+}
+
+static bool output(const struct pit_channel *channel, uint64_t now)
+{
+	uint64_t ticks = elapsed(channel, now);
+
+	if (channel->null_count)
+		return channel->mode != 0;
+	switch (channel->mode) {
+	case 0:
+		return ticks >= channel->count;
+	case 1:
+		return !channel->running || ticks >= channel->count;
+	case 2:
+		return !channel->gate || ticks % channel->count != channel->count - 1;
+	case 3:
+		return !channel->gate || ticks % channel->count < (channel->count + 1) / 2;
+	default:
+		return ticks != channel->count;
+	}
+}
+
+static uint16_t to_bcd(uint32_t value)
+{
+	return (uint16_t)(value % 10 | value / 10 % 10 << 4 | value / 100 % 10 << 8 |
+			  value / 1000 % 10 << 12);
+}
+
+static uint32_t from_bcd(uint16_t bcd)
+{
+	return (bcd & 15) + (bcd >> 4 & 15) * 10u + (bcd >> 8 & 15) * 100u + (bcd >> 12) * 1000u;
+}
+
+/* What the counting element holds, as it is read. */
+static uint16_t counter(const struct pit_channel *channel, uint64_t now)
+{
+	uint64_t ticks = elapsed(channel, now);
+	uint32_t wrap = channel->bcd ? 10000 : 0x10000, value;
+
+	if (channel->mode == 2)
+		value = channel->count - ticks % channel->count;
+	else if (channel->mode == 3)
+		value = channel->count - 2 * ticks % channel->count;
+	else /* goes on below 0 when it is over */
+		value = (uint32_t)((channel->count + wrap - ticks % wrap) % wrap);
+	return channel->bcd ? to_bcd(value) : (uint16_t)value;
+}
+
+/* Put channel 0's next rising edge on the timer. */
+static void arm_irq(struct pit *pit, uint64_t now)
+{
+	const struct pit_channel *channel = &pit->channel[0];
+	uint64_t ticks = elapsed(channel, now), rise, period = channel->count;
+
+	timer_cancel(&pit->timer);
+	if (channel->null_count || !channel->running)
+		return;
+	if (period < SHORTEST_PERIOD)
+		period *= SHORTEST_PERIOD / period;
+	if (is_periodic(channel))
+		rise = ticks - ticks % period + period;
+	else if (channel->mode == 0)
+		rise = channel->count;
+	else if (channel->mode == 4)
+		rise = channel->count + 1;
+	else
+		return;
+	if (rise > ticks)
+		timer_arm(&pit->timer, clock_ticks_to_ns(channel->start_tick + rise, PIT_HZ));
+}
+
+/* The low phase before the edge was not worth a wake-up of its own. Periods that were missed,
+ * because the host was busy elsewhere, are gone: they do not pile up. */
+static void irq_expired(void *opaque)
+{
+	struct pit *pit = opaque;
+
+	irq_set(&pit->irq, false);
+	irq_set(&pit->irq, true);
+	arm_irq(pit, ticks_now(pit));
+}
+
+static void start(struct pit *pit, struct pit_channel *channel, uint64_t now)
+{
+	channel->running = true;
+	channel->start_tick = now;
+	channel->held_ticks = 0;
+	if (channel == &pit->channel[0]) {
+		irq_set(&pit->irq, output(channel, now));
+		arm_irq(pit, now);
+	}
+}
+
+static void load_count(struct pit *pit, struct pit_channel *channel, uint16_t value)
+{
+	uint32_t count = channel->bcd ? from_bcd(value) : value;
+
+	channel->count = count ? count : channel->bcd ? 10000 : 0x10000;
+	/* A count of 1 is not allowed in these modes; it would never show. */
+	if (is_periodic(channel) && channel->count == 1)
+		channel->count = 2;
+	channel->null_count = false;
+	if (gate_triggers(channel))
+		return;
+	start(pit, channel, ticks_now(pit));
+	if (!channel->gate)
+		channel->running = false;
+}
+
+static void set_gate(struct pit *pit, struct pit_channel *channel, bool gate)
+{
+	uint64_t now = ticks_now(pit);
+	bool rising = gate && !channel->gate, falling = !gate && channel->gate;
+
+	if (falling && !gate_triggers(channel) && channel->running) {
+		channel->held_ticks = is_periodic(channel) ? 0 : elapsed(channel, now);
+		channel->running = false;
+	}
+	channel->gate = gate;
+	if (!rising || channel->null_count)
+		return;
+	if (gate_triggers(channel) || is_periodic(channel)) {
+		start(pit, channel, now);
+	} else {
+		channel->start_tick = now - channel->held_ticks;
+		channel->running = true;
+	}
+}
+
+static void latch_count(struct pit *pit, struct pit_channel *channel)
+{
+	if (channel->count_latched)
+		return;
+	channel->latched_count = counter(channel, ticks_now(pit));
+	channel->count_latched = true;
+}
+
+static void latch_status(struct pit *pit, struct pit_channel *channel)
+{
+	if (channel->status_latched)
+		return;
+	channel->latched_status =
+		(uint8_t)(channel->access << 4 | channel->mode << 1 | channel->bcd);
+	if (output(channel, ticks_now(pit)))
+		channel->latched_status |= STATUS_OUTPUT;
+	if (channel->null_count)
+		channel->latched_status |= STATUS_NULL;
+	channel->status_latched = true;
+}
+
+static void read_back(struct pit *pit, uint8_t command)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		if (!(command & (2 << i)))
+			continue;
+		if (!(command & BIT(5)))
+			latch_count(pit, &pit->channel[i]);
+		if (!(command & BIT(4)))
+			latch_status(pit, &pit->channel[i]);
+	}
+}
+
+static void write_command(struct pit *pit, uint8_t command)
+{
+	unsigned select = command >> 6, mode = command >> 1 & 7;
+	struct pit_channel *channel;
+
+	if (select == 3) {
+		read_back(pit, command);
+		return;
+	}
+	channel = &pit->channel[select];
+	if ((command >> 4 & 3) == ACCESS_LATCH) {
+		latch_count(pit, channel);
+		return;
+	}
+	channel->access = command >> 4 & 3;
+	channel->mode = (uint8_t)(mode > 5 ? mode - 4 : mode);
+	channel->bcd = command & 1;
+	channel->null_count = true;
+	channel->running = false;
+	channel->held_ticks = 0;
+	channel->write_high_next = channel->read_high_next = false;
+	channel->count_latched = channel->status_latched = false;
+	if (select == 0) {
+		timer_cancel(&pit->timer);
+		irq_set(&pit->irq, output(channel, 0));
+	}
+}
+
+static void write_count(struct pit *pit, struct pit_channel *channel, uint8_t value)
+{
+	if (channel->access == ACCESS_LOW) {
+		load_count(pit, channel, value);
+	} else if (channel->access == ACCESS_HIGH) {
+		load_count(pit, channel, (uint16_t)(value << 8));
+	} else if (channel->write_high_next) {
+		channel->write_high_next = false;
+		load_count(pit, channel, (uint16_t)(channel->write_low | value << 8));
+	} else {
+		channel->write_low = value;
+		channel->write_high_next = true;
+	}
+}
+
+static uint8_t read_count(struct pit *pit, struct pit_channel *channel)
+{
+	uint16_t value;
+	bool high = channel->access == ACCESS_HIGH;
+
+	if (channel->status_latched) {
+		channel->status_latched = false;
+		return channel->latched_status;
+	}
+	value = channel->count_latched ? channel->latched_count : counter(channel, ticks_now(pit));
+	if (channel->access == ACCESS_BOTH) {
+		high = channel->read_high_next;
+		channel->read_high_next = !high;
+	}
+	/* A latched count is used up with its last byte. */
+	if (channel->access != ACCESS_BOTH || high)
+		channel->count_latched = false;
+	return (uint8_t)(high ? value >> 8 : value);
+}
+
+static uint64_t pit_read(void *opaque, uint64_t offset, unsigned size)
+{
+	struct pit *pit = opaque;
+
+	if (offset == PORT_COMMAND)
+		return 0xff; /* write-only: nothing drives the bus */
+	return read_count(pit, &pit->channel[offset]);
+}
+
+static void pit_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+	struct pit *pit = opaque;
+
+	if (offset == PORT_COMMAND)
+		write_command(pit, (uint8_t)value);
+	else
+		write_count(pit, &pit->channel[offset], (uint8_t)value);
+}
+
+static uint64_t speaker_read(void *opaque, uint64_t offset, unsigned size)
+{
+	struct pit *pit = opaque;
+	const struct pit_channel *channel = &pit->channel[2];
+	uint8_t value = 0;
+
+	if (channel->gate)
+		value |= SPEAKER_GATE;
+	if (pit->speaker_data)
+		value |= SPEAKER_DATA;
+	if (clock_ns(pit->clock) / REFRESH_NS & 1)
+		value |= SPEAKER_TOGGLE;
+	if (output(channel, ticks_now(pit)))
+		value |= SPEAKER_OUTPUT;
+	return value;
+}
+
+static void speaker_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+	struct pit *pit = opaque;
+
+	pit->speaker_data = value & SPEAKER_DATA;
+	set_gate(pit, &pit->channel[2], value & SPEAKER_GATE);
+}
+
+void pit_reset(struct pit *pit)
+{
+	timer_cancel(&pit->timer);
+	/* Undefined by the data sheet until programmed; this is quiet. */
+	for (unsigned i = 0; i < 3; i++)
+		pit->channel[i] = (struct pit_channel){.count = 0x10000,
+			.mode = 3,
+			.access = ACCESS_BOTH,
+			.null_count = true,
+			.gate = i != 2};
+	pit->speaker_data = false;
+	irq_set(&pit->irq, false);
+}
+
+int pit_init(struct pit *pit, struct io_space *ports, struct irq_line irq, struct event_loop *loop,
+	struct clock *clock)
+{
+	static const struct io_ops pit_ops = {.read = pit_read, .write = pit_write, .width = 1};
+	static const struct io_ops speaker_ops = {
+		.read = speaker_read, .write = speaker_write, .width = 1};
+	int error;
+
+	*pit = (struct pit){.irq = irq, .clock = clock};
+	timer_init(&pit->timer, loop, irq_expired, pit);
+	pit_reset(pit);
+	error = io_space_add(ports, 0x40, 4, "PIT", &pit_ops, pit);
+	if (!error)
+		error = io_space_add(ports, 0x61, 1, "speaker", &speaker_ops, pit);
+	return error;
+}

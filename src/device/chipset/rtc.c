@@ -1,0 +1,362 @@
+/* The clock's registers are not ticked: they are computed from the machine clock when they are
+ * read, and the flags of register C (periodic, alarm, update-ended) are brought up to date when it
+ * is. Timers run only while their interrupt is enabled and has not been raised already. */
+#include "device/chipset/rtc.h"
+
+#include "base/bits.h"
+
+#define NS_PER_SECOND INT64_C(1000000000)
+#define DAY_S         86400
+#define OSCILLATOR_HZ 32768
+#define UPDATE_NS     244000 /* UIP is on for so long before each second */
+
+enum {
+	SECONDS = 0,
+	SECONDS_ALARM = 1,
+	MINUTES = 2,
+	MINUTES_ALARM = 3,
+	HOURS = 4,
+	HOURS_ALARM = 5,
+	DAY_OF_WEEK = 6,
+	DAY = 7,
+	MONTH = 8,
+	YEAR = 9,
+	REGISTER_A = 10,
+	REGISTER_B = 11,
+	REGISTER_C = 12,
+	REGISTER_D = 13,
+};
+
+#define A_UIP          BIT(7)
+#define A_DIVIDER      0x70
+#define A_DIVIDER_RUNS 0x20
+#define B_SET          BIT(7)
+#define B_24_HOURS     BIT(1)
+#define B_BINARY       BIT(2)
+#define FLAG_UPDATE    BIT(4) /* in C; the enable bits in B have the same places */
+#define FLAG_ALARM     BIT(5)
+#define FLAG_PERIODIC  BIT(6)
+#define FLAG_ANY       BIT(7)
+#define FLAGS          (FLAG_UPDATE | FLAG_ALARM | FLAG_PERIODIC)
+#define HOURS_PM       BIT(7)
+
+/* --- time --- */
+
+/* The host's wall clock, which the guest's differs from by whole seconds. */
+static int64_t wall_ns(const struct rtc *rtc)
+{
+	return (int64_t)(rtc->wall_base_ns + clock_ns(rtc->clock));
+}
+
+/* Seconds since 1970 by the guest's clock. */
+static int64_t rtc_seconds(const struct rtc *rtc)
+{
+	return wall_ns(rtc) / NS_PER_SECOND + rtc->offset_s;
+}
+
+/* The machine time at which the guest's clock shows `second`. */
+static uint64_t machine_ns_of(const struct rtc *rtc, int64_t second)
+{
+	int64_t ns = (second - rtc->offset_s) * NS_PER_SECOND - (int64_t)rtc->wall_base_ns;
+
+	return (uint64_t)MAX(ns, 0);
+}
+
+/* Days since 1970 of a date of the Gregorian calendar. Month and day may be out of range. */
+static int64_t days_from_date(int64_t year, int64_t month, int64_t day)
+{
+	int64_t era_year;
+
+	year += (month - 1) / 12;
+	month = (month - 1) % 12 + 1;
+	/* Years from March to February, so that the leap day comes last. */
+	era_year = month <= 2 ? year - 1 : year;
+	return era_year * 365 + era_year / 4 - era_year / 100 + era_year / 400 +
+	       (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1 - 719468;
+}
+
+static void date_from_days(int64_t days, int *year, int *month, int *day)
+{
+	int64_t in_era = (days + 719468) % 146097, era = (days + 719468) / 146097;
+	int64_t in_era_year = (in_era - in_era / 1460 + in_era / 36524 - in_era / 146096) / 365;
+	int64_t in_year = in_era - (365 * in_era_year + in_era_year / 4 - in_era_year / 100);
+	int64_t shifted_month = (5 * in_year + 2) / 153;
+
+	*day = (int)(in_year - (153 * shifted_month + 2) / 5 + 1);
+	*month = (int)(shifted_month < 10 ? shifted_month + 3 : shifted_month - 9);
+	*year = (int)(era * 400 + in_era_year + (*month <= 2));
+}
+
+static uint8_t encode(const struct rtc *rtc, int value)
+{
+	return (uint8_t)(rtc->cmos[REGISTER_B] & B_BINARY ? value : value / 10 << 4 | value % 10);
+}
+
+static int decode(const struct rtc *rtc, uint8_t value)
+{
+	return rtc->cmos[REGISTER_B] & B_BINARY ? value : (value >> 4) * 10 + (value & 15);
+}
+
+static uint8_t encode_hours(const struct rtc *rtc, int hours)
+{
+	if (rtc->cmos[REGISTER_B] & B_24_HOURS)
+		return encode(rtc, hours);
+	return encode(rtc, (hours + 11) % 12 + 1) | (hours >= 12 ? HOURS_PM : 0);
+}
+
+static int decode_hours(const struct rtc *rtc, uint8_t value)
+{
+	if (rtc->cmos[REGISTER_B] & B_24_HOURS)
+		return decode(rtc, value);
+	return decode(rtc, value & (uint8_t)~HOURS_PM) % 12 + (value & HOURS_PM ? 12 : 0);
+}
+
+/* Write the time into the registers, as the chip does once a second. */
+static void show_time(struct rtc *rtc)
+{
+	int64_t now = rtc_seconds(rtc);
+	int in_day = (int)(now % DAY_S), year, month, day;
+
+	if (rtc->cmos[REGISTER_B] & B_SET)
+		return;
+	date_from_days(now / DAY_S, &year, &month, &day);
+	rtc->cmos[SECONDS] = encode(rtc, in_day % 60);
+	rtc->cmos[MINUTES] = encode(rtc, in_day / 60 % 60);
+	rtc->cmos[HOURS] = encode_hours(rtc, in_day / 3600);
+	rtc->cmos[DAY_OF_WEEK] = encode(rtc, (int)((now / DAY_S + 4) % 7 + 1));
+	rtc->cmos[DAY] = encode(rtc, day);
+	rtc->cmos[MONTH] = encode(rtc, month);
+	rtc->cmos[YEAR] = encode(rtc, year % 100);
+	rtc->cmos[RTC_CMOS_CENTURY] = encode(rtc, year / 100);
+}
+
+/* The guest wrote the registers: set the clock to what they say. */
+static void take_time(struct rtc *rtc)
+{
+	int year = decode(rtc, rtc->cmos[YEAR]) + 100 * decode(rtc, rtc->cmos[RTC_CMOS_CENTURY]);
+	int month = MAX(decode(rtc, rtc->cmos[MONTH]), 1);
+	int64_t days = days_from_date(year, month, decode(rtc, rtc->cmos[DAY]));
+	int64_t seconds = days * DAY_S + decode_hours(rtc, rtc->cmos[HOURS]) * 3600 +
+			  decode(rtc, rtc->cmos[MINUTES]) * 60 + decode(rtc, rtc->cmos[SECONDS]);
+
+	/* Time before 1970 would need a sign in all that follows; no guest has it. */
+	rtc->offset_s += MAX(seconds, 0) - rtc_seconds(rtc);
+	rtc->flags_s = rtc_seconds(rtc);
+}
+
+/* --- interrupts --- */
+
+static bool field_matches(const struct rtc *rtc, unsigned alarm, int value)
+{
+	uint8_t wanted = rtc->cmos[alarm];
+
+	if (wanted >= 0xc0) /* don't care */
+		return true;
+	return value == (alarm == HOURS_ALARM ? decode_hours(rtc, wanted) : decode(rtc, wanted));
+}
+
+/* The first second after `after` at which the alarm goes off; 0 if none within a day. */
+static int64_t next_alarm(const struct rtc *rtc, int64_t after)
+{
+	int64_t second = after + 1;
+
+	while (second <= after + DAY_S) {
+		int in_day = (int)(second % DAY_S);
+
+		if (!field_matches(rtc, HOURS_ALARM, in_day / 3600))
+			second += 3600 - in_day % 3600;
+		else if (!field_matches(rtc, MINUTES_ALARM, in_day / 60 % 60))
+			second += 60 - in_day % 60;
+		else if (!field_matches(rtc, SECONDS_ALARM, in_day % 60))
+			second++;
+		else
+			return second;
+	}
+	return 0;
+}
+
+/* Ticks of the oscillator between periodic interrupts; 0: none. */
+static uint64_t periodic_ticks(const struct rtc *rtc)
+{
+	unsigned rate = rtc->cmos[REGISTER_A] & 15;
+
+	if (!rate || (rtc->cmos[REGISTER_A] & A_DIVIDER) != A_DIVIDER_RUNS)
+		return 0;
+	return UINT64_C(1) << (rate < 3 ? rate + 6 : rate - 1);
+}
+
+static uint64_t periods_now(const struct rtc *rtc)
+{
+	uint64_t ticks = periodic_ticks(rtc);
+
+	return ticks ? clock_ns_to_ticks(clock_ns(rtc->clock), OSCILLATOR_HZ) / ticks : 0;
+}
+
+/* Bring register C up to date and the timers in line with it. */
+static void update_flags(struct rtc *rtc)
+{
+	uint8_t *flags = &rtc->cmos[REGISTER_C], enabled = rtc->cmos[REGISTER_B] & FLAGS;
+	int64_t now = rtc_seconds(rtc), alarm = next_alarm(rtc, rtc->flags_s);
+	uint64_t periods = periods_now(rtc);
+
+	if (now > rtc->flags_s && !(rtc->cmos[REGISTER_B] & B_SET)) {
+		*flags |= FLAG_UPDATE;
+		if (alarm && alarm <= now)
+			*flags |= FLAG_ALARM;
+	}
+	if (now != rtc->flags_s) {
+		rtc->flags_s = now;
+		alarm = next_alarm(rtc, now);
+	}
+	if (periods > rtc->flags_periodic)
+		*flags |= FLAG_PERIODIC;
+	rtc->flags_periodic = periods;
+	*flags = (*flags & FLAGS) | (*flags & enabled ? FLAG_ANY : 0);
+	irq_set(&rtc->irq, *flags & FLAG_ANY);
+
+	/* What is on already needs no timer to set it. */
+	timer_cancel(&rtc->periodic_timer);
+	timer_cancel(&rtc->second_timer);
+	enabled &= (uint8_t) ~*flags;
+	if ((enabled & FLAG_PERIODIC) && periodic_ticks(rtc))
+		timer_arm(&rtc->periodic_timer,
+			clock_ticks_to_ns((periods + 1) * periodic_ticks(rtc), OSCILLATOR_HZ));
+	if (enabled & FLAG_UPDATE)
+		timer_arm(&rtc->second_timer, machine_ns_of(rtc, now + 1));
+	else if ((enabled & FLAG_ALARM) && alarm)
+		timer_arm(&rtc->second_timer, machine_ns_of(rtc, alarm));
+}
+
+static void timer_expired(void *opaque)
+{
+	update_flags(opaque);
+}
+
+/* --- registers --- */
+
+static bool is_time(unsigned index)
+{
+	return index == RTC_CMOS_CENTURY || (index <= YEAR && index != SECONDS_ALARM &&
+						    index != MINUTES_ALARM && index != HOURS_ALARM);
+}
+
+static uint8_t read_register(struct rtc *rtc)
+{
+	uint8_t value;
+
+	if (is_time(rtc->index))
+		show_time(rtc);
+	value = rtc->cmos[rtc->index];
+	if (rtc->index == REGISTER_A && !(rtc->cmos[REGISTER_B] & B_SET) &&
+		wall_ns(rtc) % NS_PER_SECOND >= NS_PER_SECOND - UPDATE_NS)
+		value |= A_UIP;
+	if (rtc->index == REGISTER_C) {
+		update_flags(rtc);
+		value = rtc->cmos[REGISTER_C];
+		rtc->cmos[REGISTER_C] = 0;
+		update_flags(rtc);
+	}
+	return value;
+}
+
+static void write_register_b(struct rtc *rtc, uint8_t value)
+{
+	bool set_before = rtc->cmos[REGISTER_B] & B_SET;
+
+	/* The registers stand still from here on, in the format they had ... */
+	if (value & B_SET)
+		show_time(rtc);
+	rtc->cmos[REGISTER_B] = value;
+	/* ... and count as the time in the format they have now. */
+	if (set_before && !(value & B_SET))
+		take_time(rtc);
+}
+
+static void write_register(struct rtc *rtc, uint8_t value)
+{
+	update_flags(rtc);
+	switch (rtc->index) {
+	case REGISTER_A:
+		rtc->cmos[REGISTER_A] = value & (uint8_t)~A_UIP;
+		rtc->flags_periodic = periods_now(rtc);
+		break;
+	case REGISTER_B:
+		write_register_b(rtc, value);
+		break;
+	case REGISTER_C:
+	case REGISTER_D:
+		return;
+	default:
+		if (!is_time(rtc->index)) {
+			rtc->cmos[rtc->index] = value;
+			break;
+		}
+		show_time(rtc);
+		rtc->cmos[rtc->index] = value;
+		if (!(rtc->cmos[REGISTER_B] & B_SET))
+			take_time(rtc);
+	}
+	update_flags(rtc);
+}
+
+static uint64_t rtc_read(void *opaque, uint64_t offset, unsigned size)
+{
+	return offset ? read_register(opaque) : 0xff;
+}
+
+static void rtc_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+	struct rtc *rtc = opaque;
+
+	if (offset)
+		write_register(rtc, (uint8_t)value);
+	else
+		rtc->index = value & (RTC_CMOS_SIZE - 1); /* bit 7 masks NMI: nothing raises it */
+}
+
+static void put16(struct rtc *rtc, unsigned low_index, uint64_t value)
+{
+	rtc->cmos[low_index] = (uint8_t)value;
+	rtc->cmos[low_index + 1] = (uint8_t)(value >> 8);
+}
+
+/* What firmware looks for. `low` is RAM below 4 GiB, `high` above. */
+static void fill_cmos(struct rtc *rtc, uint64_t low, uint64_t high, unsigned cpu_count)
+{
+	uint64_t extended_kib = MIN((low - MIN(low, MIB)) / KIB, 0xffff);
+	uint64_t above_16m = MIN((low - MIN(low, 16 * MIB)) / (64 * KIB), 0xffff);
+
+	rtc->cmos[0x14] = 0x06; /* equipment: FPU, PS/2 mouse */
+	put16(rtc, 0x15, 640);
+	put16(rtc, 0x17, extended_kib);
+	put16(rtc, 0x30, extended_kib);
+	put16(rtc, 0x34, above_16m);
+	put16(rtc, 0x5b, high / (64 * KIB));
+	rtc->cmos[0x5d] = (uint8_t)(high / (64 * KIB) >> 16);
+	rtc->cmos[RTC_CMOS_CPU_COUNT] = (uint8_t)(cpu_count - 1);
+}
+
+void rtc_reset(struct rtc *rtc)
+{
+	rtc->cmos[REGISTER_B] &= (uint8_t)~FLAGS;
+	rtc->cmos[REGISTER_C] = 0;
+	rtc->index = 0;
+	update_flags(rtc);
+}
+
+int rtc_init(struct rtc *rtc, struct io_space *ports, struct irq_line irq, struct event_loop *loop,
+	struct clock *clock, uint64_t low_ram, uint64_t high_ram, unsigned cpu_count)
+{
+	static const struct io_ops ops = {.read = rtc_read, .write = rtc_write, .width = 1};
+
+	*rtc = (struct rtc){.irq = irq, .clock = clock, .wall_base_ns = clock_wall_base_ns(clock)};
+	timer_init(&rtc->periodic_timer, loop, timer_expired, rtc);
+	timer_init(&rtc->second_timer, loop, timer_expired, rtc);
+	rtc->cmos[REGISTER_A] = A_DIVIDER_RUNS | 6; /* 1024 Hz, as firmware sets it */
+	rtc->cmos[REGISTER_B] = B_24_HOURS;
+	rtc->cmos[REGISTER_D] = 0x80; /* the battery is good */
+	fill_cmos(rtc, low_ram, high_ram, cpu_count);
+	rtc->flags_s = rtc_seconds(rtc);
+	rtc->flags_periodic = periods_now(rtc);
+	return io_space_add(ports, 0x70, 2, "RTC", &ops, rtc);
+}

@@ -1,0 +1,272 @@
+/* The transmitter is infinitely fast: what is written to THR is out, and THR is empty. So the "THR
+ * empty" interrupt comes back right after each byte, as an edge of its own.
+ *
+ * The interrupt line is not gated by MCR's OUT2, as it is on a PC's card: teaching kernels that
+ * only know emulators leave OUT2 off. */
+#include "device/chipset/uart16550.h"
+
+#include "base/bits.h"
+
+#include <string.h>
+
+enum { RBR_THR = 0, IER = 1, IIR_FCR = 2, LCR = 3, MCR = 4, LSR = 5, MSR = 6, SCR = 7 };
+
+#define IER_RECEIVED    BIT(0)
+#define IER_THR_EMPTY   BIT(1)
+#define IER_LINE_STATUS BIT(2)
+#define IER_MODEM       BIT(3)
+
+#define IIR_MODEM       0x00
+#define IIR_NONE        0x01
+#define IIR_THR_EMPTY   0x02
+#define IIR_RECEIVED    0x04
+#define IIR_LINE_STATUS 0x06
+#define IIR_TIMEOUT     0x0c /* characters below the trigger level have waited */
+#define IIR_FIFOS       0xc0
+
+#define FCR_ENABLE        BIT(0)
+#define FCR_CLEAR_RECEIVE BIT(1)
+#define LCR_DLAB          BIT(7)
+#define MCR_LOOP          BIT(4)
+
+#define LSR_DATA_READY BIT(0)
+#define LSR_OVERRUN    BIT(1)
+#define LSR_THR_EMPTY  BIT(5)
+#define LSR_IDLE       BIT(6)
+
+#define MSR_DELTAS    0x0f
+#define MSR_TERI      BIT(2) /* trailing edge of RI */
+#define MSR_CTS       BIT(4)
+#define MSR_DSR       BIT(5)
+#define MSR_RI        BIT(6)
+#define MSR_DCD       BIT(7)
+#define MSR_CONNECTED (MSR_CTS | MSR_DSR | MSR_DCD)
+
+static bool fifos_on(const struct uart16550 *uart)
+{
+	return uart->fcr & FCR_ENABLE;
+}
+
+static unsigned fifo_room(const struct uart16550 *uart)
+{
+	return (fifos_on(uart) ? UART_FIFO_SIZE : 1) - uart->fifo_count;
+}
+
+/* The most urgent enabled interrupt, as IIR shows it. */
+static uint8_t interrupt_cause(const struct uart16550 *uart)
+{
+	static const uint8_t trigger_levels[4] = {1, 4, 8, 14};
+
+	if ((uart->ier & IER_LINE_STATUS) && (uart->lsr & LSR_OVERRUN))
+		return IIR_LINE_STATUS;
+	if ((uart->ier & IER_RECEIVED) && uart->fifo_count) {
+		/* Nobody types faster than the four character times of the timeout. */
+		if (fifos_on(uart) && uart->fifo_count < trigger_levels[uart->fcr >> 6])
+			return IIR_TIMEOUT;
+		return IIR_RECEIVED;
+	}
+	if ((uart->ier & IER_THR_EMPTY) && uart->thre_pending)
+		return IIR_THR_EMPTY;
+	if ((uart->ier & IER_MODEM) && (uart->msr & MSR_DELTAS))
+		return IIR_MODEM;
+	return IIR_NONE;
+}
+
+static void update_irq(struct uart16550 *uart)
+{
+	irq_set(&uart->irq, interrupt_cause(uart) != IIR_NONE);
+}
+
+static void fifo_push(struct uart16550 *uart, uint8_t byte)
+{
+	if (!fifo_room(uart)) {
+		uart->lsr |= LSR_OVERRUN;
+		return;
+	}
+	uart->fifo[(uart->fifo_head + uart->fifo_count++) % UART_FIFO_SIZE] = byte;
+	uart->lsr |= LSR_DATA_READY;
+}
+
+static void fifo_clear(struct uart16550 *uart)
+{
+	uart->fifo_count = 0;
+	uart->lsr &= (uint8_t)~LSR_DATA_READY;
+}
+
+/* The FIFO is empty: ask the backend for what we refused. */
+static void ask_for_more(struct uart16550 *uart)
+{
+	if (uart->fifo_count || !uart->receive_refused || (uart->mcr & MCR_LOOP))
+		return;
+	uart->receive_refused = false;
+	if (uart->backend.receive_ready)
+		uart->backend.receive_ready(uart->backend.opaque);
+}
+
+size_t uart_receive(struct uart16550 *uart, const void *bytes, size_t size)
+{
+	const uint8_t *next = bytes;
+	size_t taken = uart->mcr & MCR_LOOP ? 0 : MIN(size, fifo_room(uart));
+
+	for (size_t i = 0; i < taken; i++)
+		fifo_push(uart, next[i]);
+	if (taken < size)
+		uart->receive_refused = true;
+	update_irq(uart);
+	return taken;
+}
+
+static uint8_t read_rbr(struct uart16550 *uart)
+{
+	uint8_t byte = 0;
+
+	if (uart->fifo_count) {
+		byte = uart->fifo[uart->fifo_head];
+		uart->fifo_head = (uart->fifo_head + 1) % UART_FIFO_SIZE;
+		if (!--uart->fifo_count)
+			uart->lsr &= (uint8_t)~LSR_DATA_READY;
+		update_irq(uart);
+		ask_for_more(uart);
+	}
+	return byte;
+}
+
+static void write_thr(struct uart16550 *uart, uint8_t byte)
+{
+	uart->thre_pending = false;
+	update_irq(uart);
+	if (uart->mcr & MCR_LOOP)
+		fifo_push(uart, byte);
+	else if (uart->backend.transmit)
+		uart->backend.transmit(uart->backend.opaque, &byte, 1);
+	uart->thre_pending = true;
+	update_irq(uart);
+}
+
+static void write_fcr(struct uart16550 *uart, uint8_t value)
+{
+	/* The other bits mean something only together with the enable bit. */
+	if (!(value & FCR_ENABLE))
+		value = 0;
+	if (((value ^ uart->fcr) & FCR_ENABLE) || (value & FCR_CLEAR_RECEIVE))
+		fifo_clear(uart);
+	uart->fcr = value & 0xc9;
+	update_irq(uart);
+	ask_for_more(uart);
+}
+
+/* The modem's lines: in loopback, what MCR drives; else a cable that is always connected. */
+static void update_modem_lines(struct uart16550 *uart)
+{
+	uint8_t lines = MSR_CONNECTED, changed;
+
+	if (uart->mcr & MCR_LOOP)
+		lines = (uint8_t)((uart->mcr & 1) << 5 | (uart->mcr & 2) << 3 |
+				  (uart->mcr & 4) << 4 | (uart->mcr & 8) << 4);
+	changed = uart->msr ^ lines;
+	uart->msr |= (changed & (MSR_CTS | MSR_DSR | MSR_DCD)) >> 4;
+	if (changed & ~lines & MSR_RI)
+		uart->msr |= MSR_TERI;
+	uart->msr = lines | (uart->msr & MSR_DELTAS);
+	update_irq(uart);
+}
+
+static uint64_t uart_read(void *opaque, uint64_t offset, unsigned size)
+{
+	struct uart16550 *uart = opaque;
+	uint8_t value;
+
+	switch (offset) {
+	case RBR_THR:
+		return uart->lcr & LCR_DLAB ? uart->divisor & 0xff : read_rbr(uart);
+	case IER:
+		return uart->lcr & LCR_DLAB ? uart->divisor >> 8 : uart->ier;
+	case IIR_FCR:
+		value = interrupt_cause(uart);
+		if (value == IIR_THR_EMPTY) {
+			uart->thre_pending = false;
+			update_irq(uart);
+		}
+		return value | (fifos_on(uart) ? IIR_FIFOS : 0);
+	case LCR:
+		return uart->lcr;
+	case MCR:
+		return uart->mcr;
+	case LSR:
+		value = uart->lsr;
+		uart->lsr &= (uint8_t)~LSR_OVERRUN;
+		update_irq(uart);
+		return value;
+	case MSR:
+		value = uart->msr;
+		uart->msr &= (uint8_t)~MSR_DELTAS;
+		update_irq(uart);
+		return value;
+	default:
+		return uart->scr;
+	}
+}
+
+static void uart_write(void *opaque, uint64_t offset, uint64_t value64, unsigned size)
+{
+	struct uart16550 *uart = opaque;
+	uint8_t value = (uint8_t)value64;
+
+	switch (offset) {
+	case RBR_THR:
+		if (uart->lcr & LCR_DLAB)
+			uart->divisor = (uart->divisor & 0xff00) | value;
+		else
+			write_thr(uart, value);
+		break;
+	case IER:
+		if (uart->lcr & LCR_DLAB) {
+			uart->divisor = (uint16_t)((uart->divisor & 0xff) | value << 8);
+			break;
+		}
+		/* Switching it on while THR is empty is a cause of its own; drivers test for it. */
+		if (value & ~uart->ier & IER_THR_EMPTY)
+			uart->thre_pending = true;
+		uart->ier = value & 0x0f;
+		update_irq(uart);
+		break;
+	case IIR_FCR:
+		write_fcr(uart, value);
+		break;
+	case LCR:
+		uart->lcr = value;
+		break;
+	case MCR:
+		uart->mcr = value & 0x1f;
+		update_modem_lines(uart);
+		ask_for_more(uart);
+		break;
+	case SCR:
+		uart->scr = value;
+		break;
+	default: /* LSR and MSR are the line's and the modem's */
+		break;
+	}
+}
+
+void uart_reset(struct uart16550 *uart)
+{
+	uart->ier = uart->fcr = uart->lcr = uart->mcr = uart->scr = 0;
+	uart->lsr = LSR_THR_EMPTY | LSR_IDLE;
+	uart->msr = MSR_CONNECTED;
+	uart->divisor = 12; /* 9600 baud */
+	uart->thre_pending = false;
+	fifo_clear(uart);
+	update_irq(uart);
+	ask_for_more(uart);
+}
+
+int uart_init(struct uart16550 *uart, struct io_space *ports, uint16_t port, struct irq_line irq,
+	const struct uart16550_backend *backend)
+{
+	static const struct io_ops ops = {.read = uart_read, .write = uart_write, .width = 1};
+
+	*uart = (struct uart16550){.irq = irq, .backend = *backend};
+	uart_reset(uart);
+	return io_space_add(ports, port, 8, "UART", &ops, uart);
+}
