@@ -82,6 +82,8 @@ static void move_tsc(struct cpu *cpu, uint64_t delta)
 {
 	cpu->tsc_offset += delta;
 	cpu->tsc_adjust += delta;
+	if (cpu->platform->tsc_changed)
+		cpu->platform->tsc_changed(cpu->platform->opaque, cpu);
 	pvclock_update(cpu);
 }
 
