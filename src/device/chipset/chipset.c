@@ -22,7 +22,7 @@
 
 struct chipset {
 	struct chipset_config config;
-	struct uart16550 com1, com2;
+	struct uart16550 com1;
 	struct pic pic;
 	struct pit pit;
 	struct rtc rtc;
@@ -230,7 +230,6 @@ static int add_devices(struct chipset *chipset)
 	const struct uart16550_backend console = {.transmit = config->console_output,
 		.receive_ready = config->console_input_ready,
 		.opaque = config->opaque};
-	const struct uart16550_backend nothing = {0};
 	const struct irq_line intr = {.set = set_intr, .opaque = chipset};
 	int error;
 
@@ -249,8 +248,6 @@ static int add_devices(struct chipset *chipset)
 			 config->power_off, config->reset, config->opaque)) ||
 		(error = uart_init(&chipset->com1, ports, UART_COM1_PORT,
 			 chipset_irq_line(chipset, UART_COM1_IRQ), &console)) ||
-		(error = uart_init(&chipset->com2, ports, UART_COM2_PORT,
-			 chipset_irq_line(chipset, UART_COM2_IRQ), &nothing)) ||
 		(error = io_space_add(ports, FPU_PORT, 2, "FPU error latch", &fpu_ops, chipset)))
 		return error;
 	if (config->debug_exit_port)
@@ -309,7 +306,6 @@ void chipset_reset(struct chipset *chipset)
 	i8042_reset(&chipset->i8042);
 	acpi_pm_reset(&chipset->acpi_pm);
 	uart_reset(&chipset->com1);
-	uart_reset(&chipset->com2);
 	set_gsi(chipset, FPU_IRQ, false);
 }
 
