@@ -107,7 +107,9 @@ extern u32 trap_at, trap_resume, trap_resume_cs;
 #define try_asm(insn, ...)                                                                         \
 	do {                                                                                       \
 		trap.vector = NO_TRAP;                                                             \
+		asm volatile("" : : : "memory");                                                   \
 		asm volatile(TRY(insn) __VA_ARGS__);                                               \
+		asm volatile("" : : : "memory");                                                   \
 	} while (0)
 
 /*
@@ -141,6 +143,11 @@ ulong user_call(ulong (*fn)(ulong), ulong arg);
 /* The same with a code selector and a stack of the caller's choice. */
 ulong user_call_at(u16 cs, ulong ip, u16 ss, ulong sp, ulong arg, ulong flags);
 extern u8 user_stack[], user_stack_top[];
+/*
+ * Calls 32-bit code in compatibility mode, from a 64-bit kernel, with DS and ES loaded as told. Returns
+ * its EAX.
+ */
+u32 compat_call(void (*function)(void), u32 data_selector);
 
 /* Checks: each prints one PASS or FAIL line. */
 bool check(bool ok, const char *format, ...) __attribute__((format(printf, 2, 3)));
