@@ -267,37 +267,39 @@ static bool store_view(struct cpu *cpu, enum tlb_view view, uint64_t linear, uin
 	return write_view(cpu, view, linear, &value, size);
 }
 
-static enum tlb_view mode_view(enum access_mode mode)
+static enum tlb_view mode_view(const struct cpu *cpu, enum access_mode mode)
 {
+	if (mode == ACCESS_PROGRAM)
+		return current_view(cpu);
 	return mode == ACCESS_USER ? TLB_USER : TLB_SUPERVISOR;
 }
 
 uint64_t access_load(struct cpu *cpu, uint64_t linear, unsigned size, enum access_mode mode)
 {
-	return load_view(cpu, mode_view(mode), linear, size);
+	return load_view(cpu, mode_view(cpu, mode), linear, size);
 }
 
 void access_store(struct cpu *cpu, uint64_t linear, uint64_t value, unsigned size,
 	enum access_mode mode)
 {
-	store_view(cpu, mode_view(mode), linear, value, size);
+	store_view(cpu, mode_view(cpu, mode), linear, value, size);
 }
 
 void access_read(struct cpu *cpu, uint64_t linear, void *buffer, unsigned size,
 	enum access_mode mode)
 {
-	read_view(cpu, mode_view(mode), linear, buffer, size);
+	read_view(cpu, mode_view(cpu, mode), linear, buffer, size);
 }
 
 void access_write(struct cpu *cpu, uint64_t linear, const void *buffer, unsigned size,
 	enum access_mode mode)
 {
-	write_view(cpu, mode_view(mode), linear, buffer, size);
+	write_view(cpu, mode_view(cpu, mode), linear, buffer, size);
 }
 
 void access_probe_write(struct cpu *cpu, uint64_t linear, unsigned size, enum access_mode mode)
 {
-	probe_view(cpu, mode_view(mode), linear, size);
+	probe_view(cpu, mode_view(cpu, mode), linear, size);
 }
 
 uint64_t access_load_current(struct cpu *cpu, uint64_t linear, unsigned size)

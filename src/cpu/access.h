@@ -10,7 +10,11 @@
 
 /* On whose authority an access is made. Implicit accesses to descriptor tables and TSSs are
  * supervisor accesses whatever CPL is (SDM vol. 3A 4.6.1). */
-enum access_mode { ACCESS_SUPERVISOR, ACCESS_USER };
+enum access_mode {
+	ACCESS_SUPERVISOR, /* implicit: SMAP holds even with EFLAGS.AC set */
+	ACCESS_USER,
+	ACCESS_PROGRAM, /* the program's own, as CPL and EFLAGS.AC are now */
+};
 
 /* Load or store 1..8 bytes, any alignment. Raises #PF (nothing stored then). */
 uint64_t access_load(struct cpu *cpu, uint64_t linear, unsigned size, enum access_mode mode);
@@ -29,12 +33,6 @@ void access_probe_write(struct cpu *cpu, uint64_t linear, unsigned size, enum ac
  * MMIO, or has a data breakpoint. `size` up to 64. Raises #PF. After a write through it, call
  * access_written(). */
 void *access_pointer(struct cpu *cpu, uint64_t linear, unsigned size, bool write);
-
-/* The mode of the program's own accesses. */
-static inline enum access_mode access_current(const struct cpu *cpu)
-{
-	return cpu->cpl == 3 ? ACCESS_USER : ACCESS_SUPERVISOR;
-}
 
 /* Load and store as the program itself does, under the current view. The store returns true where it hit
  * tracked code (see access_written()). */

@@ -313,7 +313,7 @@ void fpu_fxsave(struct cpu *cpu, uint64_t linear, unsigned operand_size)
 	put32(image + MXCSR + 4, fpu_mxcsr_mask());
 	for (unsigned r = 0; r < 16; r++)
 		memcpy(image + XMM + 16 * r, cpu->fpu.zmm[r], 16);
-	access_write(cpu, linear, image, fxsave_size(cpu), access_current(cpu));
+	access_write(cpu, linear, image, fxsave_size(cpu), ACCESS_PROGRAM);
 }
 
 void fpu_fxrstor(struct cpu *cpu, uint64_t linear, unsigned operand_size)
@@ -322,7 +322,7 @@ void fpu_fxrstor(struct cpu *cpu, uint64_t linear, unsigned operand_size)
 	unsigned size = fxsave_size(cpu);
 
 	require(cpu, !(linear & 15));
-	access_read(cpu, linear, image, size, access_current(cpu));
+	access_read(cpu, linear, image, size, ACCESS_PROGRAM);
 	require(cpu, !(get32(image + MXCSR) & ~fpu_mxcsr_mask()));
 	unpack_x87(&cpu->fpu, image, operand_size);
 	cpu->fpu.mxcsr = get32(image + MXCSR);
@@ -337,7 +337,7 @@ static void save_legacy(struct cpu *cpu, uint64_t linear, uint64_t write, bool m
 	unsigned operand_size)
 {
 	const struct fpu *fpu = &cpu->fpu;
-	enum access_mode mode = access_current(cpu);
+	enum access_mode mode = ACCESS_PROGRAM;
 	uint8_t image[XMM + 256];
 
 	pack_x87(fpu, image, operand_size);
@@ -361,7 +361,7 @@ void fpu_xsave(struct cpu *cpu, uint64_t linear, uint64_t mask, enum xsave_form 
 	unsigned operand_size)
 {
 	bool compact = form == XSAVE_COMPACT || form == XSAVE_SUPERVISOR;
-	enum access_mode mode = access_current(cpu);
+	enum access_mode mode = ACCESS_PROGRAM;
 	uint8_t buffer[COMPONENT_MAX];
 	uint64_t requested, used, write, header[2];
 	bool mxcsr;
@@ -427,7 +427,7 @@ static void check_header(struct cpu *cpu, struct restore *from, const uint8_t *h
 
 static void read_components(struct cpu *cpu, struct restore *from, uint64_t linear, uint64_t layout)
 {
-	enum access_mode mode = access_current(cpu);
+	enum access_mode mode = ACCESS_PROGRAM;
 	uint64_t load = from->requested & from->present;
 
 	if (load & BIT(XSTATE_X87)) {
@@ -456,7 +456,7 @@ static uint32_t restored_mxcsr(struct cpu *cpu, const struct restore *from, uint
 
 	if (from->compact ? sse && (from->present & BIT(XSTATE_SSE))
 			  : sse || (from->requested & BIT(XSTATE_AVX)))
-		access_read(cpu, linear + MXCSR, &value, 4, access_current(cpu));
+		access_read(cpu, linear + MXCSR, &value, 4, ACCESS_PROGRAM);
 	else if (sse)
 		value = MXCSR_DEFAULT;
 	require(cpu, !(value & ~fpu_mxcsr_mask()));
@@ -474,7 +474,7 @@ void fpu_xrstor(struct cpu *cpu, uint64_t linear, uint64_t mask, bool supervisor
 	if (supervisor)
 		require(cpu, cpu->cpl == 0);
 	require(cpu, !(linear & 63));
-	access_read(cpu, linear + LEGACY_SIZE, header, HEADER_SIZE, access_current(cpu));
+	access_read(cpu, linear + LEGACY_SIZE, header, HEADER_SIZE, ACCESS_PROGRAM);
 	check_header(cpu, &from, (uint8_t *)header, allowed, supervisor);
 	fpu_sync(cpu);
 	from.requested = mask & allowed;
@@ -609,7 +609,7 @@ void fpu_fnstenv(struct cpu *cpu, uint64_t linear, unsigned operand_size)
 
 	fpu_sync(cpu);
 	size = pack_environment(cpu, image, operand_size);
-	access_write(cpu, linear, image, size, access_current(cpu));
+	access_write(cpu, linear, image, size, ACCESS_PROGRAM);
 	/* All exceptions are masked afterwards, so none is pending. */
 	cpu->fpu.x87[FCW] |= 0x3f;
 	cpu->fpu.x87[FSW] &= 0x7f;
@@ -622,7 +622,7 @@ void fpu_fldenv(struct cpu *cpu, uint64_t linear, unsigned operand_size)
 	uint8_t image[28];
 
 	fpu_raise_pending(cpu);
-	access_read(cpu, linear, image, operand_size == 2 ? 14 : 28, access_current(cpu));
+	access_read(cpu, linear, image, operand_size == 2 ? 14 : 28, ACCESS_PROGRAM);
 	fpu_sync(cpu);
 	unpack_environment(cpu, image, operand_size);
 	fpu_reload(cpu);
@@ -637,7 +637,7 @@ void fpu_fnsave(struct cpu *cpu, uint64_t linear, unsigned operand_size)
 	size = pack_environment(cpu, image, operand_size);
 	for (unsigned i = 0; i < 8; i++, size += 10)
 		memcpy(image + size, cpu->fpu.x87 + ST + 16 * i, 10);
-	access_write(cpu, linear, image, size, access_current(cpu));
+	access_write(cpu, linear, image, size, ACCESS_PROGRAM);
 	/* As FNINIT: the registers are empty but keep their contents. */
 	memset(cpu->fpu.x87, 0, MXCSR);
 	put32(cpu->fpu.x87, FCW_DEFAULT);
@@ -652,7 +652,7 @@ void fpu_frstor(struct cpu *cpu, uint64_t linear, unsigned operand_size)
 	uint8_t image[108];
 
 	fpu_raise_pending(cpu);
-	access_read(cpu, linear, image, environment + 80, access_current(cpu));
+	access_read(cpu, linear, image, environment + 80, ACCESS_PROGRAM);
 	fpu_sync(cpu);
 	unpack_environment(cpu, image, operand_size);
 	memset(cpu->fpu.x87 + ST, 0, 128);
