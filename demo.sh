@@ -1,0 +1,158 @@
+#!/bin/bash
+# Boot Debian's own kernel in a virtual machine, on this terminal, in one command.
+#
+#   ./demo.sh [--cpus N] [--memory SIZE]			an interactive shell
+#   ./demo.sh [--cpus N] [--memory SIZE] -- CMD [ARG...]	run CMD in the guest instead
+#
+# The second form prints what CMD prints, exits with CMD's exit status, and needs no terminal. CMD
+# is one of busybox's applets, or a script for its shell: ./demo.sh -- sh -c 'uname -a; nproc'. Its
+# standard input is this script's: a file byte for byte, anything else line by line as text.
+#
+# What is missing is installed from Debian's packages first (as root, or by sudo), and said so on
+# standard error.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+build=$here/build
+cache=$here/.cache/guest
+
+die()
+{
+	echo "demo.sh: $*" >&2
+	exit 125
+}
+
+usage()
+{
+	sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"
+}
+
+machine=()
+command=()
+have_command=
+while (($#)); do
+	case $1 in
+	--cpus | --memory)
+		(($# > 1)) || die "$1 needs an argument"
+		machine+=("$1" "$2")
+		shift
+		;;
+	--cpus=* | --memory=*) machine+=("$1") ;;
+	-h | --help)
+		usage
+		exit 0
+		;;
+	--)
+		shift
+		(($#)) || die "a command must follow --"
+		have_command=1
+		command=("$@")
+		break
+		;;
+	*) die "unknown argument '$1'; try ./demo.sh --help" ;;
+	esac
+	shift
+done
+
+# --- what it takes: packages, the build, the guest's kernel and user space ---
+
+prepare()
+{
+	"$here/scripts/install-packages.sh" gcc libc6-dev binutils meson ninja-build pkg-config \
+		libzydis-dev libcmocka-dev
+	[[ -e $build/build.ninja ]] || {
+		echo "building veneer in $build" >&2
+		meson setup --buildtype=release "$build" "$here"
+	}
+	ninja -C "$build" --quiet veneer
+	"$here/guests/fetch-debian.sh" "$cache"
+}
+
+log=$(mktemp)
+work=$(mktemp -d)
+trap 'rm -rf "$work" "$log"' EXIT
+prepare </dev/null >"$log" || {
+	cat "$log" >&2
+	die "could not build or fetch what it takes"
+}
+
+# --- the guest's first file system ---
+
+# A word for the guest's shell to read back exactly as it is.
+quote()
+{
+	printf "'%s' " "${1//\'/\'\\\'\'}"
+}
+
+rows=0 columns=0
+[[ ! -t 0 ]] || read -r rows columns < <(stty size)
+terminal=none input=tty
+[[ ! -t 0 || ! -t 1 ]] || terminal=both
+files=()
+if [[ $have_command ]]; then
+	{
+		echo '#!/bin/sh'
+		echo 'exec \'
+		for word in "${command[@]}"; do
+			quote "$word"
+		done
+		echo
+	} >"$work/command"
+	chmod +x "$work/command"
+	files+=(--file "$work/command:demo/command")
+	if [[ -f /dev/stdin ]]; then
+		input=file
+		cat >"$work/input"
+		files+=(--file "$work/input:demo/input")
+	fi
+fi
+{
+	echo "rows=$rows columns=$columns terminal=$terminal input=$input"
+	echo "term=$(quote "${TERM:-linux}")"
+} >"$work/settings"
+"$here/guests/make-initramfs.sh" "$work/initramfs" --init "$here/guests/demo-init.sh" \
+	--busybox "$cache/busybox" --file "$work/settings:demo/settings" "${files[@]}"
+
+run=("$build/veneer" run --kernel "$cache/vmlinuz" --initrd "$work/initramfs" --no-reboot
+	"${machine[@]}")
+quiet="quiet panic=-1 random.trust_cpu=on"
+
+# --- run it ---
+
+if [[ ! $have_command ]]; then
+	status=0
+	"${run[@]}" --append "console=ttyS0 $quiet" || status=$?
+	exit $status
+fi
+
+# The guest's own terminal drops what arrives before it is ready, and takes Ctrl-d for the end. The
+# second one is for a last line that does not end in a newline.
+feed()
+{
+	until grep -q '^demo: ready' "$work/console" 2>/dev/null; do
+		sleep 0.1
+	done
+	cat
+	printf '\004\004'
+}
+
+status=0
+: >"$work/console"
+run+=(--append "console=ttyS1 $quiet" --serial2 "$work/console")
+if [[ -t 0 ]]; then
+	"${run[@]}" || status=$?
+elif [[ $input == file ]]; then
+	"${run[@]}" </dev/null || status=$?
+else
+	exec 3<&0
+	"${run[@]}" < <(feed <&3) || status=$?
+	# It may wait for input that never comes.
+	kill $! 2>/dev/null || true
+fi
+((status == 0)) || die "the machine ended with status $status"
+guest_status=$(tr -d '\r' <"$work/console" | sed -n 's/^demo: exit status \([0-9]*\)$/\1/p')
+[[ $guest_status ]] || {
+	tail -n 20 "$work/console" >&2
+	die "the guest stopped before the command had ended; its last words are above"
+}
+exit "$guest_status"

@@ -1,0 +1,253 @@
+#!/bin/bash
+# Checks what the command line promises: exit statuses, messages for everything that can be wrong with
+# it, and the ends a guest can come to. Speaks TAP.
+#
+# usage: cli.sh VENEER BUILD-DIR SOURCE-DIR
+set -u
+export LC_ALL=C
+
+(($# == 3)) || { echo "usage: $0 VENEER BUILD-DIR SOURCE-DIR" >&2; exit 2; }
+veneer=$1
+kernels=$2/tests/cli
+source=$3
+work=$(mktemp -d) || exit 2
+trap 'rm -rf "$work"' EXIT
+number=0
+failures=0
+
+result()	# STATUS NAME: 0 is a pass; on a failure shows what the last run said
+{
+	number=$((number + 1))
+	if (($1 == 0)); then
+		echo "ok $number - $2"
+		return
+	fi
+	failures=$((failures + 1))
+	echo "not ok $number - $2"
+	echo "# exit status ${status-none}"
+	head -c 2000 "$work/out" "$work/err" | sed 's/^/# /'
+}
+
+run()		# ARGUMENTS...: into $work/out, $work/err and $status
+{
+	timeout -k 5 "${limit:-30}" "$veneer" "$@" >"$work/out" 2>"$work/err" </dev/null
+	status=$?
+}
+
+guest()		# KERNEL ARGUMENTS...: one of the tiny kernels
+{
+	local kernel=$1
+
+	shift
+	run run --kernel "$kernels/$kernel" --memory 16M "$@"
+}
+
+# refused NAME STATUS PATTERN ARGUMENTS...: the status, and one line on stderr that matches
+refused()
+{
+	local name=$1 want=$2 pattern=$3
+
+	shift 3
+	run "$@"
+	((status == want)) && grep -q -e "$pattern" "$work/err" &&
+		(($(wc -l <"$work/err") == 1)) && [[ ! -s $work/out ]]
+	result $? "$name"
+}
+
+# --- help and version ---
+
+run --help
+((status == 0)) && grep -q '^usage: veneer' "$work/out" && [[ ! -s $work/err ]]
+result $? "veneer --help"
+run --version
+((status == 0)) && grep -qx 'veneer [0-9][0-9.]*' "$work/out"
+result $? "veneer --version"
+run run --help
+((status == 0)) && grep -q -e '--kernel FILE' "$work/out" && grep -q '^  interp' "$work/out"
+result $? "veneer run --help"
+run run -h
+((status == 0)) && grep -q -e '--kernel FILE' "$work/out"
+result $? "veneer run -h"
+run
+((status == 2)) && grep -q '^usage: veneer' "$work/err"
+result $? "veneer alone is a usage error"
+timeout 30 "$veneer" --help >/dev/full 2>"$work/err"
+(($? == 4))
+result $? "a full standard output is noticed"
+
+# Every option of --help is in the manual page, and the other way round.
+run run --help
+grep -o -e '^  --[a-z0-9-]*' "$work/out" | tr -d ' ' | sort -u >"$work/help-options"
+sed 's/\\-/-/g' "$source/docs/veneer.1" | grep '^\.B.* --\|^\.BR* --' |
+	grep -o -e '--[a-z][a-z0-9-]*' | grep -v -x -e '--version' | sort -u >"$work/man-options"
+status=0
+diff "$work/help-options" "$work/man-options" >"$work/err" && (($(wc -l <"$work/help-options") > 8))
+result $? "--help and the manual page list the same options"
+if command -v man >/dev/null && command -v groff >/dev/null; then
+	man --warnings -E UTF-8 -l -Tutf8 -Z "$source/docs/veneer.1" >/dev/null 2>"$work/err"
+	[[ ! -s $work/err ]]
+	result $? "the manual page formats without warnings"
+fi
+
+# --- wrong usage ---
+
+image=$kernels/exit
+refused "unknown subcommand" 2 "unknown subcommand 'fly'" fly
+refused "unknown global option" 2 'unknown option --fly' --fly
+refused "unknown option" 2 'option --fly' run --fly
+refused "unknown short option" 2 'option -z' run -z
+refused "stray word" 2 "unexpected argument 'word'" run --kernel "$image" word
+refused "no kernel" 2 '--kernel FILE is missing' run
+refused "option without its argument" 2 '--kernel needs an argument' run --kernel
+refused "argument for a flag" 2 '--stats=json takes no argument' run --kernel "$image" --stats=json
+for size in '' 0 -1 abc 12Q 1.5G 512 1K 99999999T 5000000000000000000000; do
+	refused "--memory '$size'" 2 "--memory $size: expected a size" \
+		run --kernel "$image" --memory "$size"
+done
+refused "--memory not in pages" 2 'expected a multiple of 4K' run --kernel "$image" --memory 20000001
+for cpus in '' 0 -1 65 4096 two 1.5; do
+	refused "--cpus '$cpus'" 2 "--cpus $cpus: expected a number of processors from 1 to 64" \
+		run --kernel "$image" --cpus "$cpus"
+done
+for port in '' 0 0x10000 -1 0xfffd f4 0x; do
+	refused "--debug-exit '$port'" 2 "--debug-exit $port: expected an I/O port" \
+		run --kernel "$image" --debug-exit "$port"
+done
+refused "unknown engine" 2 '--engine warp: no such engine' run --kernel "$image" --engine warp
+
+# --- files that cannot be what they should be ---
+
+: >"$work/empty"
+head -c 100000 /dev/zero >"$work/zeros"
+head -c 4096 "$kernels/exit" >"$work/kernel"
+printf '\037\213\010\0' >"$work/gzip"
+head -c 2000 /dev/zero >>"$work/gzip"
+{ head -c 56 /dev/zero; printf 'ARMd'; head -c 4000 /dev/zero; } >"$work/arm64"
+{ printf '\177ELF\002\001\001'; head -c 9 /dev/zero; printf '\002\000\267\000'; head -c 4000 /dev/zero; } \
+	>"$work/elf-arm64"
+mkfifo "$work/fifo"
+touch "$work/secret"
+
+refused "kernel missing" 4 '--kernel .*/none: cannot open: No such file' run --kernel "$work/none"
+refused "kernel is a directory" 4 'is a directory; expected a regular file' run --kernel "$work"
+refused "kernel is a FIFO" 4 'not a regular file; expected a regular file' run --kernel "$work/fifo"
+refused "kernel is a device" 4 'not a regular file' run --kernel /dev/zero
+refused "kernel is empty" 4 'the file is empty' run --kernel "$work/empty"
+refused "kernel is all zeros" 4 'not a kernel veneer knows' run --kernel "$work/zeros"
+refused "kernel is text" 4 'not a kernel veneer knows' run --kernel "$0"
+refused "kernel is gzip" 4 'gzip-compressed' run --kernel "$work/gzip"
+refused "kernel for arm64" 4 'kernel for arm64; expected one for x86' run --kernel "$work/arm64"
+refused "ELF for arm64" 4 'ELF file for arm64 .*; expected x86-64 or i386' run --kernel "$work/elf-arm64"
+refused "kernel is a program" 4 'position-independent or shared ELF file' run --kernel "$veneer"
+refused "initrd missing" 4 '--initrd .*/none: cannot open' run --kernel "$image" --initrd "$work/none"
+refused "initrd is empty" 4 '--initrd .*/empty: the file is empty' \
+	run --kernel "$image" --initrd "$work/empty"
+head -c 20M /dev/zero >"$work/large"
+refused "initrd larger than memory" 4 'needs at least --memory 22M for it and its initrd; there is 16M' \
+	run --kernel "$image" --memory 16M --initrd "$work/large"
+refused "serial2 file cannot be made" 4 '--serial2 .*/none/log: cannot write: No such file' \
+	run --kernel "$image" --serial2 "$work/none/log"
+refused "command line too long" 4 '--append: .* characters; this kernel takes at most' \
+	run --kernel "$image" --append "$(head -c 70000 /dev/zero | tr '\0' a)"
+if (($(id -u) != 0)); then
+	chmod 0 "$work/secret"
+	refused "kernel not readable" 4 'cannot open: Permission denied' run --kernel "$work/secret"
+fi
+
+linux=$source/.cache/guest/vmlinuz
+if [[ -s $linux ]]; then
+	for size in 1 600 5000 1000000; do
+		head -c $size "$linux" >"$work/short"
+		refused "Linux truncated to $size bytes" 4 'truncated' run --kernel "$work/short"
+	done
+	refused "memory too small for Linux" 4 'needs at least --memory [0-9]*M; there is 16M' \
+		run --kernel "$linux" --memory 16M
+	refused "memory too small for Linux and its initrd" 4 \
+		'needs at least --memory [0-9]*M for it and its initrd; there is 70M' \
+		run --kernel "$linux" --memory 70M --initrd "$linux"
+fi
+
+# --- the ends a guest comes to ---
+
+guest power-off
+((status == 0)) && [[ $(cat "$work/out") == "going down" && ! -s $work/err ]]
+result $? "power-off: status 0, and the console's last line is there"
+guest exit --debug-exit 0xf4
+((status == (42 << 1 | 1)))
+result $? "debug exit: status (42 << 1) | 1"
+limit=3 guest exit
+((status == 124))
+result $? "no --debug-exit: the port does nothing"
+guest triple-fault
+((status == 6)) && grep -q 'triple fault on vCPU 0' "$work/err" &&
+	grep -q 'RAX 0000000012345678' "$work/err"
+result $? "triple fault: status 6 and a register dump"
+guest reset --append kbd --debug-exit 0xf4
+((status == (7 << 1 | 1)))
+result $? "reset by the keyboard controller starts it again, in cleared memory"
+guest reset --append cf9c --debug-exit 0xf4
+((status == (7 << 1 | 1)))
+result $? "reset by port 0xcf9 starts it again"
+guest reset --append kbd --debug-exit 0xf4 --no-reboot
+((status == 0))
+result $? "reset with --no-reboot: status 0"
+guest wild --debug-exit 0xf4
+((status == (1 << 1 | 1)))
+result $? "a guest that touches all memory and ports that are not there"
+guest exit --debug-exit 0xf4 --stats
+((status == (42 << 1 | 1))) && grep -q '^instructions  *[1-9]' "$work/err" &&
+	grep -q '^exits: port I/O  *[1-9]' "$work/err"
+result $? "--stats prints counters"
+
+# --- signals and slow readers ---
+
+signalled()	# SIGNAL KERNEL
+{
+	local pid
+
+	"$veneer" run --kernel "$kernels/$2" --memory 16M >"$work/out" 2>"$work/err" </dev/null &
+	pid=$!
+	sleep 1
+	kill -s "$1" $pid
+	wait $pid
+	status=$?
+}
+
+# SIGINT is terminal.py's to test: a background job of this shell is started with it ignored.
+for signal in TERM HUP; do
+	signalled $signal spin
+	((status == 128 + $(kill -l $signal)))
+	result $? "SIG$signal stops a guest that spins with interrupts off"
+done
+signalled TERM halt
+((status == 128 + 15))
+result $? "SIGTERM stops a halted guest"
+
+mkfifo "$work/pipe"
+"$veneer" run --kernel "$kernels/flood" --memory 16M >"$work/pipe" 2>"$work/err" </dev/null &
+exec 3<"$work/pipe"
+sleep 1
+kill -TERM $!
+wait $!
+status=$?
+head -c 10 <&3 >"$work/out"
+exec 3<&-
+((status == 128 + 15)) && [[ $(cat "$work/out") == xxxxxxxxxx ]]
+result $? "SIGTERM stops a guest whose output nobody reads"
+
+timeout 30 "$veneer" run --kernel "$kernels/echo" --memory 16M <<<"hello, worldq" \
+	>"$work/out" 2>"$work/err"
+status=$?
+((status == 0)) && [[ $(cat "$work/out") == "hello, worldq" ]]
+result $? "standard input reaches the guest"
+timeout 30 "$veneer" run --kernel "$kernels/power-off" --memory 16M <&- >"$work/out" 2>"$work/err"
+status=$?
+((status == 0)) && [[ $(cat "$work/out") == "going down" ]]
+result $? "standard input may be closed"
+timeout 30 "$veneer" run --kernel "$kernels/power-off" --memory 16M </dev/null >&- 2>"$work/err"
+status=$?
+((status == 0))
+result $? "standard output may be closed"
+
+echo "1..$number"
+((failures == 0))

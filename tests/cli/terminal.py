@@ -1,0 +1,168 @@
+#!/usr/bin/env python3
+"""Checks veneer on a terminal: raw mode while it runs, the Ctrl-a keys, and the terminal as it was
+after every way out. Speaks TAP.
+
+    terminal.py VENEER BUILD-DIR
+"""
+import os
+import pty
+import select
+import signal
+import sys
+import termios
+import time
+
+veneer, kernels = sys.argv[1], os.path.join(sys.argv[2], 'tests', 'cli')
+count = failures = 0
+
+
+def result(passed, name, note=''):
+    global count, failures
+    count += 1
+    failures += not passed
+    print(f"{'ok' if passed else 'not ok'} {count} - {name}")
+    if not passed and note:
+        print(f'# {note}')
+    sys.stdout.flush()
+
+
+class Terminal:
+    """veneer on a pseudo-terminal of its own, which outlives it so that its modes can be read."""
+
+    def __init__(self, kernel, *arguments):
+        self.master, self.slave = pty.openpty()
+        self.before = termios.tcgetattr(self.slave)
+        self.output = b''
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.setsid()
+            os.close(self.master)
+            import fcntl
+            fcntl.ioctl(self.slave, termios.TIOCSCTTY, 0)
+            for fd in range(3):
+                os.dup2(self.slave, fd)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+                signal.signal(number, signal.SIG_DFL)
+            os.execv(veneer, [veneer, 'run', '--kernel', os.path.join(kernels, kernel),
+                              '--memory', '16M', *arguments])
+
+    def read(self, seconds):
+        ready, _, _ = select.select([self.master], [], [], seconds)
+        if ready:
+            self.output += os.read(self.master, 65536)
+        return bool(ready)
+
+    def expect(self, text, seconds=20):
+        end = time.monotonic() + seconds
+        while text not in self.output and time.monotonic() < end:
+            self.read(0.1)
+        return text in self.output
+
+    def type(self, keys):
+        os.write(self.master, keys)
+
+    def is_raw(self):
+        flags = termios.tcgetattr(self.slave)[3]
+        return not flags & (termios.ICANON | termios.ECHO | termios.ISIG)
+
+    def finish(self, seconds=20):
+        """Wait for the end. The wait status in the shell's form, or None where it does not end."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                while self.read(0.05):
+                    pass
+                return os.waitstatus_to_exitcode(status)
+            self.read(0.05)
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        return None
+
+    def restored(self):
+        return termios.tcgetattr(self.slave) == self.before
+
+    def close(self):
+        os.close(self.master)
+        os.close(self.slave)
+
+
+def check_end(name, kernel, act, want, *arguments):
+    """Start, see raw mode, act, and expect that exit status and the modes of before."""
+    terminal = Terminal(kernel, *arguments)
+    raw = terminal.expect(b'.\n') or terminal.expect(b'x') if kernel != 'halt' else True
+    if kernel == 'halt':
+        time.sleep(1)
+    raw = raw and terminal.is_raw()
+    act(terminal)
+    status = terminal.finish()
+    result(raw and status == want and terminal.restored(), name,
+           f'raw mode {raw}, status {status}, restored {terminal.restored()}, '
+           f'output {terminal.output[-200:]}')
+    terminal.close()
+
+
+def kill(number):
+    return lambda terminal: os.kill(terminal.pid, number)
+
+
+def keys(text):
+    return lambda terminal: terminal.type(text)
+
+
+check_end('Ctrl-a x quits a guest that spins with interrupts off', 'spin', keys(b'\x01x'), 0)
+check_end('Ctrl-a x quits a halted guest', 'halt', keys(b'\x01x'), 0)
+check_end('Ctrl-a x quits a guest that floods the terminal', 'flood', keys(b'\x01x'), 0)
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGSEGV,
+               signal.SIGABRT):
+    check_end(f'the terminal is restored after {number.name}', 'spin', kill(number), -number)
+
+terminal = Terminal('spin')
+terminal.expect(b'.\n')
+terminal.type(b'\x01h')
+shown = terminal.expect(b'Ctrl-a x')
+terminal.type(b'\x01x')
+result(shown and terminal.finish() == 0, 'Ctrl-a h lists the keys')
+terminal.close()
+
+terminal = Terminal('echo')
+terminal.type(b'one\x03two\x1a')
+echoed = terminal.expect(b'one\x03two\x1a')
+terminal.type(b'\x01a')
+echoed = echoed and terminal.expect(b'two\x1a\x01')
+terminal.type(b'q')
+status = terminal.finish()
+result(echoed and status == 0 and terminal.restored(),
+       'Ctrl-c and Ctrl-z, and Ctrl-a by Ctrl-a a, go to the guest', f'{terminal.output}')
+terminal.close()
+
+for kernel, arguments, want in (('power-off', (), 0), ('triple-fault', (), 6),
+                                ('exit', ('--debug-exit', '0xf4'), 85)):
+    terminal = Terminal(kernel, *arguments)
+    status = terminal.finish()
+    result(status == want and terminal.restored(),
+           f'the terminal is restored after {kernel}', f'status {status}')
+    terminal.close()
+
+terminal = Terminal('none')
+status = terminal.finish()
+result(status == 4 and terminal.restored() and b'\r\n' in terminal.output,
+       'the terminal is untouched where the machine cannot be built', f'status {status}')
+terminal.close()
+
+terminal = Terminal('spin')
+terminal.expect(b'.\n')
+os.kill(terminal.pid, signal.SIGTSTP)
+os.waitpid(terminal.pid, os.WUNTRACED)
+stopped = terminal.restored()
+os.kill(terminal.pid, signal.SIGCONT)
+time.sleep(0.5)
+again = terminal.is_raw()
+terminal.type(b'\x01x')
+status = terminal.finish()
+result(stopped and again and status == 0, 'the terminal is given back while veneer is stopped',
+       f'given back {stopped}, raw again {again}, status {status}')
+terminal.close()
+
+print(f'1..{count}')
+sys.exit(failures > 0)
