@@ -501,10 +501,15 @@ void fpu_xrstor(struct cpu *cpu, uint64_t linear, uint64_t mask, bool supervisor
 
 /* --- FNSAVE and its kin (SDM vol. 1 8.1.10) --- */
 
+static unsigned top_of(const struct fpu *fpu)
+{
+	return (fpu->x87[FSW + 1] >> 3) & 7;
+}
+
 /* Two tag bits per physical register, from the one-bit tags and the contents. */
 static uint16_t full_tags(const struct fpu *fpu)
 {
-	unsigned top = (fpu->x87[FSW + 1] >> 3) & 7;
+	unsigned top = top_of(fpu);
 	uint16_t tags = 0;
 
 	for (unsigned i = 0; i < 8; i++) {
@@ -569,10 +574,25 @@ static unsigned pack_environment(const struct cpu *cpu, uint8_t *out, unsigned o
 	return operand_size == 2 ? 14 : 28;
 }
 
+/* The image numbers registers from the top of the stack, but they stay where they are when the status
+ * word moves the top: renumber them for a top that was `old`. */
+static void renumber(struct fpu *fpu, unsigned old)
+{
+	unsigned moved = (top_of(fpu) - old) & 7;
+	uint8_t before[128];
+
+	if (!moved)
+		return;
+	memcpy(before, fpu->x87 + ST, 128);
+	for (unsigned i = 0; i < 8; i++)
+		memcpy(fpu->x87 + ST + 16 * i, before + 16 * ((i + moved) & 7), 16);
+}
+
 static void unpack_environment(struct cpu *cpu, const uint8_t *in, unsigned operand_size)
 {
 	struct fpu *fpu = &cpu->fpu;
 	bool real = cpu_real_segments(cpu);
+	unsigned old_top = top_of(fpu);
 	uint32_t word[7];
 	uint8_t tags = 0;
 	bool error;
@@ -588,6 +608,7 @@ static void unpack_environment(struct cpu *cpu, const uint8_t *in, unsigned oper
 	memset(fpu->x87, 0, MXCSR);
 	put32(fpu->x87, (word[0] & 0xffff) | word[1] << 16);
 	fpu->x87[FTW] = tags;
+	renumber(fpu, old_top);
 
 	fpu->fcs = fpu->fds = 0;
 	if (real) {
@@ -631,9 +652,10 @@ void fpu_fldenv(struct cpu *cpu, uint64_t linear, unsigned operand_size)
 void fpu_fnsave(struct cpu *cpu, uint64_t linear, unsigned operand_size)
 {
 	uint8_t image[108];
-	unsigned size;
+	unsigned size, old_top;
 
 	fpu_sync(cpu);
+	old_top = top_of(&cpu->fpu);
 	size = pack_environment(cpu, image, operand_size);
 	for (unsigned i = 0; i < 8; i++, size += 10)
 		memcpy(image + size, cpu->fpu.x87 + ST + 16 * i, 10);
@@ -641,6 +663,7 @@ void fpu_fnsave(struct cpu *cpu, uint64_t linear, unsigned operand_size)
 	/* As FNINIT: the registers are empty but keep their contents. */
 	memset(cpu->fpu.x87, 0, MXCSR);
 	put32(cpu->fpu.x87, FCW_DEFAULT);
+	renumber(&cpu->fpu, old_top);
 	cpu->fpu.fip = cpu->fpu.fdp = 0;
 	cpu->fpu.fop = cpu->fpu.fcs = cpu->fpu.fds = 0;
 	fpu_reload(cpu);

@@ -1,0 +1,204 @@
+/* oracle [--seconds N] [--seed S] [--bits 64|32] [--only MNEMONIC] [--bytes HEX] [--show N]
+ *
+ * Goes round all instruction forms, one random instance of each a round, until the time is over but
+ * for at least one round. Exits with 1 where anything architecturally defined differed. */
+#include "oracle.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static struct options {
+	double seconds;
+	uint64_t seed;
+	unsigned bits; /* 0: both */
+	const char *only;
+	unsigned show; /* failures printed in full */
+} options = { .seconds = 10, .seed = 1, .show = 20 };
+
+#define CLASSES 8
+
+static struct report {
+	struct class {
+		const char *name;
+		unsigned forms, never_completed;
+		uint64_t runs;
+	} classes[CLASSES];
+	uint64_t runs, different, undefined;
+	unsigned shown;
+	unsigned failed_forms;
+} report;
+
+/* Per form: how it went. */
+struct tally {
+	unsigned runs, completed, different, undefined;
+};
+
+static double now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+static struct class *find_class(const char *name)
+{
+	struct class *class = report.classes;
+
+	while (class->name && strcmp(class->name, name))
+		class++;
+	class->name = name;
+	return class;
+}
+
+static void run_one(const struct oracle_forms *forms, unsigned index, struct oracle_random *random,
+	struct tally *tally)
+{
+	static struct oracle_state start, native, guest;
+	struct oracle_case test;
+	enum oracle_verdict verdict;
+
+	if (!forms_instantiate(forms, index, random, &test))
+		return;
+	random_state(random, &test, &start);
+	native_run(&test, &start, &native);
+	guest_run(&test, &start, &guest);
+	tally->runs++;
+	tally->completed += native.vector == 3;
+	verdict = compare_states(&test, &start, &native, &guest, false);
+	if (verdict == ORACLE_SAME)
+		return;
+	if (verdict == ORACLE_DIFFERENT)
+		tally->different++;
+	else
+		tally->undefined++;
+	/* The first of each form is worth reading. */
+	if (report.shown < options.show &&
+		(verdict == ORACLE_DIFFERENT ? tally->different : tally->undefined) == 1) {
+		report.shown++;
+		print_case(&test);
+		compare_states(&test, &start, &native, &guest, true);
+	}
+}
+
+static void summarise(const struct oracle_forms *forms, const struct tally *tallies)
+{
+	for (unsigned i = 0; i < forms->count; i++) {
+		const struct tally *tally = &tallies[i];
+		struct class *class;
+
+		if (!tally->runs)
+			continue;
+		class = find_class(forms_class(forms, i));
+		class->forms++;
+		class->runs += tally->runs;
+		class->never_completed += !tally->completed;
+		report.runs += tally->runs;
+		report.different += tally->different;
+		report.undefined += tally->undefined;
+		if (!tally->different && !tally->undefined)
+			continue;
+		report.failed_forms += tally->different != 0;
+		printf("%s: %u-bit %s: %u of %u runs%s\n",
+			tally->different ? "DIFFERENT" : "undefined flags", forms->code_bits,
+			forms_mnemonic(forms, i),
+			tally->different ? tally->different : tally->undefined, tally->runs,
+			tally->completed ? "" : " (natively never completes)");
+	}
+}
+
+static void run_all(unsigned bits, double seconds)
+{
+	struct oracle_random random = { .state = options.seed * 2 + (bits == 64) };
+	struct oracle_forms forms;
+	struct tally *tallies;
+	double end = now() + seconds;
+
+	forms_enumerate(&forms, bits);
+	tallies = calloc(forms.count, sizeof(*tallies));
+	if (!tallies)
+		exit(2);
+	do {
+		for (unsigned i = 0; i < forms.count; i++) {
+			if (!options.only || !strcasecmp(options.only, forms_mnemonic(&forms, i)))
+				run_one(&forms, i, &random, &tallies[i]);
+		}
+	} while (now() < end);
+	summarise(&forms, tallies);
+	free(tallies);
+	forms_free(&forms);
+}
+
+static void print_report(void)
+{
+	unsigned forms = 0;
+
+	printf("%-8s %7s %9s  %s\n", "class", "forms", "runs", "forms that only ever faulted");
+	for (struct class *class = report.classes; class->name; class++) {
+		printf("%-8s %7u %9lu  %u\n", class->name, class->forms, (unsigned long)class->runs,
+			class->never_completed);
+		forms += class->forms;
+	}
+	printf("%u forms, %lu runs, seed %lu: %lu different (%u forms), %lu in undefined flags only\n",
+		forms, (unsigned long)report.runs, (unsigned long)options.seed,
+		(unsigned long)report.different, report.failed_forms,
+		(unsigned long)report.undefined);
+}
+
+static void usage(FILE *to)
+{
+	fprintf(to, "usage: oracle [--seconds N] [--seed S] [--bits 64|32] [--only MNEMONIC] [--show N]\n");
+}
+
+static bool parse(int argc, char **argv)
+{
+	static const struct option names[] = { { "seconds", required_argument, NULL, 's' },
+		{ "seed", required_argument, NULL, 'r' }, { "bits", required_argument, NULL, 'b' },
+		{ "only", required_argument, NULL, 'o' }, { "show", required_argument, NULL, 'n' },
+		{ NULL, 0, NULL, 0 } };
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
+		switch (option) {
+		case 's':
+			options.seconds = atof(optarg);
+			break;
+		case 'r':
+			options.seed = strtoull(optarg, NULL, 0);
+			break;
+		case 'b':
+			options.bits = (unsigned)atoi(optarg);
+			break;
+		case 'o':
+			options.only = optarg;
+			break;
+		case 'n':
+			options.show = (unsigned)atoi(optarg);
+			break;
+		default:
+			return false;
+		}
+	}
+	return optind == argc && (!options.bits || options.bits == 32 || options.bits == 64);
+}
+
+int main(int argc, char **argv)
+{
+	if (!parse(argc, argv)) {
+		usage(stderr);
+		return 2;
+	}
+	if (!guest_init())
+		return 2;
+	native_init();
+	if (options.bits != 32)
+		run_all(64, options.bits ? options.seconds : options.seconds * 0.6);
+	if (options.bits != 64)
+		run_all(32, options.bits ? options.seconds : options.seconds * 0.4);
+	print_report();
+	guest_destroy();
+	return report.different || !report.runs;
+}
