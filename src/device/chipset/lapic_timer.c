@@ -30,12 +30,14 @@ static uint64_t guest_tsc(const struct lapic *lapic)
 	return clock_cycles(lapic->bus->clock) + lapic->cpu->tsc_offset;
 }
 
-/* Machine time at which the guest's TSC reaches its deadline, which is ahead. */
+/* Machine time at which the guest's TSC reaches its deadline. It was ahead when settle() looked, but
+ * may have passed since. */
 static uint64_t deadline_ns(const struct lapic *lapic)
 {
 	const struct clock *clock = lapic->bus->clock;
 	uint64_t now = clock_cycles(clock);
-	uint64_t wait = lapic->tsc_deadline - (now + lapic->cpu->tsc_offset);
+	uint64_t guest_now = now + lapic->cpu->tsc_offset;
+	uint64_t wait = lapic->tsc_deadline > guest_now ? lapic->tsc_deadline - guest_now : 0;
 
 	/* The guest may ask for the end of days; halfway is as good. */
 	if (wait > INT64_MAX - MIN(now, (uint64_t)INT64_MAX))
