@@ -250,6 +250,7 @@ static inline void fill_tss(bool long_mode)
 
 static inline void enter_protected(unsigned cpl)
 {
+	cpu_reset(cpu);
 	fill_gdt(false);
 	cpu->cr0 |= CR0_PE;
 	set_privilege(0);
@@ -267,6 +268,7 @@ static inline void enter_protected(unsigned cpl)
 
 static inline void enter_long(unsigned cpl)
 {
+	cpu_reset(cpu);
 	fill_gdt(true);
 	put(TABLES, (TABLES + 0x1000) | 7, 8);
 	put(TABLES + 256 * 8, (TABLES + 0x1000) | 3, 8);
