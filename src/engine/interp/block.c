@@ -327,14 +327,17 @@ OP(branch_slow)
 {
 	struct interp *interp = interp_of(cpu);
 	uint64_t drops = interp->drops, target = in->imm;
-	struct block *block = block_find(cpu, cpu->gpr[CODE_BASE] + target);
+	struct block *block;
 
+	if (target >= PAGE_SIZE)
+		JUMP_TO(cpu->gpr[CODE_BASE] + target);
+	block = block_find(cpu, cpu->gpr[CODE_BASE] + target);
 	if (!block)
 		return NULL;
-	/* Within the page the mapping is known to be the one we are running in. `in` itself is gone where
-	 * finding the block emptied the arena. */
-	if (target < PAGE_SIZE && drops == interp->drops && (block->mode & MODE_FLAT_CODE) && !(block->mode & MODE_SINGLE) &&
-		block->key2 == ~UINT64_C(0))
+	/* Within the page the mapping is known to be the one we are running in. `in` itself is gone
+	 * where finding the block emptied the arena. */
+	if (drops == interp->drops && (block->mode & MODE_FLAT_CODE) &&
+		!(block->mode & MODE_SINGLE) && block->key2 == ~UINT64_C(0))
 		((struct insn *)in)->link = block;
 	ENTER_BLOCK(block);
 }

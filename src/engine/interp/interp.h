@@ -99,7 +99,7 @@ struct block {
 };
 
 /* RIP to block. Slots of one page lie together, so that INVLPG can drop them. */
-#define JUMP_PAGES 128
+#define JUMP_PAGES 256
 #define JUMP_SLOTS 64 /* per page */
 
 struct jump_slot {

@@ -136,7 +136,7 @@ void slow_pusha(struct cpu *cpu, const struct insn *in)
 
 	/* The whole frame must be writable before the first word is written. */
 	access_probe_write(cpu, stack_linear(cpu, pointer - 8 * size, size, true), size,
-		access_current(cpu));
+		ACCESS_PROGRAM);
 	for (unsigned i = 0; i < 8; i++) {
 		uint64_t value = i == RSP ? pointer : cpu->gpr[i];
 
@@ -190,7 +190,7 @@ void slow_enter(struct cpu *cpu, const struct insn *in)
 	}
 	pointer -= in->imm;
 	/* A write there later must not fault without the frame being undone now. */
-	access_probe_write(cpu, stack_linear(cpu, pointer, size, true), size, access_current(cpu));
+	access_probe_write(cpu, stack_linear(cpu, pointer, size, true), size, ACCESS_PROGRAM);
 	set_stack_pointer(cpu, pointer);
 	if (size == 2)
 		cpu->gpr[RBP] = (cpu->gpr[RBP] & ~(uint64_t)UINT16_MAX) | (frame & UINT16_MAX);

@@ -292,7 +292,7 @@ void slow_ins(struct cpu *cpu, const struct insn *in)
 
 		control_check_io(cpu, (uint16_t)cpu->gpr[RDX], op.size);
 		to = destination_linear(&op, true);
-		access_probe_write(cpu, to, op.size, access_current(cpu));
+		access_probe_write(cpu, to, op.size, ACCESS_PROGRAM);
 		slow_store(cpu, to, control_in(cpu, (uint16_t)cpu->gpr[RDX], op.size), op.size);
 		advance(&op, RDI, 1);
 		count_down(&op, 1);

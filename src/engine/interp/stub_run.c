@@ -36,7 +36,7 @@ static void check_alignment(struct cpu *cpu, const struct stub *stub, uint64_t l
 
 static void run_bounced(struct cpu *cpu, const struct stub *stub, uint64_t linear)
 {
-	enum access_mode mode = access_current(cpu);
+	enum access_mode mode = ACCESS_PROGRAM;
 	struct bounce bounce;
 
 	if (stub->memory != STUB_READ)
@@ -110,7 +110,7 @@ static void run_masked_read(struct cpu *cpu, const struct stub *stub, uint64_t l
 		if (active & BIT(i))
 			access_read(cpu, linear + i * elements->size,
 				bounce.data + i * elements->size, elements->size,
-				access_current(cpu));
+				ACCESS_PROGRAM);
 	}
 	stub->code(cpu, bounce.data);
 }
@@ -130,7 +130,7 @@ static unsigned next_run(const struct bounce *zeroes, const struct bounce *ones,
 
 static void run_masked_write(struct cpu *cpu, const struct stub *stub, uint64_t linear)
 {
-	enum access_mode mode = access_current(cpu);
+	enum access_mode mode = ACCESS_PROGRAM;
 	struct bounce zeroes, ones;
 	unsigned size;
 
@@ -175,7 +175,7 @@ static uint64_t element_offset(const struct cpu *cpu, const struct stub_elements
 static void run_indexed(struct cpu *cpu, const struct stub *stub, uint64_t linear)
 {
 	const struct stub_elements *elements = stub->elements;
-	enum access_mode mode = access_current(cpu);
+	enum access_mode mode = ACCESS_PROGRAM;
 	enum seg segment = elements->segment;
 	uint8_t *data = cpu->fpu.zmm[elements->data];
 	uint64_t base = linear, value;
