@@ -151,7 +151,8 @@ void timer_arm(struct timer *timer, uint64_t deadline_ns)
 
 	if (timer_armed(timer))
 		heap_remove(loop, timer);
-	timer->deadline_ns = deadline_ns;
+	/* Never before now, or a timer that arms itself for the past would always come first. */
+	timer->deadline_ns = MAX(deadline_ns, clock_ns(loop->clock));
 	loop->heap_count++;
 	heap_up(loop, loop->heap_count - 1, timer);
 	program_timerfd(loop);
@@ -169,14 +170,16 @@ void event_loop_clock_changed(struct event_loop *loop)
 	program_timerfd(loop);
 }
 
-/* At most BATCH, because a timer may arm itself for the past again and again. */
-static void run_timers(struct event_loop *loop)
+uint64_t event_loop_next_deadline(const struct event_loop *loop)
 {
-	uint64_t now;
+	return loop->heap_count ? loop->heap[0]->deadline_ns : UINT64_MAX;
+}
 
-	if (loop->clock->paused)
-		return;
-	now = clock_ns(loop->clock);
+/* At most BATCH, because a timer may arm itself for now again and again. */
+void event_loop_run_timers(struct event_loop *loop)
+{
+	uint64_t now = clock_ns(loop->clock);
+
 	for (int i = 0; i < BATCH && loop->heap_count && loop->heap[0]->deadline_ns <= now; i++) {
 		struct timer *timer = loop->heap[0];
 
@@ -340,7 +343,8 @@ static void dispatch(struct event_loop *loop, const struct epoll_event *events, 
 	}
 	if (loop->always_ready)
 		run_always_ready(loop);
-	run_timers(loop);
+	if (!loop->clock->paused)
+		event_loop_run_timers(loop);
 	loop->dispatching = false;
 	free_watches(&loop->graveyard);
 	program_timerfd(loop);

@@ -21,6 +21,11 @@ void event_loop_run(struct event_loop *loop);
 /* Make event_loop_run() return; from any thread or a signal handler; lock not needed. */
 void event_loop_stop(struct event_loop *loop);
 
+/* What the loop does with timers in each turn, for those who move the clock themselves (tests, fuzzers): call
+ * back some of the timers that are due, and the machine time at which the next is (all ones: none). */
+void event_loop_run_timers(struct event_loop *loop);
+uint64_t event_loop_next_deadline(const struct event_loop *loop);
+
 /* The machine's clock was paused or resumed: timers stand still or go on. */
 void event_loop_clock_changed(struct event_loop *loop);
 

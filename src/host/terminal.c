@@ -38,9 +38,9 @@ static void set_modes(const struct termios *modes)
 
 static void set_raw(void)
 {
-	set_modes(&raw);
-	is_raw = true;
+	is_raw = true; /* first: a signal may come between */
 	log_carriage_return = true;
+	set_modes(&raw);
 }
 
 void terminal_restore(void)

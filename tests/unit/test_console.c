@@ -1,0 +1,302 @@
+#include "host/console.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define MS UINT64_C(1000000)
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct clock machine_clock;
+static struct event_loop *loop;
+static struct console *console;
+static int input[2], output[2];
+static bool stopping;
+static unsigned quits;
+
+/* The guest: takes as much as `appetite` allows. */
+static uint8_t eaten[100000];
+static size_t eaten_count, appetite;
+
+static size_t receive(void *opaque, const void *bytes, size_t size)
+{
+	size_t taken = size < appetite ? size : appetite;
+
+	memcpy(eaten + eaten_count, bytes, taken);
+	eaten_count += taken;
+	appetite -= taken;
+	return taken;
+}
+
+static void quit(void *opaque)
+{
+	quits++;
+	event_loop_stop(loop);
+}
+
+static bool is_stopping(void *opaque)
+{
+	return stopping;
+}
+
+static void make_console(int input_fd, int output_fd)
+{
+	const struct console_config config = {.input_fd = input_fd,
+		.output_fd = output_fd,
+		.loop = loop,
+		.machine_lock = &lock,
+		.receive = receive,
+		.quit = quit,
+		.stopping = is_stopping};
+
+	console = console_create(&config);
+	assert_non_null(console);
+}
+
+static int setup(void **state)
+{
+	clock_init(&machine_clock);
+	loop = event_loop_create(&machine_clock, &lock);
+	quits = 0;
+	stopping = false;
+	eaten_count = 0;
+	appetite = sizeof(eaten);
+	return !loop || pipe(input) || pipe(output);
+}
+
+static int teardown(void **state)
+{
+	event_loop_destroy(loop);
+	for (int i = 0; i < 2; i++) {
+		close(input[i]);
+		close(output[i]);
+	}
+	return 0;
+}
+
+static void stop_loop(void *opaque)
+{
+	event_loop_stop(loop);
+}
+
+static void run_for(uint64_t ns)
+{
+	struct timer end;
+
+	timer_init(&end, loop, stop_loop, NULL);
+	timer_arm(&end, clock_ns(&machine_clock) + ns);
+	event_loop_run(loop);
+}
+
+static void guest_writes(const void *bytes, size_t size)
+{
+	pthread_mutex_lock(&lock);
+	console_write(console, bytes, size);
+	pthread_mutex_unlock(&lock);
+}
+
+static void bytes_come_out_soon_and_together(void **state)
+{
+	char got[64];
+
+	make_console(-1, output[1]);
+	for (const char *c = "login: "; *c; c++)
+		guest_writes(c, 1);
+	/* No newline, and nobody flushes. One read gets it all, unless the host stalls between. */
+	for (size_t size = 0; size < 7;) {
+		ssize_t n = read(output[0], got + size, sizeof(got) - size);
+
+		assert_true(n > 0);
+		size += (size_t)n;
+	}
+	assert_memory_equal(got, "login: ", 7);
+	console_destroy(console, -1);
+}
+
+static void *slow_reader(void *opaque)
+{
+	uint8_t *to = opaque;
+	ssize_t size;
+
+	usleep(100000);
+	while ((size = read(output[0], to, 3000)) > 0)
+		to += size;
+	return (void *)(to - (uint8_t *)opaque);
+}
+
+/* Far more than the queue and the pipe hold, at a reader that wakes up late. */
+static void nothing_is_lost(void **state)
+{
+	size_t size = 1000000;
+	uint8_t *sent = malloc(size), *got = malloc(size + 4096);
+	pthread_t reader;
+	void *count;
+
+	for (size_t i = 0; i < size; i++)
+		sent[i] = (uint8_t)(i * 7 + (i >> 8));
+	make_console(-1, output[1]);
+	pthread_create(&reader, NULL, slow_reader, got);
+	for (size_t i = 0; i < size; i += 1000)
+		guest_writes(sent + i, 1000);
+	console_destroy(console, -1);
+	close(output[1]);
+	pthread_join(reader, &count);
+	assert_int_equal((uintptr_t)count, size);
+	assert_memory_equal(got, sent, size);
+	free(sent);
+	free(got);
+	output[1] = dup(output[0]);
+}
+
+static void *write_a_lot(void *opaque)
+{
+	static const char zeros[200000];
+
+	guest_writes(zeros, sizeof(zeros));
+	return NULL;
+}
+
+/* Nobody reads. The writer must not keep the machine lock, and must give up when the machine stops. */
+static void full_queue_blocks_without_the_lock(void **state)
+{
+	pthread_t writer;
+
+	make_console(-1, output[1]);
+	pthread_create(&writer, NULL, write_a_lot, NULL);
+	for (int i = 0; i < 10; i++) {
+		usleep(10000);
+		pthread_mutex_lock(&lock);
+		pthread_mutex_unlock(&lock);
+	}
+	stopping = true;
+	pthread_join(writer, NULL);
+	/* Leaving does not hang either. What hangs on is the thread, until the reader goes. */
+	console_destroy(console, 50);
+}
+
+static void broken_output_is_survived(void **state)
+{
+	make_console(-1, output[1]);
+	close(output[0]);
+	write_a_lot(NULL); /* no SIGPIPE, no waiting */
+	write_a_lot(NULL);
+	console_destroy(console, -1);
+	output[0] = dup(output[1]);
+}
+
+static void nonblocking_output_loses_nothing(void **state)
+{
+	static uint8_t got[210000];
+	pthread_t reader;
+	void *count;
+
+	fcntl(output[1], F_SETFL, O_NONBLOCK);
+	make_console(-1, output[1]);
+	pthread_create(&reader, NULL, slow_reader, got);
+	write_a_lot(NULL);
+	console_destroy(console, -1);
+	close(output[1]);
+	pthread_join(reader, &count);
+	assert_int_equal((uintptr_t)count, 200000);
+	output[1] = dup(output[0]);
+}
+
+static void input_waits_for_the_guest(void **state)
+{
+	char text[10000];
+
+	memset(text, 'k', sizeof(text));
+	make_console(input[0], output[1]);
+	appetite = 16;
+	assert_int_equal(write(input[1], text, sizeof(text)), sizeof(text));
+	run_for(10 * MS);
+	assert_int_equal(eaten_count, 16);
+	for (int i = 0; i < 2000 && eaten_count < sizeof(text); i++) {
+		pthread_mutex_lock(&lock);
+		appetite = 16;
+		console_input_ready(console);
+		pthread_mutex_unlock(&lock);
+		if (i % 16 == 0)
+			run_for(MS / 10);
+	}
+	assert_int_equal(eaten_count, sizeof(text));
+	assert_memory_equal(eaten, text, sizeof(text));
+	console_destroy(console, -1);
+}
+
+static void quit_key(void **state)
+{
+	make_console(input[0], output[1]);
+	assert_int_equal(write(input[1], "a\001x", 3), 3);
+	event_loop_run(loop);
+	assert_int_equal(quits, 1);
+	assert_int_equal(eaten_count, 1);
+	console_destroy(console, -1);
+}
+
+static void help_key(void **state)
+{
+	char got[1000] = "";
+
+	make_console(input[0], output[1]);
+	assert_int_equal(write(input[1], "\001h", 2), 2);
+	run_for(10 * MS);
+	assert_true(read(output[0], got, sizeof(got) - 1) > 0);
+	assert_non_null(strstr(got, "Ctrl-a x"));
+	console_destroy(console, -1);
+}
+
+static void end_of_input(void **state)
+{
+	int null = open("/dev/null", O_RDONLY), closed = dup(null);
+
+	make_console(input[0], output[1]);
+	assert_int_equal(write(input[1], "last", 4), 4);
+	close(input[1]);
+	run_for(5 * MS);
+	assert_int_equal(eaten_count, 4);
+	/* A guest that asks for more gets nothing, and the descriptor is not polled for ever. */
+	pthread_mutex_lock(&lock);
+	console_input_ready(console);
+	pthread_mutex_unlock(&lock);
+	run_for(1 * MS);
+	console_destroy(console, -1);
+
+	make_console(null, output[1]);
+	run_for(5 * MS);
+	console_destroy(console, -1);
+	close(null);
+
+	close(closed);
+	make_console(closed, output[1]);
+	run_for(1 * MS);
+	console_destroy(console, -1);
+	input[1] = dup(input[0]);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(bytes_come_out_soon_and_together, setup, teardown),
+		cmocka_unit_test_setup_teardown(nothing_is_lost, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			full_queue_blocks_without_the_lock, setup, teardown),
+		cmocka_unit_test_setup_teardown(broken_output_is_survived, setup, teardown),
+		cmocka_unit_test_setup_teardown(nonblocking_output_loses_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(input_waits_for_the_guest, setup, teardown),
+		cmocka_unit_test_setup_teardown(quit_key, setup, teardown),
+		cmocka_unit_test_setup_teardown(help_key, setup, teardown),
+		cmocka_unit_test_setup_teardown(end_of_input, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

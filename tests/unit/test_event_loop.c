@@ -1,0 +1,327 @@
+#include "host/event_loop.h"
+
+#include "base/bits.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define MS UINT64_C(1000000)
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct clock machine_clock;
+static struct event_loop *loop;
+
+static int setup(void **state)
+{
+	clock_init(&machine_clock);
+	loop = event_loop_create(&machine_clock, &lock);
+	return !loop;
+}
+
+static int teardown(void **state)
+{
+	event_loop_destroy(loop);
+	return 0;
+}
+
+static void stop_loop(void *opaque)
+{
+	event_loop_stop(loop);
+}
+
+/* Run the loop for some time, by a timer of its own. */
+static void run_for(uint64_t ns)
+{
+	struct timer end;
+
+	timer_init(&end, loop, stop_loop, NULL);
+	timer_arm(&end, clock_ns(&machine_clock) + ns);
+	event_loop_run(loop);
+}
+
+struct shot {
+	struct timer timer;
+	uint64_t fired_ns;
+	unsigned order;
+};
+static unsigned shots;
+
+static void fire(void *opaque)
+{
+	struct shot *shot = opaque;
+
+	/* Callbacks run with the machine lock held. */
+	assert_int_equal(pthread_mutex_trylock(&lock), EBUSY);
+	shot->fired_ns = clock_ns(&machine_clock);
+	shot->order = shots++;
+}
+
+static void timers_fire_in_order_and_not_early(void **state)
+{
+	static struct shot list[40];
+	uint64_t start = clock_ns(&machine_clock);
+
+	shots = 0;
+	for (unsigned i = 0; i < ARRAY_SIZE(list); i++) {
+		timer_init(&list[i].timer, loop, fire, &list[i]);
+		timer_arm(&list[i].timer, start + (i * 17 % 40 + 1) * MS / 2);
+	}
+	run_for(25 * MS);
+	assert_int_equal(shots, ARRAY_SIZE(list));
+	for (unsigned i = 0; i < ARRAY_SIZE(list); i++) {
+		assert_int_equal(list[i].order, i * 17 % 40);
+		assert_true(list[i].fired_ns >= list[i].timer.deadline_ns);
+		assert_false(timer_armed(&list[i].timer));
+	}
+}
+
+static void moved_and_cancelled_timers(void **state)
+{
+	struct shot list[4];
+	uint64_t now = clock_ns(&machine_clock);
+
+	shots = 0;
+	for (unsigned i = 0; i < 4; i++) {
+		list[i].fired_ns = 0;
+		timer_init(&list[i].timer, loop, fire, &list[i]);
+		timer_arm(&list[i].timer, now + (i + 1) * 2 * MS);
+	}
+	timer_cancel(&list[0].timer);
+	timer_cancel(&list[0].timer); /* harmless */
+	timer_arm(&list[3].timer, now + 1 * MS); /* forward */
+	timer_arm(&list[1].timer, now + 9 * MS); /* back */
+	assert_false(timer_armed(&list[0].timer));
+	assert_true(timer_armed(&list[3].timer));
+	run_for(15 * MS);
+	assert_int_equal(list[0].fired_ns, 0);
+	assert_int_equal(list[3].order, 0);
+	assert_int_equal(list[2].order, 1);
+	assert_int_equal(list[1].order, 2);
+}
+
+static void heap_survives_random_use(void **state)
+{
+	static struct shot list[64];
+	uint64_t now = clock_ns(&machine_clock);
+
+	srand(1);
+	for (unsigned i = 0; i < 64; i++)
+		timer_init(&list[i].timer, loop, fire, &list[i]);
+	for (unsigned i = 0; i < 20000; i++) {
+		struct timer *timer = &list[rand() % 64].timer;
+		uint64_t next = UINT64_MAX;
+
+		if (rand() % 3)
+			timer_arm(timer, now + 1000 * MS + (unsigned)rand() % 1000);
+		else
+			timer_cancel(timer);
+		for (unsigned j = 0; j < 64; j++)
+			if (timer_armed(&list[j].timer))
+				next = MIN(next, list[j].timer.deadline_ns);
+		assert_true(event_loop_next_deadline(loop) == next);
+	}
+	for (unsigned i = 0; i < 64; i++)
+		timer_cancel(&list[i].timer);
+	assert_true(event_loop_next_deadline(loop) == UINT64_MAX);
+}
+
+static void rearm_for_the_past(void *opaque)
+{
+	struct shot *shot = opaque;
+
+	shots++;
+	timer_arm(&shot->timer, 0);
+}
+
+/* A device that always wants to be called again must not keep the loop from anything else. */
+static void timer_in_the_past_does_not_starve(void **state)
+{
+	struct shot shot;
+
+	shots = 0;
+	timer_init(&shot.timer, loop, rearm_for_the_past, &shot);
+	timer_arm(&shot.timer, 0);
+	run_for(5 * MS);
+	assert_true(shots > 1);
+	timer_cancel(&shot.timer);
+}
+
+static void *arm_from_outside(void *opaque)
+{
+	struct shot *shot = opaque;
+
+	usleep(10000); /* the loop sleeps now, for long */
+	pthread_mutex_lock(&lock);
+	timer_arm(&shot->timer, clock_ns(&machine_clock) + 1 * MS);
+	pthread_mutex_unlock(&lock);
+	return NULL;
+}
+
+static void earlier_timer_of_another_thread_wakes_the_loop(void **state)
+{
+	struct shot shot;
+	pthread_t thread;
+
+	timer_init(&shot.timer, loop, fire, &shot);
+	pthread_create(&thread, NULL, arm_from_outside, &shot);
+	run_for(200 * MS);
+	pthread_join(thread, NULL);
+	assert_in_range(shot.fired_ns, shot.timer.deadline_ns, shot.timer.deadline_ns + 50 * MS);
+}
+
+static void *resume_later(void *opaque)
+{
+	usleep(20000);
+	pthread_mutex_lock(&lock);
+	shots = 0;
+	clock_resume(&machine_clock);
+	event_loop_clock_changed(loop);
+	pthread_mutex_unlock(&lock);
+	return NULL;
+}
+
+static void no_timer_while_the_clock_stands(void **state)
+{
+	struct shot shot = {.fired_ns = 0};
+	pthread_t thread;
+
+	timer_init(&shot.timer, loop, fire, &shot);
+	timer_arm(&shot.timer, clock_ns(&machine_clock) + 2 * MS);
+	clock_pause(&machine_clock);
+	event_loop_clock_changed(loop);
+	pthread_create(&thread, NULL, resume_later, NULL);
+	run_for(10 * MS);
+	pthread_join(thread, NULL);
+	/* Counted from zero after the clock went on. */
+	assert_int_equal(shots, 1);
+	assert_in_range(shot.fired_ns, shot.timer.deadline_ns, shot.timer.deadline_ns + 9 * MS);
+}
+
+static int pipe_fds[2];
+static char got[64];
+static unsigned calls;
+
+static void read_pipe(void *opaque, uint32_t events)
+{
+	ssize_t size = read(pipe_fds[0], got, sizeof(got));
+
+	calls++;
+	assert_true(events & EPOLLIN);
+	assert_true(size > 0);
+	event_loop_stop(loop);
+}
+
+static void descriptor_callback(void **state)
+{
+	calls = 0;
+	assert_int_equal(pipe(pipe_fds), 0);
+	assert_int_equal(event_loop_watch(loop, pipe_fds[0], EPOLLIN, read_pipe, NULL), 0);
+	assert_int_equal(event_loop_watch(loop, pipe_fds[0], EPOLLIN, read_pipe, NULL), -EEXIST);
+	assert_int_equal(write(pipe_fds[1], "abc", 3), 3);
+	event_loop_run(loop);
+	assert_int_equal(calls, 1);
+	assert_memory_equal(got, "abc", 3);
+	assert_int_equal(event_loop_unwatch(loop, pipe_fds[0]), 0);
+	assert_int_equal(event_loop_unwatch(loop, pipe_fds[0]), -ENOENT);
+	assert_int_equal(write(pipe_fds[1], "abc", 3), 3);
+	run_for(3 * MS);
+	assert_int_equal(calls, 1);
+	close(pipe_fds[0]);
+	close(pipe_fds[1]);
+	assert_int_equal(event_loop_watch(loop, pipe_fds[0], EPOLLIN, read_pipe, NULL), -EBADF);
+}
+
+static int both[4];
+
+/* Both pipes are readable in the same turn: whoever comes first silences the other. */
+static void unwatch_the_other(void *opaque, uint32_t events)
+{
+	int mine = *(int *)opaque;
+
+	calls++;
+	event_loop_unwatch(loop, both[0]);
+	event_loop_unwatch(loop, both[2]);
+	assert_true(mine == both[0] || mine == both[2]);
+}
+
+static void unwatched_in_the_same_turn(void **state)
+{
+	calls = 0;
+	assert_int_equal(pipe(both) || pipe(both + 2), 0);
+	for (unsigned i = 0; i < 4; i += 2) {
+		assert_int_equal(
+			event_loop_watch(loop, both[i], EPOLLIN, unwatch_the_other, &both[i]), 0);
+		assert_int_equal(write(both[i + 1], "x", 1), 1);
+	}
+	run_for(3 * MS);
+	assert_int_equal(calls, 1);
+	for (unsigned i = 0; i < 4; i++)
+		close(both[i]);
+}
+
+static void read_to_the_end(void *opaque, uint32_t events)
+{
+	int fd = *(int *)opaque;
+	char byte;
+
+	calls++;
+	if (read(fd, &byte, 1) == 0) {
+		event_loop_unwatch(loop, fd);
+		event_loop_stop(loop);
+	}
+}
+
+static void files_are_always_ready(void **state)
+{
+	char name[] = "/tmp/veneer-test-XXXXXX";
+	int fd = mkstemp(name), null = open("/dev/null", O_RDONLY);
+
+	calls = 0;
+	unlink(name);
+	assert_int_equal(write(fd, "abc", 3), 3);
+	lseek(fd, 0, SEEK_SET);
+	assert_int_equal(event_loop_watch(loop, fd, EPOLLIN, read_to_the_end, &fd), 0);
+	event_loop_run(loop);
+	assert_int_equal(calls, 4);
+	assert_int_equal(event_loop_watch(loop, null, EPOLLIN, read_to_the_end, &null), 0);
+	event_loop_run(loop);
+	assert_int_equal(calls, 5);
+	close(fd);
+	close(null);
+}
+
+static void stop_before_run(void **state)
+{
+	event_loop_stop(loop);
+	event_loop_run(loop); /* returns */
+	run_for(1 * MS); /* and can run again */
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(
+			timers_fire_in_order_and_not_early, setup, teardown),
+		cmocka_unit_test_setup_teardown(moved_and_cancelled_timers, setup, teardown),
+		cmocka_unit_test_setup_teardown(heap_survives_random_use, setup, teardown),
+		cmocka_unit_test_setup_teardown(timer_in_the_past_does_not_starve, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			earlier_timer_of_another_thread_wakes_the_loop, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_timer_while_the_clock_stands, setup, teardown),
+		cmocka_unit_test_setup_teardown(descriptor_callback, setup, teardown),
+		cmocka_unit_test_setup_teardown(unwatched_in_the_same_turn, setup, teardown),
+		cmocka_unit_test_setup_teardown(files_are_always_ready, setup, teardown),
+		cmocka_unit_test_setup_teardown(stop_before_run, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,207 @@
+#include "memory/memory.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct memory memory;
+
+static int setup(void **state)
+{
+	return memory_create(&memory, 16 * MIB, &lock);
+}
+
+static int setup_large(void **state)
+{
+	return memory_create(&memory, 4 * GIB, &lock);
+}
+
+static int teardown(void **state)
+{
+	memory_destroy(&memory);
+	return 0;
+}
+
+static void bad_sizes(void **state)
+{
+	struct memory bad;
+
+	assert_int_equal(memory_create(&bad, 0, &lock), -EINVAL);
+	assert_int_equal(memory_create(&bad, MIB - PAGE_SIZE, &lock), -EINVAL);
+	assert_int_equal(memory_create(&bad, MIB + 1, &lock), -EINVAL);
+	assert_int_equal(memory_create(&bad, UINT64_MAX & PAGE_MASK, &lock), -EINVAL);
+}
+
+static void small_ram_is_one_piece(void **state)
+{
+	assert_int_equal(memory.low_size, 16 * MIB);
+	assert_int_equal(memory.high_size, 0);
+	assert_ptr_equal(memory_ram_pointer(&memory, 0), memory.ram);
+	assert_null(memory_ram_pointer(&memory, 0xa0000));
+	assert_null(memory_ram_pointer(&memory, 0xbffff));
+	assert_ptr_equal(memory_ram_pointer(&memory, 0xc0000), memory.ram + 0xc0000);
+	assert_null(memory_ram_pointer(&memory, 16 * MIB));
+	assert_null(memory_ram_pointer(&memory, 4 * GIB));
+	assert_null(memory_ram_pointer(&memory, UINT64_MAX));
+}
+
+static void large_ram_goes_round_the_hole(void **state)
+{
+	assert_int_equal(memory.low_size, 3 * GIB);
+	assert_int_equal(memory.high_size, 1 * GIB);
+	assert_null(memory_ram_pointer(&memory, 3 * GIB));
+	assert_null(memory_ram_pointer(&memory, 4 * GIB - 1));
+	assert_ptr_equal(memory_ram_pointer(&memory, 4 * GIB), memory.ram + 3 * GIB);
+	assert_null(memory_ram_pointer(&memory, 5 * GIB));
+}
+
+static void copies_only_what_is_wholly_ram(void **state)
+{
+	char buffer[PAGE_SIZE] = "hello", back[PAGE_SIZE];
+
+	assert_int_equal(memory_write(&memory, 0x1ffe, buffer, 6), 0);
+	assert_int_equal(memory_read(&memory, 0x1ffe, back, 6), 0);
+	assert_string_equal(back, "hello");
+
+	assert_int_equal(memory_write(&memory, 0x9fffe, buffer, 6), -EFAULT);
+	assert_int_equal(memory.ram[0x9fffe], 0);
+	assert_int_equal(memory_write(&memory, 16 * MIB - 2, buffer, 6), -EFAULT);
+	assert_int_equal(memory_read(&memory, 0xa0000, back, 1), -EFAULT);
+	assert_int_equal(memory_read(&memory, UINT64_MAX, back, 2), -EFAULT);
+	assert_int_equal(memory_read(&memory, 0x1000, back, UINT64_MAX), -EFAULT);
+	/* Both ends are RAM, the middle is not. */
+	assert_int_equal(memory_read(&memory, 0x9f000, NULL, 0x30000), -EFAULT);
+	assert_int_equal(memory_read(&memory, UINT64_MAX, back, 0), 0);
+}
+
+static void copies_do_not_cross_the_hole(void **state)
+{
+	assert_int_equal(memory_read(&memory, 3 * GIB - 16, NULL, 1 * GIB + 32), -EFAULT);
+}
+
+static void write_to_tracked_line_starts_a_generation(void **state)
+{
+	uint32_t generation = memory_code_track(&memory, 5, 0x100, 0x10);
+
+	assert_int_equal(memory.page_flags[5], PAGE_CODE);
+	assert_int_equal(memory.code_lines[5], 1 << 2);
+	assert_true(memory_code_written(&memory, memory.ram + 0x5100, 1));
+	assert_int_not_equal(memory.code_generation[5], generation);
+	/* The page is data again until somebody decodes it. */
+	assert_int_equal(memory.page_flags[5], 0);
+	assert_false(memory_code_written(&memory, memory.ram + 0x5100, 1));
+}
+
+static void write_beside_code_does_not(void **state)
+{
+	uint32_t generation = memory_code_track(&memory, 5, 0x17f, 2); /* lines 2 and 3 */
+
+	assert_int_equal(memory.code_lines[5], 3 << 2);
+	assert_false(memory_code_written(&memory, memory.ram + 0x50f8, 8));
+	assert_false(memory_code_written(&memory, memory.ram + 0x5200, 8));
+	assert_int_equal(memory.code_generation[5], generation);
+	/* One byte reaches in. */
+	assert_true(memory_code_written(&memory, memory.ram + 0x50f9, 8));
+}
+
+static void last_line_of_a_page(void **state)
+{
+	memory_code_track(&memory, 5, 0xfff, 15); /* an instruction that goes on in page 6 */
+	assert_int_equal(memory.code_lines[5], UINT32_C(1) << 31);
+	assert_int_equal(memory.code_lines[6], 0);
+	memory_code_track(&memory, 6, 0, 4096);
+	assert_int_equal(memory.code_lines[6], UINT32_MAX);
+}
+
+static void dma_drops_code_in_every_page_it_touches(void **state)
+{
+	static const uint8_t zeros[3 * PAGE_SIZE];
+	uint32_t before[3];
+
+	for (unsigned i = 0; i < 3; i++)
+		before[i] = memory_code_track(&memory, 8 + i, 0, 16);
+	assert_int_equal(memory_write(&memory, 0x8800, zeros, PAGE_SIZE), 0);
+	assert_int_equal(memory.code_generation[8], before[0]); /* only its second half */
+	assert_int_not_equal(memory.code_generation[9], before[1]);
+	assert_int_equal(memory.code_generation[10], before[2]);
+}
+
+/* A vCPU stores to code, with no fence between its store and its look at the flag, while another
+ * decodes: a decoded copy that is taken for good must not be older than the store. */
+static volatile uint64_t code_word __attribute__((aligned(64)));
+static atomic_bool stop;
+
+static void *storing_thread(void *opaque)
+{
+	uint8_t *code = memory.ram + 0x7000;
+
+	for (uint64_t i = 1; !stop; i++) {
+		*(volatile uint64_t *)code = i;
+		atomic_signal_fence(memory_order_seq_cst);
+		if (atomic_load_explicit(&memory.page_flags[7], memory_order_relaxed))
+			memory_code_written(&memory, code, 8);
+		code_word = i; /* what an old copy must be seen to be older than */
+		/* Time for the other side to look before the next round sets things right. */
+		for (unsigned spin = 0; spin < 30; spin++)
+			__builtin_ia32_pause();
+	}
+	return NULL;
+}
+
+static void no_stale_copy_survives_a_race(void **state)
+{
+	pthread_t thread;
+	uint64_t copy = 0, stale = 0, fresh = 0;
+	uint32_t generation = 0;
+
+	memory.needs_membarrier = true;
+	pthread_create(&thread, NULL, storing_thread, NULL);
+	for (unsigned i = 0; i < 300000; i++) {
+		uint64_t promised;
+
+		generation = memory_code_track(&memory, 7, 0, 8);
+		copy = *(volatile uint64_t *)(memory.ram + 0x7000);
+		for (unsigned spin = 0; spin < i % 8; spin++)
+			__builtin_ia32_pause();
+		promised = code_word;
+		/* Everything up to `promised` was stored and looked after before we read it. */
+		if (memory.code_generation[7] == generation) {
+			fresh++;
+			stale += copy < promised;
+		}
+		/* Let the other side have the lock. */
+		for (unsigned spin = 0; spin < 20 + i % 16; spin++)
+			__builtin_ia32_pause();
+	}
+	stop = true;
+	pthread_join(thread, NULL);
+	assert_int_equal(stale, 0);
+	assert_int_not_equal(fresh, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(bad_sizes),
+		cmocka_unit_test_setup_teardown(small_ram_is_one_piece, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			large_ram_goes_round_the_hole, setup_large, teardown),
+		cmocka_unit_test_setup_teardown(copies_only_what_is_wholly_ram, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			copies_do_not_cross_the_hole, setup_large, teardown),
+		cmocka_unit_test_setup_teardown(
+			write_to_tracked_line_starts_a_generation, setup, teardown),
+		cmocka_unit_test_setup_teardown(write_beside_code_does_not, setup, teardown),
+		cmocka_unit_test_setup_teardown(last_line_of_a_page, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			dma_drops_code_in_every_page_it_touches, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_stale_copy_survives_a_race, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
