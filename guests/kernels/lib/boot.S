@@ -43,12 +43,14 @@ _start:
 
 /*
  * Puts the calling CPU, in 32-bit protected mode, into the mode kernels run in. In a 64-bit
- * kernel the caller must go on with a far jump to SEL_CODE. Other CPUs come here too.
+ * kernel the caller must go on with a far jump to SEL_CODE. The first CPU makes the page tables.
  */
 	.code32
 	.globl cpu_mode_set
 cpu_mode_set:
 #ifdef __x86_64__
+	cmpl $0, boot_pml4
+	jne 3f
 	/* Four page directories of 512 pages of 2 MiB each, open to ring 3. */
 	mov $boot_directories, %edi
 	mov $0xe7, %eax
@@ -66,7 +68,7 @@ cpu_mode_set:
 	loop 2b
 	movl $boot_pdpt + 7, boot_pml4
 
-	mov $(CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT), %eax
+3:	mov $(CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT), %eax
 	mov %eax, %cr4
 	mov $boot_pml4, %eax
 	mov %eax, %cr3
@@ -77,6 +79,8 @@ cpu_mode_set:
 	mov $(CR0_PG | CR0_WP | CR0_NE | CR0_ET | CR0_MP | CR0_PE), %eax
 	mov %eax, %cr0
 #else
+	cmpl $0, boot_directory
+	jne 3f
 	/* One page directory of 1024 pages of 4 MiB, open to ring 3. */
 	mov $boot_directory, %edi
 	mov $0xe7, %eax
@@ -85,7 +89,7 @@ cpu_mode_set:
 	add $0x400000, %eax
 	jnc 1b
 
-	mov $(CR4_PSE | CR4_OSFXSR | CR4_OSXMMEXCPT), %eax
+3:	mov $(CR4_PSE | CR4_OSFXSR | CR4_OSXMMEXCPT), %eax
 	mov %eax, %cr4
 	mov $boot_directory, %eax
 	mov %eax, %cr3

@@ -4,7 +4,8 @@
  *
  * A kernel is one file with a guest_main(). The runtime has already put the CPU into 64-bit
  * mode, or, in a kernel built with -m32, into flat 32-bit protected mode with two-level paging.
- * 4 GiB are mapped one to one and open to ring 3. The FPU is untouched, interrupts are off.
+ * 4 GiB are mapped one to one and open to ring 3. The FPU is untouched, interrupts are off,
+ * the PICs masked.
  *
  * An instruction that may fault is run by try_asm(), which notes what happened in `trap`:
  *

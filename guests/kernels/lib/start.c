@@ -1,5 +1,5 @@
 /* The first C code of a kernel, and the small services that have no better place. */
-#include "kernel.h"
+#include "apic.h"
 
 extern u32 boot_magic, boot_info;
 extern u8 image_end[];
@@ -174,6 +174,7 @@ void guest_start(void)
 	read_boot_info();
 	trap_init();
 	tss_load();
+	pic_init(0x20);
 	guest_main();
 	guest_finish();
 }

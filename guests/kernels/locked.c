@@ -1,0 +1,262 @@
+/*
+ * Locked instructions with all CPUs at once on the same bytes: nothing may be lost. In every operand
+ * size, aligned, and unaligned over a cache line and over a page border (SDM vol. 3A 9.1.2).
+ */
+#include "paging.h"
+#include "smp.h"
+
+#define ROUNDS 4000
+
+static u32 cpus;
+static volatile u32 ready, mistakes;
+static volatile void *target;
+
+/* All CPUs go on together. */
+static void meet(void)
+{
+	asm volatile("lock incl %0" : "+m"(ready) : : "cc", "memory");
+	while (ready < cpus)
+		cpu_relax();
+}
+
+static void mistake(void)
+{
+	asm volatile("lock incl %0" : "+m"(mistakes) : : "cc", "memory");
+}
+
+/*
+ * FOR_SIZE defines, for one operand size, what each CPU does ROUNDS times. P is the shared
+ * operand, CPU the number of the CPU, and BIT a bit of the operand that only this CPU changes.
+ */
+#define LOCKED(name, size, type, body)                                    \
+	static void name##_##size(u32 cpu)                                \
+	{                                                                 \
+		volatile type *p = target;                                \
+		type bit = (type)1 << (cpu % (size));                     \
+		type old = 0, one = 1;                                    \
+		bool set = false;                                         \
+		u32 i;                                                    \
+                                                                          \
+		(void)bit, (void)old, (void)one, (void)set;               \
+		meet();                                                   \
+		for (i = 0; i < ROUNDS; i++) {                            \
+			body;                                             \
+		}                                                         \
+	}
+#define INSN(text, ...) asm volatile("lock " text __VA_ARGS__)
+
+#define FOR_SIZE(size, type, s)                                                                    \
+	LOCKED(inc, size, type, INSN("inc" s " %0", : "+m"(*p) : : "cc", "memory"))                \
+	LOCKED(dec, size, type, INSN("dec" s " %0", : "+m"(*p) : : "cc", "memory"))                \
+	LOCKED(add, size, type, INSN("add %1, %0", : "+m"(*p) : "q"(one) : "cc", "memory"))        \
+	LOCKED(sub, size, type, INSN("sub" s " $-1, %0", : "+m"(*p) : : "cc", "memory"))           \
+	LOCKED(adc, size, type,                                                                    \
+	       asm volatile("clc; lock adc" s " $1, %0" : "+m"(*p) : : "cc", "memory"))            \
+	LOCKED(sbb, size, type,                                                                    \
+	       asm volatile("stc; lock sbb" s " $0, %0" : "+m"(*p) : : "cc", "memory"))            \
+	LOCKED(not, size, type, INSN("not" s " %0", : "+m"(*p) : : "cc", "memory"))                \
+	LOCKED(neg, size, type, INSN("neg" s " %0", : "+m"(*p) : : "cc", "memory"))                \
+	LOCKED(xadd, size, type, one = 1;                                                          \
+	       INSN("xadd %0, %1", : "+q"(one), "+m"(*p) : : "cc", "memory"))                      \
+	LOCKED(cmpxchg, size, type, do {                                                           \
+		one = old = *p;                                                                    \
+		INSN("cmpxchg %2, %1", : "+a"(one), "+m"(*p) : "q"((type)(old + 1))                \
+		     : "cc", "memory");                                                            \
+	} while (one != old))                                                                      \
+	LOCKED(or_and, size, type,                                                                 \
+	       INSN("or %1, %0", : "+m"(*p) : "q"(bit) : "cc", "memory");                          \
+	       if (!(*p & bit)) mistake();                                                         \
+	       INSN("and %1, %0", : "+m"(*p) : "q"((type)~bit) : "cc", "memory");                  \
+	       if (*p & bit) mistake())                                                            \
+	LOCKED(xor, size, type,                                                                    \
+	       INSN("xor %1, %0", : "+m"(*p) : "q"(bit) : "cc", "memory");                         \
+	       if (!(*p & bit) == !(i & 1)) mistake())
+
+#define FOR_WORD_SIZE(size, type, s)                                                               \
+	LOCKED(bts_btr, size, type,                                                                \
+	       INSN("bts %2, %1; setc %0", : "=q"(set), "+m"(*p) : "r"((type)(cpu % size))         \
+		    : "cc", "memory");                                                             \
+	       if (set || !(*p & bit)) mistake();                                                  \
+	       INSN("btr %2, %1; setc %0", : "=q"(set), "+m"(*p) : "r"((type)(cpu % size))         \
+		    : "cc", "memory");                                                             \
+	       if (!set || (*p & bit)) mistake())                                                  \
+	LOCKED(btc, size, type,                                                                    \
+	       INSN("btc" s " $0, %0", : "+m"(*p) : : "cc", "memory"))
+
+FOR_SIZE(8, u8, "b")
+FOR_SIZE(16, u16, "w")
+FOR_SIZE(32, u32, "l")
+FOR_SIZE(64, u64, "q")
+FOR_WORD_SIZE(16, u16, "w")
+FOR_WORD_SIZE(32, u32, "l")
+FOR_WORD_SIZE(64, u64, "q")
+
+struct locked_case {
+	const char *name;
+	void (*fn)(u32 cpu);
+	int size;
+	int per_round; /* what each round of each CPU adds to the operand */
+};
+
+#define ROW(name, size, per_round) { #name " of " #size " bits", name##_##size, size, per_round }
+#define ROWS(size)                                                                                 \
+	ROW(inc, size, 1), ROW(dec, size, -1), ROW(add, size, 1), ROW(sub, size, 1),               \
+		ROW(adc, size, 1), ROW(sbb, size, -1), ROW(not, size, 0), ROW(neg, size, 0),       \
+		ROW(xadd, size, 1), ROW(cmpxchg, size, 1), ROW(or_and, size, 0), ROW(xor, size, 0)
+#define WORD_ROWS(size) ROW(bts_btr, size, 0), ROW(btc, size, 0)
+
+static const struct locked_case cases[] = {
+	ROWS(8), ROWS(16), ROWS(32), ROWS(64), WORD_ROWS(16), WORD_ROWS(32), WORD_ROWS(64),
+};
+
+static bool run_on_all(void (*fn)(u32 cpu))
+{
+	ready = 0;
+	mistakes = 0;
+	return smp_run_all(cpus, fn, 30000);
+}
+
+static void test_locked(const char *place, ulong address, const struct locked_case *c)
+{
+	u64 start = 0x40, got = 0, mask = c->size == 64 ? ~0ull : (1ull << c->size) - 1;
+	u64 want = start + (u64)(long)c->per_round * ROUNDS * cpus;
+
+	target = (volatile void *)address;
+	memcpy((void *)address, &start, c->size / 8);
+	if (!run_on_all(c->fn))
+		check(false, "%s, %s: all CPUs came back", c->name, place);
+	memcpy(&got, (void *)address, c->size / 8);
+	check((got & mask) == (want & mask) && !mistakes, "%s, %s: %llx, %u mistakes", c->name,
+	      place, got & mask, mistakes);
+}
+
+/* XCHG needs no LOCK to be locked: the oldest spin lock. */
+static volatile u32 spin_word, plain_counter;
+
+static void spin_lock_user(u32 cpu)
+{
+	u32 i, taken;
+
+	meet();
+	for (i = 0; i < ROUNDS / 4; i++) {
+		do {
+			taken = 1;
+			asm volatile("xchg %0, %1" : "+r"(taken), "+m"(spin_word) : : "memory");
+			if (taken)
+				cpu_relax();
+		} while (taken);
+		plain_counter++;
+		asm volatile("movl $0, %0" : "=m"(spin_word) : : "memory");
+	}
+}
+
+static struct {
+	u64 low, high;
+} pair __attribute__((aligned(16)));
+
+/* Both halves go up together, and nobody may ever see them apart. */
+static void cmpxchg16b_user(u32 cpu)
+{
+	u32 i;
+
+	meet();
+	for (i = 0; i < ROUNDS; i++) {
+		u64 low = 0, high = 0;
+		bool done;
+
+		do {
+			if (low != high)
+				mistake();
+			asm volatile("lock cmpxchg16b %0; setz %1"
+				     : "+m"(pair), "=q"(done), "+a"(low), "+d"(high)
+				     : "b"(low + 1), "c"(high + 1)
+				     : "cc", "memory");
+		} while (!done);
+	}
+}
+
+static void cmpxchg8b_user(u32 cpu)
+{
+	volatile u64 *p = target;
+	u32 i;
+
+	meet();
+	for (i = 0; i < ROUNDS; i++) {
+		u32 low = 0, high = 0;
+		bool done;
+
+		do {
+			if (low != high)
+				mistake();
+			asm volatile("lock cmpxchg8b %0; setz %1"
+				     : "+m"(*p), "=q"(done), "+a"(low), "+d"(high)
+				     : "b"(low + 1), "c"(high + 1)
+				     : "cc", "memory");
+		} while (!done);
+	}
+}
+
+/* A plain aligned store of 8 bytes is never seen half (SDM vol. 3A 9.1.1). */
+static volatile u64 toggled;
+
+static void toggle_or_watch(u32 cpu)
+{
+	u32 i;
+
+	meet();
+	for (i = 0; i < ROUNDS * 4; i++) {
+		u64 seen;
+
+		if (cpu == 0) {
+			toggled = i & 1 ? ~0ull : 0;
+			continue;
+		}
+		seen = toggled;
+		if (seen != 0 && seen != ~0ull)
+			mistake();
+	}
+}
+
+void guest_main(void)
+{
+	u8 *page1 = page_alloc(), *between = page_alloc(), *page2 = page_alloc();
+	size_t i;
+
+	(void)between;
+	cpus = boot_option("cpus", 2);
+	map_page(&boot_space, TEST_VA, (ulong)page1, PTE_P | PTE_W);
+	map_page(&boot_space, TEST_VA + 0x1000, (ulong)page2, PTE_P | PTE_W);
+	if (!check(cpus > 1 && smp_start(cpus), "%u CPUs run", cpus))
+		return;
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct locked_case *c = &cases[i];
+
+		test_locked("aligned", TEST_VA + 0x40, c);
+		if (c->size == 8)
+			continue;
+		test_locked("over a cache line", TEST_VA + 0x80 - 1, c);
+		test_locked("over a page", TEST_VA + 0x1000 - c->size / 16, c);
+	}
+	run_on_all(spin_lock_user);
+	check_eq(plain_counter, ROUNDS / 4 * cpus, "a spin lock made of xchg");
+
+	target = (volatile void *)(TEST_VA + 0x40);
+	memset((void *)target, 0, 16);
+	run_on_all(cmpxchg8b_user);
+	check(*(volatile u64 *)target == (u64)(ROUNDS * cpus) * 0x100000001 && !mistakes,
+	      "cmpxchg8b: %llx", *(volatile u64 *)target);
+	target = (volatile void *)(TEST_VA + 0x1000 - 4);
+	memset((void *)target, 0, 8);
+	run_on_all(cmpxchg8b_user);
+	check(*(volatile u64 *)target == (u64)(ROUNDS * cpus) * 0x100000001 && !mistakes,
+	      "cmpxchg8b over a page: %llx", *(volatile u64 *)target);
+	if (cpu_has(FEATURE_CX16)) {
+		run_on_all(cmpxchg16b_user);
+		check(pair.low == ROUNDS * cpus && pair.high == ROUNDS * cpus && !mistakes,
+		      "cmpxchg16b: %llx %llx", pair.low, pair.high);
+	} else {
+		skip("cmpxchg16b: not in CPUID");
+	}
+	run_on_all(toggle_or_watch);
+	check_eq(mistakes, 0, "an aligned 8-byte store is seen whole");
+}
