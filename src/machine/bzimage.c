@@ -30,11 +30,12 @@
 
 static bool bzimage_recognizes(const uint8_t *image, uint64_t size)
 {
-	struct setup_header header;
+	struct setup_header header = {0};
 
-	if (size < HEADER_OFFSET + sizeof(header))
+	/* A header that is cut short is still one, and is better called truncated than unknown. */
+	if (size <= HEADER_OFFSET)
 		return false;
-	memcpy(&header, image + HEADER_OFFSET, sizeof(header));
+	memcpy(&header, image + HEADER_OFFSET, MIN(size - HEADER_OFFSET, sizeof(header)));
 	return header.boot_flag == BOOT_FLAG && header.header == HEADER_MAGIC;
 }
 

@@ -162,9 +162,10 @@ if [[ -s $linux ]]; then
 	done
 	refused "memory too small for Linux" 4 'needs at least --memory [0-9]*M; there is 16M' \
 		run --kernel "$linux" --memory 16M
+	enough=$(sed -n 's/.*needs at least --memory \([0-9]*\)M;.*/\1/p' "$work/err")
 	refused "memory too small for Linux and its initrd" 4 \
-		'needs at least --memory [0-9]*M for it and its initrd; there is 70M' \
-		run --kernel "$linux" --memory 70M --initrd "$linux"
+		"needs at least --memory [0-9]*M for it and its initrd; there is ${enough:=0}M" \
+		run --kernel "$linux" --memory "${enough}M" --initrd "$linux"
 fi
 
 # --- the ends a guest comes to ---
@@ -209,7 +210,7 @@ signalled()	# SIGNAL KERNEL
 	pid=$!
 	sleep 1
 	kill -s "$1" $pid
-	wait $pid
+	wait $pid 2>/dev/null
 	status=$?
 }
 
@@ -228,7 +229,7 @@ mkfifo "$work/pipe"
 exec 3<"$work/pipe"
 sleep 1
 kill -TERM $!
-wait $!
+wait $! 2>/dev/null
 status=$?
 head -c 10 <&3 >"$work/out"
 exec 3<&-

@@ -4,6 +4,7 @@ after every way out. Speaks TAP.
 
     terminal.py VENEER BUILD-DIR
 """
+import fcntl
 import os
 import pty
 import select
@@ -36,15 +37,18 @@ class Terminal:
         self.pid = os.fork()
         if self.pid == 0:
             os.setsid()
-            os.close(self.master)
-            import fcntl
             fcntl.ioctl(self.slave, termios.TIOCSCTTY, 0)
-            for fd in range(3):
-                os.dup2(self.slave, fd)
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-                signal.signal(number, signal.SIG_DFL)
-            os.execv(veneer, [veneer, 'run', '--kernel', os.path.join(kernels, kernel),
-                              '--memory', '16M', *arguments])
+            self.start(kernel, *arguments)
+
+    def start(self, kernel, *arguments):
+        os.close(self.master)
+        for fd in range(3):
+            os.dup2(self.slave, fd)
+        # Whoever runs the tests may have them ignored.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_DFL)
+        os.execv(veneer, [veneer, 'run', '--kernel', os.path.join(kernels, kernel),
+                          '--memory', '16M', *arguments])
 
     def read(self, seconds):
         ready, _, _ = select.select([self.master], [], [], seconds)
@@ -64,6 +68,12 @@ class Terminal:
     def is_raw(self):
         flags = termios.tcgetattr(self.slave)[3]
         return not flags & (termios.ICANON | termios.ECHO | termios.ISIG)
+
+    def wait_raw(self, seconds=20):
+        end = time.monotonic() + seconds
+        while not self.is_raw() and time.monotonic() < end:
+            time.sleep(0.02)
+        return self.is_raw()
 
     def finish(self, seconds=20):
         """Wait for the end. The wait status in the shell's form, or None where it does not end."""
@@ -90,10 +100,9 @@ class Terminal:
 def check_end(name, kernel, act, want, *arguments):
     """Start, see raw mode, act, and expect that exit status and the modes of before."""
     terminal = Terminal(kernel, *arguments)
-    raw = terminal.expect(b'.\n') or terminal.expect(b'x') if kernel != 'halt' else True
-    if kernel == 'halt':
-        time.sleep(1)
-    raw = raw and terminal.is_raw()
+    raw = terminal.wait_raw()
+    if kernel != 'halt':
+        raw = terminal.expect(b'.\n' if kernel == 'spin' else b'x') and raw
     act(terminal)
     status = terminal.finish()
     result(raw and status == want and terminal.restored(), name,
@@ -126,6 +135,7 @@ result(shown and terminal.finish() == 0, 'Ctrl-a h lists the keys')
 terminal.close()
 
 terminal = Terminal('echo')
+terminal.wait_raw()
 terminal.type(b'one\x03two\x1a')
 echoed = terminal.expect(b'one\x03two\x1a')
 terminal.type(b'\x01a')
@@ -150,14 +160,44 @@ result(status == 4 and terminal.restored() and b'\r\n' in terminal.output,
        'the terminal is untouched where the machine cannot be built', f'status {status}')
 terminal.close()
 
-terminal = Terminal('spin')
+
+
+def job():
+    """Ctrl-z of a shell: SIGTSTP stops a job only where its parent is of another process group in the
+    same session, so there must be such a parent. It ends with the job's status."""
+    terminal = Terminal.__new__(Terminal)
+    terminal.master, terminal.slave = pty.openpty()
+    terminal.before = termios.tcgetattr(terminal.slave)
+    terminal.output = b''
+    pipe = os.pipe()
+    terminal.pid = os.fork()
+    if terminal.pid == 0:
+        os.setsid()
+        fcntl.ioctl(terminal.slave, termios.TIOCSCTTY, 0)
+        child = os.fork()
+        if child == 0:
+            os.setpgid(0, 0)
+            signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+            os.tcsetpgrp(terminal.slave, os.getpid())
+            signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+            terminal.start('spin')
+        os.write(pipe[1], b'%d ' % child)
+        os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 255)
+    return terminal, int(os.read(pipe[0], 20))
+
+
+def state(pid):
+    with open(f'/proc/{pid}/stat') as file:
+        return file.read().rpartition(') ')[2][0]
+
+
+terminal, pid = job()
 terminal.expect(b'.\n')
-os.kill(terminal.pid, signal.SIGTSTP)
-os.waitpid(terminal.pid, os.WUNTRACED)
-stopped = terminal.restored()
-os.kill(terminal.pid, signal.SIGCONT)
+os.kill(pid, signal.SIGTSTP)
 time.sleep(0.5)
-again = terminal.is_raw()
+stopped = state(pid) == 'T' and terminal.restored()
+os.kill(pid, signal.SIGCONT)
+again = terminal.wait_raw()
 terminal.type(b'\x01x')
 status = terminal.finish()
 result(stopped and again and status == 0, 'the terminal is given back while veneer is stopped',
