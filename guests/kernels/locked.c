@@ -5,7 +5,7 @@
 #include "paging.h"
 #include "smp.h"
 
-#define ROUNDS 4000
+#define ROUNDS 2000
 
 static u32 cpus;
 static volatile u32 ready, mistakes;

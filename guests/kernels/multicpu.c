@@ -240,7 +240,7 @@ static void test_shootdown(void)
 		smp_run(cpu, use_page);
 	while (ready < cpus)
 		cpu_relax();
-	for (i = 1; i <= 300; i++) {
+	for (i = 1; i <= 60; i++) {
 		u8 *frame = frames[i & 1];
 
 		*(volatile u32 *)frame = i;
@@ -251,7 +251,7 @@ static void test_shootdown(void)
 			break;
 		round_done = i;
 	}
-	check_eq(i, 301, "TLB shootdown: all CPUs answer");
+	check_eq(i, 61, "TLB shootdown: all CPUs answer");
 	stop_listening = 1;
 	for (cpu = 1; cpu < cpus; cpu++)
 		smp_wait(cpu, 2000);
@@ -262,7 +262,7 @@ static void test_shootdown(void)
  * The CPU sets A and D by a locked operation. A page table entry that another CPU has exchanged for
  * 0 must stay 0, and what the exchange returns must tell the write that went through.
  */
-static volatile u32 walks[MAX_CPUS];
+static volatile u32 walks;
 
 static void walker_fault(struct trap_frame *f)
 {
@@ -271,40 +271,34 @@ static void walker_fault(struct trap_frame *f)
 
 static void walk_page(u32 cpu)
 {
-	if (cpu == 0)
-		return;
 	while (!stop_listening) {
 		asm volatile("invlpg (%0); mov $1f, %%rax; movl $1, (%0); 1:"
 			     : : "r"(PAGE_VA) : "rax", "memory");
-		walks[cpu]++;
+		walks++;
 	}
 }
 
-/* Waits until no other CPU is still in the middle of a walk that it began before. */
-static void walkers_settle(void)
+/* Waits until CPU 1 is not in the middle of a walk that it began before. */
+static void walker_settle(void)
 {
-	u32 cpu;
+	u32 start = walks;
 
-	for (cpu = 1; cpu < cpus; cpu++) {
-		u32 start = walks[cpu];
-
-		while (walks[cpu] - start < 2)
-			cpu_relax();
-	}
+	while (walks - start < 2)
+		cpu_relax();
 }
 
 static void test_accessed_dirty(void)
 {
 	volatile u64 *pte = pte_slot(&boot_space, PAGE_VA, 1);
 	u64 valid = (ulong)frames[0] | PTE_P | PTE_W, old;
-	u32 cpu, i, j, resurrected = 0, lost = 0;
+	u32 i, j, resurrected = 0, lost = 0;
 
 	trap_set_handler(PF_VECTOR, walker_fault);
 	stop_listening = 0;
-	*pte = valid;
-	for (cpu = 1; cpu < cpus; cpu++)
-		smp_run(cpu, walk_page);
-	for (i = 0; i < 2000; i++) {
+	*pte = 0;
+	smp_run(1, walk_page);
+	walker_settle();
+	for (i = 0; i < 300; i++) {
 		*(volatile u32 *)frames[0] = 0;
 		*pte = valid;
 		for (j = 0; j < i % 64; j++)
@@ -314,14 +308,13 @@ static void test_accessed_dirty(void)
 		/* A store that still goes through had set D before the exchange. */
 		for (j = 0; j < 100; j++)
 			resurrected += *pte != 0;
-		walkers_settle();
+		walker_settle();
 		resurrected += *pte != 0;
 		if (*(volatile u32 *)frames[0] && !(old & PTE_D))
 			lost++;
 	}
 	stop_listening = 1;
-	for (cpu = 1; cpu < cpus; cpu++)
-		smp_wait(cpu, 2000);
+	smp_wait(1, 2000);
 	trap_set_handler(PF_VECTOR, NULL);
 	check_eq(resurrected, 0, "a walk does not bring a cleared entry back");
 	check_eq(lost, 0, "no write without the dirty flag");
@@ -337,7 +330,7 @@ static void run_changing_code(u32 cpu)
 
 	if (cpu == 0)
 		return;
-	while (version < 300) {
+	while (version < 60) {
 		while (code_version == version)
 			cpu_relax();
 		version = code_version;
@@ -359,14 +352,14 @@ static void test_cross_modifying(void)
 	mistakes = 0;
 	for (cpu = 1; cpu < cpus; cpu++)
 		smp_run(cpu, run_changing_code);
-	for (i = 1; i <= 300; i++) {
+	for (i = 1; i <= 60; i++) {
 		*immediate = i;
 		code_acks = 0;
 		code_version = i;
 		if (!wait_for(&code_acks, cpus - 1, 2000))
 			break;
 	}
-	check_eq(i, 301, "cross-modifying code: all CPUs answer");
+	check_eq(i, 61, "cross-modifying code: all CPUs answer");
 	check_eq(mistakes, 0, "cross-modifying code: all run the new code");
 }
 

@@ -10,6 +10,25 @@ volatile struct smp_reset_state smp_reset_state;
 u8 smp_stacks[MAX_CPUS][8192] __attribute__((aligned(4096)));
 static void (*volatile jobs[MAX_CPUS])(u32 cpu);
 
+#define JOB_VECTOR 0xfe
+
+static void job_arrived(struct trap_frame *f)
+{
+	apic_eoi();
+}
+
+/* Sleeps rather than spins: a host may have fewer CPUs than we have. */
+static void wait_for_job(u32 cpu)
+{
+	int i;
+
+	for (i = 0; i < 1000 && !jobs[cpu]; i++)
+		cpu_relax();
+	irq_disable();
+	while (!jobs[cpu])
+		irq_wait();
+}
+
 /* The other CPUs arrive here, from ap_entry in smp_entry.S. */
 void ap_main(u32 cpu)
 {
@@ -21,11 +40,9 @@ void ap_main(u32 cpu)
 	smp_apic_ids[cpu] = apic_id();
 	asm volatile("lock incl %0" : "+m"(smp_online) : : "cc", "memory");
 	for (;;) {
-		if (jobs[cpu]) {
-			jobs[cpu](cpu);
-			jobs[cpu] = NULL;
-		}
-		cpu_relax();
+		wait_for_job(cpu);
+		jobs[cpu](cpu);
+		jobs[cpu] = NULL;
 	}
 }
 
@@ -33,6 +50,7 @@ bool smp_start(u32 count)
 {
 	u64 end;
 
+	trap_set_handler(JOB_VECTOR, job_arrived);
 	memcpy((void *)AP_START, ap_start, ap_end - ap_start);
 	apic_enable();
 	smp_apic_ids[0] = apic_id();
@@ -49,6 +67,7 @@ void smp_run(u32 cpu, void (*fn)(u32 cpu))
 {
 	asm volatile("" : : : "memory");
 	jobs[cpu] = fn;
+	apic_icr(smp_apic_ids[cpu], ICR_ASSERT | JOB_VECTOR);
 }
 
 bool smp_wait(u32 cpu, u32 ms)
