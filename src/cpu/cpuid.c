@@ -415,7 +415,9 @@ static void leaf_extended(const struct cpu *cpu, uint32_t leaf, uint32_t subleaf
 		*out = host_leaf(leaf, 0);
 		break;
 	case 0x80000007:
-		out->edx = BIT(8); /* invariant TSC */
+		/* Not "invariant TSC" (EDX bit 8), although it is: Linux would take the TSC as its
+		 * clock then, whose rate a move to another host may change, and not kvm-clock,
+		 * which follows. */
 		break;
 	case 0x80000008:
 		leaf_80000008(cpu, out);
