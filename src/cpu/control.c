@@ -6,15 +6,15 @@
 #include "cpu/instruction.h"
 #include "cpu/paging.h"
 
-#define CR0_DEFINED                                                                          \
+#define CR0_DEFINED                                                                                \
 	(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | \
 		CR0_PG)
-#define CR3_PCID	UINT64_C(0xfff)
-#define CR3_NO_FLUSH	BIT(63)
+#define CR3_PCID     UINT64_C(0xfff)
+#define CR3_NO_FLUSH BIT(63)
 
 /* Bits whose change alters what the page tables mean: nothing cached may survive. */
 #define CR0_PAGING (CR0_PG | CR0_WP | CR0_PE)
-#define CR4_PAGING \
+#define CR4_PAGING                                                                                 \
 	(CR4_PSE | CR4_PAE | CR4_PGE | CR4_LA57 | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_PKE)
 /* Bits whose change reloads the PDPTEs under PAE paging (SDM vol. 3A 4.4.1). */
 #define CR0_RELOADS_PDPTES (CR0_CD | CR0_NW | CR0_PG)
@@ -50,8 +50,8 @@ static void check_enter_long_mode(struct cpu *cpu)
 {
 	unsigned tss = cpu->segment[SEG_TR].access & AR_TYPE_MASK;
 
-	if (!(cpu->cr4 & CR4_PAE) || (cpu->segment[SEG_CS].access & AR_L) ||
-		tss == 1 || tss == 3 /* a 16-bit TSS cannot go along */)
+	if (!(cpu->cr4 & CR4_PAE) || (cpu->segment[SEG_CS].access & AR_L) || tss == 1 ||
+		tss == 3 /* a 16-bit TSS cannot go along */)
 		general_protection(cpu);
 }
 
@@ -92,8 +92,8 @@ static void set_cr3(struct cpu *cpu, uint64_t value)
 	if (cpu_long_mode(cpu)) {
 		uint64_t reserved = ~(BIT(cpu->memory->physical_address_bits) - 1);
 
-		/* Bit 63 with CR4.PCIDE permits to keep what is cached for the new PCID. We cache for the
-		 * current one only, so there is nothing to keep. */
+		/* Bit 63 with CR4.PCIDE permits to keep what is cached for the new PCID. We cache
+		 * for the current one only, so there is nothing to keep. */
 		if (cpu->cr4 & CR4_PCIDE)
 			value &= ~CR3_NO_FLUSH;
 		if (value & reserved)

@@ -1,4 +1,4 @@
-/* A virtual CPU: making one, resetting it, waking it from other threads, and throwing exceptions. */
+/* A virtual CPU: making one, resetting it, waking it from other threads, throwing exceptions. */
 #include "cpu/cpu.h"
 #include "base/log.h"
 #include "cpu/access.h"
@@ -15,12 +15,12 @@
 
 _Thread_local struct cpu *cpu_current;
 
-#define CR0_AT_RESET  (CR0_CD | CR0_NW | CR0_ET)
-#define DR6_AT_RESET  UINT64_C(0xffff0ff0)
-#define DR7_AT_RESET  UINT64_C(0x400)
-#define PAT_AT_RESET  UINT64_C(0x0007040600070406)
+#define CR0_AT_RESET             (CR0_CD | CR0_NW | CR0_ET)
+#define DR6_AT_RESET             UINT64_C(0xffff0ff0)
+#define DR7_AT_RESET             UINT64_C(0x400)
+#define PAT_AT_RESET             UINT64_C(0x0007040600070406)
 #define MISC_ENABLE_FAST_STRINGS BIT(0)
-#define HWCR_TSC_FREQ_SEL	 BIT(24)
+#define HWCR_TSC_FREQ_SEL        BIT(24)
 
 static bool vendor_is_amd(const struct cpu *cpu)
 {
@@ -28,14 +28,14 @@ static bool vendor_is_amd(const struct cpu *cpu)
 
 	cpuid_query(cpu, 0, 0, &leaf);
 	return (leaf.ebx == 0x68747541 && leaf.ecx == 0x444d4163) || /* "AuthenticAMD" */
-	       (leaf.ebx == 0x6f677948 && leaf.ecx == 0x656e6975); /* "HygonGenuine" */
+	       (leaf.ebx == 0x6f677948 && leaf.ecx == 0x656e6975);   /* "HygonGenuine" */
 }
 
 struct cpu *cpu_create(struct cpu_platform *platform, unsigned index)
 {
 	/* mmap gives page alignment and zeroes that cost nothing until they are touched. */
-	struct cpu *cpu = mmap(NULL, sizeof(*cpu), PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct cpu *cpu = mmap(
+		NULL, sizeof(*cpu), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (cpu == MAP_FAILED) {
 		log_error("no memory for vCPU %u: %s", index, strerror(errno));
@@ -44,8 +44,9 @@ struct cpu *cpu_create(struct cpu_platform *platform, unsigned index)
 	cpu->index = index;
 	cpu->platform = platform;
 	cpu->memory = platform->memory;
-	cpu->page_flags_biased = (_Atomic uint8_t *)((uintptr_t)platform->memory->page_flags -
-						     ((uintptr_t)platform->memory->ram >> PAGE_SHIFT));
+	cpu->page_flags_biased =
+		(_Atomic uint8_t *)((uintptr_t)platform->memory->page_flags -
+				    ((uintptr_t)platform->memory->ram >> PAGE_SHIFT));
 	cpu->apic_page = ~UINT64_C(0);
 	cpu->amd = vendor_is_amd(cpu);
 	cpu_reset(cpu);
@@ -61,13 +62,13 @@ void cpu_destroy(struct cpu *cpu)
 /* What RESET and INIT have in common (SDM vol. 3A table 10-1). */
 static void reset_common(struct cpu *cpu)
 {
-	static const struct segment data = { .limit = 0xffff, .access = AR_P | AR_S | 3 };
-	static const struct segment ldtr = { .limit = 0xffff, .access = AR_P | 2 };
-	static const struct segment tr = { .limit = 0xffff, .access = AR_P | 11 };
-	static const struct segment code = { .selector = 0xf000,
+	static const struct segment data = {.limit = 0xffff, .access = AR_P | AR_S | 3};
+	static const struct segment ldtr = {.limit = 0xffff, .access = AR_P | 2};
+	static const struct segment tr = {.limit = 0xffff, .access = AR_P | 11};
+	static const struct segment code = {.selector = 0xf000,
 		.base = 0xffff0000,
 		.limit = 0xffff,
-		.access = AR_P | AR_S | AR_CODE | AR_READABLE | AR_ACCESSED };
+		.access = AR_P | AR_S | AR_CODE | AR_READABLE | AR_ACCESSED};
 	struct cpuid_result leaf;
 
 	memset(cpu->gpr, 0, sizeof(cpu->gpr));
@@ -86,7 +87,7 @@ static void reset_common(struct cpu *cpu)
 		cpu_set_segment(cpu, seg, seg == SEG_CS ? &code : &data);
 	cpu_set_segment(cpu, SEG_LDTR, &ldtr);
 	cpu_set_segment(cpu, SEG_TR, &tr);
-	cpu->gdtr = cpu->idtr = (struct descriptor_table){ .limit = 0xffff };
+	cpu->gdtr = cpu->idtr = (struct descriptor_table){.limit = 0xffff};
 	cpu->rip = cpu->next_rip = 0xfff0;
 	memset(cpu->dr, 0, sizeof(cpu->dr));
 	cpu->dr6 = DR6_AT_RESET;
@@ -102,7 +103,8 @@ void cpu_reset(struct cpu *cpu)
 	cpu->sysenter_cs = cpu->sysenter_esp = cpu->sysenter_eip = 0;
 	cpu->xcr0 = 1;
 	cpu->xss = 0;
-	/* All TSCs agree again; they go on counting, so that vCPUs reset one after the other stay in step. */
+	/* All TSCs agree again; they go on counting, so that vCPUs reset one after the other stay
+	 * in step. */
 	cpu->tsc_offset = cpu->tsc_adjust = cpu->tsc_aux = 0;
 	cpu->pat = PAT_AT_RESET;
 	cpu->misc_enable = MISC_ENABLE_FAST_STRINGS;
@@ -114,8 +116,8 @@ void cpu_reset(struct cpu *cpu)
 	memset(cpu->mtrr_fixed, 0, sizeof(cpu->mtrr_fixed));
 	memset(cpu->mtrr_variable, 0, sizeof(cpu->mtrr_variable));
 	cpu->pvclock_msr = cpu->pvclock_wall_msr = 0;
-	cpu_clear_pending(cpu, PENDING_NMI | PENDING_INIT | PENDING_SIPI | PENDING_DEBUG |
-				       PENDING_RECHECK);
+	cpu_clear_pending(
+		cpu, PENDING_NMI | PENDING_INIT | PENDING_SIPI | PENDING_DEBUG | PENDING_RECHECK);
 	fpu_reset(cpu);
 	cpu_update_view(cpu);
 	tlb_flush_all(cpu);
@@ -174,8 +176,8 @@ void cpu_wait_pending(struct cpu *cpu)
 /* --- exceptions --- */
 
 /* The vectors that push an error code (SDM vol. 3A 6.13). */
-#define ERROR_CODE_VECTORS                                                                 \
-	(BIT(VECTOR_DF) | BIT(VECTOR_TS) | BIT(VECTOR_NP) | BIT(VECTOR_SS) | BIT(VECTOR_GP) | \
+#define ERROR_CODE_VECTORS                                                                         \
+	(BIT(VECTOR_DF) | BIT(VECTOR_TS) | BIT(VECTOR_NP) | BIT(VECTOR_SS) | BIT(VECTOR_GP) |      \
 		BIT(VECTOR_PF) | BIT(VECTOR_AC))
 
 _Noreturn void cpu_raise_error(struct cpu *cpu, enum vector vector, uint32_t error)
@@ -202,9 +204,9 @@ _Noreturn void cpu_raise_page_fault(struct cpu *cpu, uint64_t linear, uint32_t e
 
 /* --- state that other state follows --- */
 
-#define RFLAGS_DEFINED                                                                         \
-	(RFLAGS_ARITHMETIC | RFLAGS_TF | RFLAGS_IF | RFLAGS_DF | RFLAGS_IOPL | RFLAGS_NT | RFLAGS_RF | \
-		RFLAGS_VM | RFLAGS_AC | RFLAGS_VIF | RFLAGS_VIP | RFLAGS_ID)
+#define RFLAGS_DEFINED                                                                             \
+	(RFLAGS_ARITHMETIC | RFLAGS_TF | RFLAGS_IF | RFLAGS_DF | RFLAGS_IOPL | RFLAGS_NT |         \
+		RFLAGS_RF | RFLAGS_VM | RFLAGS_AC | RFLAGS_VIF | RFLAGS_VIP | RFLAGS_ID)
 
 void cpu_set_rflags(struct cpu *cpu, uint64_t value)
 {
@@ -229,8 +231,8 @@ void cpu_set_rflags(struct cpu *cpu, uint64_t value)
 void cpu_set_segment(struct cpu *cpu, enum seg seg, const struct segment *value)
 {
 	struct segment old = cpu->segment[seg];
-	bool same = old.base == value->base && old.limit == value->limit &&
-		    old.access == value->access;
+	bool same =
+		old.base == value->base && old.limit == value->limit && old.access == value->access;
 
 	cpu->segment[seg] = *value;
 	/* 64-bit code runs at base 0 whatever its descriptor says. */
@@ -256,8 +258,8 @@ void cpu_update_view(struct cpu *cpu)
 	enum tlb_view view = TLB_SUPERVISOR;
 
 	if (cpu->cpl == 3)
-		view = (cpu->cr0 & CR0_AM) && (cpu->system_flags & RFLAGS_AC) ? TLB_USER_ALIGNED :
-										 TLB_USER;
+		view = (cpu->cr0 & CR0_AM) && (cpu->system_flags & RFLAGS_AC) ? TLB_USER_ALIGNED
+									      : TLB_USER;
 	else if ((cpu->cr4 & CR4_SMAP) && (cpu->system_flags & RFLAGS_AC))
 		view = TLB_SUPERVISOR_AC;
 	cpu->tlb = cpu->tlb_views[view];

@@ -1,19 +1,19 @@
 /* Debug registers, breakpoints, and the bookkeeping of single-step traps (SDM vol. 3B chapter 18).
  *
- * Debug traps are not raised where they are found: the instruction completes, its DR6 bits collect in
- * cpu->pending_debug, and cpu_service_pending() delivers one #DB for all of them at the instruction
- * boundary. Instruction breakpoints are faults and raised at once. */
+ * Debug traps are not raised where they are found: the instruction completes, its DR6 bits collect
+ * in cpu->pending_debug, and cpu_service_pending() delivers one #DB for all of them at the
+ * instruction boundary. Instruction breakpoints are faults and raised at once. */
 #include "cpu/debug.h"
 #include "cpu/access.h"
 #include "cpu/instruction.h"
 
-#define DR6_FIXED UINT64_C(0xffff0ff0)
-#define DR7_FIXED BIT(10)
-#define DR6_WRITABLE (DR6_TRAPS | DR6_BD | DR6_BS | DR6_BT)
-#define DR7_WRITABLE UINT64_C(0xffff2bff)
+#define DR6_FIXED         UINT64_C(0xffff0ff0)
+#define DR7_FIXED         BIT(10)
+#define DR6_WRITABLE      (DR6_TRAPS | DR6_BD | DR6_BS | DR6_BT)
+#define DR7_WRITABLE      UINT64_C(0xffff2bff)
 #define DR7_LOCAL_ENABLES UINT64_C(0x155) /* L0..L3, LE */
-#define DR7_ENABLES	  UINT64_C(0xff)
-#define DEBUGCTL_LBR	  BIT(0)
+#define DR7_ENABLES       UINT64_C(0xff)
+#define DEBUGCTL_LBR      BIT(0)
 
 enum breakpoint_kind { BREAK_EXECUTE, BREAK_WRITE, BREAK_IO, BREAK_READ_WRITE };
 
@@ -30,7 +30,7 @@ static enum breakpoint_kind kind_of(const struct cpu *cpu, unsigned n)
 /* LENn is 1, 2, 8, 4 bytes in this order. */
 static unsigned length_of(const struct cpu *cpu, unsigned n)
 {
-	static const unsigned length[] = { 1, 2, 8, 4 };
+	static const unsigned length[] = {1, 2, 8, 4};
 
 	return length[cpu->dr7 >> (18 + 4 * n) & 3];
 }
@@ -143,7 +143,7 @@ bool debug_match_execute(struct cpu *cpu, uint64_t linear)
 
 static void dr7_changed(struct cpu *cpu)
 {
-	/* Watched pages must not be in the TLB, and the engine may have to check each instruction. */
+	/* Watched pages must not be in the TLB; the engine may have to check each instruction. */
 	tlb_flush_all(cpu);
 	if (cpu->code_context_changed)
 		cpu->code_context_changed(cpu);

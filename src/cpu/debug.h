@@ -6,10 +6,10 @@
 #include "cpu/cpu.h"
 
 #define DR6_TRAPS UINT64_C(0xf) /* B0..B3 */
-#define DR6_BD	  BIT(13) /* debug registers accessed under DR7.GD */
-#define DR6_BS	  BIT(14) /* single step */
-#define DR6_BT	  BIT(15) /* task switch to a TSS with the T bit */
-#define DR7_GD	  BIT(13)
+#define DR6_BD    BIT(13)       /* debug registers accessed under DR7.GD */
+#define DR6_BS    BIT(14)       /* single step */
+#define DR6_BT    BIT(15)       /* task switch to a TSS with the T bit */
+#define DR7_GD    BIT(13)
 
 /* A debug trap becomes due at the next instruction boundary: DR6 bits to be set then. */
 void debug_trap(struct cpu *cpu, uint64_t dr6_bits);

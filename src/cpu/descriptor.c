@@ -34,8 +34,8 @@ bool descriptor_read(struct cpu *cpu, uint16_t selector, struct descriptor *out)
 	return true;
 }
 
-void descriptor_require(struct cpu *cpu, uint16_t selector, enum vector vector,
-	struct descriptor *out)
+void descriptor_require(
+	struct cpu *cpu, uint16_t selector, enum vector vector, struct descriptor *out)
 {
 	if (!descriptor_read(cpu, selector, out))
 		cpu_raise_error(cpu, vector, SELECTOR_ERROR(selector));
@@ -86,8 +86,8 @@ struct segment descriptor_null_segment(uint16_t selector, unsigned dpl)
 	};
 }
 
-/* Descriptors are shared between vCPUs, so the type byte is changed by a locked operation. A change by
- * somebody else since we read it is left alone: it lost or won the race, as on real hardware. */
+/* Descriptors are shared between vCPUs, so the type byte is changed by a locked operation. A change
+ * by somebody else since we read it is left alone: it lost or won the race, as on real hardware. */
 static void change_type(struct cpu *cpu, struct descriptor *d, uint8_t type_byte)
 {
 	uint64_t linear = d->address + 5;

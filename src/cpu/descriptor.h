@@ -5,8 +5,8 @@
 
 #include "cpu/cpu.h"
 
-/* Types of system descriptors (SDM vol. 3A table 3-2). In IA-32e mode only LDT, TSS32 (which then is
- * the 64-bit TSS) and the 32-bit gates (which then are the 64-bit ones) exist. */
+/* Types of system descriptors (SDM vol. 3A table 3-2). In IA-32e mode only LDT, TSS32 (which then
+ * is the 64-bit TSS) and the 32-bit gates (which then are the 64-bit ones) exist. */
 enum {
 	SYS_TSS16 = 1,
 	SYS_LDT = 2,
@@ -23,17 +23,17 @@ enum {
 	SYS_TSS_BUSY_BIT = 2,
 };
 
-#define SELECTOR_RPL(selector)	 ((selector) & 3)
-#define SELECTOR_TI		 4
-#define SELECTOR_NULL(selector)	 (((selector) & ~3) == 0)
+#define SELECTOR_RPL(selector)  ((selector)&3)
+#define SELECTOR_TI             4
+#define SELECTOR_NULL(selector) (((selector) & ~3) == 0)
 /* A selector as an error code names it: the RPL bits are EXT and IDT there. */
-#define SELECTOR_ERROR(selector) ((selector) & 0xfffcu)
-#define ERROR_EXT		 1u
-#define ERROR_IDT		 2u
+#define SELECTOR_ERROR(selector) ((selector)&0xfffcu)
+#define ERROR_EXT                1u
+#define ERROR_IDT                2u
 
 struct descriptor {
 	uint64_t raw;
-	uint64_t high; /* second half of the 16-byte system descriptors of IA-32e mode */
+	uint64_t high;    /* second half of the 16-byte system descriptors of IA-32e mode */
 	uint64_t address; /* linear address of the first half */
 	uint16_t selector;
 };
@@ -64,7 +64,8 @@ static inline bool descriptor_conforming(const struct descriptor *d)
 }
 static inline bool descriptor_writable_data(const struct descriptor *d)
 {
-	return !descriptor_system(d) && (descriptor_type(d) & (AR_CODE | AR_WRITABLE)) == AR_WRITABLE;
+	return !descriptor_system(d) &&
+	       (descriptor_type(d) & (AR_CODE | AR_WRITABLE)) == AR_WRITABLE;
 }
 /* Data, or code that can be read. */
 static inline bool descriptor_readable(const struct descriptor *d)
@@ -72,14 +73,15 @@ static inline bool descriptor_readable(const struct descriptor *d)
 	return !descriptor_system(d) && (descriptor_type(d) & (AR_CODE | AR_READABLE)) != AR_CODE;
 }
 
-/* Read the descriptor that a selector names. False where it lies outside its table (or the LDT is not
- * usable): what to raise then is the caller's. A null selector is the caller's, too. May raise #PF. */
+/* Read the descriptor that a selector names. False where it lies outside its table (or the LDT is
+ * not usable): what to raise then is the caller's. A null selector is the caller's, too. May raise
+ * #PF. */
 bool descriptor_read(struct cpu *cpu, uint16_t selector, struct descriptor *out);
 /* The same or raise `vector` with the selector as error code. */
-void descriptor_require(struct cpu *cpu, uint16_t selector, enum vector vector,
-	struct descriptor *out);
-/* Add the second half of a system descriptor in IA-32e mode; raises `vector` outside the table or where
- * the type field there is not 0. */
+void descriptor_require(
+	struct cpu *cpu, uint16_t selector, enum vector vector, struct descriptor *out);
+/* Add the second half of a system descriptor in IA-32e mode; raises `vector` outside the table or
+ * where the type field there is not 0. */
 void descriptor_require_high(struct cpu *cpu, struct descriptor *d, enum vector vector);
 
 /* The segment it describes, to be given to cpu_set_segment(). */
@@ -104,26 +106,27 @@ struct code_target {
 	bool code64;
 };
 
-/* Check the L and D bits, that it is present (#NP), and that `offset` lies in it (#GP(0)): the common end of
- * all transfers. Sets the accessed bit and fills target->segment. */
+/* Check the L and D bits, that it is present (#NP), and that `offset` lies in it (#GP(0)): the
+ * common end of all transfers. Sets the accessed bit and fills target->segment. */
 void code_target_finish(struct cpu *cpu, struct code_target *target, unsigned cpl, uint64_t offset);
 /* The checks for a direct far JMP or CALL (SDM vol. 3A 5.8.1), and then the above. */
-void code_target_direct(struct cpu *cpu, struct descriptor *d, uint64_t offset,
-	struct code_target *target);
+void code_target_direct(
+	struct cpu *cpu, struct descriptor *d, uint64_t offset, struct code_target *target);
 
 /* Put it in force: CS, CPL, next_rip. Nothing here can fail. */
 void code_target_enter(struct cpu *cpu, const struct code_target *target, uint64_t offset);
 
-/* Check an SS selector for CPL `cpl` and fill in the segment. `vector` is what a bad selector raises: #GP for
- * returns, #TS for stacks from a TSS. Null is not handled here. */
-void stack_segment_check(struct cpu *cpu, uint16_t selector, unsigned cpl, enum vector vector,
-	struct segment *out);
+/* Check an SS selector for CPL `cpl` and fill in the segment. `vector` is what a bad selector
+ * raises: #GP for returns, #TS for stacks from a TSS. Null is not handled here. */
+void stack_segment_check(
+	struct cpu *cpu, uint16_t selector, unsigned cpl, enum vector vector, struct segment *out);
 
 /* The same for a data segment, used with the current CPL. Null is good. */
-void data_segment_check(struct cpu *cpu, uint16_t selector, enum vector vector,
-	struct segment *out);
+void data_segment_check(
+	struct cpu *cpu, uint16_t selector, enum vector vector, struct segment *out);
 
-/* After a return to less privilege: data segments the new CPL may not use become null (SDM vol. 2B RET). */
+/* After a return to less privilege: data segments the new CPL may not use become null (SDM vol. 2B
+ * RET). */
 void segment_drop_privileged(struct cpu *cpu, unsigned cpl);
 
 /* --- the stack, while it is being switched: stack.c --- */
@@ -134,7 +137,7 @@ struct stack {
 	uint64_t pointer; /* SP, ESP or RSP after the pushes and pops so far */
 	uint64_t mask;
 	enum access_mode_stack { STACK_SUPERVISOR, STACK_USER } mode;
-	bool wide; /* 64-bit stack: no segment, but canonical addresses */
+	bool wide;      /* 64-bit stack: no segment, but canonical addresses */
 	uint32_t error; /* for #SS */
 };
 
@@ -152,8 +155,8 @@ uint64_t stack_peek(struct stack *stack, unsigned offset, unsigned size);
 /* Put stack->pointer into RSP (16-bit stacks keep its upper bits, 32-bit ones clear them). */
 void stack_commit(struct stack *stack);
 
-/* New stack from the current TSS for privilege level `cpl` (SDM vol. 3A 7.2.1, 7.7): in IA-32e mode `ist` 1 to 7
- * chooses an interrupt stack, 0 RSPn. Checks all of it, raises #TS. */
+/* New stack from the current TSS for privilege level `cpl` (SDM vol. 3A 7.2.1, 7.7): in IA-32e mode
+ * `ist` 1 to 7 chooses an interrupt stack, 0 RSPn. Checks all of it, raises #TS. */
 struct stack stack_from_tss(struct cpu *cpu, unsigned cpl, unsigned ist);
 
 #endif

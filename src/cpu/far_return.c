@@ -12,8 +12,8 @@
 /* --- shared by both --- */
 
 /* The code returned to: never more privileged than the code that returns. */
-static void return_target(struct cpu *cpu, uint16_t selector, uint64_t offset,
-	struct code_target *target)
+static void return_target(
+	struct cpu *cpu, uint16_t selector, uint64_t offset, struct code_target *target)
 {
 	struct descriptor *d = &target->descriptor;
 	unsigned rpl = SELECTOR_RPL(selector), dpl;
@@ -29,8 +29,8 @@ static void return_target(struct cpu *cpu, uint16_t selector, uint64_t offset,
 }
 
 /* Its stack. A null SS is good for 64-bit code above CPL 3. */
-static struct stack return_stack(struct cpu *cpu, uint16_t selector, uint64_t pointer,
-	const struct code_target *target)
+static struct stack return_stack(
+	struct cpu *cpu, uint16_t selector, uint64_t pointer, const struct code_target *target)
 {
 	struct segment segment;
 
@@ -44,8 +44,8 @@ static struct stack return_stack(struct cpu *cpu, uint16_t selector, uint64_t po
 	return stack_make(cpu, &segment, pointer, target->cpl, target->code64, 0);
 }
 
-static void enter_with_stack(struct cpu *cpu, const struct code_target *target, uint64_t offset,
-	struct stack *stack)
+static void enter_with_stack(
+	struct cpu *cpu, const struct code_target *target, uint64_t offset, struct stack *stack)
 {
 	bool outward = target->cpl > cpu->cpl;
 
@@ -127,7 +127,7 @@ static void finish_iret(struct cpu *cpu, uint64_t image, uint64_t mask, unsigned
 		atomic_store(&cpu->attention, 1);
 }
 
-#define FLAGS_ANY_CPL                                                                           \
+#define FLAGS_ANY_CPL                                                                              \
 	(RFLAGS_ARITHMETIC | RFLAGS_TF | RFLAGS_DF | RFLAGS_NT | RFLAGS_RF | RFLAGS_AC | RFLAGS_ID)
 #define FLAGS_VIRTUAL (RFLAGS_VIF | RFLAGS_VIP)
 
@@ -171,7 +171,7 @@ static void iret_v86(struct cpu *cpu, unsigned size)
 /* From CPL 0 into virtual-8086 mode (SDM vol. 3B 21.2.5): six more values on the stack. */
 static void iret_to_v86(struct cpu *cpu, struct stack *stack, const struct iret_frame *frame)
 {
-	static const enum seg order[] = { SEG_SS, SEG_ES, SEG_DS, SEG_FS, SEG_GS };
+	static const enum seg order[] = {SEG_SS, SEG_ES, SEG_DS, SEG_FS, SEG_GS};
 	uint64_t esp = stack_pop(stack, 4);
 	uint16_t selectors[ARRAY_SIZE(order)];
 

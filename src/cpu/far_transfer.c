@@ -148,7 +148,8 @@ static void gate_call(struct cpu *cpu, struct descriptor *d)
 		return;
 	}
 	/* From compatibility mode the stack becomes a 64-bit one even at the same privilege. */
-	stack = stack_make(cpu, &cpu->segment[SEG_SS], cpu->gpr[RSP], cpu->cpl, cpu_long_mode(cpu), 0);
+	stack = stack_make(
+		cpu, &cpu->segment[SEG_SS], cpu->gpr[RSP], cpu->cpl, cpu_long_mode(cpu), 0);
 	code_target_finish(cpu, &target, cpu->cpl, gate.offset);
 	push_return(cpu, &stack, gate.size);
 	code_target_enter(cpu, &target, gate.offset);

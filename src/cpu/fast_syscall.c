@@ -34,8 +34,8 @@ static void flat_stack(struct cpu *cpu, uint16_t selector, unsigned cpl)
 	cpu_set_segment(cpu, SEG_SS, &ss);
 }
 
-/* SYSCALL and SYSRET take their single-step trap by the TF they leave with, not by the one they began
- * with. */
+/* SYSCALL and SYSRET take their single-step trap by the TF they leave with, not by the one they
+ * began with. */
 static void step_by_new_tf(struct cpu *cpu, uint64_t old_flags)
 {
 	if (cpu->system_flags & RFLAGS_TF)

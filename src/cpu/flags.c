@@ -1,5 +1,5 @@
-/* CLI, STI, PUSHF, POPF: who may touch the interrupt flag, and which of the two (SDM vol. 3B 21.3.3 for
- * the virtual one; vol. 2 for the tables). */
+/* CLI, STI, PUSHF, POPF: who may touch the interrupt flag, and which of the two (SDM vol. 3B 21.3.3
+ * for the virtual one; vol. 2 for the tables). */
 #include "cpu/instruction.h"
 
 #define FLAGS_POPF (RFLAGS_ARITHMETIC | RFLAGS_TF | RFLAGS_DF | RFLAGS_NT | RFLAGS_AC | RFLAGS_ID)

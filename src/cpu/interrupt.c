@@ -17,19 +17,20 @@
 
 /* --- what an event is --- */
 
-/* Faults push RFLAGS with RF set, so that the instruction runs on its return even where a breakpoint
- * sits on it. #DB is left out: its handler decides (SDM vol. 3B 18.3.1.1). Traps (#BP, #OF), aborts
- * and interrupts push RF as it is. */
-#define FAULT_VECTORS                                                                         \
-	(BIT(VECTOR_DE) | BIT(VECTOR_BR) | BIT(VECTOR_UD) | BIT(VECTOR_NM) | BIT(9) |           \
-		BIT(VECTOR_TS) | BIT(VECTOR_NP) | BIT(VECTOR_SS) | BIT(VECTOR_GP) | BIT(VECTOR_PF) | \
-		BIT(VECTOR_MF) | BIT(VECTOR_AC) | BIT(VECTOR_XM) | BIT(20) | BIT(21))
-#define CONTRIBUTORY_VECTORS                                                                \
-	(BIT(VECTOR_DE) | BIT(VECTOR_TS) | BIT(VECTOR_NP) | BIT(VECTOR_SS) | BIT(VECTOR_GP) | BIT(21))
+/* Faults push RFLAGS with RF set, so that the instruction runs on its return even where a
+ * breakpoint sits on it. #DB is left out: its handler decides (SDM vol. 3B 18.3.1.1). Traps (#BP,
+ * #OF), aborts and interrupts push RF as it is. */
+#define FAULT_VECTORS                                                                              \
+	(BIT(VECTOR_DE) | BIT(VECTOR_BR) | BIT(VECTOR_UD) | BIT(VECTOR_NM) | BIT(9) |              \
+		BIT(VECTOR_TS) | BIT(VECTOR_NP) | BIT(VECTOR_SS) | BIT(VECTOR_GP) |                \
+		BIT(VECTOR_PF) | BIT(VECTOR_MF) | BIT(VECTOR_AC) | BIT(VECTOR_XM) | BIT(20) |      \
+		BIT(21))
+#define CONTRIBUTORY_VECTORS                                                                       \
+	(BIT(VECTOR_DE) | BIT(VECTOR_TS) | BIT(VECTOR_NP) | BIT(VECTOR_SS) | BIT(VECTOR_GP) |      \
+		BIT(21))
 
 /* Those whose error code is a selector. */
-#define SELECTOR_ERROR_VECTORS \
-	(BIT(VECTOR_TS) | BIT(VECTOR_NP) | BIT(VECTOR_SS) | BIT(VECTOR_GP))
+#define SELECTOR_ERROR_VECTORS (BIT(VECTOR_TS) | BIT(VECTOR_NP) | BIT(VECTOR_SS) | BIT(VECTOR_GP))
 
 static bool event_is_exception(const struct exception *event)
 {
@@ -77,8 +78,8 @@ static void deliver_real(struct cpu *cpu, const struct exception *event)
 
 	if (entry + 3 > cpu->idtr.limit)
 		bad_gate(cpu, event, VECTOR_GP);
-	pointer = (uint32_t)access_load(cpu, (uint32_t)(cpu->idtr.base + entry), 4,
-		ACCESS_SUPERVISOR);
+	pointer = (uint32_t)access_load(
+		cpu, (uint32_t)(cpu->idtr.base + entry), 4, ACCESS_SUPERVISOR);
 	stack_reserve(&stack, 6);
 	stack_push(&stack, cpu_rflags(cpu), 2);
 	stack_push(&stack, cpu->segment[SEG_CS].selector, 2);
@@ -96,7 +97,7 @@ struct gate {
 	uint16_t selector;
 	uint64_t offset;
 	unsigned ist;
-	unsigned size; /* of what is pushed: 2, 4, 8 */
+	unsigned size;  /* of what is pushed: 2, 4, 8 */
 	bool interrupt; /* clears IF; a trap gate does not */
 };
 
@@ -163,17 +164,17 @@ static void push_v86_segments(struct cpu *cpu, struct stack *stack, unsigned siz
 	stack_push(stack, cpu->segment[SEG_ES].selector, size);
 }
 
-/* Where the handler's frame goes. IA-32e mode aligns every frame to 16 bytes (SDM vol. 3A 6.14.2). */
-static struct stack frame_stack(struct cpu *cpu, const struct gate *gate,
-	const struct code_target *target)
+/* Where the handler's frame goes. IA-32e mode aligns frames to 16 bytes (SDM vol. 3A 6.14.2). */
+static struct stack frame_stack(
+	struct cpu *cpu, const struct gate *gate, const struct code_target *target)
 {
 	struct stack stack;
 
 	if (target->cpl < cpu->cpl || gate->ist)
 		stack = stack_from_tss(cpu, target->cpl, gate->ist);
 	else
-		stack = stack_make(cpu, &cpu->segment[SEG_SS], cpu->gpr[RSP], cpu->cpl,
-			cpu_long_mode(cpu), 0);
+		stack = stack_make(
+			cpu, &cpu->segment[SEG_SS], cpu->gpr[RSP], cpu->cpl, cpu_long_mode(cpu), 0);
 	if (cpu_long_mode(cpu))
 		stack.pointer &= ~UINT64_C(15);
 	return stack;
@@ -238,8 +239,8 @@ static void deliver(struct cpu *cpu, const struct exception *event)
 
 /* --- faults on the way --- */
 
-/* cpu->delivering was under way when cpu->exception happened: which is to be delivered now? False: neither, the
- * processor shuts down (SDM vol. 3A table 6-5). */
+/* cpu->delivering was under way when cpu->exception happened: which is to be delivered now? False:
+ * neither, the processor shuts down (SDM vol. 3A table 6-5). */
 static bool escalate(struct cpu *cpu)
 {
 	struct exception *first = &cpu->delivering, second = cpu->exception;
@@ -249,7 +250,7 @@ static bool escalate(struct cpu *cpu)
 	if (event_is_exception(first) && first->vector == VECTOR_DF && second_serious)
 		return false;
 	if ((first_page_fault && second_serious) || (contributory(first) && contributory(&second)))
-		second = (struct exception){ .vector = VECTOR_DF, .has_error = true };
+		second = (struct exception){.vector = VECTOR_DF, .has_error = true};
 	/* A selector's error code tells whether the program itself asked for the event. */
 	else if (in_set(SELECTOR_ERROR_VECTORS, second.vector) &&
 		 (!first->software || first->privileged))
@@ -264,8 +265,8 @@ bool exception_deliver(struct cpu *cpu)
 	jmp_buf outer;
 
 	cpu->delivering = cpu->exception;
-	/* What a faulting instruction did before it faulted will be done again: its data breakpoints
-	 * have not happened yet. */
+	/* What a faulting instruction did before it faulted will be done again: its data
+	 * breakpoints have not happened yet. */
 	if (event_is_exception(&cpu->delivering) && cpu->delivering.vector != VECTOR_DB)
 		cpu->pending_debug = 0;
 	memcpy(&outer, &cpu->unwind, sizeof(outer));

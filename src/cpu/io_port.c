@@ -6,8 +6,8 @@
 
 #define TSS_IO_MAP_BASE 0x66
 
-/* All of the ports' bits in the TSS's map must be clear. Two bytes are read always, so that the map must
- * have one byte beyond the last port's. */
+/* All of the ports' bits in the TSS's map must be clear. Two bytes are read always, so that the map
+ * must have one byte beyond the last port's. */
 static bool map_permits(struct cpu *cpu, uint16_t port, unsigned size)
 {
 	const struct segment *tss = &cpu->segment[SEG_TR];

@@ -35,16 +35,16 @@ struct cpuid_bit {
 };
 
 static const struct cpuid_bit gates[GATE_COUNT][2] = {
-	[IF_RDTSCP] = { { 0x80000001, 0, EDX, 1u << 27 }, { 7, 0, ECX, 1u << 22 } },
-	[IF_SPEC_CTRL] = { { 7, 0, EDX, 1u << 26 | 1u << 27 | 1u << 31 },
-		{ 0x80000008, 0, EBX, 1u << 14 | 1u << 15 | 1u << 24 } },
-	[IF_PRED_CMD] = { { 7, 0, EDX, 1u << 26 }, { 0x80000008, 0, EBX, 1u << 12 } },
-	[IF_FLUSH_CMD] = { { 7, 0, EDX, 1u << 28 } },
-	[IF_ARCH_CAPABILITIES] = { { 7, 0, EDX, 1u << 29 } },
-	[IF_VIRT_SPEC_CTRL] = { { 0x80000008, 0, EBX, 1u << 25 } },
-	[IF_XSAVES] = { { 0xd, 1, EAX, 1u << 3 } },
-	[IF_KVMCLOCK] = { { 0x40000001, 0, EAX, 1u << 0 } },
-	[IF_KVMCLOCK2] = { { 0x40000001, 0, EAX, 1u << 3 } },
+	[IF_RDTSCP] = {{0x80000001, 0, EDX, 1u << 27}, {7, 0, ECX, 1u << 22}},
+	[IF_SPEC_CTRL] = {{7, 0, EDX, 1u << 26 | 1u << 27 | 1u << 31},
+		{0x80000008, 0, EBX, 1u << 14 | 1u << 15 | 1u << 24}},
+	[IF_PRED_CMD] = {{7, 0, EDX, 1u << 26}, {0x80000008, 0, EBX, 1u << 12}},
+	[IF_FLUSH_CMD] = {{7, 0, EDX, 1u << 28}},
+	[IF_ARCH_CAPABILITIES] = {{7, 0, EDX, 1u << 29}},
+	[IF_VIRT_SPEC_CTRL] = {{0x80000008, 0, EBX, 1u << 25}},
+	[IF_XSAVES] = {{0xd, 1, EAX, 1u << 3}},
+	[IF_KVMCLOCK] = {{0x40000001, 0, EAX, 1u << 0}},
+	[IF_KVMCLOCK2] = {{0x40000001, 0, EAX, 1u << 3}},
 };
 
 static bool cpuid_bit_set(const struct cpu *cpu, const struct cpuid_bit *bit)
@@ -55,8 +55,10 @@ static bool cpuid_bit_set(const struct cpu *cpu, const struct cpuid_bit *bit)
 	if (!bit->mask)
 		return false;
 	cpuid_query(cpu, bit->leaf, bit->subleaf, &leaf);
-	value = bit->reg == EAX ? leaf.eax : bit->reg == EBX ? leaf.ebx :
-		bit->reg == ECX ? leaf.ecx : leaf.edx;
+	value = bit->reg == EAX   ? leaf.eax
+		: bit->reg == EBX ? leaf.ebx
+		: bit->reg == ECX ? leaf.ecx
+				  : leaf.edx;
 	return value & bit->mask;
 }
 
@@ -103,14 +105,16 @@ static bool read_apic(struct cpu *cpu, uint32_t msr, uint64_t *value)
 {
 	const struct cpu_platform *platform = cpu->platform;
 
-	return platform->apic_msr_read && platform->apic_msr_read(platform->opaque, cpu, msr, value);
+	return platform->apic_msr_read &&
+	       platform->apic_msr_read(platform->opaque, cpu, msr, value);
 }
 
 static bool write_apic(struct cpu *cpu, uint32_t msr, uint64_t value)
 {
 	const struct cpu_platform *platform = cpu->platform;
 
-	return platform->apic_msr_write && platform->apic_msr_write(platform->opaque, cpu, msr, value);
+	return platform->apic_msr_write &&
+	       platform->apic_msr_write(platform->opaque, cpu, msr, value);
 }
 
 static bool write_efer(struct cpu *cpu, uint32_t msr, uint64_t value)
@@ -176,8 +180,8 @@ static bool write_command(struct cpu *cpu, uint32_t msr, uint64_t value)
 /* Where RAM ends below and above 4 GiB. */
 static bool read_top_of_memory(struct cpu *cpu, uint32_t msr, uint64_t *value)
 {
-	*value = msr == 0xc001001a ? cpu->memory->low_size :
-				     MEMORY_HIGH_START + cpu->memory->high_size;
+	*value = msr == 0xc001001a ? cpu->memory->low_size
+				   : MEMORY_HIGH_START + cpu->memory->high_size;
 	return true;
 }
 
@@ -216,41 +220,54 @@ static bool write_canonical(struct cpu *cpu, uint32_t msr, uint64_t value);
 struct msr {
 	uint32_t first, last;
 	enum gate gate;
-	bool constant; /* reads give `value`; else `value` is the mask of bits that may be written */
+	bool constant;  /* reads give `value`; else `value` masks the bits that may be written */
 	uint16_t field; /* offset in struct cpu; 0: none */
 	uint64_t value;
 	bool (*read)(struct cpu *cpu, uint32_t msr, uint64_t *value); /* NULL: by field or value */
 	bool (*write)(struct cpu *cpu, uint32_t msr, uint64_t value); /* NULL: to the field */
 };
 
-#define FIELD(msr, gate, member, mask) \
-	{ msr, msr, gate, false, offsetof(struct cpu, member), mask, NULL, NULL }
-#define FIELD_CALL(msr, gate, member, write) \
-	{ msr, msr, gate, false, offsetof(struct cpu, member), 0, NULL, write }
-#define CALL(first, last, gate, read, write) { first, last, gate, false, 0, 0, read, write }
-#define CONSTANT(msr, gate, value)	     { msr, msr, gate, true, 0, value, NULL, no_write }
+#define FIELD(msr, gate, member, mask)                                                             \
+	{                                                                                          \
+		msr, msr, gate, false, offsetof(struct cpu, member), mask, NULL, NULL              \
+	}
+#define FIELD_CALL(msr, gate, member, write)                                                       \
+	{                                                                                          \
+		msr, msr, gate, false, offsetof(struct cpu, member), 0, NULL, write                \
+	}
+#define CALL(first, last, gate, read, write)                                                       \
+	{                                                                                          \
+		first, last, gate, false, 0, 0, read, write                                        \
+	}
+#define CONSTANT(msr, gate, value)                                                                 \
+	{                                                                                          \
+		msr, msr, gate, true, 0, value, NULL, no_write                                     \
+	}
 /* Reads give a constant, writes are let pass. */
-#define INERT(first, last, gate, value)	     { first, last, gate, true, 0, value, NULL, ignore_write }
-#define ANY				     (~UINT64_C(0))
+#define INERT(first, last, gate, value)                                                            \
+	{                                                                                          \
+		first, last, gate, true, 0, value, NULL, ignore_write                              \
+	}
+#define ANY (~UINT64_C(0))
 
 /* Sorted by number. */
 static const struct msr table[] = {
 	CALL(0x10, 0x10, ALWAYS, read_tsc, write_tsc),
 	CALL(0x11, 0x12, IF_KVMCLOCK, read_pvclock, write_pvclock),
-	CONSTANT(0x17, INTEL, 0), /* PLATFORM_ID */
+	CONSTANT(0x17, INTEL, 0),                        /* PLATFORM_ID */
 	CALL(0x1b, 0x1b, ALWAYS, read_apic, write_apic), /* APIC_BASE */
-	INERT(0x2a, 0x2a, INTEL, 0), /* EBL_CR_POWERON */
-	CONSTANT(0x34, INTEL, 0), /* SMI_COUNT */
-	CONSTANT(0x3a, INTEL, 1), /* FEATURE_CONTROL: locked, VMX off */
+	INERT(0x2a, 0x2a, INTEL, 0),                     /* EBL_CR_POWERON */
+	CONSTANT(0x34, INTEL, 0),                        /* SMI_COUNT */
+	CONSTANT(0x3a, INTEL, 1),                        /* FEATURE_CONTROL: locked, VMX off */
 	FIELD_CALL(0x3b, ALWAYS, tsc_adjust, write_tsc_adjust),
 	FIELD(0x48, IF_SPEC_CTRL, spec_ctrl, 0x87),
 	CALL(0x49, 0x49, IF_PRED_CMD, no_read, write_command),
-	INERT(0x79, 0x79, ALWAYS, 0), /* UCODE_WRITE: nothing to update */
+	INERT(0x79, 0x79, ALWAYS, 0),                /* UCODE_WRITE: nothing to update */
 	INERT(0x8b, 0x8b, INTEL, UINT64_C(1) << 32), /* UCODE_REV */
-	INERT(0x8b, 0x8b, AMD, 0x01000065), /* PATCH_LEVEL */
-	CONSTANT(0xcd, INTEL, 3), /* FSB_FREQ */
-	CONSTANT(0xce, INTEL, 0), /* PLATFORM_INFO */
-	CONSTANT(0xfe, ALWAYS, 0x508), /* MTRRCAP: 8 variable, fixed, WC */
+	INERT(0x8b, 0x8b, AMD, 0x01000065),          /* PATCH_LEVEL */
+	CONSTANT(0xcd, INTEL, 3),                    /* FSB_FREQ */
+	CONSTANT(0xce, INTEL, 0),                    /* PLATFORM_INFO */
+	CONSTANT(0xfe, ALWAYS, 0x508),               /* MTRRCAP: 8 variable, fixed, WC */
 	CONSTANT(0x10a, IF_ARCH_CAPABILITIES, 0),
 	CALL(0x10b, 0x10b, IF_FLUSH_CMD, no_read, write_command),
 	FIELD(0x174, ALWAYS, sysenter_cs, ANY),
@@ -262,9 +279,7 @@ static const struct msr table[] = {
 	CALL(0x1a0, 0x1a0, ALWAYS, read_misc_enable, write_misc_enable),
 	FIELD(0x1d9, ALWAYS, debug_control, 0x3f),
 	CONSTANT(0x1db, ALWAYS, 0), /* last branch and exception records */
-	CONSTANT(0x1dc, ALWAYS, 0),
-	CONSTANT(0x1dd, ALWAYS, 0),
-	CONSTANT(0x1de, ALWAYS, 0),
+	CONSTANT(0x1dc, ALWAYS, 0), CONSTANT(0x1dd, ALWAYS, 0), CONSTANT(0x1de, ALWAYS, 0),
 	CALL(0x200, 0x20f, ALWAYS, mtrr_read, mtrr_write),
 	CALL(0x250, 0x26f, ALWAYS, mtrr_read, mtrr_write),
 	FIELD_CALL(0x277, ALWAYS, pat, pat_write),
@@ -273,8 +288,7 @@ static const struct msr table[] = {
 	CALL(0x800, 0x8ff, ALWAYS, read_apic, write_apic), /* x2APIC */
 	FIELD(0xda0, IF_XSAVES, xss, 0),
 	CALL(0x4b564d00, 0x4b564d01, IF_KVMCLOCK2, read_pvclock, write_pvclock),
-	FIELD_CALL(0xc0000080, ALWAYS, efer, write_efer),
-	FIELD(0xc0000081, ALWAYS, star, ANY),
+	FIELD_CALL(0xc0000080, ALWAYS, efer, write_efer), FIELD(0xc0000081, ALWAYS, star, ANY),
 	FIELD_CALL(0xc0000082, ALWAYS, lstar, write_canonical),
 	FIELD_CALL(0xc0000083, ALWAYS, cstar, write_canonical),
 	FIELD(0xc0000084, ALWAYS, sfmask, 0xffffffff),

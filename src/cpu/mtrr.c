@@ -3,11 +3,11 @@
 
 #define MSR_MTRR_VARIABLE 0x200
 #define MSR_MTRR_DEF_TYPE 0x2ff
-#define MTRR_VALID	  BIT(11)
+#define MTRR_VALID        BIT(11)
 #define DEF_TYPE_ENABLES  (BIT(10) | BIT(11))
 /* AMD: with SYSCFG.MtrrFixDramModEn the fixed ranges also say where reads and writes go. */
 #define SYSCFG_FIX_DRAM_MODIFY BIT(19)
-#define FIXED_DRAM_BITS	       UINT64_C(0x1818181818181818)
+#define FIXED_DRAM_BITS        UINT64_C(0x1818181818181818)
 
 /* UC, WC, WT, WP, WB; and in the PAT also UC-. */
 static bool valid_type(unsigned type)

@@ -1,5 +1,5 @@
-/* MTRRs and PAT (SDM vol. 3A 12.11, 12.12): kept and checked, without effect on guest memory, which is
- * the host's write-back memory throughout. */
+/* MTRRs and PAT (SDM vol. 3A 12.11, 12.12): kept and checked, without effect on guest memory, which
+ * is the host's write-back memory throughout. */
 #ifndef VENEER_CPU_MTRR_H
 #define VENEER_CPU_MTRR_H
 

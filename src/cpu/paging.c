@@ -5,14 +5,14 @@
  * 2-level paging. Both end in permit(), which is where the rules of access rights stand, once.
  *
  * Accessed and dirty bits are set as hardware sets them: by a locked compare-and-exchange on the
- * entry, which fails when another vCPU has changed the entry since it was read; then the walk starts over,
- * so that no right is ever granted on the word of an entry that is no longer there. Tables above
- * the page get their accessed bit as they are passed, whether or not the access is permitted in
- * the end; the entry that maps the page gets it, and the dirty bit, only if it is.
+ * entry, which fails when another vCPU has changed the entry since it was read; then the walk
+ * starts over, so that no right is ever granted on the word of an entry that is no longer there.
+ * Tables above the page get their accessed bit as they are passed, whether or not the access is
+ * permitted in the end; the entry that maps the page gets it, and the dirty bit, only if it is.
  *
  * The guest owns these tables and may write anything at all into them. An entry is never used
- * before its reserved bits, which include all address bits above MAXPHYADDR, have been tested, and a
- * table is only ever reached through memory_ram_pointer(). */
+ * before its reserved bits, which include all address bits above MAXPHYADDR, have been tested, and
+ * a table is only ever reached through memory_ram_pointer(). */
 #include "cpu/paging.h"
 #include "cpu/access.h"
 
@@ -25,8 +25,8 @@ enum {
 	ENTRY_PS = 1 << 7,
 	ENTRY_G = 1 << 8,
 };
-#define ENTRY_NX      BIT(63)
-#define ENTRY_ADDRESS UINT64_C(0x000ffffffffff000)
+#define ENTRY_NX         BIT(63)
+#define ENTRY_ADDRESS    UINT64_C(0x000ffffffffff000)
 #define ENTRY_KEY(entry) bits_get(entry, 62, 59)
 
 /* An entry that is not in RAM reads as an undriven bus does. */
@@ -37,7 +37,7 @@ struct walk {
 	uint64_t rights; /* AND of all entries, with NX inverted: set means fetch is allowed */
 	uint64_t leaf;
 	void *leaf_pointer; /* NULL where the entry is not in RAM */
-	uint64_t frame; /* guest-physical address of the page's first byte */
+	uint64_t frame;     /* guest-physical address of the page's first byte */
 	uint64_t page_size;
 };
 
@@ -78,8 +78,8 @@ static bool entry_set_legacy(struct cpu *cpu, void *pointer, uint32_t entry, uin
 
 /* --- access rights --- */
 
-/* Protection keys qualify data accesses to user pages (SDM vol. 3A 4.6.2). Bits 0 and 1: reading, writing
- * is denied. */
+/* Protection keys qualify data accesses to user pages (SDM vol. 3A 4.6.2). Bits 0 and 1: reading,
+ * writing is denied. */
 static unsigned key_denies(const struct cpu *cpu, const struct walk *walk, bool user_access)
 {
 	unsigned rights;
@@ -110,8 +110,7 @@ static void allowed(const struct cpu *cpu, const struct walk *walk, unsigned acc
 
 		out->can_read = !smap;
 		out->can_write = !smap && (writable || !(cpu->cr0 & CR0_WP));
-		out->can_fetch = (walk->rights & ENTRY_NX) &&
-				 !(user_page && (cpu->cr4 & CR4_SMEP));
+		out->can_fetch = (walk->rights & ENTRY_NX) && !(user_page && (cpu->cr4 & CR4_SMEP));
 	}
 	if (unlikely(cpu->cr4 & CR4_PKE)) {
 		*key = key_denies(cpu, walk, access & PAGING_USER);
@@ -146,10 +145,12 @@ static int permit(const struct cpu *cpu, const struct walk *walk, uint64_t linea
 	bool ok;
 
 	allowed(cpu, walk, access, out, &key);
-	ok = access & PAGING_FETCH ? out->can_fetch :
-	     access & PAGING_WRITE ? out->can_write : out->can_read;
+	ok = access & PAGING_FETCH   ? out->can_fetch
+	     : access & PAGING_WRITE ? out->can_write
+				     : out->can_read;
 	if (unlikely(!ok)) {
-		bool key_fault = !(access & PAGING_FETCH) && (key & (access & PAGING_WRITE ? 2 : 1));
+		bool key_fault =
+			!(access & PAGING_FETCH) && (key & (access & PAGING_WRITE ? 2 : 1));
 
 		return fault(cpu, out, access, PF_PRESENT | (key_fault ? PF_PK : 0));
 	}
@@ -187,10 +188,10 @@ static enum walk_result walk_wide(struct cpu *cpu, uint64_t linear, unsigned acc
 	for (;; level--) {
 		unsigned shift = 3 + 9 * level;
 		uint64_t *pointer = entry_pointer(cpu, table + ((linear >> shift) & 0x1ff) * 8);
-		uint64_t entry = likely(pointer != NULL) ?
-					 atomic_load_explicit((_Atomic uint64_t *)pointer,
-						 memory_order_relaxed) :
-					 OPEN_BUS;
+		uint64_t entry = likely(pointer != NULL)
+					 ? atomic_load_explicit((_Atomic uint64_t *)pointer,
+						   memory_order_relaxed)
+					 : OPEN_BUS;
 
 		if (unlikely(!(entry & ENTRY_P)))
 			return WALK_NOT_PRESENT;
@@ -206,8 +207,8 @@ static enum walk_result walk_wide(struct cpu *cpu, uint64_t linear, unsigned acc
 			/* The address of a large page is aligned to it; bit 12 is PAT. */
 			if (unlikely(entry & (size - 1) & ~UINT64_C(0x1fff)))
 				return WALK_RESERVED;
-			*walk = (struct walk){ rights, entry, pointer,
-				entry & ENTRY_ADDRESS & ~(size - 1), size };
+			*walk = (struct walk){
+				rights, entry, pointer, entry & ENTRY_ADDRESS & ~(size - 1), size};
 			return WALK_DONE;
 		}
 		if (unlikely(!(entry & ENTRY_A)) && !(access & PAGING_PROBE) &&
@@ -219,8 +220,8 @@ static enum walk_result walk_wide(struct cpu *cpu, uint64_t linear, unsigned acc
 
 /* The four registers that stand in for PAE's top level carry no rights, and were checked when
  * they were loaded. */
-static enum walk_result walk_pae(struct cpu *cpu, uint64_t linear, unsigned access,
-	struct walk *walk)
+static enum walk_result walk_pae(
+	struct cpu *cpu, uint64_t linear, unsigned access, struct walk *walk)
 {
 	uint64_t pdpte = cpu->pdpte[(linear >> 30) & 3];
 
@@ -250,8 +251,8 @@ bool paging_load_pdptes(struct cpu *cpu, uint64_t cr3)
 
 static uint32_t legacy_load(void *pointer)
 {
-	return pointer ? atomic_load_explicit((_Atomic uint32_t *)pointer, memory_order_relaxed) :
-			 (uint32_t)OPEN_BUS;
+	return pointer ? atomic_load_explicit((_Atomic uint32_t *)pointer, memory_order_relaxed)
+		       : (uint32_t)OPEN_BUS;
 }
 
 /* A 4-MiB page's address: bits 31..22 in place, and by PSE-36 bits 39..32 in the entry's bits
@@ -268,8 +269,8 @@ static enum walk_result walk_4mib(const struct cpu *cpu, uint32_t entry, struct 
 	return WALK_DONE;
 }
 
-static enum walk_result walk_legacy(struct cpu *cpu, uint64_t linear, unsigned access,
-	struct walk *walk)
+static enum walk_result walk_legacy(
+	struct cpu *cpu, uint64_t linear, unsigned access, struct walk *walk)
 {
 	void *pointer = entry_pointer(cpu, (cpu->cr3 & 0xfffff000) + bits_get(linear, 31, 22) * 4);
 	uint32_t directory = legacy_load(pointer);
@@ -282,8 +283,8 @@ static enum walk_result walk_legacy(struct cpu *cpu, uint64_t linear, unsigned a
 		if (!(directory & ENTRY_A) && !(access & PAGING_PROBE) &&
 			!entry_set_legacy(cpu, pointer, directory, ENTRY_A))
 			return WALK_AGAIN;
-		pointer = entry_pointer(cpu,
-			(directory & 0xfffff000) + bits_get(linear, 21, 12) * 4);
+		pointer =
+			entry_pointer(cpu, (directory & 0xfffff000) + bits_get(linear, 21, 12) * 4);
 		entry = legacy_load(pointer);
 		if (!(entry & ENTRY_P))
 			return WALK_NOT_PRESENT;
@@ -300,8 +301,8 @@ static enum walk_result walk_legacy(struct cpu *cpu, uint64_t linear, unsigned a
 
 /* --- the walk --- */
 
-static enum walk_result walk_mode(struct cpu *cpu, uint64_t linear, unsigned access,
-	struct walk *walk)
+static enum walk_result walk_mode(
+	struct cpu *cpu, uint64_t linear, unsigned access, struct walk *walk)
 {
 	if (likely(cpu->efer & EFER_LMA))
 		return walk_wide(cpu, linear, access, cpu->cr3 & ENTRY_ADDRESS,

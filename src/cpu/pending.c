@@ -1,4 +1,5 @@
-/* What happens between two instructions: INIT, SIPI, debug traps, NMIs, interrupts (SDM vol. 3A 6.9). */
+/* What happens between two instructions: INIT, SIPI, debug traps, NMIs, interrupts (SDM vol.
+ * 3A 6.9). */
 #include "cpu/debug.h"
 #include "cpu/instruction.h"
 #include "cpu/segmentation.h"
@@ -71,7 +72,8 @@ static void init(struct cpu *cpu)
 	cpu_init_reset(cpu);
 }
 
-/* The event in cpu->exception happens here: nothing is executing, so where it is pushed from is cpu->rip. */
+/* The event in cpu->exception happens here: nothing is executing, so where it is pushed from is
+ * cpu->rip. */
 static void inject(struct cpu *cpu)
 {
 	cpu->activity = ACTIVITY_RUNNING;
@@ -87,7 +89,7 @@ static void inject_debug(struct cpu *cpu)
 	if (!bits)
 		return;
 	debug_record(cpu, bits);
-	cpu->exception = (struct exception){ .vector = VECTOR_DB };
+	cpu->exception = (struct exception){.vector = VECTOR_DB};
 	inject(cpu);
 }
 
@@ -95,7 +97,7 @@ static void inject_nmi(struct cpu *cpu)
 {
 	claim(cpu, PENDING_NMI);
 	cpu->nmi_blocked = true;
-	cpu->exception = (struct exception){ .vector = VECTOR_NMI, .external = true };
+	cpu->exception = (struct exception){.vector = VECTOR_NMI, .external = true};
 	cpu->stats.interrupts++;
 	inject(cpu);
 }
@@ -106,7 +108,7 @@ static void inject_interrupt(struct cpu *cpu)
 
 	if (vector < 0)
 		return;
-	cpu->exception = (struct exception){ .vector = (uint8_t)vector, .external = true };
+	cpu->exception = (struct exception){.vector = (uint8_t)vector, .external = true};
 	cpu->stats.interrupts++;
 	inject(cpu);
 }
@@ -129,8 +131,8 @@ bool cpu_service_pending(struct cpu *cpu)
 	else if (ready & PENDING_INTR)
 		inject_interrupt(cpu);
 
-	/* One event at a time. What is still waiting, or is only held back by the shadow of the next
-	 * instruction, gets its turn at the next boundary. */
+	/* One event at a time. What is still waiting, or is only held back by the shadow of the
+	 * next instruction, gets its turn at the next boundary. */
 	if (actionable(cpu) || (cpu->interrupt_shadow != SHADOW_NONE && load_pending(cpu)))
 		atomic_store(&cpu->attention, 1);
 	return !(load_pending(cpu) & PENDING_STOP) && cpu->activity == ACTIVITY_RUNNING;

@@ -4,17 +4,17 @@
  *
  *	ns = system_time + ((tsc - tsc_timestamp) << tsc_shift) * tsc_to_system_mul / 2^32
  *
- * between two reads of `version`, which is odd while we write. Our clock (host/clock.h) runs at the host's
- * TSC frequency, all guest TSCs are that clock plus an offset, and pausing stops both alike. So
- * one pair (tsc_timestamp = the vCPU's TSC at clock zero, system_time = 0) stays right for ever,
+ * between two reads of `version`, which is odd while we write. Our clock (host/clock.h) runs at the
+ *host's TSC frequency, all guest TSCs are that clock plus an offset, and pausing stops both alike.
+ *So one pair (tsc_timestamp = the vCPU's TSC at clock zero, system_time = 0) stays right for ever,
  * and it is the same line in all vCPUs: the "TSC stable" flag can be promised, and there is
  * nothing to refresh while the guest runs. */
 #include "cpu/pvclock.h"
 #include "base/log.h"
 
-#define NS_PER_SECOND	   UINT64_C(1000000000)
+#define NS_PER_SECOND      UINT64_C(1000000000)
 #define PVCLOCK_TSC_STABLE 1
-#define MSR_ENABLE	   1
+#define MSR_ENABLE         1
 
 struct time_page {
 	uint32_t version;
@@ -34,7 +34,8 @@ struct wall_clock {
 	uint32_t nanoseconds;
 };
 
-/* ns per cycle as mul * 2^(shift - 32), mul with its top bit set: as many digits as there is room for. */
+/* ns per cycle as mul * 2^(shift - 32), mul with its top bit set: as many digits as there is room
+ * for. */
 static void time_scale(uint64_t tsc_khz, uint32_t *mul, int8_t *shift)
 {
 	unsigned __int128 hz = (unsigned __int128)tsc_khz * 1000;
@@ -54,8 +55,8 @@ static void time_scale(uint64_t tsc_khz, uint32_t *mul, int8_t *shift)
 	*shift = (int8_t)s;
 }
 
-/* The version goes odd before anything else changes and even after everything has; x86 keeps stores in
- * order, the fences keep the compiler from merging them. */
+/* The version goes odd before anything else changes and even after everything has; x86 keeps stores
+ * in order, the fences keep the compiler from merging them. */
 static void publish(struct cpu *cpu, uint64_t gpa, void *image, uint64_t size, uint32_t version)
 {
 	uint32_t *head = image;
@@ -79,7 +80,7 @@ static uint32_t next_version(const struct cpu *cpu, uint64_t gpa)
 
 void pvclock_update(struct cpu *cpu)
 {
-	struct time_page page = { .flags = PVCLOCK_TSC_STABLE };
+	struct time_page page = {.flags = PVCLOCK_TSC_STABLE};
 	uint64_t gpa = cpu->pvclock_msr & ~(uint64_t)MSR_ENABLE;
 
 	if (!(cpu->pvclock_msr & MSR_ENABLE))
@@ -99,8 +100,8 @@ static bool in_ram(struct cpu *cpu, uint64_t gpa, uint64_t size)
 
 bool pvclock_write_system_time(struct cpu *cpu, uint64_t value)
 {
-	if ((value & MSR_ENABLE) && !in_ram(cpu, value & ~(uint64_t)MSR_ENABLE,
-					    sizeof(struct time_page)))
+	if ((value & MSR_ENABLE) &&
+		!in_ram(cpu, value & ~(uint64_t)MSR_ENABLE, sizeof(struct time_page)))
 		return false;
 	cpu->pvclock_msr = value;
 	pvclock_update(cpu);

@@ -16,16 +16,16 @@ void segment_load_real(struct cpu *cpu, enum seg seg, uint16_t selector)
 	segment.base = (uint64_t)selector << 4;
 	if (cpu_v86(cpu) || (segment.access & AR_UNUSABLE)) {
 		segment.limit = 0xffff;
-		segment.access = AR_P | AR_S | AR_WRITABLE | AR_ACCESSED |
-				 (cpu_v86(cpu) ? AR_DPL_MASK : 0);
+		segment.access =
+			AR_P | AR_S | AR_WRITABLE | AR_ACCESSED | (cpu_v86(cpu) ? AR_DPL_MASK : 0);
 	}
 	cpu_set_segment(cpu, seg, &segment);
 }
 
 /* --- data and stack segments --- */
 
-void stack_segment_check(struct cpu *cpu, uint16_t selector, unsigned cpl, enum vector vector,
-	struct segment *out)
+void stack_segment_check(
+	struct cpu *cpu, uint16_t selector, unsigned cpl, enum vector vector, struct segment *out)
 {
 	struct descriptor d;
 
@@ -52,8 +52,7 @@ static struct segment check_stack_segment(struct cpu *cpu, uint16_t selector)
 	return segment;
 }
 
-void data_segment_check(struct cpu *cpu, uint16_t selector, enum vector vector,
-	struct segment *out)
+void data_segment_check(struct cpu *cpu, uint16_t selector, enum vector vector, struct segment *out)
 {
 	struct descriptor d;
 
@@ -90,7 +89,7 @@ void segment_load(struct cpu *cpu, enum seg seg, uint16_t selector)
 
 void segment_drop_privileged(struct cpu *cpu, unsigned cpl)
 {
-	static const enum seg data[] = { SEG_ES, SEG_DS, SEG_FS, SEG_GS };
+	static const enum seg data[] = {SEG_ES, SEG_DS, SEG_FS, SEG_GS};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(data); i++) {
 		struct segment segment = cpu->segment[data[i]];
@@ -132,13 +131,13 @@ void code_target_finish(struct cpu *cpu, struct code_target *target, unsigned cp
 	target->segment.selector = (uint16_t)((d->selector & ~3) | cpl);
 }
 
-void code_target_direct(struct cpu *cpu, struct descriptor *d, uint64_t offset,
-	struct code_target *target)
+void code_target_direct(
+	struct cpu *cpu, struct descriptor *d, uint64_t offset, struct code_target *target)
 {
 	unsigned dpl = descriptor_dpl(d);
 
-	if (descriptor_conforming(d) ? dpl > cpu->cpl :
-				       SELECTOR_RPL(d->selector) > cpu->cpl || dpl != cpu->cpl)
+	if (descriptor_conforming(d) ? dpl > cpu->cpl
+				     : SELECTOR_RPL(d->selector) > cpu->cpl || dpl != cpu->cpl)
 		bad_code(cpu, d, VECTOR_GP);
 	target->descriptor = *d;
 	code_target_finish(cpu, target, cpu->cpl, offset);
@@ -154,8 +153,8 @@ void code_target_enter(struct cpu *cpu, const struct code_target *target, uint64
 /* --- LDTR and TR --- */
 
 /* What LLDT and LTR have in common; `types` is a bit mask of the system types that fit. */
-static struct segment check_system_segment(struct cpu *cpu, uint16_t selector, unsigned types,
-	struct descriptor *d)
+static struct segment check_system_segment(
+	struct cpu *cpu, uint16_t selector, unsigned types, struct descriptor *d)
 {
 	struct segment segment;
 
@@ -202,8 +201,8 @@ void segment_load_tr(struct cpu *cpu, uint16_t selector)
 /* System types that LAR and LSL accept. */
 #define TSS32_TYPES (BIT(SYS_LDT) | BIT(SYS_TSS32) | BIT(SYS_TSS32_BUSY))
 #define TSS16_TYPES (BIT(SYS_TSS16) | BIT(SYS_TSS16_BUSY))
-#define LAR_LEGACY                                                                        \
-	(TSS32_TYPES | TSS16_TYPES | BIT(SYS_CALL_GATE16) | BIT(SYS_TASK_GATE) | \
+#define LAR_LEGACY                                                                                 \
+	(TSS32_TYPES | TSS16_TYPES | BIT(SYS_CALL_GATE16) | BIT(SYS_TASK_GATE) |                   \
 		BIT(SYS_CALL_GATE32))
 #define LAR_LONG   (TSS32_TYPES | BIT(SYS_CALL_GATE32))
 #define LSL_LEGACY (TSS32_TYPES | TSS16_TYPES)

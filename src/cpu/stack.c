@@ -115,8 +115,9 @@ static uint64_t tss_load(struct cpu *cpu, unsigned offset, unsigned size)
 
 	if ((tss->access & AR_UNUSABLE) || offset + size - 1 > tss->limit)
 		cpu_raise_error(cpu, VECTOR_TS, SELECTOR_ERROR(tss->selector));
-	return access_load(cpu, cpu_long_mode(cpu) ? tss->base + offset : (uint32_t)(tss->base + offset),
-		size, ACCESS_SUPERVISOR);
+	return access_load(cpu,
+		cpu_long_mode(cpu) ? tss->base + offset : (uint32_t)(tss->base + offset), size,
+		ACCESS_SUPERVISOR);
 }
 
 static struct stack stack_from_tss64(struct cpu *cpu, unsigned cpl, unsigned ist)

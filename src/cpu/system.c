@@ -33,10 +33,10 @@ void control_store_table(struct cpu *cpu, const struct descriptor_table *table, 
 	access_write_current(cpu, linear, image, operand_size == 8 ? 10 : 6);
 }
 
-void control_load_table(struct cpu *cpu, struct descriptor_table *table, uint64_t linear,
-	unsigned operand_size)
+void control_load_table(
+	struct cpu *cpu, struct descriptor_table *table, uint64_t linear, unsigned operand_size)
 {
-	uint8_t image[10] = { 0 };
+	uint8_t image[10] = {0};
 	uint64_t base;
 	uint16_t limit;
 
@@ -167,8 +167,8 @@ static bool has_monitor(const struct cpu *cpu)
 	return leaf.ecx & BIT(3);
 }
 
-/* Without the CPUID bit these do not exist. With it, a monitored store would have to end the wait; we do
- * the other thing the manual allows, which is to fall through at once. */
+/* Without the CPUID bit these do not exist. With it, a monitored store would have to end the wait;
+ * we do the other thing the manual allows, which is to fall through at once. */
 void control_monitor(struct cpu *cpu, uint64_t linear, uint32_t extensions)
 {
 	require(cpu, has_monitor(cpu) && cpu->cpl == 0);

@@ -11,15 +11,15 @@
 #include "cpu/segmentation.h"
 #include "cpu/transfer.h"
 
-/* The two layouts (SDM vol. 3A figures 8-2 and 8-10): where the dynamic part is. Selectors are in the
- * order of enum seg; a 16-bit TSS has no FS and GS. */
+/* The two layouts (SDM vol. 3A figures 8-2 and 8-10): where the dynamic part is. Selectors are in
+ * the order of enum seg; a 16-bit TSS has no FS and GS. */
 struct tss_layout {
 	unsigned width; /* of EIP, EFLAGS and general registers, which follow each other */
 	unsigned eip, selectors, selector_count, ldt, minimum_limit;
 };
 
-static const struct tss_layout layout16 = { 2, 0x0e, 0x22, 4, 0x2a, 0x2b };
-static const struct tss_layout layout32 = { 4, 0x20, 0x48, 6, 0x60, 0x67 };
+static const struct tss_layout layout16 = {2, 0x0e, 0x22, 4, 0x2a, 0x2b};
+static const struct tss_layout layout32 = {4, 0x20, 0x48, 6, 0x60, 0x67};
 
 #define TSS32_CR3   0x1c
 #define TSS32_DEBUG 0x64
@@ -51,12 +51,12 @@ static uint64_t tss_address(const struct segment *segment, unsigned offset)
 
 static uint32_t tss_load(struct cpu *cpu, const struct tss *tss, unsigned offset, unsigned size)
 {
-	return (uint32_t)access_load(cpu, tss_address(&tss->segment, offset), size,
-		ACCESS_SUPERVISOR);
+	return (uint32_t)access_load(
+		cpu, tss_address(&tss->segment, offset), size, ACCESS_SUPERVISOR);
 }
 
-static void tss_store(struct cpu *cpu, const struct tss *tss, unsigned offset, uint64_t value,
-	unsigned size)
+static void tss_store(
+	struct cpu *cpu, const struct tss *tss, unsigned offset, uint64_t value, unsigned size)
 {
 	access_store(cpu, tss_address(&tss->segment, offset), value, size, ACCESS_SUPERVISOR);
 }
@@ -105,8 +105,7 @@ static void find_old(struct cpu *cpu, struct tss *old)
 {
 	old->segment = cpu->segment[SEG_TR];
 	old->layout = layout_of(old->segment.access & AR_TYPE_MASK);
-	if ((old->segment.access & AR_UNUSABLE) ||
-		old->segment.limit < old->layout->minimum_limit)
+	if ((old->segment.access & AR_UNUSABLE) || old->segment.limit < old->layout->minimum_limit)
 		cpu_raise_error(cpu, VECTOR_TS, SELECTOR_ERROR(old->segment.selector));
 	descriptor_require(cpu, old->segment.selector, VECTOR_TS, &old->descriptor);
 }
@@ -116,7 +115,7 @@ static void read_state(struct cpu *cpu, const struct tss *tss, struct task_state
 	const struct tss_layout *layout = tss->layout;
 	unsigned width = layout->width;
 
-	*state = (struct task_state){ 0 };
+	*state = (struct task_state){0};
 	state->eip = tss_load(cpu, tss, layout->eip, width);
 	state->eflags = tss_load(cpu, tss, layout->eip + width, width);
 	for (unsigned i = 0; i < 8; i++)
@@ -230,7 +229,7 @@ static void load_code(struct cpu *cpu, uint16_t selector)
 
 static void load_segments(struct cpu *cpu, const struct task_state *state)
 {
-	static const enum seg data[] = { SEG_ES, SEG_DS, SEG_FS, SEG_GS };
+	static const enum seg data[] = {SEG_ES, SEG_DS, SEG_FS, SEG_GS};
 	struct segment segment;
 
 	load_ldt(cpu, state->ldt);

@@ -15,8 +15,8 @@ static bool redirected(struct cpu *cpu, uint8_t vector)
 
 	if ((tss->access & AR_TYPE_MASK) != SYS_TSS32_BUSY || tss->limit < TSS_IO_MAP_BASE + 1)
 		cpu_raise_error(cpu, VECTOR_GP, 0);
-	base = (unsigned)access_load(cpu, (uint32_t)(tss->base + TSS_IO_MAP_BASE), 2,
-		ACCESS_SUPERVISOR);
+	base = (unsigned)access_load(
+		cpu, (uint32_t)(tss->base + TSS_IO_MAP_BASE), 2, ACCESS_SUPERVISOR);
 	byte = base - 32 + vector / 8;
 	if (base < 32 || byte > tss->limit)
 		cpu_raise_error(cpu, VECTOR_GP, 0);

@@ -4,8 +4,8 @@
 
 #include "cpu/cpu.h"
 
-/* INT n under CR4.VME: where the TSS's redirection bitmap says so, deliver it through the 8086 program's own
- * vector table and return true, next_rip set. False: the ordinary rules apply. */
+/* INT n under CR4.VME: where the TSS's redirection bitmap says so, deliver it through the 8086
+ * program's own vector table and return true, next_rip set. False: the ordinary rules apply. */
 bool v86_redirect(struct cpu *cpu, uint8_t vector);
 
 #endif

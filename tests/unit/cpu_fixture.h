@@ -25,15 +25,15 @@
 #include <cmocka.h>
 
 #define RAM_SIZE (16 * MIB)
-#define GDT	 0x1000
-#define LDT	 0x1800
-#define IDT	 0x2000
-#define TSS	 0x4000
-#define TSS_B	 0x5000
-#define STACK0	 0x8000 /* top of the CPL 0 stack */
-#define STACK3	 0xa000 /* top of the CPL 3 stack */
-#define STACK_X	 0xc000 /* a third one */
-#define TABLES	 0x100000
+#define GDT      0x1000
+#define LDT      0x1800
+#define IDT      0x2000
+#define TSS      0x4000
+#define TSS_B    0x5000
+#define STACK0   0x8000 /* top of the CPL 0 stack */
+#define STACK3   0xa000 /* top of the CPL 3 stack */
+#define STACK_X  0xc000 /* a third one */
+#define TABLES   0x100000
 
 static pthread_mutex_t fixture_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct memory memory;
@@ -82,7 +82,7 @@ static int fixture_teardown(void **state)
 	return 0;
 }
 
-#define cpu_test(function) \
+#define cpu_test(function)                                                                         \
 	cmocka_unit_test_setup_teardown(function, fixture_setup, fixture_teardown)
 
 /* --- memory --- */
@@ -103,28 +103,28 @@ static inline uint64_t get(uint64_t gpa, unsigned size)
 /* --- exceptions --- */
 
 /* Did this raise? What, is in cpu->exception. */
-#define RAISED(code)                                \
-	({                                          \
-		volatile bool raised_ = true;       \
-		if (_setjmp(cpu->unwind) == 0) {    \
-			code;                       \
-			raised_ = false;            \
-		}                                   \
-		raised_;                            \
+#define RAISED(code)                                                                               \
+	({                                                                                         \
+		volatile bool raised_ = true;                                                      \
+		if (_setjmp(cpu->unwind) == 0) {                                                   \
+			code;                                                                      \
+			raised_ = false;                                                           \
+		}                                                                                  \
+		raised_;                                                                           \
 	})
 
-#define assert_raises(vector_, error_, code)                             \
-	do {                                                             \
-		assert_true(RAISED(code));                               \
-		assert_int_equal(cpu->exception.vector, vector_);        \
-		assert_int_equal(cpu->exception.error, error_);          \
+#define assert_raises(vector_, error_, code)                                                       \
+	do {                                                                                       \
+		assert_true(RAISED(code));                                                         \
+		assert_int_equal(cpu->exception.vector, vector_);                                  \
+		assert_int_equal(cpu->exception.error, error_);                                    \
 	} while (0)
 
-#define assert_completes(code)                                                             \
-	do {                                                                               \
-		if (RAISED(code))                                                          \
-			fail_msg("raised vector %u error %#x", cpu->exception.vector,      \
-				cpu->exception.error);                                     \
+#define assert_completes(code)                                                                     \
+	do {                                                                                       \
+		if (RAISED(code))                                                                  \
+			fail_msg("raised vector %u error %#x", cpu->exception.vector,              \
+				cpu->exception.error);                                             \
 	} while (0)
 
 /* --- descriptors --- */
@@ -141,8 +141,9 @@ static inline uint64_t make_descriptor(uint32_t base, uint32_t limit, uint32_t a
 {
 	if (access & AR_G)
 		limit >>= 12;
-	return (limit & 0xffff) | (uint64_t)(base & 0xffffff) << 16 | (uint64_t)(access & 0xf0ff) << 40 |
-	       (uint64_t)(limit >> 16 & 0xf) << 48 | (uint64_t)(base >> 24) << 56;
+	return (limit & 0xffff) | (uint64_t)(base & 0xffffff) << 16 |
+	       (uint64_t)(access & 0xf0ff) << 40 | (uint64_t)(limit >> 16 & 0xf) << 48 |
+	       (uint64_t)(base >> 24) << 56;
 }
 
 static inline void gdt_set(uint16_t selector, uint32_t base, uint32_t limit, uint32_t access)
@@ -151,15 +152,15 @@ static inline void gdt_set(uint16_t selector, uint32_t base, uint32_t limit, uin
 }
 
 /* A call, interrupt or trap gate, 8 bytes. */
-static inline uint64_t make_gate(unsigned type, uint16_t selector, uint32_t offset, unsigned dpl,
-	unsigned parameters)
+static inline uint64_t make_gate(
+	unsigned type, uint16_t selector, uint32_t offset, unsigned dpl, unsigned parameters)
 {
 	return (offset & 0xffff) | (uint64_t)selector << 16 | (uint64_t)parameters << 32 |
 	       (uint64_t)(type | AR_P | dpl << AR_DPL_SHIFT) << 40 | (uint64_t)(offset >> 16) << 48;
 }
 
-static inline void idt_set32(unsigned vector, unsigned type, uint16_t selector, uint32_t offset,
-	unsigned dpl)
+static inline void idt_set32(
+	unsigned vector, unsigned type, uint16_t selector, uint32_t offset, unsigned dpl)
 {
 	put(IDT + vector * 8, make_gate(type, selector, offset, dpl, 0), 8);
 }
@@ -174,32 +175,32 @@ static inline void idt_set64(unsigned vector, unsigned type, uint16_t selector, 
 /* --- modes --- */
 
 /* Selectors that every mode's GDT has. */
-#define CODE0	    0x08
-#define DATA0	    0x10
-#define CODE3	    0x1b
-#define DATA3	    0x23
-#define CODE0_32    0x28 /* in long mode: compatibility mode */
-#define CODE3_32    0x33
-#define TSS_SEL	    0x40
-#define TSS_B_SEL   0x50
-#define CONFORM     0x60
-#define DATA16      0x68
-#define CODE1       0x71
-#define DATA1       0x79
-#define LDT_SEL     0x80
-#define FREE_SEL    0x90 /* and up, for the test */
-#define GDT_LIMIT   0x1ff
+#define CODE0     0x08
+#define DATA0     0x10
+#define CODE3     0x1b
+#define DATA3     0x23
+#define CODE0_32  0x28 /* in long mode: compatibility mode */
+#define CODE3_32  0x33
+#define TSS_SEL   0x40
+#define TSS_B_SEL 0x50
+#define CONFORM   0x60
+#define DATA16    0x68
+#define CODE1     0x71
+#define DATA1     0x79
+#define LDT_SEL   0x80
+#define FREE_SEL  0x90 /* and up, for the test */
+#define GDT_LIMIT 0x1ff
 
 static inline void load_segment(enum seg seg, uint16_t selector)
 {
-	struct descriptor d = { .raw = get(GDT + (selector & ~7), 8), .selector = selector };
+	struct descriptor d = {.raw = get(GDT + (selector & ~7), 8), .selector = selector};
 	struct segment segment = descriptor_segment(&d);
 
 	segment.access |= AR_ACCESSED;
 	cpu_set_segment(cpu, seg, &segment);
 }
 
-/* Flat segments of both privileges, as a simple 32-bit kernel has them. `long_mode`: 64-bit code. */
+/* Flat segments of both privileges, as a simple kernel has them. `long_mode`: 64-bit code. */
 static inline void fill_gdt(bool long_mode)
 {
 	uint32_t data = TYPE_DATA | AR_P | AR_DB | AR_G;
@@ -222,8 +223,8 @@ static inline void fill_gdt(bool long_mode)
 	gdt_set(DATA1, 0, ~0u, data | DPL(1));
 	gdt_set(LDT_SEL, LDT, 0xff, SYS_LDT | AR_P);
 	put(GDT + LDT_SEL + 8, 0, 8);
-	cpu->gdtr = (struct descriptor_table){ GDT, GDT_LIMIT };
-	cpu->idtr = (struct descriptor_table){ IDT, long_mode ? 0xfff : 0x7ff };
+	cpu->gdtr = (struct descriptor_table){GDT, GDT_LIMIT};
+	cpu->idtr = (struct descriptor_table){IDT, long_mode ? 0xfff : 0x7ff};
 }
 
 /* To CPL 0 or 3 with the stack of that level. */
@@ -244,7 +245,7 @@ static inline void fill_tss(bool long_mode)
 	if (!long_mode)
 		put(TSS + 8, DATA0, 2);
 	put(TSS + 0x66, 0x68, 2);
-	cpu->segment[SEG_TR] = (struct segment){ 0 };
+	cpu->segment[SEG_TR] = (struct segment){0};
 	assert_completes(segment_load_tr(cpu, TSS_SEL));
 }
 
@@ -262,8 +263,8 @@ static inline void enter_protected(unsigned cpl)
 	cpu->next_rip = 0x1236;
 }
 
-/* Long mode with the first 16 MiB mapped one to one, by 2-MiB pages, for user and supervisor; and again at
- * HIGH_HALF for the supervisor. */
+/* Long mode with the first 16 MiB mapped one to one, by 2-MiB pages, for user and supervisor; and
+ * again at HIGH_HALF for the supervisor. */
 #define HIGH_HALF UINT64_C(0xffff800000000000)
 
 static inline void enter_long(unsigned cpl)
@@ -290,7 +291,7 @@ static inline void enter_long(unsigned cpl)
 /* Virtual-8086 mode at 2000:0100, stack 3000:1000. */
 static inline void enter_v86(unsigned iopl)
 {
-	static const uint16_t selector[] = { 0x4000, 0x2000, 0x3000, 0x5000, 0x6000, 0x7000 };
+	static const uint16_t selector[] = {0x4000, 0x2000, 0x3000, 0x5000, 0x6000, 0x7000};
 
 	enter_protected(0);
 	cpu_set_rflags(cpu, RFLAGS_VM | RFLAGS_IF | (uint64_t)iopl << RFLAGS_IOPL_SHIFT);

@@ -14,7 +14,7 @@ static void cr0_consistency(void **state)
 	assert_int_equal(control_read(cpu, 0), CR0_ET); /* always there */
 	enter_long(0);
 	assert_gp(control_write(cpu, 0, cpu->cr0 | BIT(32)));
-	assert_gp(control_write(cpu, 0, cpu->cr0 & ~CR0_PG)); /* from 64-bit code */
+	assert_gp(control_write(cpu, 0, cpu->cr0 & ~CR0_PG));       /* from 64-bit code */
 	assert_completes(control_write(cpu, 0, cpu->cr0 | BIT(6))); /* reserved low bits: ignored */
 	assert_int_equal(cpu->cr0 & BIT(6), 0);
 	set_privilege(3);
@@ -53,7 +53,7 @@ static void into_long_mode_and_out(void **state)
 	assert_true(cpu_long_mode(cpu));
 	assert_false(cpu_code64(cpu));
 	assert_false(msr_write(cpu, 0xc0000080, 0)); /* LME cannot change under paging */
-	assert_gp(control_write(cpu, 4, 0)); /* nor PAE */
+	assert_gp(control_write(cpu, 4, 0));         /* nor PAE */
 	assert_completes(control_write(cpu, 0, cr0 & ~CR0_PG));
 	assert_false(cpu_long_mode(cpu));
 	assert_true(cpu->efer & EFER_LME);
@@ -140,7 +140,7 @@ static void flushes(void **state)
 	enter_long(0);
 	put(0x300000, 1, 1);
 	assert_completes(access_store(cpu, 0x300000, 2, 1, ACCESS_SUPERVISOR));
-	put(TABLES + 0x2008, 2 * MIB | 0xe5, 8); /* read-only now */
+	put(TABLES + 0x2008, 2 * MIB | 0xe5, 8);                                /* read-only now */
 	assert_completes(access_store(cpu, 0x300000, 3, 1, ACCESS_SUPERVISOR)); /* stale: allowed */
 	assert_completes(control_write(cpu, 3, cpu->cr3));
 	assert_raises(VECTOR_PF, PF_PRESENT | PF_WRITE,
@@ -190,7 +190,7 @@ static void xcr0_groups(void **state)
 	cpu->cr4 |= CR4_OSXSAVE;
 	assert_gp(control_xsetbv(cpu, 0, 0)); /* x87 cannot go */
 	assert_gp(control_xsetbv(cpu, 1, 1));
-	assert_gp(control_xsetbv(cpu, 0, 5)); /* AVX without SSE */
+	assert_gp(control_xsetbv(cpu, 0, 5));    /* AVX without SSE */
 	assert_gp(control_xsetbv(cpu, 0, 0x27)); /* part of AVX-512 */
 	assert_gp(control_xsetbv(cpu, 0, cpuid_xcr0_allowed() | BIT(62)));
 	assert_completes(control_xsetbv(cpu, 0, cpuid_xcr0_allowed()));

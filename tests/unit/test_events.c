@@ -6,7 +6,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
-#define HANDLER(vector) (0x6000 + (vector) * 16)
+#define HANDLER(vector) (0x6000 + (vector)*16)
 
 static void idt_everything(void)
 {
@@ -279,7 +279,7 @@ static void data_breakpoints(void **state)
 {
 	enter_long(0);
 	assert_completes(access_load(cpu, 0x300000, 8, ACCESS_SUPERVISOR)); /* in the TLB */
-	arm(1, 0x300010, 1, 3); /* writes of 4 bytes */
+	arm(1, 0x300010, 1, 3);                                             /* writes of 4 bytes */
 	assert_true(debug_page_watched(cpu, 0x300000));
 	assert_false(debug_page_watched(cpu, 0x301000));
 	assert_completes(access_load(cpu, 0x300010, 8, ACCESS_SUPERVISOR));
@@ -290,7 +290,8 @@ static void data_breakpoints(void **state)
 	assert_int_equal(cpu->pending_debug, 2);
 	cpu->pending_debug = 0;
 	arm(2, 0x300fff, 3, 0); /* reads and writes of 1 byte */
-	assert_completes(access_load(cpu, 0x300ffc, 8, ACCESS_SUPERVISOR)); /* across the page end */
+	assert_completes(
+		access_load(cpu, 0x300ffc, 8, ACCESS_SUPERVISOR)); /* across the page end */
 	assert_int_equal(cpu->pending_debug, 4);
 }
 

@@ -1,9 +1,9 @@
-/* Delivery of exceptions and interrupts: through the IDT, the real-mode vector table, in virtual-8086 mode,
- * and what becomes of faults on the way. */
+/* Delivery of exceptions and interrupts: through the IDT, the real-mode vector table, in
+ * virtual-8086 mode, and what becomes of faults on the way. */
 #include "cpu_fixture.h"
 
 #define INTERRUPT32 SYS_INTERRUPT_GATE32
-#define TRAP32	    SYS_TRAP_GATE32
+#define TRAP32      SYS_TRAP_GATE32
 
 static uint64_t stacked(unsigned index, unsigned size)
 {
@@ -20,7 +20,7 @@ static bool deliver(unsigned vector, uint32_t error)
 
 static bool deliver_interrupt(unsigned vector)
 {
-	cpu->exception = (struct exception){ .vector = (uint8_t)vector, .external = true };
+	cpu->exception = (struct exception){.vector = (uint8_t)vector, .external = true};
 	return exception_deliver(cpu);
 }
 
@@ -124,7 +124,8 @@ static void software_interrupts(void **state)
 	assert_int_equal(stacked(0, 4), 0x1236);
 }
 
-/* Each flaw in a gate, and the exception it turns an interrupt into. EXT (bit 0) tells an external event. */
+/* Each flaw in a gate, and the exception it turns an interrupt into. EXT (bit 0) tells an external
+ * event. */
 static void flawed_gates(void **state)
 {
 	static const struct {
@@ -132,13 +133,12 @@ static void flawed_gates(void **state)
 		uint16_t selector;
 		unsigned vector, error;
 	} flaw[] = {
-		{ SYS_CALL_GATE32, CODE0, VECTOR_GP, 0x30 * 8 + 3 },
-		{ AR_S | SYS_INTERRUPT_GATE32, CODE0, VECTOR_GP, 0x30 * 8 + 3 },
-		{ INTERRUPT32, 0, VECTOR_GP, 1 },
-		{ INTERRUPT32, DATA0, VECTOR_GP, DATA0 | 1 },
-		{ INTERRUPT32, 0x200, VECTOR_GP, 0x200 | 1 },
-		{ INTERRUPT32, CODE3, VECTOR_GP, (CODE3 & ~3) | 1 }, /* less privileged */
-		{ INTERRUPT32, FREE_SEL, VECTOR_NP, FREE_SEL | 1 }, /* not present */
+		{SYS_CALL_GATE32, CODE0, VECTOR_GP, 0x30 * 8 + 3},
+		{AR_S | SYS_INTERRUPT_GATE32, CODE0, VECTOR_GP, 0x30 * 8 + 3},
+		{INTERRUPT32, 0, VECTOR_GP, 1}, {INTERRUPT32, DATA0, VECTOR_GP, DATA0 | 1},
+		{INTERRUPT32, 0x200, VECTOR_GP, 0x200 | 1},
+		{INTERRUPT32, CODE3, VECTOR_GP, (CODE3 & ~3) | 1}, /* less privileged */
+		{INTERRUPT32, FREE_SEL, VECTOR_NP, FREE_SEL | 1},  /* not present */
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(flaw); i++) {
@@ -269,16 +269,16 @@ static void double_fault_table(void **state)
 		unsigned first, second;
 		bool becomes_double;
 	} pair[] = {
-		{ VECTOR_DE, VECTOR_NP, true },
-		{ VECTOR_GP, VECTOR_NP, true },
-		{ VECTOR_TS, VECTOR_GP, true },
-		{ VECTOR_GP, VECTOR_PF, false },
-		{ VECTOR_PF, VECTOR_NP, true },
-		{ VECTOR_PF, VECTOR_PF, true },
-		{ VECTOR_UD, VECTOR_NP, false },
-		{ VECTOR_DB, VECTOR_GP, false },
-		{ VECTOR_NMI, VECTOR_NP, false },
-		{ VECTOR_AC, VECTOR_PF, false },
+		{VECTOR_DE, VECTOR_NP, true},
+		{VECTOR_GP, VECTOR_NP, true},
+		{VECTOR_TS, VECTOR_GP, true},
+		{VECTOR_GP, VECTOR_PF, false},
+		{VECTOR_PF, VECTOR_NP, true},
+		{VECTOR_PF, VECTOR_PF, true},
+		{VECTOR_UD, VECTOR_NP, false},
+		{VECTOR_DB, VECTOR_GP, false},
+		{VECTOR_NMI, VECTOR_NP, false},
+		{VECTOR_AC, VECTOR_PF, false},
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(pair); i++) {
@@ -288,7 +288,8 @@ static void double_fault_table(void **state)
 		/* The first one's delivery meets the second. */
 		switch (pair[i].second) {
 		case VECTOR_NP:
-			put(IDT + pair[i].first * 16, make_gate(INTERRUPT32, CODE0, 0, 0, 0) & ~BIT(47), 8);
+			put(IDT + pair[i].first * 16,
+				make_gate(INTERRUPT32, CODE0, 0, 0, 0) & ~BIT(47), 8);
 			break;
 		case VECTOR_GP:
 			put(IDT + pair[i].first * 16, 0, 8);
@@ -297,8 +298,8 @@ static void double_fault_table(void **state)
 			idt_set64(pair[i].first, INTERRUPT32, CODE0, 0x1000, 0, 1);
 			put(TSS + 36, RAM_SIZE + 0x1000, 8);
 		}
-		assert_true(pair[i].first == VECTOR_NMI ? deliver_interrupt(VECTOR_NMI) :
-							  deliver(pair[i].first, 0));
+		assert_true(pair[i].first == VECTOR_NMI ? deliver_interrupt(VECTOR_NMI)
+							: deliver(pair[i].first, 0));
 		assert_int_equal(cpu->rip, pair[i].becomes_double ? 0x8000 : 0x2000);
 		if (pair[i].becomes_double)
 			assert_int_equal(stacked(0, 8), 0);

@@ -1,15 +1,16 @@
-/* Model-specific registers: which exist, what they take, what faults; and pvclock, read as Linux reads it. */
+/* Model-specific registers: which exist, what they take, what faults; and pvclock, read as Linux
+ * reads it. */
 #include "cpu/cpuid.h"
 #include "cpu/pvclock.h"
 #include "cpu_fixture.h"
 
 #define APIC_BASE    0x1b
-#define EFER	     0xc0000080
-#define LSTAR	     0xc0000082
+#define EFER         0xc0000080
+#define LSTAR        0xc0000082
 #define SYSENTER_ESP 0x175
-#define TSC	     0x10
+#define TSC          0x10
 #define TSC_ADJUST   0x3b
-#define PAT	     0x277
+#define PAT          0x277
 
 static uint64_t read(uint32_t msr)
 {
@@ -38,7 +39,7 @@ static void instructions(void **state)
 
 static void canonical_addresses(void **state)
 {
-	static const uint32_t msr[] = { LSTAR, 0xc0000083, 0xc0000100, 0xc0000101, 0xc0000102 };
+	static const uint32_t msr[] = {LSTAR, 0xc0000083, 0xc0000100, 0xc0000101, 0xc0000102};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(msr); i++) {
 		assert_false(msr_write(cpu, msr[i], BIT(47)));
@@ -71,7 +72,7 @@ static void vendor_registers(void **state)
 		cpu->amd = amd;
 		assert_int_equal(msr_read(cpu, 0xc0010015, &value), amd); /* HWCR */
 		assert_int_equal(msr_read(cpu, 0xc0010010, &value), amd); /* SYSCFG */
-		assert_int_equal(msr_read(cpu, 0x17, &value), !amd); /* PLATFORM_ID */
+		assert_int_equal(msr_read(cpu, 0x17, &value), !amd);      /* PLATFORM_ID */
 		assert_int_equal(msr_read(cpu, 0xce, &value), !amd);
 		assert_true(msr_read(cpu, 0x8b, &value)); /* both have it, with different meaning */
 		assert_int_equal(value, amd ? 0x01000065 : UINT64_C(0x100000000));
@@ -177,7 +178,7 @@ static uint64_t guest_clock(uint64_t gpa, uint64_t tsc)
 
 static void time_page(void **state)
 {
-	static const uint64_t khz[] = { 100000, 999999, 1000000, 1000001, 2596135, 5000000 };
+	static const uint64_t khz[] = {100000, 999999, 1000000, 1000001, 2596135, 5000000};
 	uint64_t page = 0x300000;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(khz); i++) {

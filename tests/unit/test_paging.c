@@ -71,10 +71,12 @@ static bool oracle(const struct situation *s)
 
 static void check_situation(const struct situation *s)
 {
-	uint64_t leaf = FRAME | P | (s->w_leaf ? W : 0) | (s->u_leaf ? U : 0) | (s->nx_leaf ? NX : 0);
+	uint64_t leaf =
+		FRAME | P | (s->w_leaf ? W : 0) | (s->u_leaf ? U : 0) | (s->nx_leaf ? NX : 0);
 	uint64_t entry = 0;
 
-	put(PD + 8, PT | P | (s->w_upper ? W : 0) | (s->u_upper ? U : 0) | (s->nx_upper ? NX : 0), 8);
+	put(PD + 8, PT | P | (s->w_upper ? W : 0) | (s->u_upper ? U : 0) | (s->nx_upper ? NX : 0),
+		8);
 	put(PT + 8, leaf, 8);
 	cpu->cr0 = (cpu->cr0 & ~CR0_WP) | (s->wp ? CR0_WP : 0);
 	cpu->cr4 = CR4_PAE | (s->smep ? CR4_SMEP : 0) | (s->smap ? CR4_SMAP : 0);
@@ -94,16 +96,21 @@ static void check_situation(const struct situation *s)
 static void rights_in_every_combination(void **state)
 {
 	static const unsigned accesses[] = {
-		0, PAGING_WRITE, PAGING_FETCH,
-		PAGING_USER, PAGING_USER | PAGING_WRITE, PAGING_USER | PAGING_FETCH,
-		PAGING_IMPLICIT, PAGING_IMPLICIT | PAGING_WRITE,
+		0,
+		PAGING_WRITE,
+		PAGING_FETCH,
+		PAGING_USER,
+		PAGING_USER | PAGING_WRITE,
+		PAGING_USER | PAGING_FETCH,
+		PAGING_IMPLICIT,
+		PAGING_IMPLICIT | PAGING_WRITE,
 	};
 
 	four_level();
 	for (unsigned i = 0; i < ARRAY_SIZE(accesses); i++)
 		for (unsigned n = 0; n < 1024; n++) {
-			struct situation s = { n & 1, n & 2, n & 4, n & 8, n & 16, n & 32,
-				n & 64, n & 128, n & 256, n & 512, accesses[i] };
+			struct situation s = {n & 1, n & 2, n & 4, n & 8, n & 16, n & 32, n & 64,
+				n & 128, n & 256, n & 512, accesses[i]};
 
 			check_situation(&s);
 		}
@@ -117,7 +124,8 @@ static void other_rights_agree(void **state)
 		unsigned authority = n & 8 ? PAGING_USER : 0;
 		struct translation first;
 
-		put(PT + 8, FRAME | P | D | (n & 1 ? W : 0) | (n & 2 ? U : 0) | (n & 4 ? NX : 0), 8);
+		put(PT + 8, FRAME | P | D | (n & 1 ? W : 0) | (n & 2 ? U : 0) | (n & 4 ? NX : 0),
+			8);
 		if (walk(LINEAR, authority) < 0)
 			continue;
 		first = walked;
@@ -210,7 +218,7 @@ static void table_write_drops_code(void **state)
 
 static void not_present_at_each_level(void **state)
 {
-	static const uint64_t entry[] = { PML4 + 8, PDPT + 8, PD + 8, PT + 8 };
+	static const uint64_t entry[] = {PML4 + 8, PDPT + 8, PD + 8, PT + 8};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(entry); i++) {
 		four_level();
@@ -221,7 +229,7 @@ static void not_present_at_each_level(void **state)
 
 static void reserved_address_bits(void **state)
 {
-	static const uint64_t entry[] = { PML4 + 8, PDPT + 8, PD + 8, PT + 8 };
+	static const uint64_t entry[] = {PML4 + 8, PDPT + 8, PD + 8, PT + 8};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(entry); i++)
 		for (unsigned bit = 12; bit < 63; bit++) {
@@ -243,8 +251,8 @@ static void nx_is_reserved_without_nxe(void **state)
 	assert_int_equal(walk(LINEAR, 0), 0);
 	cpu->efer &= ~EFER_NXE;
 	assert_fault(LINEAR, 0, PF_PRESENT | PF_RESERVED);
-	assert_fault(LINEAR, PAGING_USER | PAGING_WRITE,
-		PF_PRESENT | PF_RESERVED | PF_USER | PF_WRITE);
+	assert_fault(
+		LINEAR, PAGING_USER | PAGING_WRITE, PF_PRESENT | PF_RESERVED | PF_USER | PF_WRITE);
 }
 
 static void top_levels_map_no_pages(void **state)

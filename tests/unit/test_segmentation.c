@@ -109,7 +109,8 @@ static void data_types(void **state)
 {
 	enter_protected(0);
 	for (volatile unsigned type = 0; type < 32; type++) {
-		volatile bool readable = (type & AR_S) && (type & (AR_CODE | AR_READABLE)) != AR_CODE;
+		volatile bool readable =
+			(type & AR_S) && (type & (AR_CODE | AR_READABLE)) != AR_CODE;
 
 		gdt_set(FREE_SEL, 0, ~0u, type | AR_P | AR_G);
 		if (readable)
@@ -129,9 +130,9 @@ static void stack_segment(void **state)
 	assert_completes(load(SEG_SS, DATA3));
 	assert_raises(VECTOR_GP, 0, load(SEG_SS, 0));
 	assert_raises(VECTOR_GP, DATA3 & ~3, load(SEG_SS, DATA3 & ~3)); /* RPL */
-	assert_raises(VECTOR_GP, DATA0, load(SEG_SS, DATA0 | 3)); /* DPL */
-	assert_raises(VECTOR_GP, CODE3 & ~3, load(SEG_SS, CODE3)); /* type */
-	gdt_set(FREE_SEL, 0, ~0u, AR_S | AR_P | DPL(3)); /* read-only */
+	assert_raises(VECTOR_GP, DATA0, load(SEG_SS, DATA0 | 3));       /* DPL */
+	assert_raises(VECTOR_GP, CODE3 & ~3, load(SEG_SS, CODE3));      /* type */
+	gdt_set(FREE_SEL, 0, ~0u, AR_S | AR_P | DPL(3));                /* read-only */
 	assert_raises(VECTOR_GP, FREE_SEL, load(SEG_SS, FREE_SEL | 3));
 	gdt_set(FREE_SEL, 0, ~0u, TYPE_DATA | DPL(3)); /* not present */
 	assert_raises(VECTOR_SS, FREE_SEL, load(SEG_SS, FREE_SEL | 3));
@@ -176,8 +177,8 @@ static void accessed_bit_needs_a_writable_table(void **state)
 	assert_completes(load(SEG_ES, DATA16));
 }
 
-/* User code loads segments although the tables are supervisor pages (implicit accesses), and SMAP does not
- * let EFLAGS.AC excuse a table in user pages. */
+/* User code loads segments although the tables are supervisor pages (implicit accesses), and SMAP
+ * does not let EFLAGS.AC excuse a table in user pages. */
 static void tables_are_supervisor_accesses(void **state)
 {
 	enter_long(3);
@@ -266,7 +267,7 @@ static void lar_and_lsl_results(void **state)
 	assert_int_equal(out, 0xabcdefff);
 	assert_false(segment_lar(cpu, 0, &out));
 	assert_false(segment_lar(cpu, 0x3f8, &out));
-	assert_false(segment_lar(cpu, DATA0, &out)); /* DPL */
+	assert_false(segment_lar(cpu, DATA0, &out));  /* DPL */
 	assert_true(segment_lar(cpu, CONFORM, &out)); /* which has none */
 }
 
@@ -336,8 +337,8 @@ static void long_mode_addresses(void **state)
 	assert_raises(VECTOR_SS, 0, segment_linear(cpu, SEG_SS, BIT(47), 8, true));
 	assert_true(msr_write(cpu, 0xc0000100, HIGH_HALF));
 	assert_int_equal(segment_linear(cpu, SEG_FS, 0x10, 8, true), HIGH_HALF + 0x10);
-	assert_int_equal(segment_linear(cpu, SEG_FS, -UINT64_C(0x10) - HIGH_HALF, 8, true),
-		-UINT64_C(0x10));
+	assert_int_equal(
+		segment_linear(cpu, SEG_FS, -UINT64_C(0x10) - HIGH_HALF, 8, true), -UINT64_C(0x10));
 }
 
 int main(void)

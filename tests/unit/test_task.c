@@ -1,4 +1,5 @@
-/* Task switches: the two TSS layouts, all four ways to switch, and the two sides of the commit point. */
+/* Task switches: the two TSS layouts, all four ways to switch, and the two sides of the commit
+ * point. */
 #include "cpu/debug.h"
 #include "cpu_fixture.h"
 
@@ -8,7 +9,7 @@
 /* The second task, runnable at CPL `cpl`. */
 static void fill_task(unsigned cpl)
 {
-	static const unsigned selector_offset[] = { 0x48, 0x4c, 0x50, 0x54, 0x58, 0x5c };
+	static const unsigned selector_offset[] = {0x48, 0x4c, 0x50, 0x54, 0x58, 0x5c};
 
 	for (unsigned i = 0; i < 0x68; i++)
 		put(TSS_B + i, 0, 1);
@@ -22,7 +23,10 @@ static void fill_task(unsigned cpl)
 	put(TSS_B + 0x38, STACK_X, 4); /* ESP */
 	for (unsigned i = 0; i < 6; i++)
 		put(TSS_B + selector_offset[i],
-			i == SEG_CS ? (cpl ? CODE3 : CODE0) : cpl ? DATA3 : DATA0, 2);
+			i == SEG_CS ? (cpl ? CODE3 : CODE0)
+			: cpl       ? DATA3
+				    : DATA0,
+			2);
 }
 
 static unsigned tss_type(uint16_t selector)
@@ -98,7 +102,7 @@ static void through_the_idt(void **state)
 	enter_protected(3);
 	fill_task(0);
 	put(IDT + VECTOR_GP * 8, make_gate(SYS_TASK_GATE, TSS_B_SEL, 0, 0, 0), 8);
-	cpu->exception = (struct exception){ .vector = VECTOR_GP, .has_error = true, .error = 0x50 };
+	cpu->exception = (struct exception){.vector = VECTOR_GP, .has_error = true, .error = 0x50};
 	assert_true(exception_deliver(cpu));
 	assert_int_equal(cpu->rip, TASK_EIP);
 	assert_int_equal(cpu->cpl, 0);
@@ -207,15 +211,12 @@ static void flaws_of_the_new_state(void **state)
 	static const struct {
 		unsigned offset, value, vector, error;
 	} flaw[] = {
-		{ 0x60, DATA0, VECTOR_TS, DATA0 }, /* LDT */
-		{ 0x60, LDT_SEL | 4, VECTOR_TS, LDT_SEL | 4 },
-		{ 0x4c, 0, VECTOR_TS, 0 }, /* CS */
-		{ 0x4c, DATA0, VECTOR_TS, DATA0 },
-		{ 0x4c, CODE3 & ~3, VECTOR_TS, CODE3 & ~3 },
-		{ 0x50, 0, VECTOR_TS, 0 }, /* SS */
-		{ 0x50, DATA3, VECTOR_TS, DATA3 & ~3 },
-		{ 0x54, TSS_SEL, VECTOR_TS, TSS_SEL }, /* DS */
-		{ 0x58, FREE_SEL, VECTOR_NP, FREE_SEL }, /* FS: not present */
+		{0x60, DATA0, VECTOR_TS, DATA0},                                      /* LDT */
+		{0x60, LDT_SEL | 4, VECTOR_TS, LDT_SEL | 4}, {0x4c, 0, VECTOR_TS, 0}, /* CS */
+		{0x4c, DATA0, VECTOR_TS, DATA0}, {0x4c, CODE3 & ~3, VECTOR_TS, CODE3 & ~3},
+		{0x50, 0, VECTOR_TS, 0},                                                   /* SS */
+		{0x50, DATA3, VECTOR_TS, DATA3 & ~3}, {0x54, TSS_SEL, VECTOR_TS, TSS_SEL}, /* DS */
+		{0x58, FREE_SEL, VECTOR_NP, FREE_SEL}, /* FS: not present */
 	};
 
 	for (volatile unsigned i = 0; i < ARRAY_SIZE(flaw); i++) {
@@ -223,8 +224,8 @@ static void flaws_of_the_new_state(void **state)
 		gdt_set(FREE_SEL, 0, ~0u, TYPE_DATA);
 		fill_task(0);
 		put(TSS_B + flaw[i].offset, flaw[i].value, 2);
-		assert_raises(flaw[i].vector, flaw[i].error,
-			transfer_far_jump(cpu, TSS_B_SEL, 0, 4));
+		assert_raises(
+			flaw[i].vector, flaw[i].error, transfer_far_jump(cpu, TSS_B_SEL, 0, 4));
 		assert_int_equal(cpu->segment[SEG_TR].selector, TSS_B_SEL);
 		assert_int_equal(cpu->rip, TASK_EIP);
 	}

@@ -256,8 +256,8 @@ static void return_checks(void **state)
 
 /* --- IRET --- */
 
-static void push_frame(uint64_t rip, uint16_t cs, uint64_t flags, uint64_t rsp, uint16_t ss,
-	unsigned size)
+static void push_frame(
+	uint64_t rip, uint16_t cs, uint64_t flags, uint64_t rsp, uint16_t ss, unsigned size)
 {
 	push(ss, size);
 	push(rsp, size);
