@@ -198,7 +198,7 @@ uint64_t lapic_mmio_read(struct lapic *lapic, uint64_t offset, unsigned size)
 		lapic_error(lapic, ESR_ILLEGAL_REGISTER);
 		return 0;
 	}
-	return (uint64_t)register_read(lapic, index) >> (8 * byte);
+	return bits_zero_extend((uint64_t)register_read(lapic, index) >> (8 * byte), size);
 }
 
 void lapic_mmio_write(struct lapic *lapic, uint64_t offset, uint64_t value, unsigned size)

@@ -30,8 +30,8 @@ static uint64_t guest_tsc(const struct lapic *lapic)
 	return clock_cycles(lapic->bus->clock) + lapic->cpu->tsc_offset;
 }
 
-/* Machine time at which the guest's TSC reaches its deadline. It was ahead when settle() looked, but
- * may have passed since. */
+/* Machine time at which the guest's TSC reaches its deadline. It was ahead when settle() looked,
+ * but may have passed since. */
 static uint64_t deadline_ns(const struct lapic *lapic)
 {
 	const struct clock *clock = lapic->bus->clock;

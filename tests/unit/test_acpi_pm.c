@@ -1,0 +1,159 @@
+#include "device/chipset/acpi_pm.h"
+
+#include "device_fixture.h"
+
+static struct acpi_pm pm;
+
+static int setup(void **state)
+{
+	fixture_setup();
+	assert_int_equal(acpi_pm_init(&pm, &f.ports, fixture_irq(ACPI_SCI_IRQ), f.loop, &f.clock,
+				 fixture_power_off, fixture_reset, NULL),
+		0);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	fixture_teardown();
+	return 0;
+}
+
+static uint16_t in16(uint16_t port)
+{
+	return (uint16_t)io_space_read(&f.ports, port, 2);
+}
+
+static void out16(uint16_t port, uint16_t value)
+{
+	io_space_write(&f.ports, port, value, 2);
+}
+
+static uint32_t pm_timer(void)
+{
+	return (uint32_t)io_space_read(&f.ports, ACPI_PM_TIMER_PORT, 4);
+}
+
+static void enabling_acpi(void **state)
+{
+	assert_int_equal(in16(ACPI_PM1_CONTROL_PORT) & 1, 0);
+	outb(ACPI_SMI_COMMAND_PORT, ACPI_ENABLE_VALUE);
+	assert_int_equal(in16(ACPI_PM1_CONTROL_PORT) & 1, 1);
+	out16(ACPI_PM1_CONTROL_PORT, 0); /* not software's to change */
+	assert_int_equal(in16(ACPI_PM1_CONTROL_PORT) & 1, 1);
+	outb(ACPI_SMI_COMMAND_PORT, ACPI_DISABLE_VALUE);
+	assert_int_equal(in16(ACPI_PM1_CONTROL_PORT) & 1, 0);
+	outb(ACPI_SMI_COMMAND_PORT + 1, 0x77);
+	assert_int_equal(inb(ACPI_SMI_COMMAND_PORT + 1), 0x77);
+}
+
+static void power_button(void **state)
+{
+	outb(ACPI_SMI_COMMAND_PORT, ACPI_ENABLE_VALUE);
+	acpi_pm_power_button(&pm);
+	assert_false(f.level[ACPI_SCI_IRQ]); /* not enabled */
+	out16(ACPI_PM1_EVENT_PORT + 2, 0x0100);
+	assert_true(f.level[ACPI_SCI_IRQ]);
+	assert_int_equal(in16(ACPI_PM1_EVENT_PORT), 0x0100);
+	out16(ACPI_PM1_EVENT_PORT, 0x0001); /* clears another one */
+	assert_true(f.level[ACPI_SCI_IRQ]);
+	out16(ACPI_PM1_EVENT_PORT, 0x0100);
+	assert_false(f.level[ACPI_SCI_IRQ]);
+	assert_int_equal(in16(ACPI_PM1_EVENT_PORT), 0);
+	/* In legacy mode there is no SCI. */
+	outb(ACPI_SMI_COMMAND_PORT, ACPI_DISABLE_VALUE);
+	acpi_pm_power_button(&pm);
+	assert_false(f.level[ACPI_SCI_IRQ]);
+}
+
+static void event_registers_by_bytes(void **state)
+{
+	outb(ACPI_PM1_EVENT_PORT + 2, 0x21);
+	outb(ACPI_PM1_EVENT_PORT + 3, 0xff);
+	assert_int_equal(in16(ACPI_PM1_EVENT_PORT + 2), 0x0721); /* only what exists */
+	assert_int_equal(inb(ACPI_PM1_EVENT_PORT + 3), 0x07);
+	acpi_pm_power_button(&pm);
+	assert_int_equal(io_space_read(&f.ports, ACPI_PM1_EVENT_PORT, 4), 0x07210100);
+	outb(ACPI_PM1_EVENT_PORT, 0xff);
+	assert_int_equal(inb(ACPI_PM1_EVENT_PORT + 1), 0x01);
+	outb(ACPI_PM1_EVENT_PORT + 1, 0xff);
+	assert_int_equal(inb(ACPI_PM1_EVENT_PORT + 1), 0x00);
+	assert_int_equal(in16(ACPI_PM1_EVENT_PORT + 2), 0x0721);
+}
+
+static void soft_off(void **state)
+{
+	out16(ACPI_PM1_CONTROL_PORT, ACPI_SLEEP_TYPE_S5 << 10);
+	assert_int_equal(f.power_offs, 0);
+	out16(ACPI_PM1_CONTROL_PORT, 1 << 10 | 1 << 13); /* another state: ignored */
+	assert_int_equal(f.power_offs, 0);
+	out16(ACPI_PM1_CONTROL_PORT, ACPI_SLEEP_TYPE_S5 << 10 | 1 << 13);
+	assert_int_equal(f.power_offs, 1);
+	/* SLP_EN is write-only. */
+	assert_int_equal(in16(ACPI_PM1_CONTROL_PORT) & 1 << 13, 0);
+	/* Byte by byte, as ACPICA may do it. */
+	outb(ACPI_PM1_CONTROL_PORT + 1, ACPI_SLEEP_TYPE_S5 << 2 | 1 << 5);
+	assert_int_equal(f.power_offs, 2);
+}
+
+static void timer_rate(void **state)
+{
+	uint32_t before = pm_timer();
+
+	advance(1000 * MS);
+	assert_int_equal(pm_timer() - before, ACPI_PM_TIMER_HZ);
+	advance(3600 * UINT64_C(1000) * MS); /* wraps at 32 bits */
+	assert_int_equal(pm_timer() - before, (uint32_t)(3601 * UINT64_C(3579545)));
+}
+
+static void timer_overflow_interrupt(void **state)
+{
+	uint64_t half = clock_ticks_to_ns(BIT(31), ACPI_PM_TIMER_HZ);
+
+	outb(ACPI_SMI_COMMAND_PORT, ACPI_ENABLE_VALUE);
+	out16(ACPI_PM1_EVENT_PORT + 2, 1);
+	advance(half - clock_ns(&f.clock) - 1 * MS);
+	assert_false(f.level[ACPI_SCI_IRQ]);
+	advance(1 * MS);
+	assert_true(f.level[ACPI_SCI_IRQ]);
+	assert_int_equal(in16(ACPI_PM1_EVENT_PORT), 1);
+	out16(ACPI_PM1_EVENT_PORT, 1);
+	assert_false(f.level[ACPI_SCI_IRQ]);
+	/* Without the interrupt the status bit comes all the same. */
+	out16(ACPI_PM1_EVENT_PORT + 2, 0);
+	advance(half);
+	assert_int_equal(in16(ACPI_PM1_EVENT_PORT), 1);
+	assert_int_equal(f.edges[ACPI_SCI_IRQ], 1);
+}
+
+static void general_purpose_events(void **state)
+{
+	out16(ACPI_GPE0_PORT + 2, 0xabcd);
+	assert_int_equal(in16(ACPI_GPE0_PORT + 2), 0xabcd);
+	assert_int_equal(in16(ACPI_GPE0_PORT), 0);
+	assert_false(f.level[ACPI_SCI_IRQ]);
+}
+
+static void reset_register(void **state)
+{
+	outb(ACPI_RESET_PORT, 0x02);
+	assert_int_equal(f.resets, 0);
+	outb(ACPI_RESET_PORT, ACPI_RESET_VALUE);
+	assert_int_equal(f.resets, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(enabling_acpi, setup, teardown),
+		cmocka_unit_test_setup_teardown(power_button, setup, teardown),
+		cmocka_unit_test_setup_teardown(event_registers_by_bytes, setup, teardown),
+		cmocka_unit_test_setup_teardown(soft_off, setup, teardown),
+		cmocka_unit_test_setup_teardown(timer_rate, setup, teardown),
+		cmocka_unit_test_setup_teardown(timer_overflow_interrupt, setup, teardown),
+		cmocka_unit_test_setup_teardown(general_purpose_events, setup, teardown),
+		cmocka_unit_test_setup_teardown(reset_register, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

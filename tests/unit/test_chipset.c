@@ -1,0 +1,320 @@
+/* The devices together: how interrupts are routed, and what a vCPU reaches through struct cpu_platform. */
+#include "apic_fixture.h"
+
+#include "device/chipset/acpi_pm.h"
+#include "device/chipset/chipset.h"
+#include "device/chipset/ioapic.h"
+
+#include <string.h>
+
+static struct chipset *chipset;
+static char said[64];
+static size_t said_count;
+static int exit_status;
+static unsigned input_asked;
+
+static void on_debug_exit(void *opaque, int status)
+{
+	exit_status = status;
+}
+
+static void on_output(void *opaque, const void *bytes, size_t size)
+{
+	memcpy(said + said_count, bytes, size);
+	said_count += size;
+}
+
+static void on_input_ready(void *opaque)
+{
+	input_asked++;
+}
+
+static int setup(void **state)
+{
+	struct chipset_config config = {
+		.platform = &platform,
+		.machine_lock = &f.lock,
+		.debug_exit_port = 0xf4,
+		.debug_console_port = 0xe9,
+		.power_off = fixture_power_off,
+		.reset = fixture_reset,
+		.debug_exit = on_debug_exit,
+		.console_output = on_output,
+		.console_input_ready = on_input_ready,
+	};
+
+	fixture_setup();
+	create_cpus();
+	config.loop = f.loop;
+	said_count = input_asked = 0;
+	exit_status = -1;
+	chipset = chipset_create(&config);
+	assert_non_null(chipset);
+	chipset_firmware_setup(chipset);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	chipset_destroy(chipset);
+	destroy_cpus();
+	fixture_teardown();
+	return 0;
+}
+
+static void set_irq(unsigned gsi, bool level)
+{
+	struct irq_line line = chipset_irq_line(chipset, gsi);
+
+	irq_set(&line, level);
+}
+
+static void write_apic(unsigned cpu, unsigned offset, uint32_t value)
+{
+	platform.apic_mmio_write(platform.opaque, cpus[cpu], offset, value, 4);
+}
+
+static uint32_t read_apic(unsigned cpu, unsigned offset)
+{
+	return (uint32_t)platform.apic_mmio_read(platform.opaque, cpus[cpu], offset, 4);
+}
+
+static void program_ioapic(unsigned pin, uint32_t low)
+{
+	io_space_write(&f.memory.mmio, IOAPIC_BASE, 0x10 + 2 * pin, 4);
+	io_space_write(&f.memory.mmio, IOAPIC_BASE + 0x10, low, 4);
+}
+
+static int acknowledge(unsigned cpu)
+{
+	return platform.acknowledge_interrupt(platform.opaque, cpus[cpu]);
+}
+
+static void legacy_interrupt_through_virtual_wire(void **state)
+{
+	outb(0x21, 0xfe); /* IRQ 0 */
+	outb(0x43, 0x34);
+	outb(0x40, 0xe8);
+	outb(0x40, 0x03);
+	while (pending(0) & PENDING_INTR) { /* what programming it raised */
+		acknowledge(0);
+		outb(0x20, 0x20);
+	}
+	advance(1 * MS);
+	assert_true(pending(0) & PENDING_INTR);
+	assert_false(pending(1) & PENDING_INTR);
+	assert_int_equal(acknowledge(0), 0x08);
+	assert_false(pending(0) & PENDING_INTR);
+	assert_int_equal(acknowledge(0), -1);
+	outb(0x20, 0x20);
+}
+
+static void local_apic_comes_before_the_pic(void **state)
+{
+	outb(0x21, 0xfd);
+	set_irq(1, true);
+	write_apic(0, ICR, 0x44055);
+	assert_int_equal(acknowledge(0), 0x55);
+	assert_true(pending(0) & PENDING_INTR);
+	assert_int_equal(acknowledge(0), 0x09);
+}
+
+static void isa_interrupts_reach_both_controllers(void **state)
+{
+	program_ioapic(4, 0x34);
+	outb(0x21, 0xef);
+	outb(0x3f9, 2); /* COM1: THR empty */
+	assert_int_equal(acknowledge(0), 0x34);
+	write_apic(0, EOI, 0);
+	assert_int_equal(acknowledge(0), 0x0c);
+}
+
+static void timer_is_on_pin_2(void **state)
+{
+	program_ioapic(2, 0x40);
+	program_ioapic(0, 0x10041);
+	outb(0x43, 0x34);
+	outb(0x40, 0xe8);
+	outb(0x40, 0x03);
+	for (int i = 0; i < 5; i++) {
+		advance(1 * MS);
+		assert_int_equal(acknowledge(0), 0x40);
+		write_apic(0, EOI, 0);
+	}
+}
+
+static void pic_output_is_on_pin_0(void **state)
+{
+	write_apic(0, LVT_LINT0_REGISTER, 0x10700);
+	program_ioapic(0, APIC_EXTINT << 8);
+	outb(0x21, 0xfd);
+	set_irq(1, true);
+	assert_int_equal(acknowledge(0), 0x09);
+}
+
+static void sci_is_level_triggered(void **state)
+{
+	assert_int_equal(inb(0x4d1), 0x02);
+	program_ioapic(9, 0x8049);
+	outb(ACPI_SMI_COMMAND_PORT, ACPI_ENABLE_VALUE);
+	io_space_write(&f.ports, ACPI_PM1_EVENT_PORT + 2, 0x100, 2);
+	chipset_power_button(chipset);
+	assert_int_equal(acknowledge(0), 0x49);
+	write_apic(0, EOI, 0);
+	assert_int_equal(acknowledge(0), 0x49); /* nobody has answered it */
+	io_space_write(&f.ports, ACPI_PM1_EVENT_PORT, 0x100, 2);
+	write_apic(0, EOI, 0);
+	assert_int_equal(acknowledge(0), -1);
+}
+
+static void further_devices_lines(void **state)
+{
+	program_ioapic(20, 0x8052);
+	set_irq(20, true);
+	assert_int_equal(acknowledge(0), 0x52);
+	set_irq(20, false);
+	write_apic(0, EOI, 0);
+	assert_int_equal(acknowledge(0), -1);
+	set_irq(24, true);
+	set_irq(1000, true);
+}
+
+static void task_priority_by_cr8(void **state)
+{
+	platform.apic_tpr_write(platform.opaque, cpus[0], 5);
+	assert_int_equal(read_apic(0, TPR), 0x50);
+	write_apic(0, TPR, 0x7f);
+	assert_int_equal(platform.apic_tpr_read(platform.opaque, cpus[0]), 7);
+}
+
+static void moving_the_apic_page_flushes_the_tlb(void **state)
+{
+	struct tlb_entry *entry = &cpus[0]->tlb_views[0][3];
+
+	entry->read = 3 << PAGE_SHIFT;
+	assert_true(platform.apic_msr_write(platform.opaque, cpus[0], 0x1b, 0x900));
+	assert_int_equal(cpus[0]->apic_page, 0);
+	assert_int_equal(entry->read, TLB_INVALID);
+	assert_false(platform.apic_msr_write(platform.opaque, cpus[0], 0x1b, 0x400));
+}
+
+static void start_up_of_another_cpu(void **state)
+{
+	write_apic(0, ICR_HIGH, 2 << 24);
+	write_apic(0, ICR, 0x4500);
+	assert_true(pending(2) & PENDING_INIT);
+	write_apic(2, SVR, 0x1ff);
+	platform.apic_init(platform.opaque, cpus[2]);
+	assert_int_equal(read_apic(2, SVR), 0xff);
+	write_apic(0, ICR, 0x4698);
+	assert_true(pending(2) & PENDING_SIPI);
+	assert_int_equal(cpus[2]->sipi_vector, 0x98);
+}
+
+static void fpu_errors(void **state)
+{
+	outb(0x21, 0xfb);
+	outb(0xa1, 0xdf);
+	platform.ferr(platform.opaque, true);
+	assert_int_equal(acknowledge(0), 0x75);
+	outb(0xf0, 0);
+	outb(0xa0, 0x20);
+	outb(0x20, 0x20);
+	platform.ferr(platform.opaque, true); /* a new edge */
+	assert_int_equal(acknowledge(0), 0x75);
+}
+
+static void consoles_and_exits(void **state)
+{
+	outb(0x3f8, 'A');
+	outb(0xe9, 'B');
+	assert_memory_equal(said, "AB", 2);
+	assert_int_equal(inb(0xe9), 0xe9);
+	assert_int_equal(chipset_console_input(chipset, "xy", 2), 1); /* no FIFO yet */
+	assert_int_equal(inb(0x3f8), 'x');
+	assert_int_equal(input_asked, 1);
+
+	outb(0xf4, 0x10);
+	assert_int_equal(exit_status, 0x21);
+	io_space_write(&f.ports, 0xf4, 0x1234, 4);
+	assert_int_equal(exit_status, 0x2469);
+	outb(0x64, 0xfe);
+	outb(ACPI_RESET_PORT, ACPI_RESET_VALUE);
+	assert_int_equal(f.resets, 2);
+	io_space_write(&f.ports, ACPI_PM1_CONTROL_PORT, ACPI_SLEEP_TYPE_S5 << 10 | 1 << 13, 2);
+	assert_int_equal(f.power_offs, 1);
+	/* POST codes and I/O delays go nowhere. */
+	outb(0x80, 0x55);
+	assert_int_equal(inb(0x80), 0xff);
+}
+
+static void machine_reset(void **state)
+{
+	outb(0x70, 0x0f);
+	outb(0x71, 0x0a);
+	write_apic(0, LVT_TIMER_REGISTER, 0x20040);
+	write_apic(0, INITIAL_COUNT, 1000);
+	outb(0x43, 0x34);
+	outb(0x40, 0xe8);
+	outb(0x40, 0x03);
+	program_ioapic(4, 0x34);
+	outb(0x3f9, 2);
+	chipset_reset(chipset);
+	advance(100 * MS);
+	for (unsigned i = 0; i < CPUS; i++)
+		assert_false(pending(i) & PENDING_INTR);
+	assert_int_equal(read_apic(0, SVR), 0xff);
+	assert_int_equal(cpus[0]->apic_page, LAPIC_DEFAULT_BASE);
+	assert_int_equal(inb(0x3f9), 0);
+	outb(0x70, 0x0f);
+	assert_int_equal(inb(0x71), 0x0a);
+	/* And it can be set up again. */
+	chipset_firmware_setup(chipset);
+	legacy_interrupt_through_virtual_wire(state);
+}
+
+static void taken_port_is_refused(void **state)
+{
+	struct chipset_config config = {.platform = &platform,
+		.loop = f.loop,
+		.machine_lock = &f.lock,
+		.debug_exit_port = 0x3f8,
+		.debug_exit = on_debug_exit};
+	struct io_space ports, *saved = platform.ports;
+	struct io_space mmio = f.memory.mmio;
+
+	/* Spaces of its own, so that it is the debug exit that is in the way. */
+	io_space_init(&ports, &f.lock);
+	io_space_init(&f.memory.mmio, &f.lock);
+	platform.ports = &ports;
+	assert_null(chipset_create(&config));
+	io_space_destroy(&f.memory.mmio);
+	f.memory.mmio = mmio;
+	platform.ports = saved;
+	io_space_destroy(&ports);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(
+			legacy_interrupt_through_virtual_wire, setup, teardown),
+		cmocka_unit_test_setup_teardown(local_apic_comes_before_the_pic, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			isa_interrupts_reach_both_controllers, setup, teardown),
+		cmocka_unit_test_setup_teardown(timer_is_on_pin_2, setup, teardown),
+		cmocka_unit_test_setup_teardown(pic_output_is_on_pin_0, setup, teardown),
+		cmocka_unit_test_setup_teardown(sci_is_level_triggered, setup, teardown),
+		cmocka_unit_test_setup_teardown(further_devices_lines, setup, teardown),
+		cmocka_unit_test_setup_teardown(task_priority_by_cr8, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			moving_the_apic_page_flushes_the_tlb, setup, teardown),
+		cmocka_unit_test_setup_teardown(start_up_of_another_cpu, setup, teardown),
+		cmocka_unit_test_setup_teardown(fpu_errors, setup, teardown),
+		cmocka_unit_test_setup_teardown(consoles_and_exits, setup, teardown),
+		cmocka_unit_test_setup_teardown(machine_reset, setup, teardown),
+		cmocka_unit_test_setup_teardown(taken_port_is_refused, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,244 @@
+#include "device/chipset/uart16550.h"
+
+#include "device_fixture.h"
+
+#include <string.h>
+
+enum { DATA = 0x3f8, IER, IIR, LCR, MCR, LSR, MSR, SCR };
+#define FCR IIR
+#define IRQ 4
+
+static struct uart16550 uart;
+static char sent[256];
+static size_t sent_count;
+static unsigned asked;
+
+static void transmit(void *opaque, const void *bytes, size_t size)
+{
+	memcpy(sent + sent_count, bytes, size);
+	sent_count += size;
+}
+
+static void receive_ready(void *opaque)
+{
+	asked++;
+}
+
+static int setup(void **state)
+{
+	const struct uart16550_backend backend = {transmit, receive_ready, NULL};
+
+	fixture_setup();
+	sent_count = asked = 0;
+	assert_int_equal(uart_init(&uart, &f.ports, DATA, fixture_irq(IRQ), &backend), 0);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	fixture_teardown();
+	return 0;
+}
+
+static void power_up_values(void **state)
+{
+	assert_int_equal(inb(IER), 0);
+	assert_int_equal(inb(IIR), 0x01);
+	assert_int_equal(inb(LSR), 0x60);
+	assert_int_equal(inb(MSR) & 0xf0, 0xb0);
+	assert_false(f.level[IRQ]);
+}
+
+/* How Linux's 8250 driver finds out what it has (autoconfig). */
+static void linux_probe(void **state)
+{
+	outb(IER, 0);
+	assert_int_equal(inb(IER), 0);
+	outb(IER, 0x0f);
+	assert_int_equal(inb(IER), 0x0f);
+	outb(IER, 0xff);
+	assert_int_equal(inb(IER), 0x0f); /* no sleep mode, no DMA */
+	outb(MCR, 0x1a);
+	assert_int_equal(inb(MSR) & 0xf0, 0x90);
+	outb(MCR, 0);
+	outb(FCR, 1);
+	assert_int_equal(inb(IIR) >> 6, 3); /* 16550A */
+	outb(FCR, 0);
+	assert_int_equal(inb(IIR) >> 6, 0);
+	outb(SCR, 0xa5);
+	assert_int_equal(inb(SCR), 0xa5);
+}
+
+static void divisor_latch(void **state)
+{
+	outb(LCR, 0x83);
+	outb(DATA, 0x34);
+	outb(IER, 0x12);
+	assert_int_equal(inb(DATA), 0x34);
+	assert_int_equal(inb(IER), 0x12);
+	outb(LCR, 0x03);
+	assert_int_equal(sent_count, 0);
+	assert_int_equal(inb(IER), 0);
+	assert_int_equal(uart.divisor, 0x1234);
+}
+
+static void transmits_at_once(void **state)
+{
+	for (const char *c = "hi\n"; *c; c++) {
+		assert_int_equal(inb(LSR) & 0x60, 0x60);
+		outb(DATA, (uint8_t)*c);
+	}
+	assert_int_equal(sent_count, 3);
+	assert_memory_equal(sent, "hi\n", 3);
+	assert_int_equal(f.edges[IRQ], 0);
+}
+
+static void thr_empty_interrupt(void **state)
+{
+	outb(IER, 2); /* THR is empty: that alone is a cause */
+	assert_true(f.level[IRQ]);
+	assert_int_equal(inb(IIR), 0x02);
+	/* Reading IIR has answered it. */
+	assert_false(f.level[IRQ]);
+	assert_int_equal(inb(IIR), 0x01);
+	/* Each byte that has gone is a new cause, and a new edge even if the last was not answered. */
+	outb(DATA, 'a');
+	assert_int_equal(f.edges[IRQ], 2);
+	outb(DATA, 'b');
+	assert_int_equal(f.edges[IRQ], 3);
+	assert_true(f.level[IRQ]);
+	/* Off and on again: drivers check that this asks again. */
+	inb(IIR);
+	outb(IER, 0);
+	assert_false(f.level[IRQ]);
+	outb(IER, 2);
+	assert_true(f.level[IRQ]);
+}
+
+static void receives_without_fifo(void **state)
+{
+	outb(IER, 1);
+	assert_int_equal(uart_receive(&uart, "xyz", 3), 1);
+	assert_true(f.level[IRQ]);
+	assert_int_equal(inb(IIR), 0x04);
+	assert_int_equal(inb(LSR) & 1, 1);
+	assert_int_equal(asked, 0);
+	assert_int_equal(inb(DATA), 'x');
+	assert_false(f.level[IRQ]);
+	assert_int_equal(inb(LSR) & 1, 0);
+	assert_int_equal(asked, 1); /* now send the rest */
+	assert_int_equal(inb(DATA), 0);
+	assert_int_equal(asked, 1);
+}
+
+static void fifo_and_flow_control(void **state)
+{
+	outb(FCR, 0x81); /* trigger at 8 */
+	outb(IER, 1);
+	assert_int_equal(uart_receive(&uart, "12345", 5), 5);
+	assert_int_equal(inb(IIR), 0xcc); /* below the trigger level: timeout */
+	assert_int_equal(uart_receive(&uart, "67890abcdefgh", 13), 11);
+	assert_int_equal(inb(IIR), 0xc4);
+	assert_int_equal(uart_receive(&uart, "gh", 2), 0);
+	for (const char *c = "1234567890abcdef"; *c; c++) {
+		assert_int_equal(asked, 0);
+		assert_true(f.level[IRQ]);
+		assert_int_equal(inb(DATA), *c);
+	}
+	assert_int_equal(asked, 1);
+	assert_false(f.level[IRQ]);
+	assert_int_equal(inb(LSR) & 2, 0); /* waiting is not overrun */
+}
+
+static void clearing_the_fifo(void **state)
+{
+	outb(FCR, 1);
+	uart_receive(&uart, "0123456789abcdefgh", 18);
+	outb(FCR, 3);
+	assert_int_equal(inb(LSR) & 1, 0);
+	assert_int_equal(asked, 1);
+	uart_receive(&uart, "x", 1);
+	outb(FCR, 0); /* turning it off empties it, too */
+	assert_int_equal(inb(LSR) & 1, 0);
+}
+
+static void loopback(void **state)
+{
+	outb(MCR, 0x10);
+	outb(IER, 5);
+	outb(DATA, 'q');
+	assert_int_equal(sent_count, 0);
+	assert_int_equal(inb(IIR), 0x04);
+	outb(DATA, 'r'); /* overrun: no FIFO, 'q' not read */
+	assert_int_equal(inb(IIR), 0x06);
+	assert_int_equal(inb(LSR) & 3, 3);
+	assert_int_equal(inb(LSR) & 3, 1); /* reading clears the error */
+	assert_int_equal(inb(DATA), 'q');
+	/* What comes from outside waits until loopback is off. */
+	assert_int_equal(uart_receive(&uart, "o", 1), 0);
+	outb(MCR, 0);
+	assert_int_equal(asked, 1);
+}
+
+static void modem_status_interrupt(void **state)
+{
+	outb(IER, 8);
+	outb(MCR, 0x10); /* loopback: all lines fall */
+	assert_true(f.level[IRQ]);
+	assert_int_equal(inb(IIR), 0x00);
+	assert_int_equal(inb(MSR), 0x0b); /* CTS, DSR, DCD have changed */
+	assert_false(f.level[IRQ]);
+	assert_int_equal(inb(MSR), 0);
+	outb(MCR, 0x14); /* RI rises: no interrupt; falls: trailing edge */
+	assert_int_equal(inb(MSR), 0x40);
+	outb(MCR, 0x10);
+	assert_int_equal(inb(MSR), 0x04);
+}
+
+static void priority_of_causes(void **state)
+{
+	outb(MCR, 0x10);
+	outb(IER, 0x0f);
+	outb(DATA, 'a');
+	outb(DATA, 'b');
+	assert_int_equal(inb(IIR), 0x06);
+	inb(LSR);
+	assert_int_equal(inb(IIR), 0x04);
+	inb(DATA);
+	assert_int_equal(inb(IIR), 0x02);
+	assert_int_equal(inb(IIR), 0x00);
+	inb(MSR);
+	assert_int_equal(inb(IIR), 0x01);
+	assert_false(f.level[IRQ]);
+}
+
+static void reset(void **state)
+{
+	outb(IER, 3);
+	uart_receive(&uart, "ab", 2);
+	assert_true(f.level[IRQ]);
+	uart_reset(&uart);
+	assert_false(f.level[IRQ]);
+	assert_int_equal(asked, 1);
+	power_up_values(state);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(power_up_values, setup, teardown),
+		cmocka_unit_test_setup_teardown(linux_probe, setup, teardown),
+		cmocka_unit_test_setup_teardown(divisor_latch, setup, teardown),
+		cmocka_unit_test_setup_teardown(transmits_at_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(thr_empty_interrupt, setup, teardown),
+		cmocka_unit_test_setup_teardown(receives_without_fifo, setup, teardown),
+		cmocka_unit_test_setup_teardown(fifo_and_flow_control, setup, teardown),
+		cmocka_unit_test_setup_teardown(clearing_the_fifo, setup, teardown),
+		cmocka_unit_test_setup_teardown(loopback, setup, teardown),
+		cmocka_unit_test_setup_teardown(modem_status_interrupt, setup, teardown),
+		cmocka_unit_test_setup_teardown(priority_of_causes, setup, teardown),
+		cmocka_unit_test_setup_teardown(reset, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
