@@ -76,3 +76,44 @@ write('multiboot', 'flat',
 write('initrd', 'preferred', initrd(0x200000, 0x100000, 0x7fffffff, 1000))
 write('initrd', 'relocated', initrd(0x1000000, 0x100000, 0x5fffff, 0x200000))
 write('initrd', 'too-large', initrd(0x200000, 0x400000, 0x7fffffff, 0x600000, relocatable=0))
+
+
+# Steps of fuzz_chipset.c: action, choice, address, value.
+def steps(*list_of_steps):
+    return b''.join(struct.pack('<BBHI', *step) for step in list_of_steps)
+
+
+PORT_READ, PORT_WRITE, _, IOAPIC_WRITE, _, APIC_WRITE, _, MSR_WRITE, ACKNOWLEDGE, TIME = range(10)
+PORT = 8    # choice: the address is the port
+
+
+def out(port, *values):
+    return [(PORT_WRITE, PORT, port, value) for value in values]
+
+
+def apic(offset, value, cpu=0):
+    return (APIC_WRITE, 4 + cpu, offset, value)
+
+
+write('chipset', 'pit', steps(
+    *out(0x20, 0x11), *out(0x21, 0x20, 4, 1, 0), *out(0x43, 0x34), *out(0x40, 0, 16),
+    (TIME, 0, 10000, 1000), (ACKNOWLEDGE, 0, 0, 0), *out(0x20, 0x20), (PORT_READ, PORT, 0x40, 0)))
+write('chipset', 'rtc', steps(
+    *out(0x70, 11), *out(0x71, 0x72), (TIME, 0, 10000, 1000), *out(0x70, 12), (PORT_READ, PORT, 0x71, 0)))
+write('chipset', 'lapic-timer', steps(
+    apic(0xf0, 0x1ff), apic(0x3e0, 11), apic(0x320, 0x20040), apic(0x380, 1000000),
+    (TIME, 0, 10000, 1000), (ACKNOWLEDGE, 0, 0, 0), apic(0xb0, 0)))
+write('chipset', 'ipi', steps(
+    apic(0xf0, 0x1ff), apic(0xf0, 0x1ff, 1), apic(0x310, 1 << 24), apic(0x300, 0x4080),
+    (ACKNOWLEDGE, 1, 0, 0), apic(0xb0, 0, 1)))
+write('chipset', 'x2apic', steps(
+    (MSR_WRITE, 0x10, 0, 0xfee00d00), (MSR_WRITE, 0x90, 0x0f, 0x1ff), (MSR_WRITE, 0x90, 0x32, 0x40040),
+    (MSR_WRITE, 0x50, 0, 1000000), (TIME, 0, 10000, 1000), (ACKNOWLEDGE, 0, 0, 0)))
+write('chipset', 'ioapic', steps(
+    apic(0xf0, 0x1ff), (IOAPIC_WRITE, 4, 0, 0x1c), (IOAPIC_WRITE, 4, 0x10, 0x8046), (10, 0, 6, 1),
+    (ACKNOWLEDGE, 0, 0, 0), (10, 0, 6, 0), apic(0xb0, 0)))
+write('chipset', 'uart', steps(
+    *out(0x3fa, 0x81), *out(0x3f9, 7), *out(0x3f8, 65, 66), (11, 0, 0, 20), (PORT_READ, PORT, 0x3f8, 0)))
+write('chipset', 'keyboard', steps(
+    *out(0x64, 0xaa), (PORT_READ, PORT, 0x60, 0), *out(0x60, 0xf2), (PORT_READ, PORT, 0x60, 0),
+    *out(0x64, 0xd4), *out(0x60, 0xe9), (PORT_READ, PORT, 0x60, 0)))
