@@ -57,7 +57,26 @@ static uint64_t page_fault_error(const struct oracle_state *state)
 	return state->cr2 >> 63 ? state->error & ~UINT64_C(1) : state->error;
 }
 
-static void check_outcome(struct comparison *c, const struct oracle_state *start,
+/* Where an operand is accessed in pieces, which byte of the page is told first is the processor's. */
+static uint64_t page_fault_address(const struct oracle_case *test, uint64_t cr2)
+{
+	switch (test->instruction.mnemonic) {
+	case ZYDIS_MNEMONIC_ENTER:
+	case ZYDIS_MNEMONIC_PUSHA:
+	case ZYDIS_MNEMONIC_PUSHAD:
+	case ZYDIS_MNEMONIC_FRSTOR:
+	case ZYDIS_MNEMONIC_FLDENV:
+	case ZYDIS_MNEMONIC_MASKMOVQ:
+	case ZYDIS_MNEMONIC_MASKMOVDQU:
+	case ZYDIS_MNEMONIC_VMASKMOVDQU:
+		return cr2 & ~UINT64_C(4095);
+	default:
+		return cr2;
+	}
+}
+
+static void check_outcome(struct comparison *c, const struct oracle_case *test,
+	const struct oracle_state *start,
 	const struct oracle_state *native, const struct oracle_state *guest)
 {
 	check(c, "vector", start->vector, native->vector, guest->vector);
@@ -65,7 +84,8 @@ static void check_outcome(struct comparison *c, const struct oracle_state *start
 	if (native->vector != guest->vector)
 		return;
 	if (native->vector == VECTOR_PAGE_FAULT) {
-		check(c, "cr2", start->cr2, native->cr2, guest->cr2);
+		check(c, "cr2", start->cr2, page_fault_address(test, native->cr2),
+			page_fault_address(test, guest->cr2));
 		check(c, "error", 0, page_fault_error(native), page_fault_error(guest));
 	} else {
 		check(c, "error", 0, native->error, guest->error);
@@ -108,7 +128,7 @@ enum oracle_verdict compare_states(const struct oracle_case *test, const struct 
 	uint64_t undefined = flags ? flags->undefined & FLAGS_ARITHMETIC : 0;
 	struct comparison c = { .print = print };
 
-	check_outcome(&c, start, native, guest);
+	check_outcome(&c, test, start, native, guest);
 	check_registers(&c, test, start, native, guest);
 	check(&c, "flags", start->rflags & FLAGS_COMPARED,
 		native->rflags & FLAGS_COMPARED & ~undefined,

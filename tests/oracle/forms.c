@@ -283,12 +283,20 @@ static bool try_form(struct oracle_forms *forms, uint64_t *known, struct oracle_
 	return true;
 }
 
+/* Opcodes of VEX and EVEX where ModRM's reg field selects. */
+static bool is_group(const struct oracle_form *form)
+{
+	return (form->map == 1 && (form->opcode == 0xae || (form->opcode & 0xfc) == 0x70)) ||
+	       (form->map == 2 && (form->opcode == 0xf3 || (form->opcode & 0xfe) == 0xc6));
+}
+
 /* All of ModRM that may select: in registers all 64 combinations for the maps that use them. */
 static void try_modrm(struct oracle_forms *forms, uint64_t *known, struct oracle_form *form)
 {
 	bool all = form->kind == LEGACY && form->map < 2;
+	unsigned regs = form->kind == LEGACY || is_group(form) ? 8 : 2;
 
-	for (form->reg = 0; form->reg < 8; form->reg++) {
+	for (form->reg = 0; form->reg < regs; form->reg++) {
 		form->memory = true;
 		form->rm = 4;
 		try_form(forms, known, form);

@@ -115,9 +115,10 @@ static void run_all(unsigned bits, double seconds)
 	struct oracle_random random = { .state = options.seed * 2 + (bits == 64) };
 	struct oracle_forms forms;
 	struct tally *tallies;
-	double end = now() + seconds;
+	double end;
 
 	forms_enumerate(&forms, bits);
+	end = now() + seconds;
 	tallies = calloc(forms.count, sizeof(*tallies));
 	if (!tallies)
 		exit(2);

@@ -142,9 +142,14 @@ static uint32_t random_mxcsr(struct oracle_random *random)
 
 /* --- addresses --- */
 
-static uint64_t random_target(struct oracle_random *random)
+/* Two operands that fault for different reasons leave it to the processor which is told; so only one,
+ * `may_fault`, is ever bad. An address that is not canonical is aligned, for the same reason. */
+static uint64_t random_target(struct oracle_random *random, bool may_fault)
 {
 	uint64_t offset = random_below(random, ORACLE_DATA_SIZE);
+
+	if (!may_fault)
+		return ORACLE_DATA + (offset % 7168 + 512);
 
 	switch (random_below(random, 16)) {
 	case 0: /* over the end */
@@ -153,7 +158,7 @@ static uint64_t random_target(struct oracle_random *random)
 		return ORACLE_DATA + 4096 - random_below(random, 64);
 	case 2: /* before the start, or nowhere */
 		return random_one_in(random, 2) ? ORACLE_DATA - random_below(random, 64)
-						: random_u64(random);
+						: random_u64(random) & ~UINT64_C(63);
 	case 3:
 	case 4:
 	case 5:
@@ -190,10 +195,10 @@ static void aim_vector_index(struct oracle_random *random, const ZydisDecodedOpe
 }
 
 static void aim_operand(struct oracle_random *random, const struct oracle_case *test,
-	const ZydisDecodedOperand *op, struct oracle_state *state)
+	const ZydisDecodedOperand *op, bool may_fault, struct oracle_state *state)
 {
 	int base = gpr_of(op->mem.base), index = gpr_of(op->mem.index);
-	uint64_t target = random_target(random), offset = (uint64_t)op->mem.disp.value;
+	uint64_t target = random_target(random, may_fault), offset = (uint64_t)op->mem.disp.value;
 
 	if (op->mem.type == ZYDIS_MEMOP_TYPE_VSIB) {
 		aim_vector_index(random, op, test->instruction.opcode & 1 ? 8 : 4, state);
@@ -208,7 +213,8 @@ static void aim_operand(struct oracle_random *random, const struct oracle_case *
 		if (index == base) /* base * (1 + scale): the nearest */
 			state->gpr[base] = (target - offset) / (1u + op->mem.scale);
 		/* Upper bits that a short address ignores. */
-		if (test->instruction.address_width == 32 && test->code_bits == 64)
+		if (test->instruction.address_width == 32 && test->code_bits == 64 &&
+			op->visibility != ZYDIS_OPERAND_VISIBILITY_HIDDEN)
 			state->gpr[base] |= random_u64(random) << 32;
 	}
 }
@@ -232,13 +238,20 @@ static void aim_operands(struct oracle_random *random, const struct oracle_case 
 	struct oracle_state *state)
 {
 	const ZydisDecodedInstruction *in = &test->instruction;
+	/* A branch may have a bad target already, an x87 exception may be pending; and a POPA that faults
+	 * may have loaded some registers. */
+	bool may_fault = in->meta.branch_type == ZYDIS_BRANCH_TYPE_NONE &&
+			 !(state->x87[2] & 0x80) && in->mnemonic != ZYDIS_MNEMONIC_POPA &&
+			 in->mnemonic != ZYDIS_MNEMONIC_POPAD;
 
 	if (in->attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE))
 		state->gpr[1] = random_below(random, 24);
 	tame_bit_offset(random, test, state);
 	for (unsigned i = 0; i < in->operand_count; i++) {
-		if (test->operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
-			aim_operand(random, test, &test->operands[i], state);
+		if (test->operands[i].type != ZYDIS_OPERAND_TYPE_MEMORY)
+			continue;
+		aim_operand(random, test, &test->operands[i], may_fault, state);
+		may_fault = false;
 	}
 }
 
@@ -279,6 +292,11 @@ void random_state(struct oracle_random *random, const struct oracle_case *test,
 	random_x87(random, state->x87);
 	state->vector = 0;
 	state->error = state->cr2 = 0;
+	/* In 32-bit code GS is null: that is a second fault. */
+	if (test->code_bits == 32 && (test->instruction.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS)) {
+		state->x87[2] = 0;
+		state->x87[3] &= 0x7f;
+	}
 	aim_operands(random, test, state);
 	tame_popf(test, state);
 	if (test->code_bits == 32) {

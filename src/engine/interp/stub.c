@@ -116,46 +116,87 @@ void stub_cache_reset(struct stub_cache *cache)
 
 /* --- keys --- */
 
-static bool is_address_prefix(uint8_t value)
+struct key {
+	uint8_t bytes[KEY_SIZE];
+	unsigned used;
+};
+
+static void add(struct key *key, unsigned value)
 {
-	return value == 0x67 || value == 0x26 || value == 0x2e || value == 0x36 || value == 0x3e ||
-	       value == 0x64 || value == 0x65;
+	if (key->used < KEY_SIZE)
+		key->bytes[key->used++] = (uint8_t)value;
 }
 
-static unsigned copy_key(uint8_t *key, unsigned used, const uint8_t *from, unsigned size)
+/* The prefixes that matter, in a fixed order; of F2 and F3 the last counts. */
+static unsigned prefix_bits(const ZydisDecodedInstruction *in)
 {
-	memcpy(key + used, from, MIN(size, KEY_SIZE - used));
-	return MIN(used + size, KEY_SIZE);
+	unsigned bits = 0;
+
+	for (unsigned i = 0; i < in->raw.prefix_count; i++) {
+		switch (in->raw.prefixes[i].value) {
+		case 0x66:
+			bits |= 1;
+			break;
+		case 0xf0:
+			bits |= 2;
+			break;
+		case 0xf2:
+			bits = (bits & ~12u) | 4;
+			break;
+		case 0xf3:
+			bits = (bits & ~12u) | 8;
+			break;
+		}
+	}
+	return bits;
 }
 
-/* Register extensions of base and index do not count where there is a memory operand. The fields
- * are inverted in VEX and EVEX, but any fixed value will do. */
-static unsigned copy_vex_key(uint8_t *key, unsigned used, const ZydisDecodedInstruction *in,
-	const uint8_t *bytes, bool memory)
+/* REX, VEX or EVEX. Register extensions of base and index do not count where there is a memory operand;
+ * the fields are inverted in VEX and EVEX, but any fixed value will do. */
+static void add_encoding(struct key *key, const ZydisDecodedInstruction *in, const uint8_t *bytes,
+	bool memory)
 {
-	unsigned start = in->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX ? in->raw.vex.offset
-									: in->raw.evex.offset;
-	unsigned at = used;
+	const uint8_t *from;
 
-	used = copy_key(key, used, bytes + start, in->raw.modrm.offset - start);
-	if (memory && key[at] != 0xc5)
-		key[at + 1] |= 0x60;
-	return used;
+	switch (in->encoding) {
+	case ZYDIS_INSTRUCTION_ENCODING_VEX:
+		from = bytes + in->raw.vex.offset;
+		add(key, from[0]);
+		if (from[0] == 0xc4) {
+			add(key, memory ? from[1] | 0x60 : from[1]);
+			from++;
+		}
+		add(key, from[1]);
+		break;
+	case ZYDIS_INSTRUCTION_ENCODING_EVEX:
+		from = bytes + in->raw.evex.offset;
+		add(key, memory ? from[1] | 0x60 : from[1]);
+		add(key, from[2]);
+		add(key, from[3]);
+		break;
+	default:
+		if (in->attributes & ZYDIS_ATTRIB_HAS_REX)
+			add(key, bytes[in->raw.rex.offset] & (memory ? 0xfc : 0xff));
+		else
+			add(key, 0);
+	}
 }
 
-/* A gather's stub holds its index register, segment, and address size. */
-static unsigned copy_indexed_key(uint8_t *key, unsigned used, const ZydisDecodedInstruction *in,
+/* Masked and gathered operands check addresses themselves: they know their segment, and a gather its
+ * index register and address size. */
+static void add_address(struct key *key, const ZydisDecodedInstruction *in,
 	const ZydisDecodedOperand *operands, const uint8_t *bytes)
 {
 	for (unsigned i = 0; i < in->operand_count; i++) {
-		if (operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
-			key[used++] = (uint8_t)operands[i].mem.segment;
+		if (operands[i].type != ZYDIS_OPERAND_TYPE_MEMORY)
+			continue;
+		add(key, (unsigned)operands[i].mem.segment);
+		if (operands[i].mem.type != ZYDIS_MEMOP_TYPE_VSIB)
+			continue;
+		add(key, in->address_width);
+		add(key, (unsigned)operands[i].mem.index);
+		add(key, operands[i].mem.scale);
 	}
-	key[used++] = in->address_width;
-	/* The extension bits, which copy_vex_key() took out: one of them is the index's. */
-	key[used++] = bytes[(in->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX
-				    ? in->raw.vex.offset : in->raw.evex.offset) + 1];
-	return copy_key(key, used, bytes + in->raw.modrm.offset, 2);
 }
 
 static void make_key(const ZydisDecodedInstruction *in, const ZydisDecodedOperand *operands,
@@ -165,48 +206,26 @@ static void make_key(const ZydisDecodedInstruction *in, const ZydisDecodedOperan
 	bool memory = modrm && in->raw.modrm.mod != 3;
 	bool x87 = in->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && in->opcode >= 0xd8 &&
 		   in->opcode <= 0xdf;
-	uint8_t key[KEY_SIZE + 8] = { 0 };
-	unsigned used = 0;
+	struct key key = { { 0 }, 0 };
 
-	key[used++] = (uint8_t)(in->machine_mode << 4 | in->length);
-	if (memory) /* the length tells nothing then */
-		key[0] &= 0xf0;
-	for (unsigned i = 0; i < in->raw.prefix_count; i++) {
-		uint8_t value = in->raw.prefixes[i].value;
-
-		if (is_address_prefix(value))
-			continue;
-		if (in->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY && memory &&
-			(in->attributes & ZYDIS_ATTRIB_HAS_REX) && i == in->raw.rex.offset)
-			value &= 0xfc;
-		key[used++] = value;
-		used = MIN(used, KEY_SIZE);
-	}
-	if (in->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY) {
-		/* One byte for the map: so the key is never longer than the instruction and the mode. */
-		if (in->opcode_map != ZYDIS_OPCODE_MAP_DEFAULT)
-			used = copy_key(key, used, (uint8_t[]){ 0xf0 | in->opcode_map }, 1);
-		used = copy_key(key, used, &in->opcode, 1);
-	} else {
-		used = copy_vex_key(key, used, in, bytes, memory);
-	}
-	if (in->avx.vector_length && operands && memory && in->raw.modrm.rm == 4 &&
-		(in->meta.category == ZYDIS_CATEGORY_GATHER ||
-			in->meta.category == ZYDIS_CATEGORY_SCATTER ||
-			in->meta.category == ZYDIS_CATEGORY_AVX2GATHER)) {
-		used = copy_indexed_key(key, used, in, operands, bytes);
-	} else if (modrm) {
+	/* Every part has its place, so that no two instructions can run into each other. */
+	add(&key, in->machine_mode << 4 | (unsigned)in->encoding);
+	add(&key, prefix_bits(in) << 4 | (unsigned)in->opcode_map);
+	add_encoding(&key, in, bytes, memory);
+	add(&key, in->opcode);
+	if (modrm) {
 		/* x87 instructions record their ModRM byte (FOP). */
 		uint8_t value = bytes[in->raw.modrm.offset];
 
-		used = copy_key(key, used, (uint8_t[]){ memory && !x87 ? value & 0x38 : value }, 1);
+		add(&key, memory && !x87 ? value & 0x38 : value);
 	}
 	for (unsigned i = 0; i < 2; i++) {
-		if (in->raw.imm[i].size)
-			used = copy_key(key, used, bytes + in->raw.imm[i].offset,
-				in->raw.imm[i].size / 8);
+		for (unsigned at = 0; at < in->raw.imm[i].size / 8u; at++)
+			add(&key, bytes[in->raw.imm[i].offset + at]);
 	}
-	memcpy(out, key, KEY_SIZE);
+	if (memory && in->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY)
+		add_address(&key, in, operands, bytes);
+	memcpy(out, key.bytes, KEY_SIZE);
 }
 
 static uint32_t hash(const uint64_t key[2])

@@ -40,9 +40,17 @@ struct stub {
 	bool misaligned_mode; /* ... except where MXCSR.MM is set */
 	bool locked; /* LOCK prefix, or XCHG */
 	bool x87; /* records fip, fdp, fop */
+	bool waits; /* x87 or MMX: raises a pending exception first */
 	uint16_t fop;
 	const struct stub_elements *elements; /* of a masked operand, gather or scatter; else NULL */
 };
+
+/* What a segment check needs to know. */
+static inline bool stub_writes(const struct stub *stub)
+{
+	return stub->memory == STUB_WRITE || stub->memory == STUB_READ_WRITE ||
+	       stub->memory == STUB_MASKED_WRITE;
+}
 
 struct stub_cache;
 #define STUB_FULL ((const struct stub *)1)
@@ -78,8 +86,9 @@ static inline void stub_record_x87(struct cpu *cpu, const struct stub *stub, uin
  * buffer for crossing or device memory, the native code. Raises, so cpu->rip must be true; state is
  * then as before the instruction, except that gathers and scatters leave their progress as the
  * architecture says. Returns true where the store hit code that this or another vCPU has decoded
- * (see access_written()). For STUB_GATHER `linear` is the address without the index register,
- * unchecked. */
+ * (see access_written()). For STUB_GATHER `linear` is the address without the index register. For it
+ * and for masked operands in 64-bit mode `linear` must not be checked for canonical form before: only
+ * the elements that are accessed are, here. */
 static inline bool stub_run(struct cpu *cpu, const struct stub *stub, uint64_t linear)
 {
 	const struct tlb_entry *entry;
@@ -103,7 +112,7 @@ static inline bool stub_run(struct cpu *cpu, const struct stub *stub, uint64_t l
 	stub->code(cpu, pointer);
 	if (stub->x87)
 		stub_record_x87(cpu, stub, linear);
-	return stub->memory != STUB_READ && access_written(cpu, pointer, stub->memory_size);
+	return stub_writes(stub) && access_written(cpu, pointer, stub->memory_size);
 }
 
 #endif

@@ -236,6 +236,11 @@ static void emit_immediates(struct emit *e, const struct stub_plan *plan)
 		if (size)
 			bytes(e, plan->bytes + plan->instruction->raw.imm[i].offset, size);
 	}
+	/* A register in an immediate's upper half (VBLENDVPS): only 64-bit mode has more than 8. */
+	for (unsigned i = 0; i < plan->instruction->operand_count; i++) {
+		if (!is_long(plan) && plan->operands[i].encoding == ZYDIS_OPERAND_ENCODING_IS4)
+			e->at[-1] &= 0x7f;
+	}
 }
 
 /* Forms that 64-bit mode has lost, or that hold an address: change them to their equals. */

@@ -23,9 +23,10 @@ struct stub_elements {
 	uint8_t count; /* of mask bits that matter */
 	uint8_t memory_count; /* of elements in memory: fewer than `count` for a broadcast */
 	uint8_t size; /* of one element in memory */
+	bool suppresses; /* inactive elements do not fault either */
 	/* ELEMENTS_INDEXED only: */
 	uint8_t data, index; /* vector registers */
-	uint8_t index_size, scale;
+	uint8_t index_size, scale, vector_size;
 	uint8_t segment; /* enum seg */
 	uint8_t address_bits;
 	bool vector_mask; /* VEX: `mask` is a vector register */

@@ -100,6 +100,15 @@ static uint64_t active_elements(const struct cpu *cpu, const struct stub_element
 	}
 }
 
+/* The caller has not looked at the address, because inactive elements may be anywhere. */
+static void check_element(struct cpu *cpu, const struct stub *stub, uint64_t linear, unsigned size)
+{
+	if (likely(!cpu_code64(cpu) ||
+		    (cpu_canonical(cpu, linear) && cpu_canonical(cpu, linear + size - 1))))
+		return;
+	cpu_raise_error(cpu, stub->elements->segment == SEG_SS ? VECTOR_SS : VECTOR_GP, 0);
+}
+
 static void run_masked_read(struct cpu *cpu, const struct stub *stub, uint64_t linear)
 {
 	const struct stub_elements *elements = stub->elements;
@@ -107,10 +116,11 @@ static void run_masked_read(struct cpu *cpu, const struct stub *stub, uint64_t l
 	struct bounce bounce = { { 0 } };
 
 	for (unsigned i = 0; i < elements->memory_count; i++) {
-		if (active & BIT(i))
-			access_read(cpu, linear + i * elements->size,
-				bounce.data + i * elements->size, elements->size,
-				ACCESS_PROGRAM);
+		if (!(active & BIT(i)))
+			continue;
+		check_element(cpu, stub, linear + i * elements->size, elements->size);
+		access_read(cpu, linear + i * elements->size, bounce.data + i * elements->size,
+			elements->size, ACCESS_PROGRAM);
 	}
 	stub->code(cpu, bounce.data);
 }
@@ -131,6 +141,7 @@ static unsigned next_run(const struct bounce *zeroes, const struct bounce *ones,
 static void run_masked_write(struct cpu *cpu, const struct stub *stub, uint64_t linear)
 {
 	enum access_mode mode = ACCESS_PROGRAM;
+	uint32_t before = fpu_stmxcsr(cpu), after;
 	struct bounce zeroes, ones;
 	unsigned size;
 
@@ -138,8 +149,18 @@ static void run_masked_write(struct cpu *cpu, const struct stub *stub, uint64_t 
 	memset(ones.data, 0xff, sizeof(ones.data));
 	stub->code(cpu, zeroes.data);
 	stub->code(cpu, ones.data);
-	for (unsigned at = 0; (size = next_run(&zeroes, &ones, stub->memory_size, &at)); at += size)
+	/* A store that faults has raised no floating-point flag. */
+	after = fpu_stmxcsr(cpu);
+	fpu_ldmxcsr(cpu, before);
+	if (!stub->elements->suppresses) {
+		check_element(cpu, stub, linear, stub->memory_size);
+		access_probe_write(cpu, linear, stub->memory_size, mode);
+	}
+	for (unsigned at = 0; (size = next_run(&zeroes, &ones, stub->memory_size, &at)); at += size) {
+		check_element(cpu, stub, linear + at, size);
 		access_probe_write(cpu, linear + at, size, mode);
+	}
+	fpu_ldmxcsr(cpu, after);
 	for (unsigned at = 0; (size = next_run(&zeroes, &ones, stub->memory_size, &at)); at += size)
 		access_write(cpu, linear + at, zeroes.data + at, size, mode);
 }
@@ -172,6 +193,11 @@ static uint64_t element_offset(const struct cpu *cpu, const struct stub_elements
 	return bits_zero_extend(offset, elements->address_bits / 8);
 }
 
+static void clear_above(uint8_t *data, unsigned used)
+{
+	memset(data + used, 0, 64 - used);
+}
+
 static void run_indexed(struct cpu *cpu, const struct stub *stub, uint64_t linear)
 {
 	const struct stub_elements *elements = stub->elements;
@@ -198,13 +224,15 @@ static void run_indexed(struct cpu *cpu, const struct stub *stub, uint64_t linea
 		} else {
 			value = access_load(cpu, at, elements->size, mode);
 			memcpy(data + i * elements->size, &value, elements->size);
+			/* AVX-512 forms write whole vectors from the first element on, although a later
+			 * one may fault. (So AMD's processors do it; the manuals leave it open.) */
+			if (!elements->vector_mask)
+				clear_above(data, elements->vector_size);
 		}
 		finish_element(cpu, elements, i);
 	}
-	/* What lies above the elements is cleared, once all are done. */
 	if (!elements->scatter)
-		memset(data + elements->count * elements->size, 0,
-			64 - elements->count * elements->size);
+		clear_above(data, elements->count * elements->size);
 	if (elements->vector_mask)
 		memset(cpu->fpu.zmm[elements->mask], 0, 64);
 	else
@@ -221,6 +249,9 @@ bool stub_run_slow(struct cpu *cpu, const struct stub *stub, uint64_t linear)
 		run_indexed(cpu, stub, linear);
 		return stub->elements->scatter;
 	}
+	/* A pending x87 exception comes before anything that memory may raise. */
+	if (stub->waits)
+		fpu_raise_pending(cpu);
 	check_alignment(cpu, stub, linear);
 	if (stub->memory == STUB_MASKED_READ) {
 		run_masked_read(cpu, stub, linear);

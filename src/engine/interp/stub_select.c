@@ -486,14 +486,25 @@ static void select_alignment(const struct stub_plan *plan, struct stub *stub)
 	if (is_aligned_move(in->mnemonic)) {
 		stub->alignment = stub->memory_size;
 	} else if (!plan->vex && stub->check == FPU_CLASS_SSE && stub->memory_size == 16 &&
-		   !plan->implicit_memory && !is_unaligned_sse(in->mnemonic)) {
+		   !plan->implicit_memory && !is_unaligned_sse(in->mnemonic) &&
+		   !(in->meta.isa_set == ZYDIS_ISA_SET_SHA && !cpuid_is_intel())) {
 		stub->alignment = 16;
 		stub->misaligned_mode = true;
 	}
 }
 
+/* The decoder's exception classes, where it has them right. */
 static bool suppresses_faults(const ZydisDecodedInstruction *in)
 {
+	switch (in->mnemonic) {
+	case ZYDIS_MNEMONIC_VGF2P8AFFINEQB:
+	case ZYDIS_MNEMONIC_VGF2P8AFFINEINVQB:
+	case ZYDIS_MNEMONIC_VDBPSADBW:
+	case ZYDIS_MNEMONIC_VCVTNE2PS2BF16:
+		return false;
+	default:
+		break;
+	}
 	switch (in->meta.exception_class) {
 	case ZYDIS_EXCEPTION_CLASS_E1:
 	case ZYDIS_EXCEPTION_CLASS_E2:
@@ -522,14 +533,38 @@ static bool is_vector_mask_move(ZydisMnemonic mnemonic)
 	}
 }
 
-/* Which elements a mask lets through to memory. Only loads need it: stub_run.c finds out about stores
- * by running them. */
+/* An EVEX mask: one bit for each element that is computed. How many that are, and how many lie in
+ * memory, differs for scalars, broadcasts, and conversions to another size. */
+static struct stub_elements opmask_elements(const struct stub_plan *plan, unsigned memory_size)
+{
+	const ZydisDecodedInstruction *in = plan->instruction;
+	const ZydisDecodedOperand *memory = &plan->operands[plan->memory];
+	const ZydisDecodedOperand *target = &plan->operands[0];
+	unsigned count = memory->element_count, memory_count = count;
+	bool expand = in->meta.category == ZYDIS_CATEGORY_EXPAND ||
+		      in->mnemonic == ZYDIS_MNEMONIC_VPEXPANDB ||
+		      in->mnemonic == ZYDIS_MNEMONIC_VPEXPANDW;
+
+	if (in->avx.broadcast.mode != ZYDIS_BROADCAST_MODE_INVALID) {
+		count = target->size / target->element_size;
+		memory_count = 1;
+		if (!in->avx.broadcast.is_static)
+			count = MIN(count, in->avx.vector_length / memory->element_size);
+		else if (memory->size > target->element_size)
+			memory_count = memory->size / target->element_size;
+	}
+	return (struct stub_elements){ .kind = expand ? ELEMENTS_EXPAND : ELEMENTS_OPMASK,
+		.mask = ZydisRegisterGetId(in->avx.mask.reg), .count = count,
+		.memory_count = memory_count, .size = memory_size / memory_count };
+}
+
+/* Which elements a mask lets through to memory. Only loads need to know: stub_run.c finds out about
+ * stores by running them. */
 static void select_masked(const struct stub_plan *plan, struct stub *stub,
 	struct stub_elements *elements)
 {
 	const ZydisDecodedInstruction *in = plan->instruction;
 	const ZydisDecodedOperand *memory = &plan->operands[plan->memory];
-	const ZydisDecodedOperand *target = &plan->operands[0];
 	bool write = memory->actions & ACTION_WRITE;
 
 	if (is_vector_mask_move(in->mnemonic)) {
@@ -539,34 +574,17 @@ static void select_masked(const struct stub_plan *plan, struct stub *stub,
 			.mask = ZydisRegisterGetId(plan->operands[1].reg.value),
 			.count = stub->memory_size / size,
 			.memory_count = stub->memory_size / size };
-	} else if (plan->implicit_memory) {
-		*elements = (struct stub_elements){ 0 };
-	} else if (in->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX && suppresses_faults(in) &&
+	} else if (in->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX && (write || suppresses_faults(in)) &&
 		   in->avx.mask.reg != ZYDIS_REGISTER_NONE &&
 		   in->avx.mask.reg != ZYDIS_REGISTER_K0) {
-		/* One mask bit for each element of the result; comparisons have theirs in memory. */
-		const ZydisDecodedOperand *counted =
-			ZydisRegisterGetClass(target->reg.value) == ZYDIS_REGCLASS_MASK ||
-			write ? memory : target;
-		unsigned count = counted->size / counted->element_size;
-		unsigned memory_count = count;
-
-		if (in->avx.broadcast.mode != ZYDIS_BROADCAST_MODE_INVALID) {
-			if (counted == memory) /* a comparison with a broadcast element */
-				count = in->avx.vector_length / memory->element_size;
-			memory_count = memory->size / counted->element_size;
-		}
-		*elements = (struct stub_elements){
-			.kind = in->meta.category == ZYDIS_CATEGORY_EXPAND ||
-				in->mnemonic == ZYDIS_MNEMONIC_VPEXPANDB ||
-				in->mnemonic == ZYDIS_MNEMONIC_VPEXPANDW
-				? ELEMENTS_EXPAND : ELEMENTS_OPMASK,
-			.mask = ZydisRegisterGetId(in->avx.mask.reg), .count = count,
-			.memory_count = MAX(memory_count, 1),
-			.size = stub->memory_size / MAX(memory_count, 1) };
-	} else {
+		*elements = opmask_elements(plan, stub->memory_size);
+	} else if (!plan->implicit_memory) {
 		return;
 	}
+	/* MASKMOVDQU is allowed to fault on all of its operand (SDM vol. 2), and does on AMD's. */
+	elements->suppresses = in->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX ? suppresses_faults(in)
+									     : !plan->implicit_memory;
+	elements->segment = memory->mem.segment - ZYDIS_REGISTER_ES;
 	stub->memory = write ? STUB_MASKED_WRITE : STUB_MASKED_READ;
 }
 
@@ -590,7 +608,7 @@ static bool select_indexed(const struct stub_plan *plan, struct stub *stub,
 		.count = width / MAX(size, index_size), .size = size,
 		.data = ZydisRegisterGetId(data->reg.value),
 		.index = ZydisRegisterGetId(memory->mem.index), .index_size = index_size,
-		.scale = memory->mem.scale,
+		.scale = memory->mem.scale, .vector_size = width,
 		.segment = memory->mem.segment - ZYDIS_REGISTER_ES,
 		.address_bits = in->address_width, .vector_mask = !evex, .scatter = scatter };
 	stub->memory = STUB_GATHER;
@@ -627,10 +645,20 @@ static bool select_memory(const struct stub_plan *plan, struct stub *stub,
 
 /* --- classes --- */
 
+static bool uses_mmx(const struct stub_plan *plan)
+{
+	for (unsigned i = 0; i < plan->instruction->operand_count; i++) {
+		if (plan->operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+			ZydisRegisterGetClass(plan->operands[i].reg.value) == ZYDIS_REGCLASS_MMX)
+			return true;
+	}
+	return false;
+}
+
 static enum fpu_class select_class(const struct stub_plan *plan)
 {
 	const ZydisDecodedInstruction *in = plan->instruction;
-	bool vector = false, mask = false, mmx = false;
+	bool vector = false, mask = false, mmx = uses_mmx(plan);
 
 	if (in->mnemonic == ZYDIS_MNEMONIC_FWAIT)
 		return FPU_CLASS_WAIT;
@@ -649,9 +677,6 @@ static enum fpu_class select_class(const struct stub_plan *plan)
 		case ZYDIS_REGCLASS_MASK:
 			mask = true;
 			break;
-		case ZYDIS_REGCLASS_MMX:
-			mmx = true;
-			break;
 		default:
 			break;
 		}
@@ -661,6 +686,9 @@ static enum fpu_class select_class(const struct stub_plan *plan)
 	if (in->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
 		return vector ? FPU_CLASS_AVX : FPU_CLASS_VEX;
 	if (vector)
+		return FPU_CLASS_SSE;
+	/* CVTPD2PI and such from memory name no XMM register, but compute with MXCSR. */
+	if (mmx && in->meta.category == ZYDIS_CATEGORY_CONVERT)
 		return FPU_CLASS_SSE;
 	return mmx || in->mnemonic == ZYDIS_MNEMONIC_EMMS ? FPU_CLASS_MMX : FPU_CLASS_NONE;
 }
@@ -692,6 +720,7 @@ bool stub_select(const ZydisDecodedInstruction *in, const ZydisDecodedOperand *o
 	bool indexed = false;
 
 	memset(stub, 0, sizeof(*stub));
+	memset(elements, 0, sizeof(*elements));
 	stub->alignment = 1;
 	if (!is_shown(in) || !is_plain(in))
 		return false;
@@ -717,6 +746,9 @@ bool stub_select(const ZydisDecodedInstruction *in, const ZydisDecodedOperand *o
 	stub->x87 = records_pointers(in, stub->check);
 	if (stub->x87)
 		stub->fop = (in->opcode & 7) << 8 | bytes[in->raw.modrm.offset];
+	stub->waits = (stub->check == FPU_CLASS_X87 && in->mnemonic != ZYDIS_MNEMONIC_FNSTCW &&
+			      in->mnemonic != ZYDIS_MNEMONIC_FNSTSW) ||
+		      stub->check == FPU_CLASS_MMX || uses_mmx(plan);
 	if (plan->memory != NO_OPERAND && !select_memory(plan, stub, elements, &indexed))
 		return false;
 	if (indexed) {
