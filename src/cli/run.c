@@ -78,6 +78,12 @@ static int set_serial2(void *opaque, const char *value)
 	return 0;
 }
 
+static int set_pc_testdev(void *opaque, const char *value)
+{
+	((struct settings *)opaque)->machine.pc_testdev = true;
+	return 0;
+}
+
 static int set_no_reboot(void *opaque, const char *value)
 {
 	((struct settings *)opaque)->machine.reboot = false;
@@ -109,6 +115,8 @@ static const struct option_row table[] = {
 	{"debug-exit", "PORT",
 		"I/O port that ends the run: writing V to it makes the\nexit status (V << 1) | 1",
 		set_debug_exit},
+	{"pc-testdev", NULL, "add the test device that kvm-unit-tests looks for",
+		set_pc_testdev},
 	{"no-reboot", NULL, "exit where the guest resets the machine", set_no_reboot},
 	{"stats", NULL, "print counters when the machine has stopped", set_stats},
 	{"help", NULL, "print this text (also -h)", set_help},

@@ -419,6 +419,8 @@ static void leaf_extended(const struct cpu *cpu, uint32_t leaf, uint32_t subleaf
 		 * clock then, whose rate a move to another host may change, and not kvm-clock,
 		 * which follows. */
 		break;
+	/* 0x80000007 would say that the TSC is invariant. It is, but Linux would then prefer it to
+	 * pvclock, which alone survives a move to a host with another frequency. */
 	case 0x80000008:
 		leaf_80000008(cpu, out);
 		break;

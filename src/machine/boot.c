@@ -68,6 +68,9 @@ int boot_load(const struct boot_request *request, struct boot_start *start)
 
 uint8_t *boot_ram(const struct memory *memory, uint64_t gpa, uint64_t size)
 {
+	if (gpa >= LAYOUT_LOW_FREE && gpa < LAYOUT_LOW_FREE_END &&
+		size <= LAYOUT_LOW_FREE_END - gpa)
+		return memory->ram + gpa;
 	if (gpa >= LAYOUT_HIGH && gpa < memory->low_size && size <= memory->low_size - gpa)
 		return memory->ram + gpa;
 	if (gpa >= MEMORY_HIGH_START && gpa - MEMORY_HIGH_START < memory->high_size &&

@@ -55,7 +55,8 @@ void boot_start_cpu(struct cpu *cpu, const struct boot_start *start);
 
 /* --- for the protocols --- */
 
-/* Host pointer to [gpa, gpa + size) if all of it is RAM in one piece at or above 1 MiB, else NULL. */
+/* Host pointer to [gpa, gpa + size) if all of it is RAM in one piece that kernels may be
+ * loaded to (machine/layout.h), else NULL. */
 uint8_t *boot_ram(const struct memory *memory, uint64_t gpa, uint64_t size);
 
 /* Bytes of whole pages that the initrd takes; 0 without one. */

@@ -1,14 +1,16 @@
 /* Where the monitor puts things in guest-physical memory before the guest's first instruction.
- * See docs/boot.md for the whole map. Kernels are loaded at 1 MiB and above, so everything here
- * is out of their way, and it is a guest's own business when it overwrites it.
+ * See docs/boot.md for the whole map. Kernels are loaded at 1 MiB and above, or between 0x2000 and
+ * 0x20000, so everything here is out of their way, and it is a guest's own business when it
+ * overwrites it.
  *
  *	0x00000  real-mode IVT: zero
  *	0x00400  BIOS data area: size of base memory, EBDA segment
  *	0x01000  GDT of the start state
- *	0x07000  Linux boot_params ("zero page")
- *	0x09000  page tables of the start state: PML4, PDPT, four page directories
+ *	0x02000  free, for kernels that start in low memory
  *	0x20000  command line
  *	0x30000  multiboot information
+ *	0x40000  Linux boot_params ("zero page")
+ *	0x41000  page tables of the start state: PML4, PDPT, four page directories
  *	0x9fc00  EBDA (reserved)
  *	0xa0000  not RAM
  *	0xe0000  ACPI tables (reserved)
@@ -21,8 +23,10 @@
 #define LAYOUT_BDA_EBDA_SEGMENT UINT64_C(0x40e)
 #define LAYOUT_BDA_BASE_KIB	UINT64_C(0x413)
 #define LAYOUT_GDT		UINT64_C(0x1000)
-#define LAYOUT_BOOT_PARAMS	UINT64_C(0x7000)
-#define LAYOUT_PAGE_TABLES	UINT64_C(0x9000)
+#define LAYOUT_LOW_FREE		UINT64_C(0x2000)
+#define LAYOUT_LOW_FREE_END	UINT64_C(0x20000)
+#define LAYOUT_BOOT_PARAMS	UINT64_C(0x40000)
+#define LAYOUT_PAGE_TABLES	UINT64_C(0x41000)
 #define LAYOUT_CMDLINE		UINT64_C(0x20000)
 #define LAYOUT_CMDLINE_MAX	UINT64_C(0x10000) /* terminating zero included */
 #define LAYOUT_MULTIBOOT	UINT64_C(0x30000)

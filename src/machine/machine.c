@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "device/chipset/chipset.h"
 #include "device/chipset/uart16550.h"
+#include "device/pc_testdev.h"
 #include "machine/acpi.h"
 #include "machine/boot.h"
 #include "machine/cpu_dump.h"
@@ -12,6 +13,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
@@ -105,6 +107,18 @@ static int create_cpus(struct machine *machine)
 	return 0;
 }
 
+static int create_testdev(struct machine *machine)
+{
+	struct irq_line lines[PC_TESTDEV_LINES];
+
+	machine->testdev = malloc(sizeof(*machine->testdev));
+	if (!machine->testdev)
+		return -ENOMEM;
+	for (unsigned gsi = 0; gsi < PC_TESTDEV_LINES; gsi++)
+		lines[gsi] = chipset_irq_line(machine->chipset, gsi);
+	return pc_testdev_init(machine->testdev, &machine->ports, &machine->memory.mmio, lines);
+}
+
 static int create_devices(struct machine *machine)
 {
 	struct chipset_config config = {
@@ -122,6 +136,8 @@ static int create_devices(struct machine *machine)
 
 	machine->chipset = chipset_create(&config);
 	if (!machine->chipset)
+		return -ENODEV;
+	if (machine->config.pc_testdev && create_testdev(machine) < 0)
 		return -ENODEV;
 	if (!machine->config.serial2_path)
 		return 0;
@@ -235,6 +251,7 @@ void machine_destroy(struct machine *machine)
 	if (machine->memory.ram)
 		memory_destroy(&machine->memory);
 	io_space_destroy(&machine->ports);
+	free(machine->testdev);
 	image_close(&machine->kernel);
 	image_close(&machine->initrd);
 	pthread_mutex_destroy(&machine->lock);

@@ -30,6 +30,7 @@ struct machine_config {
 	const struct engine *engine;
 	bool reboot; /* a guest's reset starts it again; else it ends the run */
 	uint16_t debug_exit_port; /* 0: none */
+	bool pc_testdev; /* kvm-unit-tests' device; see device/pc_testdev.h */
 	int console_input, console_output; /* descriptors; input -1: none */
 };
 
@@ -52,6 +53,7 @@ struct machine_result {
 
 struct chipset;
 struct serial_log;
+struct pc_testdev;
 struct vcpu_thread;
 
 struct machine {
@@ -66,6 +68,7 @@ struct machine {
 	struct vcpu_thread *threads; /* while vCPUs run */
 	struct chipset *chipset;
 	struct serial_log *serial2;
+	struct pc_testdev *testdev;
 	struct console *console; /* while it runs */
 	struct image kernel, initrd;
 	struct machine_result request; /* why the vCPUs are to stop; under the lock */

@@ -127,7 +127,7 @@ static int load_by_addresses(const struct boot_request *request,
 		return boot_memory_too_small(request, end);
 	if (!to) {
 		image_error(kernel, "its multiboot header asks for address %#x; "
-				    "expected RAM from 1 MiB on",
+				    "expected free RAM (0x2000 to 0x20000, or from 1 MiB on)",
 			header->load_address);
 		return -EINVAL;
 	}
