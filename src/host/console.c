@@ -38,6 +38,7 @@ struct console {
 	uint8_t queue[QUEUE_SIZE];
 	size_t head, count; /* what is being written stays counted until it is out */
 	bool closing, failed;
+	bool abandoned; /* by console_destroy(): the thread frees everything */
 
 	/* Input; under the machine lock. */
 	struct terminal_parser parser;
@@ -86,31 +87,50 @@ static bool wait_for_work(struct console *console)
 	return console->count;
 }
 
+/* Write a piece of the queue, without the lock meanwhile. */
+static void write_piece(struct console *console)
+{
+	const uint8_t *start = console->queue + console->head;
+	size_t size = MIN(console->count, QUEUE_SIZE - console->head), written = size;
+
+	if (!console->failed) {
+		int error;
+
+		pthread_mutex_unlock(&console->queue_lock);
+		written = write_some(console->config.output_fd, start, MIN(size, BATCH_BYTES));
+		error = errno;
+		pthread_mutex_lock(&console->queue_lock);
+		console->failed = !written;
+		if (!written && !console->abandoned)
+			log_error("cannot write the guest's console: %s; "
+				  "its output is dropped from here on",
+				strerror(error));
+	}
+	console->head = (console->head + written) % QUEUE_SIZE;
+	console->count -= written;
+	pthread_cond_broadcast(&console->room);
+}
+
+static void free_console(struct console *console)
+{
+	pthread_cond_destroy(&console->work);
+	pthread_cond_destroy(&console->room);
+	pthread_mutex_destroy(&console->queue_lock);
+	free(console);
+}
+
 static void *writer_thread(void *opaque)
 {
 	struct console *console = opaque;
+	bool abandoned;
 
 	pthread_mutex_lock(&console->queue_lock);
-	while (wait_for_work(console)) {
-		const uint8_t *start = console->queue + console->head;
-		size_t size = MIN(console->count, QUEUE_SIZE - console->head), written = size;
-
-		if (!console->failed) {
-			pthread_mutex_unlock(&console->queue_lock);
-			written = write_some(
-				console->config.output_fd, start, MIN(size, BATCH_BYTES));
-			if (!written)
-				log_error("cannot write the guest's console: %s; "
-					  "its output is dropped from here on",
-					strerror(errno));
-			pthread_mutex_lock(&console->queue_lock);
-			console->failed = !written;
-		}
-		console->head = (console->head + written) % QUEUE_SIZE;
-		console->count -= written;
-		pthread_cond_broadcast(&console->room);
-	}
+	while (!console->abandoned && wait_for_work(console))
+		write_piece(console);
+	abandoned = console->abandoned;
 	pthread_mutex_unlock(&console->queue_lock);
+	if (abandoned)
+		free_console(console);
 	return NULL;
 }
 
@@ -307,24 +327,22 @@ static bool drain(struct console *console, int timeout_ms)
 
 void console_destroy(struct console *console, int timeout_ms)
 {
-	bool drained;
+	pthread_t writer = console->writer;
+	bool abandoned;
 
 	watch_input(console, false);
+	terminal_restore();
 	pthread_mutex_lock(&console->queue_lock);
 	console->closing = true;
 	pthread_cond_signal(&console->work);
-	drained = drain(console, timeout_ms);
+	/* Not drained: the thread hangs in write(2), on a reader that does not read. */
+	abandoned = !drain(console, timeout_ms);
+	console->abandoned = abandoned;
 	pthread_mutex_unlock(&console->queue_lock);
-	terminal_restore();
-	if (!drained) {
-		/* The thread hangs in write(2) on a reader that does not read. It keeps what it
-		 * uses; the process is about to end. */
-		pthread_detach(console->writer);
+	if (abandoned) {
+		pthread_detach(writer);
 		return;
 	}
-	pthread_join(console->writer, NULL);
-	pthread_cond_destroy(&console->work);
-	pthread_cond_destroy(&console->room);
-	pthread_mutex_destroy(&console->queue_lock);
-	free(console);
+	pthread_join(writer, NULL);
+	free_console(console);
 }

@@ -93,7 +93,9 @@ static void run_for(uint64_t ns)
 	struct timer end;
 
 	timer_init(&end, loop, stop_loop, NULL);
+	pthread_mutex_lock(&lock);
 	timer_arm(&end, clock_ns(&machine_clock) + ns);
+	pthread_mutex_unlock(&lock);
 	event_loop_run(loop);
 }
 
@@ -170,17 +172,22 @@ static void full_queue_blocks_without_the_lock(void **state)
 {
 	pthread_t writer;
 
-	make_console(-1, output[1]);
+	make_console(-1, dup(output[1])); /* its own: its thread outlives the test */
 	pthread_create(&writer, NULL, write_a_lot, NULL);
 	for (int i = 0; i < 10; i++) {
 		usleep(10000);
 		pthread_mutex_lock(&lock);
 		pthread_mutex_unlock(&lock);
 	}
+	pthread_mutex_lock(&lock);
 	stopping = true;
+	pthread_mutex_unlock(&lock);
 	pthread_join(writer, NULL);
 	/* Leaving does not hang either. What hangs on is the thread, until the reader goes. */
 	console_destroy(console, 50);
+	close(output[0]);
+	usleep(50000);
+	output[0] = dup(output[1]);
 }
 
 static void broken_output_is_survived(void **state)

@@ -43,8 +43,10 @@ static void run_for(uint64_t ns)
 {
 	struct timer end;
 
+	pthread_mutex_lock(&lock);
 	timer_init(&end, loop, stop_loop, NULL);
 	timer_arm(&end, clock_ns(&machine_clock) + ns);
+	pthread_mutex_unlock(&lock);
 	event_loop_run(loop);
 }
 
@@ -182,7 +184,6 @@ static void *resume_later(void *opaque)
 {
 	usleep(20000);
 	pthread_mutex_lock(&lock);
-	shots = 0;
 	clock_resume(&machine_clock);
 	event_loop_clock_changed(loop);
 	pthread_mutex_unlock(&lock);
@@ -198,6 +199,7 @@ static void no_timer_while_the_clock_stands(void **state)
 	timer_arm(&shot.timer, clock_ns(&machine_clock) + 2 * MS);
 	clock_pause(&machine_clock);
 	event_loop_clock_changed(loop);
+	shots = 0;
 	pthread_create(&thread, NULL, resume_later, NULL);
 	run_for(10 * MS);
 	pthread_join(thread, NULL);

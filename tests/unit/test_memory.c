@@ -133,19 +133,20 @@ static void dma_drops_code_in_every_page_it_touches(void **state)
 
 /* A vCPU stores to code, with no fence between its store and its look at the flag, while another
  * decodes: a decoded copy that is taken for good must not be older than the store. */
-static volatile uint64_t code_word __attribute__((aligned(64)));
+static _Atomic uint64_t code_word __attribute__((aligned(64)));
 static atomic_bool stop;
 
 static void *storing_thread(void *opaque)
 {
-	uint8_t *code = memory.ram + 0x7000;
+	_Atomic uint64_t *code = (_Atomic uint64_t *)(memory.ram + 0x7000);
 
 	for (uint64_t i = 1; !stop; i++) {
-		*(volatile uint64_t *)code = i;
+		atomic_store_explicit(code, i, memory_order_relaxed);
 		atomic_signal_fence(memory_order_seq_cst);
 		if (atomic_load_explicit(&memory.page_flags[7], memory_order_relaxed))
 			memory_code_written(&memory, code, 8);
-		code_word = i; /* what an old copy must be seen to be older than */
+		/* What an old copy must be seen to be older than. */
+		atomic_store_explicit(&code_word, i, memory_order_release);
 		/* Time for the other side to look before the next round sets things right. */
 		for (unsigned spin = 0; spin < 30; spin++)
 			__builtin_ia32_pause();
@@ -155,6 +156,7 @@ static void *storing_thread(void *opaque)
 
 static void no_stale_copy_survives_a_race(void **state)
 {
+	_Atomic uint64_t *code = (_Atomic uint64_t *)(memory.ram + 0x7000);
 	pthread_t thread;
 	uint64_t copy = 0, stale = 0, fresh = 0;
 	uint32_t generation = 0;
@@ -165,10 +167,10 @@ static void no_stale_copy_survives_a_race(void **state)
 		uint64_t promised;
 
 		generation = memory_code_track(&memory, 7, 0, 8);
-		copy = *(volatile uint64_t *)(memory.ram + 0x7000);
+		copy = atomic_load_explicit(code, memory_order_relaxed);
 		for (unsigned spin = 0; spin < i % 8; spin++)
 			__builtin_ia32_pause();
-		promised = code_word;
+		promised = atomic_load_explicit(&code_word, memory_order_acquire);
 		/* Everything up to `promised` was stored and looked after before we read it. */
 		if (memory.code_generation[7] == generation) {
 			fresh++;
