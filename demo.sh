@@ -92,7 +92,7 @@ files=()
 if [[ $have_command ]]; then
 	{
 		echo '#!/bin/sh'
-		echo 'exec \'
+		printf 'exec '
 		for word in "${command[@]}"; do
 			quote "$word"
 		done
@@ -101,7 +101,7 @@ if [[ $have_command ]]; then
 	chmod +x "$work/command"
 	files+=(--file "$work/command:demo/command")
 	if [[ -f /dev/stdin ]]; then
-		input=file
+		input='file'
 		cat >"$work/input"
 		files+=(--file "$work/input:demo/input")
 	fi
@@ -115,7 +115,7 @@ fi
 
 run=("$build/veneer" run --kernel "$cache/vmlinuz" --initrd "$work/initramfs" --no-reboot
 	"${machine[@]}")
-quiet="quiet panic=-1 random.trust_cpu=on"
+quiet="quiet loglevel=3 panic=-1 random.trust_cpu=on"
 
 # --- run it ---
 
@@ -144,10 +144,11 @@ if [[ -t 0 ]]; then
 elif [[ $input == file ]]; then
 	"${run[@]}" </dev/null || status=$?
 else
-	exec 3<&0
-	"${run[@]}" < <(feed <&3) || status=$?
+	exec 3<&0 4< <(feed <&3)
+	feeder=$!
+	"${run[@]}" <&4 || status=$?
 	# It may wait for input that never comes.
-	kill $! 2>/dev/null || true
+	kill "$feeder" 2>/dev/null || true
 fi
 ((status == 0)) || die "the machine ended with status $status"
 guest_status=$(tr -d '\r' <"$work/console" | sed -n 's/^demo: exit status \([0-9]*\)$/\1/p')

@@ -141,7 +141,7 @@ int boot_load_initrd_low(const struct boot_request *request, uint64_t start, uin
 	if (!request->initrd)
 		return 0;
 	size = request->initrd->size;
-	start = ALIGN_UP(start, PAGE_SIZE);
+	start = MAX(ALIGN_UP(start, PAGE_SIZE), LAYOUT_HIGH);
 	if (start > low_size || size > low_size - start)
 		return boot_memory_too_small(request, start);
 	*gpa = start;

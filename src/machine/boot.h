@@ -71,7 +71,7 @@ int boot_memory_too_small(const struct boot_request *request, uint64_t kernel_en
 int boot_load_initrd_high(const struct boot_request *request, uint64_t start, uint64_t limit,
 	uint64_t *gpa);
 
-/* The first page boundary at or above `start`, likewise. */
+/* The first page boundary at or above `start` and 1 MiB, likewise. */
 int boot_load_initrd_low(const struct boot_request *request, uint64_t start, uint64_t *gpa);
 
 /* Put `cmdline` and its zero at LAYOUT_CMDLINE. `max`: most characters the kernel takes. 0, or

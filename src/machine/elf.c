@@ -164,7 +164,8 @@ static int load_segment(const struct boot_request *request, const struct elf_seg
 		return boot_memory_too_small(request, segment->physical + segment->memory_size);
 	if (!to) {
 		image_error(kernel,
-			"a segment of %#llx bytes asks for address %#llx; expected free RAM (0x2000 to 0x20000, or from 1 MiB on)",
+			"a segment of %#llx bytes asks for address %#llx; "
+			"expected free RAM (0x2000 to 0x20000, or from 1 MiB on)",
 			(unsigned long long)segment->memory_size,
 			(unsigned long long)segment->physical);
 		return -EINVAL;

@@ -21,7 +21,8 @@ static inline void fuzz_require(bool condition)
 		abort();
 }
 
-/* Where loaders may write below 1 MiB: boot_params, the command line, multiboot's structure. */
+/* Where loaders may write below 1 MiB: the area for small kernels, boot_params, the command line,
+ * multiboot's structure. */
 static inline void fuzz_check_low_memory(void)
 {
 	static const uint8_t zeros[PAGE_SIZE];
@@ -29,6 +30,7 @@ static inline void fuzz_check_low_memory(void)
 
 	for (gpa = 0; gpa < LAYOUT_HIGH; gpa += PAGE_SIZE) {
 		if (gpa == LAYOUT_BOOT_PARAMS ||
+			(gpa >= LAYOUT_LOW_FREE && gpa < LAYOUT_LOW_FREE_END) ||
 			(gpa >= LAYOUT_CMDLINE && gpa < LAYOUT_CMDLINE + LAYOUT_CMDLINE_MAX) ||
 			(gpa >= LAYOUT_MULTIBOOT && gpa < LAYOUT_MULTIBOOT + LAYOUT_MULTIBOOT_MAX) ||
 			(gpa >= MEMORY_VGA_START && gpa < MEMORY_VGA_END))

@@ -113,6 +113,22 @@ static void test_segment_above_4g(void **state)
 	boot_fixture_free(&f);
 }
 
+static void test_low_memory(void **state)
+{
+	struct boot_fixture f;
+
+	make_elf64(&f, 64 * MIB);
+	segment64(&f, 0)->p_paddr = LAYOUT_LOW_FREE;
+	header64(&f)->e_entry = LAYOUT_LOW_FREE;
+	assert_int_equal(boot_fixture_load(&f), 0);
+	assert_guest_bytes(&f, LAYOUT_LOW_FREE, f.bytes + CODE_OFFSET, CODE_SIZE);
+	segment64(&f, 0)->p_paddr = LAYOUT_LOW_FREE - 1;
+	assert_int_not_equal(boot_fixture_load(&f), 0);
+	segment64(&f, 0)->p_paddr = LAYOUT_LOW_FREE_END - segment64(&f, 0)->p_memsz + 1;
+	assert_int_not_equal(boot_fixture_load(&f), 0);
+	boot_fixture_free(&f);
+}
+
 static void test_initrd_avoids_bss(void **state)
 {
 	static const uint8_t initrd[1000] = {1};
@@ -218,6 +234,7 @@ int main(void)
 		cmocka_unit_test(test_virtual_entry_is_translated),
 		cmocka_unit_test(test_elf32_enters_protected_mode),
 		cmocka_unit_test(test_segment_above_4g),
+		cmocka_unit_test(test_low_memory),
 		cmocka_unit_test(test_initrd_avoids_bss),
 		cmocka_unit_test(test_wrong_files),
 		cmocka_unit_test(test_hostile_segments),

@@ -1,0 +1,193 @@
+#!/bin/bash
+# Build everything and run every test. The last line is "N passed, N failed"; the exit status is 0 only
+# where none failed.
+#
+#   ./test.sh [STAGE...]
+#
+# Without arguments all stages run, in this order (under 15 minutes on two cores):
+#
+#   unit       unit tests, and the host's processor as oracle (fixed seed)
+#   cli        the command line, bad input, the terminal
+#   kernels    our own guest kernels
+#   boot       Debian's kernel with 1, 2 and 4 processors
+#   demo       ./demo.sh
+#   sanitize   unit tests, guest kernels and a boot under AddressSanitizer and UBSan
+#   thread     the multiprocessor guest kernels under ThreadSanitizer
+#   fuzz       each libFuzzer target for FUZZ_SECONDS (default 15)
+#
+# Builds are in build/ (what demo.sh uses), build-sanitize/ and build-thread/; each stage's full output
+# is in build/test-logs/.
+set -u
+export LC_ALL=C
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+build=$here/build
+sanitize=$here/build-sanitize
+thread=$here/build-thread
+logs=$build/test-logs
+fuzz_seconds=${FUZZ_SECONDS:-15}
+passed=0
+failed=0
+
+stages=(unit cli kernels boot demo sanitize thread fuzz)
+(($#)) || set -- "${stages[@]}"
+for stage; do
+	[[ " ${stages[*]} " == *" $stage "* ]] || {
+		echo "test.sh: no stage '$stage'; there are: ${stages[*]}" >&2
+		exit 2
+	}
+done
+wanted=" $* "
+
+"$here/scripts/install-packages.sh" gcc libc6-dev binutils meson ninja-build pkg-config python3 \
+	libzydis-dev libcmocka-dev clang libclang-rt-dev llvm acpica-tools man-db groff || exit 1
+
+# --- counting ---
+
+# tally KIND NAME FILE STATUS SECONDS: adds what tests/tally.py counts
+tally()
+{
+	local good bad
+
+	read -r good bad < <("$here/tests/tally.py" "$1" "$3" "$4")
+	: "${good:=0}" "${bad:=1}"
+	passed=$((passed + good))
+	failed=$((failed + bad))
+	printf '  %-34s %5d passed %3d failed  %4d s\n' "$2" "$good" "$bad" "$5"
+}
+
+# tap NAME COMMAND...: a program that writes TAP
+tap()
+{
+	local name=$1 log=$logs/${1// /-}.log start=$SECONDS status
+
+	shift
+	"$@" >"$log" 2>"$log.err" </dev/null
+	status=$?
+	tally tap "$name" "$log" $status $((SECONDS - start))
+}
+
+# unit NAME BUILD ARGUMENTS...: meson's tests
+unit()
+{
+	local name=$1 directory=$2 start=$SECONDS status
+
+	shift 2
+	meson test -C "$directory" --no-rebuild "$@" >"$logs/${name// /-}.log" 2>&1
+	status=$?
+	tally meson "$name" "$directory/meson-logs/testlog.json" $status $((SECONDS - start))
+}
+
+# one NAME COMMAND...: a command that is one test by itself
+one()
+{
+	local name=$1 log=$logs/${1// /-}.log start=$SECONDS status
+
+	shift
+	"$@" >"$log" 2>&1 </dev/null
+	status=$?
+	if ((status == 0)); then
+		passed=$((passed + 1))
+		printf '  %-34s %5d passed %3d failed  %4d s\n' "$name" 1 0 $((SECONDS - start))
+		return 0
+	fi
+	failed=$((failed + 1))
+	echo "  FAILED $name: exit status $status; the end of $log:"
+	tail -n 15 "$log" | sed 's/^/    /'
+	return 1
+}
+
+stage()
+{
+	[[ $wanted == *" $1 "* ]] || return 1
+	echo "== $1"
+}
+
+# --- building ---
+
+# compile NAME DIRECTORY MESON-OPTIONS...: configures where that has not been done
+compile()
+{
+	local name=$1 directory=$2
+
+	shift 2
+	if [[ ! -e $directory/build.ninja ]]; then
+		one "configure $name" meson setup "$directory" "$here" "$@" || return
+	fi
+	one "build $name" ninja -C "$directory"
+}
+
+finish()
+{
+	echo
+	echo "$passed passed, $failed failed"
+	((failed == 0))
+	exit
+}
+
+mkdir -p "$build"
+echo "== build"
+if [[ ! -e $build/build.ninja ]]; then
+	meson setup --buildtype=release "$build" "$here" >"$build/setup.log" 2>&1 ||
+		{ cat "$build/setup.log"; failed=1; finish; }
+fi
+mkdir -p "$logs"
+compile release "$build" || finish
+veneer=$build/veneer
+[[ $wanted == " unit " ]] || one "fetch Debian's kernel" "$here/guests/fetch-debian.sh" || finish
+
+# --- the stages ---
+
+# The status that run-kernels.sh is to expect of a triple fault.
+export TRIPLE_FAULT_STATUS=6
+
+if stage unit; then
+	unit "unit tests" "$build"
+fi
+
+if stage cli; then
+	tap "command line" "$here/tests/cli/cli.sh" "$veneer" "$build" "$here"
+	tap "terminal" "$here/tests/cli/terminal.py" "$veneer" "$build"
+fi
+
+if stage kernels; then
+	tap "guest kernels" "$here/tests/guest/run-kernels.sh" "$veneer" "$build"
+fi
+
+if stage boot; then
+	tap "Debian boots" "$here/tests/boot/boot.sh" "$veneer" "$build" "$here"
+fi
+
+if stage demo; then
+	tap "demo" "$here/tests/boot/demo.sh" "$here"
+fi
+
+if stage sanitize && CC=clang compile sanitize "$sanitize" -Db_sanitize=address,undefined \
+	-Db_lundef=false -Dfuzzers=true; then
+	export ASAN_OPTIONS=abort_on_error=0:exitcode=99 UBSAN_OPTIONS=halt_on_error=1:exitcode=99:print_stacktrace=1
+	unit "sanitized unit tests" "$sanitize" --suite unit --timeout-multiplier 4
+	tap "sanitized guest kernels" "$here/tests/guest/run-kernels.sh" "$sanitize/veneer" "$sanitize"
+	tap "sanitized command line" "$here/tests/cli/cli.sh" "$sanitize/veneer" "$sanitize" "$here"
+	unset ASAN_OPTIONS UBSAN_OPTIONS
+fi
+
+if stage thread && CC=clang compile thread "$thread" -Db_sanitize=thread -Db_lundef=false; then
+	export TSAN_OPTIONS=halt_on_error=1:exitcode=99
+	tap "thread-sanitized guest kernels" "$here/tests/guest/run-kernels.sh" "$thread/veneer" \
+		"$thread" auto locked multicpu
+	unset TSAN_OPTIONS
+fi
+
+if stage fuzz && { [[ $wanted == *" sanitize "* ]] || CC=clang compile sanitize "$sanitize" \
+	-Db_sanitize=address,undefined -Db_lundef=false -Dfuzzers=true; }; then
+	for corpus in "$here"/tests/fuzz/corpus/*/; do
+		target=$(basename "$corpus")
+		# New inputs go to the first directory; seeds are only read.
+		mkdir -p "$sanitize/corpus/$target"
+		one "fuzz $target" "$sanitize/tests/fuzz/fuzz_$target" -close_fd_mask=2 -max_len=4096 \
+			-rss_limit_mb=1024 -artifact_prefix="$logs/" \
+			-max_total_time="$fuzz_seconds" "$sanitize/corpus/$target" "$corpus"
+	done
+fi
+
+finish
