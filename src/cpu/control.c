@@ -288,7 +288,7 @@ void control_invpcid(struct cpu *cpu, uint64_t type, uint64_t descriptor_linear)
 		general_protection(cpu);
 	if (type <= INVPCID_CONTEXT && descriptor[0] != 0 && !(cpu->cr4 & CR4_PCIDE))
 		general_protection(cpu);
-	if (type == INVPCID_ADDRESS && !cpu_canonical(cpu, descriptor[1]))
+	if (type == INVPCID_ADDRESS && !cpu_canonical_base(descriptor[1]))
 		general_protection(cpu);
 	switch ((enum invpcid_type)type) {
 	case INVPCID_ADDRESS:

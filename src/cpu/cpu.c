@@ -118,6 +118,7 @@ void cpu_reset(struct cpu *cpu)
 	cpu->pvclock_msr = cpu->pvclock_wall_msr = 0;
 	cpu_clear_pending(
 		cpu, PENDING_NMI | PENDING_INIT | PENDING_SIPI | PENDING_DEBUG | PENDING_RECHECK);
+	atomic_store(&cpu->nmi_queued, 0);
 	fpu_reset(cpu);
 	cpu_update_view(cpu);
 	tlb_flush_all(cpu);
@@ -155,6 +156,15 @@ void cpu_set_pending(struct cpu *cpu, uint32_t bits)
 	atomic_store(&cpu->attention, 1);
 	if ((before & PENDING_WAITING) && (before & bits) != bits)
 		futex_wake(&cpu->pending);
+}
+
+void cpu_queue_nmi(struct cpu *cpu)
+{
+	unsigned queued = atomic_load(&cpu->nmi_queued);
+
+	while (queued < NMI_QUEUE && !atomic_compare_exchange_weak(&cpu->nmi_queued, &queued, queued + 1))
+		;
+	cpu_set_pending(cpu, PENDING_NMI);
 }
 
 void cpu_clear_pending(struct cpu *cpu, uint32_t bits)

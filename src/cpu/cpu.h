@@ -287,6 +287,7 @@ struct cpu {
 	struct memory *memory; /* platform->memory */
 	bool amd; /* CPUID says so (or Hygon): where the vendors differ, act as AMD's processors do */
 	_Atomic uint32_t pending; /* enum pending */
+	_Atomic unsigned nmi_queued; /* at most NMI_QUEUE */
 	struct exception exception; /* what cpu_raise() threw */
 	struct exception delivering; /* what exception_deliver() is at; it must survive a longjmp */
 	jmp_buf unwind; /* where cpu_raise() lands; set by the engine's run loop */
@@ -323,6 +324,9 @@ void cpu_init_reset(struct cpu *cpu);
 
 /* Ask something of a vCPU from any thread: sets the bits, makes it notice soon, wakes it if it is halted. */
 void cpu_set_pending(struct cpu *cpu, uint32_t bits);
+/* An NMI: one may be in delivery and one more wait, as on the processor; further ones are lost. */
+#define NMI_QUEUE 2
+void cpu_queue_nmi(struct cpu *cpu);
 void cpu_clear_pending(struct cpu *cpu, uint32_t bits);
 /* Block the vCPU's thread until `pending` has a bit. May return early. */
 void cpu_wait_pending(struct cpu *cpu);
@@ -388,6 +392,12 @@ static inline bool cpu_canonical(const struct cpu *cpu, uint64_t linear)
 	unsigned shift = cpu->cr4 & CR4_LA57 ? 64 - 57 : 64 - 48;
 
 	return (uint64_t)((int64_t)(linear << shift) >> shift) == linear;
+}
+/* A base address for later use (GDTR, FS, LSTAR...) may have as many bits as the processor can ever
+ * have linear ones, whatever CR4.LA57 says now: 57, as CPUID shows LA57. */
+static inline bool cpu_canonical_base(uint64_t linear)
+{
+	return (uint64_t)((int64_t)(linear << (64 - 57)) >> (64 - 57)) == linear;
 }
 /* Put a loaded segment in force: keeps segment_base in step, tells the engine where CS or SS changed. */
 void cpu_set_segment(struct cpu *cpu, enum seg seg, const struct segment *value);

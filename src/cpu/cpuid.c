@@ -237,6 +237,20 @@ static unsigned cpu_count(const struct cpu *cpu)
 	return cpu->platform && cpu->platform->cpu_count ? cpu->platform->cpu_count : 1;
 }
 
+#define MSR_APIC_BASE	  0x1b
+#define APIC_BASE_ENABLED BIT(11)
+
+/* The APIC feature bit follows IA32_APIC_BASE (SDM vol. 3A 11.4.3). */
+static bool apic_enabled(const struct cpu *cpu)
+{
+	const struct cpu_platform *platform = cpu->platform;
+	uint64_t base = APIC_BASE_ENABLED;
+
+	if (platform && platform->apic_msr_read)
+		platform->apic_msr_read(platform->opaque, (struct cpu *)cpu, MSR_APIC_BASE, &base);
+	return base & APIC_BASE_ENABLED;
+}
+
 static void leaf_1(const struct cpu *cpu, struct cpuid_result *out)
 {
 	unsigned count = cpu_count(cpu);
@@ -249,6 +263,8 @@ static void leaf_1(const struct cpu *cpu, struct cpuid_result *out)
 	out->edx = feature_word(CPUID_1_EDX);
 	if (count > 1)
 		out->edx |= BIT(28);
+	if (!apic_enabled(cpu))
+		out->edx &= ~(uint32_t)BIT(9);
 }
 
 /* Caches: the host's, shared by one CPU below the last level and by all at it. The sharing field has

@@ -72,7 +72,6 @@ void debug_delivered(struct cpu *cpu)
 
 void debug_single_step_done(struct cpu *cpu)
 {
-	cpu->system_flags &= ~RFLAGS_RF;
 	if (!cpu->no_step_trap)
 		debug_trap(cpu, DR6_BS);
 	cpu->no_step_trap = false;

@@ -55,6 +55,7 @@ uint64_t control_tsc(struct cpu *cpu); /* the guest's TSC, no checks */
 void control_cpuid(struct cpu *cpu); /* leaf EAX, ECX to EAX..EDX */
 void control_rdmsr(struct cpu *cpu);
 void control_wrmsr(struct cpu *cpu);
+void control_hypercall(struct cpu *cpu); /* VMCALL, VMMCALL: KVM's calls, number in RAX */
 bool msr_read(struct cpu *cpu, uint32_t msr, uint64_t *value); /* false: #GP */
 bool msr_write(struct cpu *cpu, uint32_t msr, uint64_t value);
 

@@ -297,6 +297,12 @@ void transfer_software_interrupt(struct cpu *cpu, uint8_t vector, enum software_
 		if ((cpu->system_flags & RFLAGS_IOPL) != RFLAGS_IOPL)
 			cpu_raise_error(cpu, VECTOR_GP, 0);
 	}
+	/* A data breakpoint that MOV SS held back is reported by the #DB that INT1 makes anyway. */
+	if (kind == SOFTWARE_INT1 && cpu->pending_debug) {
+		debug_record(cpu, cpu->pending_debug);
+		cpu->pending_debug = 0;
+		cpu_clear_pending(cpu, PENDING_DEBUG);
+	}
 	cpu->exception = (struct exception){
 		.vector = vector,
 		.software = true,

@@ -96,6 +96,8 @@ static void inject_debug(struct cpu *cpu)
 static void inject_nmi(struct cpu *cpu)
 {
 	claim(cpu, PENDING_NMI);
+	if (atomic_load(&cpu->nmi_queued) > 0 && atomic_fetch_sub(&cpu->nmi_queued, 1) > 1)
+		cpu_set_pending(cpu, PENDING_NMI);
 	cpu->nmi_blocked = true;
 	cpu->exception = (struct exception){.vector = VECTOR_NMI, .external = true};
 	cpu->stats.interrupts++;

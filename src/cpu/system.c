@@ -46,7 +46,7 @@ void control_load_table(
 	memcpy(&base, image + 2, 8);
 	if (operand_size == 2)
 		base &= 0xffffff;
-	if (operand_size == 8 && !cpu_canonical(cpu, base))
+	if (operand_size == 8 && !cpu_canonical_base(base))
 		general_protection(cpu);
 	table->base = base;
 	table->limit = limit;
@@ -107,7 +107,7 @@ uint64_t control_read_fs_gs_base(struct cpu *cpu, enum seg seg)
 void control_write_fs_gs_base(struct cpu *cpu, enum seg seg, uint64_t value)
 {
 	require(cpu, cpu_code64(cpu) && (cpu->cr4 & CR4_FSGSBASE));
-	if (!cpu_canonical(cpu, value))
+	if (!cpu_canonical_base(value))
 		general_protection(cpu);
 	set_base(cpu, seg, value);
 }
@@ -197,4 +197,24 @@ void control_cpuid(struct cpu *cpu)
 	cpu->gpr[RBX] = leaf.ebx;
 	cpu->gpr[RCX] = leaf.ecx;
 	cpu->gpr[RDX] = leaf.edx;
+}
+
+/* --- hypercalls --- */
+
+#define HYPERCALL_POLL_IRQ 1
+#define HYPERCALL_EPERM	   (-1)
+#define HYPERCALL_ENOSYS   (-1000)
+
+/* CPUID says KVM, so a guest may call (Documentation/virt/kvm/x86/hypercalls.rst). No feature that
+ * needs a call is shown; a guest that tries one all the same learns that there is none. */
+void control_hypercall(struct cpu *cpu)
+{
+	uint64_t number = cpu_code64(cpu) ? cpu->gpr[RAX] : (uint32_t)cpu->gpr[RAX];
+	int64_t result = HYPERCALL_ENOSYS;
+
+	if (cpu->cpl != 0)
+		result = HYPERCALL_EPERM;
+	else if (number == HYPERCALL_POLL_IRQ)
+		result = 0;
+	cpu->gpr[RAX] = cpu_code64(cpu) ? (uint64_t)result : (uint32_t)result;
 }

@@ -110,7 +110,7 @@ void lapic_local_interrupt(struct lapic *lapic, enum lapic_lvt entry)
 		lapic_request(lapic, (uint8_t)lvt, false);
 		break;
 	case APIC_NMI:
-		cpu_set_pending(lapic->cpu, PENDING_NMI);
+		cpu_queue_nmi(lapic->cpu);
 		break;
 	case APIC_INIT:
 		cpu_set_pending(lapic->cpu, PENDING_INIT);
@@ -171,7 +171,7 @@ bool lapic_accept(struct lapic *lapic, const struct apic_message *message)
 		lapic_request(lapic, message->vector, message->level);
 		return true;
 	case APIC_NMI:
-		cpu_set_pending(lapic->cpu, PENDING_NMI);
+		cpu_queue_nmi(lapic->cpu);
 		return true;
 	case APIC_INIT:
 		cpu_set_pending(lapic->cpu, PENDING_INIT);

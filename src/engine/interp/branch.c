@@ -152,6 +152,10 @@ OP(op_call_flags)
 		cpu->rip = cpu->next_rip;
 		return NULL;
 	}
+	/* IRET after a fault sets RF, for one instruction. With no breakpoint armed nothing comes of
+	 * it; otherwise we are stepping already. */
+	if (!interp_of(cpu)->stepping)
+		cpu->system_flags &= ~RFLAGS_RF;
 	JUMP_TO(cpu->next_rip);
 }
 

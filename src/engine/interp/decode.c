@@ -470,10 +470,9 @@ static bool choose_far(struct decoding *d, slow_fn *call)
 		in->imm = operand->ptr.offset;
 		in->disp = operand->ptr.segment;
 	} else {
+		/* With REX.W the pointer has 64 bits. AMD's processors ignore that, but KVM's emulation
+		 * does not on either, and software that relies on their not doing so is unknown. */
 		set_address(d, operand);
-		/* AMD's processors have no 64-bit far pointers in memory. */
-		if (d->cpu->amd && in->size == 8)
-			in->size = 4;
 	}
 	return use_slow(d, call, op_call_flags);
 }
@@ -575,8 +574,6 @@ static bool choose_load_far(struct decoding *d, enum seg seg)
 {
 	set_slow_operands(d);
 	d->insn->size = (uint8_t)(d->zydis.operand_width / 8);
-	if (d->cpu->amd && d->insn->size == 8)
-		d->insn->size = 4;
 	d->insn->imm = seg;
 	return use_slow(d, slow_load_far, seg == SEG_SS ? op_call_leave : op_call_continue);
 }

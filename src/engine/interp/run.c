@@ -92,24 +92,39 @@ static void set_stepping(struct cpu *cpu, bool stepping)
 	interp_context_changed(cpu);
 }
 
+/* An instruction breakpoint here? RF lets one instruction pass it, and MOV SS does on Intel's
+ * processors (SDM vol. 3B 18.3.1.1). */
+static bool breakpoint_hit(struct cpu *cpu, uint8_t shadow)
+{
+	uint64_t linear = interp_of(cpu)->mode & MODE_CODE_64 ?
+				  cpu->rip : (uint32_t)(cpu->segment_base[SEG_CS] + cpu->rip);
+
+	if (!debug_execute_armed(cpu) || (shadow == SHADOW_MOV_SS && !cpu->amd))
+		return false;
+	return debug_match_execute(cpu, linear);
+}
+
 /* One instruction, with the traps that belong to its end. */
 static void step(struct cpu *cpu)
 {
-	struct interp *interp = interp_of(cpu);
-	uint64_t linear = interp->mode & MODE_CODE_64 ?
-				  cpu->rip : (uint32_t)(cpu->segment_base[SEG_CS] + cpu->rip);
-	bool trap = cpu->system_flags & RFLAGS_TF;
+	bool trap = cpu->system_flags & RFLAGS_TF, resumed = cpu->system_flags & RFLAGS_RF;
 	uint8_t shadow = cpu->interrupt_shadow;
+	uint64_t rip = cpu->rip;
 
-	interp->current = NULL;
-	if (shadow != SHADOW_MOV_SS && debug_execute_armed(cpu) && debug_match_execute(cpu, linear))
+	interp_of(cpu)->current = NULL;
+	if (breakpoint_hit(cpu, shadow))
 		cpu_raise(cpu, VECTOR_DB);
-	transfer_check_near(cpu, cpu->rip);
+	transfer_check_near(cpu, rip);
 	cpu->interrupt_shadow = SHADOW_NONE;
+	cpu->system_flags &= ~RFLAGS_RF;
 	set_stepping(cpu, true);
-	run_block(cpu, block_find_single(cpu, cpu->rip));
+	run_block(cpu, block_find_single(cpu, rip));
 	set_stepping(cpu, false);
-	if (trap)
+	/* A repeated instruction that is not done yet is still the one that RF lets pass. */
+	if (resumed && cpu->rip == rip)
+		cpu->system_flags |= RFLAGS_RF;
+	/* MOV SS and POP SS have no single-step trap of their own. */
+	if (trap && cpu->interrupt_shadow != SHADOW_MOV_SS)
 		debug_single_step_done(cpu);
 }
 

@@ -393,6 +393,9 @@ static bool same_register(const struct stub_plan *plan, ZydisRegister want, Zydi
 		return ZydisRegisterGetClass(got) == class;
 	if (class < ZYDIS_REGCLASS_GPR8 || class > ZYDIS_REGCLASS_GPR64)
 		return got == want;
+	/* The decoder finds RAX in 32-bit code, where W is set but does not count (VPCMPESTRI). */
+	if (class == ZYDIS_REGCLASS_GPR64 && !is_long(plan))
+		class = ZYDIS_REGCLASS_GPR32;
 	return ZydisRegisterGetClass(got) == class &&
 	       (got >= ZYDIS_REGISTER_AH && got <= ZYDIS_REGISTER_BH) ==
 		       (want >= ZYDIS_REGISTER_AH && want <= ZYDIS_REGISTER_BH) &&

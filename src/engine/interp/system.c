@@ -23,6 +23,7 @@ CALL(do_cpuid, control_cpuid(cpu))
 CALL(do_rdtsc, control_rdtsc(cpu))
 CALL(do_rdtscp, control_rdtscp(cpu))
 CALL(do_rdpmc, control_rdpmc(cpu))
+CALL(do_hypercall, control_hypercall(cpu))
 CALL(do_rdmsr, control_rdmsr(cpu))
 CALL(do_wrmsr, control_wrmsr(cpu))
 CALL(do_hlt, control_hlt(cpu); cpu->stats.halts++; atomic_store(&cpu->attention, 1))
@@ -405,6 +406,7 @@ static const struct slow_entry entries[] = {
 	ROW(CPUID, do_cpuid, op_call_continue), ROW(RDTSC, do_rdtsc, op_call_continue),
 	ROW(RDTSCP, do_rdtscp, op_call_continue), ROW(RDPMC, do_rdpmc, op_call_continue),
 	ROW(RDMSR, do_rdmsr, op_call_continue), ROW(WRMSR, do_wrmsr, op_call_jump),
+	ROW(VMCALL, do_hypercall, op_call_continue), ROW(VMMCALL, do_hypercall, op_call_continue),
 	ROW(HLT, do_hlt, op_call_leave), ROW(CLI, do_cli, op_call_continue),
 	ROW(STI, do_sti, op_call_leave), ROW(CLAC, do_clac, op_call_continue),
 	ROW(STAC, do_stac, op_call_continue), ROW(CLTS, do_clts, op_call_continue),
