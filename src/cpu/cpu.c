@@ -160,9 +160,9 @@ void cpu_set_pending(struct cpu *cpu, uint32_t bits)
 
 void cpu_queue_nmi(struct cpu *cpu)
 {
-	unsigned queued = atomic_load(&cpu->nmi_queued);
+	unsigned queued = atomic_load(&cpu->nmi_queued), limit = cpu->nmi_blocked ? 1 : 2;
 
-	while (queued < NMI_QUEUE && !atomic_compare_exchange_weak(&cpu->nmi_queued, &queued, queued + 1))
+	while (queued < limit && !atomic_compare_exchange_weak(&cpu->nmi_queued, &queued, queued + 1))
 		;
 	cpu_set_pending(cpu, PENDING_NMI);
 }

@@ -273,7 +273,7 @@ struct cpu {
 	uint64_t pvclock_msr, pvclock_wall_msr; /* KVM's MSR_KVM_SYSTEM_TIME_NEW, WALL_CLOCK_NEW */
 	uint32_t pvclock_version;
 	uint64_t monitor_address; /* MONITOR's line, 0: none armed */
-	bool nmi_blocked; /* until IRET */
+	_Atomic bool nmi_blocked; /* until IRET; other threads look when they queue one */
 	enum activity activity;
 	uint8_t sipi_vector;
 	bool no_step_trap; /* the instruction decided about its single-step trap itself (SYSCALL, SYSRET) */
@@ -287,7 +287,7 @@ struct cpu {
 	struct memory *memory; /* platform->memory */
 	bool amd; /* CPUID says so (or Hygon): where the vendors differ, act as AMD's processors do */
 	_Atomic uint32_t pending; /* enum pending */
-	_Atomic unsigned nmi_queued; /* at most NMI_QUEUE */
+	_Atomic unsigned nmi_queued; /* at most 2 */
 	struct exception exception; /* what cpu_raise() threw */
 	struct exception delivering; /* what exception_deliver() is at; it must survive a longjmp */
 	jmp_buf unwind; /* where cpu_raise() lands; set by the engine's run loop */
@@ -324,8 +324,8 @@ void cpu_init_reset(struct cpu *cpu);
 
 /* Ask something of a vCPU from any thread: sets the bits, makes it notice soon, wakes it if it is halted. */
 void cpu_set_pending(struct cpu *cpu, uint32_t bits);
-/* An NMI: one may be in delivery and one more wait, as on the processor; further ones are lost. */
-#define NMI_QUEUE 2
+/* An NMI. While one is being handled one more can wait, before that two can; further ones are lost, as on
+ * the processor. */
 void cpu_queue_nmi(struct cpu *cpu);
 void cpu_clear_pending(struct cpu *cpu, uint32_t bits);
 /* Block the vCPU's thread until `pending` has a bit. May return early. */
