@@ -282,10 +282,10 @@ static int reset(struct machine *machine)
 	int error;
 
 	machine->resets++;
+	for (i = 0; i < machine->config.cpu_count; i++)
+		cpu_reset(machine->cpus[i]); /* asks the chipset things, and takes the lock for it */
 	pthread_mutex_lock(&machine->lock);
 	machine->request = (struct machine_result){MACHINE_RUNS_ON, 0};
-	for (i = 0; i < machine->config.cpu_count; i++)
-		cpu_reset(machine->cpus[i]);
 	chipset_reset(machine->chipset);
 	if (machine->serial2)
 		serial_log_reset(machine->serial2);
