@@ -4,6 +4,7 @@
 #   bench/run.sh [OPTION]...
 #
 #   --engine NAME[,NAME]   veneer's engines to measure (interp)
+#   --veneer FILE          the veneer to measure, instead of building this project's
 #   --only NAME[,NAME]     only these: the groups int, fp and os, single programs such as
 #                          int-sieve, and boot, start and memory
 #   --runs N               how often to run each thing (3); the table has the medians
@@ -23,7 +24,6 @@ export LC_ALL=C
 bench=$(cd "$(dirname "$0")" && pwd)
 project=$(dirname "$bench")
 work=$project/.cache/bench
-veneer=$project/build/veneer
 raw=$work/raw.tsv
 memory=512 # of each guest, MiB
 
@@ -31,7 +31,7 @@ memory=512 # of each guest, MiB
 # mitigations every kernel does the same, whatever processor it believes to have.
 readonly arguments='console=ttyS0 loglevel=4 mitigations=off'
 # A guest that prints nothing for so many seconds hangs.
-readonly silence=180
+readonly silence=600
 readonly start_runs=15
 
 die()
@@ -59,6 +59,8 @@ fifo=
 # shellcheck source=/dev/null
 . "$bench/vmm.sh"
 
+veneer=
+no_veneer=
 engines=interp
 only=int,fp,os,boot,start,memory
 runs=3
@@ -75,10 +77,14 @@ number()
 
 while (($#)); do
 	case $1 in
-	--engine | --only | --runs | --bochs-runs | --percent | --out)
+	--engine | --veneer | --only | --runs | --bochs-runs | --percent | --out)
 		(($# > 1)) || die "$1 needs an argument"
 		;;&
 	--engine) engines=$2 ;;
+	--veneer)
+		[[ -x $2 ]] || die "--veneer $2: expected an executable"
+		veneer=$(realpath "$2")
+		;;
 	--only) only=$2 ;;
 	--runs) runs=$(number "$1" "$2") ;;
 	--bochs-runs) bochs_runs=$(number "$1" "$2") ;;
@@ -114,20 +120,21 @@ for name in $peers; do
 	columns+=("$name")
 done
 
+# Build veneer unless --veneer gave one. A build that fails is no reason to measure the binary of
+# an earlier one: $no_veneer then says why there is none.
 build_veneer()
 {
-	if [[ ! -f $project/meson.build ]]; then
-		say "no meson.build: measuring without veneer"
-		return
-	fi
+	[[ -z $veneer ]] || return 0
+	veneer=$project/build/veneer
 	[[ -f $project/build/build.ninja ]] ||
 		meson setup "$project/build" "$project" >"$work/meson.log" 2>&1 ||
-		{ say "meson setup failed, see $work/meson.log" && return; }
+		{ no_veneer="meson setup failed, see $work/meson.log" && return; }
 	ninja -C "$project/build" veneer >"$work/ninja.log" 2>&1 ||
-		say "the build of veneer failed, see $work/ninja.log"
+		no_veneer="the build failed, see $work/ninja.log"
 }
 
-# The programs are static, so that the guest needs no C library, and for any x86-64.
+# The programs are static, so that the guest needs no C library, and for any x86-64. The compiler
+# makes no vector instructions of its own: which programs use them is their own business.
 build_suite()
 {
 	local cc=${CC:-cc} source name files=()
@@ -136,7 +143,8 @@ build_suite()
 	rm -f "$work"/programs/*
 	for source in "$bench"/programs/*.c; do
 		name=$(basename "$source" .c)
-		"$cc" -std=gnu17 -O2 -march=x86-64 -static -s -o "$work/programs/$name" "$source"
+		"$cc" -std=gnu17 -O2 -march=x86-64 -fno-tree-vectorize -static -s \
+			-o "$work/programs/$name" "$source"
 		files+=(--file "$work/programs/$name:/bench/$name")
 	done
 	"$cc" -std=gnu17 -O2 -o "$work/stamp" "$bench/stamp.c"
@@ -168,15 +176,17 @@ boot_guest()
 
 measure_native()
 {
-	local run program pattern
+	local run program pattern processor
 
 	say "native"
+	processor=$(sed -n 's/^Cpus_allowed_list:[^0-9]*\([0-9]*\).*/\1/p' /proc/self/status)
 	for ((run = 0; run < runs; run++)); do
 		for pattern in ${programs//,/ }; do
 			for program in "$work"/programs/"$pattern"*; do
 				[[ -x $program ]] || die "--only: no program begins with $pattern"
 				# One processor, as the guests have.
-				read -r name sum seconds < <(taskset -c 0 "$program" -n "$percent")
+				read -r name sum seconds < <(taskset -c "$processor" \
+					"$program" -n "$percent")
 				record suite native "$name" "$sum" "$seconds" "$seconds"
 			done
 		done
@@ -295,6 +305,8 @@ describe()
 }
 
 mkdir -p "$work"
+exec {lock}>"$work/lock"
+flock -n "$lock" || die "another run is under way: two at once would measure each other"
 : >"$raw"
 present=()
 { read -r kernel && read -r busybox; } < <("$project/guests/fetch-debian.sh")

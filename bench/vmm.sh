@@ -16,8 +16,8 @@
 #   vmm_start_command COLUMN KERNEL          set `command` to what runs a kernel that ends itself
 #                                            by writing 1 to isa-debug-exit, so with status 3
 #
-# run.sh gives $veneer, the binary; $work, a directory to write in; $memory, in MiB; and sudo, the
-# words to put before a command that needs root.
+# run.sh gives $veneer, the binary, or $no_veneer, why there is none; $work, a directory to write
+# in; $memory, in MiB; and sudo, the words to put before a command that needs root.
 # shellcheck disable=SC2034,SC2154 # they come from there, and command goes there
 
 # The newest of Bochs 2.7's models with AVX2 on which this kernel boots (on `ryzen` it hangs).
@@ -41,7 +41,7 @@ vmm_missing()
 {
 	case $1 in
 	veneer-*)
-		[[ -x $veneer ]] || echo "$veneer was not built"
+		[[ -z $no_veneer ]] || echo "$no_veneer"
 		;;
 	qemu)
 		vmm_install qemu-system-x86_64 qemu-system-x86 ||

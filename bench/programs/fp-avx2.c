@@ -49,5 +49,5 @@ int main(int argc, char **argv)
 		puts("fp-avx2 unsupported 0");
 		return 0;
 	}
-	return bench_main(argc, argv, "fp-avx2", 200000, lanes);
+	return bench_main(argc, argv, "fp-avx2", 60000, lanes);
 }

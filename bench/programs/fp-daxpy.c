@@ -29,5 +29,5 @@ static uint64_t daxpy(uint64_t count)
 
 int main(int argc, char **argv)
 {
-	return bench_main(argc, argv, "fp-daxpy", 200000, daxpy);
+	return bench_main(argc, argv, "fp-daxpy", 60000, daxpy);
 }

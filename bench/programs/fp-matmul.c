@@ -38,5 +38,5 @@ static uint64_t matmul(uint64_t count)
 
 int main(int argc, char **argv)
 {
-	return bench_main(argc, argv, "fp-matmul", 350, matmul);
+	return bench_main(argc, argv, "fp-matmul", 150, matmul);
 }

@@ -31,5 +31,5 @@ static uint64_t memory(uint64_t count)
 
 int main(int argc, char **argv)
 {
-	return bench_main(argc, argv, "fp-memory", 1500, memory);
+	return bench_main(argc, argv, "fp-memory", 500, memory);
 }

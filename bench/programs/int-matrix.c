@@ -33,5 +33,5 @@ static uint64_t matrix(uint64_t count)
 
 int main(int argc, char **argv)
 {
-	return bench_main(argc, argv, "int-matrix", 200, matrix);
+	return bench_main(argc, argv, "int-matrix", 100, matrix);
 }

@@ -57,5 +57,5 @@ static uint64_t jit(uint64_t count)
 
 int main(int argc, char **argv)
 {
-	return bench_main(argc, argv, "os-jit", 10000, jit);
+	return bench_main(argc, argv, "os-jit", 6000, jit);
 }
