@@ -53,7 +53,7 @@ def tally_meson(lines, status):
         if bad and not wrong:
             wrong = [f"{name}: {test['result']}"]
         if wrong:
-            tail = (test.get('stderr') or '').splitlines()[-15:]
+            tail = ((test.get('stderr') or '').splitlines() or output)[-15:]
             wrong[-1] += ''.join('\n    ' + out for out in tail)
         passed += more
         failed += wrong
