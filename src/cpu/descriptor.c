@@ -19,9 +19,12 @@ static bool locate(const struct cpu *cpu, uint16_t selector, unsigned size, uint
 			return false;
 		*address = cpu->gdtr.base + offset;
 	}
-	if (!cpu_long_mode(cpu))
+	if (!cpu_long_mode(cpu)) {
 		*address = (uint32_t)*address;
-	return true;
+		return true;
+	}
+	/* The table's base may have been loaded for 5-level paging. */
+	return cpu_canonical(cpu, *address);
 }
 
 bool descriptor_read(struct cpu *cpu, uint16_t selector, struct descriptor *out)

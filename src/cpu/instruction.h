@@ -60,7 +60,8 @@ bool msr_read(struct cpu *cpu, uint32_t msr, uint64_t *value); /* false: #GP */
 bool msr_write(struct cpu *cpu, uint32_t msr, uint64_t value);
 
 /* Hardware breakpoints on instruction addresses (DR7): true where one matches `linear` and RF is clear; DR6 is
- * set then, and the caller raises #DB. Where RF is set it is used up: cleared, and false. */
+ * set then, and the caller raises #DB. Where RF is set it is used up: cleared,
+ * and false. */
 bool debug_match_execute(struct cpu *cpu, uint64_t linear);
 /* Any enabled execute breakpoint: engines then check each instruction. */
 bool debug_execute_armed(const struct cpu *cpu);

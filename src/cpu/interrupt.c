@@ -112,6 +112,8 @@ static void read_gate(struct cpu *cpu, const struct exception *event, struct gat
 		bad_gate(cpu, event, VECTOR_GP);
 	if (size == 8)
 		address = (uint32_t)address;
+	else if (!cpu_canonical(cpu, address))
+		bad_gate(cpu, event, VECTOR_GP);
 	d->raw = access_load(cpu, address, 8, ACCESS_SUPERVISOR);
 	d->high = size == 16 ? access_load(cpu, address + 8, 8, ACCESS_SUPERVISOR) : 0;
 	d->address = address;

@@ -113,7 +113,8 @@ static uint64_t tss_load(struct cpu *cpu, unsigned offset, unsigned size)
 {
 	const struct segment *tss = &cpu->segment[SEG_TR];
 
-	if ((tss->access & AR_UNUSABLE) || offset + size - 1 > tss->limit)
+	if ((tss->access & AR_UNUSABLE) || offset + size - 1 > tss->limit ||
+		(cpu_long_mode(cpu) && !cpu_canonical(cpu, tss->base + offset)))
 		cpu_raise_error(cpu, VECTOR_TS, SELECTOR_ERROR(tss->selector));
 	return access_load(cpu,
 		cpu_long_mode(cpu) ? tss->base + offset : (uint32_t)(tss->base + offset), size,

@@ -156,7 +156,6 @@ void control_hlt(struct cpu *cpu)
 	control_require_cpl0(cpu);
 	cpu->activity = ACTIVITY_HALTED;
 	cpu->interrupt_shadow = SHADOW_NONE;
-	cpu->stats.halts++;
 }
 
 static bool has_monitor(const struct cpu *cpu)
@@ -202,7 +201,7 @@ void control_cpuid(struct cpu *cpu)
 /* --- hypercalls --- */
 
 #define HYPERCALL_POLL_IRQ 1
-#define HYPERCALL_EPERM	   (-1)
+#define HYPERCALL_EPERM    (-1)
 #define HYPERCALL_ENOSYS   (-1000)
 
 /* CPUID says KVM, so a guest may call (Documentation/virt/kvm/x86/hypercalls.rst). No feature that

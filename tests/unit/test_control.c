@@ -169,7 +169,7 @@ static void invpcid_descriptor(void **state)
 {
 	enter_long(0);
 	put(0x300000, 0, 8);
-	put(0x300008, BIT(47), 8);
+	put(0x300008, BIT(56), 8);
 	assert_gp(control_invpcid(cpu, 0, 0x300000)); /* not canonical */
 	assert_completes(control_invpcid(cpu, 1, 0x300000));
 	put(0x300000, 1, 8);
@@ -212,13 +212,29 @@ static void table_registers(void **state)
 	assert_completes(control_store_table(cpu, &cpu->idtr, 0x300100, 8));
 	assert_int_equal(get(0x300100, 2), 0x123);
 	assert_int_equal(get(0x300102, 8), HIGH_HALF);
-	put(0x300002, BIT(47), 8);
+	put(0x300002, BIT(56), 8);
 	assert_gp(control_load_table(cpu, &cpu->idtr, 0x300000, 8));
 	assert_int_equal(cpu->idtr.base, HIGH_HALF);
 	enter_protected(0);
 	put(0x300002, 0xaabbccdd, 4);
 	assert_completes(control_load_table(cpu, &cpu->gdtr, 0x300000, 2)); /* 24 bits of base */
 	assert_int_equal(cpu->gdtr.base, 0xbbccdd);
+}
+
+/* Bases may be wider than addresses are now; using such a table then faults. */
+static void wide_bases(void **state)
+{
+	enter_long(0);
+	put(0x300000, 0xfff, 2);
+	put(0x300002, BIT(50), 8);
+	assert_completes(control_load_table(cpu, &cpu->gdtr, 0x300000, 8));
+	assert_raises(VECTOR_GP, DATA0, segment_load(cpu, SEG_DS, DATA0));
+	assert_true(msr_write(cpu, 0xc0000100, BIT(50)));
+	assert_gp(segment_linear(cpu, SEG_FS, 0, 1, false));
+	enter_long(0);
+	assert_completes(control_load_table(cpu, &cpu->idtr, 0x300000, 8));
+	cpu->exception = (struct exception){.vector = 0x30, .external = true};
+	assert_false(exception_deliver(cpu)); /* #GP, #DF, shutdown */
 }
 
 static void umip(void **state)
@@ -257,7 +273,7 @@ static void fsgsbase(void **state)
 	cpu->cr4 |= CR4_FSGSBASE;
 	assert_completes(control_write_fs_gs_base(cpu, SEG_FS, 0x1234));
 	assert_int_equal(control_read_fs_gs_base(cpu, SEG_FS), 0x1234);
-	assert_gp(control_write_fs_gs_base(cpu, SEG_FS, BIT(47)));
+	assert_gp(control_write_fs_gs_base(cpu, SEG_FS, BIT(56)));
 }
 
 static void protection_key_register(void **state)
@@ -384,6 +400,7 @@ int main(void)
 		cpu_test(invpcid_descriptor),
 		cpu_test(xcr0_groups),
 		cpu_test(table_registers),
+		cpu_test(wide_bases),
 		cpu_test(umip),
 		cpu_test(swapgs),
 		cpu_test(fsgsbase),

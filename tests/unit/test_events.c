@@ -88,6 +88,23 @@ static void nmi_blocks_itself(void **state)
 	assert_int_equal(cpu->rip, HANDLER(VECTOR_NMI));
 }
 
+/* One in its handler, one waiting; a third is lost. */
+static void nmis_queue_up(void **state)
+{
+	unsigned delivered = 0;
+
+	enter_long(0);
+	idt_everything();
+	for (unsigned i = 0; i < 3; i++)
+		cpu_queue_nmi(cpu);
+	while (cpu_has_wakeup(cpu)) {
+		assert_true(cpu_service_pending(cpu));
+		cpu->nmi_blocked = false;
+		delivered++;
+	}
+	assert_int_equal(delivered, 2);
+}
+
 /* Debug trap, then NMI, then the interrupt: one at each boundary. */
 static void priorities(void **state)
 {
@@ -239,6 +256,23 @@ static void mov_ss_holds_traps_back(void **state)
 	assert_int_equal(cpu->dr6 & 0xf, 1);
 }
 
+/* INT1 makes a #DB of its own, and a trap held back until then becomes part of it; the #DB of INT 1
+ * is an ordinary software interrupt. */
+static void trap_before_int1(void **state)
+{
+	for (volatile unsigned n = 0; n < 2; n++) {
+		enter_long(0);
+		idt_everything();
+		debug_trap(cpu, 2);
+		assert_true(RAISED(transfer_software_interrupt(
+			cpu, VECTOR_DB, n ? SOFTWARE_INT_N : SOFTWARE_INT1)));
+		assert_true(exception_deliver(cpu));
+		assert_int_equal(cpu->dr6 & 0xf, n ? 0 : 2);
+		assert_true(cpu_service_pending(cpu));
+		assert_int_equal(cpu->gpr[RSP], STACK0 - 40 * (n + 1) - 8 * n);
+	}
+}
+
 /* SYSCALL takes its trap by the TF it leaves with. */
 static void syscall_that_clears_tf(void **state)
 {
@@ -352,6 +386,7 @@ int main(void)
 		cpu_test(request_that_went_away),
 		cpu_test(shadow_of_sti),
 		cpu_test(nmi_blocks_itself),
+		cpu_test(nmis_queue_up),
 		cpu_test(priorities),
 		cpu_test(stop_leaves),
 		cpu_test(halt),
@@ -360,6 +395,7 @@ int main(void)
 		cpu_test(waiting_thread_is_woken),
 		cpu_test(single_step),
 		cpu_test(mov_ss_holds_traps_back),
+		cpu_test(trap_before_int1),
 		cpu_test(syscall_that_clears_tf),
 		cpu_test(fault_forgets_breakpoints),
 		cpu_test(data_breakpoints),

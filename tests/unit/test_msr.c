@@ -42,16 +42,16 @@ static void canonical_addresses(void **state)
 	static const uint32_t msr[] = {LSTAR, 0xc0000083, 0xc0000100, 0xc0000101, 0xc0000102};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(msr); i++) {
-		assert_false(msr_write(cpu, msr[i], BIT(47)));
+		assert_false(msr_write(cpu, msr[i], BIT(56)));
 		assert_true(msr_write(cpu, msr[i], HIGH_HALF + i));
 		assert_int_equal(read(msr[i]), HIGH_HALF + i);
 	}
 	assert_int_equal(cpu->segment_base[SEG_FS], HIGH_HALF + 2);
 	assert_int_equal(cpu->segment_base[SEG_GS], HIGH_HALF + 3);
 	cpu->amd = false;
-	assert_false(msr_write(cpu, SYSENTER_ESP, BIT(47)));
+	assert_false(msr_write(cpu, SYSENTER_ESP, BIT(56)));
 	cpu->amd = true;
-	assert_true(msr_write(cpu, SYSENTER_ESP, BIT(47)));
+	assert_true(msr_write(cpu, SYSENTER_ESP, BIT(56)));
 }
 
 static void efer(void **state)

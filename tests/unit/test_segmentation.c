@@ -229,7 +229,7 @@ static void load_tr_long(void **state)
 	assert_raises(VECTOR_GP, FREE_SEL, control_ltr(cpu, FREE_SEL));
 	/* Not canonical. */
 	put(GDT + FREE_SEL, make_descriptor(0, 0x67, SYS_TSS32 | AR_P), 8);
-	put(GDT + FREE_SEL + 8, 0x00008000, 8);
+	put(GDT + FREE_SEL + 8, 0x01000000, 8);
 	assert_raises(VECTOR_GP, FREE_SEL, control_ltr(cpu, FREE_SEL));
 }
 
