@@ -230,6 +230,7 @@ static void consoles_and_exits(void **state)
 	outb(0xe9, 'B');
 	assert_memory_equal(said, "AB", 2);
 	assert_int_equal(inb(0xe9), 0xe9);
+	outb(0x3f9, 1);
 	assert_int_equal(chipset_console_input(chipset, "xy", 2), 1); /* no FIFO yet */
 	assert_int_equal(inb(0x3f8), 'x');
 	assert_int_equal(input_asked, 1);

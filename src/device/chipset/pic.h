@@ -38,7 +38,7 @@ void pic_set_irq(struct pic *pic, unsigned irq, bool level);
  * vector (IR7) where there is none. */
 uint8_t pic_acknowledge(struct pic *pic);
 
-/* What firmware leaves behind: vectors 0x08 and 0x70, everything masked. */
+/* What firmware leaves behind: vectors 0x08 and 0x70, everything masked but the inputs for PCI. */
 void pic_firmware_setup(struct pic *pic);
 
 static inline bool pic_output(const struct pic *pic)

@@ -1,6 +1,10 @@
 /* The transmitter is infinitely fast: what is written to THR is out, and THR is empty. So the "THR
  * empty" interrupt comes back right after each byte, as an edge of its own.
  *
+ * The receiver takes bytes, and shows those that it has, only while somebody listens. A driver
+ * clears the FIFO when it opens the port, and on a real line what was sent before that is lost;
+ * here it would be the start of what the user piped in.
+ *
  * The interrupt line is not gated by MCR's OUT2, as it is on a PC's card: teaching kernels that
  * only know emulators leave OUT2 off. */
 #include "device/chipset/uart16550.h"
@@ -42,26 +46,53 @@ enum { RBR_THR = 0, IER = 1, IIR_FCR = 2, LCR = 3, MCR = 4, LSR = 5, MSR = 6, SC
 #define MSR_DCD       BIT(7)
 #define MSR_CONNECTED (MSR_CTS | MSR_DSR | MSR_DCD)
 
+/* So many looks at LSR in a row, with nothing sent in between, are somebody who waits for a key. */
+#define POLLS_OF_A_READER 16
+
 static bool fifos_on(const struct uart16550 *uart)
 {
 	return uart->fcr & FCR_ENABLE;
 }
 
-static unsigned fifo_room(const struct uart16550 *uart)
+static bool in_loopback(const struct uart16550 *uart)
 {
-	return (fifos_on(uart) ? UART_FIFO_SIZE : 1) - uart->fifo_count;
+	return uart->mcr & MCR_LOOP;
+}
+
+static bool is_listening(const struct uart16550 *uart)
+{
+	return (uart->ier & IER_RECEIVED) || uart->polls >= POLLS_OF_A_READER;
+}
+
+/* The receive FIFO in use. */
+static struct uart16550_fifo *fifo(struct uart16550 *uart)
+{
+	return in_loopback(uart) ? &uart->loop : &uart->line;
+}
+
+static unsigned fifo_room(struct uart16550 *uart)
+{
+	unsigned capacity = fifos_on(uart) ? UART_FIFO_SIZE : 1;
+
+	return capacity - MIN(capacity, fifo(uart)->count);
+}
+
+/* How many received bytes the guest can see. */
+static unsigned received(struct uart16550 *uart)
+{
+	return in_loopback(uart) || is_listening(uart) ? fifo(uart)->count : 0;
 }
 
 /* The most urgent enabled interrupt, as IIR shows it. */
-static uint8_t interrupt_cause(const struct uart16550 *uart)
+static uint8_t interrupt_cause(struct uart16550 *uart)
 {
 	static const uint8_t trigger_levels[4] = {1, 4, 8, 14};
 
 	if ((uart->ier & IER_LINE_STATUS) && (uart->lsr & LSR_OVERRUN))
 		return IIR_LINE_STATUS;
-	if ((uart->ier & IER_RECEIVED) && uart->fifo_count) {
+	if ((uart->ier & IER_RECEIVED) && received(uart)) {
 		/* Nobody types faster than the four character times of the timeout. */
-		if (fifos_on(uart) && uart->fifo_count < trigger_levels[uart->fcr >> 6])
+		if (fifos_on(uart) && received(uart) < trigger_levels[uart->fcr >> 6])
 			return IIR_TIMEOUT;
 		return IIR_RECEIVED;
 	}
@@ -79,24 +110,19 @@ static void update_irq(struct uart16550 *uart)
 
 static void fifo_push(struct uart16550 *uart, uint8_t byte)
 {
+	struct uart16550_fifo *to = fifo(uart);
+
 	if (!fifo_room(uart)) {
 		uart->lsr |= LSR_OVERRUN;
 		return;
 	}
-	uart->fifo[(uart->fifo_head + uart->fifo_count++) % UART_FIFO_SIZE] = byte;
-	uart->lsr |= LSR_DATA_READY;
+	to->bytes[(to->head + to->count++) % UART_FIFO_SIZE] = byte;
 }
 
-static void fifo_clear(struct uart16550 *uart)
-{
-	uart->fifo_count = 0;
-	uart->lsr &= (uint8_t)~LSR_DATA_READY;
-}
-
-/* The FIFO is empty: ask the backend for what we refused. */
+/* Ask the backend for what we refused, if there is a point in it. */
 static void ask_for_more(struct uart16550 *uart)
 {
-	if (uart->fifo_count || !uart->receive_refused || (uart->mcr & MCR_LOOP))
+	if (uart->line.count || !uart->receive_refused || in_loopback(uart) || !is_listening(uart))
 		return;
 	uart->receive_refused = false;
 	if (uart->backend.receive_ready)
@@ -106,8 +132,10 @@ static void ask_for_more(struct uart16550 *uart)
 size_t uart_receive(struct uart16550 *uart, const void *bytes, size_t size)
 {
 	const uint8_t *next = bytes;
-	size_t taken = uart->mcr & MCR_LOOP ? 0 : MIN(size, fifo_room(uart));
+	size_t taken = 0;
 
+	if (is_listening(uart) && !in_loopback(uart))
+		taken = MIN(size, fifo_room(uart));
 	for (size_t i = 0; i < taken; i++)
 		fifo_push(uart, next[i]);
 	if (taken < size)
@@ -118,24 +146,25 @@ size_t uart_receive(struct uart16550 *uart, const void *bytes, size_t size)
 
 static uint8_t read_rbr(struct uart16550 *uart)
 {
-	uint8_t byte = 0;
+	struct uart16550_fifo *from = fifo(uart);
+	uint8_t byte;
 
-	if (uart->fifo_count) {
-		byte = uart->fifo[uart->fifo_head];
-		uart->fifo_head = (uart->fifo_head + 1) % UART_FIFO_SIZE;
-		if (!--uart->fifo_count)
-			uart->lsr &= (uint8_t)~LSR_DATA_READY;
-		update_irq(uart);
-		ask_for_more(uart);
-	}
+	if (!received(uart))
+		return 0;
+	byte = from->bytes[from->head];
+	from->head = (from->head + 1) % UART_FIFO_SIZE;
+	from->count--;
+	update_irq(uart);
+	ask_for_more(uart);
 	return byte;
 }
 
 static void write_thr(struct uart16550 *uart, uint8_t byte)
 {
+	uart->polls = 0;
 	uart->thre_pending = false;
 	update_irq(uart);
-	if (uart->mcr & MCR_LOOP)
+	if (in_loopback(uart))
 		fifo_push(uart, byte);
 	else if (uart->backend.transmit)
 		uart->backend.transmit(uart->backend.opaque, &byte, 1);
@@ -148,8 +177,10 @@ static void write_fcr(struct uart16550 *uart, uint8_t value)
 	/* The other bits mean something only together with the enable bit. */
 	if (!(value & FCR_ENABLE))
 		value = 0;
-	if (((value ^ uart->fcr) & FCR_ENABLE) || (value & FCR_CLEAR_RECEIVE))
-		fifo_clear(uart);
+	/* Bytes that the guest has not been shown stay. So do those there when the FIFO is switched
+	 * on or off, though on the chip they would not. */
+	if ((value & FCR_CLEAR_RECEIVE) && received(uart))
+		fifo(uart)->count = 0;
 	uart->fcr = value & 0xc9;
 	update_irq(uart);
 	ask_for_more(uart);
@@ -160,7 +191,7 @@ static void update_modem_lines(struct uart16550 *uart)
 {
 	uint8_t lines = MSR_CONNECTED, changed;
 
-	if (uart->mcr & MCR_LOOP)
+	if (in_loopback(uart))
 		lines = (uint8_t)((uart->mcr & 1) << 5 | (uart->mcr & 2) << 3 |
 				  (uart->mcr & 4) << 4 | (uart->mcr & 8) << 4);
 	changed = uart->msr ^ lines;
@@ -193,7 +224,9 @@ static uint64_t uart_read(void *opaque, uint64_t offset, unsigned size)
 	case MCR:
 		return uart->mcr;
 	case LSR:
-		value = uart->lsr;
+		if (uart->polls < POLLS_OF_A_READER && ++uart->polls == POLLS_OF_A_READER)
+			ask_for_more(uart);
+		value = uart->lsr | (received(uart) ? LSR_DATA_READY : 0);
 		uart->lsr &= (uint8_t)~LSR_OVERRUN;
 		update_irq(uart);
 		return value;
@@ -229,6 +262,7 @@ static void uart_write(void *opaque, uint64_t offset, uint64_t value64, unsigned
 			uart->thre_pending = true;
 		uart->ier = value & 0x0f;
 		update_irq(uart);
+		ask_for_more(uart);
 		break;
 	case IIR_FCR:
 		write_fcr(uart, value);
@@ -237,6 +271,8 @@ static void uart_write(void *opaque, uint64_t offset, uint64_t value64, unsigned
 		uart->lcr = value;
 		break;
 	case MCR:
+		if (value & ~uart->mcr & MCR_LOOP)
+			uart->loop.count = 0;
 		uart->mcr = value & 0x1f;
 		update_modem_lines(uart);
 		ask_for_more(uart);
@@ -256,9 +292,9 @@ void uart_reset(struct uart16550 *uart)
 	uart->msr = MSR_CONNECTED;
 	uart->divisor = 12; /* 9600 baud */
 	uart->thre_pending = false;
-	fifo_clear(uart);
+	uart->polls = 0;
+	uart->line.count = uart->loop.count = 0;
 	update_irq(uart);
-	ask_for_more(uart);
 }
 
 int uart_init(struct uart16550 *uart, struct io_space *ports, uint16_t port, struct irq_line irq,

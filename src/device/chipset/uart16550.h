@@ -21,15 +21,20 @@ struct uart16550_backend {
 	void *opaque;
 };
 
+struct uart16550_fifo {
+	uint8_t bytes[UART_FIFO_SIZE];
+	unsigned head, count;
+};
+
 struct uart16550 {
 	struct irq_line irq;
 	struct uart16550_backend backend;
 	uint8_t ier, fcr, lcr, mcr, lsr, msr, scr;
 	uint16_t divisor;
-	bool thre_pending;    /* "transmitter holding register empty" interrupt waits */
-	bool receive_refused; /* owe the backend a receive_ready() */
-	uint8_t fifo[UART_FIFO_SIZE];
-	unsigned fifo_head, fifo_count;
+	bool thre_pending;                /* "transmitter holding register empty" interrupt waits */
+	uint8_t polls;                    /* of LSR since something was sent */
+	bool receive_refused;             /* owe the backend a receive_ready() */
+	struct uart16550_fifo line, loop; /* received from outside, and in loopback */
 };
 
 /* Add the eight ports at `port`. 0 or -errno of io_space_add(). Unused backend members may be NULL.
@@ -38,8 +43,9 @@ int uart_init(struct uart16550 *uart, struct io_space *ports, uint16_t port, str
 	const struct uart16550_backend *backend);
 void uart_reset(struct uart16550 *uart);
 
-/* Bytes arrive from outside. Takes what the receive FIFO has room for and returns how many; where
- * that is not all, the caller keeps the rest (and stops reading its source) until receive_ready().
+/* Bytes arrive from outside. Takes what the receive FIFO has room for, if the guest listens
+ * (receive interrupts are on, or it polls for input), and returns how many; where that is not all,
+ * the caller keeps the rest (and stops reading its source) until receive_ready().
  */
 size_t uart_receive(struct uart16550 *uart, const void *bytes, size_t size);
 
