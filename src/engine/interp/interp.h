@@ -137,9 +137,19 @@ static inline struct interp *interp_of(const struct cpu *cpu)
 
 /* --- handing over --- */
 
-#if defined(__clang__)
-#define TAIL_CALL(call) __attribute__((musttail)) return call
-#elif defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+/* Optimizing compilers make a call in this place a jump. Clang's musttail would promise it, but wants
+ * the same parameter types on both sides; and sanitizers put work of their own after the call. */
+#ifdef __has_feature
+#define SANITIZED                                                                                  \
+	(__has_feature(address_sanitizer) || __has_feature(thread_sanitizer) ||                    \
+		__has_feature(undefined_behavior_sanitizer))
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#else
+#define SANITIZED 0
+#endif
+
+#if defined(__OPTIMIZE__) && !SANITIZED
 #define TAIL_CALL(call) return call
 #else
 /* No guaranteed tail calls: return the next instruction, the run loop calls it. */
