@@ -24,7 +24,7 @@ shift 2
 }
 
 # The status of veneer when the guest has triple-faulted: see veneer-run(1).
-triple=${TRIPLE_FAULT_STATUS:-4}
+triple=${TRIPLE_FAULT_STATUS:-6}
 log=$(mktemp) || exit 2
 trap 'rm -f "$log"' EXIT
 number=0
