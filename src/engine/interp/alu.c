@@ -115,18 +115,45 @@ DEFINE_ALU(xor)
 DEFINE_ALU_COMPARE(cmp)
 DEFINE_ALU_COMPARE(test)
 
+/* Where the flags are overwritten before anyone can see them, the operation alone. */
+#define DEFINE_QUIET(x, T, name, expression)                                                       \
+	static OP(name##_rr_quiet_##x)                                                             \
+	{                                                                                          \
+		T d = REG(T, in->dst), s = REG(T, in->src);                                        \
+		SET_REG(T, in->dst, expression);                                                   \
+		NEXT;                                                                              \
+	}                                                                                          \
+	static OP(name##_ri_quiet_##x)                                                             \
+	{                                                                                          \
+		T d = REG(T, in->dst), s = (T)in->imm;                                             \
+		SET_REG(T, in->dst, expression);                                                   \
+		NEXT;                                                                              \
+	}
+#define CARRY ((cpu->arithmetic_flags >> 8) & 1)
+FOR_SIZES(DEFINE_QUIET, add, d + s)
+FOR_SIZES(DEFINE_QUIET, or, d | s)
+FOR_SIZES(DEFINE_QUIET, adc, d + s + CARRY)
+FOR_SIZES(DEFINE_QUIET, sbb, d - s - CARRY)
+FOR_SIZES(DEFINE_QUIET, and, d & s)
+FOR_SIZES(DEFINE_QUIET, sub, d - s)
+FOR_SIZES(DEFINE_QUIET, xor, d ^ s)
+
 #define ROW(prefix) { prefix##_1, prefix##_2, prefix##_4, prefix##_8 }
 #define FORM_ROWS(prefix) { ROW(prefix##_simple), ROW(prefix##_full), ROW(prefix##_legacy) }
+#define COMPARE_FORMS(name)                                                                        \
+	.rr = ROW(name##_rr), .ri = ROW(name##_ri), .rm = FORM_ROWS(name##_rm),                    \
+	.mr = FORM_ROWS(name##_mr), .mi = FORM_ROWS(name##_mi)
 #define ALU_FORMS(name)                                                                            \
 	{                                                                                          \
-		.rr = ROW(name##_rr), .ri = ROW(name##_ri), .rm = FORM_ROWS(name##_rm),            \
-		.mr = FORM_ROWS(name##_mr), .mi = FORM_ROWS(name##_mi),                            \
+		COMPARE_FORMS(name), .rr_quiet = ROW(name##_rr_quiet),                             \
+		.ri_quiet = ROW(name##_ri_quiet),                                                  \
 	}
 
 const struct op_forms alu_forms[ALU_OPS] = {
 	[ALU_ADD] = ALU_FORMS(add), [ALU_OR] = ALU_FORMS(or), [ALU_ADC] = ALU_FORMS(adc),
 	[ALU_SBB] = ALU_FORMS(sbb), [ALU_AND] = ALU_FORMS(and), [ALU_SUB] = ALU_FORMS(sub),
-	[ALU_XOR] = ALU_FORMS(xor), [ALU_CMP] = ALU_FORMS(cmp), [ALU_TEST] = ALU_FORMS(test),
+	[ALU_XOR] = ALU_FORMS(xor), [ALU_CMP] = { COMPARE_FORMS(cmp) },
+	[ALU_TEST] = { COMPARE_FORMS(test) },
 };
 
 /* --- one operand --- */
@@ -174,12 +201,23 @@ DEFINE_UNARY_OPS(dec)
 DEFINE_UNARY_OPS(neg)
 DEFINE_UNARY_OPS(not)
 
-#define UNARY_FORMS(name) { .r = ROW(name##_r), .m = FORM_ROWS(name##_m) }
+#define DEFINE_UNARY_QUIET(x, T, name, expression)                                                 \
+	static OP(name##_r_quiet_##x)                                                              \
+	{                                                                                          \
+		T d = REG(T, in->dst);                                                             \
+		SET_REG(T, in->dst, expression);                                                   \
+		NEXT;                                                                              \
+	}
+FOR_SIZES(DEFINE_UNARY_QUIET, inc, d + 1)
+FOR_SIZES(DEFINE_UNARY_QUIET, dec, d - 1)
+FOR_SIZES(DEFINE_UNARY_QUIET, neg, -d)
+
+#define UNARY_FORMS(name) .r = ROW(name##_r), .m = FORM_ROWS(name##_m)
 const struct unary_forms unary_forms[UNARY_OPS] = {
-	[UNARY_INC] = UNARY_FORMS(inc),
-	[UNARY_DEC] = UNARY_FORMS(dec),
-	[UNARY_NEG] = UNARY_FORMS(neg),
-	[UNARY_NOT] = UNARY_FORMS(not),
+	[UNARY_INC] = { UNARY_FORMS(inc), .r_quiet = ROW(inc_r_quiet) },
+	[UNARY_DEC] = { UNARY_FORMS(dec), .r_quiet = ROW(dec_r_quiet) },
+	[UNARY_NEG] = { UNARY_FORMS(neg), .r_quiet = ROW(neg_r_quiet) },
+	[UNARY_NOT] = { UNARY_FORMS(not) },
 };
 
 /* --- shifts and rotates: a count of zero leaves the flags, rotates leave most of them --- */
@@ -214,7 +252,22 @@ FOR_SIZES(DEFINE_SHIFT, sar)
 FOR_SIZES(DEFINE_SHIFT, rol)
 FOR_SIZES(DEFINE_SHIFT, ror)
 
-#define SHIFT_FORMS(name) { .ri = ROW(name##_ri), .rc = ROW(name##_rc) }
+#define DEFINE_SHIFT_QUIET(x, T, name)                                                             \
+	static OP(name##_ri_quiet_##x)                                                             \
+	{                                                                                          \
+		T d = REG(T, in->dst);                                                             \
+		asm(#name " %%cl, %[d]" : [d] "+r"(d) : "c"((uint8_t)in->imm) : "cc");             \
+		SET_REG(T, in->dst, d);                                                            \
+		NEXT;                                                                              \
+	}
+FOR_SIZES(DEFINE_SHIFT_QUIET, shl)
+FOR_SIZES(DEFINE_SHIFT_QUIET, shr)
+FOR_SIZES(DEFINE_SHIFT_QUIET, sar)
+FOR_SIZES(DEFINE_SHIFT_QUIET, rol)
+FOR_SIZES(DEFINE_SHIFT_QUIET, ror)
+
+#define SHIFT_FORMS(name)                                                                          \
+	{ .ri = ROW(name##_ri), .ri_quiet = ROW(name##_ri_quiet), .rc = ROW(name##_rc) }
 const struct shift_forms shift_forms[SHIFT_OPS] = {
 	[SHIFT_SHL] = SHIFT_FORMS(shl),
 	[SHIFT_SHR] = SHIFT_FORMS(shr),
@@ -248,11 +301,25 @@ const struct shift_forms shift_forms[SHIFT_OPS] = {
 		SET_REG(T, in->dst, result);                                                       \
 		NEXT;                                                                              \
 	}
+#define DEFINE_IMUL_QUIET(x, T, ...)                                                               \
+	static OP(imul_rr_quiet_##x)                                                               \
+	{                                                                                          \
+		T result = (T)((uint64_t)REG(T, in->dst) * REG(T, in->src));                       \
+		SET_REG(T, in->dst, result);                                                       \
+		NEXT;                                                                              \
+	}                                                                                          \
+	static OP(imul_rri_quiet_##x)                                                              \
+	{                                                                                          \
+		T result = (T)((uint64_t)REG(T, in->src) * (T)in->imm);                            \
+		SET_REG(T, in->dst, result);                                                       \
+		NEXT;                                                                              \
+	}
 #define FOR_WORD_SIZES(F, ...)                                                                     \
 	F(2, guest_2, __VA_ARGS__)                                                                 \
 	F(4, guest_4, __VA_ARGS__)                                                                 \
 	F(8, guest_8, __VA_ARGS__)
 FOR_WORD_SIZES(DEFINE_IMUL, )
+FOR_WORD_SIZES(DEFINE_IMUL_QUIET, )
 FOR_WORD_SIZES(DEFINE_LOAD_OP, imul, simple, EA_SIMPLE, SET_REG)
 FOR_WORD_SIZES(DEFINE_LOAD_OP, imul, full, EA_FULL, SET_REG)
 FOR_WORD_SIZES(DEFINE_LOAD_OP, imul, legacy, EA_LEGACY, SET_REG)
@@ -260,6 +327,8 @@ FOR_WORD_SIZES(DEFINE_LOAD_OP, imul, legacy, EA_LEGACY, SET_REG)
 #define WORD_ROW(prefix) { NULL, prefix##_2, prefix##_4, prefix##_8 }
 op_fn *const imul_rr[SIZES] = WORD_ROW(imul_rr);
 op_fn *const imul_rri[SIZES] = WORD_ROW(imul_rri);
+op_fn *const imul_rr_quiet[SIZES] = WORD_ROW(imul_rr_quiet);
+op_fn *const imul_rri_quiet[SIZES] = WORD_ROW(imul_rri_quiet);
 op_fn *const imul_rm[FORMS][SIZES] = {
 	WORD_ROW(imul_rm_simple), WORD_ROW(imul_rm_full), WORD_ROW(imul_rm_legacy),
 };

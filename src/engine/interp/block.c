@@ -147,7 +147,7 @@ static void decode_straddling(struct cpu *cpu, struct block *block, const struct
 	uint8_t bytes[15];
 	unsigned head = MIN(first->available, (unsigned)sizeof(bytes));
 	struct source second;
-	bool ends;
+	struct decoded ignored;
 
 	fetch_source(cpu, next_page(interp_of(cpu), linear), &second);
 	block->key2 = second.offset & PAGE_MASK;
@@ -157,8 +157,22 @@ static void decode_straddling(struct cpu *cpu, struct block *block, const struct
 	memcpy(bytes, first->host, head);
 	memcpy(bytes + head, second.host, sizeof(bytes) - head);
 	decode_instruction(cpu, block->mode, bytes, sizeof(bytes),
-		(unsigned)(linear & ~PAGE_MASK), &block->insn[0], &ends);
+		(unsigned)(linear & ~PAGE_MASK), &block->insn[0], &ignored);
 	finish_block(cpu, block, 1, block->insn[0].length);
+}
+
+/* From the block's end, since what matters is what comes after. */
+static void drop_dead_flags(struct block *block, const struct decoded *decoded, unsigned count)
+{
+	bool dead = false;
+
+	while (count--) {
+		const struct decoded *this = &decoded[count];
+
+		if (dead && this->quiet)
+			block->insn[count].run = this->quiet;
+		dead = this->plain && (dead || this->sets_all_flags);
+	}
 }
 
 #define DECODE_WINDOW 512 /* most bytes of code in one block */
@@ -173,15 +187,17 @@ static bool decode_run(struct cpu *cpu, struct block *block, const struct source
 	unsigned window = MIN(source->available, DECODE_WINDOW), count = 0, done = 0;
 	uint64_t page = source->offset >> PAGE_SHIFT;
 	uint8_t copy[DECODE_WINDOW];
+	struct decoded decoded[BLOCK_MAX];
 	bool ends = false;
 
 	memcpy(copy, source->host, window);
 	while (count < limit && !ends && done < window) {
 		unsigned length = decode_instruction(cpu, block->mode, copy + done,
-			MIN(window - done, 15), start + done, &block->insn[count], &ends);
+			MIN(window - done, 15), start + done, &block->insn[count], &decoded[count]);
 
 		if (!length)
 			break;
+		ends = decoded[count].ends;
 		done += length;
 		count++;
 	}
@@ -190,6 +206,7 @@ static bool decode_run(struct cpu *cpu, struct block *block, const struct source
 	block->generation = block->generation2 = memory_code_track(cpu->memory, page, start, done);
 	if (memcmp(copy, source->host, done) != 0)
 		return decode_run(cpu, block, source);
+	drop_dead_flags(block, decoded, count);
 	finish_block(cpu, block, count, done);
 	return true;
 }

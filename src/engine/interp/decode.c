@@ -17,6 +17,8 @@ struct decoding {
 	ZydisDecodedInstruction zydis;
 	ZydisDecodedOperand operand[ZYDIS_MAX_OPERAND_COUNT];
 	struct insn *insn;
+	op_fn *quiet;
+	bool integer; /* a family of integer handlers took it */
 	bool ends;
 };
 
@@ -134,6 +136,12 @@ static bool use(struct decoding *d, op_fn *run)
 	return true;
 }
 
+static bool use_with_quiet(struct decoding *d, op_fn *run, op_fn *quiet)
+{
+	d->quiet = quiet;
+	return use(d, run);
+}
+
 /* Two operands, register, memory or immediate. */
 static bool choose_forms(struct decoding *d, const struct op_forms *forms)
 {
@@ -141,6 +149,7 @@ static bool choose_forms(struct decoding *d, const struct op_forms *forms)
 	unsigned size = size_index(operand_bytes(d, 0));
 	struct insn *in = d->insn;
 
+	d->integer = true;
 	if (is_immediate(second))
 		in->imm = second->imm.value.u;
 	if (is_register(second))
@@ -148,9 +157,9 @@ static bool choose_forms(struct decoding *d, const struct op_forms *forms)
 	if (is_register(first))
 		in->dst = (uint8_t)register_offset(first->reg.value);
 	if (is_register(first) && is_register(second))
-		return use(d, forms->rr[size]);
+		return use_with_quiet(d, forms->rr[size], forms->rr_quiet[size]);
 	if (is_register(first) && is_immediate(second))
-		return use(d, forms->ri[size]);
+		return use_with_quiet(d, forms->ri[size], forms->ri_quiet[size]);
 	if (is_register(first) && is_memory(second))
 		return use(d, forms->rm[set_address(d, second)][size]);
 	if (is_memory(first) && is_register(second))
@@ -168,7 +177,7 @@ static bool choose_unary(struct decoding *d, const struct unary_forms *forms)
 	if (is_memory(operand))
 		return use(d, forms->m[set_address(d, operand)][size]);
 	d->insn->dst = (uint8_t)register_offset(operand->reg.value);
-	return use(d, forms->r[size]);
+	return use_with_quiet(d, forms->r[size], forms->r_quiet[size]);
 }
 
 /* Memory forms of shifts are rare: a stub does them. */
@@ -181,7 +190,7 @@ static bool choose_shift(struct decoding *d, const struct shift_forms *forms)
 	d->insn->dst = (uint8_t)register_offset(d->operand[0].reg.value);
 	if (is_immediate(&d->operand[1])) {
 		d->insn->imm = d->operand[1].imm.value.u;
-		return use(d, forms->ri[size]);
+		return use_with_quiet(d, forms->ri[size], forms->ri_quiet[size]);
 	}
 	return use(d, forms->rc[size]);
 }
@@ -220,7 +229,9 @@ static bool choose_imul(struct decoding *d)
 	d->insn->src = (uint8_t)register_offset(d->operand[1].reg.value);
 	if (count == 3)
 		d->insn->imm = d->operand[2].imm.value.u;
-	return use(d, count == 3 ? imul_rri[size] : imul_rr[size]);
+	if (count == 3)
+		return use_with_quiet(d, imul_rri[size], imul_rri_quiet[size]);
+	return use_with_quiet(d, imul_rr[size], imul_rr_quiet[size]);
 }
 
 static bool choose_extend(struct decoding *d, const struct extend_forms *forms)
@@ -855,7 +866,7 @@ static void choose(struct decoding *d)
 	else if (category == ZYDIS_CATEGORY_PREFETCH || category == ZYDIS_CATEGORY_WIDENOP)
 		chosen = choose_flag_op(d) || use(d, op_nop);
 	if (!chosen && !locked)
-		chosen = choose_integer(d);
+		chosen = d->integer = choose_integer(d);
 	if (!chosen)
 		chosen = choose_transfer(d) || choose_flag_op(d) || choose_slow(d) || choose_stub(d);
 	if (!chosen) {
@@ -885,8 +896,32 @@ static const ZydisDecoder *decoder_for(const struct cpu *cpu, unsigned mode)
 	return &decoders[which];
 }
 
+/* What comes of the flags, for struct decoded. Only integer handlers on registers count as plain. */
+static void describe(const struct decoding *d, struct decoded *info)
+{
+	const ZydisAccessedFlags *flags = d->zydis.cpu_flags;
+	uint64_t all = RFLAGS_ARITHMETIC, written = 0, read = 0;
+	bool divides = d->zydis.mnemonic == ZYDIS_MNEMONIC_DIV ||
+		       d->zydis.mnemonic == ZYDIS_MNEMONIC_IDIV;
+	bool shifts = d->zydis.meta.category == ZYDIS_CATEGORY_SHIFT ||
+		      d->zydis.meta.category == ZYDIS_CATEGORY_ROTATE;
+
+	if (flags) {
+		read = flags->tested & all;
+		written = (flags->modified | flags->set_0 | flags->set_1 | flags->undefined) & all;
+	}
+	*info = (struct decoded){
+		.quiet = d->quiet,
+		.ends = d->ends,
+		.plain = d->integer && !d->ends && !divides && !read &&
+			 !(d->insn->attributes & INSN_MEMORY),
+		/* A count of zero leaves the flags as they were. */
+		.sets_all_flags = d->integer && written == all && !shifts,
+	};
+}
+
 unsigned decode_instruction(struct cpu *cpu, unsigned mode, const uint8_t *bytes,
-	unsigned available, unsigned page_offset, struct insn *out, bool *ends)
+	unsigned available, unsigned page_offset, struct insn *out, struct decoded *info)
 {
 	struct decoding d = { .cpu = cpu, .mode = mode, .bytes = bytes, .insn = out };
 	ZyanStatus status = ZydisDecoderDecodeFull(decoder_for(cpu, mode), bytes, available,
@@ -902,12 +937,12 @@ unsigned decode_instruction(struct cpu *cpu, unsigned mode, const uint8_t *bytes
 		out->run = status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG ? op_too_long : op_undefined;
 		out->length = 1;
 		out->next = (uint16_t)(page_offset + 1);
-		*ends = true;
+		*info = (struct decoded){ .ends = true };
 		return 1;
 	}
 	out->length = d.zydis.length;
 	out->next = (uint16_t)(page_offset + d.zydis.length);
 	choose(&d);
-	*ends = d.ends;
+	describe(&d, info);
 	return d.zydis.length;
 }

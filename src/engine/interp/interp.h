@@ -305,11 +305,22 @@ static inline bool attention(const struct cpu *cpu)
 /* The block that stands for one instruction at RIP; for the run loop's stepping. */
 struct block *block_find_single(struct cpu *cpu, uint64_t rip);
 
+/* What a block's decoder knows of an instruction besides its handler.
+ *
+ * Most flags that instructions make are never looked at: the next arithmetic instruction overwrites
+ * them. Where that is certain, because nothing in between reads flags, leaves the block or can fault,
+ * the block uses the instruction's quiet handler. */
+struct decoded {
+	op_fn *quiet; /* does the same and leaves the flags alone; NULL: there is none */
+	bool plain; /* touches registers only, cannot fault, reads no flag */
+	bool sets_all_flags; /* all six, whatever they were */
+	bool ends; /* the block must end after it */
+};
+
 /* Decode one instruction's handler and operands. `bytes` holds `available` (1..15) bytes; returns the length, or 0
- * where more bytes are needed. Sets *ends where the block must end after it. Invalid bytes decode to
- * a handler that raises #UD. */
+ * where more bytes are needed. Invalid bytes decode to a handler that raises #UD. */
 unsigned decode_instruction(struct cpu *cpu, unsigned mode, const uint8_t *bytes,
-	unsigned available, unsigned page_offset, struct insn *out, bool *ends);
+	unsigned available, unsigned page_offset, struct insn *out, struct decoded *info);
 
 op_fn op_block_end; /* continues at the next instruction, in another block */
 op_fn op_leave; /* same, but through the run loop */

@@ -140,6 +140,7 @@ static inline uint64_t stack_load(struct cpu *cpu, const struct insn *in, uint64
  * destination. A NULL has no such form. */
 struct op_forms {
 	op_fn *rr[SIZES], *ri[SIZES];
+	op_fn *rr_quiet[SIZES], *ri_quiet[SIZES]; /* leave the flags alone; see struct decoded */
 	op_fn *rm[FORMS][SIZES], *mr[FORMS][SIZES], *mi[FORMS][SIZES];
 };
 
@@ -149,13 +150,13 @@ extern const struct op_forms mov_forms;
 
 enum unary_op { UNARY_INC, UNARY_DEC, UNARY_NEG, UNARY_NOT, UNARY_OPS };
 struct unary_forms {
-	op_fn *r[SIZES], *m[FORMS][SIZES];
+	op_fn *r[SIZES], *r_quiet[SIZES], *m[FORMS][SIZES];
 };
 extern const struct unary_forms unary_forms[UNARY_OPS];
 
 enum shift_op { SHIFT_SHL, SHIFT_SHR, SHIFT_SAR, SHIFT_ROL, SHIFT_ROR, SHIFT_OPS };
 struct shift_forms {
-	op_fn *ri[SIZES], *rc[SIZES]; /* by immediate, by CL */
+	op_fn *ri[SIZES], *ri_quiet[SIZES], *rc[SIZES]; /* by immediate, by CL */
 };
 extern const struct shift_forms shift_forms[SHIFT_OPS];
 
@@ -166,6 +167,7 @@ extern op_fn *const wide_memory[WIDE_OPS][SIZES];
 
 /* IMUL with two and three operands: dst, src, imm. [SIZE_1] is NULL. */
 extern op_fn *const imul_rr[SIZES], *const imul_rri[SIZES];
+extern op_fn *const imul_rr_quiet[SIZES], *const imul_rri_quiet[SIZES];
 extern op_fn *const imul_rm[FORMS][SIZES];
 
 /* MOVZX, MOVSX, MOVSXD by [source size][destination size]. */
