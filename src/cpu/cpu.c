@@ -22,15 +22,6 @@ _Thread_local struct cpu *cpu_current;
 #define MISC_ENABLE_FAST_STRINGS BIT(0)
 #define HWCR_TSC_FREQ_SEL        BIT(24)
 
-static bool vendor_is_amd(const struct cpu *cpu)
-{
-	struct cpuid_result leaf;
-
-	cpuid_query(cpu, 0, 0, &leaf);
-	return (leaf.ebx == 0x68747541 && leaf.ecx == 0x444d4163) || /* "AuthenticAMD" */
-	       (leaf.ebx == 0x6f677948 && leaf.ecx == 0x656e6975);   /* "HygonGenuine" */
-}
-
 struct cpu *cpu_create(struct cpu_platform *platform, unsigned index)
 {
 	/* mmap gives page alignment and zeroes that cost nothing until they are touched. */
@@ -48,7 +39,7 @@ struct cpu *cpu_create(struct cpu_platform *platform, unsigned index)
 		(_Atomic uint8_t *)((uintptr_t)platform->memory->page_flags -
 				    ((uintptr_t)platform->memory->ram >> PAGE_SHIFT));
 	cpu->apic_page = ~UINT64_C(0);
-	cpu->amd = vendor_is_amd(cpu);
+	cpu->amd = !cpuid_is_intel();
 	cpu_reset(cpu);
 	return cpu;
 }

@@ -198,6 +198,12 @@ static bool write_pvclock(struct cpu *cpu, uint32_t msr, uint64_t value)
 	return pvclock_write_wall_clock(cpu, value);
 }
 
+static bool read_arch_capabilities(struct cpu *cpu, uint32_t msr, uint64_t *value)
+{
+	*value = cpuid_arch_capabilities();
+	return true;
+}
+
 static bool no_read(struct cpu *cpu, uint32_t msr, uint64_t *value)
 {
 	return false;
@@ -268,7 +274,7 @@ static const struct msr table[] = {
 	CONSTANT(0xcd, INTEL, 3),                    /* FSB_FREQ */
 	CONSTANT(0xce, INTEL, 0),                    /* PLATFORM_INFO */
 	CONSTANT(0xfe, ALWAYS, 0x508),               /* MTRRCAP: 8 variable, fixed, WC */
-	CONSTANT(0x10a, IF_ARCH_CAPABILITIES, 0),
+	CALL(0x10a, 0x10a, IF_ARCH_CAPABILITIES, read_arch_capabilities, no_write),
 	CALL(0x10b, 0x10b, IF_FLUSH_CMD, no_read, write_command),
 	FIELD(0x174, ALWAYS, sysenter_cs, ANY),
 	FIELD_CALL(0x175, ALWAYS, sysenter_esp, write_sysenter),
