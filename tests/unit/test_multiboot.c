@@ -81,6 +81,7 @@ static void test_header_is_searched(void **state)
 	make_flat(&f);
 	put32(&f, CHECKSUM, 1);
 	assert_int_not_equal(boot_fixture_load(&f), 0);
+	boot_fixture_free(&f);
 	make_flat(&f);
 	memmove(f.bytes + 2, f.bytes, FILE_SIZE - 2);
 	assert_int_not_equal(boot_fixture_load(&f), 0);
