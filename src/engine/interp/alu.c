@@ -408,7 +408,8 @@ static inline void wide_div_8(struct cpu *cpu, guest_8 s)
 static inline void wide_idiv_8(struct cpu *cpu, guest_8 s)
 {
 	int64_t high = (int64_t)cpu->gpr[RDX], low = (int64_t)cpu->gpr[RAX];
-	__int128 dividend = ((__int128)high << 64) | (uint64_t)low, divisor = (int64_t)s, quotient;
+	__int128 dividend = (__int128)((unsigned __int128)(uint64_t)high << 64 | (uint64_t)low);
+	__int128 divisor = (int64_t)s, quotient;
 	bool overflow = divisor == -1 && dividend == (__int128)((unsigned __int128)1 << 127);
 
 	if (divisor == 0 || overflow)
