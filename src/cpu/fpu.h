@@ -14,6 +14,7 @@
 #include "cpu/cpu.h"
 
 #define MXCSR_DEFAULT 0x1f80u
+#define MXCSR_MASKS   0x1f80u
 #define MXCSR_MM      BIT(17) /* AMD: misaligned SSE operands are allowed */
 
 /* State components of XSAVE (SDM vol. 1 13.1). */

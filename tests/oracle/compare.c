@@ -51,10 +51,12 @@ static void check_bytes(struct comparison *c, const char *what, const uint8_t *s
 	}
 }
 
-/* For an address in the kernel's half the host does not tell a program whether a page is there. */
+/* For an address that is not a program's, Linux always says that a page was there. */
+#define PROGRAM_END UINT64_C(0x7ffffffff000)
+
 static uint64_t page_fault_error(const struct oracle_state *state)
 {
-	return state->cr2 >> 63 ? state->error & ~UINT64_C(1) : state->error;
+	return state->cr2 >= PROGRAM_END ? state->error & ~UINT64_C(1) : state->error;
 }
 
 /* Where an operand is accessed in pieces, which byte of the page is told first is the processor's. */

@@ -486,6 +486,45 @@ static void aim(struct oracle_random *random, struct oracle_case *test)
 	}
 }
 
+/* Instances that would tell nothing: a branch to itself never ends, and where two faults are due it is
+ * the processor's choice which is told. */
+static bool is_useless(const struct oracle_case *test)
+{
+	const ZydisDecodedInstruction *in = &test->instruction;
+	bool mmx_or_x87 = false;
+
+	for (unsigned i = 0; i < in->operand_count; i++) {
+		const ZydisDecodedOperand *op = &test->operands[i];
+		int64_t target = (int64_t)in->length;
+
+		if (op->type == ZYDIS_OPERAND_TYPE_REGISTER) {
+			unsigned class = ZydisRegisterGetClass(op->reg.value);
+
+			mmx_or_x87 |= class == ZYDIS_REGCLASS_MMX || class == ZYDIS_REGCLASS_X87;
+		}
+		if (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE && op->imm.is_relative) {
+			target += op->imm.value.s;
+			if (target >= 0 && target < in->length)
+				return true;
+		}
+	}
+	/* F3 90 with REX.B is an XCHG to the processor but a PAUSE to the decoder. */
+	if (in->mnemonic == ZYDIS_MNEMONIC_PAUSE && in->length > 2)
+		return true;
+	if (test->code_bits == 64)
+		return false;
+	/* Segment faults are not suppressed by a mask here. */
+	if (in->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
+		(in->attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_CS | ZYDIS_ATTRIB_HAS_SEGMENT_GS)))
+		return true;
+	/* Null GS, or a write to CS, beside a pending x87 exception or an MMX state change. */
+	if (mmx_or_x87 && (in->attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_CS | ZYDIS_ATTRIB_HAS_SEGMENT_GS)))
+		return true;
+	/* 16-bit addresses are never mapped, and strings have two; mask moves wrap in each element. */
+	return in->address_width == 16 && (in->meta.category == ZYDIS_CATEGORY_STRINGOP ||
+						  in->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX);
+}
+
 bool forms_instantiate(const struct oracle_forms *forms, unsigned index,
 	struct oracle_random *random, struct oracle_case *out)
 {
@@ -507,7 +546,8 @@ bool forms_instantiate(const struct oracle_forms *forms, unsigned index,
 		out->offset = 1024 + random_below(random, 2048);
 		aim(random, out);
 		decode(forms, out->bytes, &out->instruction, out->operands);
-		return true;
+		if (!is_useless(out))
+			return true;
 	}
 	return false;
 }

@@ -23,7 +23,7 @@ static struct options {
 static struct report {
 	struct class {
 		const char *name;
-		unsigned forms, never_completed;
+		unsigned forms, absent, faulting;
 		uint64_t runs;
 	} classes[CLASSES];
 	uint64_t runs, different, undefined;
@@ -33,7 +33,7 @@ static struct report {
 
 /* Per form: how it went. */
 struct tally {
-	unsigned runs, completed, different, undefined;
+	unsigned runs, completed, absent, different, undefined;
 };
 
 static double now(void)
@@ -68,6 +68,7 @@ static void run_one(const struct oracle_forms *forms, unsigned index, struct ora
 	guest_run(&test, &start, &guest);
 	tally->runs++;
 	tally->completed += native.vector == 3;
+	tally->absent += native.vector == 6;
 	verdict = compare_states(&test, &start, &native, &guest, false);
 	if (verdict == ORACLE_SAME)
 		return;
@@ -95,7 +96,8 @@ static void summarise(const struct oracle_forms *forms, const struct tally *tall
 		class = find_class(forms_class(forms, i));
 		class->forms++;
 		class->runs += tally->runs;
-		class->never_completed += !tally->completed;
+		class->absent += tally->absent == tally->runs;
+		class->faulting += !tally->completed && tally->absent != tally->runs;
 		report.runs += tally->runs;
 		report.different += tally->different;
 		report.undefined += tally->undefined;
@@ -137,10 +139,11 @@ static void print_report(void)
 {
 	unsigned forms = 0;
 
-	printf("%-8s %7s %9s  %s\n", "class", "forms", "runs", "forms that only ever faulted");
+	printf("%-8s %7s %9s %16s %13s\n", "class", "forms", "runs", "undefined here",
+		"only faulted");
 	for (struct class *class = report.classes; class->name; class++) {
-		printf("%-8s %7u %9lu  %u\n", class->name, class->forms, (unsigned long)class->runs,
-			class->never_completed);
+		printf("%-8s %7u %9lu %16u %13u\n", class->name, class->forms,
+			(unsigned long)class->runs, class->absent, class->faulting);
 		forms += class->forms;
 	}
 	printf("%u forms, %lu runs, seed %lu: %lu different (%u forms), %lu in undefined flags only\n",

@@ -292,11 +292,6 @@ void random_state(struct oracle_random *random, const struct oracle_case *test,
 	random_x87(random, state->x87);
 	state->vector = 0;
 	state->error = state->cr2 = 0;
-	/* In 32-bit code GS is null: that is a second fault. */
-	if (test->code_bits == 32 && (test->instruction.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS)) {
-		state->x87[2] = 0;
-		state->x87[3] &= 0x7f;
-	}
 	aim_operands(random, test, state);
 	tame_popf(test, state);
 	if (test->code_bits == 32) {

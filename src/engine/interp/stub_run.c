@@ -25,6 +25,11 @@ struct bounce {
 
 /* --- plain operands --- */
 
+/* A buffer with the operand's alignment, where that is for the processor to judge. */
+struct misaligned_bounce {
+	uint8_t data[2 * BOUNCE_SIZE];
+} __attribute__((aligned(64)));
+
 static void check_alignment(struct cpu *cpu, const struct stub *stub, uint64_t linear)
 {
 	if (likely(!(linear & (stub->alignment - 1))))
@@ -109,6 +114,18 @@ static void check_element(struct cpu *cpu, const struct stub *stub, uint64_t lin
 	cpu_raise_error(cpu, stub->elements->segment == SEG_SS ? VECTOR_SS : VECTOR_GP, 0);
 }
 
+/* A move that wants alignment, misaligned. Whether it faults if no element is accessed is the
+ * processor's choice, so let it choose: there is nothing to access if it does not. */
+static bool run_misaligned(struct cpu *cpu, const struct stub *stub, uint64_t linear)
+{
+	struct misaligned_bounce bounce = { { 0 } };
+
+	if (likely(!(linear & (stub->alignment - 1))))
+		return false;
+	stub->code(cpu, bounce.data + (linear & (BOUNCE_SIZE - 1)));
+	return true;
+}
+
 static void run_masked_read(struct cpu *cpu, const struct stub *stub, uint64_t linear)
 {
 	const struct stub_elements *elements = stub->elements;
@@ -141,17 +158,17 @@ static unsigned next_run(const struct bounce *zeroes, const struct bounce *ones,
 static void run_masked_write(struct cpu *cpu, const struct stub *stub, uint64_t linear)
 {
 	enum access_mode mode = ACCESS_PROGRAM;
-	uint32_t before = fpu_stmxcsr(cpu), after;
+	uint32_t mxcsr = fpu_stmxcsr(cpu);
 	struct bounce zeroes, ones;
 	unsigned size;
 
 	memset(zeroes.data, 0, sizeof(zeroes.data));
 	memset(ones.data, 0xff, sizeof(ones.data));
+	/* A store that faults raises no floating-point exception, and no flag: not yet. */
+	fpu_ldmxcsr(cpu, mxcsr | MXCSR_MASKS);
 	stub->code(cpu, zeroes.data);
 	stub->code(cpu, ones.data);
-	/* A store that faults has raised no floating-point flag. */
-	after = fpu_stmxcsr(cpu);
-	fpu_ldmxcsr(cpu, before);
+	fpu_ldmxcsr(cpu, mxcsr);
 	if (!stub->elements->suppresses) {
 		check_element(cpu, stub, linear, stub->memory_size);
 		access_probe_write(cpu, linear, stub->memory_size, mode);
@@ -160,7 +177,7 @@ static void run_masked_write(struct cpu *cpu, const struct stub *stub, uint64_t 
 		check_element(cpu, stub, linear + at, size);
 		access_probe_write(cpu, linear + at, size, mode);
 	}
-	fpu_ldmxcsr(cpu, after);
+	stub->code(cpu, zeroes.data);
 	for (unsigned at = 0; (size = next_run(&zeroes, &ones, stub->memory_size, &at)); at += size)
 		access_write(cpu, linear + at, zeroes.data + at, size, mode);
 }
@@ -252,15 +269,17 @@ bool stub_run_slow(struct cpu *cpu, const struct stub *stub, uint64_t linear)
 	/* A pending x87 exception comes before anything that memory may raise. */
 	if (stub->waits)
 		fpu_raise_pending(cpu);
-	check_alignment(cpu, stub, linear);
 	if (stub->memory == STUB_MASKED_READ) {
-		run_masked_read(cpu, stub, linear);
+		if (!run_misaligned(cpu, stub, linear))
+			run_masked_read(cpu, stub, linear);
 		return false;
 	}
 	if (stub->memory == STUB_MASKED_WRITE) {
-		run_masked_write(cpu, stub, linear);
+		if (!run_misaligned(cpu, stub, linear))
+			run_masked_write(cpu, stub, linear);
 		return true;
 	}
+	check_alignment(cpu, stub, linear);
 	pointer = access_pointer(cpu, linear, stub->memory_size, stub->memory != STUB_READ);
 	if (pointer) {
 		stub->code(cpu, pointer);

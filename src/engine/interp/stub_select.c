@@ -248,7 +248,9 @@ static stub_code *select_fixed(const ZydisDecodedInstruction *in, struct stub *s
 	case ZYDIS_CATEGORY_PREFETCH:
 	case ZYDIS_CATEGORY_PREFETCHWT1:
 	case ZYDIS_CATEGORY_WIDENOP:
-		return run_nothing;
+		/* 0F 0D with a register, a prefetch of nothing, is undefined on AMD's processors. */
+		return in->opcode == 0x0d && in->raw.modrm.mod == 3 && !cpuid_is_intel()
+			       ? NULL : run_nothing;
 	default:
 		return NULL;
 	}
