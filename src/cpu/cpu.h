@@ -306,7 +306,7 @@ struct cpu {
 	void (*tlb_flushed)(struct cpu *cpu, enum tlb_flush what, uint64_t linear);
 	/* Counters for --stats. */
 	struct cpu_stats {
-		uint64_t instructions, blocks, blocks_decoded, decode_hits, tlb_misses, page_faults, interrupts,
+		uint64_t instructions, blocks, blocks_decoded, accesses, tlb_misses, page_faults, interrupts,
 			exceptions, mmio, port_io, halts, code_invalidations, tlb_flushes, stubs;
 	} stats;
 };

@@ -126,8 +126,11 @@ static void finish_block(struct cpu *cpu, struct block *block, unsigned count, u
 
 	block->count = (uint16_t)count;
 	block->bytes = (uint16_t)bytes;
-	for (unsigned i = 0; i < count; i++)
+	block->accesses = 0;
+	for (unsigned i = 0; i < count; i++) {
 		block->insn[i].remaining = (uint8_t)(count - 1 - i);
+		block->accesses += !!(block->insn[i].attributes & (INSN_MEMORY | INSN_STACK));
+	}
 	*after = (struct insn){
 		.run = block->mode & MODE_SINGLE ? op_leave : op_block_end,
 		.imm = after[-1].next,
@@ -254,10 +257,8 @@ static struct block *block_at(struct cpu *cpu, uint64_t linear, unsigned mode)
 	slot = hash_of(source.offset, mode);
 	for (block = interp->hash[slot]; block; block = block->hash_next)
 		if (block->key == source.offset && block->mode == mode && block_fresh(block) &&
-			second_page_fresh(cpu, block, linear)) {
-			cpu->stats.decode_hits++;
+			second_page_fresh(cpu, block, linear))
 			return block;
-		}
 	block = block_decode(cpu, &source, linear, mode);
 	block->hash_next = interp->hash[slot];
 	interp->hash[slot] = block;

@@ -252,6 +252,7 @@ static bool choose_lea(struct decoding *d)
 
 	d->insn->dst = (uint8_t)register_offset(d->operand[0].reg.value);
 	/* No access is made, and segments play no part. */
+	d->insn->attributes &= (uint8_t)~(INSN_MEMORY | INSN_STACK);
 	return use(d, form == FORM_SIMPLE ? lea_simple[size] : lea_any[size]);
 }
 
@@ -462,7 +463,8 @@ static bool choose_relative(struct decoding *d, op_fn *fast, slow_fn *slow)
 
 	in->size = (uint8_t)size;
 	in->imm = (uint64_t)d->operand[0].imm.value.s;
-	in->attributes |= INSN_STACK;
+	if (slow == slow_call)
+		in->attributes |= INSN_STACK;
 	/* A 16-bit operand size cuts the target; CALL pushes by size: only JMP and Jcc are
 	 * the same in 32- and 64-bit code. */
 	if (size == 2 || (!code64(d) && slow == slow_call))

@@ -94,6 +94,7 @@ struct block {
 	uint16_t mode;
 	uint16_t count; /* instructions */
 	uint16_t bytes;
+	uint16_t accesses; /* instructions that load or store; for statistics */
 	uint64_t key2; /* RAM offset of the second page; ~0 where there is none */
 	struct insn insn[];
 };
@@ -198,6 +199,8 @@ static inline struct jump_slot *jump_slot(struct interp *interp, uint64_t rip)
 	do {                                             \
 		struct block *to_ = (block_);            \
 		cpu->stats.instructions += to_->count;   \
+		cpu->stats.accesses += to_->accesses;    \
+		cpu->stats.blocks++;                     \
 		CONTINUE_AT(to_->insn);                  \
 	} while (0)
 

@@ -78,6 +78,8 @@ static void run_block(struct cpu *cpu, struct block *block)
 	const struct insn *in = block->insn;
 
 	cpu->stats.instructions += block->count;
+	cpu->stats.accesses += block->accesses;
+	cpu->stats.blocks++;
 #ifdef LOOP_DISPATCH
 	while (in)
 		in = in->run(cpu, in);

@@ -287,6 +287,7 @@ const struct stub *stub_get(struct stub_cache *cache, const ZydisDecodedInstruct
 	if (stub) {
 		memcpy(entry->key, key, sizeof(key));
 		cache->table[slot] = ++cache->entry_count;
+		cache->cpu->stats.stubs++;
 	}
 	return stub;
 }
