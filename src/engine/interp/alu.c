@@ -444,3 +444,53 @@ op_fn *const wide_register[WIDE_OPS][SIZES] = {
 op_fn *const wide_memory[WIDE_OPS][SIZES] = {
 	ROW(mul_memory), ROW(imul_memory), ROW(div_memory), ROW(idiv_memory),
 };
+
+/* --- a compare and the branch on it --- */
+
+/* The flags are made all the same; the branch has them at hand, and one jump between handlers is
+ * saved. in[1] is the branch, in[2] what follows it. */
+#define FROM_REGISTER(T)  REG(T, in->src)
+#define FROM_IMMEDIATE(T) (T)in->imm
+#define DEFINE_FUSED(x, T, name, operand, source, code)                                            \
+	static OP(name##_##operand##_##x##_jcc_##code)                                             \
+	{                                                                                          \
+		alu_##name##_##x(cpu, REG(T, in->dst), source(T));                                 \
+		if (!condition(cpu, code))                                                         \
+			CONTINUE_AT(in + 2);                                                       \
+		in++;                                                                              \
+		cpu->stats.instructions -= in->remaining;                                          \
+		BRANCH;                                                                            \
+	}
+#define DEFINE_FUSED_SIZES(code)                                                                   \
+	FOR_SIZES(DEFINE_FUSED, cmp, rr, FROM_REGISTER, code)                                    \
+	FOR_SIZES(DEFINE_FUSED, cmp, ri, FROM_IMMEDIATE, code)                                         \
+	FOR_SIZES(DEFINE_FUSED, test, rr, FROM_REGISTER, code)                                   \
+	FOR_SIZES(DEFINE_FUSED, test, ri, FROM_IMMEDIATE, code)
+FOR_CONDITIONS(DEFINE_FUSED_SIZES)
+
+enum compare_form { CMP_RR, CMP_RI, TEST_RR, TEST_RI, COMPARE_FORMS_COUNT };
+
+#define FUSED_SIZES(prefix, code)                                                                  \
+	{ prefix##_1_jcc_##code, prefix##_2_jcc_##code, prefix##_4_jcc_##code, prefix##_8_jcc_##code }
+#define FUSED_ROW(code)                                                                            \
+	[code] = { FUSED_SIZES(cmp_rr, code), FUSED_SIZES(cmp_ri, code),                           \
+		FUSED_SIZES(test_rr, code), FUSED_SIZES(test_ri, code) },
+static op_fn *const fused[16][COMPARE_FORMS_COUNT][SIZES] = { FOR_CONDITIONS(FUSED_ROW) };
+
+op_fn *branch_fuse(op_fn *compare, op_fn *branch)
+{
+	static op_fn *const compares[COMPARE_FORMS_COUNT][SIZES] = {
+		ROW(cmp_rr), ROW(cmp_ri), ROW(test_rr), ROW(test_ri),
+	};
+	unsigned code = 0;
+
+	while (code < 16 && jcc[code] != branch)
+		code++;
+	if (code == 16)
+		return NULL;
+	for (unsigned form = 0; form < COMPARE_FORMS_COUNT; form++)
+		for (unsigned size = 0; size < SIZES; size++)
+			if (compares[form][size] == compare)
+				return fused[code][form][size];
+	return NULL;
+}

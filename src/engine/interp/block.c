@@ -4,7 +4,7 @@
  * translates RIP as an instruction fetch and looks in a hash by RAM address; block_decode() makes
  * a new one. Blocks are carved from one arena per vCPU and never freed singly: a block whose code
  * was written is simply not found any more, and when the arena is full everything is dropped. */
-#include "engine/interp/interp.h"
+#include "engine/interp/ops.h"
 #include "cpu/tlb.h"
 #include "cpu/transfer.h"
 
@@ -132,7 +132,8 @@ static void finish_block(struct cpu *cpu, struct block *block, unsigned count, u
 		block->accesses += !!(block->insn[i].attributes & (INSN_MEMORY | INSN_STACK));
 	}
 	*after = (struct insn){
-		.run = block->mode & MODE_SINGLE ? op_leave : op_block_end,
+		.run = block->mode & MODE_SINGLE  ? op_leave :
+		       after[-1].next < PAGE_SIZE ? op_block_end : op_page_end,
 		.imm = after[-1].next,
 		.next = after[-1].next,
 	};
@@ -162,6 +163,17 @@ static void decode_straddling(struct cpu *cpu, struct block *block, const struct
 	decode_instruction(cpu, block->mode, bytes, sizeof(bytes),
 		(unsigned)(linear & ~PAGE_MASK), &block->insn[0], &ignored);
 	finish_block(cpu, block, 1, block->insn[0].length);
+}
+
+/* A compare and the branch on it become one handler; the branch's own insn stays, for its target. */
+static void fuse_branches(struct block *block, unsigned count)
+{
+	for (unsigned i = 0; i + 1 < count; i++) {
+		op_fn *fused = branch_fuse(block->insn[i].run, block->insn[i + 1].run);
+
+		if (fused)
+			block->insn[i].run = fused;
+	}
 }
 
 /* From the block's end, since what matters is what comes after. */
@@ -210,6 +222,7 @@ static bool decode_run(struct cpu *cpu, struct block *block, const struct source
 	if (memcmp(copy, source->host, done) != 0)
 		return decode_run(cpu, block, source);
 	drop_dead_flags(block, decoded, count);
+	fuse_branches(block, count);
 	finish_block(cpu, block, count, done);
 	return true;
 }
@@ -345,11 +358,8 @@ OP(branch_slow)
 {
 	struct interp *interp = interp_of(cpu);
 	uint64_t drops = interp->drops, target = in->imm;
-	struct block *block;
+	struct block *block = block_find(cpu, cpu->gpr[CODE_BASE] + target);
 
-	if (target >= PAGE_SIZE)
-		JUMP_TO(cpu->gpr[CODE_BASE] + target);
-	block = block_find(cpu, cpu->gpr[CODE_BASE] + target);
 	if (!block)
 		return NULL;
 	/* Within the page the mapping is known to be the one we are running in. `in` itself is gone

@@ -16,9 +16,19 @@ OP(op_jmp)
 	BRANCH;
 }
 
+OP(op_jmp_far)
+{
+	JUMP_TO(cpu->gpr[CODE_BASE] + in->imm);
+}
+
 OP(op_block_end)
 {
 	BRANCH;
+}
+
+OP(op_page_end)
+{
+	JUMP_TO(cpu->gpr[CODE_BASE] + in->imm);
 }
 
 OP(op_leave)
@@ -35,12 +45,19 @@ OP(op_leave)
 			NEXT;                                                                      \
 		cpu->stats.instructions -= in->remaining;                                          \
 		BRANCH;                                                                            \
+	}                                                                                          \
+	static OP(jcc_far_##code)                                                                  \
+	{                                                                                          \
+		if (!condition(cpu, code))                                                         \
+			NEXT;                                                                      \
+		cpu->stats.instructions -= in->remaining;                                          \
+		JUMP_TO(cpu->gpr[CODE_BASE] + in->imm);                                            \
 	}
-#define FOR_CONDITIONS(F)                                                                          \
-	F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11) F(12) F(13) F(14) F(15)
 FOR_CONDITIONS(DEFINE_JCC)
 #define JCC_ROW(code) [code] = jcc_##code,
+#define JCC_FAR_ROW(code) [code] = jcc_far_##code,
 op_fn *const jcc[16] = { FOR_CONDITIONS(JCC_ROW) };
+op_fn *const jcc_far[16] = { FOR_CONDITIONS(JCC_FAR_ROW) };
 
 OP(op_call)
 {
@@ -50,6 +67,15 @@ OP(op_call)
 		return NULL;
 	}
 	BRANCH;
+}
+
+OP(op_call_far)
+{
+	uint64_t target = cpu->gpr[CODE_BASE] + in->imm;
+
+	DO_PUSH(cpu->gpr[CODE_BASE] + in->next);
+	(void)stale_; /* the target is looked up, or found stale, anyway */
+	JUMP_TO(target);
 }
 
 /* After the push nothing may fault, so the target is checked before. */

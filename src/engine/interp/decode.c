@@ -456,7 +456,7 @@ static bool choose_push_pop(struct decoding *d, bool push)
 /* --- branches --- */
 
 /* Where a relative branch goes: from CODE_BASE for the fast handlers. */
-static bool choose_relative(struct decoding *d, op_fn *fast, slow_fn *slow)
+static bool choose_relative(struct decoding *d, op_fn *fast, op_fn *far, slow_fn *slow)
 {
 	struct insn *in = d->insn;
 	unsigned size = d->zydis.operand_width / 8;
@@ -470,7 +470,7 @@ static bool choose_relative(struct decoding *d, op_fn *fast, slow_fn *slow)
 	if (size == 2 || (!code64(d) && slow == slow_call))
 		return use_slow(d, slow, op_call_jump);
 	in->imm += in->next;
-	return use(d, fast);
+	return use(d, in->imm < PAGE_SIZE ? fast : far);
 }
 
 static bool choose_far(struct decoding *d, slow_fn *call)
@@ -499,7 +499,8 @@ static bool choose_jump_call(struct decoding *d, bool call)
 	if (d->zydis.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
 		return choose_far(d, call ? slow_far_call : slow_far_jump);
 	if (is_immediate(operand))
-		return choose_relative(d, call ? op_call : op_jmp, call ? slow_call : slow_jmp);
+		return call ? choose_relative(d, op_call, op_call_far, slow_call) :
+			      choose_relative(d, op_jmp, op_jmp_far, slow_jmp);
 	set_slow_operands(d);
 	in->size = (uint8_t)(d->zydis.operand_width / 8);
 	if (!code64(d) || in->size != 8)
@@ -528,7 +529,7 @@ static bool choose_return(struct decoding *d)
 static bool choose_conditional(struct decoding *d)
 {
 	d->insn->disp = d->zydis.opcode & 15;
-	return choose_relative(d, jcc[d->zydis.opcode & 15], slow_jcc);
+	return choose_relative(d, jcc[d->insn->disp], jcc_far[d->insn->disp], slow_jcc);
 }
 
 static bool choose_loop(struct decoding *d)

@@ -230,7 +230,8 @@ const struct insn *jump_slow(struct cpu *cpu, uint64_t rip);
 		CONTINUE_SLOW(jump_slow(cpu, target_));                                          \
 	} while (0)
 
-/* Go where a direct branch goes: imm is the target relative to CODE_BASE. */
+/* Go where a direct branch goes: imm is the target relative to CODE_BASE. BRANCH is for targets in
+ * the same page, which are remembered; JUMP_TO for others. */
 const struct insn *branch_slow(struct cpu *cpu, const struct insn *in);
 #define BRANCH                                                                                   \
 	do {                                                                                     \
@@ -325,7 +326,7 @@ struct decoded {
 unsigned decode_instruction(struct cpu *cpu, unsigned mode, const uint8_t *bytes,
 	unsigned available, unsigned page_offset, struct insn *out, struct decoded *info);
 
-op_fn op_block_end; /* continues at the next instruction, in another block */
+op_fn op_block_end, op_page_end; /* continue at the next instruction, in another block */
 op_fn op_leave; /* same, but through the run loop */
 op_fn op_undefined; /* #UD */
 op_fn op_too_long; /* #GP(0): longer than 15 bytes */

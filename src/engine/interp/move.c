@@ -150,8 +150,6 @@ op_fn *const xchg_rr[SIZES] = ROW(xchg_rr);
 		REG(guest_1, in->dst) = condition(cpu, code);                                      \
 		NEXT;                                                                              \
 	}
-#define FOR_CONDITIONS(F)                                                                          \
-	F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11) F(12) F(13) F(14) F(15)
 FOR_CONDITIONS(DEFINE_CONDITIONAL)
 #define CMOV_ROW(code)	[code] = WORD_ROW(cmov_##code),
 #define SETCC_ROW(code) [code] = setcc_##code,

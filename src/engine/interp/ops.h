@@ -136,6 +136,10 @@ static inline uint64_t stack_load(struct cpu *cpu, const struct insn *in, uint64
 	F(4, guest_4, __VA_ARGS__)                                                                 \
 	F(8, guest_8, __VA_ARGS__)
 
+/* Expand F(condition code). */
+#define FOR_CONDITIONS(F)                                                                          \
+	F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11) F(12) F(13) F(14) F(15)
+
 /* Handlers of one operation by operand kinds: r register, i immediate, m memory; first the
  * destination. A NULL has no such form. */
 struct op_forms {
@@ -181,12 +185,14 @@ extern op_fn *const xchg_rr[SIZES];
 extern op_fn *const cmov_rr[16][SIZES]; /* by condition code */
 extern op_fn *const cmov_rm[SIZES]; /* condition in imm */
 extern op_fn *const setcc_r[16], op_setcc_m;
-extern op_fn *const jcc[16];
+extern op_fn *const jcc[16], *const jcc_far[16]; /* far: the target is in another page */
+/* The handler that does a compare and the conditional branch after it; NULL: there is none. */
+op_fn *branch_fuse(op_fn *compare, op_fn *branch);
 
 op_fn op_nop, op_cbw, op_cwde, op_cdqe, op_cwd, op_cdq, op_cqo, op_bswap_4, op_bswap_8;
 op_fn op_clc, op_stc, op_cmc, op_cld, op_std, op_lahf, op_sahf;
 op_fn op_push_r, op_push_i, op_push_m, op_pop_r, op_leave64; /* 64-bit mode, 8 bytes */
-op_fn op_jmp, op_call, op_ret, op_ret_i, op_jmp_r, op_jmp_m, op_call_r, op_call_m; /* 64-bit mode */
+op_fn op_jmp, op_jmp_far, op_call, op_call_far, op_ret, op_ret_i, op_jmp_r, op_jmp_m, op_call_r, op_call_m; /* 64-bit mode */
 op_fn op_stub, op_stub_simple, op_stub_full, op_stub_legacy, op_stub_gather; /* in->stub */
 op_fn op_stubs_full; /* no room for another stub: forget all, and come back */
 /* In order of increasing distrust: call in->call and go on; the same and look up the next block
