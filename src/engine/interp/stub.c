@@ -151,10 +151,24 @@ static unsigned prefix_bits(const ZydisDecodedInstruction *in)
 	return bits;
 }
 
+/* REX without any bit set still makes AH to BH into SPL to DIL. */
+static unsigned rex_bits(const ZydisDecodedInstruction *in, const ZydisDecodedOperand *operands,
+	unsigned rex, bool memory)
+{
+	if (memory)
+		rex &= 0xfc;
+	for (unsigned i = 0; i < in->operand_count; i++) {
+		if (operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+			ZydisRegisterGetClass(operands[i].reg.value) == ZYDIS_REGCLASS_GPR8)
+			return rex;
+	}
+	return rex == 0x40 ? 0 : rex;
+}
+
 /* REX, VEX or EVEX. Register extensions of base and index do not count where there is a memory operand;
  * the fields are inverted in VEX and EVEX, but any fixed value will do. */
-static void add_encoding(struct key *key, const ZydisDecodedInstruction *in, const uint8_t *bytes,
-	bool memory)
+static void add_encoding(struct key *key, const ZydisDecodedInstruction *in,
+	const ZydisDecodedOperand *operands, const uint8_t *bytes, bool memory)
 {
 	const uint8_t *from;
 
@@ -176,7 +190,7 @@ static void add_encoding(struct key *key, const ZydisDecodedInstruction *in, con
 		break;
 	default:
 		if (in->attributes & ZYDIS_ATTRIB_HAS_REX)
-			add(key, bytes[in->raw.rex.offset] & (memory ? 0xfc : 0xff));
+			add(key, rex_bits(in, operands, bytes[in->raw.rex.offset], memory));
 		else
 			add(key, 0);
 	}
@@ -211,7 +225,7 @@ static void make_key(const ZydisDecodedInstruction *in, const ZydisDecodedOperan
 	/* Every part has its place, so that no two instructions can run into each other. */
 	add(&key, in->machine_mode << 4 | (unsigned)in->encoding);
 	add(&key, prefix_bits(in) << 4 | (unsigned)in->opcode_map);
-	add_encoding(&key, in, bytes, memory);
+	add_encoding(&key, in, operands, bytes, memory);
 	add(&key, in->opcode);
 	if (modrm) {
 		/* x87 instructions record their ModRM byte (FOP). */

@@ -1,0 +1,224 @@
+/* What the guest's CPUID shows: never more than the host can run, always what we emulate, and the same
+ * story in every leaf that tells it. */
+#include "cpu_fixture.h"
+#include "cpu/cpuid.h"
+
+static struct cpuid_result leaf(uint32_t number, uint32_t subleaf)
+{
+	struct cpuid_result result;
+
+	cpuid_query(cpu, number, subleaf, &result);
+	return result;
+}
+
+static void with_cpus(unsigned count, unsigned index)
+{
+	platform.cpu_count = count;
+	cpu->index = index;
+}
+
+static void test_vendor_and_family_are_the_hosts(void **state)
+{
+	assert_int_equal(leaf(0, 0).ebx, cpuid_host(0, 0)->ebx);
+	assert_int_equal(leaf(0, 0).ecx, cpuid_host(0, 0)->ecx);
+	assert_int_equal(leaf(0, 0).edx, cpuid_host(0, 0)->edx);
+	assert_int_equal(leaf(1, 0).eax, cpuid_host(1, 0)->eax);
+	for (uint32_t i = 0x80000002; i <= 0x80000004; i++) {
+		struct cpuid_result name = leaf(i, 0);
+
+		assert_memory_equal(&name, cpuid_host(i, 0), sizeof(name));
+	}
+	assert_true(leaf(0, 0).eax >= 0xd);
+}
+
+/* Features whose instructions run natively: the guest's bits are a subset of the host's. */
+static void test_native_features_need_the_host(void **state)
+{
+	uint32_t native_1 = 0x72d83203, native_7b = 0xf02f0128, native_7c = 0x5f42;
+
+	assert_int_equal(leaf(1, 0).ecx & native_1 & ~cpuid_host(1, 0)->ecx, 0);
+	assert_int_equal(leaf(7, 0).ebx & native_7b & ~cpuid_host(7, 0)->ebx, 0);
+	assert_int_equal(leaf(7, 0).ecx & native_7c & ~cpuid_host(7, 0)->ecx, 0);
+	assert_int_equal(leaf(0x80000001, 0).ecx & 0xe0 & ~cpuid_host(0x80000001, 0)->ecx, 0);
+}
+
+static void test_emulated_features_do_not(void **state)
+{
+	static const uint16_t emulated[] = { CPUID_PCID, CPUID_X2APIC, CPUID_TSC_DEADLINE,
+		CPUID_XSAVE, CPUID_HYPERVISOR, CPUID_VME, CPUID_PAE, CPUID_SMEP, CPUID_SMAP,
+		CPUID_INVPCID, CPUID_FSGSBASE, CPUID_UMIP, CPUID_PKU, CPUID_LA57, CPUID_RDPID,
+		CPUID_NX, CPUID_PAGE1GB, CPUID_RDTSCP, CPUID_LONG_MODE, CPUID_XSAVES };
+
+	for (size_t i = 0; i < ARRAY_SIZE(emulated); i++)
+		assert_true(cpuid_has(emulated[i]));
+	/* MONITOR, VMX, RTM, HLE, MPX, SGX, AMX, CET, WAITPKG: not there. */
+	assert_int_equal(leaf(1, 0).ecx & (1u << 3 | 1u << 5), 0);
+	assert_int_equal(leaf(7, 0).ebx & (1u << 2 | 1u << 4 | 1u << 11 | 1u << 14), 0);
+	assert_int_equal(leaf(7, 0).ecx & (1u << 5 | 1u << 7), 0);
+	assert_int_equal(leaf(7, 0).edx & (1u << 20 | 1u << 22 | 1u << 24 | 1u << 25), 0);
+}
+
+static void test_control_bits_follow_features(void **state)
+{
+	uint64_t cr4 = cpuid_cr4_allowed(), xcr0 = cpuid_xcr0_allowed();
+
+	assert_int_equal(!!(cr4 & CR4_LA57), cpuid_has(CPUID_LA57));
+	assert_int_equal(!!(cr4 & CR4_PCIDE), cpuid_has(CPUID_PCID));
+	assert_int_equal(!!(cr4 & CR4_PKE), cpuid_has(CPUID_PKU));
+	assert_int_equal(!!(cr4 & CR4_SMAP), cpuid_has(CPUID_SMAP));
+	assert_int_equal(!!(cr4 & CR4_OSXSAVE), cpuid_has(CPUID_XSAVE));
+	assert_int_equal((xcr0 & XCR0_AVX) == XCR0_AVX, cpuid_has(CPUID_AVX));
+	assert_int_equal((xcr0 & XCR0_AVX512) == XCR0_AVX512, cpuid_has(CPUID_AVX512F));
+	assert_true(xcr0 & BIT(XSTATE_PKRU));
+	assert_true(cpuid_efer_allowed() & EFER_NXE);
+	assert_int_equal(!!(cpuid_efer_allowed() & EFER_FFXSR), cpuid_has(CPUID_FFXSR));
+}
+
+static void test_dynamic_bits(void **state)
+{
+	assert_int_equal(leaf(1, 0).ecx & 1u << 27, 0);
+	assert_int_equal(leaf(7, 0).ecx & 1u << 4, 0);
+	cpu->cr4 |= CR4_OSXSAVE | CR4_PKE;
+	assert_int_equal(leaf(1, 0).ecx & 1u << 27, 1u << 27);
+	assert_int_equal(leaf(7, 0).ecx & 1u << 4, 1u << 4);
+}
+
+static void test_topology_of_one(void **state)
+{
+	with_cpus(1, 0);
+	assert_int_equal(leaf(1, 0).edx & 1u << 28, 0);
+	assert_int_equal(leaf(1, 0).ebx >> 24, 0);
+	assert_int_equal(leaf(0xb, 1).eax, 0);
+	assert_int_equal(leaf(0xb, 1).ebx, 1);
+}
+
+/* N cores of one thread in one package, said four times. */
+static void test_topology_of_six(void **state)
+{
+	with_cpus(6, 5);
+	assert_int_equal(leaf(1, 0).edx & 1u << 28, 1u << 28);
+	assert_int_equal((leaf(1, 0).ebx >> 16) & 0xff, 6);
+	assert_int_equal(leaf(1, 0).ebx >> 24, 5);
+	assert_int_equal(leaf(0xb, 0).eax, 0);
+	assert_int_equal(leaf(0xb, 0).ebx, 1);
+	assert_int_equal(leaf(0xb, 0).ecx, 1 << 8);
+	assert_int_equal(leaf(0xb, 1).eax, 3);
+	assert_int_equal(leaf(0xb, 1).ebx, 6);
+	assert_int_equal(leaf(0xb, 1).ecx, 2 << 8 | 1);
+	assert_int_equal(leaf(0xb, 1).edx, 5);
+	assert_int_equal(leaf(0xb, 2).ebx, 0);
+	assert_int_equal(leaf(0xb, 2).ecx, 2);
+	if (cpuid_is_intel()) {
+		assert_int_equal(leaf(4, 0).eax >> 26, 7);
+	} else {
+		assert_int_equal(leaf(0x80000008, 0).ecx & 0xff, 5);
+		assert_int_equal(leaf(0x80000008, 0).ecx >> 12, 3);
+		assert_int_equal(leaf(0x8000001e, 0).eax, 5);
+		assert_int_equal((leaf(0x8000001e, 0).ebx >> 8) & 0xff, 0);
+	}
+}
+
+/* First-level caches belong to one core, the last level to all. */
+static void test_cache_sharing(void **state)
+{
+	uint32_t number = cpuid_is_intel() ? 4 : 0x8000001d;
+
+	with_cpus(4, 0);
+	for (unsigned i = 0; i < 8; i++) {
+		struct cpuid_result cache = leaf(number, i);
+		unsigned level = (cache.eax >> 5) & 7, shared = (cache.eax >> 14) & 0xfff;
+
+		if (!(cache.eax & 0x1f))
+			break;
+		assert_int_equal(shared, level >= 3 ? 3 : 0);
+		assert_int_equal(cache.ebx, cpuid_host(number, i)->ebx);
+		assert_int_equal(cache.ecx, cpuid_host(number, i)->ecx);
+	}
+}
+
+static void test_xsave_leaf(void **state)
+{
+	uint64_t allowed = cpuid_xcr0_allowed();
+	unsigned end = 576;
+
+	assert_int_equal(leaf(0xd, 0).eax | (uint64_t)leaf(0xd, 0).edx << 32, allowed);
+	for (unsigned i = 2; i < 63; i++) {
+		struct cpuid_result component = leaf(0xd, i);
+
+		if (!(allowed & BIT(i))) {
+			assert_int_equal(component.eax | component.ebx | component.ecx, 0);
+			continue;
+		}
+		assert_int_not_equal(component.eax, 0);
+		end = MAX(end, component.eax + component.ebx);
+		/* Where the host has it, the guest finds it in the same place. */
+		if (cpuid_host(0xd, i)->eax) {
+			assert_int_equal(component.eax, cpuid_host(0xd, i)->eax);
+			assert_int_equal(component.ebx, cpuid_host(0xd, i)->ebx);
+		}
+	}
+	assert_int_equal(leaf(0xd, 0).ecx, end);
+	cpu->xcr0 = 1;
+	assert_int_equal(leaf(0xd, 0).ebx, 576);
+	assert_int_equal(leaf(0xd, 1).ebx, 576);
+	if (allowed & BIT(XSTATE_AVX)) {
+		cpu->xcr0 = XCR0_AVX;
+		assert_int_equal(leaf(0xd, 0).ebx, 832);
+		assert_int_equal(leaf(0xd, 1).ebx, 832);
+	}
+	/* In the compacted format PKRU follows at once. */
+	cpu->xcr0 = 3 | BIT(XSTATE_PKRU);
+	assert_int_equal(leaf(0xd, 1).ebx, 584);
+}
+
+static void test_hypervisor_leaves(void **state)
+{
+	struct cpuid_result signature = leaf(0x40000000, 0);
+
+	assert_memory_equal(&signature.ebx, "KVMKVMKVM\0\0\0", 12);
+	assert_int_equal(signature.eax, 0x40000010);
+	assert_int_equal(leaf(0x40000001, 0).eax, 1 | 2 | 8 | 1 << 24);
+	assert_int_equal(leaf(0x40000010, 0).eax, fixture_clock.tsc_khz);
+	assert_int_equal(leaf(0x40000010, 0).ebx, 1000000);
+	assert_int_equal(leaf(0x40000100, 0).eax, cpuid_is_intel() ? leaf(leaf(0, 0).eax, 0).eax : 0);
+}
+
+/* Beyond the last leaf: Intel repeats the last basic one, AMD gives zeroes. */
+static void test_unknown_leaves(void **state)
+{
+	struct cpuid_result beyond = leaf(0x20000000, 0), last = leaf(leaf(0, 0).eax, 0);
+
+	if (cpuid_is_intel())
+		assert_memory_equal(&beyond, &last, sizeof(last));
+	else
+		assert_int_equal(beyond.eax | beyond.ebx | beyond.ecx | beyond.edx, 0);
+}
+
+static void test_address_sizes(void **state)
+{
+	uint32_t sizes = leaf(0x80000008, 0).eax;
+
+	assert_int_equal(sizes & 0xff, cpuid_physical_bits());
+	assert_int_equal((sizes >> 8) & 0xff, 57);
+	assert_in_range(cpuid_physical_bits(), 36, 52);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cpu_test(test_vendor_and_family_are_the_hosts),
+		cpu_test(test_native_features_need_the_host),
+		cpu_test(test_emulated_features_do_not),
+		cpu_test(test_control_bits_follow_features),
+		cpu_test(test_dynamic_bits),
+		cpu_test(test_topology_of_one),
+		cpu_test(test_topology_of_six),
+		cpu_test(test_cache_sharing),
+		cpu_test(test_xsave_leaf),
+		cpu_test(test_hypervisor_leaves),
+		cpu_test(test_unknown_leaves),
+		cpu_test(test_address_sizes),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
