@@ -254,7 +254,7 @@ static void spoil_cs_not_present(void)
 static void spoil_cs_rpl(void)
 {
 	task.cs = SEL_CODE + 3;
-	task.ss = SEL_USER_DATA; /* right for that CPL */
+	task.ss = task.ds = task.es = SEL_USER_DATA; /* right for that CPL */
 }
 
 static void spoil_ss_null(void)
