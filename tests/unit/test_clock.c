@@ -10,6 +10,8 @@
 
 #include <cmocka.h>
 
+#define MS UINT64_C(1000000)
+
 static uint64_t host_ns(clockid_t id)
 {
 	struct timespec now;
@@ -18,30 +20,41 @@ static uint64_t host_ns(clockid_t id)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
+/* A busy host may stop us anywhere: what is timed is tried again, and the best counts. */
+#define TRIES 10
+
 static void starts_fast_at_zero(void **state)
 {
-	struct clock clock;
-	uint64_t before = host_ns(CLOCK_MONOTONIC), took;
+	uint64_t best = UINT64_MAX;
 
-	clock_init(&clock);
-	took = host_ns(CLOCK_MONOTONIC) - before;
-	assert_in_range(took, 0, 40 * 1000000); /* 10 ms asked for; a busy host may take more */
-	assert_in_range(clock_ns(&clock), 0, 20 * 1000000);
+	for (int i = 0; i < TRIES; i++) {
+		struct clock clock;
+		uint64_t before = host_ns(CLOCK_MONOTONIC);
+
+		clock_init(&clock);
+		best = MIN(best, host_ns(CLOCK_MONOTONIC) - before);
+		assert_in_range(clock_ns(&clock), 0, 1000 * MS);
+	}
+	assert_in_range(best, 0, 10 * MS);
 }
 
 static void agrees_with_the_host(void **state)
 {
+	uint64_t best = UINT64_MAX;
 	struct clock clock;
-	uint64_t host, guest;
 
 	clock_init(&clock);
-	host = host_ns(CLOCK_MONOTONIC_RAW);
-	guest = clock_ns(&clock);
-	usleep(100000);
-	guest = clock_ns(&clock) - guest;
-	host = host_ns(CLOCK_MONOTONIC_RAW) - host;
-	/* 0.1 percent: far more than any oscillator is off, far less than a wrong frequency. */
-	assert_in_range(guest, host - host / 1000, host + host / 1000);
+	for (int i = 0; i < TRIES; i++) {
+		uint64_t host = host_ns(CLOCK_MONOTONIC_RAW), guest = clock_ns(&clock), off;
+
+		usleep(50000);
+		guest = clock_ns(&clock) - guest;
+		host = host_ns(CLOCK_MONOTONIC_RAW) - host;
+		off = guest > host ? guest - host : host - guest;
+		best = MIN(best, off * 1000000 / host);
+	}
+	/* 100 parts in a million: what an oscillator may be off, and no wrong frequency is. */
+	assert_in_range(best, 0, 100);
 }
 
 static void multiplier_fits_pvclock(void **state)
