@@ -12,7 +12,7 @@
 #   boot       Debian's kernel with 1, 2 and 4 processors
 #   demo       ./demo.sh
 #   sanitize   unit tests, guest kernels and a boot under AddressSanitizer and UBSan
-#   thread     the multiprocessor guest kernels under ThreadSanitizer
+#   thread     the multiprocessor guest kernels and a boot under ThreadSanitizer
 #   fuzz       each libFuzzer target for FUZZ_SECONDS (default 15)
 #
 # Builds are in build/ (what demo.sh uses), build-sanitize/ and build-thread/; each stage's full output
@@ -167,6 +167,7 @@ if stage sanitize && CC=clang compile sanitize "$sanitize" -Db_sanitize=address,
 	export ASAN_OPTIONS=abort_on_error=0:exitcode=99 UBSAN_OPTIONS=halt_on_error=1:exitcode=99:print_stacktrace=1
 	unit "sanitized unit tests" "$sanitize" --suite unit --timeout-multiplier 4
 	tap "sanitized guest kernels" "$here/tests/guest/run-kernels.sh" "$sanitize/veneer" "$sanitize"
+	tap "sanitized Debian boot" "$here/tests/boot/short.sh" "$sanitize/veneer" "$here" 1
 	tap "sanitized command line" "$here/tests/cli/cli.sh" "$sanitize/veneer" "$sanitize" "$here"
 	unset ASAN_OPTIONS UBSAN_OPTIONS
 fi
@@ -178,6 +179,7 @@ if stage thread && CC=clang compile thread "$thread" -Db_sanitize=thread -Db_lun
 	export TSAN_OPTIONS=halt_on_error=1:exitcode=99
 	tap "thread-sanitized guest kernels" "$here/tests/guest/run-kernels.sh" "$thread/veneer" \
 		"$thread" auto locked multicpu
+	tap "thread-sanitized Debian boot" "$here/tests/boot/short.sh" "$thread/veneer" "$here" 2
 	unset TSAN_OPTIONS
 fi
 
