@@ -119,7 +119,8 @@ static struct block *arena_take(struct cpu *cpu, size_t bytes)
 	return (struct block *)(interp->arena + interp->arena_used);
 }
 
-static void finish_block(struct cpu *cpu, struct block *block, unsigned count, unsigned bytes)
+static void finish_block(struct cpu *cpu, struct block *block, unsigned count, const uint8_t *code,
+	unsigned bytes)
 {
 	struct interp *interp = interp_of(cpu);
 	struct insn *after = &block->insn[count];
@@ -138,6 +139,10 @@ static void finish_block(struct cpu *cpu, struct block *block, unsigned count, u
 		.next = after[-1].next,
 	};
 	interp->arena_used += sizeof(*block) + (count + 1) * sizeof(struct insn);
+	if (code) {
+		block->code = memcpy(interp->arena + interp->arena_used, code, bytes);
+		interp->arena_used += bytes;
+	}
 	interp->arena_used = ALIGN_UP(interp->arena_used, 16);
 	cpu->stats.blocks_decoded++;
 }
@@ -162,7 +167,7 @@ static void decode_straddling(struct cpu *cpu, struct block *block, const struct
 	memcpy(bytes + head, second.host, sizeof(bytes) - head);
 	decode_instruction(cpu, block->mode, bytes, sizeof(bytes),
 		(unsigned)(linear & ~PAGE_MASK), &block->insn[0], &ignored);
-	finish_block(cpu, block, 1, block->insn[0].length);
+	finish_block(cpu, block, 1, NULL, block->insn[0].length);
 }
 
 /* A compare and the branch on it become one handler; the branch's own insn stays, for its target. */
@@ -223,7 +228,7 @@ static bool decode_run(struct cpu *cpu, struct block *block, const struct source
 		return decode_run(cpu, block, source);
 	drop_dead_flags(block, decoded, count);
 	fuse_branches(block, count);
-	finish_block(cpu, block, count, done);
+	finish_block(cpu, block, count, copy, done);
 	return true;
 }
 
@@ -232,10 +237,11 @@ static struct block *block_decode(struct cpu *cpu, const struct source *source, 
 {
 	uint64_t page = source->offset >> PAGE_SHIFT;
 	struct block *block = arena_take(cpu,
-		sizeof(struct block) + (BLOCK_MAX + 1) * sizeof(struct insn) + 16);
+		sizeof(struct block) + (BLOCK_MAX + 1) * sizeof(struct insn) + DECODE_WINDOW + 16);
 
 	block->key = source->offset;
 	block->key2 = ~UINT64_C(0);
+	block->code = NULL;
 	block->mode = (uint16_t)mode;
 	block->generation_now = block->generation_now2 = &cpu->memory->code_generation[page];
 	if (!decode_run(cpu, block, source)) {
@@ -258,6 +264,42 @@ static bool second_page_fresh(struct cpu *cpu, const struct block *block, uint64
 	       atomic_load(block->generation_now2) == block->generation2;
 }
 
+/* The page was written, but these bytes may not have changed: data shares a line with code, or a program
+ * generates the same code again. */
+static bool revalidate(struct cpu *cpu, struct block *block, const struct source *source)
+{
+	uint32_t generation;
+
+	if (!block->code || block->bytes > source->available)
+		return false;
+	generation = memory_code_track(cpu->memory, source->offset >> PAGE_SHIFT,
+		(unsigned)(source->offset & ~PAGE_MASK), block->bytes);
+	if (memcmp(block->code, source->host, block->bytes) != 0)
+		return false;
+	block->generation = block->generation2 = generation;
+	return true;
+}
+
+/* Look for a block in its hash chain. One that is stale for good leaves the chain: code that is
+ * written again and again would make it ever longer. */
+static struct block *chain_find(struct cpu *cpu, struct block **link, const struct source *source,
+	uint64_t linear, unsigned mode)
+{
+	struct block *block;
+
+	while ((block = *link)) {
+		if (block->key != source->offset || block->mode != mode) {
+			link = &block->hash_next;
+			continue;
+		}
+		if ((block_fresh(block) || revalidate(cpu, block, source)) &&
+			second_page_fresh(cpu, block, linear))
+			return block;
+		*link = block->hash_next;
+	}
+	return NULL;
+}
+
 /* The block at a linear address; decodes it where there is none. */
 static struct block *block_at(struct cpu *cpu, uint64_t linear, unsigned mode)
 {
@@ -268,10 +310,9 @@ static struct block *block_at(struct cpu *cpu, uint64_t linear, unsigned mode)
 
 	fetch_source(cpu, linear, &source);
 	slot = hash_of(source.offset, mode);
-	for (block = interp->hash[slot]; block; block = block->hash_next)
-		if (block->key == source.offset && block->mode == mode && block_fresh(block) &&
-			second_page_fresh(cpu, block, linear))
-			return block;
+	block = chain_find(cpu, &interp->hash[slot], &source, linear, mode);
+	if (block)
+		return block;
 	block = block_decode(cpu, &source, linear, mode);
 	block->hash_next = interp->hash[slot];
 	interp->hash[slot] = block;

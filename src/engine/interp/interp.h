@@ -23,7 +23,8 @@
  *
  * Blocks. A block starts where it was jumped to and runs on, through conditional branches not taken, to an unconditional
  * transfer, an instruction that may change the mode, a page's end, or BLOCK_MAX. It is found by the RAM offset of its first byte
- * and the decode mode; it remembers the page's code generation and is dead when that has moved on (memory/memory.h). Only
+ * and the decode mode; it remembers the page's code generation and may not be entered when that has moved on
+ * (memory/memory.h), unless its bytes turn out to be what they were. Only
  * the instruction that straddles a page boundary stands in two pages: it is a block of its own, with both
  * generations. Finding a block by RIP goes through a cache (struct jump_slot) that is emptied, by changing
  * a number, when mappings or modes change. */
@@ -94,6 +95,7 @@ struct block {
 	uint16_t mode;
 	uint16_t count; /* instructions */
 	uint16_t bytes;
+	const uint8_t *code; /* copy of what was decoded; NULL for one that straddles pages */
 	uint16_t accesses; /* instructions that load or store; for statistics */
 	uint64_t key2; /* RAM offset of the second page; ~0 where there is none */
 	struct insn insn[];

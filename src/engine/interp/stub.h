@@ -37,6 +37,7 @@ struct stub {
 	uint8_t tag_offset; /* of the TLB tag to compare, in struct tlb_entry */
 	uint8_t memory_size; /* bytes, up to 64 */
 	uint8_t alignment; /* #GP(0) unless the address is a multiple (MOVAPS...); 1: none */
+	uint8_t natural_alignment; /* #AC, where a program has asked for that, unless it is a multiple */
 	bool misaligned_mode; /* ... except where MXCSR.MM is set */
 	bool locked; /* LOCK prefix, or XCHG */
 	bool x87; /* records fip, fdp, fop */

@@ -30,6 +30,15 @@ struct misaligned_bounce {
 	uint8_t data[2 * BOUNCE_SIZE];
 } __attribute__((aligned(64)));
 
+/* #AC, which a program asks for with EFLAGS.AC. The view's TLB is never filled then, so all its
+ * accesses come here. */
+static void check_natural_alignment(struct cpu *cpu, const struct stub *stub, uint64_t linear)
+{
+	if (unlikely(cpu->tlb == cpu->tlb_views[TLB_USER_ALIGNED] &&
+		    (linear & (stub->natural_alignment - 1))))
+		cpu_raise_error(cpu, VECTOR_AC, 0);
+}
+
 static void check_alignment(struct cpu *cpu, const struct stub *stub, uint64_t linear)
 {
 	if (likely(!(linear & (stub->alignment - 1))))
@@ -136,6 +145,7 @@ static void run_masked_read(struct cpu *cpu, const struct stub *stub, uint64_t l
 		if (!(active & BIT(i)))
 			continue;
 		check_element(cpu, stub, linear + i * elements->size, elements->size);
+		check_natural_alignment(cpu, stub, linear);
 		access_read(cpu, linear + i * elements->size, bounce.data + i * elements->size,
 			elements->size, ACCESS_PROGRAM);
 	}
@@ -171,10 +181,12 @@ static void run_masked_write(struct cpu *cpu, const struct stub *stub, uint64_t 
 	fpu_ldmxcsr(cpu, mxcsr);
 	if (!stub->elements->suppresses) {
 		check_element(cpu, stub, linear, stub->memory_size);
+		check_natural_alignment(cpu, stub, linear);
 		access_probe_write(cpu, linear, stub->memory_size, mode);
 	}
 	for (unsigned at = 0; (size = next_run(&zeroes, &ones, stub->memory_size, &at)); at += size) {
 		check_element(cpu, stub, linear + at, size);
+		check_natural_alignment(cpu, stub, linear);
 		access_probe_write(cpu, linear + at, size, mode);
 	}
 	stub->code(cpu, zeroes.data);
@@ -182,7 +194,7 @@ static void run_masked_write(struct cpu *cpu, const struct stub *stub, uint64_t 
 		access_write(cpu, linear + at, zeroes.data + at, size, mode);
 }
 
-/* --- gathers and scatters --- */
+/* --- gathers and scatters: their elements are not checked for #AC --- */
 
 static bool take_element(const struct cpu *cpu, const struct stub_elements *elements, unsigned i)
 {
@@ -221,7 +233,7 @@ static void run_indexed(struct cpu *cpu, const struct stub *stub, uint64_t linea
 	enum access_mode mode = ACCESS_PROGRAM;
 	enum seg segment = elements->segment;
 	uint8_t *data = cpu->fpu.zmm[elements->data];
-	uint64_t base = linear, value;
+	uint64_t base = linear;
 
 	if (!cpu_code64(cpu) || segment == SEG_FS || segment == SEG_GS)
 		base -= cpu->segment_base[segment];
@@ -235,12 +247,9 @@ static void run_indexed(struct cpu *cpu, const struct stub *stub, uint64_t linea
 		at = segment_linear(cpu, segment, element_offset(cpu, elements, base, i),
 			elements->size, elements->scatter);
 		if (elements->scatter) {
-			value = 0;
-			memcpy(&value, data + i * elements->size, elements->size);
-			access_store(cpu, at, value, elements->size, mode);
+			access_write(cpu, at, data + i * elements->size, elements->size, mode);
 		} else {
-			value = access_load(cpu, at, elements->size, mode);
-			memcpy(data + i * elements->size, &value, elements->size);
+			access_read(cpu, at, data + i * elements->size, elements->size, mode);
 			/* AVX-512 forms write whole vectors from the first element on, although a later
 			 * one may fault. (So AMD's processors do it; the manuals leave it open.) */
 			if (!elements->vector_mask)
@@ -280,6 +289,7 @@ bool stub_run_slow(struct cpu *cpu, const struct stub *stub, uint64_t linear)
 		return true;
 	}
 	check_alignment(cpu, stub, linear);
+	check_natural_alignment(cpu, stub, linear);
 	pointer = access_pointer(cpu, linear, stub->memory_size, stub->memory != STUB_READ);
 	if (pointer) {
 		stub->code(cpu, pointer);

@@ -226,13 +226,13 @@ static stub_code *select_fixed(const ZydisDecodedInstruction *in, struct stub *s
 	case ZYDIS_MNEMONIC_VLDMXCSR:
 		stub->check = vex ? FPU_CLASS_AVX : FPU_CLASS_SSE;
 		stub->memory = STUB_READ;
-		stub->memory_size = 4;
+		stub->memory_size = stub->natural_alignment = 4;
 		return run_ldmxcsr;
 	case ZYDIS_MNEMONIC_STMXCSR:
 	case ZYDIS_MNEMONIC_VSTMXCSR:
 		stub->check = vex ? FPU_CLASS_AVX : FPU_CLASS_SSE;
 		stub->memory = STUB_WRITE;
-		stub->memory_size = 4;
+		stub->memory_size = stub->natural_alignment = 4;
 		return run_stmxcsr;
 	case ZYDIS_MNEMONIC_CLFLUSH:
 	case ZYDIS_MNEMONIC_CLFLUSHOPT:
@@ -590,6 +590,23 @@ static void select_masked(const struct stub_plan *plan, struct stub *stub,
 	stub->memory = write ? STUB_MASKED_WRITE : STUB_MASKED_READ;
 }
 
+/* What EFLAGS.AC holds an operand to: its size, up to 16 bytes; where a mask suppresses faults, and for
+ * compressed stores, the elements' size. (AMD's processors; the manuals define it for general registers.) */
+static unsigned natural_alignment(const struct stub_plan *plan, const struct stub *stub,
+	const struct stub_elements *elements)
+{
+	const ZydisDecodedOperand *memory = &plan->operands[plan->memory];
+	unsigned size = stub->memory_size;
+
+	if (elements->kind == ELEMENTS_VECTOR)
+		return 1;
+	if (elements->suppresses)
+		size = elements->size;
+	else if (plan->instruction->meta.category == ZYDIS_CATEGORY_COMPRESS)
+		size = memory->element_size / 8;
+	return size == 10 ? 8 : MIN(size & -size, 16);
+}
+
 static bool select_indexed(const struct stub_plan *plan, struct stub *stub,
 	struct stub_elements *elements)
 {
@@ -642,6 +659,7 @@ static bool select_memory(const struct stub_plan *plan, struct stub *stub,
 		       in->mnemonic == ZYDIS_MNEMONIC_XCHG;
 	select_alignment(plan, stub);
 	select_masked(plan, stub, elements);
+	stub->natural_alignment = natural_alignment(plan, stub, elements);
 	return true;
 }
 
@@ -723,7 +741,7 @@ bool stub_select(const ZydisDecodedInstruction *in, const ZydisDecodedOperand *o
 
 	memset(stub, 0, sizeof(*stub));
 	memset(elements, 0, sizeof(*elements));
-	stub->alignment = 1;
+	stub->alignment = stub->natural_alignment = 1;
 	if (!is_shown(in) || !is_plain(in))
 		return false;
 	*fixed = select_fixed(in, stub);
