@@ -103,7 +103,8 @@ int boot_memory_too_small(const struct boot_request *request, uint64_t kernel_en
 static int load_initrd_at(const struct boot_request *request, uint64_t gpa)
 {
 	uint8_t *to = boot_ram(request->memory, gpa, request->initrd->size);
-	int error = to ? image_read(request->initrd, 0, to, request->initrd->size) : -EFAULT;
+	int error = to ? image_load(request->initrd, 0, request->memory, to, request->initrd->size)
+		       : -EFAULT;
 
 	if (error == -EFAULT)
 		image_error(request->initrd, "does not fit into the guest's memory");

@@ -171,7 +171,7 @@ static int bzimage_load(const struct boot_request *request, struct boot_start *s
 		request, place.end, (uint64_t)header->initrd_addr_max + 1, &initrd);
 	if (error)
 		return error;
-	error = image_read(request->kernel, place.setup_size,
+	error = image_load(request->kernel, place.setup_size, request->memory,
 		boot_ram(request->memory, place.load, place.kernel_size), place.kernel_size);
 	if (error)
 		return error;

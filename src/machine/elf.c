@@ -170,7 +170,7 @@ static int load_segment(const struct boot_request *request, const struct elf_seg
 			(unsigned long long)segment->physical);
 		return -EINVAL;
 	}
-	error = image_read(kernel, segment->offset, to, segment->file_size);
+	error = image_load(kernel, segment->offset, request->memory, to, segment->file_size);
 	if (error == -EINVAL)
 		image_error(kernel, "truncated: a segment lies past the end of the file");
 	return error;

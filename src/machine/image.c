@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -62,13 +63,18 @@ void image_close(struct image *image)
 	image->fd = -1;
 }
 
+static bool holds(const struct image *image, uint64_t offset, uint64_t size)
+{
+	return offset <= image->size && size <= image->size - offset;
+}
+
 int image_read(const struct image *image, uint64_t offset, void *buffer, uint64_t size)
 {
 	uint8_t *to = buffer;
 	ssize_t done;
 	int error;
 
-	if (offset > image->size || size > image->size - offset)
+	if (!holds(image, offset, size))
 		return -EINVAL;
 	if (image->fd < 0) {
 		memcpy(to, image->bytes + offset, size);
@@ -92,4 +98,23 @@ int image_read(const struct image *image, uint64_t offset, void *buffer, uint64_
 		size -= (uint64_t)done;
 	}
 	return 0;
+}
+
+int image_load(const struct image *image, uint64_t offset, struct memory *memory, uint8_t *to,
+	uint64_t size)
+{
+	off_t from = (off_t)offset;
+	ssize_t done;
+
+	if (!holds(image, offset, size))
+		return -EINVAL;
+	if (image->fd >= 0 && lseek(memory->fd, to - memory->ram, SEEK_SET) >= 0) {
+		while (size && (done = sendfile(memory->fd, image->fd, &from, size)) > 0) {
+			to += done;
+			size -= (uint64_t)done;
+		}
+	}
+	/* All of it where there is no file, or one of a kind that cannot be sent; and the place where a
+	 * file turns out to be unreadable or to have shrunk gets its message. */
+	return image_read(image, (uint64_t)from, to, size);
 }

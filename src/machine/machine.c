@@ -5,7 +5,6 @@
 #include "device/chipset/uart16550.h"
 #include "device/pc_testdev.h"
 #include "machine/acpi.h"
-#include "machine/boot.h"
 #include "machine/cpu_dump.h"
 #include "machine/layout.h"
 #include "machine/serial_log.h"
@@ -162,8 +161,7 @@ void AnnotateBenignRaceSized(const char *file, int line, const volatile void *me
 #define ALLOW_RACES(memory, size) ((void)0)
 #endif
 
-/* Everything but the guest in it. */
-static int build(struct machine *machine)
+static int create_memory(struct machine *machine)
 {
 	const struct machine_config *config = &machine->config;
 	int error;
@@ -176,6 +174,14 @@ static int build(struct machine *machine)
 	}
 	ALLOW_RACES(machine->memory.ram, machine->memory.ram_size);
 	machine->memory.needs_membarrier = config->cpu_count > 1;
+	return 0;
+}
+
+/* Everything but the memory and the guest in it. */
+static int build(struct machine *machine)
+{
+	int error;
+
 	machine->loop = event_loop_create(&machine->clock, &machine->lock);
 	if (!machine->loop) {
 		error = -errno;
@@ -186,7 +192,7 @@ static int build(struct machine *machine)
 		.memory = &machine->memory,
 		.ports = &machine->ports,
 		.clock = &machine->clock,
-		.cpu_count = config->cpu_count,
+		.cpu_count = machine->config.cpu_count,
 		.cpus = machine->cpus,
 	};
 	error = create_cpus(machine);
@@ -203,8 +209,7 @@ static int write_bios_data(struct memory *memory)
 	return error ? error : memory_write(memory, LAYOUT_BDA_BASE_KIB, &base_kib, 2);
 }
 
-/* Put the kernel into zeroed RAM, and the machine into the state in which firmware and boot loader
- * would have started it. */
+/* Put into zeroed RAM what firmware and boot loader would have: tables, kernel, initrd. */
 static int load_guest(struct machine *machine)
 {
 	const struct machine_config *config = &machine->config;
@@ -215,18 +220,44 @@ static int load_guest(struct machine *machine)
 		.initrd = config->initrd_path ? &machine->initrd : NULL,
 		.cmdline = config->cmdline,
 	};
-	struct boot_start start;
 	int error;
 
 	if ((error = write_bios_data(&machine->memory)) ||
-		(error = acpi_write_tables(&machine->memory, &acpi, &request.rsdp)) ||
-		(error = boot_load(&request, &start)))
+		(error = acpi_write_tables(&machine->memory, &acpi, &request.rsdp)))
 		return error;
-	boot_start_cpu(machine->cpus[0], &start);
+	return boot_load(&request, &machine->start);
+}
+
+/* Put processor and chipset into the state in which the kernel would have found them. */
+static void prepare_start(struct machine *machine)
+{
+	boot_start_cpu(machine->cpus[0], &machine->start);
 	pthread_mutex_lock(&machine->lock);
 	chipset_firmware_setup(machine->chipset);
 	pthread_mutex_unlock(&machine->lock);
-	return 0;
+}
+
+static void *measure_clock(void *clock)
+{
+	clock_init(clock);
+	return NULL;
+}
+
+/* Where the host does not say how fast its TSC is, measuring it takes some milliseconds of waiting,
+ * and loading the kernel takes some of copying: both at once. */
+static int load_guest_and_start_clock(struct machine *machine)
+{
+	pthread_t thread;
+	int error;
+
+	error = pthread_create(&thread, NULL, measure_clock, &machine->clock);
+	if (error) {
+		clock_init(&machine->clock);
+		return load_guest(machine);
+	}
+	error = load_guest(machine);
+	pthread_join(thread, NULL);
+	return error;
 }
 
 int machine_create(struct machine *machine, const struct machine_config *config)
@@ -237,17 +268,20 @@ int machine_create(struct machine *machine, const struct machine_config *config)
 		.initrd.fd = -1};
 	pthread_mutex_init(&machine->lock, NULL);
 	io_space_init(&machine->ports, &machine->lock);
-	clock_init(&machine->clock);
 
 	error = image_open(&machine->kernel, "--kernel", config->kernel_path);
 	if (!error && config->initrd_path)
 		error = image_open(&machine->initrd, "--initrd", config->initrd_path);
 	if (!error)
-		error = build(machine);
+		error = create_memory(machine);
 	if (!error)
-		error = load_guest(machine);
+		error = load_guest_and_start_clock(machine);
+	if (!error)
+		error = build(machine);
 	if (error)
 		machine_destroy(machine);
+	else
+		prepare_start(machine);
 	return error;
 }
 
@@ -308,7 +342,11 @@ static int reset(struct machine *machine)
 		serial_log_reset(machine->serial2);
 	pthread_mutex_unlock(&machine->lock);
 	error = clear_ram(&machine->memory);
-	return error ? error : load_guest(machine);
+	if (!error)
+		error = load_guest(machine);
+	if (!error)
+		prepare_start(machine);
+	return error;
 }
 
 static bool end_requested(struct machine *machine)

@@ -12,7 +12,7 @@
 
 #include "engine/engine.h"
 #include "host/console.h"
-#include "machine/image.h"
+#include "machine/boot.h"
 
 #include <stdio.h>
 
@@ -71,6 +71,7 @@ struct machine {
 	struct pc_testdev *testdev;
 	struct console *console; /* while it runs */
 	struct image kernel, initrd;
+	struct boot_start start; /* how the loaded kernel wants to be entered */
 	struct machine_result request; /* why the vCPUs are to stop; under the lock */
 	unsigned resets;
 };

@@ -131,7 +131,7 @@ static int load_by_addresses(const struct boot_request *request,
 			header->load_address);
 		return -EINVAL;
 	}
-	error = image_read(kernel, offset, to, size);
+	error = image_load(kernel, offset, request->memory, to, size);
 	*program = (struct elf_program){.entry = header->entry_address, .end = end};
 	return error;
 }
