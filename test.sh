@@ -78,8 +78,8 @@ unit()
 	tally meson "$name" "$directory/meson-logs/testlog.json" $status $((SECONDS - start))
 }
 
-# one NAME COMMAND...: a command that is one test by itself
-one()
+# step NAME COMMAND...: what tests need first. It counts only where it fails.
+step()
 {
 	local name=$1 log=$logs/${1// /-}.log start=$SECONDS status
 
@@ -87,14 +87,19 @@ one()
 	"$@" >"$log" 2>&1 </dev/null
 	status=$?
 	if ((status == 0)); then
-		passed=$((passed + 1))
-		printf '  %-34s %5d passed %3d failed  %4d s\n' "$name" 1 0 $((SECONDS - start))
+		printf '  %-57s %4d s\n' "$name" $((SECONDS - start))
 		return 0
 	fi
 	failed=$((failed + 1))
 	echo "  FAILED $name: exit status $status; the end of $log:"
 	tail -n 15 "$log" | sed 's/^/    /'
 	return 1
+}
+
+# one NAME COMMAND...: a command that is one test by itself
+one()
+{
+	step "$@" && passed=$((passed + 1))
 }
 
 stage()
@@ -112,9 +117,9 @@ compile()
 
 	shift 2
 	if [[ ! -e $directory/build.ninja ]]; then
-		one "configure $name" meson setup "$directory" "$here" "$@" || return
+		step "configure $name" meson setup "$directory" "$here" "$@" || return
 	fi
-	one "build $name" ninja -C "$directory"
+	step "build $name" ninja -C "$directory"
 }
 
 finish()
@@ -134,7 +139,7 @@ fi
 mkdir -p "$logs"
 compile release "$build" || finish
 veneer=$build/veneer
-[[ $wanted == " unit " ]] || one "fetch Debian's kernel" "$here/guests/fetch-debian.sh" || finish
+[[ $wanted == " unit " ]] || step "fetch Debian's kernel" "$here/guests/fetch-debian.sh" || finish
 
 # --- the stages ---
 
