@@ -623,11 +623,19 @@ static void unpack_environment(struct cpu *cpu, const uint8_t *in, unsigned oper
 	}
 }
 
+/* #AC, where the program has asked for that. */
+static void check_natural_alignment(struct cpu *cpu, uint64_t linear, unsigned operand_size)
+{
+	if (cpu->tlb == cpu->tlb_views[TLB_USER_ALIGNED] && (linear & (operand_size - 1)))
+		cpu_raise_error(cpu, VECTOR_AC, 0);
+}
+
 void fpu_fnstenv(struct cpu *cpu, uint64_t linear, unsigned operand_size)
 {
 	uint8_t image[28];
 	unsigned size;
 
+	check_natural_alignment(cpu, linear, operand_size);
 	fpu_sync(cpu);
 	size = pack_environment(cpu, image, operand_size);
 	access_write(cpu, linear, image, size, ACCESS_PROGRAM);
@@ -643,6 +651,7 @@ void fpu_fldenv(struct cpu *cpu, uint64_t linear, unsigned operand_size)
 	uint8_t image[28];
 
 	fpu_raise_pending(cpu);
+	check_natural_alignment(cpu, linear, operand_size);
 	access_read(cpu, linear, image, operand_size == 2 ? 14 : 28, ACCESS_PROGRAM);
 	fpu_sync(cpu);
 	unpack_environment(cpu, image, operand_size);
@@ -654,6 +663,7 @@ void fpu_fnsave(struct cpu *cpu, uint64_t linear, unsigned operand_size)
 	uint8_t image[108];
 	unsigned size, old_top;
 
+	check_natural_alignment(cpu, linear, operand_size);
 	fpu_sync(cpu);
 	old_top = top_of(&cpu->fpu);
 	size = pack_environment(cpu, image, operand_size);
@@ -675,6 +685,7 @@ void fpu_frstor(struct cpu *cpu, uint64_t linear, unsigned operand_size)
 	uint8_t image[108];
 
 	fpu_raise_pending(cpu);
+	check_natural_alignment(cpu, linear, operand_size);
 	access_read(cpu, linear, image, environment + 80, ACCESS_PROGRAM);
 	fpu_sync(cpu);
 	unpack_environment(cpu, image, operand_size);

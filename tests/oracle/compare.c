@@ -8,7 +8,7 @@
 #define VECTOR_BREAKPOINT 3
 #define VECTOR_PAGE_FAULT 14
 #define FLAGS_ARITHMETIC  0x8d5u
-#define FLAGS_COMPARED    (FLAGS_ARITHMETIC | 0x400 | 0x100) /* and DF, TF */
+#define FLAGS_COMPARED    (FLAGS_ARITHMETIC | 0x40500) /* and AC, DF, TF */
 
 static const char *const gpr_names[16] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
 	"r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15" };

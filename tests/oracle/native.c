@@ -142,6 +142,8 @@ static void handle(int signal, siginfo_t *info, void *context)
 {
 	struct sigaction *old = &previous[signal];
 
+	/* The guest's EFLAGS.AC is still set here, and we are not that careful. */
+	__asm__ volatile("pushfq; andl $~0x40000, (%%rsp); popfq" : : : "memory", "cc");
 	switch (phase) {
 	case ENTERING:
 		phase = RUNNING;
@@ -192,13 +194,14 @@ void native_init(void)
 	static const int signals[] = { SIGTRAP, SIGSEGV, SIGBUS, SIGILL, SIGFPE };
 	struct sigaction action = { .sa_sigaction = handle,
 		.sa_flags = SA_SIGINFO | SA_ONSTACK };
-	stack_t stack = { .ss_sp = malloc(ALTERNATE_STACK), .ss_size = ALTERNATE_STACK };
+	static uint8_t alternate[ALTERNATE_STACK] __attribute__((aligned(64)));
+	stack_t stack = { .ss_sp = alternate, .ss_size = sizeof(alternate) };
 	uint8_t *code = map_at(ORACLE_CODE, ORACLE_CODE_SIZE, PROT_READ | PROT_WRITE | PROT_EXEC);
 
 	memset(code, 0xcc, ORACLE_CODE_SIZE);
 	map_at(ORACLE_DATA, ORACLE_DATA_SIZE, PROT_READ | PROT_WRITE);
 	find_layout();
-	if (!stack.ss_sp || sigaltstack(&stack, NULL) < 0) {
+	if (sigaltstack(&stack, NULL) < 0) {
 		fprintf(stderr, "oracle: no alternate signal stack\n");
 		exit(2);
 	}

@@ -600,6 +600,8 @@ static unsigned natural_alignment(const struct stub_plan *plan, const struct stu
 
 	if (elements->kind == ELEMENTS_VECTOR)
 		return 1;
+	if (plan->implicit_memory)
+		return 8;
 	if (elements->suppresses)
 		size = elements->size;
 	else if (plan->instruction->meta.category == ZYDIS_CATEGORY_COMPRESS)

@@ -1,0 +1,99 @@
+/* stub-dump [--32] HEX...: show the stub that an instruction's bytes become, as in docs/fpu-and-simd.md. */
+#include "cpu/fpu.h"
+#include "engine/interp/stub.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct cpu processor; /* only its address range for generated code is used */
+
+static size_t parse(const char *text, uint8_t out[15])
+{
+	size_t size = 0;
+
+	while (text[0] && text[1] && size < 15) {
+		unsigned value;
+
+		if (sscanf(text, "%2x", &value) != 1)
+			return 0;
+		out[size++] = (uint8_t)value;
+		text += 2;
+	}
+	return size;
+}
+
+static void print(const ZydisDecodedInstruction *in, const ZydisDecodedOperand *operands,
+	const uint8_t *bytes)
+{
+	ZydisFormatter formatter;
+	char text[96], hex[48] = "";
+
+	ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
+	ZydisFormatterFormatInstruction(&formatter, in, operands, in->operand_count_visible, text,
+		sizeof(text), ZYDIS_RUNTIME_ADDRESS_NONE, NULL);
+	for (unsigned i = 0; i < in->length; i++)
+		sprintf(hex + 3 * i, "%02x ", bytes[i]);
+	printf("    %-36s %s\n", hex, text);
+}
+
+/* Up to the first RET: a stub has only one. */
+static void disassemble(const uint8_t *code)
+{
+	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+	ZydisDecodedInstruction in;
+	ZydisDecoder decoder;
+
+	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	do {
+		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, code, 15, &in, operands)))
+			return;
+		print(&in, operands, code);
+		code += in.length;
+	} while (in.mnemonic != ZYDIS_MNEMONIC_RET);
+}
+
+static int dump(struct stub_cache *cache, bool narrow, const char *hex)
+{
+	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+	ZydisDecodedInstruction in;
+	const struct stub *stub;
+	ZydisDecoder decoder;
+	uint8_t bytes[15];
+	uintptr_t code;
+
+	ZydisDecoderInit(&decoder,
+		narrow ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32 : ZYDIS_MACHINE_MODE_LONG_64,
+		narrow ? ZYDIS_STACK_WIDTH_32 : ZYDIS_STACK_WIDTH_64);
+	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes, parse(hex, bytes), &in, operands))) {
+		fprintf(stderr, "%s: not an instruction\n", hex);
+		return 1;
+	}
+	print(&in, operands, bytes);
+	stub = stub_get(cache, &in, operands, bytes);
+	if (!stub) {
+		printf("has no stub\n");
+		return 0;
+	}
+	printf("becomes\n");
+	code = (uintptr_t)stub->code;
+	if (code >= processor.fpu.native_start && code < processor.fpu.native_end)
+		disassemble((const uint8_t *)code);
+	else
+		printf("    a C function\n");
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct stub_cache *cache = stub_cache_create(&processor, 64 * KIB);
+	bool narrow = argc > 1 && !strcmp(argv[1], "--32");
+	int status = 0;
+
+	if (!cache)
+		return 1;
+	for (int i = 1 + narrow; i < argc; i++)
+		status |= dump(cache, narrow, argv[i]);
+	stub_cache_destroy(cache);
+	return status;
+}
