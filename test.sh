@@ -44,12 +44,14 @@ wanted=" $* "
 
 # --- counting ---
 
+exec 3>&1 # what failed is said on standard output, too
+
 # tally KIND NAME FILE STATUS SECONDS: adds what tests/tally.py counts
 tally()
 {
 	local good bad
 
-	read -r good bad < <("$here/tests/tally.py" "$1" "$3" "$4")
+	read -r good bad < <("$here/tests/tally.py" "$1" "$3" "$4" 2>&3)
 	: "${good:=0}" "${bad:=1}"
 	passed=$((passed + good))
 	failed=$((failed + bad))
