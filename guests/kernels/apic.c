@@ -5,8 +5,8 @@
  */
 #include "apic.h"
 
-#define VECTOR 0x51
-#define HIGHER 0x71
+#define VECTOR     0x51
+#define HIGHER     0x71
 #define PIT_VECTOR 0x20 /* PIC input 0 */
 
 static volatile u32 taken[256], order[64], orders;
@@ -57,8 +57,12 @@ static void test_registers(const char *mode)
 	apic_write(APIC_TPR, 0x43);
 	check_eq(apic_read(APIC_TPR), 0x43, "%s: TPR", mode);
 	check_eq(apic_read(APIC_PPR), 0x43, "%s: PPR follows TPR", mode);
-	check_eq(({ ulong cr8; asm volatile("mov %%cr8, %0" : "=r"(cr8)); cr8; }), 4, "%s: CR8 is TPR",
-		 mode);
+	check_eq(({
+		ulong cr8;
+		asm volatile("mov %%cr8, %0" : "=r"(cr8));
+		cr8;
+	}),
+		4, "%s: CR8 is TPR", mode);
 	asm volatile("mov %0, %%cr8" : : "r"(7ul));
 	check_eq(apic_read(APIC_TPR), 0x70, "%s: TPR is CR8", mode);
 	asm volatile("mov %0, %%cr8" : : "r"(0ul));
@@ -85,7 +89,7 @@ static void test_priorities(const char *mode)
 	window();
 	window();
 	check(orders == 3 && order[0] == HIGHER && order[1] == VECTOR + 1 && order[2] == VECTOR,
-	      "%s: the highest vector comes first", mode);
+		"%s: the highest vector comes first", mode);
 
 	/* TPR holds back its class and what is below. */
 	clear();
@@ -122,8 +126,8 @@ static void test_priorities(const char *mode)
 	check_eq(apic_read(APIC_PPR), HIGHER & 0xf0, "%s: PPR with two in service", mode);
 	no_eoi = false;
 	apic_eoi();
-	check(!apic_bit(APIC_ISR, HIGHER) && apic_bit(APIC_ISR, VECTOR),
-	      "%s: EOI ends the highest", mode);
+	check(!apic_bit(APIC_ISR, HIGHER) && apic_bit(APIC_ISR, VECTOR), "%s: EOI ends the highest",
+		mode);
 	check(apic_bit(APIC_IRR, VECTOR + 1), "%s: the other still waits", mode);
 	apic_eoi();
 	window();
@@ -271,15 +275,18 @@ static void test_interrupt_points(void)
 	*(volatile u8 *)(di + cx - 1) = 0;
 	apic_write(APIC_LVT_TIMER, VECTOR | LVT_PERIODIC);
 	apic_write(APIC_TIMER_INITIAL, 100000);
-	asm volatile("sti; nop; long_string: rep stosb; cli" : "+D"(di), "+c"(cx) : "a"(0x5a) : "memory");
+	asm volatile("sti; nop; long_string: rep stosb; cli"
+		     : "+D"(di), "+c"(cx)
+		     : "a"(0x5a)
+		     : "memory");
 	apic_write(APIC_TIMER_INITIAL, 0);
 	apic_write(APIC_LVT_TIMER, LVT_MASKED);
 	window();
 	trap_set_handler(VECTOR, take);
 	check(seen_in_string && interrupted_cx > 0 && interrupted_cx <= 16 << 20,
-	      "rep stosb is interrupted with %lx to go", interrupted_cx);
+		"rep stosb is interrupted with %lx to go", interrupted_cx);
 	check(cx == 0 && di == 0x2000000 && *(u8 *)0x1000000 == 0x5a && *(u8 *)0x1ffffff == 0x5a,
-	      "and goes on to its end");
+		"and goes on to its end");
 }
 
 static volatile u32 nmi_count, nmi_nested;
@@ -327,7 +334,7 @@ static void test_pic(void)
 	pit_set(2, PIT_HZ / 1000);
 	pic_mask(0xfffe);
 	check(wait_for(&taken[PIT_VECTOR], 5, 1000), "PIT through PIC and LINT0: %u",
-	      taken[PIT_VECTOR]);
+		taken[PIT_VECTOR]);
 	check(!apic_bit(APIC_ISR, PIT_VECTOR), "an ExtINT is not in the ISR of the APIC");
 	apic_write(APIC_LVT_LINT0, LVT_EXTINT | LVT_MASKED);
 	window();
@@ -364,7 +371,8 @@ static void test_ioapic(void)
 	ioapic_route(2, 0, VECTOR | IOAPIC_MASKED);
 	pit_set(0, 0);
 	ioapic_write(0x10 + 2 * 5, 0x1ffff & ~0x5000);
-	check_eq(ioapic_read(0x10 + 2 * 5) & ~0x5000u, 0x1ffff & ~0x5000, "an entry can be read back");
+	check_eq(ioapic_read(0x10 + 2 * 5) & ~0x5000u, 0x1ffff & ~0x5000,
+		"an entry can be read back");
 	ioapic_route(5, 0, IOAPIC_MASKED);
 }
 
@@ -445,7 +453,7 @@ static void test_x2apic_rules(void)
 	try_asm("rdmsr", : : "c"(0x83f) : "eax", "edx");
 	check_trap(GP_VECTOR, 0, "read SELF IPI");
 	check_eq(rdmsr(0x80d), (u64)(apic_id() >> 4) << 16 | 1u << (apic_id() & 15),
-		 "LDR is derived from the ID");
+		"LDR is derived from the ID");
 	clear();
 	wrmsr(0x83f, VECTOR);
 	window();

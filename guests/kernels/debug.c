@@ -4,23 +4,23 @@
  */
 #include "kernel.h"
 
-#define DR6_FIXED 0xffff0ff0
-#define DR6_B(n) (1 << (n))
-#define DR6_BD (1 << 13)
-#define DR6_BS (1 << 14)
-#define DR7_FIXED 0x400
-#define DR7_GD (1 << 13)
-#define DR7_LOCAL(n) (1 << 2 * (n))
-#define DR7_GLOBAL(n) (2 << 2 * (n))
+#define DR6_FIXED              0xffff0ff0
+#define DR6_B(n)               (1 << (n))
+#define DR6_BD                 (1 << 13)
+#define DR6_BS                 (1 << 14)
+#define DR7_FIXED              0x400
+#define DR7_GD                 (1 << 13)
+#define DR7_LOCAL(n)           (1 << 2 * (n))
+#define DR7_GLOBAL(n)          (2 << 2 * (n))
 #define DR7_KIND(n, kind, len) ((ulong)((kind) | (len) << 2) << (16 + 4 * (n)))
-#define EXECUTE 0
-#define WRITE 1
-#define PORT 2
-#define READ_WRITE 3
-#define LEN1 0
-#define LEN2 1
-#define LEN4 3
-#define LEN8 2
+#define EXECUTE                0
+#define WRITE                  1
+#define PORT                   2
+#define READ_WRITE             3
+#define LEN1                   0
+#define LEN2                   1
+#define LEN4                   3
+#define LEN8                   2
 
 typedef const u8 label[];
 extern label plain, plain1, plain2, plain_end;
@@ -30,7 +30,8 @@ extern label shadow, shadow1, shadow2, shadow_end;
 extern label flags, flags1, flags2, flags3, flags4, flags_end;
 extern label software, software1, software_end;
 extern label emulated, emulated1, emulated2, emulated3, emulated4, emulated5, emulated6, emulated7,
-	emulated8, emulated9, emulated10, emulated11, emulated12, emulated13, emulated14, emulated_end;
+	emulated8, emulated9, emulated10, emulated11, emulated12, emulated13, emulated14,
+	emulated_end;
 extern label fetched, fetched1, fetched2, fetched3, fetched_shadowed, fetched4, fetched_end;
 extern label moved, moved1, moved_end;
 extern u8 scratch[64];
@@ -41,7 +42,7 @@ static struct hit {
 	ulong ip, dr6, flags;
 } hits[MAX_HITS];
 static volatile int count;
-static bool skip_breakpoint; /* the breakpoint set is one on an instruction */
+static bool skip_breakpoint;              /* the breakpoint set is one on an instruction */
 static const u8 *watch_start, *watch_end; /* only hits here are noted; NULL: everywhere */
 
 static void note(struct trap_frame *f)
@@ -55,7 +56,7 @@ static void note(struct trap_frame *f)
 	if (watch_start && (f->ip < (ulong)watch_start || f->ip > (ulong)watch_end))
 		return;
 	if (count < MAX_HITS)
-		hits[count] = (struct hit){ f->ip, dr6, f->flags & ~(ulong)FLAG_RF };
+		hits[count] = (struct hit){f->ip, dr6, f->flags & ~(ulong)FLAG_RF};
 	count++;
 	if (count > MAX_HITS)
 		f->flags &= ~(ulong)FLAG_TF;
@@ -79,13 +80,13 @@ static bool check_hits(const char *name, ulong dr6, const u8 *const *want, int n
 	check(ok, "%s: %d hits", name, count);
 	for (i = 0; i < (count > n ? count : n) && !ok; i++)
 		print("  at %lx dr6 %lx, want %lx\n", i < count ? hits[i].ip : 0,
-		      i < count ? hits[i].dr6 : 0, i < n ? (ulong)want[i] : 0);
+			i < count ? hits[i].dr6 : 0, i < n ? (ulong)want[i] : 0);
 	return ok;
 }
 
 #define CHECK_HITS(name, dr6, ...)                                                                 \
-	check_hits(name, dr6, (const u8 *const[]){ __VA_ARGS__ },                                  \
-		   sizeof((const u8 *const[]){ __VA_ARGS__ }) / sizeof(u8 *))
+	check_hits(name, dr6, (const u8 *const[]){__VA_ARGS__},                                    \
+		sizeof((const u8 *const[]){__VA_ARGS__}) / sizeof(u8 *))
 
 static void software_interrupt(struct trap_frame *f)
 {
@@ -93,11 +94,11 @@ static void software_interrupt(struct trap_frame *f)
 
 static void test_steps(void)
 {
-#define STEP(name, ...)                                           \
-	do {                                                      \
-		begin(name, name##_end);                          \
-		run_stepped(name);                                \
-		CHECK_HITS("single step: " #name, DR6_BS, __VA_ARGS__); \
+#define STEP(name, ...)                                                                            \
+	do {                                                                                       \
+		begin(name, name##_end);                                                           \
+		run_stepped(name);                                                                 \
+		CHECK_HITS("single step: " #name, DR6_BS, __VA_ARGS__);                            \
 	} while (0)
 	trap_set_handler(0x42, software_interrupt);
 	/* The call that leads in is a hit too, at the first instruction. */
@@ -106,13 +107,13 @@ static void test_steps(void)
 	check(!(read_flags() & FLAG_TF), "single step: it ends");
 	STEP(jumps, jumps, jumps1, jumps2, jumps3, jumps_sub, jumps4, jumps5, jumps_end);
 	STEP(strings, strings, strings1, strings2, strings_rep, strings_rep, strings_rep, strings3,
-	     strings_end);
+		strings_end);
 	STEP(shadow, shadow, shadow1, shadow2, shadow_end);
 	STEP(flags, flags, flags1, flags2, flags3, flags4, flags_end);
 	STEP(software, software, software1, software_end);
 	STEP(emulated, emulated, emulated1, emulated2, emulated3, emulated4, emulated5, emulated6,
-	     emulated7, emulated8, emulated9, emulated10, emulated11, emulated12, emulated13,
-	     emulated14, emulated_end);
+		emulated7, emulated8, emulated9, emulated10, emulated11, emulated12, emulated13,
+		emulated14, emulated_end);
 }
 
 static void set_breakpoint(int n, ulong address, ulong control)
@@ -187,9 +188,9 @@ static void test_execute(void)
 	set_breakpoint(1, 0, 0);
 	/* The step may show the breakpoint as well. */
 	check((count == 4 || count == 5) && hits[2].ip == (ulong)plain2 && hits[2].dr6 & DR6_BS &&
-		      (hits[2].dr6 & DR6_B(1) || count == 5) &&
-		      (count == 4 || (hits[3].ip == (ulong)plain2 && hits[3].dr6 & DR6_B(1))),
-	      "single step to an instruction breakpoint: %d hits", count);
+			(hits[2].dr6 & DR6_B(1) || count == 5) &&
+			(count == 4 || (hits[3].ip == (ulong)plain2 && hits[3].dr6 & DR6_B(1))),
+		"single step to an instruction breakpoint: %d hits", count);
 }
 
 /* One access at scratch + AT with one breakpoint at scratch + 16. */
@@ -202,24 +203,24 @@ struct data_case {
 };
 
 static const struct data_case data_cases[] = {
-	{ "store of 1 to 1", WRITE, LEN1, 1, 16, 1, true, true },
-	{ "store of 1 beside 1", WRITE, LEN1, 1, 17, 1, true, false },
-	{ "store of 1 before 1", WRITE, LEN1, 1, 15, 1, true, false },
-	{ "load of 1 from a write breakpoint", WRITE, LEN1, 1, 16, 1, false, false },
-	{ "load of 1 from 1", READ_WRITE, LEN1, 1, 16, 1, false, true },
-	{ "store of 1 to a read-write breakpoint", READ_WRITE, LEN1, 1, 16, 1, true, true },
-	{ "store of 2 across 1", WRITE, LEN1, 1, 15, 2, true, true },
-	{ "store of 8 around 1", WRITE, LEN1, 1, 12, 8, true, true },
-	{ "store of 16 around 1", WRITE, LEN1, 1, 8, 16, true, true },
-	{ "store of 1 into 2", WRITE, LEN2, 2, 17, 1, true, true },
-	{ "store of 1 behind 2", WRITE, LEN2, 2, 18, 1, true, false },
-	{ "load of 4 into 4", READ_WRITE, LEN4, 4, 19, 4, false, true },
-	{ "load of 4 behind 4", READ_WRITE, LEN4, 4, 20, 4, false, false },
-	{ "store of 4 that ends in 4", WRITE, LEN4, 4, 13, 4, true, true },
-	{ "store of 4 that ends before 4", WRITE, LEN4, 4, 12, 4, true, false },
-	{ "store of 1 into 8", WRITE, LEN8, 8, 23, 1, true, true },
-	{ "store of 1 behind 8", WRITE, LEN8, 8, 24, 1, true, false },
-	{ "load of 16 across 8", READ_WRITE, LEN8, 8, 1, 16, false, true },
+	{"store of 1 to 1", WRITE, LEN1, 1, 16, 1, true, true},
+	{"store of 1 beside 1", WRITE, LEN1, 1, 17, 1, true, false},
+	{"store of 1 before 1", WRITE, LEN1, 1, 15, 1, true, false},
+	{"load of 1 from a write breakpoint", WRITE, LEN1, 1, 16, 1, false, false},
+	{"load of 1 from 1", READ_WRITE, LEN1, 1, 16, 1, false, true},
+	{"store of 1 to a read-write breakpoint", READ_WRITE, LEN1, 1, 16, 1, true, true},
+	{"store of 2 across 1", WRITE, LEN1, 1, 15, 2, true, true},
+	{"store of 8 around 1", WRITE, LEN1, 1, 12, 8, true, true},
+	{"store of 16 around 1", WRITE, LEN1, 1, 8, 16, true, true},
+	{"store of 1 into 2", WRITE, LEN2, 2, 17, 1, true, true},
+	{"store of 1 behind 2", WRITE, LEN2, 2, 18, 1, true, false},
+	{"load of 4 into 4", READ_WRITE, LEN4, 4, 19, 4, false, true},
+	{"load of 4 behind 4", READ_WRITE, LEN4, 4, 20, 4, false, false},
+	{"store of 4 that ends in 4", WRITE, LEN4, 4, 13, 4, true, true},
+	{"store of 4 that ends before 4", WRITE, LEN4, 4, 12, 4, true, false},
+	{"store of 1 into 8", WRITE, LEN8, 8, 23, 1, true, true},
+	{"store of 1 behind 8", WRITE, LEN8, 8, 24, 1, true, false},
+	{"load of 16 across 8", READ_WRITE, LEN8, 8, 1, 16, false, true},
 };
 
 static void access(u8 *at, int size, bool write)
@@ -256,23 +257,30 @@ static void test_data(void)
 		const struct data_case *c = &data_cases[i];
 
 		begin(NULL, NULL);
-		set_breakpoint(0, (ulong)scratch + 16, DR7_GLOBAL(0) | DR7_KIND(0, c->kind, c->len));
+		set_breakpoint(
+			0, (ulong)scratch + 16, DR7_GLOBAL(0) | DR7_KIND(0, c->kind, c->len));
 		access(scratch + c->at, c->size, c->write);
 		set_breakpoint(0, 0, 0);
 		check(c->hit ? count == 1 && hits[0].dr6 == (DR6_FIXED | DR6_B(0)) : count == 0,
-		      "data breakpoint: %s: %d hits", c->name, count);
+			"data breakpoint: %s: %d hits", c->name, count);
 	}
 
 	begin(NULL, NULL);
 	set_breakpoint(1, (ulong)scratch + 16, control);
 	asm volatile("lock incl %0" : "+m"(scratch[16]) : : "cc");
 	check_eq(count, 1, "data breakpoint: read and write by one instruction");
-	asm volatile("movl %1, %0; data_next: nop" : "=r"(value) : "m"(*(u32 *)(scratch + 16)) : "memory");
+	asm volatile("movl %1, %0; data_next: nop"
+		     : "=r"(value)
+		     : "m"(*(u32 *)(scratch + 16))
+		     : "memory");
 	extern const u8 data_next[];
-	check(count == 2 && hits[1].ip == (ulong)data_next, "data breakpoint: a trap behind the access");
+	check(count == 2 && hits[1].ip == (ulong)data_next,
+		"data breakpoint: a trap behind the access");
 	begin(NULL, NULL);
 	asm volatile("mov %%rsp, %%rcx; lea %0, %%rsp; push %%rax; mov %%rcx, %%rsp"
-		     : : "m"(scratch[24]) : "rcx", "memory");
+		     :
+		     : "m"(scratch[24])
+		     : "rcx", "memory");
 	check_eq(count, 1, "data breakpoint: push");
 	begin(NULL, NULL);
 	memset(scratch, 0, 32);

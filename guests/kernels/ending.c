@@ -4,14 +4,14 @@
  */
 #include "paging.h"
 
-#define TRIPLE_NO_IDT 1
+#define TRIPLE_NO_IDT   1
 #define TRIPLE_NO_STACK 2
-#define RESET_KEYBOARD 3
-#define RESET_CF9 4
-#define RESET_PORT_92 5
-#define SPIN 6
-#define HALT 7
-#define STORM 8
+#define RESET_KEYBOARD  3
+#define RESET_CF9       4
+#define RESET_PORT_92   5
+#define SPIN            6
+#define HALT            7
+#define STORM           8
 
 void guest_main(void)
 {

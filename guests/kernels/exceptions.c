@@ -6,7 +6,7 @@
 
 /* Test pages: one present and writable, one read-only, then a hole. */
 #define GOOD_PAGE TEST_VA
-#define HOLE (TEST_VA + 0x2000)
+#define HOLE      (TEST_VA + 0x2000)
 
 /* An instruction given as bytes. It is run with RBX at a writable page. */
 struct encoding {
@@ -16,67 +16,67 @@ struct encoding {
 };
 
 static const struct encoding undefined[] = {
-	{ "ud2", 2, { 0x0f, 0x0b } },
-	{ "ud1", 3, { 0x0f, 0xb9, 0xc0 } },
-	{ "lock nop", 2, { 0xf0, 0x90 } },
-	{ "lock add to register", 3, { 0xf0, 0x01, 0xc0 } },
-	{ "lock mov to memory", 3, { 0xf0, 0x89, 0x03 } },
-	{ "lock cmp", 3, { 0xf0, 0x39, 0x03 } },
-	{ "lock add from memory", 3, { 0xf0, 0x03, 0x03 } },
-	{ "lock bt", 4, { 0xf0, 0x0f, 0xa3, 0x03 } },
-	{ "lock test", 3, { 0xf0, 0x85, 0x03 } },
-	{ "lock inc register", 3, { 0xf0, 0xff, 0xc0 } },
-	{ "lock shl", 3, { 0xf0, 0xd1, 0x23 } },
-	{ "lock push memory", 3, { 0xf0, 0xff, 0x33 } },
-	{ "lock cmpxchg8b register", 4, { 0xf0, 0x0f, 0xc7, 0xc8 } },
-	{ "lock movs", 2, { 0xf0, 0xa4 } },
-	{ "lock ret", 2, { 0xf0, 0xc3 } },
-	{ "cmpxchg8b register", 3, { 0x0f, 0xc7, 0xc8 } },
-	{ "lea of a register", 2, { 0x8d, 0xc0 } },
-	{ "mov to cs", 2, { 0x8e, 0xc8 } },
-	{ "mov to segment register 6", 2, { 0x8e, 0xf0 } },
-	{ "mov from segment register 7", 2, { 0x8c, 0xf8 } },
-	{ "mov from cr1", 3, { 0x0f, 0x20, 0xc8 } },
-	{ "mov to cr5", 3, { 0x0f, 0x22, 0xe8 } },
-	{ "mov to cr7", 3, { 0x0f, 0x22, 0xf8 } },
-	{ "fe /2", 2, { 0xfe, 0xd0 } },
-	{ "ff /7", 2, { 0xff, 0xf8 } },
-	{ "c7 /1", 6, { 0xc7, 0xc8, 0, 0, 0, 0 } },
-	{ "call far register", 2, { 0xff, 0xd8 } },
-	{ "jmp far register", 2, { 0xff, 0xe8 } },
-	{ "0f ba /0", 4, { 0x0f, 0xba, 0xc0, 0x00 } },
-	{ "0f ba /3", 4, { 0x0f, 0xba, 0xd8, 0x00 } },
-	{ "0f 00 /6", 3, { 0x0f, 0x00, 0xf0 } },
-	{ "0f 00 /7", 3, { 0x0f, 0x00, 0xf8 } },
-	{ "rsm outside SMM", 2, { 0x0f, 0xaa } },
-	{ "fxsave register", 3, { 0x0f, 0xae, 0xc0 } },
-	{ "movnti register", 3, { 0x0f, 0xc3, 0xc0 } },
-	{ "0f 04", 2, { 0x0f, 0x04 } },
-	{ "0f 0a", 2, { 0x0f, 0x0a } },
-	{ "0f 24", 3, { 0x0f, 0x24, 0xc0 } },
-	{ "0f 36", 2, { 0x0f, 0x36 } },
-	{ "0f a6", 3, { 0x0f, 0xa6, 0xc0 } },
+	{"ud2", 2, {0x0f, 0x0b}},
+	{"ud1", 3, {0x0f, 0xb9, 0xc0}},
+	{"lock nop", 2, {0xf0, 0x90}},
+	{"lock add to register", 3, {0xf0, 0x01, 0xc0}},
+	{"lock mov to memory", 3, {0xf0, 0x89, 0x03}},
+	{"lock cmp", 3, {0xf0, 0x39, 0x03}},
+	{"lock add from memory", 3, {0xf0, 0x03, 0x03}},
+	{"lock bt", 4, {0xf0, 0x0f, 0xa3, 0x03}},
+	{"lock test", 3, {0xf0, 0x85, 0x03}},
+	{"lock inc register", 3, {0xf0, 0xff, 0xc0}},
+	{"lock shl", 3, {0xf0, 0xd1, 0x23}},
+	{"lock push memory", 3, {0xf0, 0xff, 0x33}},
+	{"lock cmpxchg8b register", 4, {0xf0, 0x0f, 0xc7, 0xc8}},
+	{"lock movs", 2, {0xf0, 0xa4}},
+	{"lock ret", 2, {0xf0, 0xc3}},
+	{"cmpxchg8b register", 3, {0x0f, 0xc7, 0xc8}},
+	{"lea of a register", 2, {0x8d, 0xc0}},
+	{"mov to cs", 2, {0x8e, 0xc8}},
+	{"mov to segment register 6", 2, {0x8e, 0xf0}},
+	{"mov from segment register 7", 2, {0x8c, 0xf8}},
+	{"mov from cr1", 3, {0x0f, 0x20, 0xc8}},
+	{"mov to cr5", 3, {0x0f, 0x22, 0xe8}},
+	{"mov to cr7", 3, {0x0f, 0x22, 0xf8}},
+	{"fe /2", 2, {0xfe, 0xd0}},
+	{"ff /7", 2, {0xff, 0xf8}},
+	{"c7 /1", 6, {0xc7, 0xc8, 0, 0, 0, 0}},
+	{"call far register", 2, {0xff, 0xd8}},
+	{"jmp far register", 2, {0xff, 0xe8}},
+	{"0f ba /0", 4, {0x0f, 0xba, 0xc0, 0x00}},
+	{"0f ba /3", 4, {0x0f, 0xba, 0xd8, 0x00}},
+	{"0f 00 /6", 3, {0x0f, 0x00, 0xf0}},
+	{"0f 00 /7", 3, {0x0f, 0x00, 0xf8}},
+	{"rsm outside SMM", 2, {0x0f, 0xaa}},
+	{"fxsave register", 3, {0x0f, 0xae, 0xc0}},
+	{"movnti register", 3, {0x0f, 0xc3, 0xc0}},
+	{"0f 04", 2, {0x0f, 0x04}},
+	{"0f 0a", 2, {0x0f, 0x0a}},
+	{"0f 24", 3, {0x0f, 0x24, 0xc0}},
+	{"0f 36", 2, {0x0f, 0x36}},
+	{"0f a6", 3, {0x0f, 0xa6, 0xc0}},
 #ifdef __x86_64__
-	{ "push es", 1, { 0x06 } },
-	{ "pop ds", 1, { 0x1f } },
-	{ "daa", 1, { 0x27 } },
-	{ "aaa", 1, { 0x37 } },
-	{ "pusha", 1, { 0x60 } },
-	{ "popa", 1, { 0x61 } },
-	{ "82", 3, { 0x82, 0xc0, 0x00 } },
-	{ "call far immediate", 7, { 0x9a, 0, 0, 0, 0, 0, 0 } },
-	{ "into", 1, { 0xce } },
-	{ "aam", 2, { 0xd4, 0x0a } },
-	{ "salc", 1, { 0xd6 } },
-	{ "jmp far immediate", 7, { 0xea, 0, 0, 0, 0, 0, 0 } },
-	{ "mov to cr9", 4, { 0x44, 0x0f, 0x22, 0xc8 } },
-	{ "mov from dr8", 4, { 0x44, 0x0f, 0x21, 0xc0 } },
-	{ "vzeroupper with 66", 4, { 0x66, 0xc5, 0xf8, 0x77 } },
-	{ "vzeroupper with REX", 4, { 0x40, 0xc5, 0xf8, 0x77 } },
-	{ "vzeroupper with lock", 4, { 0xf0, 0xc5, 0xf8, 0x77 } },
+	{"push es", 1, {0x06}},
+	{"pop ds", 1, {0x1f}},
+	{"daa", 1, {0x27}},
+	{"aaa", 1, {0x37}},
+	{"pusha", 1, {0x60}},
+	{"popa", 1, {0x61}},
+	{"82", 3, {0x82, 0xc0, 0x00}},
+	{"call far immediate", 7, {0x9a, 0, 0, 0, 0, 0, 0}},
+	{"into", 1, {0xce}},
+	{"aam", 2, {0xd4, 0x0a}},
+	{"salc", 1, {0xd6}},
+	{"jmp far immediate", 7, {0xea, 0, 0, 0, 0, 0, 0}},
+	{"mov to cr9", 4, {0x44, 0x0f, 0x22, 0xc8}},
+	{"mov from dr8", 4, {0x44, 0x0f, 0x21, 0xc0}},
+	{"vzeroupper with 66", 4, {0x66, 0xc5, 0xf8, 0x77}},
+	{"vzeroupper with REX", 4, {0x40, 0xc5, 0xf8, 0x77}},
+	{"vzeroupper with lock", 4, {0xf0, 0xc5, 0xf8, 0x77}},
 #else
-	{ "bound of a register", 2, { 0x62, 0x00 | 0xc0 } },
-	{ "lds of a register", 3, { 0x67, 0xc5, 0x00 | 0xc0 } },
+	{"bound of a register", 2, {0x62, 0x00 | 0xc0}},
+	{"lds of a register", 3, {0x67, 0xc5, 0x00 | 0xc0}},
 #endif
 };
 
@@ -105,7 +105,7 @@ static void test_undefined(void)
 		check_trap(UD_VECTOR, 0, "#UD: %s", e->name);
 	}
 	/* An invalid opcode is found before its operands are looked at (SDM vol. 3A 6.9). */
-	run_bytes((const u8[]){ 0xf0, 0x89, 0x03 }, 3, HOLE);
+	run_bytes((const u8[]){0xf0, 0x89, 0x03}, 3, HOLE);
 	check_trap(UD_VECTOR, 0, "#UD before #PF: lock mov to a hole");
 }
 
@@ -123,11 +123,11 @@ static void test_length(void)
 	check_trap(GP_VECTOR, 0, "an instruction of 16 bytes");
 	/* mov $imm32, (%rbx): 9 prefixes and 6 bytes fit, 10 and 6 do not. */
 	memset(bytes, 0x3e, sizeof(bytes));
-	memcpy(bytes + 9, (const u8[]){ 0xc7, 0x03, 1, 2, 3, 4 }, 6);
+	memcpy(bytes + 9, (const u8[]){0xc7, 0x03, 1, 2, 3, 4}, 6);
 	run_bytes(bytes, 15, GOOD_PAGE);
 	check_no_trap("prefixes and an immediate in 15 bytes");
 	memset(bytes, 0x3e, sizeof(bytes));
-	memcpy(bytes + 10, (const u8[]){ 0xc7, 0x03, 1, 2, 3, 4 }, 6);
+	memcpy(bytes + 10, (const u8[]){0xc7, 0x03, 1, 2, 3, 4}, 6);
 	run_bytes(bytes, 16, GOOD_PAGE);
 	check_trap(GP_VECTOR, 0, "prefixes and an immediate in 16 bytes");
 }
@@ -188,7 +188,7 @@ static void test_software_interrupts(void)
 	try_asm("test %0, %0; into", : : "r"(1) : "memory", "cc");
 	check_no_trap("into without OF");
 	{
-		s32 bounds[2] = { -5, 10 };
+		s32 bounds[2] = {-5, 10};
 
 		try_asm("bound %0, %1", : : "r"(11), "m"(bounds[0]) : "memory");
 		check_trap(BR_VECTOR, 0, "bound above");
@@ -384,31 +384,31 @@ struct privileged {
 };
 
 static const struct privileged privileged[] = {
-	{ "hlt", 1, { 0xf4 }, GP_VECTOR },
-	{ "clts", 2, { 0x0f, 0x06 }, GP_VECTOR },
-	{ "invd", 2, { 0x0f, 0x08 }, GP_VECTOR },
-	{ "wbinvd", 2, { 0x0f, 0x09 }, GP_VECTOR },
-	{ "wrmsr", 2, { 0x0f, 0x30 }, GP_VECTOR },
-	{ "rdmsr", 2, { 0x0f, 0x32 }, GP_VECTOR },
-	{ "mov from cr0", 3, { 0x0f, 0x20, 0xc0 }, GP_VECTOR },
-	{ "mov from cr5", 3, { 0x0f, 0x20, 0xe8 }, UD_VECTOR },
-	{ "mov to cr3", 3, { 0x0f, 0x22, 0xd8 }, GP_VECTOR },
-	{ "mov from dr7", 3, { 0x0f, 0x21, 0xf8 }, GP_VECTOR },
-	{ "mov to dr0", 3, { 0x0f, 0x23, 0xc0 }, GP_VECTOR },
-	{ "lmsw", 3, { 0x0f, 0x01, 0xf0 }, GP_VECTOR },
-	{ "lgdt", 3, { 0x0f, 0x01, 0x13 }, GP_VECTOR },
-	{ "lidt", 3, { 0x0f, 0x01, 0x1b }, GP_VECTOR },
-	{ "lldt", 3, { 0x0f, 0x00, 0xd0 }, GP_VECTOR },
-	{ "ltr", 3, { 0x0f, 0x00, 0xd8 }, GP_VECTOR },
-	{ "invlpg", 3, { 0x0f, 0x01, 0x3b }, GP_VECTOR },
-	{ "cli", 1, { 0xfa }, GP_VECTOR },
-	{ "sti", 1, { 0xfb }, GP_VECTOR },
-	{ "in immediate", 2, { 0xe4, 0x80 }, GP_VECTOR },
-	{ "out dx", 1, { 0xee }, GP_VECTOR },
-	{ "insb", 1, { 0x6c }, GP_VECTOR },
-	{ "outsb", 1, { 0x6e }, GP_VECTOR },
-	{ "int 0x42 with DPL 0", 2, { 0xcd, 0x42 }, GP_VECTOR },
-	{ "ud2", 2, { 0x0f, 0x0b }, UD_VECTOR },
+	{"hlt", 1, {0xf4}, GP_VECTOR},
+	{"clts", 2, {0x0f, 0x06}, GP_VECTOR},
+	{"invd", 2, {0x0f, 0x08}, GP_VECTOR},
+	{"wbinvd", 2, {0x0f, 0x09}, GP_VECTOR},
+	{"wrmsr", 2, {0x0f, 0x30}, GP_VECTOR},
+	{"rdmsr", 2, {0x0f, 0x32}, GP_VECTOR},
+	{"mov from cr0", 3, {0x0f, 0x20, 0xc0}, GP_VECTOR},
+	{"mov from cr5", 3, {0x0f, 0x20, 0xe8}, UD_VECTOR},
+	{"mov to cr3", 3, {0x0f, 0x22, 0xd8}, GP_VECTOR},
+	{"mov from dr7", 3, {0x0f, 0x21, 0xf8}, GP_VECTOR},
+	{"mov to dr0", 3, {0x0f, 0x23, 0xc0}, GP_VECTOR},
+	{"lmsw", 3, {0x0f, 0x01, 0xf0}, GP_VECTOR},
+	{"lgdt", 3, {0x0f, 0x01, 0x13}, GP_VECTOR},
+	{"lidt", 3, {0x0f, 0x01, 0x1b}, GP_VECTOR},
+	{"lldt", 3, {0x0f, 0x00, 0xd0}, GP_VECTOR},
+	{"ltr", 3, {0x0f, 0x00, 0xd8}, GP_VECTOR},
+	{"invlpg", 3, {0x0f, 0x01, 0x3b}, GP_VECTOR},
+	{"cli", 1, {0xfa}, GP_VECTOR},
+	{"sti", 1, {0xfb}, GP_VECTOR},
+	{"in immediate", 2, {0xe4, 0x80}, GP_VECTOR},
+	{"out dx", 1, {0xee}, GP_VECTOR},
+	{"insb", 1, {0x6c}, GP_VECTOR},
+	{"outsb", 1, {0x6e}, GP_VECTOR},
+	{"int 0x42 with DPL 0", 2, {0xcd, 0x42}, GP_VECTOR},
+	{"ud2", 2, {0x0f, 0x0b}, UD_VECTOR},
 };
 
 static ulong run_in_ring3(ulong index)
@@ -428,7 +428,8 @@ static void test_ring3(void)
 		bool is_int = p->bytes[0] == 0xcd;
 
 		user_call(run_in_ring3, i);
-		check_trap(p->vector, is_int ? IDT_ERROR(p->bytes[1], 0) : 0, "ring 3: %s", p->name);
+		check_trap(
+			p->vector, is_int ? IDT_ERROR(p->bytes[1], 0) : 0, "ring 3: %s", p->name);
 		check_eq(trap.cs, SEL_USER_CODE, "ring 3: %s: CS", p->name);
 	}
 }
@@ -441,12 +442,11 @@ static ulong unaligned_accesses(ulong address)
 	u32 dword;
 	u8 byte;
 
-#define STEP(bit, insn, ...)                              \
-	do {                                              \
-		try_asm(insn, __VA_ARGS__);               \
-		if (trap.vector == AC_VECTOR &&           \
-		    trap.error == 0 && trap.offset == 0)  \
-			trapped |= 1ul << (bit);          \
+#define STEP(bit, insn, ...)                                                                       \
+	do {                                                                                       \
+		try_asm(insn, __VA_ARGS__);                                                        \
+		if (trap.vector == AC_VECTOR && trap.error == 0 && trap.offset == 0)               \
+			trapped |= 1ul << (bit);                                                   \
 	} while (0)
 	write_flags(read_flags() | FLAG_AC);
 	STEP(0, "movw 1(%1), %0", : "=r"(word) : "r"(address));
@@ -488,8 +488,10 @@ static void test_alignment(void)
 	check(trap.vector != AC_VECTOR, "ldmxcsr of an unaligned operand");
 #ifdef __x86_64__
 	if (cpu_has(FEATURE_CX16)) {
-		try_asm("lock cmpxchg16b (%0)", : : "r"(GOOD_PAGE + 8), "a"(0), "b"(0), "c"(0),
-			"d"(0) : "memory", "cc");
+		try_asm("lock cmpxchg16b (%0)",
+			:
+			: "r"(GOOD_PAGE + 8), "a"(0), "b"(0), "c"(0), "d"(0)
+			: "memory", "cc");
 		check_trap(GP_VECTOR, 0, "cmpxchg16b of an unaligned operand");
 	}
 #endif

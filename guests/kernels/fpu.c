@@ -61,13 +61,13 @@ static void run_ldmxcsr(void)
 }
 
 static const struct nm_case nm_cases[] = {
-	{ "x87", run_fld, NM_VECTOR, NM_VECTOR, NM_VECTOR },
-	{ "fwait", run_fwait, NO_TRAP, NO_TRAP, NM_VECTOR },
-	{ "MMX", run_paddw, UD_VECTOR, NM_VECTOR, NM_VECTOR },
-	{ "SSE", run_movaps, UD_VECTOR, NM_VECTOR, NM_VECTOR },
-	{ "ldmxcsr", run_ldmxcsr, UD_VECTOR, NM_VECTOR, NM_VECTOR },
-	{ "fxsave", run_fxsave, NM_VECTOR, NM_VECTOR, NM_VECTOR },
-	{ "sfence, prefetch, movnti", run_sfence, NO_TRAP, NO_TRAP, NO_TRAP },
+	{"x87", run_fld, NM_VECTOR, NM_VECTOR, NM_VECTOR},
+	{"fwait", run_fwait, NO_TRAP, NO_TRAP, NM_VECTOR},
+	{"MMX", run_paddw, UD_VECTOR, NM_VECTOR, NM_VECTOR},
+	{"SSE", run_movaps, UD_VECTOR, NM_VECTOR, NM_VECTOR},
+	{"ldmxcsr", run_ldmxcsr, UD_VECTOR, NM_VECTOR, NM_VECTOR},
+	{"fxsave", run_fxsave, NM_VECTOR, NM_VECTOR, NM_VECTOR},
+	{"sfence, prefetch, movnti", run_sfence, NO_TRAP, NO_TRAP, NO_TRAP},
 };
 
 static void test_device_not_available(void)
@@ -168,7 +168,9 @@ static void test_simd_errors(void)
 	u32 got;
 
 	asm volatile("ldmxcsr %0; xorps %%xmm0, %%xmm0; pcmpeqd %%xmm1, %%xmm1; pslld $25, %%xmm1;"
-		     "psrld $2, %%xmm1; movaps %%xmm1, %%xmm2" : : "m"(mxcsr));
+		     "psrld $2, %%xmm1; movaps %%xmm1, %%xmm2"
+		     :
+		     : "m"(mxcsr));
 	try_asm("divss %%xmm0, %%xmm1", : :);
 	check_trap(XM_VECTOR, 0, "SSE division by zero");
 	asm volatile("stmxcsr %0" : "=m"(got));
@@ -193,12 +195,13 @@ static void test_simd_errors(void)
 
 static void fill_registers(void)
 {
-	static const u64 patterns[2] = { 0x1122334455667788ull, 0x99aabbccddeeff00ull };
+	static const u64 patterns[2] = {0x1122334455667788ull, 0x99aabbccddeeff00ull};
 
 	asm volatile("fninit; fld1; fldpi; fldz;"
 		     "movups %0, %%xmm0; movaps %%xmm0, %%xmm7; movaps %%xmm0, %%xmm8;"
 		     "pslldq $1, %%xmm7; movaps %%xmm7, %%xmm15"
-		     : : "m"(patterns));
+		     :
+		     : "m"(patterns));
 }
 
 static void test_fxsave(void)
@@ -216,14 +219,16 @@ static void test_fxsave(void)
 	mask = *(u32 *)(area + 28);
 	check(mask == 0 || (mask & 0xffbf) == 0xffbf, "fxsave: MXCSR mask %x", mask);
 	/* ST0 is 0, ST1 is pi, ST2 is 1. */
-	check(!*(u64 *)(area + 32) && *(u16 *)(area + 56) == 0x4000 && *(u16 *)(area + 72) == 0x3fff,
-	      "fxsave: registers from the top");
+	check(!*(u64 *)(area + 32) && *(u16 *)(area + 56) == 0x4000 &&
+			*(u16 *)(area + 72) == 0x3fff,
+		"fxsave: registers from the top");
 	check_eq(*(u64 *)(area + 160), 0x1122334455667788ull, "fxsave: XMM0");
 	check_eq(*(u64 *)(area + 160 + 15 * 16), 0x2233445566778800ull, "fxsave: XMM15");
 	check_eq(area[464], 0xcc, "fxsave: the last bytes are software's");
 	memcpy(area2, area, 512);
 	asm volatile("fninit; pxor %%xmm0, %%xmm0; pxor %%xmm15, %%xmm15; fxrstor64 %1; fxsave64 %0"
-		     : "=m"(area2) : "m"(area));
+		     : "=m"(area2)
+		     : "m"(area));
 	check(!memcmp(area, area2, 416), "fxrstor brings it back");
 	*(u32 *)(area + 24) = 0x80000000;
 	try_asm("fxrstor64 %0", : : "m"(area));
@@ -304,7 +309,7 @@ static void test_xsave(void)
 	u64 *header = (u64 *)(area + 512);
 	u32 avx_offset = cpuid(0xd, 2).b;
 	u32 low = supported, high = supported >> 32;
-	u64 ymm[4] = { 1, 2, 3, 4 }, got[4];
+	u64 ymm[4] = {1, 2, 3, 4}, got[4];
 
 	check_eq(user_call(ring3_xsetbv, 0), GP_VECTOR, "xsetbv in ring 3");
 	check_eq(user_call(ring3_xgetbv, 0), supported, "xgetbv in ring 3");
@@ -318,8 +323,9 @@ static void test_xsave(void)
 	memset(area2, 0xcc, sizeof(area2));
 	memset(area2 + 512, 0, 64);
 	asm volatile("xsave64 %0" : "+m"(area2) : "a"(2), "d"(0) : "memory");
-	check(area2[0] == 0xcc && area2[32] == 0xcc && *(u64 *)(area2 + 160) == 0x1122334455667788ull,
-	      "xsave: only what is asked for");
+	check(area2[0] == 0xcc && area2[32] == 0xcc &&
+			*(u64 *)(area2 + 160) == 0x1122334455667788ull,
+		"xsave: only what is asked for");
 	check(*(u32 *)(area2 + 24) == 0x1f80, "xsave: MXCSR goes with SSE");
 	check_eq(*(u64 *)(area2 + 512) & 3, 2, "xsave: header of a part");
 	/* XRSTOR takes the initial value of what the header does not have. */
@@ -346,17 +352,24 @@ static void test_xsave(void)
 	if (!cpu_has(FEATURE_AVX))
 		return;
 	memset(area, 0, sizeof(area));
-	asm volatile("vmovups %1, %%ymm3; xsave64 %0" : "+m"(area) : "m"(ymm), "a"(7), "d"(0) : "memory");
+	asm volatile("vmovups %1, %%ymm3; xsave64 %0"
+		     : "+m"(area)
+		     : "m"(ymm), "a"(7), "d"(0)
+		     : "memory");
 	check(!memcmp(area + 160 + 48, ymm, 16) && !memcmp(area + avx_offset + 48, ymm + 2, 16),
-	      "xsave: both halves of YMM3");
-	asm volatile("vzeroall; xrstor64 %1; vmovups %%ymm3, %0" : "=m"(got) : "m"(area), "a"(7), "d"(0));
+		"xsave: both halves of YMM3");
+	asm volatile("vzeroall; xrstor64 %1; vmovups %%ymm3, %0"
+		     : "=m"(got)
+		     : "m"(area), "a"(7), "d"(0));
 	check(!memcmp(got, ymm, 32), "xrstor: both halves of YMM3");
 	/* An SSE instruction keeps the upper half, a VEX one clears it. */
 	asm volatile("vmovups %1, %%ymm3; movaps %%xmm0, %%xmm3; vmovups %%ymm3, %0"
-		     : "=m"(got) : "m"(ymm));
+		     : "=m"(got)
+		     : "m"(ymm));
 	check(got[2] == 3 && got[3] == 4, "SSE keeps the upper half");
 	asm volatile("vmovups %1, %%ymm3; vmovaps %%xmm0, %%xmm3; vmovups %%ymm3, %0"
-		     : "=m"(got) : "m"(ymm));
+		     : "=m"(got)
+		     : "m"(ymm));
 	check(got[2] == 0 && got[3] == 0, "VEX clears the upper half");
 	asm volatile("vzeroupper");
 }
@@ -370,7 +383,8 @@ static void test_compact(void)
 		memset(area, 0, sizeof(area));
 		fill_registers();
 		asm volatile("xsaveopt64 %0" : "+m"(area) : "a"(3), "d"(0) : "memory");
-		check((header[0] & 3) == 3 && *(u64 *)(area + 160) == 0x1122334455667788ull, "xsaveopt");
+		check((header[0] & 3) == 3 && *(u64 *)(area + 160) == 0x1122334455667788ull,
+			"xsaveopt");
 	} else {
 		skip("xsaveopt: not in CPUID");
 	}
@@ -383,7 +397,8 @@ static void test_compact(void)
 	fill_registers();
 	asm volatile("xsavec64 %0" : "+m"(area) : "a"(7), "d"(0) : "memory");
 	check_eq(header[1], 1ull << 63 | (supported & 7), "xsavec: compacted format");
-	check((header[0] & 3) == 3 && *(u64 *)(area + 160) == 0x1122334455667788ull, "xsavec: XMM0");
+	check((header[0] & 3) == 3 && *(u64 *)(area + 160) == 0x1122334455667788ull,
+		"xsavec: XMM0");
 	asm volatile("pxor %%xmm0, %%xmm0; xrstor64 %0" : : "m"(area), "a"(7), "d"(0));
 	asm volatile("movq %%xmm0, %0" : "=r"(in_use));
 	check_eq(in_use, 0x1122334455667788ull, "xrstor of the compacted format");

@@ -1,8 +1,8 @@
 /*
  * A guest that means harm: it touches physical memory that is not there, in every size, and writes
- * garbage to every port, MSR and device register. What it must find is bus noise or a fault; what it
- * must not find is the end of the machine. Ports and bits whose very purpose is to reset the machine or to
- * switch it off are left out.
+ * garbage to every port, MSR and device register. What it must find is bus noise or a fault; what
+ * it must not find is the end of the machine. Ports and bits whose very purpose is to reset the
+ * machine or to switch it off are left out.
  */
 #include "paging.h"
 #include "apic.h"
@@ -22,7 +22,8 @@ static void ignore(struct trap_frame *f)
 /* Maps a page of physical memory at TEST_VA and touches it. */
 static void touch(u64 physical)
 {
-	static const u16 offsets[] = { 0, 1, 4, 7, 0x10, 0x80, 0xf0, 0xb0, 0x310, 0x3f0, 0xff9, 0xfff };
+	static const u16 offsets[] = {
+		0, 1, 4, 7, 0x10, 0x80, 0xf0, 0xb0, 0x310, 0x3f0, 0xff9, 0xfff};
 	volatile u8 *at;
 	size_t i;
 
@@ -37,18 +38,23 @@ static void touch(u64 physical)
 		try_asm("movups (%0), %%xmm0; movups %%xmm0, (%0)", : : "r"(at) : "memory");
 		try_asm("fxsave (%0)", : : "r"((ulong)at & ~15ul) : "memory");
 		try_asm("lock addl $1, (%0)", : : "r"(at) : "memory", "cc");
-		try_asm("lock cmpxchg8b (%0)", : : "r"(at), "a"(0), "b"(0), "c"(0), "d"(0) : "memory", "cc");
+		try_asm("lock cmpxchg8b (%0)",
+			:
+			: "r"(at), "a"(0), "b"(0), "c"(0), "d"(0)
+			: "memory", "cc");
 		try_asm("mov $3, %%ecx; mov %0, %%rsi; mov %0, %%rdi; rep movsb",
-			: : "r"(at) : "rsi", "rdi", "rcx", "memory");
+			:
+			: "r"(at)
+			: "rsi", "rdi", "rcx", "memory");
 	}
 }
 
 static void test_unmapped_memory(void)
 {
-	static const u64 places[] = { 0x04000000, 0x08000000, 0x7fffe000, 0x80000000, 0xc0000000,
-				      0xd0000000, 0xe0000000, 0xf0000000, 0xfe000000, 0xfec01000,
-				      0xfed00000, 0xfed40000, 0xfeefe000, 0xfef00000, 0xff000000,
-				      0x100000000ull, 0x123456000ull, 0x800000000ull, 0x4000000000ull };
+	static const u64 places[] = {0x04000000, 0x08000000, 0x7fffe000, 0x80000000, 0xc0000000,
+		0xd0000000, 0xe0000000, 0xf0000000, 0xfe000000, 0xfec01000, 0xfed00000, 0xfed40000,
+		0xfeefe000, 0xfef00000, 0xff000000, 0x100000000ull, 0x123456000ull, 0x800000000ull,
+		0x4000000000ull};
 	u64 limit = 1ull << cpu_physical_bits();
 	size_t i;
 	u32 value;
@@ -74,7 +80,8 @@ static void test_unmapped_memory(void)
 
 static bool port_ends_machine(u32 port)
 {
-	/* Keyboard controller, system control, debug exit, PCI and reset, ACPI of this and other PCs. */
+	/* Keyboard controller, system control, debug exit, PCI and reset, ACPI of this and other
+	 * PCs. */
 	return (port >= 0x60 && port <= 0x64) || (port >= 0x8f && port <= 0x92) ||
 	       (port >= DEBUG_EXIT_PORT - 3 && port <= DEBUG_EXIT_PORT + 3) ||
 	       (port >= 0xcf6 && port <= 0xcff) || (port >= 0x5f0 && port <= 0x6ff) ||
@@ -129,10 +136,10 @@ static void test_msrs(void)
 {
 	static const struct {
 		u32 first, last;
-	} ranges[] = { { 0, 0x1100 }, { 0x40000000, 0x40000200 }, { 0x4b564d00, 0x4b564d10 },
-		       { 0xc0000000, 0xc0000400 }, { 0xc0010000, 0xc0011100 } };
+	} ranges[] = {{0, 0x1100}, {0x40000000, 0x40000200}, {0x4b564d00, 0x4b564d10},
+		{0xc0000000, 0xc0000400}, {0xc0010000, 0xc0011100}};
 	/* What the guest's own life hangs on. */
-	static const u32 spared[] = { MSR_EFER, 0x1b, 0x830, 0x83f, 0x6e0, 0xd90, 0xda0 };
+	static const u32 spared[] = {MSR_EFER, 0x1b, 0x830, 0x83f, 0x6e0, 0xd90, 0xda0};
 	u32 i, j, msr;
 
 	for (i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
@@ -190,7 +197,7 @@ static void test_device_memory(void)
  */
 static bool opcode_is_tame(u8 opcode)
 {
-	static const u8 wild[] = { 0xa0, 0xa1, 0xa8, 0xa9, 0xaa, 0xae, 0xb2, 0xb4, 0xb5, 0xc7 };
+	static const u8 wild[] = {0xa0, 0xa1, 0xa8, 0xa9, 0xaa, 0xae, 0xb2, 0xb4, 0xb5, 0xc7};
 	size_t i;
 
 	for (i = 0; i < sizeof(wild); i++)
@@ -204,7 +211,7 @@ static bool opcode_is_tame(u8 opcode)
 /* Random instructions with prefixes that fit or do not, on a register or on memory at RBX. */
 static void test_instructions(void)
 {
-	static const u8 prefixes[] = { 0x66, 0x67, 0xf2, 0xf3, 0x2e, 0x3e, 0xf0, 0x48 };
+	static const u8 prefixes[] = {0x66, 0x67, 0xf2, 0xf3, 0x2e, 0x3e, 0xf0, 0x48};
 	u8 *code = (u8 *)0x1000000;
 	u32 i, count, faults = 0;
 
@@ -224,7 +231,7 @@ static void test_instructions(void)
 		try_code(code, 0, TEST_VA + 0x2100);
 		faults += trap.vector != NO_TRAP;
 	}
-	asm volatile("fninit; ldmxcsr %0" : : "m"((u32){ 0x1f80 }));
+	asm volatile("fninit; ldmxcsr %0" : : "m"((u32){0x1f80}));
 	check(faults > 0 && faults < 20000, "random instructions: some fault, some do not");
 }
 

@@ -1,6 +1,7 @@
 /*
- * Locked instructions with all CPUs at once on the same bytes: nothing may be lost. In every operand
- * size, aligned, and unaligned over a cache line and over a page border (SDM vol. 3A 9.1.2).
+ * Locked instructions with all CPUs at once on the same bytes: nothing may be lost. In every
+ * operand size, aligned, and unaligned over a cache line and over a page border (SDM vol.
+ * 3A 9.1.2).
  */
 #include "paging.h"
 #include "smp.h"
@@ -28,23 +29,24 @@ static void mistake(void)
  * FOR_SIZE defines, for one operand size, what each CPU does ROUNDS times. P is the shared
  * operand, CPU the number of the CPU, and BIT a bit of the operand that only this CPU changes.
  */
-#define LOCKED(name, size, type, body)                                    \
-	static void name##_##size(u32 cpu)                                \
-	{                                                                 \
-		volatile type *p = target;                                \
-		type bit = (type)1 << (cpu % (size));                     \
-		type old = 0, one = 1;                                    \
-		bool set = false;                                         \
-		u32 i;                                                    \
-                                                                          \
-		(void)bit, (void)old, (void)one, (void)set;               \
-		meet();                                                   \
-		for (i = 0; i < ROUNDS; i++) {                            \
-			body;                                             \
-		}                                                         \
+#define LOCKED(name, size, type, body)                                                             \
+	static void name##_##size(u32 cpu)                                                         \
+	{                                                                                          \
+		volatile type *p = target;                                                         \
+		type bit = (type)1 << (cpu % (size));                                              \
+		type old = 0, one = 1;                                                             \
+		bool set = false;                                                                  \
+		u32 i;                                                                             \
+                                                                                                   \
+		(void)bit, (void)old, (void)one, (void)set;                                        \
+		meet();                                                                            \
+		for (i = 0; i < ROUNDS; i++) {                                                     \
+			body;                                                                      \
+		}                                                                                  \
 	}
 #define INSN(text, ...) asm volatile("lock " text __VA_ARGS__)
 
+/* clang-format off */
 #define FOR_SIZE(size, type, s)                                                                    \
 	LOCKED(inc, size, type, INSN("inc" s " %0", : "+m"(*p) : : "cc", "memory"))                \
 	LOCKED(dec, size, type, INSN("dec" s " %0", : "+m"(*p) : : "cc", "memory"))                \
@@ -82,6 +84,7 @@ static void mistake(void)
 	       if (!set || (*p & bit)) mistake())                                                  \
 	LOCKED(btc, size, type,                                                                    \
 	       INSN("btc" s " $0, %0", : "+m"(*p) : : "cc", "memory"))
+/* clang-format on */
 
 FOR_SIZE(8, u8, "b")
 FOR_SIZE(16, u16, "w")
@@ -98,7 +101,10 @@ struct locked_case {
 	int per_round; /* what each round of each CPU adds to the operand */
 };
 
-#define ROW(name, size, per_round) { #name " of " #size " bits", name##_##size, size, per_round }
+#define ROW(name, size, per_round)                                                                 \
+	{                                                                                          \
+#name " of " #size " bits", name##_##size, size, per_round                         \
+	}
 #define ROWS(size)                                                                                 \
 	ROW(inc, size, 1), ROW(dec, size, -1), ROW(add, size, 1), ROW(sub, size, 1),               \
 		ROW(adc, size, 1), ROW(sbb, size, -1), ROW(not, size, 0), ROW(neg, size, 0),       \
@@ -106,7 +112,13 @@ struct locked_case {
 #define WORD_ROWS(size) ROW(bts_btr, size, 0), ROW(btc, size, 0)
 
 static const struct locked_case cases[] = {
-	ROWS(8), ROWS(16), ROWS(32), ROWS(64), WORD_ROWS(16), WORD_ROWS(32), WORD_ROWS(64),
+	ROWS(8),
+	ROWS(16),
+	ROWS(32),
+	ROWS(64),
+	WORD_ROWS(16),
+	WORD_ROWS(32),
+	WORD_ROWS(64),
 };
 
 static bool run_on_all(void (*fn)(u32 cpu))
@@ -127,7 +139,7 @@ static void test_locked(const char *place, ulong address, const struct locked_ca
 		check(false, "%s, %s: all CPUs came back", c->name, place);
 	memcpy(&got, (void *)address, c->size / 8);
 	check((got & mask) == (want & mask) && !mistakes, "%s, %s: %llx, %u mistakes", c->name,
-	      place, got & mask, mistakes);
+		place, got & mask, mistakes);
 }
 
 /* XCHG needs no LOCK to be locked: the oldest spin lock. */
@@ -244,16 +256,16 @@ void guest_main(void)
 	memset((void *)target, 0, 16);
 	run_on_all(cmpxchg8b_user);
 	check(*(volatile u64 *)target == (u64)(ROUNDS * cpus) * 0x100000001 && !mistakes,
-	      "cmpxchg8b: %llx", *(volatile u64 *)target);
+		"cmpxchg8b: %llx", *(volatile u64 *)target);
 	target = (volatile void *)(TEST_VA + 0x1000 - 4);
 	memset((void *)target, 0, 8);
 	run_on_all(cmpxchg8b_user);
 	check(*(volatile u64 *)target == (u64)(ROUNDS * cpus) * 0x100000001 && !mistakes,
-	      "cmpxchg8b over a page: %llx", *(volatile u64 *)target);
+		"cmpxchg8b over a page: %llx", *(volatile u64 *)target);
 	if (cpu_has(FEATURE_CX16)) {
 		run_on_all(cmpxchg16b_user);
 		check(pair.low == ROUNDS * cpus && pair.high == ROUNDS * cpus && !mistakes,
-		      "cmpxchg16b: %llx %llx", pair.low, pair.high);
+			"cmpxchg16b: %llx %llx", pair.low, pair.high);
 	} else {
 		skip("cmpxchg16b: not in CPUID");
 	}

@@ -435,8 +435,9 @@ low_end:
 1:	movl $0, %ss:trap_resume
 	.endm
 
-	.globl compat_load, compat_store, compat_push, compat_inc, compat_daa, compat_wrap, compat_int
-	.globl compat_gate, gate_target, compat_16, compat16_push, compat_ring3, compat_into
+	.globl compat_load, compat_store, compat_push, compat_inc, compat_daa, compat_wrap
+	.globl compat_int, compat_gate, gate_target, compat_16, compat16_push
+	.globl compat_ring3, compat_into
 	.globl compat_code_write
 compat_load:
 	try32 mov %ds:0x1000, %eax

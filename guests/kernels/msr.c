@@ -1,19 +1,19 @@
 /*
- * Model-specific registers and CPUID: what exists can be read, what does not raises #GP, reserved bits are
- * refused, and CPUID tells no more than there is (SDM vol. 4; vol. 2, CPUID).
+ * Model-specific registers and CPUID: what exists can be read, what does not raises #GP, reserved
+ * bits are refused, and CPUID tells no more than there is (SDM vol. 4; vol. 2, CPUID).
  */
 #include "kernel.h"
 
-#define MSR_TSC 0x10
-#define MSR_APIC_BASE 0x1b
-#define MSR_TSC_ADJUST 0x3b
-#define MSR_PAT 0x277
-#define MSR_MTRR_CAP 0xfe
+#define MSR_TSC           0x10
+#define MSR_APIC_BASE     0x1b
+#define MSR_TSC_ADJUST    0x3b
+#define MSR_PAT           0x277
+#define MSR_MTRR_CAP      0xfe
 #define MSR_MTRR_DEF_TYPE 0x2ff
-#define MSR_STAR 0xc0000081
-#define MSR_LSTAR 0xc0000082
-#define MSR_FMASK 0xc0000084
-#define MSR_TSC_AUX 0xc0000103
+#define MSR_STAR          0xc0000081
+#define MSR_LSTAR         0xc0000082
+#define MSR_FMASK         0xc0000084
+#define MSR_TSC_AUX       0xc0000103
 
 static u64 try_rdmsr(u32 msr)
 {
@@ -30,8 +30,8 @@ static void try_wrmsr(u32 msr, u64 value)
 
 static void test_unknown(void)
 {
-	static const u32 unknown[] = { 0x5, 0x4567, 0x40100000, 0x80000000, 0xc0000000, 0xc0000085,
-				       0xc0000110, 0xdeadbeef, 0xffffffff, 0x0c000080 };
+	static const u32 unknown[] = {0x5, 0x4567, 0x40100000, 0x80000000, 0xc0000000, 0xc0000085,
+		0xc0000110, 0xdeadbeef, 0xffffffff, 0x0c000080};
 	size_t i;
 	u32 low = 0x11, high = 0x22;
 
@@ -178,14 +178,14 @@ static void test_cpuid(void)
 		u64 feature;
 		ulong cr4;
 	} features[] = {
-		{ "SMEP", FEATURE_SMEP, CR4_SMEP },
-		{ "SMAP", FEATURE_SMAP, CR4_SMAP },
-		{ "FSGSBASE", FEATURE_FSGSBASE, CR4_FSGSBASE },
-		{ "UMIP", FEATURE_UMIP, CR4_UMIP },
-		{ "PKU", FEATURE_PKU, CR4_PKE },
-		{ "XSAVE", FEATURE_XSAVE, CR4_OSXSAVE },
-		{ "PCID", FEATURE_PCID, CR4_PCIDE },
-		{ "VME", FEATURE_VME, CR4_VME },
+		{"SMEP", FEATURE_SMEP, CR4_SMEP},
+		{"SMAP", FEATURE_SMAP, CR4_SMAP},
+		{"FSGSBASE", FEATURE_FSGSBASE, CR4_FSGSBASE},
+		{"UMIP", FEATURE_UMIP, CR4_UMIP},
+		{"PKU", FEATURE_PKU, CR4_PKE},
+		{"XSAVE", FEATURE_XSAVE, CR4_OSXSAVE},
+		{"PCID", FEATURE_PCID, CR4_PCIDE},
+		{"VME", FEATURE_VME, CR4_VME},
 	};
 
 	check(r.a >= 7, "basic leaves up to %x", r.a);

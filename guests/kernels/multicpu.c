@@ -1,15 +1,15 @@
 /*
- * Several CPUs: what INIT-SIPI makes of a CPU, interrupts between them, TLB shootdown, code that one
- * CPU changes for another, and the orders of memory that x86 promises (SDM vol. 3A, chapter 9).
+ * Several CPUs: what INIT-SIPI makes of a CPU, interrupts between them, TLB shootdown, code that
+ * one CPU changes for another, and the orders of memory that x86 promises (SDM vol. 3A, chapter 9).
  */
 #include "paging.h"
 #include "smp.h"
 
-#define IPI_VECTOR 0x40
+#define IPI_VECTOR       0x40
 #define SHOOTDOWN_VECTOR 0x41
-#define WAKE_VECTOR 0x42
-#define PAGE_VA TEST_VA
-#define CODE_VA (TEST_VA + 0x1000)
+#define WAKE_VECTOR      0x42
+#define PAGE_VA          TEST_VA
+#define CODE_VA          (TEST_VA + 0x1000)
 
 static u32 cpus;
 static volatile u32 ready, mistakes;
@@ -69,7 +69,8 @@ static void test_identity(void)
 	for (i = 0; i < cpus; i++) {
 		check_eq(cpuid_ids[i], smp_apic_ids[i], "CPU %u: APIC ID in CPUID", i);
 		check_eq(apic_bases[i] & (APIC_BASE_BSP | APIC_BASE_ENABLE),
-			 (i == 0 ? APIC_BASE_BSP : 0) | APIC_BASE_ENABLE, "CPU %u: IA32_APIC_BASE", i);
+			(i == 0 ? APIC_BASE_BSP : 0) | APIC_BASE_ENABLE, "CPU %u: IA32_APIC_BASE",
+			i);
 	}
 }
 
@@ -273,7 +274,9 @@ static void walk_page(u32 cpu)
 {
 	while (!stop_listening) {
 		asm volatile("invlpg (%0); mov $1f, %%rax; movl $1, (%0); 1:"
-			     : : "r"(PAGE_VA) : "rax", "memory");
+			     :
+			     : "r"(PAGE_VA)
+			     : "rax", "memory");
 		walks++;
 	}
 }
@@ -325,7 +328,7 @@ static volatile u32 code_version, code_acks;
 
 static void run_changing_code(u32 cpu)
 {
-	ulong (*code)(void) = (ulong (*)(void))CODE_VA;
+	ulong (*code)(void) = (ulong(*)(void))CODE_VA;
 	u32 version = 0;
 
 	if (cpu == 0)
@@ -364,8 +367,8 @@ static void test_cross_modifying(void)
 }
 
 /*
- * A loop that another CPU changes without asking: it must in the end see the change. The loop jumps to
- * itself until its first byte, the opcode of a jump, becomes that of a return.
+ * A loop that another CPU changes without asking: it must in the end see the change. The loop jumps
+ * to itself until its first byte, the opcode of a jump, becomes that of a return.
  */
 static volatile u32 spinning;
 
@@ -513,7 +516,10 @@ static void compare_tsc(u32 cpu)
 		now = rdtsc();
 		if (now < before)
 			count(&mistakes);
-		asm volatile("lock cmpxchg %1, %0" : "+m"(latest_tsc), "+r"(now) : "a"(before) : "cc", "memory");
+		asm volatile("lock cmpxchg %1, %0"
+			     : "+m"(latest_tsc), "+r"(now)
+			     : "a"(before)
+			     : "cc", "memory");
 	}
 }
 

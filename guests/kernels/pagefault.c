@@ -12,13 +12,14 @@
 #else
 #define PAGE_VA 0x42000000ul
 #endif
-#define USER_TEXT_VA 0x50000000ul
+#define USER_TEXT_VA  0x50000000ul
 #define USER_STACK_VA 0x50001000ul
 /* Where it lies in RAM, aligned for every page size. It holds an INT that ends a fetch. */
 #define PAGE_PA 0x2000000ul
 
 enum access_kind { READ, WRITE, FETCH };
 extern u8 access_text[], access_read[], access_write[], access_fetch[], access_end[];
+extern u8 access_load_fs[];
 void paging_switch(ulong cr3, ulong cr4);
 
 /* Control bits, one combination at a time. PKRU has the two bits of key 1, if PKE. */
@@ -54,8 +55,8 @@ static bool wide(void)
 /* The model. PARENT and LEAF are the two entries that vary; those above them allow everything. */
 static struct outcome model(u64 parent, u64 leaf, struct access a)
 {
-	struct outcome o = { .fault = true };
-	u64 entries[2] = { parent, leaf };
+	struct outcome o = {.fault = true};
+	u64 entries[2] = {parent, leaf};
 	bool w = true, u = true, x = true, key_denies = false;
 	int i;
 
@@ -67,7 +68,7 @@ static struct outcome model(u64 parent, u64 leaf, struct access a)
 		if (!(entries[i] & PTE_P))
 			return o;
 		if ((i == 1 && (leaf & reserved_bit)) ||
-		    (wide() && !controls.nxe && (entries[i] & PTE_NX))) {
+			(wide() && !controls.nxe && (entries[i] & PTE_NX))) {
 			o.error |= PF_P | PF_RSVD;
 			return o;
 		}
@@ -77,8 +78,8 @@ static struct outcome model(u64 parent, u64 leaf, struct access a)
 	}
 	o.error |= PF_P;
 	if (controls.pke && u && a.kind != FETCH)
-		key_denies = (controls.pkru & 1) || ((controls.pkru & 2) && a.kind == WRITE &&
-						     (a.user || controls.wp));
+		key_denies = (controls.pkru & 1) ||
+			     ((controls.pkru & 2) && a.kind == WRITE && (a.user || controls.wp));
 	if (key_denies)
 		o.error |= PF_PK;
 	if (a.user)
@@ -86,8 +87,7 @@ static struct outcome model(u64 parent, u64 leaf, struct access a)
 	else if (a.kind == FETCH)
 		o.fault = !x || (u && controls.smep);
 	else
-		o.fault = (u && controls.smap && !a.ac) ||
-			  (a.kind == WRITE && !w && controls.wp);
+		o.fault = (u && controls.smap && !a.ac) || (a.kind == WRITE && !w && controls.wp);
 	o.fault = o.fault || key_denies;
 	return o;
 }
@@ -101,24 +101,24 @@ static void access_page(struct access a)
 	trap_resume = (ulong)access_end + shift;
 	if (a.user)
 		user_call_at(SEL_USER_CODE, (ulong)code + shift, SEL_USER_DATA,
-			     USER_STACK_VA + 4096, PAGE_VA, 2);
+			USER_STACK_VA + 4096, PAGE_VA, 2);
 	else
 		user_call_at(SEL_CODE, (ulong)code, SEL_DATA, (ulong)user_stack_top, PAGE_VA,
-			     a.ac ? 2 | FLAG_AC : 2);
+			a.ac ? 2 | FLAG_AC : 2);
 	trap_resume = 0;
 }
 
 static void expect(const char *what, u64 got, u64 want, u64 parent, u64 leaf, struct access a)
 {
-	static const char *const kinds[] = { "read", "write", "fetch" };
+	static const char *const kinds[] = {"read", "write", "fetch"};
 
 	if (got == want || wrong++ >= 3)
 		return;
 	print("FAIL %s: got %llx want %llx: %s %s%s, parent %llx leaf %llx, wp %d nxe %d smep %d "
 	      "smap %d pke %d pkru %x\n",
-	      what, got, want, a.user ? "user" : "supervisor", kinds[a.kind],
-	      a.ac ? " with AC" : "", parent, leaf, controls.wp, controls.nxe, controls.smep,
-	      controls.smap, controls.pke, controls.pkru);
+		what, got, want, a.user ? "user" : "supervisor", kinds[a.kind],
+		a.ac ? " with AC" : "", parent, leaf, controls.wp, controls.nxe, controls.smep,
+		controls.smap, controls.pke, controls.pkru);
 }
 
 static u64 slot_read(void *slot)
@@ -153,8 +153,8 @@ static void try_access(u64 parent, u64 leaf, struct access a)
 	if (has_parent) {
 		/* A faulting walk may or may not have marked the entries on its way. */
 		got_parent = slot_read(parent_slot) & ~(o.fault ? PTE_A : 0);
-		expect("parent entry", got_parent,
-		       parent_address | parent | (o.fault ? 0 : PTE_A), parent, leaf, a);
+		expect("parent entry", got_parent, parent_address | parent | (o.fault ? 0 : PTE_A),
+			parent, leaf, a);
 	}
 	if (o.fault && trap.vector == PF_VECTOR) {
 		expect("error code", trap.error, o.error, parent, leaf, a);
@@ -186,7 +186,7 @@ static void try_entries(u64 parent, u64 leaf)
 /* All bits of a leaf under all bits of its parent. */
 static void try_all_entries(void)
 {
-	static const u64 bits[] = { PTE_P, PTE_W, PTE_U, PTE_NX };
+	static const u64 bits[] = {PTE_P, PTE_W, PTE_U, PTE_NX};
 	u64 base = leaf_level > 1 ? PTE_PS : 0;
 	int i, j, k;
 
@@ -246,8 +246,8 @@ static void run_controls(const char *size)
 	controls_load();
 	try_all_entries();
 	check(wrong == 0, "%d levels, %s: wp %d nxe %d smep %d smap %d pke %d pkru %d: %u accesses",
-	      space.levels, size, controls.wp, controls.nxe, controls.smep, controls.smap,
-	      controls.pke, controls.pkru, tried);
+		space.levels, size, controls.wp, controls.nxe, controls.smep, controls.smap,
+		controls.pke, controls.pkru, tried);
 }
 
 static void run_leaf(const char *size, int level, u64 reserved)
@@ -265,21 +265,20 @@ static void run_leaf(const char *size, int level, u64 reserved)
 		parent_address = slot_read(parent_slot) & 0xfffff000;
 	}
 	for (i = 0; i < 16; i++) {
-		controls = (struct controls){
-			.wp = i & 1, .nxe = i & 2, .smep = i & 4, .smap = i & 8
-		};
+		controls =
+			(struct controls){.wp = i & 1, .nxe = i & 2, .smep = i & 4, .smap = i & 8};
 		if ((controls.nxe && !(wide() && cpu_has(FEATURE_NX))) ||
-		    (controls.smep && !cpu_has(FEATURE_SMEP)) ||
-		    (controls.smap && !cpu_has(FEATURE_SMAP)))
+			(controls.smep && !cpu_has(FEATURE_SMEP)) ||
+			(controls.smap && !cpu_has(FEATURE_SMAP)))
 			continue;
 		run_controls(size);
 	}
 	for (i = 0; i < 16 && space.levels >= 4 && cpu_has(FEATURE_PKU); i++) {
-		controls = (struct controls){ .wp = i & 1, .nxe = true, .smap = i & 2,
-					      .pke = true, .pkru = i >> 2 };
+		controls = (struct controls){
+			.wp = i & 1, .nxe = true, .smap = i & 2, .pke = true, .pkru = i >> 2};
 		run_controls(size);
 	}
-	controls = (struct controls){ .wp = true };
+	controls = (struct controls){.wp = true};
 	controls_load();
 	slot_write(leaf_slot, 0);
 	if (has_parent)
@@ -291,6 +290,47 @@ static void run_leaf(const char *size, int level, u64 reserved)
 static u64 beyond_physical(void)
 {
 	return cpu_physical_bits() < 52 ? 1ull << 51 : 0;
+}
+
+/*
+ * Reading a descriptor is an access of the CPU's own, a supervisor's whatever CPL is. It may not
+ * touch a page of ring 3 under SMAP, and AC does not help it. The LDT serves, since exceptions need
+ * the GDT.
+ */
+#define LDT_VA 0x50002000ul
+
+static void test_implicit_access(void)
+{
+	u64 *ldt = page_alloc();
+
+	ldt[1] = descriptor(0, 0xfffff, DESC_DATA32 | DESC_DPL(3));
+	gdt_set(SEL_TEST, LDT_VA, 0xfff, 0x82);
+	gdt[SEL_TEST / 8 + 1] = 0;
+	pte_set(&space, LDT_VA, 1, (ulong)ldt | PTE_P | PTE_W | PTE_U);
+	invlpg(LDT_VA);
+	asm volatile("lldt %w0" : : "r"(SEL_TEST));
+	try_asm("mov %0, %%fs", : : "r"(8 + 7));
+	check_no_trap("%d levels: LDT in a page of ring 3", space.levels);
+	asm volatile("mov %0, %%fs" : : "r"(0));
+	if (cpu_has(FEATURE_SMAP)) {
+		write_cr4(read_cr4() | CR4_SMAP);
+		write_flags(2 | FLAG_AC);
+		try_asm("mov %0, %%fs", : : "r"(8 + 7));
+		write_flags(2);
+		write_cr4(read_cr4() & ~(ulong)CR4_SMAP);
+		check_pf(PF_P, LDT_VA + 8, "%d levels: the same under SMAP, with AC", space.levels);
+	}
+	/* Ring 3 loads a segment though it could not read the table. */
+	pte_set(&space, LDT_VA, 1, (ulong)ldt | PTE_P | PTE_W);
+	invlpg(LDT_VA);
+	trap.vector = NO_TRAP;
+	trap_resume = USER_TEXT_VA + (access_end - access_text);
+	user_call_at(SEL_USER_CODE, USER_TEXT_VA + (access_load_fs - access_text), SEL_USER_DATA,
+		USER_STACK_VA + 4096, 8 + 7, 2);
+	trap_resume = 0;
+	check_no_trap("%d levels: ring 3 with an LDT in a supervisor page", space.levels);
+	asm volatile("mov %0, %%fs" : : "r"(0));
+	asm volatile("lldt %w0" : : "r"(0));
 }
 
 static void run_levels(int levels)
@@ -314,6 +354,7 @@ static void run_levels(int levels)
 		run_leaf("4M pages", 2, 1 << 21);
 		run_leaf("4K pages", 1, 0);
 	}
+	test_implicit_access();
 }
 
 void guest_main(void)

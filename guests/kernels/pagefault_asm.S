@@ -28,6 +28,9 @@ access_write:
 access_fetch:
 	jmp *%edi
 #endif
+	.globl access_load_fs
+access_load_fs:
+	mov %edi, %fs
 access_end:
 	int $VECTOR_USER_RETURN
 	.balign 4096

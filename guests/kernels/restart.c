@@ -5,11 +5,11 @@
  */
 #include "paging.h"
 
-#define GOOD_PAGE TEST_VA
+#define GOOD_PAGE      TEST_VA
 #define READ_ONLY_PAGE (TEST_VA + 0x1000)
-#define HOLE (TEST_VA + 0x2000)
-#define STACK_PAGE (TEST_VA + 0x3000)
-#define STACK_HOLE (TEST_VA + 0x4000)
+#define HOLE           (TEST_VA + 0x2000)
+#define STACK_PAGE     (TEST_VA + 0x3000)
+#define STACK_HOLE     (TEST_VA + 0x4000)
 
 #define WORD ((s32)sizeof(ulong))
 
@@ -57,27 +57,27 @@ struct stack_case {
 ulong stack_target;
 
 static const struct stack_case stack_cases[] = {
-	{ "push register", push_register, PF_W, STACK_PAGE, STACK_PAGE - WORD },
-	{ "push immediate", push_immediate, PF_W, STACK_PAGE, STACK_PAGE - WORD },
-	{ "push memory", push_memory, PF_W, STACK_PAGE, STACK_PAGE - WORD },
-	{ "push from a hole", push_memory, 0, STACK_HOLE, STACK_HOLE },
-	{ "push flags", push_flags, PF_W, STACK_PAGE, STACK_PAGE - WORD },
-	{ "push segment register", push_segment, PF_W, STACK_PAGE, STACK_PAGE - WORD },
-	{ "push 16 bits", push_16, PF_W, STACK_PAGE, STACK_PAGE - 2 },
-	{ "push across the page", push_register, PF_W, STACK_PAGE + 2, STACK_PAGE + 2 - WORD },
-	{ "call", call_near, PF_W, STACK_PAGE, STACK_PAGE - WORD },
-	{ "call through memory", call_memory, PF_W, STACK_PAGE, STACK_PAGE - WORD },
-	{ "enter", enter_0, PF_W, STACK_PAGE, STACK_PAGE - WORD },
-	{ "enter whose locals do not fit", enter_64, PF_W, STACK_PAGE + WORD, 0 },
-	{ "pop register", pop_register, 0, STACK_HOLE, STACK_HOLE },
-	{ "pop across the page", pop_register, 0, STACK_HOLE - 2, STACK_HOLE },
-	{ "pop flags", pop_flags, 0, STACK_HOLE, STACK_HOLE },
-	{ "ret", return_near, 0, STACK_HOLE, STACK_HOLE },
-	{ "ret that pops", return_pop, 0, STACK_HOLE, STACK_HOLE },
-	{ "far ret", return_far, 0, STACK_HOLE, 0 },
+	{"push register", push_register, PF_W, STACK_PAGE, STACK_PAGE - WORD},
+	{"push immediate", push_immediate, PF_W, STACK_PAGE, STACK_PAGE - WORD},
+	{"push memory", push_memory, PF_W, STACK_PAGE, STACK_PAGE - WORD},
+	{"push from a hole", push_memory, 0, STACK_HOLE, STACK_HOLE},
+	{"push flags", push_flags, PF_W, STACK_PAGE, STACK_PAGE - WORD},
+	{"push segment register", push_segment, PF_W, STACK_PAGE, STACK_PAGE - WORD},
+	{"push 16 bits", push_16, PF_W, STACK_PAGE, STACK_PAGE - 2},
+	{"push across the page", push_register, PF_W, STACK_PAGE + 2, STACK_PAGE + 2 - WORD},
+	{"call", call_near, PF_W, STACK_PAGE, STACK_PAGE - WORD},
+	{"call through memory", call_memory, PF_W, STACK_PAGE, STACK_PAGE - WORD},
+	{"enter", enter_0, PF_W, STACK_PAGE, STACK_PAGE - WORD},
+	{"enter whose locals do not fit", enter_64, PF_W, STACK_PAGE + WORD, 0},
+	{"pop register", pop_register, 0, STACK_HOLE, STACK_HOLE},
+	{"pop across the page", pop_register, 0, STACK_HOLE - 2, STACK_HOLE},
+	{"pop flags", pop_flags, 0, STACK_HOLE, STACK_HOLE},
+	{"ret", return_near, 0, STACK_HOLE, STACK_HOLE},
+	{"ret that pops", return_pop, 0, STACK_HOLE, STACK_HOLE},
+	{"far ret", return_far, 0, STACK_HOLE, 0},
 #ifndef __x86_64__
-	{ "pusha", push_all, PF_W, STACK_PAGE + 12, 0 },
-	{ "popa", pop_all, 0, STACK_HOLE - 12, 0 },
+	{"pusha", push_all, PF_W, STACK_PAGE + 12, 0},
+	{"popa", pop_all, 0, STACK_HOLE - 12, 0},
 #endif
 };
 
@@ -113,28 +113,28 @@ struct write_case {
 };
 
 static const struct write_case write_cases[] = {
-	{ "mov", 2, { 0x89, 0x03 } },
-	{ "add", 2, { 0x01, 0x03 } },
-	{ "adc immediate", 3, { 0x83, 0x13, 0x01 } },
-	{ "lock add", 3, { 0xf0, 0x01, 0x03 } },
-	{ "inc", 2, { 0xff, 0x03 } },
-	{ "neg", 2, { 0xf7, 0x1b } },
-	{ "not", 2, { 0xf7, 0x13 } },
-	{ "shl", 3, { 0xc1, 0x23, 0x03 } },
-	{ "rcl", 2, { 0xd1, 0x13 } },
-	{ "shld", 4, { 0x0f, 0xa4, 0x03, 0x04 } },
-	{ "bts", 4, { 0x0f, 0xba, 0x2b, 0x03 } },
-	{ "btr register", 3, { 0x0f, 0xb3, 0x03 } },
-	{ "xchg", 2, { 0x87, 0x03 } },
-	{ "xadd", 3, { 0x0f, 0xc1, 0x03 } },
-	{ "cmpxchg that does not match", 3, { 0x0f, 0xb1, 0x0b } },
-	{ "lock cmpxchg that does not match", 4, { 0xf0, 0x0f, 0xb1, 0x0b } },
-	{ "cmpxchg8b that does not match", 3, { 0x0f, 0xc7, 0x0b } },
-	{ "setc", 3, { 0x0f, 0x92, 0x03 } },
-	{ "add of a byte", 2, { 0x00, 0x03 } },
-	{ "sgdt", 3, { 0x0f, 0x01, 0x03 } },
-	{ "fnstcw", 2, { 0xd9, 0x3b } },
-	{ "movups", 3, { 0x0f, 0x11, 0x03 } },
+	{"mov", 2, {0x89, 0x03}},
+	{"add", 2, {0x01, 0x03}},
+	{"adc immediate", 3, {0x83, 0x13, 0x01}},
+	{"lock add", 3, {0xf0, 0x01, 0x03}},
+	{"inc", 2, {0xff, 0x03}},
+	{"neg", 2, {0xf7, 0x1b}},
+	{"not", 2, {0xf7, 0x13}},
+	{"shl", 3, {0xc1, 0x23, 0x03}},
+	{"rcl", 2, {0xd1, 0x13}},
+	{"shld", 4, {0x0f, 0xa4, 0x03, 0x04}},
+	{"bts", 4, {0x0f, 0xba, 0x2b, 0x03}},
+	{"btr register", 3, {0x0f, 0xb3, 0x03}},
+	{"xchg", 2, {0x87, 0x03}},
+	{"xadd", 3, {0x0f, 0xc1, 0x03}},
+	{"cmpxchg that does not match", 3, {0x0f, 0xb1, 0x0b}},
+	{"lock cmpxchg that does not match", 4, {0xf0, 0x0f, 0xb1, 0x0b}},
+	{"cmpxchg8b that does not match", 3, {0x0f, 0xc7, 0x0b}},
+	{"setc", 3, {0x0f, 0x92, 0x03}},
+	{"add of a byte", 2, {0x00, 0x03}},
+	{"sgdt", 3, {0x0f, 0x01, 0x03}},
+	{"fnstcw", 2, {0xd9, 0x3b}},
+	{"movups", 3, {0x0f, 0x11, 0x03}},
 };
 
 static u8 code_buffer[32];
@@ -142,7 +142,7 @@ static u8 code_buffer[32];
 static void run_write_case(const struct write_case *c, ulong address, ulong fault)
 {
 	/* mov $5, %eax; stc; the instruction; ret */
-	static const u8 prologue[] = { 0xb8, 5, 0, 0, 0, 0xf9 };
+	static const u8 prologue[] = {0xb8, 5, 0, 0, 0, 0xf9};
 	u32 before[8], flags = FLAG_CF;
 
 	memcpy(before, read_only, sizeof(before));
@@ -152,8 +152,8 @@ static void run_write_case(const struct write_case *c, ulong address, ulong faul
 	try_code(code_buffer, 6, address);
 	check_pf(PF_P | PF_W, fault, "%s to a read-only page", c->name);
 	check(trap.ax == 5 && !memcmp(before, read_only, sizeof(before)) &&
-		      (trap.flags & FLAG_CF) == flags,
-	      "%s: register, memory and flags are as before", c->name);
+			(trap.flags & FLAG_CF) == flags,
+		"%s: register, memory and flags are as before", c->name);
 }
 
 static void test_writes(void)
@@ -213,17 +213,17 @@ static void test_strings(void)
 		good[i] = i;
 	memset(read_only, 0, 4096);
 
-#define STRING(insn, source, destination, count)                                              \
-	do {                                                                                  \
-		si = (source);                                                                \
-		di = (destination);                                                           \
-		cx = (count);                                                                 \
-		try_asm(insn, : "+S"(si), "+D"(di), "+c"(cx) : "a"(0x33333333) : "memory", "cc"); \
-		asm volatile("cld");                                                          \
+#define STRING(insn, source, destination, count)                                                   \
+	do {                                                                                       \
+		si = (source);                                                                     \
+		di = (destination);                                                                \
+		cx = (count);                                                                      \
+		try_asm(insn, : "+S"(si), "+D"(di), "+c"(cx) : "a"(0x33333333) : "memory", "cc");  \
+		asm volatile("cld");                                                               \
 	} while (0)
-#define CHECK_STRING(want_si, want_di, want_cx, name)                                         \
-	check(si == (want_si) && di == (want_di) && cx == (want_cx),                          \
-	      name ": registers: %lx %lx %lx", (si), (di), (cx))
+#define CHECK_STRING(want_si, want_di, want_cx, name)                                              \
+	check(si == (want_si) && di == (want_di) && cx == (want_cx),                               \
+		name ": registers: %lx %lx %lx", (si), (di), (cx))
 
 	STRING("rep movsb", GOOD_PAGE, READ_ONLY_PAGE - 40, 100);
 	check_pf(PF_P | PF_W, READ_ONLY_PAGE, "rep movsb into a read-only page");
@@ -278,7 +278,7 @@ static void mend(struct trap_frame *f)
 
 static void test_fetch(void)
 {
-	static const u8 code[] = { 0xb8, 0x44, 0x33, 0x22, 0x11, 0xc3 }; /* mov $..., %eax; ret */
+	static const u8 code[] = {0xb8, 0x44, 0x33, 0x22, 0x11, 0xc3}; /* mov $..., %eax; ret */
 
 	memcpy(stack + 4096 - 3, code, 3);
 	memcpy(read_only, code + 3, 3);

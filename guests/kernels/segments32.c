@@ -6,22 +6,22 @@
  */
 #include "kernel.h"
 
-#define SEL_A SEL_TEST
-#define SEL_B (SEL_TEST + 8)
-#define SEL_LDT (SEL_TEST + 16)
+#define SEL_A       SEL_TEST
+#define SEL_B       (SEL_TEST + 8)
+#define SEL_LDT     (SEL_TEST + 16)
 #define SEL_NOWHERE (GDT_ENTRIES * 8)
 
 /* Access bytes. */
-#define READ_ONLY 0x90
-#define WRITABLE 0x92
-#define EXPAND_DOWN 0x96
-#define EXECUTE_ONLY 0x98
-#define READABLE_CODE 0x9a
-#define CONFORMING 0x9e
+#define READ_ONLY               0x90
+#define WRITABLE                0x92
+#define EXPAND_DOWN             0x96
+#define EXECUTE_ONLY            0x98
+#define READABLE_CODE           0x9a
+#define CONFORMING              0x9e
 #define CONFORMING_EXECUTE_ONLY 0x9c
-#define NOT_PRESENT(type) ((type) & ~0x80)
-#define BIG 0x4000 /* D/B */
-#define PAGES 0x8000 /* G */
+#define NOT_PRESENT(type)       ((type) & ~0x80)
+#define BIG                     0x4000 /* D/B */
+#define PAGES                   0x8000 /* G */
 
 extern u32 seen_cs, seen_ss, seen_esp, seen_parameters[6], ring3_esp;
 extern u8 ring3_call_gate[], ring3_call_gate16[], gate_entry[], gate_entry16[];
@@ -46,43 +46,44 @@ struct load_case {
 };
 
 static const struct load_case data_loads[] = {
-	{ "null", 0, 0, NO_TRAP, 0 },
-	{ "null with RPL 3", 0, 3, NO_TRAP, 0 },
-	{ "beyond the GDT", 0, SEL_NOWHERE, GP_VECTOR, SEL_NOWHERE },
-	{ "beyond the GDT, RPL is not in the error code", 0, SEL_NOWHERE + 3, GP_VECTOR, SEL_NOWHERE },
-	{ "in no LDT", 0, 12, GP_VECTOR, 12 },
-	{ "writable data", WRITABLE, SEL_A, NO_TRAP, 0 },
-	{ "read-only data", READ_ONLY, SEL_A, NO_TRAP, 0 },
-	{ "expand-down data", EXPAND_DOWN, SEL_A, NO_TRAP, 0 },
-	{ "readable code", READABLE_CODE, SEL_A, NO_TRAP, 0 },
-	{ "execute-only code", EXECUTE_ONLY, SEL_A, GP_VECTOR, SEL_A },
-	{ "conforming execute-only code", CONFORMING_EXECUTE_ONLY, SEL_A, GP_VECTOR, SEL_A },
-	{ "not present", NOT_PRESENT(WRITABLE), SEL_A, NP_VECTOR, SEL_A },
-	{ "not present, RPL too weak", NOT_PRESENT(WRITABLE), SEL_A + 3, GP_VECTOR, SEL_A },
-	{ "execute-only and not present", NOT_PRESENT(EXECUTE_ONLY), SEL_A, GP_VECTOR, SEL_A },
-	{ "TSS", 0x89, SEL_A, GP_VECTOR, SEL_A },
-	{ "LDT", 0x82, SEL_A, GP_VECTOR, SEL_A },
-	{ "call gate", 0x8c, SEL_A, GP_VECTOR, SEL_A },
-	{ "DPL 0 with RPL 3", WRITABLE, SEL_A + 3, GP_VECTOR, SEL_A },
-	{ "DPL 0 with RPL 1", READABLE_CODE, SEL_A + 1, GP_VECTOR, SEL_A },
-	{ "DPL 3 with RPL 3", WRITABLE | DESC_DPL(3), SEL_A + 3, NO_TRAP, 0 },
-	{ "DPL 3 with RPL 0", WRITABLE | DESC_DPL(3), SEL_A, NO_TRAP, 0 },
-	{ "DPL 2 with RPL 3", WRITABLE | DESC_DPL(2), SEL_A + 3, GP_VECTOR, SEL_A },
-	{ "conforming code with RPL 3", CONFORMING, SEL_A + 3, NO_TRAP, 0 },
+	{"null", 0, 0, NO_TRAP, 0},
+	{"null with RPL 3", 0, 3, NO_TRAP, 0},
+	{"beyond the GDT", 0, SEL_NOWHERE, GP_VECTOR, SEL_NOWHERE},
+	{"beyond the GDT, RPL is not in the error code", 0, SEL_NOWHERE + 3, GP_VECTOR,
+		SEL_NOWHERE},
+	{"in no LDT", 0, 12, GP_VECTOR, 12},
+	{"writable data", WRITABLE, SEL_A, NO_TRAP, 0},
+	{"read-only data", READ_ONLY, SEL_A, NO_TRAP, 0},
+	{"expand-down data", EXPAND_DOWN, SEL_A, NO_TRAP, 0},
+	{"readable code", READABLE_CODE, SEL_A, NO_TRAP, 0},
+	{"execute-only code", EXECUTE_ONLY, SEL_A, GP_VECTOR, SEL_A},
+	{"conforming execute-only code", CONFORMING_EXECUTE_ONLY, SEL_A, GP_VECTOR, SEL_A},
+	{"not present", NOT_PRESENT(WRITABLE), SEL_A, NP_VECTOR, SEL_A},
+	{"not present, RPL too weak", NOT_PRESENT(WRITABLE), SEL_A + 3, GP_VECTOR, SEL_A},
+	{"execute-only and not present", NOT_PRESENT(EXECUTE_ONLY), SEL_A, GP_VECTOR, SEL_A},
+	{"TSS", 0x89, SEL_A, GP_VECTOR, SEL_A},
+	{"LDT", 0x82, SEL_A, GP_VECTOR, SEL_A},
+	{"call gate", 0x8c, SEL_A, GP_VECTOR, SEL_A},
+	{"DPL 0 with RPL 3", WRITABLE, SEL_A + 3, GP_VECTOR, SEL_A},
+	{"DPL 0 with RPL 1", READABLE_CODE, SEL_A + 1, GP_VECTOR, SEL_A},
+	{"DPL 3 with RPL 3", WRITABLE | DESC_DPL(3), SEL_A + 3, NO_TRAP, 0},
+	{"DPL 3 with RPL 0", WRITABLE | DESC_DPL(3), SEL_A, NO_TRAP, 0},
+	{"DPL 2 with RPL 3", WRITABLE | DESC_DPL(2), SEL_A + 3, GP_VECTOR, SEL_A},
+	{"conforming code with RPL 3", CONFORMING, SEL_A + 3, NO_TRAP, 0},
 };
 
 static const struct load_case stack_loads[] = {
-	{ "null", 0, 0, GP_VECTOR, 0 },
-	{ "null with RPL 3", 0, 3, GP_VECTOR, 0 },
-	{ "beyond the GDT", 0, SEL_NOWHERE, GP_VECTOR, SEL_NOWHERE },
-	{ "writable data", WRITABLE, SEL_A, NO_TRAP, 0 },
-	{ "read-only data", READ_ONLY, SEL_A, GP_VECTOR, SEL_A },
-	{ "readable code", READABLE_CODE, SEL_A, GP_VECTOR, SEL_A },
-	{ "not present", NOT_PRESENT(WRITABLE), SEL_A, SS_VECTOR, SEL_A },
-	{ "TSS", 0x89, SEL_A, GP_VECTOR, SEL_A },
-	{ "RPL 3", WRITABLE, SEL_A + 3, GP_VECTOR, SEL_A },
-	{ "DPL 3", WRITABLE | DESC_DPL(3), SEL_A, GP_VECTOR, SEL_A },
-	{ "DPL 3 and RPL 3", WRITABLE | DESC_DPL(3), SEL_A + 3, GP_VECTOR, SEL_A },
+	{"null", 0, 0, GP_VECTOR, 0},
+	{"null with RPL 3", 0, 3, GP_VECTOR, 0},
+	{"beyond the GDT", 0, SEL_NOWHERE, GP_VECTOR, SEL_NOWHERE},
+	{"writable data", WRITABLE, SEL_A, NO_TRAP, 0},
+	{"read-only data", READ_ONLY, SEL_A, GP_VECTOR, SEL_A},
+	{"readable code", READABLE_CODE, SEL_A, GP_VECTOR, SEL_A},
+	{"not present", NOT_PRESENT(WRITABLE), SEL_A, SS_VECTOR, SEL_A},
+	{"TSS", 0x89, SEL_A, GP_VECTOR, SEL_A},
+	{"RPL 3", WRITABLE, SEL_A + 3, GP_VECTOR, SEL_A},
+	{"DPL 3", WRITABLE | DESC_DPL(3), SEL_A, GP_VECTOR, SEL_A},
+	{"DPL 3 and RPL 3", WRITABLE | DESC_DPL(3), SEL_A + 3, GP_VECTOR, SEL_A},
 };
 
 SNIPPET(pop_bad_fs, "push $0x98; pop %fs"); /* an empty entry of the GDT */
@@ -101,11 +102,12 @@ static void test_loads(void)
 		try_asm("mov %0, %%fs", : : "r"((u32)c->selector));
 		check_trap(c->vector, c->error, "load FS: %s", c->name);
 		check_eq(read_fs(), c->vector == NO_TRAP ? c->selector : SEL_DATA,
-			 "load FS: %s: the selector", c->name);
+			"load FS: %s: the selector", c->name);
 		/* The accessed bit is set by a load, and only by one that works. */
 		marked = gdt[SEL_A / 8] >> 40 & 1;
 		if ((c->selector & ~3) == SEL_A && c->flags & 0x10)
-			check_eq(marked, c->vector == NO_TRAP, "load FS: %s: accessed bit", c->name);
+			check_eq(
+				marked, c->vector == NO_TRAP, "load FS: %s: accessed bit", c->name);
 		asm volatile("mov %0, %%fs" : : "r"(0));
 	}
 	for (i = 0; i < sizeof(stack_loads) / sizeof(stack_loads[0]); i++) {
@@ -137,39 +139,42 @@ struct access_case {
 #define FAR_BASE 0x300000
 
 static const struct access_case accesses[] = {
-	{ "last byte", WRITABLE | BIG, FAR_BASE, 0xfff, 0xfff, 1, true, true },
-	{ "byte beyond the limit", WRITABLE | BIG, FAR_BASE, 0xfff, 0x1000, 1, true, false },
-	{ "word across the limit", WRITABLE | BIG, FAR_BASE, 0xfff, 0xfff, 2, false, false },
-	{ "word up to the limit", WRITABLE | BIG, FAR_BASE, 0xfff, 0xffe, 2, false, true },
-	{ "dword across the limit", WRITABLE | BIG, FAR_BASE, 0xfff, 0xffd, 4, true, false },
-	{ "dword up to the limit", WRITABLE | BIG, FAR_BASE, 0xfff, 0xffc, 4, true, true },
-	{ "16 bytes across the limit", WRITABLE | BIG, FAR_BASE, 0xfff, 0xff1, 16, false, false },
-	{ "16 bytes up to the limit", WRITABLE | BIG, FAR_BASE, 0xfff, 0xff0, 16, true, true },
-	{ "limit 0", WRITABLE | BIG, FAR_BASE, 0, 0, 1, true, true },
-	{ "limit 0 and a word", WRITABLE | BIG, FAR_BASE, 0, 0, 2, true, false },
-	{ "limit in pages", WRITABLE | BIG | PAGES, FAR_BASE, 0, 0xffc, 4, true, true },
-	{ "beyond a limit in pages", WRITABLE | BIG | PAGES, FAR_BASE, 0, 0x1000, 1, true, false },
-	{ "across a limit in pages", WRITABLE | BIG | PAGES, FAR_BASE, 0, 0xffe, 4, true, false },
-	{ "4 GiB: base plus offset wraps", WRITABLE | BIG | PAGES, FAR_BASE + 0x1000, 0xfffff,
-	  0xfffff000, 4, true, true },
-	{ "4 GiB: the last dword", WRITABLE | BIG | PAGES, FAR_BASE + 4, 0xfffff, 0xfffffffc, 4, true,
-	  true },
-	{ "store to read-only data", READ_ONLY | BIG, FAR_BASE, 0xfff, 0, 4, true, false },
-	{ "load from read-only data", READ_ONLY | BIG, FAR_BASE, 0xfff, 0, 4, false, true },
-	{ "store to code", READABLE_CODE | BIG, FAR_BASE, 0xfff, 0, 4, true, false },
-	{ "load from code", READABLE_CODE | BIG, FAR_BASE, 0xfff, 0, 4, false, true },
-	{ "16-bit data: the limit counts, not B", WRITABLE | PAGES, FAR_BASE, 0x10, 0x10ffc, 4, true,
-	  true },
-	{ "expand-down: at the limit", EXPAND_DOWN | BIG, FAR_BASE, 0xfff, 0xfff, 1, false, false },
-	{ "expand-down: above the limit", EXPAND_DOWN | BIG, FAR_BASE, 0xfff, 0x1000, 4, true, true },
-	{ "expand-down: 0", EXPAND_DOWN | BIG, FAR_BASE, 0xfff, 0, 1, false, false },
-	{ "expand-down: across the limit", EXPAND_DOWN | BIG, FAR_BASE, 0xfff, 0xffe, 4, false, false },
-	{ "expand-down: above 64 KiB", EXPAND_DOWN | BIG, FAR_BASE, 0xfff, 0x10000, 4, true, true },
-	{ "16-bit expand-down: 0xfffc", EXPAND_DOWN, FAR_BASE, 0xfff, 0xfffc, 4, true, true },
-	{ "16-bit expand-down: across 64 KiB", EXPAND_DOWN, FAR_BASE, 0xfff, 0xfffe, 4, true, false },
-	{ "16-bit expand-down: 0x10000", EXPAND_DOWN, FAR_BASE, 0xfff, 0x10000, 1, false, false },
-	{ "expand-down in pages: page 0", EXPAND_DOWN | BIG | PAGES, FAR_BASE, 0, 0xfff, 1, false, false },
-	{ "expand-down in pages: page 1", EXPAND_DOWN | BIG | PAGES, FAR_BASE, 0, 0x1000, 1, false, true },
+	{"last byte", WRITABLE | BIG, FAR_BASE, 0xfff, 0xfff, 1, true, true},
+	{"byte beyond the limit", WRITABLE | BIG, FAR_BASE, 0xfff, 0x1000, 1, true, false},
+	{"word across the limit", WRITABLE | BIG, FAR_BASE, 0xfff, 0xfff, 2, false, false},
+	{"word up to the limit", WRITABLE | BIG, FAR_BASE, 0xfff, 0xffe, 2, false, true},
+	{"dword across the limit", WRITABLE | BIG, FAR_BASE, 0xfff, 0xffd, 4, true, false},
+	{"dword up to the limit", WRITABLE | BIG, FAR_BASE, 0xfff, 0xffc, 4, true, true},
+	{"16 bytes across the limit", WRITABLE | BIG, FAR_BASE, 0xfff, 0xff1, 16, false, false},
+	{"16 bytes up to the limit", WRITABLE | BIG, FAR_BASE, 0xfff, 0xff0, 16, true, true},
+	{"limit 0", WRITABLE | BIG, FAR_BASE, 0, 0, 1, true, true},
+	{"limit 0 and a word", WRITABLE | BIG, FAR_BASE, 0, 0, 2, true, false},
+	{"limit in pages", WRITABLE | BIG | PAGES, FAR_BASE, 0, 0xffc, 4, true, true},
+	{"beyond a limit in pages", WRITABLE | BIG | PAGES, FAR_BASE, 0, 0x1000, 1, true, false},
+	{"across a limit in pages", WRITABLE | BIG | PAGES, FAR_BASE, 0, 0xffe, 4, true, false},
+	{"4 GiB: base plus offset wraps", WRITABLE | BIG | PAGES, FAR_BASE + 0x1000, 0xfffff,
+		0xfffff000, 4, true, true},
+	{"4 GiB: the last dword", WRITABLE | BIG | PAGES, FAR_BASE + 4, 0xfffff, 0xfffffffc, 4,
+		true, true},
+	{"store to read-only data", READ_ONLY | BIG, FAR_BASE, 0xfff, 0, 4, true, false},
+	{"load from read-only data", READ_ONLY | BIG, FAR_BASE, 0xfff, 0, 4, false, true},
+	{"store to code", READABLE_CODE | BIG, FAR_BASE, 0xfff, 0, 4, true, false},
+	{"load from code", READABLE_CODE | BIG, FAR_BASE, 0xfff, 0, 4, false, true},
+	{"16-bit data: the limit counts, not B", WRITABLE | PAGES, FAR_BASE, 0x10, 0x10ffc, 4, true,
+		true},
+	{"expand-down: at the limit", EXPAND_DOWN | BIG, FAR_BASE, 0xfff, 0xfff, 1, false, false},
+	{"expand-down: above the limit", EXPAND_DOWN | BIG, FAR_BASE, 0xfff, 0x1000, 4, true, true},
+	{"expand-down: 0", EXPAND_DOWN | BIG, FAR_BASE, 0xfff, 0, 1, false, false},
+	{"expand-down: across the limit", EXPAND_DOWN | BIG, FAR_BASE, 0xfff, 0xffe, 4, false,
+		false},
+	{"expand-down: above 64 KiB", EXPAND_DOWN | BIG, FAR_BASE, 0xfff, 0x10000, 4, true, true},
+	{"16-bit expand-down: 0xfffc", EXPAND_DOWN, FAR_BASE, 0xfff, 0xfffc, 4, true, true},
+	{"16-bit expand-down: across 64 KiB", EXPAND_DOWN, FAR_BASE, 0xfff, 0xfffe, 4, true, false},
+	{"16-bit expand-down: 0x10000", EXPAND_DOWN, FAR_BASE, 0xfff, 0x10000, 1, false, false},
+	{"expand-down in pages: page 0", EXPAND_DOWN | BIG | PAGES, FAR_BASE, 0, 0xfff, 1, false,
+		false},
+	{"expand-down in pages: page 1", EXPAND_DOWN | BIG | PAGES, FAR_BASE, 0, 0x1000, 1, false,
+		true},
 };
 
 static void access_fs(u32 offset, int size, bool write)
@@ -238,29 +243,29 @@ struct query_case {
 };
 
 static const struct query_case queries[] = {
-	{ "null", 0, 0, false, false, false, false },
-	{ "beyond the GDT", 0, SEL_NOWHERE, false, false, false, false },
-	{ "writable data", WRITABLE, SEL_A, true, true, true, true },
-	{ "read-only data", READ_ONLY, SEL_A, true, true, true, false },
-	{ "readable code", READABLE_CODE, SEL_A, true, true, true, false },
-	{ "execute-only code", EXECUTE_ONLY, SEL_A, true, true, false, false },
-	{ "not present", NOT_PRESENT(WRITABLE), SEL_A, true, true, true, true },
-	{ "DPL 0 with RPL 3", WRITABLE, SEL_A + 3, false, false, false, false },
-	{ "conforming with RPL 3", CONFORMING, SEL_A + 3, true, true, true, false },
-	{ "DPL 3 with RPL 3", WRITABLE | DESC_DPL(3), SEL_A + 3, true, true, true, true },
-	{ "reserved type 0", 0x80, SEL_A, false, false, false, false },
-	{ "TSS16", 0x81, SEL_A, true, true, false, false },
-	{ "LDT", 0x82, SEL_A, true, true, false, false },
-	{ "busy TSS16", 0x83, SEL_A, true, true, false, false },
-	{ "call gate 16", 0x84, SEL_A, true, false, false, false },
-	{ "task gate", 0x85, SEL_A, true, false, false, false },
-	{ "interrupt gate 16", 0x86, SEL_A, false, false, false, false },
-	{ "trap gate 16", 0x87, SEL_A, false, false, false, false },
-	{ "TSS32", 0x89, SEL_A, true, true, false, false },
-	{ "busy TSS32", 0x8b, SEL_A, true, true, false, false },
-	{ "call gate 32", 0x8c, SEL_A, true, false, false, false },
-	{ "interrupt gate 32", 0x8e, SEL_A, false, false, false, false },
-	{ "trap gate 32", 0x8f, SEL_A, false, false, false, false },
+	{"null", 0, 0, false, false, false, false},
+	{"beyond the GDT", 0, SEL_NOWHERE, false, false, false, false},
+	{"writable data", WRITABLE, SEL_A, true, true, true, true},
+	{"read-only data", READ_ONLY, SEL_A, true, true, true, false},
+	{"readable code", READABLE_CODE, SEL_A, true, true, true, false},
+	{"execute-only code", EXECUTE_ONLY, SEL_A, true, true, false, false},
+	{"not present", NOT_PRESENT(WRITABLE), SEL_A, true, true, true, true},
+	{"DPL 0 with RPL 3", WRITABLE, SEL_A + 3, false, false, false, false},
+	{"conforming with RPL 3", CONFORMING, SEL_A + 3, true, true, true, false},
+	{"DPL 3 with RPL 3", WRITABLE | DESC_DPL(3), SEL_A + 3, true, true, true, true},
+	{"reserved type 0", 0x80, SEL_A, false, false, false, false},
+	{"TSS16", 0x81, SEL_A, true, true, false, false},
+	{"LDT", 0x82, SEL_A, true, true, false, false},
+	{"busy TSS16", 0x83, SEL_A, true, true, false, false},
+	{"call gate 16", 0x84, SEL_A, true, false, false, false},
+	{"task gate", 0x85, SEL_A, true, false, false, false},
+	{"interrupt gate 16", 0x86, SEL_A, false, false, false, false},
+	{"trap gate 16", 0x87, SEL_A, false, false, false, false},
+	{"TSS32", 0x89, SEL_A, true, true, false, false},
+	{"busy TSS32", 0x8b, SEL_A, true, true, false, false},
+	{"call gate 32", 0x8c, SEL_A, true, false, false, false},
+	{"interrupt gate 32", 0x8e, SEL_A, false, false, false, false},
+	{"trap gate 32", 0x8f, SEL_A, false, false, false, false},
 };
 
 static void test_queries(void)
@@ -273,15 +278,21 @@ static void test_queries(void)
 		bool lar, lsl, verr, verw;
 
 		gdt_set(SEL_A, 0, 0x12345, c->flags | PAGES);
-		asm volatile("lar %2, %0; setz %1" : "+r"(rights), "=q"(lar) : "r"((u32)c->selector) : "cc");
-		asm volatile("lsl %2, %0; setz %1" : "+r"(limit), "=q"(lsl) : "r"((u32)c->selector) : "cc");
+		asm volatile("lar %2, %0; setz %1"
+			     : "+r"(rights), "=q"(lar)
+			     : "r"((u32)c->selector)
+			     : "cc");
+		asm volatile("lsl %2, %0; setz %1"
+			     : "+r"(limit), "=q"(lsl)
+			     : "r"((u32)c->selector)
+			     : "cc");
 		asm volatile("verr %w1; setz %0" : "=q"(verr) : "r"(c->selector) : "cc");
 		asm volatile("verw %w1; setz %0" : "=q"(verw) : "r"(c->selector) : "cc");
 		check(lar == c->lar && lsl == c->lsl && verr == c->verr && verw == c->verw,
-		      "query: %s: lar %d lsl %d verr %d verw %d", c->name, lar, lsl, verr, verw);
+			"query: %s: lar %d lsl %d verr %d verw %d", c->name, lar, lsl, verr, verw);
 		if (c->lar)
 			check_eq(rights & 0x00f0ff00, (u32)(gdt[SEL_A / 8] >> 32) & 0x00f0ff00,
-				 "query: %s: LAR", c->name);
+				"query: %s: LAR", c->name);
 		else
 			check_eq(rights, 0x55, "query: %s: LAR leaves the register", c->name);
 		check_eq(limit, c->lsl ? 0x12345fff : 0x55, "query: %s: LSL", c->name);
@@ -306,19 +317,19 @@ struct far_pointer {
 } __attribute__((packed));
 
 static const struct load_case jumps[] = {
-	{ "null", 0, 0, GP_VECTOR, 0 },
-	{ "beyond the GDT", 0, SEL_NOWHERE, GP_VECTOR, SEL_NOWHERE },
-	{ "data", WRITABLE, SEL_A, GP_VECTOR, SEL_A },
-	{ "code", READABLE_CODE, SEL_A, NO_TRAP, 0 },
-	{ "execute-only code", EXECUTE_ONLY, SEL_A, NO_TRAP, 0 },
-	{ "not present", NOT_PRESENT(READABLE_CODE), SEL_A, NP_VECTOR, SEL_A },
-	{ "RPL 3", READABLE_CODE, SEL_A + 3, GP_VECTOR, SEL_A },
-	{ "DPL 3", READABLE_CODE | DESC_DPL(3), SEL_A, GP_VECTOR, SEL_A },
-	{ "conforming", CONFORMING, SEL_A, NO_TRAP, 0 },
-	{ "conforming, RPL 3", CONFORMING, SEL_A + 3, NO_TRAP, 0 },
-	{ "conforming, DPL 3", CONFORMING | DESC_DPL(3), SEL_A, GP_VECTOR, SEL_A },
-	{ "LDT", 0x82, SEL_A, GP_VECTOR, SEL_A },
-	{ "interrupt gate", 0x8e, SEL_A, GP_VECTOR, SEL_A },
+	{"null", 0, 0, GP_VECTOR, 0},
+	{"beyond the GDT", 0, SEL_NOWHERE, GP_VECTOR, SEL_NOWHERE},
+	{"data", WRITABLE, SEL_A, GP_VECTOR, SEL_A},
+	{"code", READABLE_CODE, SEL_A, NO_TRAP, 0},
+	{"execute-only code", EXECUTE_ONLY, SEL_A, NO_TRAP, 0},
+	{"not present", NOT_PRESENT(READABLE_CODE), SEL_A, NP_VECTOR, SEL_A},
+	{"RPL 3", READABLE_CODE, SEL_A + 3, GP_VECTOR, SEL_A},
+	{"DPL 3", READABLE_CODE | DESC_DPL(3), SEL_A, GP_VECTOR, SEL_A},
+	{"conforming", CONFORMING, SEL_A, NO_TRAP, 0},
+	{"conforming, RPL 3", CONFORMING, SEL_A + 3, NO_TRAP, 0},
+	{"conforming, DPL 3", CONFORMING | DESC_DPL(3), SEL_A, GP_VECTOR, SEL_A},
+	{"LDT", 0x82, SEL_A, GP_VECTOR, SEL_A},
+	{"interrupt gate", 0x8e, SEL_A, GP_VECTOR, SEL_A},
 };
 
 static void test_jumps(void)
@@ -337,7 +348,9 @@ static void test_jumps(void)
 			     "772: ljmp *%1\n"
 			     "0: movl $0, trap_resume\n"
 			     "1: mov %%cs, %0; ljmp %2, $2f; 2:"
-			     : "=&r"(cs), "+m"(to) : "i"(SEL_CODE) : "memory");
+			     : "=&r"(cs), "+m"(to)
+			     : "i"(SEL_CODE)
+			     : "memory");
 		check_trap(c->vector, c->error, "jmp far: %s", c->name);
 		/* CPL stays 0, and so does the RPL that CS shows. */
 		expected = c->vector == NO_TRAP ? SEL_A : SEL_CODE;
@@ -360,7 +373,7 @@ static ulong call_ring3(const u8 *code)
 /* Runs ring-3 code that is expected to fault at its far call, which has offset CALL. */
 static void try_ring3(const u8 *code, int call)
 {
-	static const u8 leave[] = { 0xcd, VECTOR_USER_RETURN };
+	static const u8 leave[] = {0xcd, VECTOR_USER_RETURN};
 
 	trap.vector = NO_TRAP;
 	trap_at = (ulong)code + call;
@@ -379,8 +392,9 @@ static void test_call_gates(void)
 	check_eq(seen_cs, SEL_CODE, "call gate: CS");
 	check_eq(seen_ss, SEL_DATA, "call gate: SS");
 	check_eq(seen_esp, esp0 - 28, "call gate: ESP");
-	check(seen_parameters[0] == 0x11 && seen_parameters[1] == 0x22 && seen_parameters[2] == 0x33,
-	      "call gate: three parameters are copied");
+	check(seen_parameters[0] == 0x11 && seen_parameters[1] == 0x22 &&
+			seen_parameters[2] == 0x33,
+		"call gate: three parameters are copied");
 	check_eq(seen_parameters[3], SEL_USER_CODE, "call gate: CS of the caller");
 	check_eq(seen_parameters[4], ring3_esp - 12, "call gate: ESP of the caller");
 	check_eq(seen_parameters[5], SEL_USER_DATA, "call gate: SS of the caller");
@@ -412,7 +426,7 @@ static void test_call_gates(void)
 	call_ring3(ring3_call_gate16);
 	check_eq(seen_esp, esp0 - 12, "16-bit call gate: ESP");
 	check(seen_parameters[0] == 0x1111 && seen_parameters[1] == 0x2222,
-	      "16-bit call gate: two parameters are copied");
+		"16-bit call gate: two parameters are copied");
 	check_eq(seen_parameters[3], SEL_USER_CODE, "16-bit call gate: CS of the caller");
 }
 
@@ -426,19 +440,19 @@ struct stack_case {
 	u16 error;
 };
 
-#define SEL_C (SEL_TEST + 24)
+#define SEL_C          (SEL_TEST + 24)
 #define STACK_IN_RING1 0x200000
 
 static const struct stack_case inner_stacks[] = {
-	{ "null", 0, 0, 0, TS_VECTOR, 0 },
-	{ "null with RPL 1", 0, 1, 0, TS_VECTOR, 0 },
-	{ "beyond the GDT", 0, SEL_NOWHERE + 1, 0, TS_VECTOR, SEL_NOWHERE },
-	{ "RPL 0", WRITABLE | DESC_DPL(1), SEL_C, 0xfffff, TS_VECTOR, SEL_C },
-	{ "DPL 0", WRITABLE, SEL_C + 1, 0xfffff, TS_VECTOR, SEL_C },
-	{ "read-only", READ_ONLY | DESC_DPL(1), SEL_C + 1, 0xfffff, TS_VECTOR, SEL_C },
-	{ "code", READABLE_CODE | DESC_DPL(1), SEL_C + 1, 0xfffff, TS_VECTOR, SEL_C },
-	{ "not present", NOT_PRESENT(WRITABLE) | DESC_DPL(1), SEL_C + 1, 0xfffff, SS_VECTOR, SEL_C },
-	{ "limit below ESP", WRITABLE | DESC_DPL(1), SEL_C + 1, 0x1fe, SS_VECTOR, SEL_C },
+	{"null", 0, 0, 0, TS_VECTOR, 0},
+	{"null with RPL 1", 0, 1, 0, TS_VECTOR, 0},
+	{"beyond the GDT", 0, SEL_NOWHERE + 1, 0, TS_VECTOR, SEL_NOWHERE},
+	{"RPL 0", WRITABLE | DESC_DPL(1), SEL_C, 0xfffff, TS_VECTOR, SEL_C},
+	{"DPL 0", WRITABLE, SEL_C + 1, 0xfffff, TS_VECTOR, SEL_C},
+	{"read-only", READ_ONLY | DESC_DPL(1), SEL_C + 1, 0xfffff, TS_VECTOR, SEL_C},
+	{"code", READABLE_CODE | DESC_DPL(1), SEL_C + 1, 0xfffff, TS_VECTOR, SEL_C},
+	{"not present", NOT_PRESENT(WRITABLE) | DESC_DPL(1), SEL_C + 1, 0xfffff, SS_VECTOR, SEL_C},
+	{"limit below ESP", WRITABLE | DESC_DPL(1), SEL_C + 1, 0x1fe, SS_VECTOR, SEL_C},
 };
 
 static void test_inner_stacks(void)
@@ -481,7 +495,8 @@ static void test_outward(void)
 	gdt_set(SEL_A, 0, 0xfffff, CONFORMING | BIG | PAGES);
 	asm volatile("mov %0, %%fs; mov %1, %%gs" : : "r"(SEL_A), "r"(SEL_CODE));
 	nulls = call_ring3(ring3_segments);
-	check_eq(nulls, 0x0100, "iret to ring 3 takes GS with code of DPL 0 away, not conforming FS");
+	check_eq(nulls, 0x0100,
+		"iret to ring 3 takes GS with code of DPL 0 away, not conforming FS");
 	asm volatile("mov %0, %%fs; mov %0, %%gs" : : "r"(0));
 }
 
@@ -495,20 +510,20 @@ struct iret_case {
 };
 
 static const struct iret_case irets[] = {
-	{ "null CS", 0, SEL_USER_DATA, 0, GP_VECTOR, 0 },
-	{ "CS beyond the GDT", SEL_NOWHERE + 3, SEL_USER_DATA, 0, GP_VECTOR, SEL_NOWHERE },
-	{ "data in CS", SEL_USER_DATA, SEL_USER_DATA, 0, GP_VECTOR, SEL_USER_DATA & ~3 },
-	{ "CS with DPL 0 and RPL 3", SEL_CODE + 3, SEL_USER_DATA, 0, GP_VECTOR, SEL_CODE },
-	{ "CS not present", SEL_A + 3, SEL_USER_DATA, NOT_PRESENT(READABLE_CODE) | DESC_DPL(3),
-	  NP_VECTOR, SEL_A },
-	{ "conforming CS with DPL 3 and RPL 1", SEL_A + 1, SEL_USER_DATA, CONFORMING | DESC_DPL(3),
-	  GP_VECTOR, SEL_A },
-	{ "null SS", SEL_USER_CODE, 0, 0, GP_VECTOR, 0 },
-	{ "SS with RPL 0", SEL_USER_CODE, SEL_DATA, 0, GP_VECTOR, SEL_DATA },
-	{ "SS with DPL 0", SEL_USER_CODE, SEL_DATA + 3, 0, GP_VECTOR, SEL_DATA },
-	{ "read-only SS", SEL_USER_CODE, SEL_A + 3, READ_ONLY | DESC_DPL(3), GP_VECTOR, SEL_A },
-	{ "SS not present", SEL_USER_CODE, SEL_A + 3, NOT_PRESENT(WRITABLE) | DESC_DPL(3),
-	  SS_VECTOR, SEL_A },
+	{"null CS", 0, SEL_USER_DATA, 0, GP_VECTOR, 0},
+	{"CS beyond the GDT", SEL_NOWHERE + 3, SEL_USER_DATA, 0, GP_VECTOR, SEL_NOWHERE},
+	{"data in CS", SEL_USER_DATA, SEL_USER_DATA, 0, GP_VECTOR, SEL_USER_DATA & ~3},
+	{"CS with DPL 0 and RPL 3", SEL_CODE + 3, SEL_USER_DATA, 0, GP_VECTOR, SEL_CODE},
+	{"CS not present", SEL_A + 3, SEL_USER_DATA, NOT_PRESENT(READABLE_CODE) | DESC_DPL(3),
+		NP_VECTOR, SEL_A},
+	{"conforming CS with DPL 3 and RPL 1", SEL_A + 1, SEL_USER_DATA, CONFORMING | DESC_DPL(3),
+		GP_VECTOR, SEL_A},
+	{"null SS", SEL_USER_CODE, 0, 0, GP_VECTOR, 0},
+	{"SS with RPL 0", SEL_USER_CODE, SEL_DATA, 0, GP_VECTOR, SEL_DATA},
+	{"SS with DPL 0", SEL_USER_CODE, SEL_DATA + 3, 0, GP_VECTOR, SEL_DATA},
+	{"read-only SS", SEL_USER_CODE, SEL_A + 3, READ_ONLY | DESC_DPL(3), GP_VECTOR, SEL_A},
+	{"SS not present", SEL_USER_CODE, SEL_A + 3, NOT_PRESENT(WRITABLE) | DESC_DPL(3), SS_VECTOR,
+		SEL_A},
 };
 
 #define IRET_STACK 0x210000 /* somewhere free, with room below for the exception's frame */
@@ -547,19 +562,19 @@ static void test_ldt(void)
 {
 	const struct load_case *c;
 	static const struct load_case lldts[] = {
-		{ "null", 0, 0, NO_TRAP, 0 },
-		{ "LDT", 0x82, SEL_LDT, NO_TRAP, 0 },
-		{ "data", WRITABLE, SEL_LDT, GP_VECTOR, SEL_LDT },
-		{ "not present", NOT_PRESENT(0x82), SEL_LDT, NP_VECTOR, SEL_LDT },
-		{ "from the LDT", 0x82, 4, GP_VECTOR, 4 },
-		{ "beyond the GDT", 0, SEL_NOWHERE, GP_VECTOR, SEL_NOWHERE },
+		{"null", 0, 0, NO_TRAP, 0},
+		{"LDT", 0x82, SEL_LDT, NO_TRAP, 0},
+		{"data", WRITABLE, SEL_LDT, GP_VECTOR, SEL_LDT},
+		{"not present", NOT_PRESENT(0x82), SEL_LDT, NP_VECTOR, SEL_LDT},
+		{"from the LDT", 0x82, 4, GP_VECTOR, 4},
+		{"beyond the GDT", 0, SEL_NOWHERE, GP_VECTOR, SEL_NOWHERE},
 	};
 	static const struct load_case ltrs[] = {
-		{ "null", 0, 0, GP_VECTOR, 0 },
-		{ "busy TSS", 0x8b, SEL_LDT, GP_VECTOR, SEL_LDT },
-		{ "data", WRITABLE, SEL_LDT, GP_VECTOR, SEL_LDT },
-		{ "not present", NOT_PRESENT(0x89), SEL_LDT, NP_VECTOR, SEL_LDT },
-		{ "from the LDT", 0x89, 4, GP_VECTOR, 4 },
+		{"null", 0, 0, GP_VECTOR, 0},
+		{"busy TSS", 0x8b, SEL_LDT, GP_VECTOR, SEL_LDT},
+		{"data", WRITABLE, SEL_LDT, GP_VECTOR, SEL_LDT},
+		{"not present", NOT_PRESENT(0x89), SEL_LDT, NP_VECTOR, SEL_LDT},
+		{"from the LDT", 0x89, 4, GP_VECTOR, 4},
 	};
 	u32 value;
 

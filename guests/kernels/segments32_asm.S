@@ -2,7 +2,8 @@
 #include "layout.h"
 
 	.text
-	.globl ring3_call_gate, gate_entry, gate_entry16, seen_cs, seen_ss, seen_esp, seen_parameters
+	.globl ring3_call_gate, gate_entry, gate_entry16, seen_cs, seen_ss, seen_esp
+	.globl seen_parameters
 	.globl ring3_call_gate16, ring3_segments, ring3_conforming, ring3_esp
 
 /* Ring 3. Three parameters, then a call through the gate at SEL_TEST. */

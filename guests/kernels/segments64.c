@@ -4,14 +4,14 @@
  */
 #include "kernel.h"
 
-#define MSR_FS_BASE 0xc0000100
-#define MSR_GS_BASE 0xc0000101
+#define MSR_FS_BASE        0xc0000100
+#define MSR_GS_BASE        0xc0000101
 #define MSR_KERNEL_GS_BASE 0xc0000102
 
-#define SEL_A SEL_TEST
-#define SEL_A2 (SEL_TEST + 8)
-#define SEL_B (SEL_TEST + 16)
-#define SEL_NOWHERE (GDT_ENTRIES * 8)
+#define SEL_A         SEL_TEST
+#define SEL_A2        (SEL_TEST + 8)
+#define SEL_B         (SEL_TEST + 16)
+#define SEL_NOWHERE   (GDT_ENTRIES * 8)
 #define NON_CANONICAL (1ul << 63)
 
 extern const u8 ring3_gate_call[], gate64_entry[], ring3_stack_selector[];
@@ -54,7 +54,7 @@ static ulong ring3_load_ss(ulong selector)
 
 static void test_bases(void)
 {
-	static const u32 words[4] = { 11, 22, 33, 44 };
+	static const u32 words[4] = {11, 22, 33, 44};
 	ulong base = (ulong)words;
 	u32 value;
 
@@ -156,7 +156,7 @@ static void test_system_descriptors(void)
 	check(found && (value & 0xff00) == 0x8900, "lar of a TSS");
 }
 
-static const u8 leave[] = { 0xcd, VECTOR_USER_RETURN };
+static const u8 leave[] = {0xcd, VECTOR_USER_RETURN};
 
 static ulong run_ring3(const u8 *code)
 {
@@ -210,16 +210,17 @@ struct iret_case {
 };
 
 static const struct iret_case irets[] = {
-	{ "null CS", 0x1000, 0, SEL_USER_DATA, 0, GP_VECTOR, 0 },
-	{ "CS with DPL 0 and RPL 3", 0x1000, SEL_CODE + 3, SEL_USER_DATA, 0, GP_VECTOR, SEL_CODE },
-	{ "CS not present", 0x1000, SEL_B + 3, SEL_USER_DATA, 0xa07b, NP_VECTOR, SEL_B },
-	{ "CS with L and D", 0x1000, SEL_B + 3, SEL_USER_DATA, 0xe0fb, GP_VECTOR, SEL_B },
-	{ "null SS to ring 3", 0x1000, SEL_USER_CODE, 0, 0, GP_VECTOR, 0 },
-	{ "null SS with RPL 3 to ring 3", 0x1000, SEL_USER_CODE, 3, 0, GP_VECTOR, 0 },
-	{ "SS with RPL 0", 0x1000, SEL_USER_CODE, SEL_DATA, 0, GP_VECTOR, SEL_DATA },
-	{ "SS read-only", 0x1000, SEL_USER_CODE, SEL_B + 3, 0xc0f1, GP_VECTOR, SEL_B },
-	{ "non-canonical RIP", NON_CANONICAL, SEL_USER_CODE, SEL_USER_DATA, 0, GP_VECTOR, 0 },
-	{ "SS of ring 3 to ring 0", 0x1000, SEL_CODE, SEL_USER_DATA, 0, GP_VECTOR, SEL_USER_DATA & ~3 },
+	{"null CS", 0x1000, 0, SEL_USER_DATA, 0, GP_VECTOR, 0},
+	{"CS with DPL 0 and RPL 3", 0x1000, SEL_CODE + 3, SEL_USER_DATA, 0, GP_VECTOR, SEL_CODE},
+	{"CS not present", 0x1000, SEL_B + 3, SEL_USER_DATA, 0xa07b, NP_VECTOR, SEL_B},
+	{"CS with L and D", 0x1000, SEL_B + 3, SEL_USER_DATA, 0xe0fb, GP_VECTOR, SEL_B},
+	{"null SS to ring 3", 0x1000, SEL_USER_CODE, 0, 0, GP_VECTOR, 0},
+	{"null SS with RPL 3 to ring 3", 0x1000, SEL_USER_CODE, 3, 0, GP_VECTOR, 0},
+	{"SS with RPL 0", 0x1000, SEL_USER_CODE, SEL_DATA, 0, GP_VECTOR, SEL_DATA},
+	{"SS read-only", 0x1000, SEL_USER_CODE, SEL_B + 3, 0xc0f1, GP_VECTOR, SEL_B},
+	{"non-canonical RIP", NON_CANONICAL, SEL_USER_CODE, SEL_USER_DATA, 0, GP_VECTOR, 0},
+	{"SS of ring 3 to ring 0", 0x1000, SEL_CODE, SEL_USER_DATA, 0, GP_VECTOR,
+		SEL_USER_DATA & ~3},
 };
 
 SNIPPET(iret_there, "mov %rbx, %rsp; iretq");
@@ -242,7 +243,8 @@ static void test_iret(void)
 		frame[4] = c->ss;
 		try_code(iret_there, 3, (ulong)frame);
 		/* To a RIP that is none: Intel faults at the IRETQ, AMD in ring 3. */
-		if (c->ip == NON_CANONICAL && trap.cs == SEL_USER_CODE && trap.ip == NON_CANONICAL) {
+		if (c->ip == NON_CANONICAL && trap.cs == SEL_USER_CODE &&
+			trap.ip == NON_CANONICAL) {
 			check_eq(trap.vector, GP_VECTOR, "iretq: %s", c->name);
 			continue;
 		}
@@ -259,11 +261,13 @@ static void test_iret(void)
 	{
 		ulong sp_before, sp_after;
 
-		asm volatile("mov %%rsp, %0; xor %%eax, %%eax; push %%rax; lea -64(%0), %%rcx; push %%rcx;"
+		asm volatile("mov %%rsp, %0; xor %%eax, %%eax; push %%rax; lea -64(%0), %%rcx; "
+			     "push %%rcx;"
 			     "pushfq; push %2; push $1f; iretq; 1: mov %%rsp, %1; mov %0, %%rsp;"
 			     "mov %3, %%eax; mov %%eax, %%ss"
 			     : "=&r"(sp_before), "=&r"(sp_after)
-			     : "i"(SEL_CODE), "i"(SEL_DATA) : "rax", "rcx", "memory", "cc");
+			     : "i"(SEL_CODE), "i"(SEL_DATA)
+			     : "rax", "rcx", "memory", "cc");
 		check_eq(sp_after, sp_before - 64, "iretq within ring 0 loads RSP");
 	}
 }

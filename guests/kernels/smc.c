@@ -6,7 +6,7 @@
  */
 #include "paging.h"
 
-#define CODE_VA TEST_VA
+#define CODE_VA  TEST_VA
 #define ALIAS_VA (TEST_VA + 0x100000)
 #define OTHER_VA (TEST_VA + 0x200000)
 
@@ -19,7 +19,7 @@ static void serialize(void)
 
 static ulong call(ulong address)
 {
-	return ((ulong (*)(void))address)();
+	return ((ulong(*)(void))address)();
 }
 
 /* mov $value, %eax; ret */
@@ -35,13 +35,13 @@ static int emit_return(u8 *to, u32 value)
 static void test_next_instruction(void)
 {
 	/* mov %edi, 0f+1(%rip); 0: mov $1, %eax; ret */
-	static const u8 next[] = { 0x89, 0x3d, 1, 0, 0, 0, 0xb8, 1, 0, 0, 0, 0xc3 };
+	static const u8 next[] = {0x89, 0x3d, 1, 0, 0, 0, 0xb8, 1, 0, 0, 0, 0xc3};
 	/* The same with a jump in between. */
-	static const u8 jump[] = { 0x89, 0x3d, 3, 0, 0, 0, 0xeb, 0, 0xb8, 1, 0, 0, 0, 0xc3 };
+	static const u8 jump[] = {0x89, 0x3d, 3, 0, 0, 0, 0xeb, 0, 0xb8, 1, 0, 0, 0, 0xc3};
 	/* The opcode changes: movb %dil, 0f(%rip); 0: nop; inc %eax; ... */
-	static const u8 opcode[] = { 0xb8, 5, 0, 0, 0, 0x40, 0x88, 0x3d, 1, 0, 0, 0,
-				     0x90, 0x90, 0xff, 0xc0, 0xc3 };
-	ulong (*code)(ulong) = (ulong (*)(ulong))CODE_VA;
+	static const u8 opcode[] = {
+		0xb8, 5, 0, 0, 0, 0x40, 0x88, 0x3d, 1, 0, 0, 0, 0x90, 0x90, 0xff, 0xc0, 0xc3};
+	ulong (*code)(ulong) = (ulong(*)(ulong))CODE_VA;
 	bool ok = true;
 	ulong i;
 
@@ -65,10 +65,10 @@ static void test_next_instruction(void)
 /* REP STOS and REP MOVS run over the code that follows them. */
 static void test_string_over_code(void)
 {
-	/* mov $0x90, %al; mov $8, %ecx; lea 0f(%rip), %rdi; rep stosb; 0: 4 times inc %edx; mov %edx, %eax; ret */
-	static const u8 stos[] = { 0x31, 0xd2, 0xb0, 0x90, 0xb9, 8, 0, 0, 0, 0x48, 0x8d, 0x3d, 2, 0, 0, 0,
-				   0xf3, 0xaa, 0xff, 0xc2, 0xff, 0xc2, 0xff, 0xc2, 0xff, 0xc2,
-				   0x89, 0xd0, 0xc3 };
+	/* mov $0x90, %al; mov $8, %ecx; lea 0f(%rip), %rdi; rep stosb; 0: 4 times inc %edx; mov
+	 * %edx, %eax; ret */
+	static const u8 stos[] = {0x31, 0xd2, 0xb0, 0x90, 0xb9, 8, 0, 0, 0, 0x48, 0x8d, 0x3d, 2, 0,
+		0, 0, 0xf3, 0xaa, 0xff, 0xc2, 0xff, 0xc2, 0xff, 0xc2, 0xff, 0xc2, 0x89, 0xd0, 0xc3};
 	bool ok = true;
 	int i;
 
@@ -113,10 +113,10 @@ static void test_page_crossing(void)
  * Every kind of store must drop what was known of the code. Each changes some of the 4 bytes at P,
  * which is aligned to 16, and may change what is around them.
  */
-#define STORE(name, ...)                          \
-	static void store_##name(u8 *p, ulong v)  \
-	{                                         \
-		asm volatile(__VA_ARGS__);        \
+#define STORE(name, ...)                                                                           \
+	static void store_##name(u8 *p, ulong v)                                                   \
+	{                                                                                          \
+		asm volatile(__VA_ARGS__);                                                         \
 	}
 #define P_V : : "r"(p), "r"(v) : "memory", "cc"
 
@@ -124,9 +124,13 @@ STORE(mov1, "movb %b1, (%0)" P_V)
 STORE(mov2, "movw %w1, (%0)" P_V)
 STORE(mov4, "movl %k1, (%0)" P_V)
 STORE(mov8, "movq (%0), %%rax; shr $32, %%rax; shl $32, %%rax; or %1, %%rax; movq %%rax, (%0)"
-	: : "r"(p), "r"(v) : "rax", "memory", "cc")
+	:
+	: "r"(p), "r"(v)
+	: "rax", "memory", "cc")
 STORE(unaligned, "movl 1(%0), %%eax; inc %%eax; movl %%eax, 1(%0)"
-	: : "r"(p), "r"(v) : "rax", "memory", "cc")
+	:
+	: "r"(p), "r"(v)
+	: "rax", "memory", "cc")
 STORE(add, "addl %k1, (%0)" P_V)
 STORE(inc, "incb 1(%0)" P_V)
 STORE(not, "notl (%0)" P_V)
@@ -136,44 +140,91 @@ STORE(btc, "btcl $5, (%0)" P_V)
 STORE(xchg, "xchg %k1, (%0)" : "+r"(p), "+r"(v) : : "memory", "cc")
 STORE(xadd, "lock xadd %k1, (%0)" : "+r"(p), "+r"(v) : : "memory", "cc")
 STORE(lock_or, "lock orl %k1, 1(%0)" P_V)
-STORE(cmpxchg, "movl (%0), %%eax; lock cmpxchg %k1, (%0)" : : "r"(p), "r"(v) : "rax", "memory", "cc")
-STORE(cmpxchg8b, "mov %1, %%rbx; movl (%0), %%eax; movl 4(%0), %%edx; movl %%edx, %%ecx; cmpxchg8b (%0)"
-	: : "D"(p), "S"(v) : "rax", "rbx", "rcx", "rdx", "memory", "cc")
+STORE(cmpxchg, "movl (%0), %%eax; lock cmpxchg %k1, (%0)"
+	:
+	: "r"(p), "r"(v)
+	: "rax", "memory", "cc")
+STORE(cmpxchg8b,
+	"mov %1, %%rbx; movl (%0), %%eax; movl 4(%0), %%edx; movl %%edx, %%ecx; cmpxchg8b (%0)"
+	:
+	: "D"(p), "S"(v)
+	: "rax", "rbx", "rcx", "rdx", "memory", "cc")
 STORE(cmpxchg16b, "movq (%0), %%rax; movq 8(%0), %%rdx; movq %%rax, %%rbx; movq %%rdx, %%rcx; "
-	"xor %1, %%rbx; lock cmpxchg16b (%0)"
-	: : "D"(p), "S"(v) : "rax", "rbx", "rcx", "rdx", "memory", "cc")
+		  "xor %1, %%rbx; lock cmpxchg16b (%0)"
+	:
+	: "D"(p), "S"(v)
+	: "rax", "rbx", "rcx", "rdx", "memory", "cc")
 STORE(movnti, "movnti %k1, (%0); sfence" P_V)
 STORE(movd, "movd %k1, %%xmm0; movd %%xmm0, (%0)" P_V)
-STORE(movups, "movups (%0), %%xmm0; movd %k1, %%xmm1; movss %%xmm1, %%xmm0; movups %%xmm0, (%0)" P_V)
+STORE(movups,
+	"movups (%0), %%xmm0; movd %k1, %%xmm1; movss %%xmm1, %%xmm0; movups %%xmm0, (%0)" P_V)
 STORE(movaps_before, "movaps -16(%0), %%xmm0; movaps %%xmm0, -16(%0); movb %b1, 3(%0)" P_V)
 STORE(push, "mov %%rsp, %%rcx; lea 4(%0), %%rsp; mov -4(%0), %%eax; shl $32, %1; or %%rax, %1; "
-	"push %1; mov %%rcx, %%rsp"
-	: "+r"(p), "+r"(v) : : "rax", "rcx", "memory", "cc")
+	    "push %1; mov %%rcx, %%rsp"
+	: "+r"(p), "+r"(v)
+	:
+	: "rax", "rcx", "memory", "cc")
 STORE(stos, "stosl" : "+D"(p), "+a"(v) : : "memory")
 STORE(rep_stos, "mov $4, %%ecx; rep stosb" : "+D"(p), "+a"(v) : : "rcx", "memory")
 STORE(rep_movs, "push %1; mov %%rsp, %%rsi; mov $4, %%ecx; rep movsb; pop %1"
-	: "+D"(p), "+a"(v) : : "rcx", "rsi", "memory")
+	: "+D"(p), "+a"(v)
+	:
+	: "rcx", "rsi", "memory")
 STORE(fnstcw, "fninit; fnstcw 1(%0)" P_V)
 STORE(fstps, "fninit; fld1; fstps (%0)" P_V)
 STORE(stmxcsr, "stmxcsr (%0)" P_V)
 STORE(fxsave, "fninit; movd %k1, %%xmm0; fxsave -160(%0)" P_V)
 STORE(sidt, "sidt -2(%0); movb $0xc3, 5(%0)" P_V)
 STORE(pop, "push %1; movq 4(%0), %%rax; popq (%0); movl %%eax, 4(%0)"
-	: : "r"(p), "r"(v) : "rax", "memory", "cc")
+	:
+	: "r"(p), "r"(v)
+	: "rax", "memory", "cc")
 STORE(maskmov, "pcmpeqd %%xmm1, %%xmm1; psrldq $12, %%xmm1; movd %k1, %%xmm0; mov %0, %%rdi; "
-	"maskmovdqu %%xmm1, %%xmm0; sfence"
-	: : "r"(p), "r"(v) : "rdi", "memory", "cc")
+	       "maskmovdqu %%xmm1, %%xmm0; sfence"
+	:
+	: "r"(p), "r"(v)
+	: "rdi", "memory", "cc")
 
 static const struct {
 	const char *name;
 	void (*store)(u8 *p, ulong v);
 } stores[] = {
-#define ROW(name) { #name, store_##name }
-	ROW(mov1), ROW(mov2), ROW(mov4), ROW(mov8), ROW(unaligned), ROW(add), ROW(inc), ROW(not),
-	ROW(shl), ROW(setcc), ROW(btc), ROW(xchg), ROW(xadd), ROW(lock_or), ROW(cmpxchg),
-	ROW(cmpxchg8b), ROW(cmpxchg16b), ROW(movnti), ROW(movd), ROW(movups), ROW(movaps_before),
-	ROW(push), ROW(stos), ROW(rep_stos), ROW(rep_movs), ROW(fnstcw), ROW(fstps), ROW(stmxcsr),
-	ROW(fxsave), ROW(sidt), ROW(pop), ROW(maskmov),
+#define ROW(name)                                                                                  \
+	{                                                                                          \
+#name, store_##name                                                                \
+	}
+	ROW(mov1),
+	ROW(mov2),
+	ROW(mov4),
+	ROW(mov8),
+	ROW(unaligned),
+	ROW(add),
+	ROW(inc),
+	ROW(not ),
+	ROW(shl),
+	ROW(setcc),
+	ROW(btc),
+	ROW(xchg),
+	ROW(xadd),
+	ROW(lock_or),
+	ROW(cmpxchg),
+	ROW(cmpxchg8b),
+	ROW(cmpxchg16b),
+	ROW(movnti),
+	ROW(movd),
+	ROW(movups),
+	ROW(movaps_before),
+	ROW(push),
+	ROW(stos),
+	ROW(rep_stos),
+	ROW(rep_movs),
+	ROW(fnstcw),
+	ROW(fstps),
+	ROW(stmxcsr),
+	ROW(fxsave),
+	ROW(sidt),
+	ROW(pop),
+	ROW(maskmov),
 };
 
 static void test_stores(void)
@@ -204,11 +255,62 @@ static void test_stores(void)
 	}
 }
 
+/*
+ * What was no instruction becomes one, though the bytes it begins with stay the same: a CPU that
+ * remembers the #UD has to remember all the bytes that made it one.
+ */
+static void test_undefined(void)
+{
+	u8 *code = (u8 *)CODE_VA + 0x200;
+	bool ok = true;
+	int i;
+
+	for (i = 0; i < 20; i++) {
+		memcpy(code, "\x0f\x20\xe8\xc3", 4); /* mov from cr5 */
+		try_code(code, 0, 0);
+		ok = ok && trap.vector == UD_VECTOR;
+		code[2] = 0xd8; /* mov from cr3 */
+		try_code(code, 0, 0);
+		ok = ok && trap.vector == NO_TRAP;
+		memcpy(code, "\x66\xf0\x89\xc0\xc3", 5); /* lock mov */
+		try_code(code, 0, 0);
+		ok = ok && trap.vector == UD_VECTOR;
+		code[1] = 0x66;
+		try_code(code, 0, 0);
+		ok = ok && trap.vector == NO_TRAP;
+	}
+	check(ok, "undefined instructions become defined");
+	/* The byte that decides is on the next page. */
+	code = (u8 *)CODE_VA + 4096 - 2;
+	for (i = 0; i < 20; i++) {
+		memcpy(code, "\x0f\x20\xe8\xc3", 4);
+		try_code(code, 0, 0);
+		ok = ok && trap.vector == UD_VECTOR;
+		code[2] = 0xd8;
+		try_code(code, 0, 0);
+		ok = ok && trap.vector == NO_TRAP;
+	}
+	check(ok, "the same over a page border");
+	/* Too long an instruction loses a prefix. */
+	code = (u8 *)CODE_VA + 0x200;
+	for (i = 0; i < 20; i++) {
+		memset(code, 0x66, 15);
+		code[15] = 0x90;
+		code[16] = 0xc3;
+		try_code(code, 0, 0);
+		ok = ok && trap.vector == GP_VECTOR;
+		code[14] = 0x90;
+		try_code(code, 0, 0);
+		ok = ok && trap.vector == NO_TRAP;
+	}
+	check(ok, "an instruction too long gets shorter");
+}
+
 /* Two addresses of one page. */
 static void test_aliases(void)
 {
 	/* lea 0(%rip), %rax; ret */
-	static const u8 where[] = { 0x48, 0x8d, 0x05, 0, 0, 0, 0, 0xc3 };
+	static const u8 where[] = {0x48, 0x8d, 0x05, 0, 0, 0, 0, 0xc3};
 	bool ok = true;
 	int i;
 
@@ -293,7 +395,7 @@ static void test_remapping(void)
 static void test_two_modes(void)
 {
 	/* 64-bit: mov $5, %eax; dec %rax; ret. 32-bit: mov $5, %eax; dec %eax; dec %eax; ret. */
-	static const u8 code[] = { 0xb8, 5, 0, 0, 0, 0x48, 0xff, 0xc8, 0xc3 };
+	static const u8 code[] = {0xb8, 5, 0, 0, 0, 0x48, 0xff, 0xc8, 0xc3};
 	bool ok = true;
 	int i;
 
@@ -348,6 +450,7 @@ void guest_main(void)
 	test_string_over_code();
 	test_page_crossing();
 	test_stores();
+	test_undefined();
 	test_aliases();
 	test_remapping();
 	test_two_modes();

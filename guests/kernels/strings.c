@@ -8,8 +8,8 @@
 enum op { MOVS, STOS, LODS, CMPS, SCAS, OPS };
 enum repeat { NONE, REP, REPNE };
 
-static const char *const op_names[] = { "movs", "stos", "lods", "cmps", "scas" };
-static const u8 opcodes[] = { 0xa4, 0xaa, 0xac, 0xa6, 0xae };
+static const char *const op_names[] = {"movs", "stos", "lods", "cmps", "scas"};
+static const u8 opcodes[] = {0xa4, 0xaa, 0xac, 0xa6, 0xae};
 
 struct regs {
 	ulong ax, cx, si, di, flags;
@@ -18,9 +18,9 @@ struct regs {
 #define MAX_SIZE ((int)sizeof(ulong))
 
 /* The tested memory is low enough for 16-bit addresses, and has a page border in its middle. */
-#define REGION 0x5e00ul
+#define REGION      0x5e00ul
 #define REGION_SIZE 0x400ul
-#define MIDDLE (REGION + REGION_SIZE / 2)
+#define MIDDLE      (REGION + REGION_SIZE / 2)
 static u8 expected[REGION_SIZE], initial[REGION_SIZE];
 
 #define STATUS_FLAGS (FLAG_CF | FLAG_PF | 0x10 | FLAG_ZF | FLAG_SF | FLAG_OF)
@@ -126,7 +126,7 @@ static void model(const struct variant *v, struct regs *r)
 			break;
 		r->cx = advance(v, r->cx, -1);
 		if ((v->op == CMPS || v->op == SCAS) &&
-		    !!(r->flags & FLAG_ZF) != (v->repeat == REP))
+			!!(r->flags & FLAG_ZF) != (v->repeat == REP))
 			break;
 	}
 }
@@ -163,7 +163,7 @@ static u32 wrong, tried;
 
 static void try_one(const struct variant *v, ulong count, ulong si, ulong di)
 {
-	struct regs want = { .ax = 0x8877665544332211ull & ~0ul, .cx = count, .si = si, .di = di };
+	struct regs want = {.ax = 0x8877665544332211ull & ~0ul, .cx = count, .si = si, .di = di};
 	struct regs got;
 	bool same;
 
@@ -180,21 +180,22 @@ static void try_one(const struct variant *v, ulong count, ulong si, ulong di)
 	tried++;
 	same = !memcmp((void *)REGION, expected, REGION_SIZE);
 	if (same && got.ax == want.ax && got.cx == want.cx && got.si == want.si &&
-	    got.di == want.di && got.flags == want.flags)
+		got.di == want.di && got.flags == want.flags)
 		return;
 	if (wrong++ < 3)
-		print("FAIL %s size %d repeat %d down %d short %d count %lx: memory %s, got ax %lx cx "
+		print("FAIL %s size %d repeat %d down %d short %d count %lx: memory %s, got ax %lx "
+		      "cx "
 		      "%lx si %lx di %lx flags %lx want %lx %lx %lx %lx %lx\n",
-		      op_names[v->op], v->size, v->repeat, v->down, v->short_addresses, count,
-		      same ? "right" : "wrong", got.ax, got.cx, got.si, got.di, got.flags, want.ax,
-		      want.cx, want.si, want.di, want.flags);
+			op_names[v->op], v->size, v->repeat, v->down, v->short_addresses, count,
+			same ? "right" : "wrong", got.ax, got.cx, got.si, got.di, got.flags,
+			want.ax, want.cx, want.si, want.di, want.flags);
 }
 
 static void try_variant(const struct variant *v)
 {
-	static const u8 counts[] = { 0, 1, 2, 7, 33 };
-	static const short places[][2] = { { -64, 64 }, { -3, 40 }, { 64, -5 }, { 1, 2 }, { 2, 1 },
-					   { -17, -16 }, { 5, -3 } };
+	static const u8 counts[] = {0, 1, 2, 7, 33};
+	static const short places[][2] = {
+		{-64, 64}, {-3, 40}, {64, -5}, {1, 2}, {2, 1}, {-17, -16}, {5, -3}};
 	size_t i, j;
 
 	emit(v);
@@ -245,18 +246,18 @@ static void test_prefixes(void)
 	/* Of F2 and F3 the last one counts: repne scasb stops at a match. */
 	memset(low, 1, 16);
 	low[5] = 2;
-	r = (struct regs){ .ax = 2, .cx = 10, .di = REGION };
-	run_bytes((const u8[]){ 0xf3, 0xf2, 0xae }, 3, &r);
+	r = (struct regs){.ax = 2, .cx = 10, .di = REGION};
+	run_bytes((const u8[]){0xf3, 0xf2, 0xae}, 3, &r);
 	check_eq(r.cx, 4, "F3 F2 scasb is repne");
-	r = (struct regs){ .ax = 2, .cx = 10, .di = REGION };
-	run_bytes((const u8[]){ 0xf2, 0xf3, 0xae }, 3, &r);
+	r = (struct regs){.ax = 2, .cx = 10, .di = REGION};
+	run_bytes((const u8[]){0xf2, 0xf3, 0xae}, 3, &r);
 	check_eq(r.cx, 9, "F2 F3 scasb is repe");
-	r = (struct regs){ .ax = 7, .cx = 10, .di = REGION };
-	run_bytes((const u8[]){ 0xf2, 0xaa }, 2, &r);
+	r = (struct regs){.ax = 7, .cx = 10, .di = REGION};
+	run_bytes((const u8[]){0xf2, 0xaa}, 2, &r);
 	check(r.cx == 0 && low[9] == 7 && low[10] == 1, "F2 stosb repeats");
 	/* On other instructions they do nothing. */
-	r = (struct regs){ .ax = 7, .cx = 10 };
-	run_bytes((const u8[]){ 0xf3, 0x01, 0xc8 }, 3, &r);
+	r = (struct regs){.ax = 7, .cx = 10};
+	run_bytes((const u8[]){0xf3, 0x01, 0xc8}, 3, &r);
 	check(r.cx == 10 && r.ax == 17, "F3 add");
 	/* A segment override moves the source only. */
 	low[0] = 0x11;
@@ -267,31 +268,31 @@ static void test_prefixes(void)
 	gdt_set(SEL_TEST, 0x20, 0xfffff, 0xc093);
 	asm volatile("mov %0, %%fs" : : "r"(SEL_TEST));
 #endif
-	r = (struct regs){ .cx = 1, .si = REGION, .di = REGION + 0x100 };
-	run_bytes((const u8[]){ 0x64, 0xa4 }, 2, &r);
+	r = (struct regs){.cx = 1, .si = REGION, .di = REGION + 0x100};
+	run_bytes((const u8[]){0x64, 0xa4}, 2, &r);
 	check(low[0x100] == 0x22, "fs: movsb");
-	r = (struct regs){ .cx = 1, .si = REGION };
-	run_bytes((const u8[]){ 0x64, 0xac }, 2, &r);
+	r = (struct regs){.cx = 1, .si = REGION};
+	run_bytes((const u8[]){0x64, 0xac}, 2, &r);
 	check_eq(r.ax & 0xff, 0x22, "fs: lodsb");
 	low[0x100] = low[0x120] = 0;
-	r = (struct regs){ .ax = 0x33, .di = REGION + 0x100 };
-	run_bytes((const u8[]){ 0x64, 0xaa }, 2, &r);
+	r = (struct regs){.ax = 0x33, .di = REGION + 0x100};
+	run_bytes((const u8[]){0x64, 0xaa}, 2, &r);
 	check(low[0x100] == 0x33 && low[0x120] == 0, "fs: stosb ignores the override");
 #ifndef __x86_64__
 	asm volatile("mov %0, %%fs" : : "r"(0));
 	/* 16-bit addresses wrap. */
 	memset((void *)0xfff0, 0, 16);
 	memset((void *)0x10000, 0, 16);
-	r = (struct regs){ .ax = 0x55, .cx = 0x70004, .di = 0x5fffe };
-	run_bytes((const u8[]){ 0x67, 0xf3, 0xaa }, 3, &r);
+	r = (struct regs){.ax = 0x55, .cx = 0x70004, .di = 0x5fffe};
+	run_bytes((const u8[]){0x67, 0xf3, 0xaa}, 3, &r);
 	check(*(u8 *)0xffff == 0x55 && *(u8 *)0x10000 == 0, "16-bit addresses wrap: memory");
 	check(r.cx == 0x70000 && r.di == 0x50002, "16-bit addresses wrap: registers");
 #else
 	wrmsr(0xc0000100, 0);
-	r = (struct regs){ .ax = 0x55, .cx = 0x700000004, .di = 0x500000000 + REGION };
-	run_bytes((const u8[]){ 0x67, 0xf3, 0xaa }, 3, &r);
+	r = (struct regs){.ax = 0x55, .cx = 0x700000004, .di = 0x500000000 + REGION};
+	run_bytes((const u8[]){0x67, 0xf3, 0xaa}, 3, &r);
 	check(r.cx == 0 && r.di == REGION + 4 && low[3] == 0x55 && low[4] != 0x55,
-	      "32-bit addresses in 64-bit mode");
+		"32-bit addresses in 64-bit mode");
 #endif
 }
 
@@ -303,19 +304,19 @@ static void test_ports(void)
 
 	outb(0x21, 0xa5);
 	memset(low, 0, 32);
-	r = (struct regs){ .cx = 5, .di = REGION };
+	r = (struct regs){.cx = 5, .di = REGION};
 	asm volatile("rep insb" : "+c"(r.cx), "+D"(r.di) : "d"(0x21) : "memory");
 	check(r.cx == 0 && r.di == REGION + 5 && low[0] == 0xa5 && low[4] == 0xa5 && low[5] == 0,
-	      "rep insb");
+		"rep insb");
 	low[0] = 0x5a;
 	low[1] = 0x3c;
-	r = (struct regs){ .cx = 2, .si = REGION };
+	r = (struct regs){.cx = 2, .si = REGION};
 	asm volatile("rep outsb" : "+c"(r.cx), "+S"(r.si) : "d"(0x21) : "memory");
 	check(r.cx == 0 && r.si == REGION + 2 && inb(0x21) == 0x3c, "rep outsb");
-	r = (struct regs){ .cx = 2, .si = REGION + 1 };
+	r = (struct regs){.cx = 2, .si = REGION + 1};
 	asm volatile("std; rep outsb; cld" : "+c"(r.cx), "+S"(r.si) : "d"(0x21) : "memory");
 	check(r.si == REGION - 1 && inb(0x21) == 0x5a, "rep outsb downwards");
-	r = (struct regs){ .cx = 3, .di = TEST_VA - 2 };
+	r = (struct regs){.cx = 3, .di = TEST_VA - 2};
 	map_page(&boot_space, TEST_VA, 0, 0);
 	map_page(&boot_space, TEST_VA - 0x1000, (ulong)page_alloc(), PTE_P | PTE_W);
 	try_asm("rep insb", : "+c"(r.cx), "+D"(r.di) : "d"(0x21) : "memory");

@@ -5,13 +5,13 @@
  */
 #include "kernel.h"
 
-#define MSR_SYSENTER_CS 0x174
+#define MSR_SYSENTER_CS  0x174
 #define MSR_SYSENTER_ESP 0x175
 #define MSR_SYSENTER_EIP 0x176
-#define MSR_STAR 0xc0000081
-#define MSR_LSTAR 0xc0000082
-#define MSR_CSTAR 0xc0000083
-#define MSR_FMASK 0xc0000084
+#define MSR_STAR         0xc0000081
+#define MSR_LSTAR        0xc0000082
+#define MSR_CSTAR        0xc0000083
+#define MSR_FMASK        0xc0000084
 
 typedef const u8 label[];
 extern label syscall_entry, user_syscall, user_syscall_back, user_sysret, sysret_here;
@@ -21,7 +21,7 @@ extern u8 sysenter_stack[];
 extern volatile u64 seen_flags, seen_rsp, seen_rcx, seen_r11, seen_cs, seen_ss, user_flags;
 extern volatile u64 return_rip, return_flags, return_32;
 
-static const u8 leave[] = { 0xcd, VECTOR_USER_RETURN };
+static const u8 leave[] = {0xcd, VECTOR_USER_RETURN};
 
 /* Runs ring-3 code; if it faults, it is left, and `trap` tells why. */
 static ulong run(const u8 *code, u16 cs, ulong flags)
@@ -55,7 +55,7 @@ static void test_enable(void)
 
 static void test_syscall(void)
 {
-	static const u32 masks[] = { 0, FLAG_IF | FLAG_DF | FLAG_TF, 0x47fd5, 0xffffffff, FLAG_CF };
+	static const u32 masks[] = {0, FLAG_IF | FLAG_DF | FLAG_TF, 0x47fd5, 0xffffffff, FLAG_CF};
 	const ulong flags = 2 | FLAG_CF | FLAG_ZF | FLAG_DF | FLAG_AC | FLAG_OF | 1 << 21;
 	size_t i;
 	ulong r;
@@ -68,12 +68,15 @@ static void test_syscall(void)
 		wrmsr(MSR_FMASK, mask);
 		r = run(user_syscall, SEL_USER_CODE, flags);
 		check_no_trap("SYSCALL with mask %x", mask);
-		check_eq(seen_flags, (flags & ~(ulong)mask) | 2, "mask %x: flags in the kernel", mask);
+		check_eq(seen_flags, (flags & ~(ulong)mask) | 2, "mask %x: flags in the kernel",
+			mask);
 		check_eq(seen_r11, flags, "mask %x: R11", mask);
 		check_eq(seen_rcx, (ulong)user_syscall_back, "mask %x: RCX", mask);
 		check_eq(seen_rsp, (ulong)user_stack_top, "mask %x: RSP", mask);
-		check_eq(seen_cs << 16 | seen_ss, SEL_CODE << 16 | (SEL_CODE + 8), "mask %x: CS and SS", mask);
-		check_eq(r, SEL_USER_CODE << 16 | SEL_USER_DATA, "mask %x: CS and SS after SYSRET", mask);
+		check_eq(seen_cs << 16 | seen_ss, SEL_CODE << 16 | (SEL_CODE + 8),
+			"mask %x: CS and SS", mask);
+		check_eq(r, SEL_USER_CODE << 16 | SEL_USER_DATA, "mask %x: CS and SS after SYSRET",
+			mask);
 		check_eq(user_flags, flags, "mask %x: flags after SYSRET", mask);
 	}
 	wrmsr(MSR_FMASK, FLAG_IF | FLAG_DF | FLAG_TF | FLAG_AC | FLAG_NT);
@@ -83,7 +86,7 @@ static void test_syscall(void)
 	return_flags |= FLAG_RF | FLAG_VM | 1ul << 40;
 	run(user_syscall, SEL_USER_CODE, 2);
 	check_eq(user_flags, 0x3c7fd7 & ~(ulong)(FLAG_TF | FLAG_IOPL | FLAG_IF | FLAG_NT),
-		 "flags that SYSRET takes from R11");
+		"flags that SYSRET takes from R11");
 	return_flags = 0;
 
 	/* A return to nowhere: Intel faults before it leaves ring 0, AMD after. */
@@ -92,10 +95,11 @@ static void test_syscall(void)
 	return_rip = 0;
 	if (cpu_is_amd())
 		check(trap.vector == GP_VECTOR && trap.cs == SEL_USER_CODE && trap.ip == 1ul << 63,
-		      "SYSRET to a non-canonical address: vector %d cs %x", trap.vector, trap.cs);
+			"SYSRET to a non-canonical address: vector %d cs %x", trap.vector, trap.cs);
 	else
-		check(trap.vector == GP_VECTOR && trap.cs == SEL_CODE && trap.ip == (ulong)sysret_here,
-		      "SYSRET to a non-canonical address: vector %d cs %x", trap.vector, trap.cs);
+		check(trap.vector == GP_VECTOR && trap.cs == SEL_CODE &&
+				trap.ip == (ulong)sysret_here,
+			"SYSRET to a non-canonical address: vector %d cs %x", trap.vector, trap.cs);
 	write_flags(2);
 
 	return_32 = 1;
@@ -109,7 +113,8 @@ static void test_syscall(void)
 	seen_rcx = 0;
 	r = run(user_syscall_compat, SEL_USER_CODE32, 2);
 	if (cpu_is_amd()) {
-		check_eq(seen_rcx, (ulong)user_syscall_compat_back, "SYSCALL from compatibility mode: RCX");
+		check_eq(seen_rcx, (ulong)user_syscall_compat_back,
+			"SYSCALL from compatibility mode: RCX");
 		check_eq(r, SEL_USER_CODE32 << 16 | SEL_USER_DATA, "and back");
 	} else {
 		check_trap(UD_VECTOR, 0, "SYSCALL from compatibility mode");
@@ -141,7 +146,8 @@ static void test_sysenter(void)
 	check_eq(seen_cs << 16 | seen_ss, SEL_CODE << 16 | (SEL_CODE + 8), "SYSENTER: CS and SS");
 	check_eq(seen_rsp, (ulong)sysenter_stack, "SYSENTER: RSP");
 	check_eq(seen_flags & (FLAG_IF | FLAG_CF), FLAG_CF, "SYSENTER clears IF");
-	check_eq(r, (SEL_USER_CODE) << 16 | (SEL_USER_CODE + 8), "SYSEXIT to 64-bit mode: CS and SS");
+	check_eq(r, (SEL_USER_CODE) << 16 | (SEL_USER_CODE + 8),
+		"SYSEXIT to 64-bit mode: CS and SS");
 	try_asm("sysexitq", : : "c"(0), "d"(1ul << 63));
 	check_trap(GP_VECTOR, 0, "SYSEXIT to a non-canonical address");
 }

@@ -1,4 +1,4 @@
-/* Ring-3 code and kernel entry points of syscall.c. A label ending in _back is where ring 3 goes on. */
+/* Ring-3 code and kernel entry points of syscall.c; ring 3 goes on where a label ends in _back. */
 #include "layout.h"
 
 	.text

@@ -1,20 +1,20 @@
 /*
- * Hardware tasks in 32-bit protected mode: JMP and CALL to a TSS and through a task gate, IRET back,
- * tasks for exceptions, 16-bit TSSs, what is saved and loaded, the busy bit, NT, TS and the T flag,
- * #TS for what is wrong with the new task, and the I/O bitmap (SDM vol. 3A, chapter 8).
+ * Hardware tasks in 32-bit protected mode: JMP and CALL to a TSS and through a task gate, IRET
+ * back, tasks for exceptions, 16-bit TSSs, what is saved and loaded, the busy bit, NT, TS and the T
+ * flag, #TS for what is wrong with the new task, and the I/O bitmap (SDM vol. 3A, chapter 8).
  */
 #include "paging.h"
 
-#define SEL_A SEL_TEST
-#define SEL_GATE (SEL_TEST + 8)
-#define SEL_LDT (SEL_TEST + 16)
-#define SEL_BAD (SEL_TEST + 24)
-#define SEL_RESCUE (SEL_TEST + 32)
+#define SEL_A       SEL_TEST
+#define SEL_GATE    (SEL_TEST + 8)
+#define SEL_LDT     (SEL_TEST + 16)
+#define SEL_BAD     (SEL_TEST + 24)
+#define SEL_RESCUE  (SEL_TEST + 32)
 #define SEL_NOWHERE (GDT_ENTRIES * 8)
 
 #define TSS32 0x89
 #define TSS16 0x81
-#define BUSY 2
+#define BUSY  2
 
 struct tss16 {
 	u16 link;
@@ -61,7 +61,7 @@ static void call_task(u16 selector)
 	struct {
 		u32 offset;
 		u16 selector;
-	} __attribute__((packed)) to = { 0xdead, selector };
+	} __attribute__((packed)) to = {0xdead, selector};
 
 	try_asm("lcall *%0", : : "m"(to) : "memory", "cc");
 }
@@ -71,7 +71,7 @@ static void jump_task(u16 selector)
 	struct {
 		u32 offset;
 		u16 selector;
-	} __attribute__((packed)) to = { 0xdead, selector };
+	} __attribute__((packed)) to = {0xdead, selector};
 
 	try_asm("ljmp *%0", : : "m"(to) : "memory", "cc");
 }
@@ -91,13 +91,18 @@ static void test_call(void)
 	check_eq(seen_ldt, SEL_LDT, "its LDT");
 	check_eq(seen_eax, 0x12345678, "its EAX");
 	check_eq(seen_flags & (FLAG_CF | FLAG_SF | FLAG_NT | FLAG_ZF), FLAG_CF | FLAG_SF | FLAG_NT,
-		 "its flags, NT set by CALL");
+		"its flags, NT set by CALL");
 	check_eq(seen_link, SEL_TSS, "its back link");
 	check(seen_cr0 & CR0_TS, "CR0.TS is set by the switch");
 	asm volatile("clts");
 	check(!busy(SEL_A), "IRET leaves the task not busy");
 	check(busy(SEL_TSS), "the first task stays busy");
-	check_eq(({ u16 tr; asm volatile("str %0" : "=r"(tr)); tr; }), SEL_TSS, "TR is ours again");
+	check_eq(({
+		u16 tr;
+		asm volatile("str %0" : "=r"(tr));
+		tr;
+	}),
+		SEL_TSS, "TR is ours again");
 	check(!(read_flags() & FLAG_NT), "NT is clear again");
 	check_eq(task.eip, (ulong)task_iret_back, "its EIP was saved");
 
@@ -143,11 +148,12 @@ static void test_saved_state(void)
 		     : "a"(0x11), "i"(SEL_A), "b"(0x22), "c"(0x33), "d"(0x44)
 		     : "memory", "cc");
 	check(main_tss.tss.eax == 0x11 && main_tss.tss.ebx == 0x22 && main_tss.tss.ecx == 0x33 &&
-		      main_tss.tss.edx == 0x44 && main_tss.tss.ebp == 0x77,
-	      "general registers are saved");
+			main_tss.tss.edx == 0x44 && main_tss.tss.ebp == 0x77,
+		"general registers are saved");
 	check_eq(main_tss.tss.esp, sp - 4, "ESP is saved");
-	check(main_tss.tss.cs == SEL_CODE && main_tss.tss.ss == SEL_DATA && main_tss.tss.ds == SEL_DATA,
-	      "segment registers are saved");
+	check(main_tss.tss.cs == SEL_CODE && main_tss.tss.ss == SEL_DATA &&
+			main_tss.tss.ds == SEL_DATA,
+		"segment registers are saved");
 	check(main_tss.tss.eflags & FLAG_CF && !(main_tss.tss.eflags & FLAG_NT), "flags are saved");
 	asm volatile("clts");
 }
@@ -183,7 +189,10 @@ static void test_exception_task(void)
 	map_page(&boot_space, TEST_VA, 0, 0);
 	task_reset(task_error);
 	idt_set(GP_VECTOR, SEL_A, 0, 5, 0, 0);
-	asm volatile("movl $1f, task_resume; mov %0, %%fs; 1: clts" : : "r"(SEL_NOWHERE) : "memory");
+	asm volatile("movl $1f, task_resume; mov %0, %%fs; 1: clts"
+		     :
+		     : "r"(SEL_NOWHERE)
+		     : "memory");
 	idt_reset(GP_VECTOR, 0);
 	check_eq(runs, 1, "a task gate for #GP");
 	check_eq(seen_eax, SEL_NOWHERE, "the error code is on its stack");
@@ -194,7 +203,9 @@ static void test_exception_task(void)
 	idt_set(DF_VECTOR, SEL_A, 0, 5, 0, 0);
 	asm volatile("movl $1f, task_resume; mov %%esp, %%ebx; mov %0, %%esp; push %%eax;"
 		     "1: mov %%ebx, %%esp; clts"
-		     : : "r"(TEST_VA + 0x800) : "memory", "ebx");
+		     :
+		     : "r"(TEST_VA + 0x800)
+		     : "memory", "ebx");
 	idt_reset(DF_VECTOR, 0);
 	check_eq(runs, 1, "a task gate for #DF, on a stack that is gone");
 	check_eq(seen_eax, 0, "the error code of #DF");
@@ -302,30 +313,30 @@ static void spoil_eip(void)
 }
 
 static const struct bad_task bad_tasks[] = {
-	{ "TSS not present", NP_VECTOR, SEL_A, false, spoil_not_present },
-	{ "TSS busy", GP_VECTOR, SEL_A, false, spoil_busy },
-	{ "TSS too short", TS_VECTOR, SEL_A, false, spoil_limit },
-	{ "LDT is none", TS_VECTOR, SEL_DATA, true, spoil_ldt },
-	{ "LDT not present", TS_VECTOR, SEL_LDT, true, spoil_ldt_not_present },
-	{ "CS null", TS_VECTOR, 0, true, spoil_cs_null },
-	{ "CS is data", TS_VECTOR, SEL_DATA, true, spoil_cs_data },
-	{ "CS not present", NP_VECTOR, SEL_BAD, true, spoil_cs_not_present },
-	{ "CS with RPL 3 and DPL 0", TS_VECTOR, SEL_CODE, true, spoil_cs_rpl },
-	{ "SS null", TS_VECTOR, 0, true, spoil_ss_null },
-	{ "SS is code", TS_VECTOR, SEL_CODE, true, spoil_ss_code },
-	{ "SS not present", SS_VECTOR, SEL_BAD, true, spoil_ss_not_present },
-	{ "SS with DPL 3", TS_VECTOR, SEL_USER_DATA & ~3, true, spoil_ss_dpl },
-	{ "ES beyond the GDT", TS_VECTOR, SEL_NOWHERE, true, spoil_es_beyond },
-	{ "FS not present", NP_VECTOR, SEL_BAD, true, spoil_fs_not_present },
-	{ "GS execute-only", TS_VECTOR, SEL_BAD, true, spoil_gs_execute_only },
-	{ "EIP beyond CS", GP_VECTOR, 0, true, spoil_eip },
+	{"TSS not present", NP_VECTOR, SEL_A, false, spoil_not_present},
+	{"TSS busy", GP_VECTOR, SEL_A, false, spoil_busy},
+	{"TSS too short", TS_VECTOR, SEL_A, false, spoil_limit},
+	{"LDT is none", TS_VECTOR, SEL_DATA, true, spoil_ldt},
+	{"LDT not present", TS_VECTOR, SEL_LDT, true, spoil_ldt_not_present},
+	{"CS null", TS_VECTOR, 0, true, spoil_cs_null},
+	{"CS is data", TS_VECTOR, SEL_DATA, true, spoil_cs_data},
+	{"CS not present", NP_VECTOR, SEL_BAD, true, spoil_cs_not_present},
+	{"CS with RPL 3 and DPL 0", TS_VECTOR, SEL_CODE, true, spoil_cs_rpl},
+	{"SS null", TS_VECTOR, 0, true, spoil_ss_null},
+	{"SS is code", TS_VECTOR, SEL_CODE, true, spoil_ss_code},
+	{"SS not present", SS_VECTOR, SEL_BAD, true, spoil_ss_not_present},
+	{"SS with DPL 3", TS_VECTOR, SEL_USER_DATA & ~3, true, spoil_ss_dpl},
+	{"ES beyond the GDT", TS_VECTOR, SEL_NOWHERE, true, spoil_es_beyond},
+	{"FS not present", NP_VECTOR, SEL_BAD, true, spoil_fs_not_present},
+	{"GS execute-only", TS_VECTOR, SEL_BAD, true, spoil_gs_execute_only},
+	{"EIP beyond CS", GP_VECTOR, 0, true, spoil_eip},
 };
 
 /*
- * A fault in the new task is handled by tasks again, one for each vector, so that nothing is needed of the
- * broken one. Such a task has its vector in EAX, and jumps back to the first task.
+ * A fault in the new task is handled by tasks again, one for each vector, so that nothing is needed
+ * of the broken one. Such a task has its vector in EAX, and jumps back to the first task.
  */
-static const int rescue_vectors[] = { TS_VECTOR, NP_VECTOR, SS_VECTOR, GP_VECTOR };
+static const int rescue_vectors[] = {TS_VECTOR, NP_VECTOR, SS_VECTOR, GP_VECTOR};
 #define RESCUES 4
 static struct tss rescues[RESCUES] __attribute__((aligned(128)));
 static u8 rescue_stack[1024] __attribute__((aligned(16)));
@@ -528,8 +539,9 @@ static void test_io_bitmap(void)
 	gdt_set(SEL_TSS, (ulong)&main_tss, sizeof(main_tss) - 1, 0x89);
 	asm volatile("ltr %w0" : : "r"(SEL_TSS));
 	/* IOPL 3 makes the bitmap moot. */
-	check_eq(user_call_at(SEL_USER_CODE, (ulong)ring3_inb, SEL_USER_DATA, (ulong)user_stack_top, 0,
-			      2 | FLAG_IOPL), 0x600d, "IOPL 3 opens all ports");
+	check_eq(user_call_at(SEL_USER_CODE, (ulong)ring3_inb, SEL_USER_DATA, (ulong)user_stack_top,
+			 0, 2 | FLAG_IOPL),
+		0x600d, "IOPL 3 opens all ports");
 }
 
 void guest_main(void)

@@ -1,13 +1,13 @@
 /*
- * The clocks of the machine agree: PIT, RTC, ACPI PM timer, TSC and APIC timer are read over the same
- * stretch and must tell the same time, within a few percent; and none may stand still or run
+ * The clocks of the machine agree: PIT, RTC, ACPI PM timer, TSC and APIC timer are read over the
+ * same stretch and must tell the same time, within a few percent; and none may stand still or run
  * backwards. The TSC's rate comes from CPUID where it is told.
  */
 #include "apic.h"
 
 #define PM_TIMER_HZ 3579545
 #define TICK_VECTOR 0x51
-#define RTC_VECTOR 0x28 /* PIC input 8 */
+#define RTC_VECTOR  0x28 /* PIC input 8 */
 
 static volatile u32 ticks;
 
@@ -45,7 +45,7 @@ static const struct acpi_header *find_table(const char *signature)
 	for (p = (const u8 *)0xe0000; p < (const u8 *)0x100000; p += 16) {
 		if (memcmp(p, "RSD PTR ", 8) || sum(p, 20))
 			continue;
-		rsdt = (const struct acpi_header *)(ulong)*(const u32 *)(p + 16);
+		rsdt = (const struct acpi_header *)(ulong) * (const u32 *)(p + 16);
 		if (!rsdt)
 			return NULL;
 		for (i = sizeof(*rsdt); i < rsdt->length; i += 4) {
@@ -225,7 +225,7 @@ static void test_apic_timer(void)
 		irq_disable();
 		check(fired >= deadline, "TSC deadline: not early");
 		check(fired < deadline + (u64)tsc_per_ms() * 50, "TSC deadline: %u us late",
-		      (u32)(fired - deadline) / (tsc_per_ms() / 1000));
+			(u32)(fired - deadline) / (tsc_per_ms() / 1000));
 	}
 	apic_write(APIC_LVT_TIMER, LVT_MASKED);
 }
@@ -256,7 +256,7 @@ static void test_rtc(void)
 	while (cmos(0) == second && rdtsc() - edge < limit)
 		cpu_relax();
 	check_near((u32)((rdtsc() - edge) >> 10), (u32)((u64)tsc_per_ms() * 1000 >> 10), 5,
-		   "a second of the RTC, in 1024 TSC cycles");
+		"a second of the RTC, in 1024 TSC cycles");
 	check((cmos(0x0d) & 0x80) != 0, "RTC: battery good");
 
 	/* Periodic interrupt of 1024 Hz through the PICs. */
@@ -289,7 +289,7 @@ static void test_told_rates(void)
 		r = cpuid(0x15, 0);
 		if (r.a && r.b && r.c)
 			check_near((u32)((u64)r.c / 1000) * r.b / r.a, tsc_per_ms(), 3,
-				   "CPUID 0x15: TSC rate in kHz");
+				"CPUID 0x15: TSC rate in kHz");
 	}
 	if (cpuid(1, 0).c >> 31 && cpuid(0x40000000, 0).a >= 0x40000010) {
 		r = cpuid(0x40000010, 0);

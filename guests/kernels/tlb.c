@@ -1,11 +1,11 @@
 /*
- * Translations that change. After each way of invalidating that the architecture has, the old one must be
- * gone; and what needs no invalidation must work without (SDM vol. 3A 4.10). Then what spans
- * two pages, and the odd rules of paging. Built for 64-bit and for 32-bit mode.
+ * Translations that change. After each way of invalidating that the architecture has, the old one
+ * must be gone; and what needs no invalidation must work without (SDM vol. 3A 4.10). Then what
+ * spans two pages, and the odd rules of paging. Built for 64-bit and for 32-bit mode.
  */
 #include "paging.h"
 
-#define PAGE_VA TEST_VA
+#define PAGE_VA  TEST_VA
 #define LARGE_VA (TEST_VA + 0x10000000)
 
 static u8 *frames[2];
@@ -54,7 +54,7 @@ static void invlpg_inside(void)
 #ifdef __x86_64__
 static void invpcid(ulong type, u64 pcid, u64 address)
 {
-	u64 descriptor[2] = { pcid, address };
+	u64 descriptor[2] = {pcid, address};
 
 	asm volatile("invpcid %0, %1" : : "m"(descriptor), "r"(type) : "memory");
 }
@@ -87,16 +87,16 @@ struct way {
 };
 
 static const struct way ways[] = {
-	{ "INVLPG", invlpg_page, true },
-	{ "INVLPG of another byte", invlpg_inside, true },
-	{ "MOV to CR3", reload_cr3, false },
-	{ "a change of CR4.PGE", toggle_pge, true },
-	{ "paging off and on", toggle_paging, false },
+	{"INVLPG", invlpg_page, true},
+	{"INVLPG of another byte", invlpg_inside, true},
+	{"MOV to CR3", reload_cr3, false},
+	{"a change of CR4.PGE", toggle_pge, true},
+	{"paging off and on", toggle_paging, false},
 #ifdef __x86_64__
-	{ "INVPCID type 0", invpcid_address, false },
-	{ "INVPCID type 1", invpcid_context, false },
-	{ "INVPCID type 2", invpcid_all_global, true },
-	{ "INVPCID type 3", invpcid_all, false },
+	{"INVPCID type 0", invpcid_address, false},
+	{"INVPCID type 1", invpcid_context, false},
+	{"INVPCID type 2", invpcid_all_global, true},
+	{"INVPCID type 3", invpcid_all, false},
 #endif
 };
 
@@ -189,8 +189,12 @@ static void test_not_cached(void)
 	point_to(0, 0);
 	invlpg(PAGE_VA);
 	value = load() + 1;
-	asm volatile("lock cmpxchgl %1, (%0)" : : "r"(PAGE_VA), "r"(0), "a"(value) : "memory", "cc");
-	check(pte_get(&boot_space, PAGE_VA, 1) & PTE_D, "a cmpxchg that fails makes the page dirty");
+	asm volatile("lock cmpxchgl %1, (%0)"
+		     :
+		     : "r"(PAGE_VA), "r"(0), "a"(value)
+		     : "memory", "cc");
+	check(pte_get(&boot_space, PAGE_VA, 1) & PTE_D,
+		"a cmpxchg that fails makes the page dirty");
 }
 
 /* Two pages that are neighbours only in the linear address space. */
@@ -209,9 +213,13 @@ static void test_crossing(void)
 
 		for (i = 0; i < 16; i++)
 			bytes[i] = at + i * 3;
-		asm volatile("movups (%1), %%xmm0; movups %%xmm0, (%0)" : : "r"(p), "r"(bytes) : "memory");
+		asm volatile("movups (%1), %%xmm0; movups %%xmm0, (%0)"
+			     :
+			     : "r"(p), "r"(bytes)
+			     : "memory");
 		for (i = 0; i < 16; i++)
-			ok = ok && (at + i < 4096 ? first[at + i] : second[at + i - 4096]) == bytes[i];
+			ok = ok &&
+			     (at + i < 4096 ? first[at + i] : second[at + i - 4096]) == bytes[i];
 		ok = ok && *(volatile u16 *)p == (bytes[0] | bytes[1] << 8);
 		ok = ok && !memcmp(p, bytes, 16);
 		asm volatile("addl $0x01010101, (%0)" : : "r"(p + 12) : "memory", "cc");
@@ -245,7 +253,8 @@ static void test_large(void)
 	pte_set(&boot_space, LARGE_VA, 2, (0x2000000 + size) | PTE_P | PTE_W | PTE_PS);
 	ram[size / 4] = 0x77;
 	invlpg(LARGE_VA + size - 1);
-	check_eq(*(volatile u32 *)LARGE_VA, 0x77, "INVLPG at the end of a large page drops its start");
+	check_eq(*(volatile u32 *)LARGE_VA, 0x77,
+		"INVLPG at the end of a large page drops its start");
 	check((pte_get(&boot_space, LARGE_VA, 2) & (PTE_A | PTE_D)) == PTE_A, "A of a large page");
 	*(volatile u32 *)(LARGE_VA + size - 4) = 1;
 	check(pte_get(&boot_space, LARGE_VA, 2) & PTE_D, "D of a large page");
@@ -300,11 +309,11 @@ static void test_pcid(void)
 		write_cr3((ulong)other.root | 1 | 1ul << 63);
 		check_eq(load(), 100, "INVPCID type 1 for another PCID");
 		write_cr3(boot_root | 1ul << 63);
-		try_asm("invpcid %0, %1", : : "m"(((u64[2]){ 0, 0 })), "r"(4ul));
+		try_asm("invpcid %0, %1", : : "m"(((u64[2]){0, 0})), "r"(4ul));
 		check_trap(GP_VECTOR, 0, "INVPCID type 4");
-		try_asm("invpcid %0, %1", : : "m"(((u64[2]){ 0x1000, 0 })), "r"(1ul));
+		try_asm("invpcid %0, %1", : : "m"(((u64[2]){0x1000, 0})), "r"(1ul));
 		check_trap(GP_VECTOR, 0, "INVPCID with a reserved bit");
-		try_asm("invpcid %0, %1", : : "m"(((u64[2]){ 0, 1ull << 63 })), "r"(0ul));
+		try_asm("invpcid %0, %1", : : "m"(((u64[2]){0, 1ull << 63})), "r"(0ul));
 		check_trap(GP_VECTOR, 0, "INVPCID of a non-canonical address");
 	}
 	/* PCIDE needs PCID 0 to be set. */

@@ -83,21 +83,24 @@ static void run(const u8 *code, u32 flags)
 static void expect(const u8 *code, u32 flags, int vector, u32 error, const char *name)
 {
 	run(code, flags);
-	check(out.vector == vector && (vector == NO_TRAP || (out.error == error && out.ip == (u32)(code - v86_start))),
-	      "%s: vector %d error %x ip +%x", name, out.vector, out.error,
-	      out.ip - (u32)(code - v86_start));
+	check(out.vector == vector &&
+			(vector == NO_TRAP ||
+				(out.error == error && out.ip == (u32)(code - v86_start))),
+		"%s: vector %d error %x ip +%x", name, out.vector, out.error,
+		out.ip - (u32)(code - v86_start));
 }
 
 static void test_entry(void)
 {
 	run(v86_basic, FLAG_IOPL);
 	check_eq(out.vector, NO_TRAP, "v86 code runs to its end");
-	check_eq(out.ax & 0xffff, 0x1234 + 0x1111 + 0x2222, "segment registers as IRET loaded them");
+	check_eq(
+		out.ax & 0xffff, 0x1234 + 0x1111 + 0x2222, "segment registers as IRET loaded them");
 	check(out.flags & FLAG_VM, "VM in the flags pushed");
 	check_eq(out.cs, LOW_CODE >> 4, "CS pushed");
 	check(out.ds == LOW_CODE >> 4 && out.es == LOW_DATA >> 4 && out.fs == 0x1111 &&
-		      out.gs == 0x2222 && out.ss == LOW_DATA >> 4 && out.sp == 0xfff0,
-	      "data segments and stack pushed");
+			out.gs == 0x2222 && out.ss == LOW_DATA >> 4 && out.sp == 0xfff0,
+		"data segments and stack pushed");
 	check_eq(out.ds_at_entry, 0, "DS is null in the handler");
 	run(v86_addressing, FLAG_IOPL);
 	check_eq(out.ax & 0xffff, 0x5a5a, "addresses are segment times 16 plus offset");
@@ -147,7 +150,8 @@ static void test_iopl(void)
 	run(v86_pushfd, FLAG_IOPL | FLAG_CF);
 	check_eq(out.vector, NO_TRAP, "IOPL 3: pushfd");
 	run(v86_popf, FLAG_IOPL);
-	check_eq(out.ax & 0xffff, (0x0ed5 & ~0x28) | FLAG_IOPL | 2, "IOPL 3: popf cannot change IOPL");
+	check_eq(out.ax & 0xffff, (0x0ed5 & ~0x28) | FLAG_IOPL | 2,
+		"IOPL 3: popf cannot change IOPL");
 	run(v86_iret, FLAG_IOPL);
 	check_eq(out.ax & 0xffff, 0x77, "IOPL 3: iret");
 	idt_reset(0x60, 0);
@@ -221,17 +225,17 @@ static void test_vme(void)
 
 	run(v86_cli, FLAG_VIF | FLAG_IF);
 	check(out.vector == NO_TRAP && !(out.flags & FLAG_VIF) && out.flags & FLAG_IF,
-	      "VME, IOPL 0: cli clears VIF, not IF");
+		"VME, IOPL 0: cli clears VIF, not IF");
 	run(v86_sti, 0);
 	check(out.vector == NO_TRAP && out.flags & FLAG_VIF && !(out.flags & FLAG_IF),
-	      "VME, IOPL 0: sti sets VIF, not IF");
+		"VME, IOPL 0: sti sets VIF, not IF");
 	expect(v86_sti, FLAG_VIP, GP_VECTOR, 0, "VME, IOPL 0: sti with VIP");
 	run(v86_pushf, FLAG_VIF | FLAG_CF);
 	check_eq(out.ax & 0xffff, FLAG_IOPL | FLAG_IF | FLAG_CF | 2, "VME, IOPL 0: pushf");
 	expect(v86_pushfd, 0, GP_VECTOR, 0, "VME, IOPL 0: pushfd");
 	run(v86_popf_if, 0);
 	check(out.vector == NO_TRAP && out.flags & FLAG_VIF && !(out.flags & FLAG_IF),
-	      "VME, IOPL 0: popf sets VIF");
+		"VME, IOPL 0: popf sets VIF");
 	run(v86_popf_if, FLAG_VIP);
 	check_eq(out.vector, GP_VECTOR, "VME, IOPL 0: popf that sets IF with VIP");
 	run(v86_popf_tf, 0);
@@ -273,7 +277,7 @@ static void test_pvi(void)
 
 void guest_main(void)
 {
-	static const int vectors[] = { DE_VECTOR, DB_VECTOR, BP_VECTOR, UD_VECTOR, GP_VECTOR, 0x60 };
+	static const int vectors[] = {DE_VECTOR, DB_VECTOR, BP_VECTOR, UD_VECTOR, GP_VECTOR, 0x60};
 	size_t i;
 
 	memcpy((void *)LOW_CODE, v86_start, v86_end - v86_start);

@@ -83,9 +83,9 @@ static void vprint(const char *format, va_list args)
 			put_decimal(number < 0 ? -(u32)number : (u32)number);
 			break;
 		case 'x':
-			put_hex(longs == 0 ? va_arg(args, u32) :
-				longs == 1 ? va_arg(args, ulong) :
-					     va_arg(args, u64));
+			put_hex(longs == 0   ? va_arg(args, u32)
+				: longs == 1 ? va_arg(args, ulong)
+					     : va_arg(args, u64));
 			break;
 		default:
 			put_char(*format);
@@ -138,9 +138,8 @@ bool check_eq(u64 got, u64 want, const char *format, ...)
 
 static const char *vector_name(int vector)
 {
-	static const char *const names[] = { "#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD",
-					     "#NM", "#DF", "9",	  "#TS", "#NP", "#SS", "#GP",
-					     "#PF", "15",  "#MF", "#AC", "#MC", "#XM" };
+	static const char *const names[] = {"#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM",
+		"#DF", "9", "#TS", "#NP", "#SS", "#GP", "#PF", "15", "#MF", "#AC", "#MC", "#XM"};
 
 	if (vector == NO_TRAP)
 		return "no trap";

@@ -55,21 +55,21 @@ enum {
 	NO_TRAP = 0x100,
 };
 
-#define FLAG_CF (1 << 0)
-#define FLAG_PF (1 << 2)
-#define FLAG_ZF (1 << 6)
-#define FLAG_SF (1 << 7)
-#define FLAG_TF (1 << 8)
-#define FLAG_IF (1 << 9)
-#define FLAG_DF (1 << 10)
-#define FLAG_OF (1 << 11)
+#define FLAG_CF   (1 << 0)
+#define FLAG_PF   (1 << 2)
+#define FLAG_ZF   (1 << 6)
+#define FLAG_SF   (1 << 7)
+#define FLAG_TF   (1 << 8)
+#define FLAG_IF   (1 << 9)
+#define FLAG_DF   (1 << 10)
+#define FLAG_OF   (1 << 11)
 #define FLAG_IOPL 0x3000
-#define FLAG_NT (1 << 14)
-#define FLAG_RF (1 << 16)
-#define FLAG_VM (1 << 17)
-#define FLAG_AC (1 << 18)
-#define FLAG_VIF (1 << 19)
-#define FLAG_VIP (1 << 20)
+#define FLAG_NT   (1 << 14)
+#define FLAG_RF   (1 << 16)
+#define FLAG_VM   (1 << 17)
+#define FLAG_AC   (1 << 18)
+#define FLAG_VIF  (1 << 19)
+#define FLAG_VIP  (1 << 20)
 
 /* What the exception stubs leave on the stack; trap_common in trap_entry.S builds it. */
 struct trap_frame {
@@ -145,8 +145,8 @@ ulong user_call(ulong (*fn)(ulong), ulong arg);
 ulong user_call_at(u16 cs, ulong ip, u16 ss, ulong sp, ulong arg, ulong flags);
 extern u8 user_stack[], user_stack_top[];
 /*
- * Calls 32-bit code in compatibility mode, from a 64-bit kernel, with DS and ES loaded as told. Returns
- * its EAX.
+ * Calls 32-bit code in compatibility mode, from a 64-bit kernel, with DS and ES loaded as told.
+ * Returns its EAX.
  */
 u32 compat_call(void (*function)(void), u32 data_selector);
 
@@ -229,37 +229,39 @@ static inline struct cpuid cpuid(u32 leaf, u32 subleaf)
 {
 	struct cpuid r;
 
-	asm volatile("cpuid" : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d) : "a"(leaf), "c"(subleaf));
+	asm volatile("cpuid"
+		     : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d)
+		     : "a"(leaf), "c"(subleaf));
 	return r;
 }
 
 /* A CPUID feature bit: leaf, subleaf, register (0 to 3: EAX, EBX, ECX, EDX), bit. */
-#define FEATURE(leaf, subleaf, reg, bit) \
+#define FEATURE(leaf, subleaf, reg, bit)                                                           \
 	((u64)(leaf) << 32 | (u64)(subleaf) << 16 | (reg) << 8 | (bit))
-#define FEATURE_X2APIC FEATURE(1, 0, 2, 21)
-#define FEATURE_PCID FEATURE(1, 0, 2, 17)
+#define FEATURE_X2APIC       FEATURE(1, 0, 2, 21)
+#define FEATURE_PCID         FEATURE(1, 0, 2, 17)
 #define FEATURE_TSC_DEADLINE FEATURE(1, 0, 2, 24)
-#define FEATURE_CX16 FEATURE(1, 0, 2, 13)
-#define FEATURE_XSAVE FEATURE(1, 0, 2, 26)
-#define FEATURE_AVX FEATURE(1, 0, 2, 28)
-#define FEATURE_VME FEATURE(1, 0, 3, 1)
-#define FEATURE_SEP FEATURE(1, 0, 3, 11)
-#define FEATURE_FSGSBASE FEATURE(7, 0, 1, 0)
-#define FEATURE_TSC_ADJUST FEATURE(7, 0, 1, 1)
-#define FEATURE_SMEP FEATURE(7, 0, 1, 7)
-#define FEATURE_INVPCID FEATURE(7, 0, 1, 10)
-#define FEATURE_SMAP FEATURE(7, 0, 1, 20)
-#define FEATURE_AVX512F FEATURE(7, 0, 1, 16)
-#define FEATURE_UMIP FEATURE(7, 0, 2, 2)
-#define FEATURE_PKU FEATURE(7, 0, 2, 3)
-#define FEATURE_LA57 FEATURE(7, 0, 2, 16)
-#define FEATURE_XSAVEOPT FEATURE(0xd, 1, 0, 0)
-#define FEATURE_XSAVEC FEATURE(0xd, 1, 0, 1)
-#define FEATURE_XSAVES FEATURE(0xd, 1, 0, 3)
-#define FEATURE_NX FEATURE(0x80000001, 0, 3, 20)
-#define FEATURE_1G_PAGES FEATURE(0x80000001, 0, 3, 26)
-#define FEATURE_RDTSCP FEATURE(0x80000001, 0, 3, 27)
-#define FEATURE_SYSCALL FEATURE(0x80000001, 0, 3, 11)
+#define FEATURE_CX16         FEATURE(1, 0, 2, 13)
+#define FEATURE_XSAVE        FEATURE(1, 0, 2, 26)
+#define FEATURE_AVX          FEATURE(1, 0, 2, 28)
+#define FEATURE_VME          FEATURE(1, 0, 3, 1)
+#define FEATURE_SEP          FEATURE(1, 0, 3, 11)
+#define FEATURE_FSGSBASE     FEATURE(7, 0, 1, 0)
+#define FEATURE_TSC_ADJUST   FEATURE(7, 0, 1, 1)
+#define FEATURE_SMEP         FEATURE(7, 0, 1, 7)
+#define FEATURE_INVPCID      FEATURE(7, 0, 1, 10)
+#define FEATURE_SMAP         FEATURE(7, 0, 1, 20)
+#define FEATURE_AVX512F      FEATURE(7, 0, 1, 16)
+#define FEATURE_UMIP         FEATURE(7, 0, 2, 2)
+#define FEATURE_PKU          FEATURE(7, 0, 2, 3)
+#define FEATURE_LA57         FEATURE(7, 0, 2, 16)
+#define FEATURE_XSAVEOPT     FEATURE(0xd, 1, 0, 0)
+#define FEATURE_XSAVEC       FEATURE(0xd, 1, 0, 1)
+#define FEATURE_XSAVES       FEATURE(0xd, 1, 0, 3)
+#define FEATURE_NX           FEATURE(0x80000001, 0, 3, 20)
+#define FEATURE_1G_PAGES     FEATURE(0x80000001, 0, 3, 26)
+#define FEATURE_RDTSCP       FEATURE(0x80000001, 0, 3, 27)
+#define FEATURE_SYSCALL      FEATURE(0x80000001, 0, 3, 11)
 /* False also where the leaf does not exist. */
 bool cpu_has(u64 feature);
 /* Hygon counts as AMD. */
@@ -369,14 +371,14 @@ struct table_pointer {
 
 static inline void lidt(u16 limit, ulong base)
 {
-	struct table_pointer p = { limit, base };
+	struct table_pointer p = {limit, base};
 
 	asm volatile("lidt %0" : : "m"(p) : "memory");
 }
 
 static inline void lgdt(u16 limit, ulong base)
 {
-	struct table_pointer p = { limit, base };
+	struct table_pointer p = {limit, base};
 
 	asm volatile("lgdt %0" : : "m"(p) : "memory");
 }

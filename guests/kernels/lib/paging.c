@@ -2,10 +2,10 @@
 
 #ifdef __x86_64__
 extern u8 boot_pml4[];
-struct address_space boot_space = { 4, boot_pml4 };
+struct address_space boot_space = {4, boot_pml4};
 #else
 extern u8 boot_directory[];
-struct address_space boot_space = { 2, boot_directory };
+struct address_space boot_space = {2, boot_directory};
 #endif
 
 static int entry_shift(struct address_space *space, int level)

@@ -7,25 +7,25 @@
 
 #include "kernel.h"
 
-#define PTE_P (1ull << 0)
-#define PTE_W (1ull << 1)
-#define PTE_U (1ull << 2)
-#define PTE_PWT (1ull << 3)
-#define PTE_PCD (1ull << 4)
-#define PTE_A (1ull << 5)
-#define PTE_D (1ull << 6)
-#define PTE_PS (1ull << 7)
-#define PTE_G (1ull << 8)
-#define PTE_NX (1ull << 63)
+#define PTE_P       (1ull << 0)
+#define PTE_W       (1ull << 1)
+#define PTE_U       (1ull << 2)
+#define PTE_PWT     (1ull << 3)
+#define PTE_PCD     (1ull << 4)
+#define PTE_A       (1ull << 5)
+#define PTE_D       (1ull << 6)
+#define PTE_PS      (1ull << 7)
+#define PTE_G       (1ull << 8)
+#define PTE_NX      (1ull << 63)
 #define PTE_PKEY(n) ((u64)(n) << 59)
 
 /* Page-fault error code (SDM vol. 3A 4.7). */
-#define PF_P 1
-#define PF_W 2
-#define PF_U 4
+#define PF_P    1
+#define PF_W    2
+#define PF_U    4
 #define PF_RSVD 8
-#define PF_I 16
-#define PF_PK 32
+#define PF_I    16
+#define PF_PK   32
 
 /* A window that no kernel image or RAM below 1 GiB reaches: free for test mappings. */
 #define TEST_VA 0x40000000ul
@@ -39,8 +39,8 @@ struct address_space {
 extern struct address_space boot_space;
 
 /*
- * The entry of level LEVEL (1 is the leaf of a 4-KiB page) on the way to ADDRESS. Tables above it are
- * made as needed, open for everything; a large page in the way is dropped.
+ * The entry of level LEVEL (1 is the leaf of a 4-KiB page) on the way to ADDRESS. Tables above it
+ * are made as needed, open for everything; a large page in the way is dropped.
  */
 void *pte_slot(struct address_space *space, ulong address, int level);
 u64 pte_get(struct address_space *space, ulong address, int level);

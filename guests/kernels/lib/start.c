@@ -78,7 +78,7 @@ u32 boot_option(const char *name, u32 otherwise)
 		length++;
 	for (; *p; p++) {
 		if ((p == command_line || p[-1] == ' ') && !memcmp(p, name, length) &&
-		    p[length] == '=') {
+			p[length] == '=') {
 			u32 value = 0;
 
 			for (p += length + 1; *p >= '0' && *p <= '9'; p++)

@@ -84,8 +84,8 @@ static ulong frame_sp(struct trap_frame *f)
 static void die(struct trap_frame *f)
 {
 	print("FAIL unexpected vector %d error %lx at %lx:%lx sp %lx flags %lx cr2 %lx cr3 %lx\n",
-	      (u8)f->vector, f->error, f->cs, f->ip, frame_sp(f), f->flags, read_cr2(),
-	      read_cr3());
+		(u8)f->vector, f->error, f->cs, f->ip, frame_sp(f), f->flags, read_cr2(),
+		read_cr3());
 	guest_exit(2);
 }
 
@@ -138,8 +138,8 @@ extern u8 user_thunk[];
 
 ulong user_call(ulong (*fn)(ulong), ulong arg)
 {
-	struct user_call call = { fn, arg };
+	struct user_call call = {fn, arg};
 
 	return user_call_at(SEL_USER_CODE, (ulong)user_thunk, SEL_USER_DATA, (ulong)user_stack_top,
-			    (ulong)&call, 2);
+		(ulong)&call, 2);
 }
