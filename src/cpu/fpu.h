@@ -52,8 +52,7 @@ uint32_t fpu_mxcsr_mask(void);
  * instead of cpu_raise()'s 1: the run loop looks at `pending` and goes on at cpu->rip. */
 #define CPU_UNWIND_RESTART 2
 
-/* The state-management instructions, after #UD/#NM checks of their own. `linear` is checked for
- * alignment here. operand_size 8 is the REX.W form (FXSAVE64...). */
+/* The state-management instructions. #UD, #NM, and alignment are checked here. operand_size 8 is the REX.W form (FXSAVE64...). */
 void fpu_fxsave(struct cpu *cpu, uint64_t linear, unsigned operand_size);
 void fpu_fxrstor(struct cpu *cpu, uint64_t linear, unsigned operand_size);
 enum xsave_form { XSAVE_STANDARD, XSAVE_OPT, XSAVE_COMPACT, XSAVE_SUPERVISOR };

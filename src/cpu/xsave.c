@@ -294,6 +294,15 @@ static void require(struct cpu *cpu, bool condition)
 
 /* --- FXSAVE, FXRSTOR --- */
 
+static void check_fxsave(struct cpu *cpu, uint64_t linear)
+{
+	if (cpu->cr0 & CR0_EM)
+		cpu_raise(cpu, VECTOR_UD);
+	if (cpu->cr0 & CR0_TS)
+		cpu_raise(cpu, VECTOR_NM);
+	require(cpu, !(linear & 15));
+}
+
 /* AMD's fast form leaves the XMM registers out (APM vol. 2 11.4.4). */
 static unsigned fxsave_size(const struct cpu *cpu)
 {
@@ -306,7 +315,7 @@ void fpu_fxsave(struct cpu *cpu, uint64_t linear, unsigned operand_size)
 {
 	uint8_t image[LEGACY_SIZE] = { 0 };
 
-	require(cpu, !(linear & 15));
+	check_fxsave(cpu, linear);
 	fpu_sync(cpu);
 	pack_x87(&cpu->fpu, image, operand_size);
 	put32(image + MXCSR, cpu->fpu.mxcsr);
@@ -321,7 +330,7 @@ void fpu_fxrstor(struct cpu *cpu, uint64_t linear, unsigned operand_size)
 	uint8_t image[LEGACY_SIZE];
 	unsigned size = fxsave_size(cpu);
 
-	require(cpu, !(linear & 15));
+	check_fxsave(cpu, linear);
 	access_read(cpu, linear, image, size, ACCESS_PROGRAM);
 	require(cpu, !(get32(image + MXCSR) & ~fpu_mxcsr_mask()));
 	unpack_x87(&cpu->fpu, image, operand_size);
@@ -332,6 +341,16 @@ void fpu_fxrstor(struct cpu *cpu, uint64_t linear, unsigned operand_size)
 }
 
 /* --- XSAVE --- */
+
+static void check_xsave(struct cpu *cpu, uint64_t linear, bool supervisor)
+{
+	if (!(cpu->cr4 & CR4_OSXSAVE))
+		cpu_raise(cpu, VECTOR_UD);
+	if (cpu->cr0 & CR0_TS)
+		cpu_raise(cpu, VECTOR_NM);
+	require(cpu, !supervisor || cpu->cpl == 0);
+	require(cpu, !(linear & 63));
+}
 
 static void save_legacy(struct cpu *cpu, uint64_t linear, uint64_t write, bool mxcsr,
 	unsigned operand_size)
@@ -366,9 +385,7 @@ void fpu_xsave(struct cpu *cpu, uint64_t linear, uint64_t mask, enum xsave_form 
 	uint64_t requested, used, write, header[2];
 	bool mxcsr;
 
-	if (form == XSAVE_SUPERVISOR)
-		require(cpu, cpu->cpl == 0);
-	require(cpu, !(linear & 63));
+	check_xsave(cpu, linear, form == XSAVE_SUPERVISOR);
 	fpu_sync(cpu);
 	requested = mask & (form == XSAVE_SUPERVISOR ? cpu->xcr0 | cpu->xss : cpu->xcr0);
 	used = in_use(&cpu->fpu);
@@ -471,9 +488,7 @@ void fpu_xrstor(struct cpu *cpu, uint64_t linear, uint64_t mask, bool supervisor
 	struct restore from;
 	uint32_t mxcsr;
 
-	if (supervisor)
-		require(cpu, cpu->cpl == 0);
-	require(cpu, !(linear & 63));
+	check_xsave(cpu, linear, supervisor);
 	access_read(cpu, linear + LEGACY_SIZE, header, HEADER_SIZE, ACCESS_PROGRAM);
 	check_header(cpu, &from, (uint8_t *)header, allowed, supervisor);
 	fpu_sync(cpu);
@@ -623,9 +638,10 @@ static void unpack_environment(struct cpu *cpu, const uint8_t *in, unsigned oper
 	}
 }
 
-/* #AC, where the program has asked for that. */
-static void check_natural_alignment(struct cpu *cpu, uint64_t linear, unsigned operand_size)
+/* #NM, then #AC where the program has asked for that. */
+static void check_image(struct cpu *cpu, uint64_t linear, unsigned operand_size)
 {
+	fpu_check(cpu, FPU_CLASS_X87);
 	if (cpu->tlb == cpu->tlb_views[TLB_USER_ALIGNED] && (linear & (operand_size - 1)))
 		cpu_raise_error(cpu, VECTOR_AC, 0);
 }
@@ -635,7 +651,7 @@ void fpu_fnstenv(struct cpu *cpu, uint64_t linear, unsigned operand_size)
 	uint8_t image[28];
 	unsigned size;
 
-	check_natural_alignment(cpu, linear, operand_size);
+	check_image(cpu, linear, operand_size);
 	fpu_sync(cpu);
 	size = pack_environment(cpu, image, operand_size);
 	access_write(cpu, linear, image, size, ACCESS_PROGRAM);
@@ -650,8 +666,9 @@ void fpu_fldenv(struct cpu *cpu, uint64_t linear, unsigned operand_size)
 {
 	uint8_t image[28];
 
+	fpu_check(cpu, FPU_CLASS_X87);
 	fpu_raise_pending(cpu);
-	check_natural_alignment(cpu, linear, operand_size);
+	check_image(cpu, linear, operand_size);
 	access_read(cpu, linear, image, operand_size == 2 ? 14 : 28, ACCESS_PROGRAM);
 	fpu_sync(cpu);
 	unpack_environment(cpu, image, operand_size);
@@ -663,7 +680,7 @@ void fpu_fnsave(struct cpu *cpu, uint64_t linear, unsigned operand_size)
 	uint8_t image[108];
 	unsigned size, old_top;
 
-	check_natural_alignment(cpu, linear, operand_size);
+	check_image(cpu, linear, operand_size);
 	fpu_sync(cpu);
 	old_top = top_of(&cpu->fpu);
 	size = pack_environment(cpu, image, operand_size);
@@ -684,8 +701,9 @@ void fpu_frstor(struct cpu *cpu, uint64_t linear, unsigned operand_size)
 	unsigned environment = operand_size == 2 ? 14 : 28;
 	uint8_t image[108];
 
+	fpu_check(cpu, FPU_CLASS_X87);
 	fpu_raise_pending(cpu);
-	check_natural_alignment(cpu, linear, operand_size);
+	check_image(cpu, linear, operand_size);
 	access_read(cpu, linear, image, environment + 80, ACCESS_PROGRAM);
 	fpu_sync(cpu);
 	unpack_environment(cpu, image, operand_size);

@@ -237,6 +237,19 @@ static void test_fnstenv_masks(void **state)
 	assert_int_equal(word_at(cpu->fpu.x87 + 2), 0x3801);
 }
 
+static void test_images_need_the_fpu(void **state)
+{
+	enter_long(3);
+	sample_state(0, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		cpu->cr0 = (cpu->cr0 & ~(CR0_EM | CR0_TS)) | (i ? CR0_EM : CR0_TS);
+		assert_raises(VECTOR_NM, 0, fpu_fnsave(cpu, IMAGE, 4));
+		assert_raises(VECTOR_NM, 0, fpu_frstor(cpu, IMAGE, 4));
+		assert_raises(VECTOR_NM, 0, fpu_fnstenv(cpu, IMAGE, 4));
+		assert_raises(VECTOR_NM, 0, fpu_fldenv(cpu, IMAGE, 4));
+	}
+}
+
 /* The four layouts (SDM vol. 1 figures 8-9 to 8-12). */
 static void set_pointers(void)
 {
@@ -316,6 +329,7 @@ int main(void)
 		cpu_test(test_fnsave_is_the_hosts),
 		cpu_test(test_frstor_undoes_fnsave),
 		cpu_test(test_fnstenv_masks),
+		cpu_test(test_images_need_the_fpu),
 		cpu_test(test_protected_layouts),
 		cpu_test(test_real_layouts),
 		cpu_test(test_fnsave_faults_whole),

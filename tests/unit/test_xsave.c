@@ -271,6 +271,24 @@ static void test_alignment_and_privilege(void **state)
 	assert_raises(VECTOR_GP, 0, fpu_fxrstor(cpu, AREA + 8, 8));
 }
 
+static void test_enabling(void **state)
+{
+	enter_with_xsave(0);
+	initial_fpu();
+	clear_area(0);
+	cpu->cr0 |= CR0_TS;
+	assert_raises(VECTOR_NM, 0, fpu_xsave(cpu, AREA, 7, XSAVE_STANDARD, 8));
+	assert_raises(VECTOR_NM, 0, fpu_xrstor(cpu, AREA, 7, false, 8));
+	assert_raises(VECTOR_NM, 0, fpu_fxsave(cpu, AREA, 8));
+	assert_raises(VECTOR_NM, 0, fpu_fxrstor(cpu, AREA, 8));
+	cpu->cr0 |= CR0_EM;
+	assert_raises(VECTOR_UD, 0, fpu_fxsave(cpu, AREA, 8));
+	assert_raises(VECTOR_UD, 0, fpu_fxrstor(cpu, AREA, 8));
+	cpu->cr4 &= ~CR4_OSXSAVE;
+	assert_raises(VECTOR_UD, 0, fpu_xsave(cpu, AREA, 7, XSAVE_STANDARD, 8));
+	assert_raises(VECTOR_UD, 0, fpu_xrstor(cpu, AREA, 7, false, 8));
+}
+
 /* 32-bit code has eight registers: the others' bytes and contents stay. */
 static void test_short_modes(void **state)
 {
@@ -395,6 +413,7 @@ int main(void)
 		cpu_test(test_xrstor_initialises),
 		cpu_test(test_bad_headers),
 		cpu_test(test_alignment_and_privilege),
+		cpu_test(test_enabling),
 		cpu_test(test_short_modes),
 		cpu_test(test_fxsave_is_the_hosts),
 		cpu_test(test_fxsave_pointers),
