@@ -127,6 +127,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 
+	setvbuf(stdout, NULL, _IOLBF, 0);
 	/* Opened for writing too, so that it does not end while the machine has not opened it. */
 	if (fifo)
 		pipes[0] = open(fifo, O_RDWR | O_NONBLOCK | O_CLOEXEC);
