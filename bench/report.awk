@@ -203,7 +203,8 @@ function system_table(    i, n)
 		}
 	print ""
 	separator("---|", n)
-	system_row("start", "process start to the guest kernel's first instruction, ms", "%.1f", 1000)
+	system_row("start", "process start to the guest kernel's first instruction, ms", \
+		"%.1f", 1000)
 	system_row("user", "boot: process start to user space, s", "%.2f", 1)
 	system_row("off", "boot: whole process, until power-off, s", "%.2f", 1)
 	system_row("cpu", "boot: processor time of the whole process, s", "%.2f", 1)

@@ -204,7 +204,9 @@ measure_suite()
 	awk -F '\t' -v OFS='\t' -v column="$column" '
 		{ split($3, word, " ") }
 		word[1] == "begin" { name = word[2]; begin = $2 }
-		name != "" && word[1] == name { print "suite", column, name, word[2], $1 - begin, word[3] }
+		name != "" && word[1] == name {
+			print "suite", column, name, word[2], $1 - begin, word[3]
+		}
 		word[2] == "unsupported" { print "suite", column, word[1], "unsupported", 0, 0 }
 	' "$log" >>"$raw"
 }
@@ -235,7 +237,8 @@ measure_start()
 		IFS=$'\t' read -r _ wall _ status < <("$work/stamp" -t 10 "${command[@]}" \
 			2>"$work/$column.err" | tail -n 1)
 		if [[ $status != "exit 3" ]]; then
-			record missing "$column" "first-instruction ended with $status, expected exit 3"
+			record missing "$column" \
+				"first-instruction ended with $status, expected exit 3"
 			return
 		fi
 		record system "$column" start "$wall"
@@ -284,7 +287,8 @@ describe()
 	local column reason commit cpu load guest
 
 	commit=$(git -C "$project" log -1 --format='%h of %cs' 2>/dev/null) || commit=unknown
-	[[ -z $(git -C "$project" status --porcelain -uno 2>/dev/null) ]] || commit+=", changed since"
+	[[ -z $(git -C "$project" status --porcelain -uno 2>/dev/null) ]] ||
+		commit+=", changed since"
 	record note "commit $commit; measured on $(date -u '+%Y-%m-%d %H:%M UTC')"
 	cpu=$(sed -n 's/^model name.*: //p' /proc/cpuinfo | sed -n 1p)
 	read -r load _ </proc/loadavg
