@@ -127,6 +127,7 @@ static pid_t start_child(void (*end)(void))
 		/* cmocka catches these, and whoever catches them before us keeps them. */
 		signal(SIGSEGV, SIG_DFL);
 		signal(SIGABRT, SIG_DFL);
+		signal(SIGHUP, SIG_DFL); /* nohup(1) leaves it ignored */
 		if (terminal_raw(STDIN_FILENO) < 0 || !terminal_is_raw() || !log_carriage_return)
 			_exit(99);
 		end();
