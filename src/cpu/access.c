@@ -184,14 +184,20 @@ static uint64_t advance(const struct cpu *cpu, uint64_t linear, unsigned bytes)
 	return cpu_long_mode(cpu) ? linear : (uint32_t)linear;
 }
 
+/* Every page that [linear, linear + size) touches, in order: raises the fault of the first that has one. */
+static void probe_view(struct cpu *cpu, enum tlb_view view, uint64_t linear, unsigned size,
+	unsigned what)
+{
+	for (unsigned done = 0; done < size; done += in_page(advance(cpu, linear, done), size - done))
+		place(cpu, view, advance(cpu, linear, done), what);
+}
+
+/* A fault on a later page must come before a device on an earlier one is read. */
 static void read_view(struct cpu *cpu, enum tlb_view view, uint64_t linear, void *buffer,
 	unsigned size)
 {
-	unsigned first = in_page(linear, size);
-
-	/* A fault on the later page must come before a device on the earlier one is read. */
-	for (unsigned done = first; done < size; done += (unsigned)PAGE_SIZE)
-		place(cpu, view, advance(cpu, linear, done), 0);
+	if (in_page(linear, size) < size)
+		probe_view(cpu, view, linear, size, 0);
 	for (unsigned done = 0, piece; done < size; done += piece) {
 		uint64_t at = advance(cpu, linear, done);
 
@@ -200,19 +206,13 @@ static void read_view(struct cpu *cpu, enum tlb_view view, uint64_t linear, void
 	}
 }
 
-static void probe_view(struct cpu *cpu, enum tlb_view view, uint64_t linear, unsigned size)
-{
-	for (unsigned done = 0; done < size; done += in_page(advance(cpu, linear, done), size - done))
-		place(cpu, view, advance(cpu, linear, done), PAGING_WRITE);
-}
-
 static bool write_view(struct cpu *cpu, enum tlb_view view, uint64_t linear, const void *buffer,
 	unsigned size)
 {
 	bool stale = false;
 
 	if (in_page(linear, size) < size)
-		probe_view(cpu, view, linear, size);
+		probe_view(cpu, view, linear, size, PAGING_WRITE);
 	for (unsigned done = 0, piece; done < size; done += piece) {
 		uint64_t at = advance(cpu, linear, done);
 
@@ -299,7 +299,7 @@ void access_write(struct cpu *cpu, uint64_t linear, const void *buffer, unsigned
 
 void access_probe_write(struct cpu *cpu, uint64_t linear, unsigned size, enum access_mode mode)
 {
-	probe_view(cpu, mode_view(cpu, mode), linear, size);
+	probe_view(cpu, mode_view(cpu, mode), linear, size, PAGING_WRITE);
 }
 
 uint64_t access_load_current(struct cpu *cpu, uint64_t linear, unsigned size)
@@ -324,7 +324,7 @@ bool access_write_current(struct cpu *cpu, uint64_t linear, const void *buffer, 
 
 uint64_t access_load_for_update(struct cpu *cpu, uint64_t linear, unsigned size)
 {
-	probe_view(cpu, current_view(cpu), linear, size);
+	probe_view(cpu, current_view(cpu), linear, size, PAGING_WRITE);
 	return load_view(cpu, current_view(cpu), linear, size);
 }
 
