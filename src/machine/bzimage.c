@@ -135,7 +135,8 @@ static int find_load_address(const struct boot_request *request, const struct se
 	needed = ALIGN_UP(needed, PAGE_SIZE);
 	room = needed + boot_initrd_room(request);
 	place->end = place->load + needed;
-	if (place->load < memory->low_size && boot_ram(memory, place->load, room))
+	if (place->load >= LAYOUT_HIGH && place->load < memory->low_size &&
+		boot_ram(memory, place->load, room))
 		return 0;
 
 	if (header->relocatable_kernel) {

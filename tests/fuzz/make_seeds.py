@@ -75,6 +75,7 @@ write('multiboot', 'flat',
       multiboot_header(0x10003, (0x100000, 0x100000, 0, 0x101000, 0x100020)) + b'\x90' * 64)
 write('initrd', 'preferred', initrd(0x200000, 0x100000, 0x7fffffff, 1000))
 write('initrd', 'relocated', initrd(0x1000000, 0x100000, 0x5fffff, 0x200000))
+write('initrd', 'low-memory', initrd(0x10000, 0x1b00, 0x7fffffff, 1000))
 write('initrd', 'too-large', initrd(0x200000, 0x400000, 0x7fffffff, 0x600000, relocatable=0))
 
 

@@ -272,7 +272,7 @@ static void test_old_protocols_are_refused(void **state)
 
 static void test_hostile_addresses(void **state)
 {
-	static const uint64_t addresses[] = {0, 1, 0x9f000, 0xfffff, 3 * GIB, 3 * GIB - 1, 4 * GIB,
+	static const uint64_t addresses[] = {0, 1, 0x2000, 0x10000, 0x9f000, 0xfffff, 3 * GIB, 3 * GIB - 1, 4 * GIB,
 		UINT64_MAX, UINT64_MAX - INIT_SIZE + 1, BIT(63)};
 	struct boot_fixture f;
 	unsigned i;
