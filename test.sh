@@ -112,14 +112,17 @@ stage()
 
 # --- building ---
 
-# compile NAME DIRECTORY MESON-OPTIONS...: configures where that has not been done
+# compile NAME DIRECTORY MESON-OPTIONS...: configures where that has not been done with these options
 compile()
 {
 	local name=$1 directory=$2
 
 	shift 2
-	if [[ ! -e $directory/build.ninja ]]; then
+	if [[ ! -e $directory/build.ninja ]] ||
+		{ (($#)) && [[ $* != "$(cat "$directory/options" 2>/dev/null)" ]]; }; then
+		rm -rf "$directory"
 		step "configure $name" meson setup "$directory" "$here" "$@" || return
+		echo "$*" >"$directory/options"
 	fi
 	step "build $name" ninja -C "$directory"
 }
@@ -169,13 +172,14 @@ if stage demo; then
 	tap "demo" "$here/tests/boot/demo.sh" "$here"
 fi
 
-if stage sanitize && CC=clang compile sanitize "$sanitize" -Db_sanitize=address,undefined \
-	-Db_lundef=false -Dfuzzers=true; then
+sanitize_options=(-Db_sanitize=address,undefined -Db_lundef=false -Dfuzzers=true -Doptimization=1)
+
+if stage sanitize && CC=clang compile sanitize "$sanitize" "${sanitize_options[@]}"; then
 	export ASAN_OPTIONS=abort_on_error=0:exitcode=99 UBSAN_OPTIONS=halt_on_error=1:exitcode=99:print_stacktrace=1
 	unit "sanitized unit tests" "$sanitize" --suite unit --timeout-multiplier 4
-	tap "sanitized guest kernels" "$here/tests/guest/run-kernels.sh" "$sanitize/veneer" "$sanitize"
+	tap "sanitized guest kernels" "$here/tests/guest/run-kernels.sh" "$sanitize/veneer" "$build"
 	tap "sanitized Debian boot" "$here/tests/boot/short.sh" "$sanitize/veneer" "$here" 1
-	tap "sanitized command line" "$here/tests/cli/cli.sh" "$sanitize/veneer" "$sanitize" "$here"
+	tap "sanitized command line" "$here/tests/cli/cli.sh" "$sanitize/veneer" "$build" "$here"
 	unset ASAN_OPTIONS UBSAN_OPTIONS
 fi
 
@@ -185,13 +189,12 @@ if stage thread && CC=clang compile thread "$thread" -Db_sanitize=thread -Db_lun
 	"-Dc_args=-mllvm -tsan-instrument-func-entry-exit=0"; then
 	export TSAN_OPTIONS=halt_on_error=1:exitcode=99
 	tap "thread-sanitized guest kernels" "$here/tests/guest/run-kernels.sh" "$thread/veneer" \
-		"$thread" auto locked multicpu
+		"$build" auto locked multicpu
 	tap "thread-sanitized Debian boot" "$here/tests/boot/short.sh" "$thread/veneer" "$here" 2
 	unset TSAN_OPTIONS
 fi
 
-if stage fuzz && { [[ $wanted == *" sanitize "* ]] || CC=clang compile sanitize "$sanitize" \
-	-Db_sanitize=address,undefined -Db_lundef=false -Dfuzzers=true; }; then
+if stage fuzz && CC=clang compile sanitize "$sanitize" "${sanitize_options[@]}"; then
 	for corpus in "$here"/tests/fuzz/corpus/*/; do
 		target=$(basename "$corpus")
 		# New inputs go to the first directory; seeds are only read.
