@@ -278,12 +278,17 @@ static void tame_popf(const struct oracle_case *test, struct oracle_state *state
 		state->data[at + 2] &= ~0x24; /* AC, ID */
 }
 
-/* Branches may have a bad target, ENTER touches the stack in several places: with #AC besides, which
- * comes first is the processor's choice. */
+/* Branches may have a bad target, strings a null segment, ENTER and PUSHA touch the stack in several
+ * places: with #AC besides, which comes first is the processor's choice. */
 static bool has_several_faults(const struct oracle_case *test)
 {
-	return test->instruction.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE ||
-	       test->instruction.mnemonic == ZYDIS_MNEMONIC_ENTER;
+	const ZydisDecodedInstruction *in = &test->instruction;
+
+	return in->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE ||
+	       in->mnemonic == ZYDIS_MNEMONIC_ENTER || in->mnemonic == ZYDIS_MNEMONIC_PUSHA ||
+	       in->mnemonic == ZYDIS_MNEMONIC_PUSHAD ||
+	       (in->meta.category == ZYDIS_CATEGORY_STRINGOP &&
+		       (in->attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS));
 }
 
 void random_state(struct oracle_random *random, const struct oracle_case *test,

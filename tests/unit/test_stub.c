@@ -469,6 +469,18 @@ static void test_x87_exception_first(void **state)
 	assert_stub_raises(VECTOR_PF, PF_USER | PF_WRITE, STUB("\xd9\x38"), 4 * MIB); /* fnstcw [rax] */
 }
 
+/* An invalid operation, unmasked: nothing is stored, not even across pages. */
+static void test_x87_store_that_fails(void **state)
+{
+	uint64_t at = DATA + 4096 - 3;
+
+	cpu->fpu.x87[0] = 0x7e;
+	put(at, 0x1122334455667788, 8);
+	run(STUB("\xdd\x18"), at); /* fstp qword [rax], of an empty stack */
+	assert_int_equal(cpu->fpu.x87[2] & 0x81, 0x81);
+	assert_int_equal(get(at, 8), 0x1122334455667788);
+}
+
 static void test_pointers_are_recorded(void **state)
 {
 	cpu->rip = 0x401234;
@@ -491,6 +503,9 @@ static void test_disabled(void **state)
 	cpu->cr0 &= ~CR0_TS;
 	cpu->cr4 &= ~CR4_OSFXSR;
 	assert_stub_raises(VECTOR_UD, 0, STUB("\x0f\x28\xc1"), 0);
+	cpu->cr0 |= CR0_EM;
+	assert_stub_raises(VECTOR_NM, 0, STUB("\xdb\x08"), DATA); /* fisttp is x87, not SSE3 */
+	cpu->cr0 &= ~CR0_EM;
 	run(STUB("\x0f\xfc\xc0"), 0); /* paddb mm0, mm0 */
 	run(STUB("\xf3\x48\x0f\xb8\xc0"), 0); /* popcnt: no SSE state */
 }
@@ -540,6 +555,7 @@ int main(void)
 		stub_test(test_x87_exception),
 		stub_test(test_x87_exception_by_interrupt),
 		stub_test(test_x87_exception_first),
+		stub_test(test_x87_store_that_fails),
 		stub_test(test_pointers_are_recorded),
 		stub_test(test_disabled),
 		stub_test(test_full_cache),

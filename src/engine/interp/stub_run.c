@@ -55,7 +55,8 @@ static void run_bounced(struct cpu *cpu, const struct stub *stub, uint64_t linea
 
 	if (stub->memory != STUB_READ)
 		access_probe_write(cpu, linear, stub->memory_size, mode);
-	if (stub->memory != STUB_WRITE)
+	/* An x87 store with an unmasked exception stores nothing: then the old bytes are put back. */
+	if (stub->memory != STUB_WRITE || stub->x87)
 		access_read(cpu, linear, bounce.data, stub->memory_size, mode);
 	stub->code(cpu, bounce.data);
 	if (stub->memory != STUB_READ)

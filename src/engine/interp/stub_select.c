@@ -684,8 +684,9 @@ static enum fpu_class select_class(const struct stub_plan *plan)
 
 	if (in->mnemonic == ZYDIS_MNEMONIC_FWAIT)
 		return FPU_CLASS_WAIT;
-	if (in->meta.isa_ext == ZYDIS_ISA_EXT_X87 || in->meta.isa_set == ZYDIS_ISA_SET_SSE3X87 ||
-		in->meta.isa_set == ZYDIS_ISA_SET_FCMOV || in->meta.isa_set == ZYDIS_ISA_SET_X87)
+	/* By opcode: the decoder counts FISTTP as SSE3. */
+	if (in->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
+		in->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && (in->opcode & 0xf8) == 0xd8)
 		return FPU_CLASS_X87;
 	for (unsigned i = 0; i < in->operand_count; i++) {
 		if (plan->operands[i].type != ZYDIS_OPERAND_TYPE_REGISTER)
