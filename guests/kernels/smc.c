@@ -281,6 +281,7 @@ static void test_undefined(void)
 	}
 	check(ok, "undefined instructions become defined");
 	/* The byte that decides is on the next page. */
+	ok = true;
 	code = (u8 *)CODE_VA + 4096 - 2;
 	for (i = 0; i < 20; i++) {
 		memcpy(code, "\x0f\x20\xe8\xc3", 4);
@@ -292,6 +293,7 @@ static void test_undefined(void)
 	}
 	check(ok, "the same over a page border");
 	/* Too long an instruction loses a prefix. */
+	ok = true;
 	code = (u8 *)CODE_VA + 0x200;
 	for (i = 0; i < 20; i++) {
 		memset(code, 0x66, 15);

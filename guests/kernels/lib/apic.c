@@ -107,24 +107,63 @@ void pit_set(int mode, u32 count)
 	outb(0x40, count >> 8);
 }
 
+/*
+ * Whoever runs us may run something else at any time, also between two reads that belong together.
+ * So a clock is read several times, and the reading counts that took the fewest cycles.
+ */
+struct clock_sample clock_sample(u32 (*read)(void))
+{
+	struct clock_sample best = {0, 0};
+	u64 shortest = ~0ull;
+	int i;
+
+	for (i = 0; i < 16; i++) {
+		u64 before = rdtsc();
+		u32 value = read();
+		u64 after = rdtsc();
+
+		if (after - before < shortest) {
+			shortest = after - before;
+			best.tsc = before + (after - before) / 2;
+			best.value = value;
+		}
+	}
+	return best;
+}
+
+static u32 pit_read_channel_2(void)
+{
+	u8 low;
+
+	outb(0x43, 0x80);
+	low = inb(0x42);
+	return low | inb(0x42) << 8;
+}
+
 u32 tsc_per_ms(void)
 {
-	const u32 ms = 20;
 	static u32 result;
-	u64 start;
+	struct clock_sample start, end;
+	u64 cycles;
 
-	if (result)
-		return result;
-	/* Channel 2 in mode 0: its output, bit 5 of port 0x61, rises at the end of the count. */
-	outb(0x61, (inb(0x61) & ~2) | 1);
-	outb(0x43, 0xb0);
-	outb(0x42, (u8)(PIT_HZ / 1000 * ms));
-	outb(0x42, PIT_HZ / 1000 * ms >> 8);
-	start = rdtsc();
-	while (!(inb(0x61) & 0x20))
-		;
-	/* The difference fits 32 bits, so that a 32-bit kernel need not divide more. */
-	result = (u32)(rdtsc() - start) / ms;
+	while (!result) {
+		/* Mode 0 counts once from 0xffff to 0, 55 ms. Its output, bit 5 of port 0x61, then
+		 * rises. */
+		outb(0x61, (inb(0x61) & ~2) | 1);
+		outb(0x43, 0xb0);
+		outb(0x42, 0xff);
+		outb(0x42, 0xff);
+		start = clock_sample(pit_read_channel_2);
+		while (pit_read_channel_2() > 0x4000 && !(inb(0x61) & 0x20))
+			cpu_relax();
+		end = clock_sample(pit_read_channel_2);
+		cycles = end.tsc - start.tsc;
+		/* If we were away too long the count has gone round. 32 bits do for the division.
+		 */
+		if (!(inb(0x61) & 0x20) && start.value > end.value)
+			result = (u32)(cycles >> 10) * (PIT_HZ / 1000) / (start.value - end.value)
+				 << 10;
+	}
 	return result;
 }
 

@@ -87,6 +87,13 @@ void pic_mask(u16 mask);
 /* Loads channel 0 in MODE with COUNT; 0x10000 is written as 0. */
 void pit_set(int mode, u32 count);
 
+/* A clock that READ reads, and the TSC at the same moment, as nearly as can be. */
+struct clock_sample {
+	u64 tsc;
+	u32 value;
+};
+struct clock_sample clock_sample(u32 (*read)(void));
+
 /* TSC cycles in a millisecond, measured once against channel 2 of the PIT. */
 u32 tsc_per_ms(void);
 void delay_ms(u32 ms);
