@@ -23,7 +23,7 @@ shift 2
 	exit 2
 }
 
-# The status of veneer when the guest has triple-faulted: see veneer-run(1).
+# The status of veneer when the guest has triple-faulted.
 triple=${TRIPLE_FAULT_STATUS:-6}
 log=$(mktemp) || exit 2
 trap 'rm -f "$log"' EXIT
@@ -50,12 +50,15 @@ while read -r name cpus want seconds; do
 	timeout) want=124 ;;
 	triple) want=$triple ;;
 	esac
-	if [ $status -eq "$want" ]; then
+	# Status 1 could also come from elsewhere; a kernel that was content says so.
+	said=yes
+	[ "$want" = 1 ] && ! grep -a -q '^SUMMARY .* 0 failed' "$log" && said=no
+	if [ $status -eq "$want" ] && [ $said = yes ]; then
 		echo "ok $number - guest kernel $name"
 	else
 		failed=$((failed + 1))
 		echo "not ok $number - guest kernel $name"
-		echo "# exit status $status, not $want"
+		echo "# exit status $status, want $want"
 		grep -a -v '^PASS' "$log" | tr -d '\r' | tail -n 20 | sed 's/^/# /'
 	fi
 done <"$kernels/kernels.list"
