@@ -2,11 +2,11 @@
 #ifndef VENEER_CLI_CLI_H
 #define VENEER_CLI_CLI_H
 
-/* Exit statuses. A guest that writes v to the debug-exit port makes it (v << 1) | 1, which is odd, so
- * that everything veneer has to say itself is even. */
+/* Exit statuses. A guest that writes v to the debug-exit port makes it (v << 1) | 1, which is odd,
+ * so that everything veneer has to say itself is even. */
 enum exit_status {
-	STATUS_OK = 0, /* the guest powered off, reset with --no-reboot, or Ctrl-a x */
-	STATUS_USAGE = 2, /* the command line is wrong */
+	STATUS_OK = 0,     /* the guest powered off, reset with --no-reboot, or Ctrl-a x */
+	STATUS_USAGE = 2,  /* the command line is wrong */
 	STATUS_FAILED = 4, /* the machine could not be built, or the host failed it */
 	STATUS_TRIPLE_FAULT = 6,
 };

@@ -27,8 +27,8 @@ static void print_help(FILE *file)
 	fputs("\n'veneer SUBCOMMAND --help' describes one of them.\n", file);
 }
 
-/* A descriptor 0, 1 or 2 that the parent has closed would be the number of the next file opened, and
- * guest output might end up in a disk image. */
+/* A descriptor 0, 1 or 2 that the parent has closed would be the number of the next file opened,
+ * and guest output might end up in a disk image. */
 static void open_standard_descriptors(void)
 {
 	int fd;

@@ -18,7 +18,8 @@ static const struct option_row *find_row(const struct option_row *table, const c
 	return table;
 }
 
-/* getopt_long() has found something wrong with the word before argv[optind]: `letter` tells what. */
+/* getopt_long() has found something wrong with the word before argv[optind]: `letter` tells what.
+ */
 static void complain(char **argv, int letter)
 {
 	const char *word = argv[optind - 1];
@@ -56,8 +57,8 @@ int options_parse(int argc, char **argv, const struct option_row *table, void *s
 			return error;
 	}
 	if (optind < argc) {
-		log_error("unexpected argument '%s'; try 'veneer %s --help'", argv[optind],
-			argv[0]);
+		log_error(
+			"unexpected argument '%s'; try 'veneer %s --help'", argv[optind], argv[0]);
 		return -EINVAL;
 	}
 	return 0;

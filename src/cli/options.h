@@ -1,5 +1,5 @@
-/* Words of the command line. A parser returns 0, or -EINVAL with a message that names the option, what
- * it was given and what would be right. */
+/* Words of the command line. A parser returns 0, or -EINVAL with a message that names the option,
+ * what it was given and what would be right. */
 #ifndef VENEER_CLI_OPTIONS_H
 #define VENEER_CLI_OPTIONS_H
 
@@ -8,14 +8,14 @@
 
 /* One option of a subcommand: what getopt_long(3) and --help know of it. */
 struct option_row {
-	const char *name; /* without the dashes */
+	const char *name;     /* without the dashes */
 	const char *argument; /* what --help calls its argument; NULL: it takes none */
-	const char *help; /* lines after the first are indented by options_print() */
+	const char *help;     /* lines after the first are indented by options_print() */
 	int (*parse)(void *settings, const char *value); /* value: NULL without an argument */
 };
 
-/* Parse all of argv by the table (ended by a row without a name); -h is --help. No word may be left.
- * 0, or -EINVAL with a message. */
+/* Parse all of argv by the table (ended by a row without a name); -h is --help. No word may be
+ * left. 0, or -EINVAL with a message. */
 int options_parse(int argc, char **argv, const struct option_row *table, void *settings);
 /* The table as the part of a --help text that lists the options. */
 void options_print(FILE *file, const struct option_row *table);

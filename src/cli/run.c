@@ -1,5 +1,5 @@
-/* veneer run: build a machine as the options say, run it on this terminal, and tell by the exit status
- * how it ended. */
+/* veneer run: build a machine as the options say, run it on this terminal, and tell by the exit
+ * status how it ended. */
 #include "base/log.h"
 #include "cli/cli.h"
 #include "cli/options.h"
@@ -115,8 +115,7 @@ static const struct option_row table[] = {
 	{"debug-exit", "PORT",
 		"I/O port that ends the run: writing V to it makes the\nexit status (V << 1) | 1",
 		set_debug_exit},
-	{"pc-testdev", NULL, "add the test device that kvm-unit-tests looks for",
-		set_pc_testdev},
+	{"pc-testdev", NULL, "add the test device that kvm-unit-tests looks for", set_pc_testdev},
 	{"no-reboot", NULL, "exit where the guest resets the machine", set_no_reboot},
 	{"stats", NULL, "print counters when the machine has stopped", set_stats},
 	{"help", NULL, "print this text (also -h)", set_help},
@@ -161,8 +160,8 @@ static int check_settings(struct settings *settings)
 	return 0;
 }
 
-/* Die of the signal that stopped the machine, as if it had never been caught: whoever waits for us (a
- * shell with a loop around us, say) must see that. */
+/* Die of the signal that stopped the machine, as if it had never been caught: whoever waits for us
+ * (a shell with a loop around us, say) must see that. */
 static void die_of_signal(int number)
 {
 	sigset_t set;
@@ -226,8 +225,12 @@ static int run_machine(const struct settings *settings)
 static int run_main(int argc, char **argv)
 {
 	struct settings settings = {
-		.machine = {.cmdline = "", .memory_size = 512 * MIB, .cpu_count = 1, .reboot = true,
-			.console_input = STDIN_FILENO, .console_output = STDOUT_FILENO},
+		.machine = {.cmdline = "",
+			.memory_size = 512 * MIB,
+			.cpu_count = 1,
+			.reboot = true,
+			.console_input = STDIN_FILENO,
+			.console_output = STDOUT_FILENO},
 		.engine_name = "auto",
 	};
 

@@ -29,13 +29,13 @@ void stats_print(const struct machine *machine, double seconds, double startup_m
 		seconds > 0 ? (double)sum.instructions / seconds / 1e6 : 0);
 	print_count("blocks run", sum.blocks);
 	print_count("blocks decoded", sum.blocks_decoded);
-	print_share("decode-cache hits", sum.blocks - MIN(sum.blocks, sum.blocks_decoded), sum.blocks,
-		"blocks run");
+	print_share("decode-cache hits", sum.blocks - MIN(sum.blocks, sum.blocks_decoded),
+		sum.blocks, "blocks run");
 	print_count("code invalidations", sum.code_invalidations);
 	print_count("native stubs made", sum.stubs);
 	/* Loads and stores are counted by the block, so a block left early counts some too many. */
-	print_share("TLB hits, about", sum.accesses - MIN(sum.accesses, sum.tlb_misses), sum.accesses,
-		"loads and stores");
+	print_share("TLB hits, about", sum.accesses - MIN(sum.accesses, sum.tlb_misses),
+		sum.accesses, "loads and stores");
 	print_count("TLB misses", sum.tlb_misses);
 	print_count("TLB flushes", sum.tlb_flushes);
 	print_count("page faults", sum.page_faults);

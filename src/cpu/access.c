@@ -184,6 +184,14 @@ static uint64_t advance(const struct cpu *cpu, uint64_t linear, unsigned bytes)
 	return cpu_long_mode(cpu) ? linear : (uint32_t)linear;
 }
 
+/* #AC, for the sizes that have a natural alignment (SDM vol. 3A 6.15, interrupt 17). */
+static void check_alignment(struct cpu *cpu, enum tlb_view view, uint64_t linear, unsigned size)
+{
+	if (unlikely(view == TLB_USER_ALIGNED && size <= 8 &&
+		    (linear & (size - 1)) && !(size & (size - 1))))
+		cpu_raise_error(cpu, VECTOR_AC, 0);
+}
+
 /* Every page that [linear, linear + size) touches, in order: raises the fault of the first that has one. */
 static void probe_view(struct cpu *cpu, enum tlb_view view, uint64_t linear, unsigned size,
 	unsigned what)
@@ -220,13 +228,6 @@ static bool write_view(struct cpu *cpu, enum tlb_view view, uint64_t linear, con
 		stale |= store_piece(cpu, view, at, (const uint8_t *)buffer + done, piece);
 	}
 	return stale;
-}
-
-/* #AC, for the sizes that have a natural alignment (SDM vol. 3A 6.15, interrupt 17). */
-static void check_alignment(struct cpu *cpu, enum tlb_view view, uint64_t linear, unsigned size)
-{
-	if (unlikely(view == TLB_USER_ALIGNED && (linear & (size - 1)) && !(size & (size - 1))))
-		cpu_raise_error(cpu, VECTOR_AC, 0);
 }
 
 static uint64_t load_view(struct cpu *cpu, enum tlb_view view, uint64_t linear, unsigned size)
@@ -299,6 +300,7 @@ void access_write(struct cpu *cpu, uint64_t linear, const void *buffer, unsigned
 
 void access_probe_write(struct cpu *cpu, uint64_t linear, unsigned size, enum access_mode mode)
 {
+	check_alignment(cpu, mode_view(cpu, mode), linear, size);
 	probe_view(cpu, mode_view(cpu, mode), linear, size, PAGING_WRITE);
 }
 
@@ -324,6 +326,7 @@ bool access_write_current(struct cpu *cpu, uint64_t linear, const void *buffer, 
 
 uint64_t access_load_for_update(struct cpu *cpu, uint64_t linear, unsigned size)
 {
+	check_alignment(cpu, current_view(cpu), linear, size);
 	probe_view(cpu, current_view(cpu), linear, size, PAGING_WRITE);
 	return load_view(cpu, current_view(cpu), linear, size);
 }

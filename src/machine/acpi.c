@@ -173,13 +173,16 @@ static uint64_t address_of(const struct tables *tables, const void *table)
 }
 
 /* Fill in the common header and, last, the checksum, when the table is complete. */
-static void finish_table(struct table_header *header, const char *signature, size_t length,
-	uint8_t revision)
+static void finish_table(
+	struct table_header *header, const char *signature, size_t length, uint8_t revision)
 {
-	*header = (struct table_header){.length = (uint32_t)length, .revision = revision,
+	*header = (struct table_header){.length = (uint32_t)length,
+		.revision = revision,
 		.oem_id = {'V', 'E', 'N', 'E', 'E', 'R'},
-		.oem_table_id = {'V', 'E', 'N', 'E', 'E', 'R', 'P', 'C'}, .oem_revision = 1,
-		.creator_id = {'V', 'N', 'R', ' '}, .creator_revision = 1};
+		.oem_table_id = {'V', 'E', 'N', 'E', 'E', 'R', 'P', 'C'},
+		.oem_revision = 1,
+		.creator_id = {'V', 'N', 'R', ' '},
+		.creator_revision = 1};
 	memcpy(header->signature, signature, 4);
 	header->checksum = checksum(header, length);
 }
@@ -230,7 +233,8 @@ static struct table_header *write_dsdt(struct tables *tables, const struct acpi_
 
 	if (!header)
 		return NULL;
-	aml = (struct aml){.start = (uint8_t *)(header + 1), .next = (uint8_t *)(header + 1),
+	aml = (struct aml){.start = (uint8_t *)(header + 1),
+		.next = (uint8_t *)(header + 1),
 		.end = tables->bytes + TABLES_SIZE};
 
 	/* Name (\_S5, Package () {5, 5, 0, 0}): SLP_TYP for PM1a and PM1b control (7.4.2.6). */
@@ -330,10 +334,10 @@ static struct madt *write_madt(struct tables *tables, const struct acpi_config *
 	madt->local_apic_address = (uint32_t)LAPIC_DEFAULT_BASE;
 	madt->flags = 1;
 	for (i = 0; i < config->cpu_count; i++)
-		lapics[i] = (struct madt_local_apic){MADT_LOCAL_APIC, sizeof(lapics[i]), (uint8_t)i,
-			(uint8_t)i, 1};
-	*ioapic = (struct madt_ioapic){
-		MADT_IOAPIC, sizeof(*ioapic), 0, 0, (uint32_t)IOAPIC_BASE, 0};
+		lapics[i] = (struct madt_local_apic){
+			MADT_LOCAL_APIC, sizeof(lapics[i]), (uint8_t)i, (uint8_t)i, 1};
+	*ioapic =
+		(struct madt_ioapic){MADT_IOAPIC, sizeof(*ioapic), 0, 0, (uint32_t)IOAPIC_BASE, 0};
 	/* The PIT is on pin 2; ACPI's own interrupt is level-triggered, and active high here. */
 	overrides[0] = (struct madt_source_override){
 		MADT_SOURCE_OVERRIDE, sizeof(overrides[0]), 0, 0, 2, 0};
@@ -345,8 +349,8 @@ static struct madt *write_madt(struct tables *tables, const struct acpi_config *
 }
 
 /* RSDT and XSDT list the same tables, in 4 and in 8 bytes each. */
-static struct table_header *write_root(struct tables *tables, bool extended,
-	const uint64_t *addresses, unsigned count)
+static struct table_header *write_root(
+	struct tables *tables, bool extended, const uint64_t *addresses, unsigned count)
 {
 	size_t entry_size = extended ? 8 : 4;
 	size_t length = sizeof(struct table_header) + count * entry_size;
@@ -365,8 +369,11 @@ static struct table_header *write_root(struct tables *tables, bool extended,
 static void fill_rsdp(struct rsdp *rsdp, uint64_t rsdt, uint64_t xsdt)
 {
 	*rsdp = (struct rsdp){.signature = {'R', 'S', 'D', ' ', 'P', 'T', 'R', ' '},
-		.oem_id = {'V', 'E', 'N', 'E', 'E', 'R'}, .revision = 2, .rsdt = (uint32_t)rsdt,
-		.length = sizeof(*rsdp), .xsdt = xsdt};
+		.oem_id = {'V', 'E', 'N', 'E', 'E', 'R'},
+		.revision = 2,
+		.rsdt = (uint32_t)rsdt,
+		.length = sizeof(*rsdp),
+		.xsdt = xsdt};
 	rsdp->checksum = checksum(rsdp, 20);
 	rsdp->extended_checksum = checksum(rsdp, sizeof(*rsdp));
 }

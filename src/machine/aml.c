@@ -19,7 +19,7 @@ enum aml_opcode {
 
 enum aml_resource {
 	AML_RESOURCE_IRQ = 0x22, /* two bytes follow: edge, active high */
-	AML_RESOURCE_IO = 0x47, /* seven bytes follow */
+	AML_RESOURCE_IO = 0x47,  /* seven bytes follow */
 	AML_RESOURCE_END = 0x79, /* one byte follows: checksum, or 0 */
 };
 
@@ -141,7 +141,7 @@ void aml_resources(struct aml *aml)
 void aml_io(struct aml *aml, uint16_t port, uint8_t count)
 {
 	put(aml, AML_RESOURCE_IO, 1);
-	put(aml, 1, 1); /* decodes all 16 address bits */
+	put(aml, 1, 1);    /* decodes all 16 address bits */
 	put(aml, port, 2); /* lowest and highest base */
 	put(aml, port, 2);
 	put(aml, 1, 1); /* alignment */

@@ -7,8 +7,8 @@
 #include <errno.h>
 #include <string.h>
 
-/* Multiboot before ELF: a multiboot kernel usually is an ELF file too, and expects the start state of
- * the protocol whose header it bothered to carry. */
+/* Multiboot before ELF: a multiboot kernel usually is an ELF file too, and expects the start state
+ * of the protocol whose header it bothered to carry. */
 static const struct boot_protocol *const protocols[] = {&boot_bzimage, &boot_multiboot, &boot_elf};
 
 /* Things that people give by mistake, to say more than "unknown". */
@@ -22,7 +22,10 @@ static const struct lookalike {
 	{0x24, 4, "\x18\x28\x6f\x01", "a Linux kernel for arm; expected one for x86"},
 	{0, 2, "\x1f\x8b", "a gzip-compressed file; decompress it first, or give the bzImage"},
 	{0, 4, "\x28\xb5\x2f\xfd", "a zstd-compressed file; decompress it first"},
-	{0, 6, "\xfd" "7zXZ", "an xz-compressed file; decompress it first"},
+	{0, 6,
+		"\xfd"
+		"7zXZ",
+		"an xz-compressed file; decompress it first"},
 	{0, 6, "070701", "a cpio archive; is it the --initrd?"},
 	{0, 7, "!<arch>", "an archive (a Debian package?); unpack it first"},
 	{0, 2, "MZ", "an EFI or Windows program without a Linux kernel in it"},
@@ -40,8 +43,9 @@ static int refuse_unknown(const struct image *kernel, const uint8_t *header, uin
 		image_error(kernel, "%s", row->what);
 		return -EINVAL;
 	}
-	image_error(kernel, "%snot a kernel veneer knows; expected a Linux bzImage, "
-			    "a multiboot kernel or an x86 ELF executable",
+	image_error(kernel,
+		"%snot a kernel veneer knows; expected a Linux bzImage, "
+		"a multiboot kernel or an x86 ELF executable",
 		size < 1024 ? "truncated, or " : "");
 	return -EINVAL;
 }
@@ -111,8 +115,8 @@ static int load_initrd_at(const struct boot_request *request, uint64_t gpa)
 	return error;
 }
 
-int boot_load_initrd_high(const struct boot_request *request, uint64_t start, uint64_t limit,
-	uint64_t *gpa)
+int boot_load_initrd_high(
+	const struct boot_request *request, uint64_t start, uint64_t limit, uint64_t *gpa)
 {
 	uint64_t size, end = MIN(limit, request->memory->low_size);
 

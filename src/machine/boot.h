@@ -19,8 +19,8 @@ struct boot_request {
 	struct memory *memory; /* all zero but for the ACPI tables */
 	const struct image *kernel;
 	const struct image *initrd; /* NULL: none */
-	const char *cmdline; /* "" where there is none */
-	uint64_t rsdp; /* guest-physical address of ACPI's root pointer */
+	const char *cmdline;        /* "" where there is none */
+	uint64_t rsdp;              /* guest-physical address of ACPI's root pointer */
 };
 
 /* The boot processor's state at the kernel's first instruction: flat segments, interrupts off,
@@ -28,7 +28,7 @@ struct boot_request {
 struct boot_start {
 	enum boot_mode {
 		BOOT_PROTECTED_MODE, /* 32-bit, paging off */
-		BOOT_LONG_MODE, /* 64-bit, the first 4 GiB mapped to themselves */
+		BOOT_LONG_MODE,      /* 64-bit, the first 4 GiB mapped to themselves */
 	} mode;
 	uint64_t rip;
 	uint64_t rax, rbx, rsi;
@@ -62,14 +62,14 @@ uint8_t *boot_ram(const struct memory *memory, uint64_t gpa, uint64_t size);
 /* Bytes of whole pages that the initrd takes; 0 without one. */
 uint64_t boot_initrd_room(const struct boot_request *request);
 
-/* Print that the guest's RAM does not hold a kernel that ends at `kernel_end` and its initrd, and how
- * much would. Returns -EINVAL. */
+/* Print that the guest's RAM does not hold a kernel that ends at `kernel_end` and its initrd, and
+ * how much would. Returns -EINVAL. */
 int boot_memory_too_small(const struct boot_request *request, uint64_t kernel_end);
 
 /* Load the initrd on a page boundary in [start, limit) of low RAM, as high as it goes. `*gpa` is
  * where it is; 0 without an initrd. 0, or -errno with a message. */
-int boot_load_initrd_high(const struct boot_request *request, uint64_t start, uint64_t limit,
-	uint64_t *gpa);
+int boot_load_initrd_high(
+	const struct boot_request *request, uint64_t start, uint64_t limit, uint64_t *gpa);
 
 /* The first page boundary at or above `start` and 1 MiB, likewise. */
 int boot_load_initrd_low(const struct boot_request *request, uint64_t start, uint64_t *gpa);

@@ -18,10 +18,10 @@
 #include <errno.h>
 #include <string.h>
 
-#define SECTOR		512
-#define HEADER_OFFSET	offsetof(struct boot_params, hdr) /* 0x1f1 in the file, too */
-#define HEADER_MAGIC	0x53726448 /* "HdrS" */
-#define BOOT_FLAG	0xaa55
+#define SECTOR          512
+#define HEADER_OFFSET   offsetof(struct boot_params, hdr) /* 0x1f1 in the file, too */
+#define HEADER_MAGIC    0x53726448                        /* "HdrS" */
+#define BOOT_FLAG       0xaa55
 #define ENTRY_64_OFFSET 0x200
 
 /* The oldest protocol taken is 2.06 (Linux 2.6.22): from there on the header says how long a
@@ -41,10 +41,10 @@ static bool bzimage_recognizes(const uint8_t *image, uint64_t size)
 
 /* Where the kernel's parts are, in the file and in guest RAM. */
 struct placement {
-	uint64_t setup_size; /* what precedes the protected-mode kernel in the file */
+	uint64_t setup_size;  /* what precedes the protected-mode kernel in the file */
 	uint64_t kernel_size; /* protected-mode kernel in the file */
-	uint64_t load; /* its guest-physical address */
-	uint64_t end; /* end of the memory it uses before it reads the memory map */
+	uint64_t load;        /* its guest-physical address */
+	uint64_t end;         /* end of the memory it uses before it reads the memory map */
 };
 
 /* Read the setup header, as long as this kernel's version of it is: a jump instruction before
@@ -80,16 +80,15 @@ static int check_header(const struct image *kernel, const struct setup_header *h
 	return 0;
 }
 
-static int find_kernel_in_file(const struct image *kernel, const struct setup_header *header,
-	struct placement *place)
+static int find_kernel_in_file(
+	const struct image *kernel, const struct setup_header *header, struct placement *place)
 {
 	uint64_t sectors = header->setup_sects ? header->setup_sects : 4;
 	uint64_t expected = (uint64_t)header->syssize * 16;
 
 	place->setup_size = (sectors + 1) * SECTOR;
 	/* syssize counts 16-byte paragraphs, rounded up. */
-	if (kernel->size <= place->setup_size ||
-		kernel->size - place->setup_size + 15 < expected) {
+	if (kernel->size <= place->setup_size || kernel->size - place->setup_size + 15 < expected) {
 		image_error(kernel, "truncated: %llu bytes; its header says there are %llu",
 			(unsigned long long)kernel->size,
 			(unsigned long long)(place->setup_size + expected));
@@ -100,8 +99,8 @@ static int find_kernel_in_file(const struct image *kernel, const struct setup_he
 }
 
 /* The lowest address that a relocatable kernel may be loaded at. */
-static int find_lowest_address(const struct image *kernel, const struct setup_header *header,
-	uint64_t *lowest)
+static int find_lowest_address(
+	const struct image *kernel, const struct setup_header *header, uint64_t *lowest)
 {
 	uint64_t alignment = header->kernel_alignment;
 

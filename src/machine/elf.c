@@ -13,8 +13,9 @@
 #include <errno.h>
 #include <string.h>
 
-#define MAX_SEGMENTS	 64 /* vmlinux has five */
-#define LINUX_CMDLINE_MAX 2047 /* COMMAND_LINE_SIZE less its zero; vmlinux does not tell its own */
+#define MAX_SEGMENTS      64   /* vmlinux has five */
+#define LINUX_CMDLINE_MAX 2047 /* COMMAND_LINE_SIZE less its zero; vmlinux does not tell its own   \
+				*/
 
 /* What both classes' headers say, in one form. */
 struct elf_file {
@@ -100,8 +101,8 @@ static int read_file_header(const struct image *kernel, struct elf_file *file)
 	error = image_read(kernel, 0, &header, MIN(sizeof(header), kernel->size));
 	if (error)
 		return error;
-	if (kernel->size < sizeof(header32) || (header.e_ident[EI_CLASS] == ELFCLASS64 &&
-						       kernel->size < sizeof(header))) {
+	if (kernel->size < sizeof(header32) ||
+		(header.e_ident[EI_CLASS] == ELFCLASS64 && kernel->size < sizeof(header))) {
 		image_error(kernel, "truncated within the ELF header");
 		return -EINVAL;
 	}
@@ -109,8 +110,8 @@ static int read_file_header(const struct image *kernel, struct elf_file *file)
 	if (error)
 		return error;
 	if (header.e_ident[EI_CLASS] == ELFCLASS64) {
-		*file = (struct elf_file){true, header.e_entry, header.e_phoff, header.e_phnum,
-			header.e_phentsize};
+		*file = (struct elf_file){
+			true, header.e_entry, header.e_phoff, header.e_phnum, header.e_phentsize};
 	} else {
 		memcpy(&header32, &header, sizeof(header32));
 		*file = (struct elf_file){false, header32.e_entry, header32.e_phoff,

@@ -7,7 +7,7 @@
 struct elf_program {
 	bool is_64bit;
 	uint64_t entry; /* guest-physical */
-	uint64_t end; /* of the highest segment, its zeroed part included */
+	uint64_t end;   /* of the highest segment, its zeroed part included */
 };
 
 bool elf_recognizes(const uint8_t *header, uint64_t size);

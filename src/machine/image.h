@@ -1,8 +1,9 @@
 /* A kernel or initrd file on its way into guest RAM.
  *
- * The file is read, not mapped: a mapping would let anybody who can truncate it kill the monitor with
- * SIGBUS. What goes to guest RAM goes there by sendfile(2), from file to memfd, which takes about
- * half the time of a read into the mapped memfd: no page is zeroed first and none is faulted in. */
+ * The file is read, not mapped: a mapping would let anybody who can truncate it kill the monitor
+ * with SIGBUS. What goes to guest RAM goes there by sendfile(2), from file to memfd, which takes
+ * about half the time of a read into the mapped memfd: no page is zeroed first and none is faulted
+ * in. */
 #ifndef VENEER_MACHINE_IMAGE_H
 #define VENEER_MACHINE_IMAGE_H
 
@@ -27,8 +28,8 @@ void image_close(struct image *image);
  * the caller knows what is missing); -errno with a message where the file cannot be read. */
 int image_read(const struct image *image, uint64_t offset, void *buffer, uint64_t size);
 
-/* The same, to RAM at the host address `to`, all of it in one piece of RAM. For a machine that does not
- * run yet: copies of code are not dropped. */
+/* The same, to RAM at the host address `to`, all of it in one piece of RAM. For a machine that does
+ * not run yet: copies of code are not dropped. */
 int image_load(const struct image *image, uint64_t offset, struct memory *memory, uint8_t *to,
 	uint64_t size);
 

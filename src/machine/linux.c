@@ -19,7 +19,7 @@ int linux_write_boot_params(const struct boot_request *request, struct boot_para
 	params->acpi_rsdp_addr = request->rsdp;
 
 	params->hdr.type_of_loader = 0xff; /* a loader with no number of its own */
-	params->hdr.vid_mode = 0xffff; /* "normal": there is no screen to set up */
+	params->hdr.vid_mode = 0xffff;     /* "normal": there is no screen to set up */
 	params->hdr.cmd_line_ptr = (uint32_t)LAYOUT_CMDLINE;
 	if (request->initrd) {
 		params->hdr.ramdisk_image = (uint32_t)initrd; /* all of it is below 4 GiB */

@@ -145,8 +145,8 @@ static int create_devices(struct machine *machine)
 	return machine->serial2 ? 0 : -EIO;
 }
 
-/* Two guest processors that store to the same bytes are the guest's affair: ThreadSanitizer shall look
- * for races in the monitor's own data only. */
+/* Two guest processors that store to the same bytes are the guest's affair: ThreadSanitizer shall
+ * look for races in the monitor's own data only. */
 #if defined(__SANITIZE_THREAD__)
 #define THREAD_SANITIZED 1
 #elif defined(__has_feature)
@@ -264,8 +264,8 @@ int machine_create(struct machine *machine, const struct machine_config *config)
 {
 	int error;
 
-	*machine = (struct machine){.config = *config, .memory.fd = -1, .kernel.fd = -1,
-		.initrd.fd = -1};
+	*machine = (struct machine){
+		.config = *config, .memory.fd = -1, .kernel.fd = -1, .initrd.fd = -1};
 	pthread_mutex_init(&machine->lock, NULL);
 	io_space_init(&machine->ports, &machine->lock);
 
@@ -334,7 +334,8 @@ static int reset(struct machine *machine)
 
 	machine->resets++;
 	for (i = 0; i < machine->config.cpu_count; i++)
-		cpu_reset(machine->cpus[i]); /* asks the chipset things, and takes the lock for it */
+		cpu_reset(
+			machine->cpus[i]); /* asks the chipset things, and takes the lock for it */
 	pthread_mutex_lock(&machine->lock);
 	machine->request = (struct machine_result){MACHINE_RUNS_ON, 0};
 	chipset_reset(machine->chipset);
@@ -411,8 +412,9 @@ static int watch_signals(struct machine *machine, struct signal_watch *watch)
 	sigaddset(&set, SIGHUP);
 	watch->machine = machine;
 	watch->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	error = watch->fd < 0 ? -errno
-			      : event_loop_watch(machine->loop, watch->fd, EPOLLIN, on_signal, watch);
+	error = watch->fd < 0
+			? -errno
+			: event_loop_watch(machine->loop, watch->fd, EPOLLIN, on_signal, watch);
 	if (error) {
 		log_error("cannot watch for signals: %s", strerror(-error));
 		if (watch->fd >= 0)

@@ -5,8 +5,8 @@
  *	machine_destroy()
  *
  * Whatever ends a run, a device, the user or a signal, only notes the end (machine_request_end()),
- * tells the vCPUs to stop and makes the event loop return; machine_run() then acts on it, on its own
- * thread, with all vCPUs stopped. */
+ * tells the vCPUs to stop and makes the event loop return; machine_run() then acts on it, on its
+ *own thread, with all vCPUs stopped. */
 #ifndef VENEER_MACHINE_MACHINE_H
 #define VENEER_MACHINE_MACHINE_H
 
@@ -22,15 +22,15 @@
 
 struct machine_config {
 	const char *kernel_path;
-	const char *initrd_path; /* NULL: none */
-	const char *cmdline; /* "" where there is none */
+	const char *initrd_path;  /* NULL: none */
+	const char *cmdline;      /* "" where there is none */
 	const char *serial2_path; /* file that gets what the guest sends to COM2; NULL: no COM2 */
-	uint64_t memory_size; /* whole pages, MACHINE_MIN_MEMORY to MACHINE_MAX_MEMORY */
-	unsigned cpu_count; /* 1 to MACHINE_MAX_CPUS */
+	uint64_t memory_size;     /* whole pages, MACHINE_MIN_MEMORY to MACHINE_MAX_MEMORY */
+	unsigned cpu_count;       /* 1 to MACHINE_MAX_CPUS */
 	const struct engine *engine;
-	bool reboot; /* a guest's reset starts it again; else it ends the run */
+	bool reboot;              /* a guest's reset starts it again; else it ends the run */
 	uint16_t debug_exit_port; /* 0: none */
-	bool pc_testdev; /* kvm-unit-tests' device; see device/pc_testdev.h */
+	bool pc_testdev;          /* kvm-unit-tests' device; see device/pc_testdev.h */
 	int console_input, console_output; /* descriptors; input -1: none */
 };
 
@@ -38,10 +38,10 @@ struct machine_config {
 enum machine_end {
 	MACHINE_RUNS_ON, /* it has not */
 	MACHINE_POWERED_OFF,
-	MACHINE_RESET, /* and config.reboot is off */
+	MACHINE_RESET,      /* and config.reboot is off */
 	MACHINE_DEBUG_EXIT, /* value: the exit status, (v << 1) | 1 */
 	MACHINE_TRIPLE_FAULT,
-	MACHINE_QUIT, /* by the user, with Ctrl-a x */
+	MACHINE_QUIT,   /* by the user, with Ctrl-a x */
 	MACHINE_SIGNAL, /* value: the signal's number */
 	MACHINE_FAILED, /* the host would not start it again; there was a message */
 };
@@ -71,7 +71,7 @@ struct machine {
 	struct pc_testdev *testdev;
 	struct console *console; /* while it runs */
 	struct image kernel, initrd;
-	struct boot_start start; /* how the loaded kernel wants to be entered */
+	struct boot_start start;       /* how the loaded kernel wants to be entered */
 	struct machine_result request; /* why the vCPUs are to stop; under the lock */
 	unsigned resets;
 };

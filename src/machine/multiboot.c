@@ -19,12 +19,12 @@
 #define HEADER_SEARCH 8192
 
 /* Header flags. Bits 0 to 15 are requirements: one that is not known must be refused (3.1.2). */
-#define FLAG_PAGE_ALIGN	  BIT(0) /* modules are, always */
-#define FLAG_MEMORY_INFO  BIT(1) /* given, always */
-#define FLAG_VIDEO	  BIT(2) /* a wish; there is no screen */
-#define FLAGS_KNOWN	  (FLAG_PAGE_ALIGN | FLAG_MEMORY_INFO | FLAG_VIDEO)
-#define FLAGS_REQUIRED	  UINT64_C(0xffff)
-#define FLAG_ADDRESSES	  BIT(16)
+#define FLAG_PAGE_ALIGN  BIT(0) /* modules are, always */
+#define FLAG_MEMORY_INFO BIT(1) /* given, always */
+#define FLAG_VIDEO       BIT(2) /* a wish; there is no screen */
+#define FLAGS_KNOWN      (FLAG_PAGE_ALIGN | FLAG_MEMORY_INFO | FLAG_VIDEO)
+#define FLAGS_REQUIRED   UINT64_C(0xffff)
+#define FLAG_ADDRESSES   BIT(16)
 
 struct multiboot_header {
 	uint32_t magic, flags, checksum;
@@ -108,8 +108,9 @@ static int load_by_addresses(const struct boot_request *request,
 	int error;
 
 	if (header->load_address > header->header_address || before > header_offset) {
-		image_error(kernel, "its multiboot header has a load_addr of %#x for a header_addr "
-				    "of %#x, which the file does not reach back to",
+		image_error(kernel,
+			"its multiboot header has a load_addr of %#x for a header_addr "
+			"of %#x, which the file does not reach back to",
 			header->load_address, header->header_address);
 		return -EINVAL;
 	}
@@ -126,8 +127,9 @@ static int load_by_addresses(const struct boot_request *request,
 	if (!to && header->load_address >= LAYOUT_HIGH)
 		return boot_memory_too_small(request, end);
 	if (!to) {
-		image_error(kernel, "its multiboot header asks for address %#x; "
-				    "expected free RAM (0x2000 to 0x20000, or from 1 MiB on)",
+		image_error(kernel,
+			"its multiboot header asks for address %#x; "
+			"expected free RAM (0x2000 to 0x20000, or from 1 MiB on)",
 			header->load_address);
 		return -EINVAL;
 	}
@@ -153,8 +155,9 @@ static int load_program(const struct boot_request *request, struct elf_program *
 		return -EIO;
 	}
 	if (header.flags & FLAGS_REQUIRED & ~FLAGS_KNOWN) {
-		image_error(kernel, "its multiboot header requires features %#x that are not in "
-				    "Multiboot 0.6.96",
+		image_error(kernel,
+			"its multiboot header requires features %#x that are not in "
+			"Multiboot 0.6.96",
 			(unsigned)(header.flags & FLAGS_REQUIRED & ~FLAGS_KNOWN));
 		return -EINVAL;
 	}
@@ -167,7 +170,8 @@ static int load_program(const struct boot_request *request, struct elf_program *
 	}
 	error = elf_load_program(request, program);
 	if (!error && program->entry > UINT32_MAX) {
-		image_error(kernel, "its entry point is above 4 GiB; multiboot starts in 32-bit mode");
+		image_error(
+			kernel, "its entry point is above 4 GiB; multiboot starts in 32-bit mode");
 		return -EINVAL;
 	}
 	return error;
@@ -185,9 +189,8 @@ static unsigned fill_mmap(const struct memory *memory, struct multiboot_mmap mma
 	unsigned i, count = e820_build(memory, map);
 
 	for (i = 0; i < count; i++)
-		mmap[i] = (struct multiboot_mmap){
-			sizeof(mmap[i]) - sizeof(mmap[i].size), map[i].start, map[i].size,
-			map[i].type};
+		mmap[i] = (struct multiboot_mmap){sizeof(mmap[i]) - sizeof(mmap[i].size),
+			map[i].start, map[i].size, map[i].type};
 	return count;
 }
 
@@ -248,5 +251,5 @@ static int multiboot_load(const struct boot_request *request, struct boot_start 
 	return 0;
 }
 
-const struct boot_protocol boot_multiboot = {"Multiboot kernel", multiboot_recognizes,
-	multiboot_load};
+const struct boot_protocol boot_multiboot = {
+	"Multiboot kernel", multiboot_recognizes, multiboot_load};

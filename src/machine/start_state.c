@@ -1,13 +1,14 @@
-/* The boot processor's state at the kernel's first instruction, for boot_start_cpu(). Both modes are
- * what boot.rst asks for, and multiboot asks for less: flat 4 GiB segments with __BOOT_CS 0x10 and
+/* The boot processor's state at the kernel's first instruction, for boot_start_cpu(). Both modes
+ * are what boot.rst asks for, and multiboot asks for less: flat 4 GiB segments with __BOOT_CS 0x10
+ * and
  * __BOOT_DS 0x18, interrupts off, and in long mode pages that map memory to itself. */
 #include "machine/boot.h"
 #include "machine/layout.h"
 
 #include <string.h>
 
-#define BOOT_CS 0x10
-#define BOOT_DS 0x18
+#define BOOT_CS  0x10
+#define BOOT_DS  0x18
 #define BOOT_TSS 0x20
 
 #define AR_FLAT_DATA (AR_G | AR_DB | AR_P | AR_S | AR_WRITABLE | AR_ACCESSED)

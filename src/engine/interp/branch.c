@@ -246,8 +246,8 @@ OP(op_stub_legacy)
 	NEXT;
 }
 
-/* The index is a vector: each element's address is checked where it is made. */
-OP(op_stub_gather)
+/* Of a gather or a masked operand only the elements that are accessed are checked, by the stub. */
+OP(op_stub_unchecked)
 {
 	sync_rip(cpu, in);
 	if (stub_run(cpu, in->stub, ea_full(cpu, in)))

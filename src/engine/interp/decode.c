@@ -79,6 +79,14 @@ static enum seg segment_of(ZydisRegister reg)
 	return (enum seg)(reg - ZYDIS_REGISTER_ES);
 }
 
+/* A SIB byte with base 101b and mod 00 has a displacement instead of a base. Zydis 4.0 forgets that where
+ * REX.B is set and there is no index. */
+static bool no_base(const struct decoding *d)
+{
+	return (d->zydis.attributes & ZYDIS_ATTRIB_HAS_SIB) && d->zydis.raw.modrm.mod == 0 &&
+	       d->zydis.raw.sib.base == 5;
+}
+
 /* Note where a memory operand is; returns its form. */
 static enum address_form set_address(struct decoding *d, const ZydisDecodedOperand *operand)
 {
@@ -90,7 +98,9 @@ static enum address_form set_address(struct decoding *d, const ZydisDecodedOpera
 	in->attributes |= INSN_MEMORY;
 	in->base = in->index = ZERO_REG * 8;
 	in->scale = 0;
-	if (mem->base == ZYDIS_REGISTER_RIP || mem->base == ZYDIS_REGISTER_EIP) {
+	if (no_base(d)) {
+		displacement = d->zydis.raw.disp.value;
+	} else if (mem->base == ZYDIS_REGISTER_RIP || mem->base == ZYDIS_REGISTER_EIP) {
 		in->base = CODE_BASE * 8;
 		displacement += in->next;
 	} else if (mem->base != ZYDIS_REGISTER_NONE) {
@@ -121,6 +131,8 @@ static bool displacement_fits(const struct decoding *d, const ZydisDecodedOperan
 {
 	int64_t value = operand->mem.disp.value;
 
+	if (no_base(d))
+		return true;
 	if (operand->mem.base == ZYDIS_REGISTER_RIP)
 		value += d->insn->next;
 	return !code64(d) || value == (int32_t)value;
@@ -840,12 +852,28 @@ static bool choose_stub(struct decoding *d)
 		if (is_memory(&d->operand[i])) {
 			enum address_form form = set_address(d, &d->operand[i]);
 
-			if (stub->memory == STUB_GATHER)
-				return use(d, op_stub_gather);
+			if (stub->memory == STUB_GATHER || (form != FORM_LEGACY &&
+					(stub->memory == STUB_MASKED_READ ||
+						stub->memory == STUB_MASKED_WRITE)))
+				return use(d, op_stub_unchecked);
 			return use(d, form == FORM_LEGACY ? op_stub_legacy :
 				      form == FORM_FULL ? op_stub_full : op_stub_simple);
 		}
 	return false;
+}
+
+/* Prefetches and wide NOPs do nothing. But PREFETCHW of a register is undefined on AMD's processors,
+ * and Zydis knows VEX prefetches of a processor that is no more. */
+static bool choose_hint(struct decoding *d)
+{
+	bool prefetchw = d->zydis.opcode_map == ZYDIS_OPCODE_MAP_0F && d->zydis.opcode == 0x0d;
+
+	if (d->zydis.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY ||
+		(prefetchw && d->zydis.raw.modrm.mod == 3 && d->cpu->amd)) {
+		d->ends = true;
+		return use(d, op_undefined);
+	}
+	return choose_flag_op(d) || use(d, op_nop);
 }
 
 static void choose(struct decoding *d)
@@ -867,7 +895,7 @@ static void choose(struct decoding *d)
 	else if (category == ZYDIS_CATEGORY_CONVERT && d->zydis.operand_count_visible == 0)
 		chosen = choose_convert(d);
 	else if (category == ZYDIS_CATEGORY_PREFETCH || category == ZYDIS_CATEGORY_WIDENOP)
-		chosen = choose_flag_op(d) || use(d, op_nop);
+		chosen = choose_hint(d);
 	if (!chosen && !locked)
 		chosen = d->integer = choose_integer(d);
 	if (!chosen)
@@ -941,7 +969,8 @@ unsigned decode_instruction(struct cpu *cpu, unsigned mode, const uint8_t *bytes
 		out->length = 1;
 		out->next = (uint16_t)(page_offset + 1);
 		*info = (struct decoded){ .ends = true };
-		return 1;
+		/* All of these bytes made it undefined: a change of any may define it. */
+		return available;
 	}
 	out->length = d.zydis.length;
 	out->next = (uint16_t)(page_offset + d.zydis.length);

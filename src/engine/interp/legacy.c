@@ -417,8 +417,11 @@ void slow_bit_string(struct cpu *cpu, const struct insn *in)
 void bit_string_locked(struct cpu *cpu, const struct insn *in, uint64_t linear, uint64_t bit)
 {
 	unsigned number = (unsigned)__builtin_ctzll(bit);
-	uint8_t *host = access_pointer(cpu, linear + number / 8, 1, true), old;
-	uint8_t mask = (uint8_t)(1u << (number & 7));
+	uint8_t mask = (uint8_t)(1u << (number & 7)), old, *host;
+
+	/* The processor accesses the whole operand, and faults on its first byte that has one. */
+	access_probe_write(cpu, linear, in->size, ACCESS_PROGRAM);
+	host = access_pointer(cpu, linear + number / 8, 1, true);
 
 	if (!host) {
 		/* A device register: nobody else's atomicity to keep. */

@@ -193,7 +193,7 @@ op_fn op_nop, op_cbw, op_cwde, op_cdqe, op_cwd, op_cdq, op_cqo, op_bswap_4, op_b
 op_fn op_clc, op_stc, op_cmc, op_cld, op_std, op_lahf, op_sahf;
 op_fn op_push_r, op_push_i, op_push_m, op_pop_r, op_leave64; /* 64-bit mode, 8 bytes */
 op_fn op_jmp, op_jmp_far, op_call, op_call_far, op_ret, op_ret_i, op_jmp_r, op_jmp_m, op_call_r, op_call_m; /* 64-bit mode */
-op_fn op_stub, op_stub_simple, op_stub_full, op_stub_legacy, op_stub_gather; /* in->stub */
+op_fn op_stub, op_stub_simple, op_stub_full, op_stub_legacy, op_stub_unchecked; /* in->stub */
 op_fn op_stubs_full; /* no room for another stub: forget all, and come back */
 /* In order of increasing distrust: call in->call and go on; the same and look up the next block
  * at cpu->next_rip; the same and leave to the run loop. */

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#define DR7_ENABLES 0xff /* L0..G3 */
 #define ARENA_BYTES (12 * MIB)
 #define STUB_BYTES  (4 * MIB)
 
@@ -44,6 +45,7 @@ static int interp_vcpu_create(struct cpu *cpu)
 
 	if (!interp)
 		return -ENOMEM;
+	fpu_init();
 	cpu->engine_state = interp;
 	interp->hash = calloc(1, block_hash_bytes());
 	interp->arena_size = ARENA_BYTES;
@@ -69,8 +71,8 @@ static int interp_vcpu_create(struct cpu *cpu)
 /* Does the next instruction have to be run by itself? */
 static bool must_step(const struct cpu *cpu)
 {
-	return (cpu->system_flags & RFLAGS_TF) || cpu->interrupt_shadow ||
-	       debug_execute_armed(cpu);
+	/* A data or I/O breakpoint traps right after its instruction. */
+	return (cpu->system_flags & RFLAGS_TF) || cpu->interrupt_shadow || (cpu->dr7 & DR7_ENABLES);
 }
 
 static void run_block(struct cpu *cpu, struct block *block)

@@ -110,7 +110,8 @@ static uint64_t run_length(const struct string_op *op, uint64_t linear, uint64_t
 	uint64_t in_page = (PAGE_SIZE - (linear & ~PAGE_MASK)) / op->size;
 
 	if (op->step < 0 || !(interp_of(op->cpu)->mode & MODE_CODE_64) ||
-		op->address_mask != ~UINT64_C(0) || interp_of(op->cpu)->stepping || in_page == 0)
+		op->address_mask != ~UINT64_C(0) || interp_of(op->cpu)->stepping || in_page == 0 ||
+		op->cpu->tlb == op->cpu->tlb_views[TLB_USER_ALIGNED])
 		return 1;
 	return MIN(in_page, most);
 }
@@ -285,12 +286,12 @@ void slow_ins(struct cpu *cpu, const struct insn *in)
 {
 	struct string_op op = string_begin(cpu, in);
 
+	control_check_io(cpu, (uint16_t)cpu->gpr[RDX], op.size); /* even for a count of zero */
 	if (remaining(&op) == 0)
 		return;
 	do {
 		uint64_t to;
 
-		control_check_io(cpu, (uint16_t)cpu->gpr[RDX], op.size);
 		to = destination_linear(&op, true);
 		access_probe_write(cpu, to, op.size, ACCESS_PROGRAM);
 		slow_store(cpu, to, control_in(cpu, (uint16_t)cpu->gpr[RDX], op.size), op.size);
@@ -303,12 +304,12 @@ void slow_outs(struct cpu *cpu, const struct insn *in)
 {
 	struct string_op op = string_begin(cpu, in);
 
+	control_check_io(cpu, (uint16_t)cpu->gpr[RDX], op.size);
 	if (remaining(&op) == 0)
 		return;
 	do {
 		uint64_t value;
 
-		control_check_io(cpu, (uint16_t)cpu->gpr[RDX], op.size);
 		value = access_load_current(cpu, source_linear(&op), op.size);
 		control_out(cpu, (uint16_t)cpu->gpr[RDX], (uint32_t)value, op.size);
 		advance(&op, RSI, 1);
