@@ -1,5 +1,6 @@
-/* Runs inside the guest, under Debian's kernel: what a shell script cannot check. A static program for
- * the host's own processor; prints a line for each check, "check ok NAME" or "check FAIL NAME". */
+/* Runs inside the guest, under Debian's kernel: what a shell script cannot check. A static program
+ * for the host's own processor; prints a line for each check, "check ok NAME" or "check FAIL NAME".
+ */
 #include <cpuid.h>
 #include <pthread.h>
 #include <signal.h>
@@ -46,7 +47,7 @@ static void on_signal(int number, siginfo_t *info, void *context)
 	siglongjmp(landing, 1);
 }
 
-static void catch(int number)
+static void catch (int number)
 {
 	struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_NODEFER};
 
@@ -74,11 +75,11 @@ static void check_faults(void)
 {
 	static const int numbers[] = {SIGSEGV, SIGFPE, SIGILL, SIGTRAP, SIGBUS};
 	size_t i;
-	volatile char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-		-1, 0);
+	volatile char *page =
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	for (i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
-		catch(numbers[i]);
+		catch (numbers[i]);
 	*page = 1;
 	mprotect((void *)page, 4096, PROT_READ);
 	check(RAISES(SIGSEGV, SEGV_ACCERR, page[5] = 2) && fault_address == page + 5 && *page == 1,
@@ -163,7 +164,8 @@ static void check_threads(void)
 		pthread_create(&threads[i], NULL, count_up, NULL);
 	for (i = 0; i < 8; i++)
 		pthread_join(threads[i], NULL);
-	check(atomic_count == 160000 && plain_count == 160000, "eight threads, atomics and a mutex");
+	check(atomic_count == 160000 && plain_count == 160000,
+		"eight threads, atomics and a mutex");
 }
 
 /* --- floating point under preemption --- */
@@ -177,35 +179,31 @@ struct fp_image {
 
 /* Load registers, spin in integer code long enough to be preempted, store them. */
 #define FP_ROUND(MOV, REG)                                                                         \
-	__asm__ volatile(MOV " 0(%0), " REG "0\n" MOV " 32(%0), " REG "1\n" MOV                    \
-			     " 64(%0), " REG "2\n" MOV " 96(%0), " REG "3\n" MOV                   \
-			     " 128(%0), " REG "4\n" MOV " 160(%0), " REG "5\n" MOV                 \
-			     " 192(%0), " REG "6\n" MOV " 224(%0), " REG "7\n" MOV                 \
-			     " 256(%0), " REG "8\n" MOV " 288(%0), " REG "9\n" MOV                 \
-			     " 320(%0), " REG "10\n" MOV " 352(%0), " REG "11\n" MOV               \
-			     " 384(%0), " REG "12\n" MOV " 416(%0), " REG "13\n" MOV               \
-			     " 448(%0), " REG "14\n" MOV " 480(%0), " REG "15\n"                   \
-			     "fldl 512(%0)\nfldl 520(%0)\nfldl 528(%0)\nfldl 536(%0)\n"            \
-			     "fldl 544(%0)\nfldl 552(%0)\nfldl 560(%0)\nfldl 568(%0)\n"            \
-			     "ldmxcsr 576(%0)\nfldcw 580(%0)\n"                                    \
-			     "1: dec %2\njnz 1b\n" MOV " " REG "0, 0(%1)\n" MOV " " REG            \
-			     "1, 32(%1)\n" MOV " " REG "2, 64(%1)\n" MOV " " REG                   \
-			     "3, 96(%1)\n" MOV " " REG "4, 128(%1)\n" MOV " " REG                  \
-			     "5, 160(%1)\n" MOV " " REG "6, 192(%1)\n" MOV " " REG                 \
-			     "7, 224(%1)\n" MOV " " REG "8, 256(%1)\n" MOV " " REG                 \
-			     "9, 288(%1)\n" MOV " " REG "10, 320(%1)\n" MOV " " REG                \
-			     "11, 352(%1)\n" MOV " " REG "12, 384(%1)\n" MOV " " REG               \
-			     "13, 416(%1)\n" MOV " " REG "14, 448(%1)\n" MOV " " REG               \
-			     "15, 480(%1)\n"                                                       \
-			     "fstpl 568(%1)\nfstpl 560(%1)\nfstpl 552(%1)\nfstpl 544(%1)\n"        \
-			     "fstpl 536(%1)\nfstpl 528(%1)\nfstpl 520(%1)\nfstpl 512(%1)\n"        \
-			     "stmxcsr 576(%1)\nfnstcw 580(%1)\n"                                   \
-			 : "+r"(in), "+r"(out), "+r"(spin)                                         \
-			 :                                                                         \
-			 : "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", \
-			 "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14",      \
-			 "xmm15", "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)",      \
-			 "st(7)")
+	__asm__ volatile(                                                                          \
+		MOV                                                                                \
+		" 0(%0), " REG "0\n" MOV " 32(%0), " REG "1\n" MOV " 64(%0), " REG "2\n" MOV       \
+		" 96(%0), " REG "3\n" MOV " 128(%0), " REG "4\n" MOV " 160(%0), " REG "5\n" MOV    \
+		" 192(%0), " REG "6\n" MOV " 224(%0), " REG "7\n" MOV " 256(%0), " REG "8\n" MOV   \
+		" 288(%0), " REG "9\n" MOV " 320(%0), " REG "10\n" MOV " 352(%0), " REG "11\n" MOV \
+		" 384(%0), " REG "12\n" MOV " 416(%0), " REG "13\n" MOV " 448(%0), " REG           \
+		"14\n" MOV " 480(%0), " REG "15\n"                                                 \
+		"fldl 512(%0)\nfldl 520(%0)\nfldl 528(%0)\nfldl 536(%0)\n"                         \
+		"fldl 544(%0)\nfldl 552(%0)\nfldl 560(%0)\nfldl 568(%0)\n"                         \
+		"ldmxcsr 576(%0)\nfldcw 580(%0)\n"                                                 \
+		"1: dec %2\njnz 1b\n" MOV " " REG "0, 0(%1)\n" MOV " " REG "1, 32(%1)\n" MOV       \
+		" " REG "2, 64(%1)\n" MOV " " REG "3, 96(%1)\n" MOV " " REG "4, 128(%1)\n" MOV     \
+		" " REG "5, 160(%1)\n" MOV " " REG "6, 192(%1)\n" MOV " " REG "7, 224(%1)\n" MOV   \
+		" " REG "8, 256(%1)\n" MOV " " REG "9, 288(%1)\n" MOV " " REG "10, 320(%1)\n" MOV  \
+		" " REG "11, 352(%1)\n" MOV " " REG "12, 384(%1)\n" MOV " " REG                    \
+		"13, 416(%1)\n" MOV " " REG "14, 448(%1)\n" MOV " " REG "15, 480(%1)\n"            \
+		"fstpl 568(%1)\nfstpl 560(%1)\nfstpl 552(%1)\nfstpl 544(%1)\n"                     \
+		"fstpl 536(%1)\nfstpl 528(%1)\nfstpl 520(%1)\nfstpl 512(%1)\n"                     \
+		"stmxcsr 576(%1)\nfnstcw 580(%1)\n"                                                \
+		: "+r"(in), "+r"(out), "+r"(spin)                                                  \
+		:                                                                                  \
+		: "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",  \
+		"xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "st",        \
+		"st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)")
 
 _Static_assert(offsetof(struct fp_image, x87) == 512, "the assembly's offsets");
 _Static_assert(offsetof(struct fp_image, mxcsr) == 576, "the assembly's offsets");

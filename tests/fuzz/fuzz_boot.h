@@ -1,5 +1,5 @@
-/* What the fuzzers of the boot protocols share: guest RAM, the call, and what must hold whatever the
- * image says: AddressSanitizer sees a loader that leaves its buffers, and this sees one that
+/* What the fuzzers of the boot protocols share: guest RAM, the call, and what must hold whatever
+ * the image says: AddressSanitizer sees a loader that leaves its buffers, and this sees one that
  * writes into guest RAM where it has no business. */
 #ifndef VENEER_TESTS_FUZZ_BOOT_H
 #define VENEER_TESTS_FUZZ_BOOT_H
@@ -32,14 +32,16 @@ static inline void fuzz_check_low_memory(void)
 		if (gpa == LAYOUT_BOOT_PARAMS ||
 			(gpa >= LAYOUT_LOW_FREE && gpa < LAYOUT_LOW_FREE_END) ||
 			(gpa >= LAYOUT_CMDLINE && gpa < LAYOUT_CMDLINE + LAYOUT_CMDLINE_MAX) ||
-			(gpa >= LAYOUT_MULTIBOOT && gpa < LAYOUT_MULTIBOOT + LAYOUT_MULTIBOOT_MAX) ||
+			(gpa >= LAYOUT_MULTIBOOT &&
+				gpa < LAYOUT_MULTIBOOT + LAYOUT_MULTIBOOT_MAX) ||
 			(gpa >= MEMORY_VGA_START && gpa < MEMORY_VGA_END))
 			continue;
 		fuzz_require(memcmp(memory_ram_pointer(&fuzz_memory, gpa), zeros, PAGE_SIZE) == 0);
 	}
 }
 
-/* Load `kernel` by `protocol`, and check. `request` may have an initrd. Returns what load() does. */
+/* Load `kernel` by `protocol`, and check. `request` may have an initrd. Returns what load() does.
+ */
 static inline int fuzz_load(const struct boot_protocol *protocol, struct boot_request *request,
 	const void *kernel, size_t size, struct boot_start *start)
 {

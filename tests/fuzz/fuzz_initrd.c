@@ -1,5 +1,6 @@
-/* Fuzzes where an initrd goes: a well-formed bzImage with the input's ideas of its sizes and limits,
- * and an initrd of the input's size. Kernel and initrd must lie in RAM, apart, and below the limit. */
+/* Fuzzes where an initrd goes: a well-formed bzImage with the input's ideas of its sizes and
+ * limits, and an initrd of the input's size. Kernel and initrd must lie in RAM, apart, and below
+ * the limit. */
 #include "fuzz_boot.h"
 
 #include <asm/bootparam.h>

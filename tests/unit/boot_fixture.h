@@ -1,5 +1,5 @@
-/* What the tests of the boot protocols share: guest RAM, an image in memory to spoil byte by byte, and
- * the call under test. */
+/* What the tests of the boot protocols share: guest RAM, an image in memory to spoil byte by byte,
+ * and the call under test. */
 #ifndef VENEER_TESTS_BOOT_FIXTURE_H
 #define VENEER_TESTS_BOOT_FIXTURE_H
 
@@ -66,8 +66,11 @@ static inline int boot_fixture_load(struct boot_fixture *f)
 {
 	uint8_t *copy = malloc(f->size ? f->size : 1);
 	struct image kernel, initrd;
-	struct boot_request request = {.memory = &f->memory, .kernel = &kernel,
-		.initrd = f->initrd ? &initrd : NULL, .cmdline = f->cmdline, .rsdp = 0xe0000};
+	struct boot_request request = {.memory = &f->memory,
+		.kernel = &kernel,
+		.initrd = f->initrd ? &initrd : NULL,
+		.cmdline = f->cmdline,
+		.rsdp = 0xe0000};
 	int error;
 
 	assert_non_null(copy);
@@ -92,8 +95,8 @@ static inline uint64_t guest64(const struct boot_fixture *f, uint64_t gpa)
 	return guest32(f, gpa) | (uint64_t)guest32(f, gpa + 4) << 32;
 }
 
-static inline void assert_guest_bytes(const struct boot_fixture *f, uint64_t gpa, const void *expected,
-	size_t size)
+static inline void assert_guest_bytes(
+	const struct boot_fixture *f, uint64_t gpa, const void *expected, size_t size)
 {
 	const uint8_t *ram = memory_ram_pointer(&f->memory, gpa);
 

@@ -1,5 +1,5 @@
-/* The ACPI tables: checksums and pointers followed as an operating system does, the contents that Linux
- * acts on, and, where Debian's acpica-tools are installed, ACPICA's own opinion of them. */
+/* The ACPI tables: checksums and pointers followed as an operating system does, the contents that
+ * Linux acts on, and, where Debian's acpica-tools are installed, ACPICA's own opinion of them. */
 #include "base/bits.h"
 #include "base/log.h"
 #include "machine/acpi.h"
@@ -108,15 +108,15 @@ static void test_fixed_hardware(void **state)
 	assert_memory_equal(dsdt, "DSDT", 4);
 	assert_int_equal(sum(dsdt, read32(dsdt + 4)), 0);
 	assert_int_equal(read64(fadt + 140), read32(fadt + 40)); /* X_DSDT */
-	assert_int_equal(fadt[46] | fadt[47] << 8, 9); /* SCI_INT */
-	assert_int_equal(read32(fadt + 56), 0x600); /* PM1a_EVT_BLK */
-	assert_int_equal(read32(fadt + 64), 0x604); /* PM1a_CNT_BLK */
-	assert_int_equal(read32(fadt + 76), 0x608); /* PM_TMR_BLK */
-	assert_int_equal(fadt[108], 0x32); /* CENTURY */
-	assert_int_equal(fadt[109] | fadt[110] << 8, 0x7); /* legacy devices, 8042, no VGA */
-	assert_true(read32(fadt + 112) & 1 << 10); /* RESET_REG_SUP */
-	assert_false(read32(fadt + 112) & 1 << 20); /* HW_REDUCED_ACPI */
-	assert_int_equal(fadt[116], 1); /* RESET_REG: an I/O port */
+	assert_int_equal(fadt[46] | fadt[47] << 8, 9);           /* SCI_INT */
+	assert_int_equal(read32(fadt + 56), 0x600);              /* PM1a_EVT_BLK */
+	assert_int_equal(read32(fadt + 64), 0x604);              /* PM1a_CNT_BLK */
+	assert_int_equal(read32(fadt + 76), 0x608);              /* PM_TMR_BLK */
+	assert_int_equal(fadt[108], 0x32);                       /* CENTURY */
+	assert_int_equal(fadt[109] | fadt[110] << 8, 0x7);       /* legacy devices, 8042, no VGA */
+	assert_true(read32(fadt + 112) & 1 << 10);               /* RESET_REG_SUP */
+	assert_false(read32(fadt + 112) & 1 << 20);              /* HW_REDUCED_ACPI */
+	assert_int_equal(fadt[116], 1);                          /* RESET_REG: an I/O port */
 	assert_int_equal(read64(fadt + 120), 0xcf9);
 	assert_int_equal(fadt[128], 6); /* RESET_VALUE */
 	memory_destroy(&memory);
@@ -134,7 +134,7 @@ static void check_madt(unsigned cpus)
 	for (entry = madt + 44; entry < end; entry += entry[1]) {
 		assert_true(entry[1] >= 2);
 		if (entry[0] == 0) {
-			assert_int_equal(entry[3], lapics); /* APIC ID */
+			assert_int_equal(entry[3], lapics);     /* APIC ID */
 			assert_int_equal(read32(entry + 4), 1); /* enabled */
 			lapics++;
 		} else if (entry[0] == 1) {
@@ -175,8 +175,8 @@ static void test_too_many_processors(void **state)
 static void test_power_off_package(void **state)
 {
 	/* Name (_S5, Package (4) {5, 5, Zero, Zero}) */
-	static const uint8_t expected[] = {0x08, '\\', '_', 'S', '5', '_', 0x12, 0x49, 0x00, 4,
-		0x0a, 5, 0x0a, 5, 0, 0};
+	static const uint8_t expected[] = {
+		0x08, '\\', '_', 'S', '5', '_', 0x12, 0x49, 0x00, 4, 0x0a, 5, 0x0a, 5, 0, 0};
 	const uint8_t *dsdt;
 
 	build(1, false);

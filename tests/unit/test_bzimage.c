@@ -84,7 +84,7 @@ static void test_header_is_copied_up_to_its_length(void **state)
 	struct boot_fixture f;
 
 	make_kernel(&f, 64 * MIB);
-	f.bytes[JUMP + 1] = 0x62; /* the header ends at 0x264 */
+	f.bytes[JUMP + 1] = 0x62;     /* the header ends at 0x264 */
 	put32(&f, 0x264, 0x11223344); /* code, where this version has no field */
 	assert_int_equal(boot_fixture_load(&f), 0);
 	assert_int_equal(guest32(&f, LAYOUT_BOOT_PARAMS + INIT_SIZE_FIELD), INIT_SIZE);
@@ -272,8 +272,8 @@ static void test_old_protocols_are_refused(void **state)
 
 static void test_hostile_addresses(void **state)
 {
-	static const uint64_t addresses[] = {0, 1, 0x2000, 0x10000, 0x9f000, 0xfffff, 3 * GIB, 3 * GIB - 1, 4 * GIB,
-		UINT64_MAX, UINT64_MAX - INIT_SIZE + 1, BIT(63)};
+	static const uint64_t addresses[] = {0, 1, 0x2000, 0x10000, 0x9f000, 0xfffff, 3 * GIB,
+		3 * GIB - 1, 4 * GIB, UINT64_MAX, UINT64_MAX - INIT_SIZE + 1, BIT(63)};
 	struct boot_fixture f;
 	unsigned i;
 

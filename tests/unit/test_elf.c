@@ -6,7 +6,7 @@
 #define FILE_SIZE   8192
 #define CODE_OFFSET 4096
 #define CODE_SIZE   64
-#define ADDRESS	    UINT64_C(0x200000)
+#define ADDRESS     UINT64_C(0x200000)
 
 static Elf64_Ehdr *header64(struct boot_fixture *f)
 {
@@ -33,11 +33,17 @@ static void make_elf64(struct boot_fixture *f, uint64_t memory)
 		.e_phentsize = sizeof(Elf64_Phdr),
 		.e_phnum = 2,
 	};
-	*segment64(f, 0) = (Elf64_Phdr){.p_type = PT_LOAD, .p_offset = CODE_OFFSET,
-		.p_vaddr = 0xffffffff80000000 + ADDRESS, .p_paddr = ADDRESS, .p_filesz = CODE_SIZE,
+	*segment64(f, 0) = (Elf64_Phdr){.p_type = PT_LOAD,
+		.p_offset = CODE_OFFSET,
+		.p_vaddr = 0xffffffff80000000 + ADDRESS,
+		.p_paddr = ADDRESS,
+		.p_filesz = CODE_SIZE,
 		.p_memsz = 3 * PAGE_SIZE};
-	*segment64(f, 1) = (Elf64_Phdr){.p_type = PT_NOTE, .p_offset = UINT64_MAX,
-		.p_paddr = UINT64_MAX, .p_filesz = UINT64_MAX, .p_memsz = UINT64_MAX};
+	*segment64(f, 1) = (Elf64_Phdr){.p_type = PT_NOTE,
+		.p_offset = UINT64_MAX,
+		.p_paddr = UINT64_MAX,
+		.p_filesz = UINT64_MAX,
+		.p_memsz = UINT64_MAX};
 	memset(f->bytes + CODE_OFFSET, 0x90, CODE_SIZE);
 }
 
@@ -55,8 +61,11 @@ static void make_elf32(struct boot_fixture *f)
 		.e_phnum = 1,
 	};
 	*(Elf32_Phdr *)(f->bytes + sizeof(Elf32_Ehdr)) = (Elf32_Phdr){.p_type = PT_LOAD,
-		.p_offset = CODE_OFFSET, .p_vaddr = (uint32_t)ADDRESS, .p_paddr = (uint32_t)ADDRESS,
-		.p_filesz = CODE_SIZE, .p_memsz = CODE_SIZE};
+		.p_offset = CODE_OFFSET,
+		.p_vaddr = (uint32_t)ADDRESS,
+		.p_paddr = (uint32_t)ADDRESS,
+		.p_filesz = CODE_SIZE,
+		.p_memsz = CODE_SIZE};
 	memset(f->bytes + CODE_OFFSET, 0x90, CODE_SIZE);
 }
 

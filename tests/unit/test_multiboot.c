@@ -4,9 +4,9 @@
 #include <elf.h>
 
 #define FILE_SIZE 8192
-#define HEADER	  UINT32_C(64) /* file offset of the multiboot header */
-#define LOAD	  UINT32_C(0x100000)
-#define ENTRY	  (LOAD + 0x200)
+#define HEADER    UINT32_C(64) /* file offset of the multiboot header */
+#define LOAD      UINT32_C(0x100000)
+#define ENTRY     (LOAD + 0x200)
 
 enum { FLAGS = HEADER + 4, CHECKSUM = HEADER + 8, ADDRESSES = HEADER + 12 };
 
@@ -41,7 +41,7 @@ static void make_flat(struct boot_fixture *f)
 	set_flags(f, 0x10003);
 	put32(f, ADDRESSES, LOAD + HEADER); /* header_addr */
 	put32(f, ADDRESSES + 4, LOAD);
-	put32(f, ADDRESSES + 8, 0); /* load_end_addr: the whole file */
+	put32(f, ADDRESSES + 8, 0);  /* load_end_addr: the whole file */
 	put32(f, ADDRESSES + 12, 0); /* bss_end_addr: none */
 	put32(f, ADDRESSES + 16, ENTRY);
 }
@@ -157,7 +157,8 @@ static void test_elf_with_header(void **state)
 
 	boot_fixture_init(&f, 16 * MIB, FILE_SIZE);
 	*(Elf64_Ehdr *)f.bytes = (Elf64_Ehdr){
-		.e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
+		.e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB,
+			EV_CURRENT},
 		.e_type = ET_EXEC,
 		.e_machine = EM_X86_64,
 		.e_entry = ENTRY,
@@ -165,8 +166,12 @@ static void test_elf_with_header(void **state)
 		.e_phentsize = sizeof(Elf64_Phdr),
 		.e_phnum = 1,
 	};
-	*(Elf64_Phdr *)(f.bytes + 2048) = (Elf64_Phdr){.p_type = PT_LOAD, .p_offset = 4096,
-		.p_vaddr = LOAD, .p_paddr = LOAD, .p_filesz = 1024, .p_memsz = 1024};
+	*(Elf64_Phdr *)(f.bytes + 2048) = (Elf64_Phdr){.p_type = PT_LOAD,
+		.p_offset = 4096,
+		.p_vaddr = LOAD,
+		.p_paddr = LOAD,
+		.p_filesz = 1024,
+		.p_memsz = 1024};
 	put32(&f, HEADER, 0x1badb002);
 	set_flags(&f, 3);
 	memset(f.bytes + 4096, 0x90, 1024);

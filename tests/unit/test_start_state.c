@@ -1,5 +1,5 @@
-/* The boot processor's state at the kernel's first instruction (docs/boot.md), and that what it points to
- * in guest memory says the same. */
+/* The boot processor's state at the kernel's first instruction (docs/boot.md), and that what it
+ * points to in guest memory says the same. */
 #include "boot_fixture.h"
 
 #include "cpu/paging.h"
@@ -15,8 +15,11 @@ static int setup(void **state)
 	boot_fixture_init(&fixture, 16 * MIB, 1);
 	io_space_init(&ports, &fixture.lock);
 	clock_init(&machine_clock);
-	platform = (struct cpu_platform){.memory = &fixture.memory, .ports = &ports,
-		.clock = &machine_clock, .cpu_count = 1, .cpus = &cpu};
+	platform = (struct cpu_platform){.memory = &fixture.memory,
+		.ports = &ports,
+		.clock = &machine_clock,
+		.cpu_count = 1,
+		.cpus = &cpu};
 	cpu = cpu_create(&platform, 0);
 	return cpu ? 0 : -1;
 }
@@ -69,7 +72,8 @@ static void test_protected_mode(void **state)
 
 static void test_long_mode(void **state)
 {
-	static const uint64_t addresses[] = {0, 0x7fff, 0x1234567, 0x12345678, 0xfee00123, 0xffffffff};
+	static const uint64_t addresses[] = {
+		0, 0x7fff, 0x1234567, 0x12345678, 0xfee00123, 0xffffffff};
 	const struct boot_start start = {.mode = BOOT_LONG_MODE, .rip = 0x1000200, .rsi = 0x40000};
 	struct translation translation;
 	unsigned i;
