@@ -176,7 +176,8 @@ static void test_execute(void)
 	set_breakpoint(0, (ulong)fetched_shadowed, DR7_GLOBAL(0));
 	trap_resume = (ulong)fetched3;
 	code();
-	check_eq(count, 0, "no instruction breakpoint in the shadow of MOV SS");
+	/* Intel holds it back (SDM vol. 3B 18.3.1.1), AMD does not. */
+	check_eq(count, cpu_is_amd() ? 1 : 0, "instruction breakpoint in the shadow of MOV SS");
 	set_breakpoint(0, 0, 0);
 	try_asm("int3");
 	check(!(trap.flags & FLAG_RF), "the frame of a trap has RF clear");
