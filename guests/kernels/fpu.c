@@ -66,7 +66,7 @@ static const struct nm_case nm_cases[] = {
 	{"MMX", run_paddw, UD_VECTOR, NM_VECTOR, NM_VECTOR},
 	{"SSE", run_movaps, UD_VECTOR, NM_VECTOR, NM_VECTOR},
 	{"ldmxcsr", run_ldmxcsr, UD_VECTOR, NM_VECTOR, NM_VECTOR},
-	{"fxsave", run_fxsave, NM_VECTOR, NM_VECTOR, NM_VECTOR},
+	{"fxsave", run_fxsave, UD_VECTOR, NM_VECTOR, NM_VECTOR}, /* SDM vol. 2A, FXSAVE */
 	{"sfence, prefetch, movnti", run_sfence, NO_TRAP, NO_TRAP, NO_TRAP},
 };
 
