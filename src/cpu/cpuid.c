@@ -3,15 +3,15 @@
  * The guest's processor carries the host's vendor, family, model and name, so that software picks
  * the code it would pick on the host. Its features are of two kinds. Those that only system
  * software sees (paging modes, SMAP, PCID, PKU, LA57...) and cheap hints are emulated, and shown
- * whatever the host is: `ours`. Instructions that run natively in generated stubs need the host to have
- * them: `native`. engine/interp/stub_select.c refuses what is not shown here.
+ * whatever the host is: `ours`. Instructions that run natively in generated stubs need the host to
+ * have them: `native`. engine/interp/stub_select.c refuses what is not shown here.
  *
- * Some of the rest is about speed. A guest kernel that believes itself vulnerable to a speculation attack
- * wraps its indirect calls, returns, or system calls in thunks, and each thunk is simulated. Guest
- * code is never run as such under the software engines: its branches train no predictor that other guest
- * code could share, and its loads pass through checked translations. So the bits that say "not
- * affected" are true here and are set. An engine that runs guest code directly must show the host's own
- * answer instead. */
+ * Some of the rest is about speed. A guest kernel that believes itself vulnerable to a speculation
+ * attack wraps its indirect calls, returns, or system calls in thunks, and each thunk is simulated.
+ * Guest code is never run as such under the software engines: its branches train no predictor that
+ * other guest code could share, and its loads pass through checked translations. So the bits that
+ * say "not affected" are true here and are set. An engine that runs guest code directly must show
+ * the host's own answer instead. */
 #include "cpu/cpuid.h"
 #include "cpu/fpu.h"
 
@@ -44,10 +44,10 @@ const struct cpuid_result *cpuid_host(uint32_t leaf, uint32_t subleaf)
 		cache[i].leaf = leaf;
 		cache[i].subleaf = subleaf;
 		result = &cache[i].result;
-		__asm__ volatile("cpuid"
-				 : "=a"(result->eax), "=b"(result->ebx), "=c"(result->ecx),
-				 "=d"(result->edx)
-				 : "a"(leaf), "c"(subleaf));
+		__asm__ volatile(
+			"cpuid"
+			: "=a"(result->eax), "=b"(result->ebx), "=c"(result->ecx), "=d"(result->edx)
+			: "a"(leaf), "c"(subleaf));
 	}
 	pthread_mutex_unlock(&lock);
 	return result;
@@ -59,7 +59,7 @@ static struct cpuid_result host_leaf(uint32_t leaf, uint32_t subleaf)
 	uint32_t base = leaf & 0x80000000;
 
 	if (leaf > cpuid_host(base, 0)->eax)
-		return (struct cpuid_result){ 0 };
+		return (struct cpuid_result){0};
 	return *cpuid_host(leaf, subleaf);
 }
 
@@ -75,23 +75,23 @@ static const struct word {
 	unsigned reg; /* 0 EAX .. 3 EDX */
 	uint32_t ours, native;
 } words[CPUID_WORDS] = {
-	/* PCID X2APIC TSC_DEADLINE XSAVE HYPERVISOR; SSE3 PCLMULQDQ SSSE3 FMA CX16 SSE4.1 SSE4.2 MOVBE
-	 * POPCNT AES AVX F16C RDRAND */
-	[CPUID_1_ECX] = { 1, 0, 2, 0x85220000, 0x72d83203 },
+	/* PCID X2APIC TSC_DEADLINE XSAVE HYPERVISOR; SSE3 PCLMULQDQ SSSE3 FMA CX16 SSE4.1 SSE4.2
+	 * MOVBE POPCNT AES AVX F16C RDRAND */
+	[CPUID_1_ECX] = {1, 0, 2, 0x85220000, 0x72d83203},
 	/* All but ACPI, SS, PSN, DS, TM and PBE; HTT by the number of CPUs. */
-	[CPUID_1_EDX] = { 1, 0, 3, 0x078bfbff, 0 },
-	/* FSGSBASE TSC_ADJUST SMEP ERMS INVPCID NO_FPU_SELECTORS SMAP CLFLUSHOPT CLWB; BMI1 AVX2 BMI2
-	 * AVX512F DQ RDSEED ADX IFMA CD SHA BW VL */
-	[CPUID_7_EBX] = { 7, 0, 1, 0x01902683, 0xf02f0128 },
+	[CPUID_1_EDX] = {1, 0, 3, 0x078bfbff, 0},
+	/* FSGSBASE TSC_ADJUST SMEP ERMS INVPCID NO_FPU_SELECTORS SMAP CLFLUSHOPT CLWB; BMI1 AVX2
+	 * BMI2 AVX512F DQ RDSEED ADX IFMA CD SHA BW VL */
+	[CPUID_7_EBX] = {7, 0, 1, 0x01902683, 0xf02f0128},
 	/* UMIP PKU LA57 RDPID; VBMI VBMI2 GFNI VAES VPCLMULQDQ VNNI BITALG VPOPCNTDQ */
-	[CPUID_7_ECX] = { 7, 0, 2, 0x0041000c, 0x00005f42 },
-	[CPUID_7_EDX] = { 7, 0, 3, 0x00000010, 0 }, /* FSRM */
-	[CPUID_7_1_EAX] = { 7, 1, 0, 0, 0x00000030 }, /* AVX_VNNI AVX512_BF16 */
-	[CPUID_D_1_EAX] = { 0xd, 1, 0, 0x0000000f, 0 }, /* XSAVEOPT XSAVEC XGETBV1 XSAVES */
+	[CPUID_7_ECX] = {7, 0, 2, 0x0041000c, 0x00005f42},
+	[CPUID_7_EDX] = {7, 0, 3, 0x00000010, 0},     /* FSRM */
+	[CPUID_7_1_EAX] = {7, 1, 0, 0, 0x00000030},   /* AVX_VNNI AVX512_BF16 */
+	[CPUID_D_1_EAX] = {0xd, 1, 0, 0x0000000f, 0}, /* XSAVEOPT XSAVEC XGETBV1 XSAVES */
 	/* LAHF PREFETCHW; LZCNT SSE4A MISALIGNSSE */
-	[CPUID_80000001_ECX] = { 0x80000001, 0, 2, 0x00000101, 0x000000e0 },
+	[CPUID_80000001_ECX] = {0x80000001, 0, 2, 0x00000101, 0x000000e0},
 	/* SYSCALL NX PAGE1GB RDTSCP LM */
-	[CPUID_80000001_EDX] = { 0x80000001, 0, 3, 0x2c100800, 0 },
+	[CPUID_80000001_EDX] = {0x80000001, 0, 3, 0x2c100800, 0},
 };
 
 /* Bits that AMD processors repeat in 0x80000001 EDX from leaf 1. */
@@ -124,12 +124,12 @@ static bool has(enum cpuid_feature feature)
 /* A feature is of no use, and would confuse, without the state it works on. */
 static void drop_dependent(void)
 {
-	static const uint16_t need_avx[] = { CPUID_FMA, CPUID_F16C, CPUID_AVX2, CPUID_VAES,
-		CPUID_VPCLMULQDQ, CPUID_AVX_VNNI };
-	static const uint16_t avx512[] = { CPUID_AVX512F, CPUID_AVX512DQ, CPUID_AVX512BW,
+	static const uint16_t need_avx[] = {
+		CPUID_FMA, CPUID_F16C, CPUID_AVX2, CPUID_VAES, CPUID_VPCLMULQDQ, CPUID_AVX_VNNI};
+	static const uint16_t avx512[] = {CPUID_AVX512F, CPUID_AVX512DQ, CPUID_AVX512BW,
 		CPUID_AVX512VL, CPUID_AVX512CD, CPUID_AVX512_IFMA, CPUID_AVX512_VBMI,
-		CPUID_AVX512_VBMI2, CPUID_AVX512_VNNI, CPUID_AVX512_BITALG,
-		CPUID_AVX512_VPOPCNTDQ, CPUID_AVX512_BF16 };
+		CPUID_AVX512_VBMI2, CPUID_AVX512_VNNI, CPUID_AVX512_BITALG, CPUID_AVX512_VPOPCNTDQ,
+		CPUID_AVX512_BF16};
 	uint64_t host = host_xcr0();
 
 	xcr0_allowed = BIT(XSTATE_X87) | BIT(XSTATE_SSE) | BIT(XSTATE_PKRU);
@@ -140,7 +140,8 @@ static void drop_dependent(void)
 		for (size_t i = 0; i < ARRAY_SIZE(need_avx); i++)
 			drop(need_avx[i]);
 	}
-	/* Stubs move state with AVX512BW's KMOVQ and VL's short vectors: all of x86-64-v4, or none. */
+	/* Stubs move state with AVX512BW's KMOVQ and VL's short vectors: all of x86-64-v4, or none.
+	 */
 	if (has(CPUID_AVX) && has(CPUID_AVX512F) && has(CPUID_AVX512DQ) && has(CPUID_AVX512BW) &&
 		has(CPUID_AVX512VL) && has(CPUID_AVX512CD) && (host & XCR0_AVX512) == XCR0_AVX512) {
 		xcr0_allowed |= XCR0_AVX512;
@@ -154,7 +155,7 @@ static void find_features(void)
 {
 	for (unsigned i = 0; i < CPUID_WORDS; i++) {
 		const struct word *word = &words[i];
-		struct cpuid_result host = { 0 };
+		struct cpuid_result host = {0};
 
 		if (word->native)
 			host = host_leaf(word->leaf, word->subleaf);
@@ -163,7 +164,7 @@ static void find_features(void)
 	if (cpuid_is_intel()) {
 		features[CPUID_7_EDX] |= BIT(26) | BIT(29); /* IBRS and IBPB, ARCH_CAPABILITIES */
 	} else {
-		features[CPUID_80000001_ECX] |= BIT(22); /* TOPOEXT */
+		features[CPUID_80000001_ECX] |= BIT(22);           /* TOPOEXT */
 		features[CPUID_80000001_EDX] |= BIT(22) | BIT(25); /* MMXEXT FFXSR */
 		features[CPUID_80000001_EDX] |= features[CPUID_1_EDX] & AMD_REPEATED;
 	}
@@ -212,7 +213,7 @@ uint64_t cpuid_arch_capabilities(void)
 {
 	/* RDCL_NO IBRS_ALL SKIP_L1DFL_VMENTRY SSB_NO MDS_NO PSCHANGE_MC_NO TAA_NO SBDR_SSDP_NO
 	 * FBSDP_NO PSDP_NO BHI_NO PBRSB_NO GDS_NO RFDS_NO ITS_NO */
-	static const uint8_t bits[] = { 0, 1, 3, 4, 5, 6, 8, 13, 14, 15, 20, 24, 26, 27, 62 };
+	static const uint8_t bits[] = {0, 1, 3, 4, 5, 6, 8, 13, 14, 15, 20, 24, 26, 27, 62};
 	uint64_t value = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(bits); i++)
@@ -237,7 +238,7 @@ static unsigned cpu_count(const struct cpu *cpu)
 	return cpu->platform && cpu->platform->cpu_count ? cpu->platform->cpu_count : 1;
 }
 
-#define MSR_APIC_BASE	  0x1b
+#define MSR_APIC_BASE     0x1b
 #define APIC_BASE_ENABLED BIT(11)
 
 /* The APIC feature bit follows IA32_APIC_BASE (SDM vol. 3A 11.4.3). */
@@ -267,10 +268,10 @@ static void leaf_1(const struct cpu *cpu, struct cpuid_result *out)
 		out->edx &= ~(uint32_t)BIT(9);
 }
 
-/* Caches: the host's, shared by one CPU below the last level and by all at it. The sharing field has
- * the same place in Intel's leaf 4 and in AMD's 0x8000001d. */
-static void leaf_cache(const struct cpu *cpu, uint32_t leaf, uint32_t subleaf,
-	struct cpuid_result *out)
+/* Caches: the host's, shared by one CPU below the last level and by all at it. The sharing field
+ * has the same place in Intel's leaf 4 and in AMD's 0x8000001d. */
+static void leaf_cache(
+	const struct cpu *cpu, uint32_t leaf, uint32_t subleaf, struct cpuid_result *out)
 {
 	unsigned count = cpu_count(cpu), level, sharing, cores;
 
@@ -333,8 +334,8 @@ static void leaf_d(const struct cpu *cpu, uint32_t subleaf, struct cpuid_result 
 	}
 }
 
-static void leaf_basic(const struct cpu *cpu, uint32_t leaf, uint32_t subleaf,
-	struct cpuid_result *out)
+static void leaf_basic(
+	const struct cpu *cpu, uint32_t leaf, uint32_t subleaf, struct cpuid_result *out)
 {
 	switch (leaf) {
 	case 0:
@@ -367,8 +368,8 @@ static void leaf_basic(const struct cpu *cpu, uint32_t leaf, uint32_t subleaf,
 	case 0x15:
 		/* TSC frequency = crystal * EBX / EAX: a crystal of 1 MHz. */
 		if (cpu->platform && cpu->platform->clock)
-			*out = (struct cpuid_result){ .eax = 1000,
-				.ebx = cpu->platform->clock->tsc_khz, .ecx = 1000000 };
+			*out = (struct cpuid_result){
+				.eax = 1000, .ebx = cpu->platform->clock->tsc_khz, .ecx = 1000000};
 		break;
 	case 0x16:
 		*out = host_leaf(0x16, 0);
@@ -409,8 +410,8 @@ static void leaf_80000008(const struct cpu *cpu, struct cpuid_result *out)
 	out->ecx = (cpu_count(cpu) - 1) | id_bits(cpu_count(cpu)) << 12;
 }
 
-static void leaf_extended(const struct cpu *cpu, uint32_t leaf, uint32_t subleaf,
-	struct cpuid_result *out)
+static void leaf_extended(
+	const struct cpu *cpu, uint32_t leaf, uint32_t subleaf, struct cpuid_result *out)
 {
 	bool amd = !cpuid_is_intel();
 
@@ -451,7 +452,7 @@ static void leaf_extended(const struct cpu *cpu, uint32_t leaf, uint32_t subleaf
 		break;
 	case 0x8000001e:
 		if (amd)
-			*out = (struct cpuid_result){ .eax = cpu->index, .ebx = cpu->index & 0xff };
+			*out = (struct cpuid_result){.eax = cpu->index, .ebx = cpu->index & 0xff};
 		break;
 	case 0x80000021:
 		if (!amd)

@@ -1,5 +1,5 @@
-/* What the guest's CPUID shows: exactly what is implemented. Integer and system features are ours; SIMD
- * features are the host's, because SIMD instructions run on the host's own unit. */
+/* What the guest's CPUID shows: exactly what is implemented. Integer and system features are ours;
+ * SIMD features are the host's, because SIMD instructions run on the host's own unit. */
 #ifndef VENEER_CPU_CPUID_H
 #define VENEER_CPU_CPUID_H
 
@@ -26,7 +26,7 @@ enum cpuid_word {
 	CPUID_80000001_EDX,
 	CPUID_WORDS
 };
-#define CPUID_FEATURE(word, bit) ((word) * 32 + (bit))
+#define CPUID_FEATURE(word, bit) ((word)*32 + (bit))
 
 enum cpuid_feature {
 	CPUID_SSE3 = CPUID_FEATURE(CPUID_1_ECX, 0),
@@ -135,7 +135,8 @@ bool cpuid_has(enum cpuid_feature feature);
 /* Is the guest told it has an Intel processor? (Else AMD, or compatible.) */
 bool cpuid_is_intel(void);
 
-/* CR4 and EFER bits the guest may set; XCR0 bits likewise (host's XCR0 and what fpu.h can carry). */
+/* CR4 and EFER bits the guest may set; XCR0 bits likewise (host's XCR0 and what fpu.h can carry).
+ */
 uint64_t cpuid_cr4_allowed(void);
 uint64_t cpuid_efer_allowed(void);
 uint64_t cpuid_xcr0_allowed(void);
@@ -143,6 +144,7 @@ unsigned cpuid_physical_bits(void);
 /* IA32_ARCH_CAPABILITIES, where CPUID_ARCH_CAPABILITIES says that it exists. */
 uint64_t cpuid_arch_capabilities(void);
 
-#define EFER_AUTOIBRS BIT(21) /* AMD Automatic IBRS (CPUID 0x80000021 EAX bit 8); no effect here */
+#define EFER_AUTOIBRS BIT(21) /* AMD Automatic IBRS (CPUID 0x80000021 EAX bit 8); no effect here   \
+			       */
 
 #endif

@@ -1,16 +1,17 @@
 /* Who has the FPU: moving x87 and MXCSR between struct cpu and the host's unit, and turning the
  * host's faults in generated code into the guest's exceptions.
  *
- * Between fpu_enter() and fpu_leave() the guest's x87 stack, its pending exceptions and its MXCSR with
- * whatever it unmasks are in the processor, while our own C code runs. That is harmless: C code
- * compiled for x86-64 moves data through SSE registers but raises SSE exceptions only by
+ * Between fpu_enter() and fpu_leave() the guest's x87 stack, its pending exceptions and its MXCSR
+ * with whatever it unmasks are in the processor, while our own C code runs. That is harmless: C
+ * code compiled for x86-64 moves data through SSE registers but raises SSE exceptions only by
  * arithmetic, which vCPU threads do not do; a pending x87 exception waits for the next x87
  * instruction, and that is the guest's. FXSAVE and FXRSTOR do not look at it.
  *
- * The danger is in the handler. Linux gives it a clean FPU and puts the interrupted one back when it
- * returns, so the handler must return: it may not longjmp, which would lose the guest's x87 state and the
- * MXCSR flags that explain the exception. So it sets the interrupted RIP to landing(), and returns;
- * landing() then runs on the vCPU's stack, in the guest's FPU state, and raises. */
+ * The danger is in the handler. Linux gives it a clean FPU and puts the interrupted one back when
+ * it returns, so the handler must return: it may not longjmp, which would lose the guest's x87
+ * state and the MXCSR flags that explain the exception. So it sets the interrupted RIP to
+ * landing(), and returns; landing() then runs on the vCPU's stack, in the guest's FPU state, and
+ * raises. */
 #include "base/log.h"
 #include "cpu/cpuid.h"
 #include "cpu/fpu.h"
@@ -28,9 +29,9 @@ struct fxsave_image {
 	uint8_t rest[352];
 } __attribute__((aligned(16)));
 
-#define VECTOR_REGISTERS                                                                      \
-	"xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",        \
-		"xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15"
+#define VECTOR_REGISTERS                                                                           \
+	"xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",   \
+		"xmm11", "xmm12", "xmm13", "xmm14", "xmm15"
 #define X87_REGISTERS "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)"
 
 static void to_host(const struct fpu *fpu)
@@ -100,7 +101,7 @@ void fpu_reload(struct cpu *cpu)
 uint32_t fpu_mxcsr_mask(void)
 {
 	static _Atomic uint32_t mask;
-	struct fxsave_image image = { 0 };
+	struct fxsave_image image = {0};
 	uint32_t value = mask;
 
 	if (unlikely(!value)) {
@@ -131,16 +132,21 @@ uint32_t fpu_stmxcsr(struct cpu *cpu)
 /* --- may it run? --- */
 
 const struct fpu_requirement fpu_requirements[FPU_CLASS_COUNT] = {
-	[FPU_CLASS_X87] = { .cr0_mask = CR0_EM | CR0_TS },
-	[FPU_CLASS_WAIT] = { .cr0_mask = CR0_TS },
-	[FPU_CLASS_MMX] = { .cr0_mask = CR0_EM | CR0_TS },
-	[FPU_CLASS_SSE] = { .cr0_mask = CR0_EM | CR0_TS, .cr4 = CR4_OSFXSR },
-	[FPU_CLASS_AVX] = { .cr0_mask = CR0_TS | CR0_PE, .cr0_value = CR0_PE,
-			    .cr4 = CR4_OSXSAVE, .xcr0 = XCR0_AVX, .flags_clear = RFLAGS_VM },
-	[FPU_CLASS_AVX512] = { .cr0_mask = CR0_TS | CR0_PE, .cr0_value = CR0_PE,
-			       .cr4 = CR4_OSXSAVE, .xcr0 = XCR0_AVX | XCR0_AVX512,
-			       .flags_clear = RFLAGS_VM },
-	[FPU_CLASS_VEX] = { .cr0_mask = CR0_PE, .cr0_value = CR0_PE, .flags_clear = RFLAGS_VM },
+	[FPU_CLASS_X87] = {.cr0_mask = CR0_EM | CR0_TS},
+	[FPU_CLASS_WAIT] = {.cr0_mask = CR0_TS},
+	[FPU_CLASS_MMX] = {.cr0_mask = CR0_EM | CR0_TS},
+	[FPU_CLASS_SSE] = {.cr0_mask = CR0_EM | CR0_TS, .cr4 = CR4_OSFXSR},
+	[FPU_CLASS_AVX] = {.cr0_mask = CR0_TS | CR0_PE,
+		.cr0_value = CR0_PE,
+		.cr4 = CR4_OSXSAVE,
+		.xcr0 = XCR0_AVX,
+		.flags_clear = RFLAGS_VM},
+	[FPU_CLASS_AVX512] = {.cr0_mask = CR0_TS | CR0_PE,
+		.cr0_value = CR0_PE,
+		.cr4 = CR4_OSXSAVE,
+		.xcr0 = XCR0_AVX | XCR0_AVX512,
+		.flags_clear = RFLAGS_VM},
+	[FPU_CLASS_VEX] = {.cr0_mask = CR0_PE, .cr0_value = CR0_PE, .flags_clear = RFLAGS_VM},
 };
 
 void fpu_check_failed(struct cpu *cpu, enum fpu_class kind)
@@ -151,10 +157,9 @@ void fpu_check_failed(struct cpu *cpu, enum fpu_class kind)
 	if (kind == FPU_CLASS_WAIT && !(cpu->cr0 & CR0_MP))
 		return;
 	/* x87 has no #UD here: EM and TS both give #NM. All others: #UD first, #NM for TS alone. */
-	if (kind != FPU_CLASS_X87 &&
-		(((cpu->cr0 ^ need->cr0_value) & need->cr0_mask & ~CR0_TS) ||
-			(~cpu->cr4 & need->cr4) || (~cpu->xcr0 & need->xcr0) ||
-			(cpu->system_flags & need->flags_clear)))
+	if (kind != FPU_CLASS_X87 && (((cpu->cr0 ^ need->cr0_value) & need->cr0_mask & ~CR0_TS) ||
+					     (~cpu->cr4 & need->cr4) || (~cpu->xcr0 & need->xcr0) ||
+					     (cpu->system_flags & need->flags_clear)))
 		cpu_raise(cpu, VECTOR_UD);
 	cpu_raise(cpu, VECTOR_NM);
 }
@@ -237,7 +242,7 @@ static void handle_fault(int signal, siginfo_t *info, void *context)
 	if (old->sa_flags & SA_SIGINFO) {
 		old->sa_sigaction(signal, info, context);
 	} else if (old->sa_handler == SIG_DFL || old->sa_handler == SIG_IGN) {
-		sigaction(signal, &(struct sigaction){ .sa_handler = SIG_DFL }, NULL);
+		sigaction(signal, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
 	} else {
 		old->sa_handler(signal);
 	}
@@ -245,8 +250,8 @@ static void handle_fault(int signal, siginfo_t *info, void *context)
 
 void fpu_init(void)
 {
-	static const int signals[] = { SIGFPE, SIGILL, SIGSEGV, SIGBUS };
-	struct sigaction action = { .sa_sigaction = handle_fault, .sa_flags = SA_SIGINFO };
+	static const int signals[] = {SIGFPE, SIGILL, SIGSEGV, SIGBUS};
+	struct sigaction action = {.sa_sigaction = handle_fault, .sa_flags = SA_SIGINFO};
 	struct sigaction now;
 
 	sigemptyset(&action.sa_mask);

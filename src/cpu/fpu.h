@@ -37,7 +37,7 @@ void fpu_reset(struct cpu *cpu); /* power-up state; INIT leaves it alone */
 
 void fpu_enter(struct cpu *cpu); /* cpu->fpu to the host; called by run loops of software engines */
 void fpu_leave(struct cpu *cpu); /* back, and the host's defaults restored */
-void fpu_sync(struct cpu *cpu); /* make cpu->fpu current, stay live */
+void fpu_sync(struct cpu *cpu);  /* make cpu->fpu current, stay live */
 void fpu_reload(struct cpu *cpu); /* cpu->fpu was changed: make the live unit agree */
 
 /* Raise #MF (or FERR#) now if an unmasked x87 exception is pending: what FRSTOR, FLDENV, and
@@ -52,14 +52,15 @@ uint32_t fpu_mxcsr_mask(void);
  * instead of cpu_raise()'s 1: the run loop looks at `pending` and goes on at cpu->rip. */
 #define CPU_UNWIND_RESTART 2
 
-/* The state-management instructions. #UD, #NM, and alignment are checked here. operand_size 8 is the REX.W form (FXSAVE64...). */
+/* The state-management instructions. #UD, #NM, and alignment are checked here. operand_size 8 is
+ * the REX.W form (FXSAVE64...). */
 void fpu_fxsave(struct cpu *cpu, uint64_t linear, unsigned operand_size);
 void fpu_fxrstor(struct cpu *cpu, uint64_t linear, unsigned operand_size);
 enum xsave_form { XSAVE_STANDARD, XSAVE_OPT, XSAVE_COMPACT, XSAVE_SUPERVISOR };
 void fpu_xsave(struct cpu *cpu, uint64_t linear, uint64_t mask, enum xsave_form form,
 	unsigned operand_size);
-void fpu_xrstor(struct cpu *cpu, uint64_t linear, uint64_t mask, bool supervisor,
-	unsigned operand_size);
+void fpu_xrstor(
+	struct cpu *cpu, uint64_t linear, uint64_t mask, bool supervisor, unsigned operand_size);
 /* XGETBV with ECX = 1: XCR0 & XINUSE (SDM vol. 1 13.6). */
 uint64_t fpu_xinuse(struct cpu *cpu);
 
@@ -77,8 +78,8 @@ void fpu_fldenv(struct cpu *cpu, uint64_t linear, unsigned operand_size);
 void fpu_ldmxcsr(struct cpu *cpu, uint32_t value);
 uint32_t fpu_stmxcsr(struct cpu *cpu);
 
-/* What must be enabled for an instruction to run. VEX is for general-register instructions with that
- * encoding (BMI): protected mode only. */
+/* What must be enabled for an instruction to run. VEX is for general-register instructions with
+ * that encoding (BMI): protected mode only. */
 enum fpu_class {
 	FPU_CLASS_NONE,
 	FPU_CLASS_X87,
@@ -105,7 +106,7 @@ static inline void fpu_check(struct cpu *cpu, enum fpu_class kind)
 	const struct fpu_requirement *need = &fpu_requirements[kind];
 
 	if (unlikely(((cpu->cr0 & need->cr0_mask) ^ need->cr0_value) | (~cpu->cr4 & need->cr4) |
-		    (~cpu->xcr0 & need->xcr0) | (cpu->system_flags & need->flags_clear)))
+		     (~cpu->xcr0 & need->xcr0) | (cpu->system_flags & need->flags_clear)))
 		fpu_check_failed(cpu, kind);
 }
 

@@ -14,9 +14,9 @@
 #include <pthread.h>
 #include <string.h>
 
-#define FCW_DEFAULT	0x037f
-#define LEGACY_SIZE	512
-#define HEADER_SIZE	64
+#define FCW_DEFAULT     0x037f
+#define LEGACY_SIZE     512
+#define HEADER_SIZE     64
 #define XCOMP_COMPACTED BIT(63)
 
 /* Offsets in the legacy region (SDM vol. 1 table 10-2). */
@@ -44,7 +44,7 @@ static void find_components(void)
 		components[i].offset = host->ebx;
 		components[i].align = host->ecx & 2;
 		if (i == XSTATE_PKRU && !host->eax)
-			components[i] = (struct component){ .offset = end, .size = 8 };
+			components[i] = (struct component){.offset = end, .size = 8};
 		end = MAX(end, components[i].offset + components[i].size);
 	}
 }
@@ -258,7 +258,7 @@ static void unpack_x87(struct fpu *fpu, const uint8_t *image, unsigned operand_s
 
 static void initialise_x87(struct fpu *fpu)
 {
-	static const uint8_t initial[160] = { FCW_DEFAULT & 0xff, FCW_DEFAULT >> 8 };
+	static const uint8_t initial[160] = {FCW_DEFAULT & 0xff, FCW_DEFAULT >> 8};
 
 	memcpy(fpu->x87, initial, sizeof(initial));
 	fpu->fip = fpu->fdp = 0;
@@ -313,7 +313,7 @@ static unsigned fxsave_size(const struct cpu *cpu)
 
 void fpu_fxsave(struct cpu *cpu, uint64_t linear, unsigned operand_size)
 {
-	uint8_t image[LEGACY_SIZE] = { 0 };
+	uint8_t image[LEGACY_SIZE] = {0};
 
 	check_fxsave(cpu, linear);
 	fpu_sync(cpu);
@@ -352,8 +352,8 @@ static void check_xsave(struct cpu *cpu, uint64_t linear, bool supervisor)
 	require(cpu, !(linear & 63));
 }
 
-static void save_legacy(struct cpu *cpu, uint64_t linear, uint64_t write, bool mxcsr,
-	unsigned operand_size)
+static void save_legacy(
+	struct cpu *cpu, uint64_t linear, uint64_t write, bool mxcsr, unsigned operand_size)
 {
 	const struct fpu *fpu = &cpu->fpu;
 	enum access_mode mode = ACCESS_PROGRAM;
@@ -393,8 +393,7 @@ void fpu_xsave(struct cpu *cpu, uint64_t linear, uint64_t mask, enum xsave_form 
 	if (compact && cpu->fpu.mxcsr != MXCSR_DEFAULT)
 		used |= BIT(XSTATE_SSE);
 	write = form == XSAVE_STANDARD ? requested : requested & used;
-	mxcsr = compact ? write & BIT(XSTATE_SSE)
-			: requested & (BIT(XSTATE_SSE) | BIT(XSTATE_AVX));
+	mxcsr = compact ? write & BIT(XSTATE_SSE) : requested & (BIT(XSTATE_SSE) | BIT(XSTATE_AVX));
 
 	access_probe_write(cpu, linear, fpu_xsave_size(requested, compact), mode);
 	if (compact) {
@@ -480,8 +479,8 @@ static uint32_t restored_mxcsr(struct cpu *cpu, const struct restore *from, uint
 	return value;
 }
 
-void fpu_xrstor(struct cpu *cpu, uint64_t linear, uint64_t mask, bool supervisor,
-	unsigned operand_size)
+void fpu_xrstor(
+	struct cpu *cpu, uint64_t linear, uint64_t mask, bool supervisor, unsigned operand_size)
 {
 	uint64_t allowed = supervisor ? cpu->xcr0 | cpu->xss : cpu->xcr0;
 	uint64_t header[HEADER_SIZE / 8];
@@ -560,7 +559,7 @@ static unsigned pack_environment(const struct cpu *cpu, uint8_t *out, unsigned o
 	uint32_t fdp = fpu->fdp; /* recorded as a linear address */
 	uint16_t fcw = fpu->x87[FCW] | fpu->x87[FCW + 1] << 8;
 	uint16_t fsw = fpu->x87[FSW] | fpu->x87[FSW + 1] << 8;
-	uint32_t word[7] = { fcw, fsw, full_tags(fpu) };
+	uint32_t word[7] = {fcw, fsw, full_tags(fpu)};
 
 	if (real) {
 		unsigned high = operand_size == 2 ? 0xf : 0xffff;
@@ -589,8 +588,8 @@ static unsigned pack_environment(const struct cpu *cpu, uint8_t *out, unsigned o
 	return operand_size == 2 ? 14 : 28;
 }
 
-/* The image numbers registers from the top of the stack, but they stay where they are when the status
- * word moves the top: renumber them for a top that was `old`. */
+/* The image numbers registers from the top of the stack, but they stay where they are when the
+ * status word moves the top: renumber them for a top that was `old`. */
 static void renumber(struct fpu *fpu, unsigned old)
 {
 	unsigned moved = (top_of(fpu) - old) & 7;

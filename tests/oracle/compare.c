@@ -10,22 +10,22 @@
 #define FLAGS_ARITHMETIC  0x8d5u
 #define FLAGS_COMPARED    (FLAGS_ARITHMETIC | 0x40500) /* and AC, DF, TF */
 
-static const char *const gpr_names[16] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
-	"r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15" };
+static const char *const gpr_names[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+	"r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"};
 
 struct comparison {
 	bool print, differs;
 };
 
-static void check(struct comparison *c, const char *what, uint64_t start, uint64_t native,
-	uint64_t guest)
+static void check(
+	struct comparison *c, const char *what, uint64_t start, uint64_t native, uint64_t guest)
 {
 	if (native == guest)
 		return;
 	c->differs = true;
 	if (c->print)
-		printf("    %-8s was %016" PRIx64 "  native %016" PRIx64 "  guest %016" PRIx64 "\n", what,
-			start, native, guest);
+		printf("    %-8s was %016" PRIx64 "  native %016" PRIx64 "  guest %016" PRIx64 "\n",
+			what, start, native, guest);
 }
 
 static void check_bytes(struct comparison *c, const char *what, const uint8_t *start,
@@ -43,7 +43,10 @@ static void check_bytes(struct comparison *c, const char *what, const uint8_t *s
 		for (unsigned row = 0; row < 3; row++) {
 			const uint8_t *from = row == 0 ? start : row == 1 ? native : guest;
 
-			printf("      +%04x %s ", i, row == 0 ? "was   " : row == 1 ? "native" : "guest ");
+			printf("      +%04x %s ", i,
+				row == 0   ? "was   "
+				: row == 1 ? "native"
+					   : "guest ");
 			for (unsigned j = MIN(16, size - i); j-- > 0;)
 				printf("%02x", from[i + j]);
 			printf("\n");
@@ -59,7 +62,8 @@ static uint64_t page_fault_error(const struct oracle_state *state)
 	return state->cr2 >= PROGRAM_END ? state->error & ~UINT64_C(1) : state->error;
 }
 
-/* Where an operand is accessed in pieces, which byte of the page is told first is the processor's. */
+/* Where an operand is accessed in pieces, which byte of the page is told first is the processor's.
+ */
 static uint64_t page_fault_address(const struct oracle_case *test, uint64_t cr2)
 {
 	switch (test->instruction.mnemonic) {
@@ -78,8 +82,8 @@ static uint64_t page_fault_address(const struct oracle_case *test, uint64_t cr2)
 }
 
 static void check_outcome(struct comparison *c, const struct oracle_case *test,
-	const struct oracle_state *start,
-	const struct oracle_state *native, const struct oracle_state *guest)
+	const struct oracle_state *start, const struct oracle_state *native,
+	const struct oracle_state *guest)
 {
 	check(c, "vector", start->vector, native->vector, guest->vector);
 	check(c, "rip", start->rip, native->rip, guest->rip);
@@ -128,7 +132,7 @@ enum oracle_verdict compare_states(const struct oracle_case *test, const struct 
 {
 	const ZydisAccessedFlags *flags = test->instruction.cpu_flags;
 	uint64_t undefined = flags ? flags->undefined & FLAGS_ARITHMETIC : 0;
-	struct comparison c = { .print = print };
+	struct comparison c = {.print = print};
 
 	check_outcome(&c, test, start, native, guest);
 	check_registers(&c, test, start, native, guest);

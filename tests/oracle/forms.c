@@ -1,7 +1,7 @@
-/* Every instruction encoding, tried: all opcodes of all maps, with every combination of the prefixes
- * and fields that select an operation, are given to the decoder. What it accepts, and what a program may
- * safely do on the host, is sorted into forms: one mnemonic with one list of operand kinds and
- * sizes. The first encoding that yields a form stands for it. */
+/* Every instruction encoding, tried: all opcodes of all maps, with every combination of the
+ * prefixes and fields that select an operation, are given to the decoder. What it accepts, and what
+ * a program may safely do on the host, is sorted into forms: one mnemonic with one list of operand
+ * kinds and sizes. The first encoding that yields a form stands for it. */
 #include "oracle.h"
 
 #include <stdio.h>
@@ -28,13 +28,13 @@ struct choice {
 	uint8_t reg, rm, mod, sib, vvvv;
 	uint8_t r, x, b, r2, v2, mask;
 	uint8_t segment, address_size; /* prefixes, or 0 */
-	uint8_t tail[16]; /* displacement and immediates */
+	uint8_t tail[16];              /* displacement and immediates */
 };
 
 /* --- encoding --- */
 
-static unsigned encode_prefix(const struct oracle_form *form, const struct choice *c, bool wide,
-	uint8_t *out)
+static unsigned encode_prefix(
+	const struct oracle_form *form, const struct choice *c, bool wide, uint8_t *out)
 {
 	unsigned n = 0;
 
@@ -68,8 +68,8 @@ static unsigned encode_prefix(const struct oracle_form *form, const struct choic
 	return n;
 }
 
-static unsigned encode(const struct oracle_form *form, const struct choice *c, bool wide,
-	uint8_t out[40])
+static unsigned encode(
+	const struct oracle_form *form, const struct choice *c, bool wide, uint8_t out[40])
 {
 	unsigned n = encode_prefix(form, c, wide, out);
 
@@ -162,9 +162,8 @@ static bool is_excluded(const ZydisDecodedInstruction *in, const ZydisDecodedOpe
 {
 	if (in->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR || is_excluded_mnemonic(in->mnemonic) ||
 		is_excluded_set(in) || in->meta.category == ZYDIS_CATEGORY_SEGOP ||
-		in->meta.category == ZYDIS_CATEGORY_SYSRET ||
-		in->mnemonic == ZYDIS_MNEMONIC_IRET || in->mnemonic == ZYDIS_MNEMONIC_IRETD ||
-		in->mnemonic == ZYDIS_MNEMONIC_IRETQ)
+		in->meta.category == ZYDIS_CATEGORY_SYSRET || in->mnemonic == ZYDIS_MNEMONIC_IRET ||
+		in->mnemonic == ZYDIS_MNEMONIC_IRETD || in->mnemonic == ZYDIS_MNEMONIC_IRETQ)
 		return true;
 	for (unsigned i = 0; i < in->operand_count; i++) {
 		const ZydisDecodedOperand *op = &operands[i];
@@ -175,8 +174,7 @@ static bool is_excluded(const ZydisDecodedInstruction *in, const ZydisDecodedOpe
 			(op->actions & ZYDIS_OPERAND_ACTION_WRITE))
 			return true;
 		/* FS is where the host keeps its thread's data. */
-		if (op->type == ZYDIS_OPERAND_TYPE_MEMORY &&
-			op->mem.segment == ZYDIS_REGISTER_FS)
+		if (op->type == ZYDIS_OPERAND_TYPE_MEMORY && op->mem.segment == ZYDIS_REGISTER_FS)
 			return true;
 	}
 	/* INT 0x80 is a system call. */
@@ -196,7 +194,8 @@ static uint64_t operand_key(uint64_t key, const ZydisDecodedOperand *op)
 			       (uint64_t)op->visibility << 28);
 	if (op->type == ZYDIS_OPERAND_TYPE_REGISTER) {
 		bool named = op->encoding == ZYDIS_OPERAND_ENCODING_NONE;
-		bool high = op->reg.value >= ZYDIS_REGISTER_AH && op->reg.value <= ZYDIS_REGISTER_BH;
+		bool high =
+			op->reg.value >= ZYDIS_REGISTER_AH && op->reg.value <= ZYDIS_REGISTER_BH;
 
 		key = mix(key, named ? 0x1000u + op->reg.value
 				     : ZydisRegisterGetClass(op->reg.value) | high << 8);
@@ -257,8 +256,11 @@ static bool decode(const struct oracle_forms *forms, const uint8_t *bytes,
 
 static bool try_form(struct oracle_forms *forms, uint64_t *known, struct oracle_form *form)
 {
-	struct choice c = { .reg = form->reg, .rm = form->rm, .mod = form->memory ? 0 : 3,
-		.mask = form->mask, .sib = 0x24 };
+	struct choice c = {.reg = form->reg,
+		.rm = form->rm,
+		.mod = form->memory ? 0 : 3,
+		.mask = form->mask,
+		.sib = 0x24};
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 	ZydisDecodedInstruction in;
 	uint8_t bytes[40];
@@ -267,7 +269,8 @@ static bool try_form(struct oracle_forms *forms, uint64_t *known, struct oracle_
 	/* VSIB, then a plain base register. */
 	encode(form, &c, wide, bytes);
 	decoded = decode(forms, bytes, &in, operands);
-	if (!decoded && form->kind != LEGACY) { /* some need a second source, some must not name one */
+	if (!decoded &&
+		form->kind != LEGACY) { /* some need a second source, some must not name one */
 		c.vvvv = 1;
 		encode(form, &c, wide, bytes);
 		decoded = decode(forms, bytes, &in, operands);
@@ -312,9 +315,9 @@ static void enumerate_legacy(struct oracle_forms *forms, uint64_t *known)
 {
 	static const struct {
 		uint8_t count, prefix[3];
-	} sets[] = { { 0, { 0 } }, { 1, { 0x66 } }, { 1, { 0xf2 } }, { 1, { 0xf3 } },
-		{ 2, { 0x66, 0xf2 } }, { 2, { 0x66, 0xf3 } }, { 1, { 0xf0 } }, { 2, { 0xf0, 0x66 } } };
-	struct oracle_form form = { .kind = LEGACY };
+	} sets[] = {{0, {0}}, {1, {0x66}}, {1, {0xf2}}, {1, {0xf3}}, {2, {0x66, 0xf2}},
+		{2, {0x66, 0xf3}}, {1, {0xf0}}, {2, {0xf0, 0x66}}};
+	struct oracle_form form = {.kind = LEGACY};
 
 	for (unsigned at = 0; at < 4 * 256; at++) {
 		form.map = at >> 8;
@@ -330,7 +333,7 @@ static void enumerate_legacy(struct oracle_forms *forms, uint64_t *known)
 
 static void enumerate_vex(struct oracle_forms *forms, uint64_t *known)
 {
-	struct oracle_form form = { .kind = VEX };
+	struct oracle_form form = {.kind = VEX};
 
 	for (form.map = 1; form.map < 4; form.map++) {
 		for (unsigned at = 0; at < 256 * 4 * 2 * 2; at++) {
@@ -345,7 +348,7 @@ static void enumerate_vex(struct oracle_forms *forms, uint64_t *known)
 
 static void enumerate_evex(struct oracle_forms *forms, uint64_t *known)
 {
-	struct oracle_form form = { .kind = EVEX };
+	struct oracle_form form = {.kind = EVEX};
 
 	for (form.map = 1; form.map < 7; form.map++) {
 		for (unsigned at = 0; at < 256 * 4 * 2 * 4 * 2; at++) {
@@ -375,11 +378,10 @@ void forms_enumerate(struct oracle_forms *forms, unsigned code_bits)
 	memset(forms, 0, sizeof(*forms));
 	forms->code_bits = code_bits;
 	if (code_bits == 64)
-		ZydisDecoderInit(&forms->decoder, ZYDIS_MACHINE_MODE_LONG_64,
-			ZYDIS_STACK_WIDTH_64);
+		ZydisDecoderInit(&forms->decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 	else
-		ZydisDecoderInit(&forms->decoder, ZYDIS_MACHINE_MODE_LONG_COMPAT_32,
-			ZYDIS_STACK_WIDTH_32);
+		ZydisDecoderInit(
+			&forms->decoder, ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32);
 	enumerate_legacy(forms, known);
 	enumerate_vex(forms, known);
 	enumerate_evex(forms, known);
@@ -433,7 +435,7 @@ const char *forms_class(const struct oracle_forms *forms, unsigned index)
 static void choose(const struct oracle_forms *forms, const struct oracle_form *form,
 	struct oracle_random *random, struct choice *c)
 {
-	static const uint8_t segments[] = { 0x26, 0x2e, 0x36, 0x3e, 0x65 };
+	static const uint8_t segments[] = {0x26, 0x2e, 0x36, 0x3e, 0x65};
 	uint64_t bits = random_u64(random);
 	bool wide = forms->code_bits == 64;
 
@@ -486,8 +488,8 @@ static void aim(struct oracle_random *random, struct oracle_case *test)
 	}
 }
 
-/* Instances that would tell nothing: a branch to itself never ends, and where two faults are due it is
- * the processor's choice which is told. */
+/* Instances that would tell nothing: a branch to itself never ends, and where two faults are due it
+ * is the processor's choice which is told. */
 static bool is_useless(const struct oracle_case *test)
 {
 	const ZydisDecodedInstruction *in = &test->instruction;
@@ -518,9 +520,11 @@ static bool is_useless(const struct oracle_case *test)
 		(in->attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_CS | ZYDIS_ATTRIB_HAS_SEGMENT_GS)))
 		return true;
 	/* Null GS, or a write to CS, beside a pending x87 exception or an MMX state change. */
-	if (mmx_or_x87 && (in->attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_CS | ZYDIS_ATTRIB_HAS_SEGMENT_GS)))
+	if (mmx_or_x87 &&
+		(in->attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_CS | ZYDIS_ATTRIB_HAS_SEGMENT_GS)))
 		return true;
-	/* 16-bit addresses are never mapped, and strings have two; mask moves wrap in each element. */
+	/* 16-bit addresses are never mapped, and strings have two; mask moves wrap in each element.
+	 */
 	return in->address_width == 16 && (in->meta.category == ZYDIS_CATEGORY_STRINGOP ||
 						  in->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX);
 }

@@ -1,8 +1,8 @@
 /* Run one instruction under the interpreter, in a machine that is only a CPU and RAM.
  *
- * The guest is a user-mode program with the host's selectors and the oracle's pages, under an IDT whose
- * 32 handlers are one HLT each: so the engine returns as soon as an exception has been delivered, RIP
- * says which, and the stack holds the frame. */
+ * The guest is a user-mode program with the host's selectors and the oracle's pages, under an IDT
+ * whose 32 handlers are one HLT each: so the engine returns as soon as an exception has been
+ * delivered, RIP says which, and the stack holds the frame. */
 #include "engine/engine.h"
 #include "cpu/access.h"
 #include "cpu/cpuid.h"
@@ -15,8 +15,8 @@
 
 #define RAM_SIZE (2 * MIB)
 
-/* Where the supervisor sees guest-physical address 0. In the upper half, because a program on the host
- * finds nothing in the lower one either. */
+/* Where the supervisor sees guest-physical address 0. In the upper half, because a program on the
+ * host finds nothing in the lower one either. */
 #define SUPERVISOR UINT64_C(0xffff800000000000)
 
 /* Guest-physical addresses. */
@@ -123,7 +123,7 @@ static void make_tables(void)
 	put64(GDT + 0x28, UINT64_C(0x00cff3000000ffff));
 	put64(GDT + 0x30, UINT64_C(0x00affb000000ffff));
 	put64(TSS + 4, SUPERVISOR + STACK_TOP); /* RSP0 */
-	memory.ram[TSS + 102] = 0xff; /* no I/O bitmap */
+	memory.ram[TSS + 102] = 0xff;           /* no I/O bitmap */
 	memory.ram[TSS + 103] = 0xff;
 	for (unsigned vector = 0; vector < 32; vector++) {
 		uint64_t handler = SUPERVISOR + HANDLERS + 16 * vector;
@@ -140,7 +140,7 @@ static void make_tables(void)
 
 static void set_flat(enum seg seg, uint16_t selector, uint32_t access)
 {
-	struct segment value = { .limit = 0xffffffff, .access = access, .selector = selector };
+	struct segment value = {.limit = 0xffffffff, .access = access, .selector = selector};
 
 	cpu_set_segment(vcpu, seg, &value);
 }
@@ -152,12 +152,14 @@ static void set_control(void)
 	vcpu->cr4 = CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE;
 	vcpu->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
 	vcpu->xcr0 = cpuid_xcr0_allowed();
-	vcpu->gdtr = (struct descriptor_table){ .base = SUPERVISOR + GDT, .limit = 0x37 };
-	vcpu->idtr = (struct descriptor_table){ .base = SUPERVISOR + IDT, .limit = 32 * 16 - 1 };
+	vcpu->gdtr = (struct descriptor_table){.base = SUPERVISOR + GDT, .limit = 0x37};
+	vcpu->idtr = (struct descriptor_table){.base = SUPERVISOR + IDT, .limit = 32 * 16 - 1};
 	vcpu->apic_page = ~UINT64_C(0);
 	cpu_set_segment(vcpu, SEG_TR,
-		&(struct segment){ .base = SUPERVISOR + TSS, .limit = 103, .access = AR_P | 11,
-			.selector = 8 });
+		&(struct segment){.base = SUPERVISOR + TSS,
+			.limit = 103,
+			.access = AR_P | 11,
+			.selector = 8});
 	tlb_flush_all(vcpu);
 }
 
@@ -190,7 +192,8 @@ void guest_destroy(void)
 static void load_state(const struct oracle_case *test, const struct oracle_state *start)
 {
 	uint32_t data = AR_P | AR_S | AR_WRITABLE | AR_ACCESSED | 3 << AR_DPL_SHIFT | AR_DB | AR_G;
-	uint32_t code = AR_P | AR_S | AR_CODE | AR_READABLE | AR_ACCESSED | 3 << AR_DPL_SHIFT | AR_G;
+	uint32_t code =
+		AR_P | AR_S | AR_CODE | AR_READABLE | AR_ACCESSED | 3 << AR_DPL_SHIFT | AR_G;
 
 	vcpu->activity = ACTIVITY_RUNNING;
 	vcpu->interrupt_shadow = 0;
@@ -202,8 +205,8 @@ static void load_state(const struct oracle_case *test, const struct oracle_state
 	set_flat(SEG_SS, 0x2b, data);
 	set_flat(SEG_DS, 0x2b, data);
 	set_flat(SEG_ES, 0x2b, data);
-	cpu_set_segment(vcpu, SEG_FS, &(struct segment){ .access = AR_UNUSABLE });
-	cpu_set_segment(vcpu, SEG_GS, &(struct segment){ .access = AR_UNUSABLE });
+	cpu_set_segment(vcpu, SEG_FS, &(struct segment){.access = AR_UNUSABLE});
+	cpu_set_segment(vcpu, SEG_GS, &(struct segment){.access = AR_UNUSABLE});
 	cpu_set_cpl(vcpu, 3);
 	memcpy(vcpu->gpr, start->gpr, sizeof(start->gpr));
 	vcpu->rip = vcpu->next_rip = start->rip;
@@ -243,11 +246,11 @@ static void store_state(struct oracle_state *end)
 	memcpy(end->data, memory.ram + DATA_PAGES, ORACLE_DATA_SIZE);
 }
 
-void guest_run(const struct oracle_case *test, const struct oracle_state *start,
-	struct oracle_state *end)
+void guest_run(
+	const struct oracle_case *test, const struct oracle_state *start, struct oracle_state *end)
 {
-	static const uint8_t int3[15] = { 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc,
-		0xcc, 0xcc, 0xcc, 0xcc, 0xcc };
+	static const uint8_t int3[15] = {0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc,
+		0xcc, 0xcc, 0xcc, 0xcc, 0xcc};
 	enum vcpu_exit reason;
 
 	memory_write(&memory, CODE_PAGE + test->offset, test->bytes, test->length);

@@ -1,8 +1,8 @@
 /* oracle [--seconds N] [--seed S] [--bits 64|32] [--only MNEMONIC] [--show N] [--undefined]
  *
  * Goes round all instruction forms, one random instance of each a round, until the time is over but
- * for at least one round. Exits with 1 where anything architecturally defined differed; differences in
- * flags that the manuals leave undefined are counted, and shown on request. */
+ * for at least one round. Exits with 1 where anything architecturally defined differed; differences
+ * in flags that the manuals leave undefined are counted, and shown on request. */
 #include "oracle.h"
 
 #include <getopt.h>
@@ -16,14 +16,15 @@ static struct options {
 	uint64_t seed;
 	unsigned bits; /* 0: both */
 	const char *only;
-	unsigned show; /* failures printed in full */
+	unsigned show;  /* failures printed in full */
 	bool undefined; /* and differences in undefined flags */
-} options = { .seconds = 10, .seed = 1, .show = 20 };
+} options = {.seconds = 10, .seed = 1, .show = 20};
 
 #define CLASSES 8
 
 static struct report {
-	struct class {
+	struct class
+	{
 		const char *name;
 		unsigned forms, absent, faulting;
 		uint64_t runs;
@@ -51,7 +52,7 @@ static struct class *find_class(const char *name)
 	struct class *class = report.classes;
 
 	while (class->name && strcmp(class->name, name))
-		class++;
+		class ++;
 	class->name = name;
 	return class;
 }
@@ -116,7 +117,7 @@ static void summarise(const struct oracle_forms *forms, const struct tally *tall
 
 static void run_all(unsigned bits, double seconds)
 {
-	struct oracle_random random = { .state = options.seed * 2 + (bits == 64) };
+	struct oracle_random random = {.state = options.seed * 2 + (bits == 64)};
 	struct oracle_forms forms;
 	struct tally *tallies;
 	double end;
@@ -143,12 +144,13 @@ static void print_report(void)
 
 	printf("%-8s %7s %9s %16s %13s\n", "class", "forms", "runs", "undefined here",
 		"only faulted");
-	for (struct class *class = report.classes; class->name; class++) {
+	for (struct class *class = report.classes; class->name; class ++) {
 		printf("%-8s %7u %9lu %16u %13u\n", class->name, class->forms,
 			(unsigned long)class->runs, class->absent, class->faulting);
 		forms += class->forms;
 	}
-	printf("%u forms, %lu runs, seed %lu: %lu different (%u forms), %lu in undefined flags only\n",
+	printf("%u forms, %lu runs, seed %lu: %lu different (%u forms), %lu in undefined flags "
+	       "only\n",
 		forms, (unsigned long)report.runs, (unsigned long)options.seed,
 		(unsigned long)report.different, report.failed_forms,
 		(unsigned long)report.undefined);
@@ -156,17 +158,17 @@ static void print_report(void)
 
 static void usage(FILE *to)
 {
-	fprintf(to, "usage: oracle [--seconds N] [--seed S] [--bits 64|32] [--only MNEMONIC] [--show N]\n"
+	fprintf(to, "usage: oracle [--seconds N] [--seed S] [--bits 64|32] [--only MNEMONIC] "
+		    "[--show N]\n"
 		    "              [--undefined]\n");
 }
 
 static bool parse(int argc, char **argv)
 {
-	static const struct option names[] = { { "seconds", required_argument, NULL, 's' },
-		{ "seed", required_argument, NULL, 'r' }, { "bits", required_argument, NULL, 'b' },
-		{ "only", required_argument, NULL, 'o' }, { "show", required_argument, NULL, 'n' },
-		{ "undefined", no_argument, NULL, 'u' },
-		{ NULL, 0, NULL, 0 } };
+	static const struct option names[] = {{"seconds", required_argument, NULL, 's'},
+		{"seed", required_argument, NULL, 'r'}, {"bits", required_argument, NULL, 'b'},
+		{"only", required_argument, NULL, 'o'}, {"show", required_argument, NULL, 'n'},
+		{"undefined", no_argument, NULL, 'u'}, {NULL, 0, NULL, 0}};
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {

@@ -1,9 +1,10 @@
 /* Run one instruction on the host's own processor, with all its registers chosen.
  *
- * A signal frame is the whole user-visible state of a thread, and sigreturn loads all of it. So nothing
- * here is written in assembly but one INT3: its handler writes the wanted state into the frame and
- * returns into the instruction under test; the next signal, which that instruction or the INT3 behind it
- * raises, finds the result in its frame, and puts back what the first one interrupted. */
+ * A signal frame is the whole user-visible state of a thread, and sigreturn loads all of it. So
+ * nothing here is written in assembly but one INT3: its handler writes the wanted state into the
+ * frame and returns into the instruction under test; the next signal, which that instruction or the
+ * INT3 behind it raises, finds the result in its frame, and puts back what the first one
+ * interrupted. */
 #include "oracle.h"
 
 #include <cpuid.h>
@@ -24,8 +25,8 @@ static gregset_t host_registers;
 static struct sigaction previous[NSIG];
 
 /* General registers of a frame, in encoding order. */
-static const int frame_gpr[16] = { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI,
-	REG_RDI, REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15 };
+static const int frame_gpr[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI,
+	REG_RDI, REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
 
 /* Offsets of state components in the frame's XSAVE area. */
 static struct {
@@ -86,8 +87,8 @@ static void store_vectors(const uint8_t *area, struct oracle_state *state)
 		return;
 	copy_component(state->opmask, area + layout.opmask, 64, present & 0x20);
 	for (unsigned i = 0; i < 16; i++)
-		copy_component(state->zmm[i] + 32, area + layout.zmm_hi256 + 32 * i, 32,
-			present & 0x40);
+		copy_component(
+			state->zmm[i] + 32, area + layout.zmm_hi256 + 32 * i, 32, present & 0x40);
 	copy_component(state->zmm[16], area + layout.hi16_zmm, 1024, present & 0x80);
 }
 
@@ -116,7 +117,7 @@ static void enter(ucontext_t *context)
 
 static void leave(ucontext_t *context)
 {
-	static const uint8_t clean_x87[24] = { 0x7f, 0x03 };
+	static const uint8_t clean_x87[24] = {0x7f, 0x03};
 	greg_t *registers = context->uc_mcontext.gregs;
 	struct oracle_state *end = current_end;
 	uint8_t *area = xsave_area(context);
@@ -159,7 +160,7 @@ static void handle(int signal, siginfo_t *info, void *context)
 	if (old->sa_flags & SA_SIGINFO)
 		old->sa_sigaction(signal, info, context);
 	else
-		sigaction(signal, &(struct sigaction){ .sa_handler = SIG_DFL }, NULL);
+		sigaction(signal, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
 }
 
 static void *map_at(uint64_t address, size_t size, int protection)
@@ -191,11 +192,10 @@ static void find_layout(void)
 
 void native_init(void)
 {
-	static const int signals[] = { SIGTRAP, SIGSEGV, SIGBUS, SIGILL, SIGFPE };
-	struct sigaction action = { .sa_sigaction = handle,
-		.sa_flags = SA_SIGINFO | SA_ONSTACK };
+	static const int signals[] = {SIGTRAP, SIGSEGV, SIGBUS, SIGILL, SIGFPE};
+	struct sigaction action = {.sa_sigaction = handle, .sa_flags = SA_SIGINFO | SA_ONSTACK};
 	static uint8_t alternate[ALTERNATE_STACK] __attribute__((aligned(64)));
-	stack_t stack = { .ss_sp = alternate, .ss_size = sizeof(alternate) };
+	stack_t stack = {.ss_sp = alternate, .ss_size = sizeof(alternate)};
 	uint8_t *code = map_at(ORACLE_CODE, ORACLE_CODE_SIZE, PROT_READ | PROT_WRITE | PROT_EXEC);
 
 	memset(code, 0xcc, ORACLE_CODE_SIZE);
@@ -212,8 +212,8 @@ void native_init(void)
 	__asm__ volatile("mov %0, %%ds; mov %0, %%es" : : "r"(0x2b));
 }
 
-void native_run(const struct oracle_case *test, const struct oracle_state *start,
-	struct oracle_state *end)
+void native_run(
+	const struct oracle_case *test, const struct oracle_state *start, struct oracle_state *end)
 {
 	uint8_t *code = (uint8_t *)(uintptr_t)ORACLE_CODE;
 	uint8_t *data = (uint8_t *)(uintptr_t)ORACLE_DATA;
@@ -228,8 +228,8 @@ void native_run(const struct oracle_case *test, const struct oracle_state *start
 			 :
 			 :
 			 : "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6",
-			 "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15",
-			 "st");
+			 "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14",
+			 "xmm15", "st");
 	memcpy(end->data, data, ORACLE_DATA_SIZE);
 	memset(code + test->offset, 0xcc, test->length);
 }

@@ -1,12 +1,10 @@
 /* The host's processor as oracle: one random instruction with random state is run natively and in a
  * bare virtual machine, and everything a program could see afterwards is compared.
  *
- *	forms.c		all instruction encodings there are, sorted into forms; random instances of one
- *	random_state.c	registers, flags and memory that make an instruction do something
- *	native.c	runs one on the host's processor
- *	guest.c		runs one under an engine
- *	compare.c	says what differs
- *	main.c		the loop, and the report
+ *	forms.c		all instruction encodings there are, sorted into forms; random instances of
+ *one random_state.c	registers, flags and memory that make an instruction do something native.c
+ *runs one on the host's processor guest.c		runs one under an engine compare.c
+ *says what differs main.c		the loop, and the report
  *
  * Both sides see the same linear addresses: a page of code filled with INT3, in which the
  * instruction stands, and two pages of data with nothing around them. So every run ends with an
@@ -19,9 +17,9 @@
 
 #include <Zydis/Zydis.h>
 
-#define ORACLE_CODE	 UINT64_C(0x10000000)
+#define ORACLE_CODE      UINT64_C(0x10000000)
 #define ORACLE_CODE_SIZE 4096u
-#define ORACLE_DATA	 UINT64_C(0x10010000)
+#define ORACLE_DATA      UINT64_C(0x10010000)
 #define ORACLE_DATA_SIZE 8192u
 
 /* What a program sees of its processor. */
@@ -31,7 +29,8 @@ struct oracle_state {
 	uint8_t zmm[32][64];
 	uint64_t opmask[8];
 	uint32_t mxcsr;
-	uint8_t x87[160] __attribute__((aligned(8))); /* as FXSAVE64 lays it out, without pointers */
+	uint8_t x87[160]
+		__attribute__((aligned(8))); /* as FXSAVE64 lays it out, without pointers */
 	uint8_t data[ORACLE_DATA_SIZE];
 	/* How it ended; nothing before the run. */
 	unsigned vector;
@@ -43,7 +42,7 @@ struct oracle_case {
 	uint8_t bytes[15];
 	unsigned length;
 	unsigned code_bits; /* 64 or 32 */
-	unsigned offset; /* in the code page */
+	unsigned offset;    /* in the code page */
 	ZydisDecodedInstruction instruction;
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 };
@@ -95,17 +94,17 @@ bool forms_instantiate(const struct oracle_forms *forms, unsigned index,
 	struct oracle_random *random, struct oracle_case *out);
 
 /* A state for `test` to start from: operands reach the data pages more often than not. */
-void random_state(struct oracle_random *random, const struct oracle_case *test,
-	struct oracle_state *out);
+void random_state(
+	struct oracle_random *random, const struct oracle_case *test, struct oracle_state *out);
 
 void native_init(void);
-void native_run(const struct oracle_case *test, const struct oracle_state *start,
-	struct oracle_state *end);
+void native_run(
+	const struct oracle_case *test, const struct oracle_state *start, struct oracle_state *end);
 
 /* False with a message where the machine cannot be built. */
 bool guest_init(void);
-void guest_run(const struct oracle_case *test, const struct oracle_state *start,
-	struct oracle_state *end);
+void guest_run(
+	const struct oracle_case *test, const struct oracle_state *start, struct oracle_state *end);
 void guest_destroy(void);
 
 enum oracle_verdict { ORACLE_SAME, ORACLE_UNDEFINED_FLAGS, ORACLE_DIFFERENT };

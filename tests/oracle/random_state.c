@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#define FLAGS_RANDOM 0xcd5u /* arithmetic flags and DF */
+#define FLAGS_RANDOM 0xcd5u   /* arithmetic flags and DF */
 #define FLAG_AC      0x40000u /* alignment is checked */
 
 static uint64_t random_integer(struct oracle_random *random)
@@ -16,7 +16,7 @@ static uint64_t random_integer(struct oracle_random *random)
 	case 0:
 		return value & 0xff;
 	case 1:
-		return (uint64_t)-(int64_t)(value & 0xff);
+		return (uint64_t) - (int64_t)(value & 0xff);
 	case 2:
 		return BIT(value & 63);
 	case 3:
@@ -32,8 +32,8 @@ static uint64_t random_integer(struct oracle_random *random)
 
 static uint32_t random_single(struct oracle_random *random)
 {
-	static const uint32_t special[] = { 0, 0x80000000, 0x3f800000, 0xbf800000, 0x7f800000,
-		0xff800000, 0x7fc00000, 0x7fa00001, 0x00000001, 0x807fffff, 0x7f7fffff, 0x4f000000 };
+	static const uint32_t special[] = {0, 0x80000000, 0x3f800000, 0xbf800000, 0x7f800000,
+		0xff800000, 0x7fc00000, 0x7fa00001, 0x00000001, 0x807fffff, 0x7f7fffff, 0x4f000000};
 	uint64_t bits = random_u64(random);
 
 	switch (bits & 3) {
@@ -48,12 +48,12 @@ static uint32_t random_single(struct oracle_random *random)
 
 static uint64_t random_double(struct oracle_random *random)
 {
-	static const uint64_t special[] = { 0, UINT64_C(1) << 63, UINT64_C(0x3ff0000000000000),
+	static const uint64_t special[] = {0, UINT64_C(1) << 63, UINT64_C(0x3ff0000000000000),
 		UINT64_C(0xbff0000000000000), UINT64_C(0x7ff0000000000000),
 		UINT64_C(0xfff0000000000000), UINT64_C(0x7ff8000000000000),
 		UINT64_C(0x7ff4000000000001), 1, UINT64_C(0x800fffffffffffff),
 		UINT64_C(0x7fefffffffffffff), UINT64_C(0x43e0000000000000),
-		UINT64_C(0x41e0000000000000) };
+		UINT64_C(0x41e0000000000000)};
 	uint64_t bits = random_u64(random);
 
 	switch (bits & 3) {
@@ -91,8 +91,8 @@ static void random_bytes(struct oracle_random *random, uint8_t *out, unsigned si
 
 static void random_x87_register(struct oracle_random *random, uint8_t *st)
 {
-	static const uint16_t exponents[] = { 0, 0x3fff, 0xbfff, 0x7fff, 0xffff, 0x4000, 0x3ffe, 0x8000,
-		0x401e, 0x403e, 0x0001 };
+	static const uint16_t exponents[] = {
+		0, 0x3fff, 0xbfff, 0x7fff, 0xffff, 0x4000, 0x3ffe, 0x8000, 0x401e, 0x403e, 0x0001};
 	uint64_t significand = random_u64(random) | UINT64_C(1) << 63;
 	uint16_t exponent = (uint16_t)(0x3ff0 + random_below(random, 32));
 
@@ -143,8 +143,9 @@ static uint32_t random_mxcsr(struct oracle_random *random)
 
 /* --- addresses --- */
 
-/* Two operands that fault for different reasons leave it to the processor which is told; so only one,
- * `may_fault`, is ever bad. An address that is not canonical is aligned, for the same reason. */
+/* Two operands that fault for different reasons leave it to the processor which is told; so only
+ * one, `may_fault`, is ever bad. An address that is not canonical is aligned, for the same reason.
+ */
 static uint64_t random_target(struct oracle_random *random, bool may_fault)
 {
 	uint64_t offset = random_below(random, ORACLE_DATA_SIZE);
@@ -212,8 +213,8 @@ static void aim_operand(struct oracle_random *random, const struct oracle_case *
 	if (base >= 0) {
 		state->gpr[base] = target - offset;
 		if (index == base) /* base * (1 + scale): somewhere near */
-			state->gpr[base] = (ORACLE_DATA + (target & 0xfff) - offset) /
-					   (1u + op->mem.scale);
+			state->gpr[base] =
+				(ORACLE_DATA + (target & 0xfff) - offset) / (1u + op->mem.scale);
 		/* Upper bits that a short address ignores. */
 		if (test->instruction.address_width == 32 && test->code_bits == 64 &&
 			op->visibility != ZYDIS_OPERAND_VISIBILITY_HIDDEN)
@@ -222,8 +223,8 @@ static void aim_operand(struct oracle_random *random, const struct oracle_case *
 }
 
 /* A bit string's bits may be 2^60 bytes away: keep them near. */
-static void tame_bit_offset(struct oracle_random *random, const struct oracle_case *test,
-	struct oracle_state *state)
+static void tame_bit_offset(
+	struct oracle_random *random, const struct oracle_case *test, struct oracle_state *state)
 {
 	int reg = -1;
 
@@ -236,19 +237,19 @@ static void tame_bit_offset(struct oracle_random *random, const struct oracle_ca
 		state->gpr[reg] = (uint64_t)((int64_t)random_below(random, 8192) - 4096);
 }
 
-static void aim_operands(struct oracle_random *random, const struct oracle_case *test,
-	struct oracle_state *state)
+static void aim_operands(
+	struct oracle_random *random, const struct oracle_case *test, struct oracle_state *state)
 {
 	const ZydisDecodedInstruction *in = &test->instruction;
-	/* A branch may have a bad target already, an x87 exception may be pending, both operands of a
-	 * string may be misaligned; and a POPA that faults may have loaded some registers. */
-	bool may_fault = in->meta.branch_type == ZYDIS_BRANCH_TYPE_NONE &&
-			 !(state->x87[2] & 0x80) &&
-			 !((state->rflags & FLAG_AC) &&
-				 in->meta.category == ZYDIS_CATEGORY_STRINGOP) && in->mnemonic != ZYDIS_MNEMONIC_POPA &&
-			 in->mnemonic != ZYDIS_MNEMONIC_POPAD;
+	/* A branch may have a bad target already, an x87 exception may be pending, both operands of
+	 * a string may be misaligned; and a POPA that faults may have loaded some registers. */
+	bool may_fault =
+		in->meta.branch_type == ZYDIS_BRANCH_TYPE_NONE && !(state->x87[2] & 0x80) &&
+		!((state->rflags & FLAG_AC) && in->meta.category == ZYDIS_CATEGORY_STRINGOP) &&
+		in->mnemonic != ZYDIS_MNEMONIC_POPA && in->mnemonic != ZYDIS_MNEMONIC_POPAD;
 
-	if (in->attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE))
+	if (in->attributes &
+		(ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE))
 		state->gpr[1] = random_below(random, 24);
 	tame_bit_offset(random, test, state);
 	for (unsigned i = 0; i < in->operand_count; i++) {
@@ -278,8 +279,8 @@ static void tame_popf(const struct oracle_case *test, struct oracle_state *state
 		state->data[at + 2] &= ~0x24; /* AC, ID */
 }
 
-/* Branches may have a bad target, strings a null segment, ENTER and PUSHA touch the stack in several
- * places: with #AC besides, which comes first is the processor's choice. */
+/* Branches may have a bad target, strings a null segment, ENTER and PUSHA touch the stack in
+ * several places: with #AC besides, which comes first is the processor's choice. */
 static bool has_several_faults(const struct oracle_case *test)
 {
 	const ZydisDecodedInstruction *in = &test->instruction;
@@ -291,16 +292,16 @@ static bool has_several_faults(const struct oracle_case *test)
 		       (in->attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS));
 }
 
-void random_state(struct oracle_random *random, const struct oracle_case *test,
-	struct oracle_state *state)
+void random_state(
+	struct oracle_random *random, const struct oracle_case *test, struct oracle_state *state)
 {
 	for (unsigned i = 0; i < 16; i++)
 		state->gpr[i] = random_integer(random);
 	for (unsigned i = 0; i < 32; i++)
 		random_bytes(random, state->zmm[i], 64);
 	for (unsigned i = 0; i < 8; i++)
-		state->opmask[i] = random_one_in(random, 4) ? random_integer(random)
-							    : random_u64(random);
+		state->opmask[i] =
+			random_one_in(random, 4) ? random_integer(random) : random_u64(random);
 	for (unsigned i = 0; i < ORACLE_DATA_SIZE; i += 256)
 		random_bytes(random, state->data + i, 256);
 	state->rip = ORACLE_CODE + test->offset;

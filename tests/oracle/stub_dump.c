@@ -1,4 +1,5 @@
-/* stub-dump [--32] HEX...: show the stub that an instruction's bytes become, as in docs/fpu-and-simd.md. */
+/* stub-dump [--32] HEX...: show the stub that an instruction's bytes become, as in
+ * docs/fpu-and-simd.md. */
 #include "cpu/fpu.h"
 #include "engine/interp/stub.h"
 
@@ -65,7 +66,8 @@ static int dump(struct stub_cache *cache, bool narrow, const char *hex)
 	ZydisDecoderInit(&decoder,
 		narrow ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32 : ZYDIS_MACHINE_MODE_LONG_64,
 		narrow ? ZYDIS_STACK_WIDTH_32 : ZYDIS_STACK_WIDTH_64);
-	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes, parse(hex, bytes), &in, operands))) {
+	if (!ZYAN_SUCCESS(
+		    ZydisDecoderDecodeFull(&decoder, bytes, parse(hex, bytes), &in, operands))) {
 		fprintf(stderr, "%s: not an instruction\n", hex);
 		return 1;
 	}

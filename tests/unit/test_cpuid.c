@@ -1,5 +1,5 @@
-/* What the guest's CPUID shows: never more than the host can run, always what we emulate, and the same
- * story in every leaf that tells it. */
+/* What the guest's CPUID shows: never more than the host can run, always what we emulate, and the
+ * same story in every leaf that tells it. */
 #include "cpu_fixture.h"
 #include "cpu/cpuid.h"
 
@@ -44,10 +44,10 @@ static void test_native_features_need_the_host(void **state)
 
 static void test_emulated_features_do_not(void **state)
 {
-	static const uint16_t emulated[] = { CPUID_PCID, CPUID_X2APIC, CPUID_TSC_DEADLINE,
+	static const uint16_t emulated[] = {CPUID_PCID, CPUID_X2APIC, CPUID_TSC_DEADLINE,
 		CPUID_XSAVE, CPUID_HYPERVISOR, CPUID_VME, CPUID_PAE, CPUID_SMEP, CPUID_SMAP,
 		CPUID_INVPCID, CPUID_FSGSBASE, CPUID_UMIP, CPUID_PKU, CPUID_LA57, CPUID_RDPID,
-		CPUID_NX, CPUID_PAGE1GB, CPUID_RDTSCP, CPUID_LONG_MODE, CPUID_XSAVES };
+		CPUID_NX, CPUID_PAGE1GB, CPUID_RDTSCP, CPUID_LONG_MODE, CPUID_XSAVES};
 
 	for (size_t i = 0; i < ARRAY_SIZE(emulated); i++)
 		assert_true(cpuid_has(emulated[i]));
@@ -180,7 +180,8 @@ static void test_hypervisor_leaves(void **state)
 	assert_int_equal(leaf(0x40000001, 0).eax, 1 | 2 | 8 | 1 << 24);
 	assert_int_equal(leaf(0x40000010, 0).eax, fixture_clock.tsc_khz);
 	assert_int_equal(leaf(0x40000010, 0).ebx, 1000000);
-	assert_int_equal(leaf(0x40000100, 0).eax, cpuid_is_intel() ? leaf(leaf(0, 0).eax, 0).eax : 0);
+	assert_int_equal(
+		leaf(0x40000100, 0).eax, cpuid_is_intel() ? leaf(leaf(0, 0).eax, 0).eax : 0);
 }
 
 /* Beyond the last leaf: Intel repeats the last basic one, AMD gives zeroes. */

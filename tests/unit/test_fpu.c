@@ -106,8 +106,9 @@ static int expected_vector(enum fpu_class kind, const struct enable *e)
 	case FPU_CLASS_AVX:
 		return no_avx ? VECTOR_UD : e->ts ? VECTOR_NM : -1;
 	case FPU_CLASS_AVX512:
-		return no_avx || (e->xcr0 & XCR0_AVX512) != XCR0_AVX512 ? VECTOR_UD :
-		       e->ts ? VECTOR_NM : -1;
+		return no_avx || (e->xcr0 & XCR0_AVX512) != XCR0_AVX512 ? VECTOR_UD
+		       : e->ts                                          ? VECTOR_NM
+									: -1;
 	case FPU_CLASS_VEX:
 		return e->real ? VECTOR_UD : -1;
 	default:
@@ -117,12 +118,16 @@ static int expected_vector(enum fpu_class kind, const struct enable *e)
 
 static void test_enabling_bits(void **state)
 {
-	static const uint64_t xcr0[] = { 1, 3, XCR0_AVX, XCR0_AVX | XCR0_AVX512 };
+	static const uint64_t xcr0[] = {1, 3, XCR0_AVX, XCR0_AVX | XCR0_AVX512};
 
 	for (volatile unsigned bits = 0; bits < 64 * ARRAY_SIZE(xcr0); bits++) {
-		struct enable e = { .em = bits & 1, .ts = bits & 2, .mp = bits & 4,
-			.osfxsr = bits & 8, .osxsave = bits & 16, .real = bits & 32,
-			.xcr0 = xcr0[bits / 64] };
+		struct enable e = {.em = bits & 1,
+			.ts = bits & 2,
+			.mp = bits & 4,
+			.osfxsr = bits & 8,
+			.osxsave = bits & 16,
+			.real = bits & 32,
+			.xcr0 = xcr0[bits / 64]};
 
 		cpu->cr0 = (e.em ? CR0_EM : 0) | (e.ts ? CR0_TS : 0) | (e.mp ? CR0_MP : 0) |
 			   (e.real ? 0 : CR0_PE);
@@ -150,14 +155,14 @@ static void test_enabling_bits(void **state)
 static void sample_state(uint16_t fsw, uint8_t tags)
 {
 	static const uint8_t values[8][10] = {
-		{ 0, 0, 0, 0, 0, 0, 0, 0x80, 0xff, 0x3f }, /* 1 */
-		{ 0 }, /* zero */
-		{ 1 }, /* denormal */
-		{ 0, 0, 0, 0, 0, 0, 0, 0x80, 0xff, 0x7f }, /* infinity */
-		{ 0, 0, 0, 0, 0, 0, 0, 0x40, 0xff, 0x3f }, /* unnormal */
-		{ 5, 4, 3, 2, 1, 0, 0, 0xc0, 0xff, 0xff }, /* NaN */
-		{ 0, 0, 0, 0, 0, 0, 0, 0x80, 0x00, 0x00 }, /* pseudo-denormal */
-		{ 9, 8, 7, 6, 5, 4, 3, 0x82, 0x01, 0x40 },
+		{0, 0, 0, 0, 0, 0, 0, 0x80, 0xff, 0x3f}, /* 1 */
+		{0},                                     /* zero */
+		{1},                                     /* denormal */
+		{0, 0, 0, 0, 0, 0, 0, 0x80, 0xff, 0x7f}, /* infinity */
+		{0, 0, 0, 0, 0, 0, 0, 0x40, 0xff, 0x3f}, /* unnormal */
+		{5, 4, 3, 2, 1, 0, 0, 0xc0, 0xff, 0xff}, /* NaN */
+		{0, 0, 0, 0, 0, 0, 0, 0x80, 0x00, 0x00}, /* pseudo-denormal */
+		{9, 8, 7, 6, 5, 4, 3, 0x82, 0x01, 0x40},
 	};
 	uint16_t fcw = 0x0340;
 
@@ -173,20 +178,20 @@ static void sample_state(uint16_t fsw, uint8_t tags)
 /* What the host stores for the same state, and what is left of it. */
 static void host_fnsave(uint8_t image[108], struct fxsave *after)
 {
-	struct fxsave before = { { 0 } };
+	struct fxsave before = {{0}};
 
 	memcpy(before.bytes, cpu->fpu.x87, 160);
 	memcpy(before.bytes + 24, &cpu->fpu.mxcsr, 4);
 	__asm__ volatile("fxrstor64 %2\n\tfnsave %0\n\tfxsave64 %1\n\tfninit"
 			 : "=m"(*(uint8_t(*)[108])image), "=m"(*after)
 			 : "m"(before)
-			 : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
-			 "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "st");
+			 : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
+			 "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "st");
 }
 
 static void test_fnsave_is_the_hosts(void **state)
 {
-	static const uint16_t tops[] = { 0x0000, 0x2800, 0x7f00, 0x1f00 };
+	static const uint16_t tops[] = {0x0000, 0x2800, 0x7f00, 0x1f00};
 
 	enter_long(3);
 	for (unsigned i = 0; i < ARRAY_SIZE(tops) * 3; i++) {
@@ -203,7 +208,8 @@ static void test_fnsave_is_the_hosts(void **state)
 		/* As after FNINIT: the stack is renumbered from top 0. */
 		assert_memory_equal(cpu->fpu.x87, after.bytes, 5);
 		for (unsigned r = 0; r < 8; r++)
-			assert_memory_equal(cpu->fpu.x87 + 32 + 16 * r, after.bytes + 32 + 16 * r, 10);
+			assert_memory_equal(
+				cpu->fpu.x87 + 32 + 16 * r, after.bytes + 32 + 16 * r, 10);
 	}
 }
 

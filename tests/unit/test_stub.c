@@ -1,6 +1,6 @@
 /* Generated stubs, one mechanism at a time: which instructions get one, where operands go, what
- * happens at page ends, and how the host's faults become the guest's. tests/oracle runs all forms against
- * the host; here is what it cannot see. */
+ * happens at page ends, and how the host's faults become the guest's. tests/oracle runs all forms
+ * against the host; here is what it cannot see. */
 #include "cpu_fixture.h"
 #include "cpu/cpuid.h"
 #include "engine/interp/stub.h"
@@ -42,8 +42,9 @@ static const struct stub *get_stub(ZydisMachineMode mode, const void *bytes, siz
 	ZydisDecoder decoder;
 
 	ZydisDecoderInit(&decoder, mode,
-		mode == ZYDIS_MACHINE_MODE_LONG_64 ? ZYDIS_STACK_WIDTH_64 :
-		mode == ZYDIS_MACHINE_MODE_LEGACY_16 ? ZYDIS_STACK_WIDTH_16 : ZYDIS_STACK_WIDTH_32);
+		mode == ZYDIS_MACHINE_MODE_LONG_64     ? ZYDIS_STACK_WIDTH_64
+		: mode == ZYDIS_MACHINE_MODE_LEGACY_16 ? ZYDIS_STACK_WIDTH_16
+						       : ZYDIS_STACK_WIDTH_32);
 	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes, size, &instruction, operands)))
 		fail_msg("not an instruction");
 	return stub_get(cache, &instruction, operands, bytes);
@@ -86,41 +87,41 @@ static double as_double(uint64_t bits)
 
 static void test_refused(void **state)
 {
-	assert_null(STUB("\xf4")); /* hlt */
-	assert_null(STUB("\x0f\x05")); /* syscall */
-	assert_null(STUB("\x50")); /* push rax */
-	assert_null(STUB("\xc3")); /* ret */
-	assert_null(STUB("\xe8\0\0\0\0")); /* call */
-	assert_null(STUB("\x74\0")); /* jz */
-	assert_null(STUB("\xf3\xa4")); /* rep movsb */
+	assert_null(STUB("\xf4"));             /* hlt */
+	assert_null(STUB("\x0f\x05"));         /* syscall */
+	assert_null(STUB("\x50"));             /* push rax */
+	assert_null(STUB("\xc3"));             /* ret */
+	assert_null(STUB("\xe8\0\0\0\0"));     /* call */
+	assert_null(STUB("\x74\0"));           /* jz */
+	assert_null(STUB("\xf3\xa4"));         /* rep movsb */
 	assert_null(STUB("\x48\x8d\x04\x08")); /* lea */
-	assert_null(STUB("\x0f\xa3\x08")); /* bt [rax], ecx: a bit string */
-	assert_null(STUB("\x0f\xa2")); /* cpuid */
-	assert_null(STUB("\x0f\x31")); /* rdtsc */
-	assert_null(STUB("\x0f\xae\x00")); /* fxsave */
-	assert_null(STUB("\x0f\xae\x20")); /* xsave */
-	assert_null(STUB("\x0f\x01\xd0")); /* xgetbv */
-	assert_null(STUB("\xdd\x30")); /* fnsave */
-	assert_null(STUB("\x0f\x0b")); /* ud2 */
-	assert_null(STUB("\x8e\xd8")); /* mov ds, eax */
-	assert_null(STUB("\x8c\xd8")); /* mov eax, ds */
-	assert_null(STUB("\x0f\x20\xc0")); /* mov rax, cr0 */
-	assert_null(STUB("\xe4\x60")); /* in al, 0x60 */
-	assert_null(STUB("\xfa")); /* cli */
-	assert_null(STUB("\xfc")); /* cld */
-	assert_null(STUB("\xc9")); /* leave */
-	assert_null(STUB("\xcc")); /* int3 */
+	assert_null(STUB("\x0f\xa3\x08"));     /* bt [rax], ecx: a bit string */
+	assert_null(STUB("\x0f\xa2"));         /* cpuid */
+	assert_null(STUB("\x0f\x31"));         /* rdtsc */
+	assert_null(STUB("\x0f\xae\x00"));     /* fxsave */
+	assert_null(STUB("\x0f\xae\x20"));     /* xsave */
+	assert_null(STUB("\x0f\x01\xd0"));     /* xgetbv */
+	assert_null(STUB("\xdd\x30"));         /* fnsave */
+	assert_null(STUB("\x0f\x0b"));         /* ud2 */
+	assert_null(STUB("\x8e\xd8"));         /* mov ds, eax */
+	assert_null(STUB("\x8c\xd8"));         /* mov eax, ds */
+	assert_null(STUB("\x0f\x20\xc0"));     /* mov rax, cr0 */
+	assert_null(STUB("\xe4\x60"));         /* in al, 0x60 */
+	assert_null(STUB("\xfa"));             /* cli */
+	assert_null(STUB("\xfc"));             /* cld */
+	assert_null(STUB("\xc9"));             /* leave */
+	assert_null(STUB("\xcc"));             /* int3 */
 	assert_null(STUB("\xf3\x0f\xc7\xf8")); /* rdpid: TSC_AUX is ours */
-	assert_null(STUB32("\x27")); /* daa */
+	assert_null(STUB32("\x27"));           /* daa */
 	assert_null(STUB("\x0f\x0f\xc1\x9e")); /* 3DNow! */
 }
 
 /* A shadowed instruction set is refused though the host may have it. */
 static void test_not_shown(void **state)
 {
-	assert_null(STUB("\x0f\x01\xfc")); /* clzero */
+	assert_null(STUB("\x0f\x01\xfc"));         /* clzero */
 	assert_null(STUB("\xc4\xe2\x78\x49\xc0")); /* tilerelease */
-	assert_null(STUB("\xc7\xf8\0\0\0\0")); /* xbegin */
+	assert_null(STUB("\xc7\xf8\0\0\0\0"));     /* xbegin */
 }
 
 static void test_shared(void **state)
@@ -130,11 +131,11 @@ static void test_shared(void **state)
 	assert_non_null(stub);
 	assert_ptr_equal(stub, STUB("\xf2\x0f\x58\x00"));
 	assert_ptr_equal(stub, STUB("\x65\xf2\x0f\x58\x04\x9d\x10\0\0\0")); /* gs:[rbx*4+16] */
-	assert_ptr_equal(stub, STUB("\x67\xf2\x41\x0f\x58\x07")); /* [r15d] */
-	assert_ptr_equal(stub, STUB("\xf2\x0f\x58\x05\0\0\0\0")); /* [rip] */
-	assert_ptr_not_equal(stub, STUB("\xf2\x0f\x58\x48\x08")); /* xmm1 */
-	assert_ptr_not_equal(stub, STUB("\xf3\x0f\x58\x40\x08")); /* addss */
-	assert_ptr_not_equal(stub, STUB("\xf2\x0f\x58\xc0")); /* xmm0, xmm0 */
+	assert_ptr_equal(stub, STUB("\x67\xf2\x41\x0f\x58\x07"));           /* [r15d] */
+	assert_ptr_equal(stub, STUB("\xf2\x0f\x58\x05\0\0\0\0"));           /* [rip] */
+	assert_ptr_not_equal(stub, STUB("\xf2\x0f\x58\x48\x08"));           /* xmm1 */
+	assert_ptr_not_equal(stub, STUB("\xf3\x0f\x58\x40\x08"));           /* addss */
+	assert_ptr_not_equal(stub, STUB("\xf2\x0f\x58\xc0"));               /* xmm0, xmm0 */
 }
 
 /* --- registers and flags --- */
@@ -174,12 +175,12 @@ static void test_flags_survive(void **state)
 	cpu_set_arithmetic_flags(cpu, RFLAGS_CF | RFLAGS_OF | RFLAGS_PF);
 	cpu->gpr[RAX] = 0xff;
 	run(STUB("\xfe\xc0"), 0); /* inc al: CF stays */
-	assert_int_equal(cpu_rflags(cpu) & RFLAGS_ARITHMETIC,
-		RFLAGS_CF | RFLAGS_ZF | RFLAGS_PF | RFLAGS_AF);
+	assert_int_equal(
+		cpu_rflags(cpu) & RFLAGS_ARITHMETIC, RFLAGS_CF | RFLAGS_ZF | RFLAGS_PF | RFLAGS_AF);
 	cpu->gpr[RCX] = 0;
 	run(STUB("\xd3\xe8"), 0); /* shr eax, cl by zero: all stay */
-	assert_int_equal(cpu_rflags(cpu) & RFLAGS_ARITHMETIC,
-		RFLAGS_CF | RFLAGS_ZF | RFLAGS_PF | RFLAGS_AF);
+	assert_int_equal(
+		cpu_rflags(cpu) & RFLAGS_ARITHMETIC, RFLAGS_CF | RFLAGS_ZF | RFLAGS_PF | RFLAGS_AF);
 	run(STUB("\xf5"), 0); /* cmc */
 	assert_int_equal(cpu_rflags(cpu) & RFLAGS_CF, 0);
 }
@@ -280,7 +281,7 @@ static void test_alignment(void **state)
 
 	assert_stub_raises(VECTOR_GP, 0, STUB("\x0f\x28\x00"), DATA + 8); /* movaps */
 	assert_stub_raises(VECTOR_GP, 0, paddb, DATA + 8);
-	run(STUB("\x0f\x10\x00"), DATA + 8); /* movups */
+	run(STUB("\x0f\x10\x00"), DATA + 8);           /* movups */
 	run(STUB("\x66\x0f\x3a\x63\x00\0"), DATA + 8); /* pcmpistri */
 	if (cpuid_has(CPUID_MISALIGNSSE)) {
 		cpu->fpu.mxcsr |= MXCSR_MM;
@@ -320,7 +321,7 @@ static void test_masked_load(void **state)
 	unmap_from(4 * MIB);
 	put(at, 0x1234567811111111, 8);
 	memset(cpu->fpu.zmm[1], 0, 64);
-	cpu->fpu.zmm[1][7] = 0x80; /* element 1 of 8 */
+	cpu->fpu.zmm[1][7] = 0x80;             /* element 1 of 8 */
 	run(STUB("\xc4\xe2\x75\x8c\x00"), at); /* vpmaskmovd ymm0, ymm1, [rax] */
 	assert_int_equal(*(uint64_t *)cpu->fpu.zmm[0], 0x1234567800000000);
 	cpu->fpu.zmm[1][11] = 0x80;
@@ -333,8 +334,9 @@ static void test_masked_load(void **state)
 /* A gather that faults keeps what it has, and goes on from there. */
 static void test_gather_progress(void **state)
 {
-	const struct stub *gather = STUB("\xc4\xe2\x69\x90\x04\x88"); /* vpgatherdd xmm0, [rax+xmm1*4], xmm2 */
-	int32_t index[4] = { 0, 0x40000, 1, -1 }; /* element 1: one MiB up */
+	const struct stub *gather =
+		STUB("\xc4\xe2\x69\x90\x04\x88"); /* vpgatherdd xmm0, [rax+xmm1*4], xmm2 */
+	int32_t index[4] = {0, 0x40000, 1, -1};   /* element 1: one MiB up */
 	uint32_t *result = (uint32_t *)cpu->fpu.zmm[0];
 
 	if (!cpuid_has(CPUID_AVX2))
@@ -417,18 +419,19 @@ static void count_ferr(void *opaque, bool level)
 	ferr_calls += level;
 }
 
-/* The error is pending until the guest clears it; the x87 stack is as the failing instruction left it. */
+/* The error is pending until the guest clears it; the x87 stack is as the failing instruction left
+ * it. */
 static void test_x87_exception(void **state)
 {
-	cpu->fpu.x87[0] = 0x7b; /* divide by zero unmasked */
+	cpu->fpu.x87[0] = 0x7b;   /* divide by zero unmasked */
 	run(STUB("\xd9\xe8"), 0); /* fld1 */
 	run(STUB("\xd9\xee"), 0); /* fldz */
 	run(STUB("\xde\xf9"), 0); /* fdivp: pends */
 	assert_int_equal(cpu->fpu.x87[2] & 0x84, 0x84);
 	assert_stub_raises(VECTOR_MF, 0, STUB("\xd9\xe8"), 0);
-	assert_stub_raises(VECTOR_MF, 0, STUB("\x9b"), 0); /* fwait */
+	assert_stub_raises(VECTOR_MF, 0, STUB("\x9b"), 0);         /* fwait */
 	assert_stub_raises(VECTOR_MF, 0, STUB("\x0f\x6e\xc0"), 0); /* movd mm0, eax */
-	run(STUB("\xdf\xe0"), 0); /* fnstsw ax */
+	run(STUB("\xdf\xe0"), 0);                                  /* fnstsw ax */
 	assert_int_equal(cpu->gpr[RAX] & 0x84, 0x84);
 	run(STUB("\xdb\xe2"), 0); /* fnclex */
 	run(STUB("\x9b"), 0);
@@ -466,7 +469,8 @@ static void test_x87_exception_first(void **state)
 	run(STUB("\xd9\xee"), 0);
 	run(STUB("\xde\xf9"), 0);
 	assert_stub_raises(VECTOR_MF, 0, STUB("\xd9\x00"), 4 * MIB); /* fld [rax] */
-	assert_stub_raises(VECTOR_PF, PF_USER | PF_WRITE, STUB("\xd9\x38"), 4 * MIB); /* fnstcw [rax] */
+	assert_stub_raises(
+		VECTOR_PF, PF_USER | PF_WRITE, STUB("\xd9\x38"), 4 * MIB); /* fnstcw [rax] */
 }
 
 /* An invalid operation, unmasked: nothing is stored, not even across pages. */
@@ -506,7 +510,7 @@ static void test_disabled(void **state)
 	cpu->cr0 |= CR0_EM;
 	assert_stub_raises(VECTOR_NM, 0, STUB("\xdb\x08"), DATA); /* fisttp is x87, not SSE3 */
 	cpu->cr0 &= ~CR0_EM;
-	run(STUB("\x0f\xfc\xc0"), 0); /* paddb mm0, mm0 */
+	run(STUB("\x0f\xfc\xc0"), 0);         /* paddb mm0, mm0 */
 	run(STUB("\xf3\x48\x0f\xb8\xc0"), 0); /* popcnt: no SSE state */
 }
 
@@ -527,7 +531,7 @@ static void test_full_cache(void **state)
 	assert_in_range(count, 100, 64 * KIB / 16);
 	stub_cache_reset(cache);
 	cpu->gpr[RAX] = 1;
-	memcpy(add + 2, &(uint32_t){ 41 }, 4);
+	memcpy(add + 2, &(uint32_t){41}, 4);
 	run(STUB(add), 0);
 	assert_int_equal(cpu->gpr[RAX], 42);
 }

@@ -3,17 +3,17 @@
 #include "cpu_fixture.h"
 #include "cpu/cpuid.h"
 
-#define AREA	  UINT64_C(0x300000)
+#define AREA      UINT64_C(0x300000)
 #define AREA_SIZE 4096
-#define HEADER	  (AREA + 512)
+#define HEADER    (AREA + 512)
 
 struct area {
 	uint8_t bytes[AREA_SIZE];
 } __attribute__((aligned(64)));
 
-#define VECTORS                                                                               \
-	"xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",        \
-		"xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "st"
+#define VECTORS                                                                                    \
+	"xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",   \
+		"xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "st"
 
 static void fill(void *to, size_t size, uint64_t seed)
 {
@@ -86,11 +86,15 @@ static void compare_with_host(bool compact)
 	memcpy(theirs.bytes, ours.bytes, AREA_SIZE);
 	if (compact)
 		__asm__ volatile("xrstor64 %0\n\txsavec64 %0"
-				 : "+m"(theirs) : "a"(low), "d"(0) : VECTORS);
+				 : "+m"(theirs)
+				 : "a"(low), "d"(0)
+				 : VECTORS);
 	else
 		__asm__ volatile("xrstor64 %0\n\txsave64 %0"
-				 : "+m"(theirs) : "a"(low), "d"(0) : VECTORS);
-	__asm__ volatile("fninit\n\tldmxcsr %0" : : "m"((uint32_t){ 0x1f80 }));
+				 : "+m"(theirs)
+				 : "a"(low), "d"(0)
+				 : VECTORS);
+	__asm__ volatile("fninit\n\tldmxcsr %0" : : "m"((uint32_t){0x1f80}));
 	/* AMD's processors drop the pointers unless an exception is pending: ours are 0 here. */
 	assert_memory_equal(ours.bytes, theirs.bytes, 416);
 	assert_memory_equal(ours.bytes + 512, theirs.bytes + 512, AREA_SIZE - 512);
@@ -124,8 +128,8 @@ static void test_xsave_is_the_hosts(void **state)
 
 static void test_xrstor_undoes_xsave(void **state)
 {
-	static const enum xsave_form forms[] = { XSAVE_STANDARD, XSAVE_OPT, XSAVE_COMPACT,
-		XSAVE_SUPERVISOR };
+	static const enum xsave_form forms[] = {
+		XSAVE_STANDARD, XSAVE_OPT, XSAVE_COMPACT, XSAVE_SUPERVISOR};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(forms); i++) {
 		struct fpu before;
@@ -136,7 +140,8 @@ static void test_xrstor_undoes_xsave(void **state)
 		clear_area(0xaa);
 		assert_completes(fpu_xsave(cpu, AREA, ~UINT64_C(0), forms[i], 8));
 		initial_fpu();
-		assert_completes(fpu_xrstor(cpu, AREA, ~UINT64_C(0), forms[i] == XSAVE_SUPERVISOR, 8));
+		assert_completes(
+			fpu_xrstor(cpu, AREA, ~UINT64_C(0), forms[i] == XSAVE_SUPERVISOR, 8));
 		assert_memory_equal(cpu->fpu.zmm, before.zmm, sizeof(before.zmm));
 		assert_memory_equal(cpu->fpu.opmask, before.opmask, sizeof(before.opmask));
 		assert_memory_equal(cpu->fpu.x87 + 32, before.x87 + 32, 128);
@@ -156,7 +161,7 @@ static void test_initial_state_is_left_out(void **state)
 	assert_completes(fpu_xsave(cpu, AREA, ~UINT64_C(0), XSAVE_OPT, 8));
 	assert_int_equal(get(HEADER, 8), BIT(XSTATE_AVX));
 	assert_int_equal(get(HEADER + 8, 8), 0);
-	assert_int_equal(get(AREA, 2), 0xaaaa); /* x87 */
+	assert_int_equal(get(AREA, 2), 0xaaaa);      /* x87 */
 	assert_int_equal(get(AREA + 24, 4), 0x1f80); /* but MXCSR */
 	assert_int_equal(get(AREA + 160, 8), 0xaaaaaaaaaaaaaaaa);
 	assert_int_equal(get(AREA + fpu_xsave_offset(XSTATE_AVX) + 3 * 16 + 4, 1), 1);
@@ -195,7 +200,8 @@ static void test_compacted_offsets(void **state)
 	enter_with_xsave(3);
 	random_fpu(6);
 	clear_area(0);
-	assert_completes(fpu_xsave(cpu, AREA, BIT(XSTATE_OPMASK) | BIT(XSTATE_PKRU), XSAVE_COMPACT, 8));
+	assert_completes(
+		fpu_xsave(cpu, AREA, BIT(XSTATE_OPMASK) | BIT(XSTATE_PKRU), XSAVE_COMPACT, 8));
 	assert_memory_equal(memory.ram + AREA + 576, cpu->fpu.opmask, 64);
 	assert_int_equal(get(AREA + 640, 4), cpu->fpu.pkru);
 }
@@ -210,8 +216,8 @@ static void test_xrstor_initialises(void **state)
 	assert_int_equal(cpu->fpu.x87[0] | cpu->fpu.x87[1] << 8, 0x037f);
 	assert_int_equal(cpu->fpu.x87[4], 0);
 	for (unsigned i = 0; i < 16; i++)
-		assert_memory_equal(cpu->fpu.zmm[i], (uint8_t[32]){ 0 }, 32);
-	assert_int_not_equal(cpu->fpu.pkru, 0); /* was not asked for */
+		assert_memory_equal(cpu->fpu.zmm[i], (uint8_t[32]){0}, 32);
+	assert_int_not_equal(cpu->fpu.pkru, 0);   /* was not asked for */
 	assert_int_equal(cpu->fpu.mxcsr, 0x1fbf); /* standard format: from memory all the same */
 
 	/* Compacted: MXCSR is initialised with SSE. */
@@ -226,11 +232,11 @@ static void test_bad_headers(void **state)
 		uint64_t offset, value;
 		bool supervisor;
 	} bad[] = {
-		{ 0, BIT(62), false }, /* XSTATE_BV: no such component */
-		{ 8, 1, false }, /* XCOMP_BV without its top bit */
-		{ 16, 1, false }, /* reserved */
-		{ 8, BIT(63) | BIT(40), false }, /* compacted: no such component */
-		{ 8, 0, true }, /* XRSTORS wants the compacted format */
+		{0, BIT(62), false},           /* XSTATE_BV: no such component */
+		{8, 1, false},                 /* XCOMP_BV without its top bit */
+		{16, 1, false},                /* reserved */
+		{8, BIT(63) | BIT(40), false}, /* compacted: no such component */
+		{8, 0, true},                  /* XRSTORS wants the compacted format */
 	};
 
 	enter_with_xsave(0);
@@ -301,7 +307,8 @@ static void test_short_modes(void **state)
 	assert_memory_equal(memory.ram + AREA + 160 + 7 * 16, cpu->fpu.zmm[7], 16);
 	assert_int_equal(get(AREA + 160 + 8 * 16, 8), 0xaaaaaaaaaaaaaaaa);
 	if (cpuid_has(CPUID_AVX))
-		assert_int_equal(get(AREA + fpu_xsave_offset(XSTATE_AVX) + 128, 8), 0xaaaaaaaaaaaaaaaa);
+		assert_int_equal(
+			get(AREA + fpu_xsave_offset(XSTATE_AVX) + 128, 8), 0xaaaaaaaaaaaaaaaa);
 
 	clear_area(0);
 	put(AREA + 24, 0x1f80, 4);
@@ -326,7 +333,7 @@ static void test_fxsave_is_the_hosts(void **state)
 	memcpy(theirs.bytes, memory.ram + AREA, 512);
 	__asm__ volatile("fxrstor64 %0\n\tfxsave64 %0\n\tfninit\n\tldmxcsr %1"
 			 : "+m"(theirs)
-			 : "m"((uint32_t){ 0x1f80 })
+			 : "m"((uint32_t){0x1f80})
 			 : VECTORS);
 	assert_memory_equal(memory.ram + AREA, theirs.bytes, 512);
 	assert_int_equal(get(AREA + 28, 4), fpu_mxcsr_mask());

@@ -1,13 +1,13 @@
 /* The cache of stubs: from an instruction's bytes to its native code.
  *
  * The key is the instruction with everything taken out that a stub does not depend on: segment and
- * address-size prefixes, base, index and displacement. So `add xmm0, [rax+8]` and `add xmm0, gs:[rbx*4]`
- * are one stub, and a whole operating system makes a few thousand.
+ * address-size prefixes, base, index and displacement. So `add xmm0, [rax+8]` and `add xmm0,
+ * gs:[rbx*4]` are one stub, and a whole operating system makes a few thousand.
  *
- * Code memory is a memfd mapped twice, writable here and executable there, so that no page is ever both
- * to the processor's eyes and nothing has to be switched (mprotect costs a microsecond and a TLB
- * shootdown). The vCPU's thread writes a stub before it first calls it, on the same processor or after
- * a context switch, which serializes. */
+ * Code memory is a memfd mapped twice, writable here and executable there, so that no page is ever
+ * both to the processor's eyes and nothing has to be switched (mprotect costs a microsecond and a
+ * TLB shootdown). The vCPU's thread writes a stub before it first calls it, on the same processor
+ * or after a context switch, which serializes. */
 #include "base/log.h"
 #include "engine/interp/stub_internal.h"
 
@@ -165,8 +165,8 @@ static unsigned rex_bits(const ZydisDecodedInstruction *in, const ZydisDecodedOp
 	return rex == 0x40 ? 0 : rex;
 }
 
-/* REX, VEX or EVEX. Register extensions of base and index do not count where there is a memory operand;
- * the fields are inverted in VEX and EVEX, but any fixed value will do. */
+/* REX, VEX or EVEX. Register extensions of base and index do not count where there is a memory
+ * operand; the fields are inverted in VEX and EVEX, but any fixed value will do. */
 static void add_encoding(struct key *key, const ZydisDecodedInstruction *in,
 	const ZydisDecodedOperand *operands, const uint8_t *bytes, bool memory)
 {
@@ -196,8 +196,8 @@ static void add_encoding(struct key *key, const ZydisDecodedInstruction *in,
 	}
 }
 
-/* Masked and gathered operands check addresses themselves: they know their segment, and a gather its
- * index register and address size. */
+/* Masked and gathered operands check addresses themselves: they know their segment, and a gather
+ * its index register and address size. */
 static void add_address(struct key *key, const ZydisDecodedInstruction *in,
 	const ZydisDecodedOperand *operands, const uint8_t *bytes)
 {
@@ -220,7 +220,7 @@ static void make_key(const ZydisDecodedInstruction *in, const ZydisDecodedOperan
 	bool memory = modrm && in->raw.modrm.mod != 3;
 	bool x87 = in->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && in->opcode >= 0xd8 &&
 		   in->opcode <= 0xdf;
-	struct key key = { { 0 }, 0 };
+	struct key key = {{0}, 0};
 
 	/* Every part has its place, so that no two instructions can run into each other. */
 	add(&key, in->machine_mode << 4 | (unsigned)in->encoding);

@@ -25,25 +25,27 @@ enum stub_memory {
 	STUB_READ,
 	STUB_WRITE,
 	STUB_READ_WRITE,
-	STUB_GATHER, /* VSIB, gather or scatter: emulated element by element */
-	STUB_MASKED_READ, /* faults suppressed by a mask: VMASKMOV, AVX-512 masks, */
+	STUB_GATHER,       /* VSIB, gather or scatter: emulated element by element */
+	STUB_MASKED_READ,  /* faults suppressed by a mask: VMASKMOV, AVX-512 masks, */
 	STUB_MASKED_WRITE, /* MASKMOVDQU, compress and expand */
 };
 
 struct stub {
 	stub_code *code;
-	uint8_t check; /* enum fpu_class */
-	uint8_t memory; /* enum stub_memory */
-	uint8_t tag_offset; /* of the TLB tag to compare, in struct tlb_entry */
+	uint8_t check;       /* enum fpu_class */
+	uint8_t memory;      /* enum stub_memory */
+	uint8_t tag_offset;  /* of the TLB tag to compare, in struct tlb_entry */
 	uint8_t memory_size; /* bytes, up to 64 */
-	uint8_t alignment; /* #GP(0) unless the address is a multiple (MOVAPS...); 1: none */
-	uint8_t natural_alignment; /* #AC, where a program has asked for that, unless it is a multiple */
-	bool misaligned_mode; /* ... except where MXCSR.MM is set */
-	bool locked; /* LOCK prefix, or XCHG */
-	bool x87; /* records fip, fdp, fop */
-	bool waits; /* x87 or MMX: raises a pending exception first */
+	uint8_t alignment;   /* #GP(0) unless the address is a multiple (MOVAPS...); 1: none */
+	uint8_t natural_alignment; /* #AC, where a program has asked for that, unless it is a
+				      multiple */
+	bool misaligned_mode;      /* ... except where MXCSR.MM is set */
+	bool locked;               /* LOCK prefix, or XCHG */
+	bool x87;                  /* records fip, fdp, fop */
+	bool waits;                /* x87 or MMX: raises a pending exception first */
 	uint16_t fop;
-	const struct stub_elements *elements; /* of a masked operand, gather or scatter; else NULL */
+	const struct stub_elements
+		*elements; /* of a masked operand, gather or scatter; else NULL */
 };
 
 /* What a segment check needs to know. */
@@ -56,17 +58,18 @@ static inline bool stub_writes(const struct stub *stub)
 struct stub_cache;
 #define STUB_FULL ((const struct stub *)1)
 
-/* A cache with up to `limit` bytes of code memory (used pages only are backed). NULL, with a message,
- * where the host refuses. Sets cpu->fpu.native_start and native_end. */
+/* A cache with up to `limit` bytes of code memory (used pages only are backed). NULL, with a
+ * message, where the host refuses. Sets cpu->fpu.native_start and native_end. */
 struct stub_cache *stub_cache_create(struct cpu *cpu, size_t limit);
 void stub_cache_destroy(struct stub_cache *cache);
 /* Forget all stubs; every `const struct stub *` becomes invalid. */
 void stub_cache_reset(struct stub_cache *cache);
 
-/* The stub for a decoded instruction, made if there is none yet. NULL: not an instruction a stub can
- * run (control flow, stack, string or system instruction, state images of fpu.h, a bit string
- * addressed by register, LEA) or one that the guest's CPUID does not show: the caller, having sorted
- * out its own, raises #UD. `bytes` is what was decoded; the stub lives as long as the cache. */
+/* The stub for a decoded instruction, made if there is none yet. NULL: not an instruction a stub
+ * can run (control flow, stack, string or system instruction, state images of fpu.h, a bit string
+ * addressed by register, LEA) or one that the guest's CPUID does not show: the caller, having
+ * sorted out its own, raises #UD. `bytes` is what was decoded; the stub lives as long as the cache.
+ */
 const struct stub *stub_get(struct stub_cache *cache, const ZydisDecodedInstruction *instruction,
 	const ZydisDecodedOperand *operands, const uint8_t *bytes);
 
@@ -87,9 +90,9 @@ static inline void stub_record_x87(struct cpu *cpu, const struct stub *stub, uin
  * buffer for crossing or device memory, the native code. Raises, so cpu->rip must be true; state is
  * then as before the instruction, except that gathers and scatters leave their progress as the
  * architecture says. Returns true where the store hit code that this or another vCPU has decoded
- * (see access_written()). For STUB_GATHER `linear` is the address without the index register. For it
- * and for masked operands in 64-bit mode `linear` must not be checked for canonical form before: only
- * the elements that are accessed are, here. */
+ * (see access_written()). For STUB_GATHER `linear` is the address without the index register. For
+ * it and for masked operands in 64-bit mode `linear` must not be checked for canonical form before:
+ * only the elements that are accessed are, here. */
 static inline bool stub_run(struct cpu *cpu, const struct stub *stub, uint64_t linear)
 {
 	const struct tlb_entry *entry;
@@ -105,8 +108,8 @@ static inline bool stub_run(struct cpu *cpu, const struct stub *stub, uint64_t l
 	entry = access_tlb(cpu, linear);
 	if (unlikely(*(const uint64_t *)((const char *)entry + stub->tag_offset) !=
 			     (linear & PAGE_MASK) ||
-		    (linear & ~PAGE_MASK) + stub->memory_size > PAGE_SIZE ||
-		    (linear & (stub->alignment - 1)) || stub->memory == STUB_GATHER))
+		     (linear & ~PAGE_MASK) + stub->memory_size > PAGE_SIZE ||
+		     (linear & (stub->alignment - 1)) || stub->memory == STUB_GATHER))
 		return stub_run_slow(cpu, stub, linear);
 
 	pointer = (void *)(linear + entry->addend);

@@ -2,8 +2,9 @@
  *
  *	void stub(struct cpu *rdi, void *rsi)
  *
- * is: load what the instruction reads, the instruction, store what it wrote, return. The instruction is
- * taken apart and put together from its own bytes, changed in as few places as possible:
+ * is: load what the instruction reads, the instruction, store what it wrote, return. The
+ *instruction is taken apart and put together from its own bytes, changed in as few places as
+ *possible:
  *
  *	- its memory operand becomes [rsi]; segment and address-size prefixes are dropped;
  *	- general registers that must be ours or the caller's become others, by changing the
@@ -11,9 +12,9 @@
  *	- what 16- and 32-bit mode encode differently (operand size, short INC, absolute addresses)
  *	  becomes its 64-bit form.
  *
- * Then the result is decoded again, and must be the same instruction on the registers we meant. That check is
- * the reason to trust the rest: whatever instruction comes, either the stub does the same or there
- * is none.
+ * Then the result is decoded again, and must be the same instruction on the registers we meant.
+ *That check is the reason to trust the rest: whatever instruction comes, either the stub does the
+ *same or there is none.
  *
  * The flags travel as LAHF and SETO give them (cpu->arithmetic_flags): `add al, 127` sets OF from
  * AL's bit 0, SAHF the others. Loading the general registers afterwards disturbs no flag. */
@@ -90,7 +91,7 @@ static void move_vector(struct emit *e, bool store, unsigned number, unsigned wi
 
 static void move_mask(struct emit *e, bool store, unsigned number)
 {
-	bytes(e, (uint8_t[]){ 0xc4, 0xe1, 0xf8, store ? 0x91 : 0x90 }, 4); /* KMOVQ */
+	bytes(e, (uint8_t[]){0xc4, 0xe1, 0xf8, store ? 0x91 : 0x90}, 4); /* KMOVQ */
 	byte(e, 0x80 | number << 3 | e->cpu_register);
 	word(e, offsetof(struct cpu, fpu.opmask) + 8 * number);
 }
@@ -100,13 +101,13 @@ static void load_flags(struct emit *e)
 	byte(e, 0x0f); /* movzx eax, word [arithmetic_flags] */
 	byte(e, 0xb7);
 	cpu_field(e, RAX, offsetof(struct cpu, arithmetic_flags));
-	bytes(e, (uint8_t[]){ 0x04, 0x7f, 0x9e }, 3); /* add al, 127; sahf */
+	bytes(e, (uint8_t[]){0x04, 0x7f, 0x9e}, 3); /* add al, 127; sahf */
 }
 
 static void store_flags(struct emit *e)
 {
-	bytes(e, (uint8_t[]){ 0x9f, 0x0f, 0x90, 0xc0 }, 4); /* lahf; seto al */
-	bytes(e, (uint8_t[]){ 0x66, 0x89 }, 2); /* mov [arithmetic_flags], ax */
+	bytes(e, (uint8_t[]){0x9f, 0x0f, 0x90, 0xc0}, 4); /* lahf; seto al */
+	bytes(e, (uint8_t[]){0x66, 0x89}, 2);             /* mov [arithmetic_flags], ax */
 	cpu_field(e, RAX, offsetof(struct cpu, arithmetic_flags));
 }
 
@@ -149,7 +150,7 @@ static void store_state(struct emit *e, const struct stub_plan *plan)
 	}
 	/* Dirty upper halves would slow every legacy SSE instruction from here on. */
 	if (plan->wide)
-		bytes(e, (uint8_t[]){ 0xc5, 0xf8, 0x77 }, 3);
+		bytes(e, (uint8_t[]){0xc5, 0xf8, 0x77}, 3);
 }
 
 /* --- the instruction itself --- */
@@ -260,7 +261,7 @@ static void modernise(const struct stub_plan *plan, struct fields *f)
 	} else if (in->opcode == 0x82) { /* the same as 80 */
 		f->opcode = 0x80;
 	} else if (in->opcode >= 0xa0 && in->opcode <= 0xa3) { /* MOV with an absolute address */
-		static const uint8_t same[] = { 0x8a, 0x8b, 0x88, 0x89 };
+		static const uint8_t same[] = {0x8a, 0x8b, 0x88, 0x89};
 
 		f->opcode = same[in->opcode - 0xa0];
 		f->has_modrm = f->memory = true;
@@ -309,8 +310,9 @@ static void emit_legacy(struct emit *e, const struct stub_plan *plan, bool flip_
 	if (f.reg_is_gpr ? f.reg & 8 : rex_present && in->raw.rex.R)
 		rex |= 0x44;
 	if (f.opcode_has_reg ? f.opcode_reg & 8
-			     : f.rm_is_gpr || f.memory || (f.has_modrm && f.opcode != in->opcode)
-				       ? f.rm & 8 : rex_present && in->raw.rex.B)
+		: f.rm_is_gpr || f.memory || (f.has_modrm && f.opcode != in->opcode)
+			? f.rm & 8
+			: rex_present && in->raw.rex.B)
 		rex |= 0x41;
 	if (rex)
 		byte(e, rex);
@@ -354,7 +356,7 @@ static void emit_vex(struct emit *e, const struct stub_plan *plan)
 		rxb_map = (rxb_map & 0x9f) | 0x40 | (f.rm & 8 ? 0 : 0x20);
 	if (f.vvvv_is_gpr)
 		w_vvvv_l_pp = (w_vvvv_l_pp & 0x87) | (~f.vvvv & 15) << 3;
-	bytes(e, (uint8_t[]){ 0xc4, rxb_map, w_vvvv_l_pp, f.opcode }, 4);
+	bytes(e, (uint8_t[]){0xc4, rxb_map, w_vvvv_l_pp, f.opcode}, 4);
 	emit_modrm(e, &f);
 	emit_immediates(e, plan);
 }
@@ -378,7 +380,7 @@ static void emit_evex(struct emit *e, const struct stub_plan *plan)
 		p0 = (p0 & 0x7f) | (f.reg & 8 ? 0 : 0x80);
 	if (f.rm_is_gpr || f.memory)
 		p0 = (p0 & 0x9f) | 0x40 | (f.rm & 8 ? 0 : 0x20);
-	bytes(e, (uint8_t[]){ 0x62, p0, p1, p2, f.opcode }, 5);
+	bytes(e, (uint8_t[]){0x62, p0, p1, p2, f.opcode}, 5);
 	emit_modrm(e, &f);
 	emit_immediates(e, plan);
 }
@@ -399,9 +401,10 @@ static bool same_register(const struct stub_plan *plan, ZydisRegister want, Zydi
 	return ZydisRegisterGetClass(got) == class &&
 	       (got >= ZYDIS_REGISTER_AH && got <= ZYDIS_REGISTER_BH) ==
 		       (want >= ZYDIS_REGISTER_AH && want <= ZYDIS_REGISTER_BH) &&
-	       ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64,
-		       got)) == plan->host[ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(
-					ZYDIS_MACHINE_MODE_LONG_64, want))];
+	       ZydisRegisterGetId(
+		       ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, got)) ==
+		       plan->host[ZydisRegisterGetId(
+			       ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, want))];
 }
 
 static bool same_operand(const struct stub_plan *plan, const ZydisDecodedOperand *want,
@@ -417,9 +420,9 @@ static bool same_operand(const struct stub_plan *plan, const ZydisDecodedOperand
 	case ZYDIS_OPERAND_TYPE_MEMORY:
 		if (want->size != got->size || want->element_count != got->element_count)
 			return false;
-		return plan->implicit_memory || (got->mem.base == ZYDIS_REGISTER_RSI &&
-							got->mem.index == ZYDIS_REGISTER_NONE &&
-							!got->mem.disp.value);
+		return plan->implicit_memory ||
+		       (got->mem.base == ZYDIS_REGISTER_RSI &&
+			       got->mem.index == ZYDIS_REGISTER_NONE && !got->mem.disp.value);
 	case ZYDIS_OPERAND_TYPE_IMMEDIATE:
 		return !((want->imm.value.u ^ got->imm.value.u) & mask);
 	default:
@@ -439,8 +442,7 @@ static bool same_instruction(const struct stub_plan *plan, const uint8_t *code, 
 		got.length != size || got.mnemonic != want->mnemonic ||
 		got.operand_count != want->operand_count ||
 		got.avx.vector_length != want->avx.vector_length ||
-		got.avx.mask.mode != want->avx.mask.mode ||
-		got.avx.mask.reg != want->avx.mask.reg)
+		got.avx.mask.mode != want->avx.mask.mode || got.avx.mask.reg != want->avx.mask.reg)
 		return false;
 	for (unsigned i = 0; i < want->operand_count; i++) {
 		if (!same_operand(plan, &plan->operands[i], &operands[i]))
@@ -477,7 +479,7 @@ static bool emit_instruction(struct emit *e, const struct stub_plan *plan)
 
 unsigned stub_emit(const struct stub_plan *plan, uint8_t *code)
 {
-	struct emit e = { .start = code, .at = code, .cpu_register = RDI };
+	struct emit e = {.start = code, .at = code, .cpu_register = RDI};
 	bool saves_rbx = false;
 
 	for (unsigned g = 0; g < 16; g++)
@@ -485,7 +487,7 @@ unsigned stub_emit(const struct stub_plan *plan, uint8_t *code)
 	if (saves_rbx)
 		byte(&e, 0x53);
 	if (plan->implicit_memory) {
-		bytes(&e, (uint8_t[]){ 0x48, 0x87, 0xfe }, 3); /* xchg rsi, rdi */
+		bytes(&e, (uint8_t[]){0x48, 0x87, 0xfe}, 3); /* xchg rsi, rdi */
 		e.cpu_register = RSI;
 	}
 	load_state(&e, plan);

@@ -11,19 +11,19 @@
 
 /* The elements of a masked or gathered memory operand, to find out which are accessed. */
 enum stub_elements_kind {
-	ELEMENTS_OPMASK, /* element n under bit n of an opmask register */
-	ELEMENTS_EXPAND, /* as many elements, from the first, as the opmask has bits */
-	ELEMENTS_VECTOR, /* element n under the sign bit of a vector register's element n */
+	ELEMENTS_OPMASK,  /* element n under bit n of an opmask register */
+	ELEMENTS_EXPAND,  /* as many elements, from the first, as the opmask has bits */
+	ELEMENTS_VECTOR,  /* element n under the sign bit of a vector register's element n */
 	ELEMENTS_INDEXED, /* gather or scatter */
 };
 
 struct stub_elements {
 	uint8_t kind;
-	uint8_t mask; /* opmask or vector register */
-	uint8_t count; /* of mask bits that matter */
+	uint8_t mask;         /* opmask or vector register */
+	uint8_t count;        /* of mask bits that matter */
 	uint8_t memory_count; /* of elements in memory: fewer than `count` for a broadcast */
-	uint8_t size; /* of one element in memory */
-	bool suppresses; /* inactive elements do not fault either */
+	uint8_t size;         /* of one element in memory */
+	bool suppresses;      /* inactive elements do not fault either */
 	/* ELEMENTS_INDEXED only: */
 	uint8_t data, index; /* vector registers */
 	uint8_t index_size, scale, vector_size;
@@ -40,21 +40,21 @@ struct stub_plan {
 	const ZydisDecodedInstruction *instruction;
 	const ZydisDecodedOperand *operands;
 	const uint8_t *bytes;
-	int memory; /* index of the memory operand, or NO_OPERAND */
+	int memory;       /* index of the memory operand, or NO_OPERAND */
 	uint8_t host[16]; /* where a guest's general register is while the instruction runs */
 	uint16_t gpr_used, gpr_written;
 	uint32_t vector_load, vector_written;
 	uint8_t vector_width[32]; /* bytes */
 	uint8_t mask_load, mask_written;
-	bool vex; /* VEX or EVEX: results are extended with zeroes to the whole register */
+	bool vex;  /* VEX or EVEX: results are extended with zeroes to the whole register */
 	bool wide; /* uses more than 128 bits of a register below 16 */
 	bool flags_load, flags_store;
 	bool no_rex; /* AH, CH, DH or BH is named: no REX prefix, so no register above RBX */
 	bool implicit_memory; /* MASKMOVQ, MASKMOVDQU: the pointer is in RDI */
 };
 
-/* Can a stub run it? Fills the stub (all but `code`) and the plan. *fixed is set where C code does the
- * work and nothing is to be generated. */
+/* Can a stub run it? Fills the stub (all but `code`) and the plan. *fixed is set where C code does
+ * the work and nothing is to be generated. */
 bool stub_select(const ZydisDecodedInstruction *instruction, const ZydisDecodedOperand *operands,
 	const uint8_t *bytes, struct stub *stub, struct stub_plan *plan,
 	struct stub_elements *elements, stub_code **fixed);

@@ -1,13 +1,14 @@
-/* Stubs whose memory operand is not simply RAM: it crosses a page, is a device's, misses the TLB, is
- * misaligned, or only some of its elements exist.
+/* Stubs whose memory operand is not simply RAM: it crosses a page, is a device's, misses the TLB,
+ * is misaligned, or only some of its elements exist.
  *
- * The way out is a bounce buffer: read the operand into it, run the stub on it, write it back. All that
- * may fault is done before the stub runs, so the guest sees either nothing or everything.
+ * The way out is a bounce buffer: read the operand into it, run the stub on it, write it back. All
+ * that may fault is done before the stub runs, so the guest sees either nothing or everything.
  *
- * Masked operands may only fault, and may only be written, where the mask says so. For a load the mask is
- * evaluated here. For a store the processor itself tells: run the stub on a buffer of zeroes and on one of
- * ones; bytes that come out equal were stored. That needs no knowledge of any instruction (VPCOMPRESS,
- * MASKMOVQ and AVX-512 stores all obey), and nothing but the buffer changes twice.
+ * Masked operands may only fault, and may only be written, where the mask says so. For a load the
+ * mask is evaluated here. For a store the processor itself tells: run the stub on a buffer of
+ * zeroes and on one of ones; bytes that come out equal were stored. That needs no knowledge of any
+ * instruction (VPCOMPRESS, MASKMOVQ and AVX-512 stores all obey), and nothing but the buffer
+ * changes twice.
  *
  * Gathers and scatters run element by element in C. They are allowed to stop half way, with the
  * finished elements taken out of the mask, and that is what happens if an element faults. */
@@ -35,7 +36,7 @@ struct misaligned_bounce {
 static void check_natural_alignment(struct cpu *cpu, const struct stub *stub, uint64_t linear)
 {
 	if (unlikely(cpu->tlb == cpu->tlb_views[TLB_USER_ALIGNED] &&
-		    (linear & (stub->natural_alignment - 1))))
+		     (linear & (stub->natural_alignment - 1))))
 		cpu_raise_error(cpu, VECTOR_AC, 0);
 }
 
@@ -55,7 +56,8 @@ static void run_bounced(struct cpu *cpu, const struct stub *stub, uint64_t linea
 
 	if (stub->memory != STUB_READ)
 		access_probe_write(cpu, linear, stub->memory_size, mode);
-	/* An x87 store with an unmasked exception stores nothing: then the old bytes are put back. */
+	/* An x87 store with an unmasked exception stores nothing: then the old bytes are put back.
+	 */
 	if (stub->memory != STUB_WRITE || stub->x87)
 		access_read(cpu, linear, bounce.data, stub->memory_size, mode);
 	stub->code(cpu, bounce.data);
@@ -128,7 +130,7 @@ static void check_element(struct cpu *cpu, const struct stub *stub, uint64_t lin
  * processor's choice, so let it choose: there is nothing to access if it does not. */
 static bool run_misaligned(struct cpu *cpu, const struct stub *stub, uint64_t linear)
 {
-	struct misaligned_bounce bounce = { { 0 } };
+	struct misaligned_bounce bounce = {{0}};
 
 	if (likely(!(linear & (stub->alignment - 1))))
 		return false;
@@ -140,7 +142,7 @@ static void run_masked_read(struct cpu *cpu, const struct stub *stub, uint64_t l
 {
 	const struct stub_elements *elements = stub->elements;
 	uint64_t active = active_elements(cpu, elements);
-	struct bounce bounce = { { 0 } };
+	struct bounce bounce = {{0}};
 
 	for (unsigned i = 0; i < elements->memory_count; i++) {
 		if (!(active & BIT(i)))
@@ -154,8 +156,8 @@ static void run_masked_read(struct cpu *cpu, const struct stub *stub, uint64_t l
 }
 
 /* The first run of stored bytes at or after *start; its size, or 0. */
-static unsigned next_run(const struct bounce *zeroes, const struct bounce *ones, unsigned size,
-	unsigned *start)
+static unsigned next_run(
+	const struct bounce *zeroes, const struct bounce *ones, unsigned size, unsigned *start)
 {
 	unsigned end;
 
@@ -164,6 +166,17 @@ static unsigned next_run(const struct bounce *zeroes, const struct bounce *ones,
 	for (end = *start; end < size && zeroes->data[end] == ones->data[end];)
 		end++;
 	return end - *start;
+}
+
+/* Raise what a store of these bytes would, by page: they are pieces of an operand, and their own
+ * alignment is nobody's business. */
+static void probe_run(struct cpu *cpu, uint64_t linear, unsigned size)
+{
+	uint64_t next_page = (linear | ~PAGE_MASK) + 1;
+
+	access_probe_write(cpu, linear, 1, ACCESS_PROGRAM);
+	if (next_page - linear < size)
+		access_probe_write(cpu, next_page, 1, ACCESS_PROGRAM);
 }
 
 static void run_masked_write(struct cpu *cpu, const struct stub *stub, uint64_t linear)
@@ -183,12 +196,13 @@ static void run_masked_write(struct cpu *cpu, const struct stub *stub, uint64_t 
 	if (!stub->elements->suppresses) {
 		check_element(cpu, stub, linear, stub->memory_size);
 		check_natural_alignment(cpu, stub, linear);
-		access_probe_write(cpu, linear, stub->memory_size, mode);
+		probe_run(cpu, linear, stub->memory_size);
 	}
-	for (unsigned at = 0; (size = next_run(&zeroes, &ones, stub->memory_size, &at)); at += size) {
+	for (unsigned at = 0; (size = next_run(&zeroes, &ones, stub->memory_size, &at));
+		at += size) {
 		check_element(cpu, stub, linear + at, size);
 		check_natural_alignment(cpu, stub, linear);
-		access_probe_write(cpu, linear + at, size, mode);
+		probe_run(cpu, linear + at, size);
 	}
 	stub->code(cpu, zeroes.data);
 	for (unsigned at = 0; (size = next_run(&zeroes, &ones, stub->memory_size, &at)); at += size)
@@ -212,8 +226,8 @@ static void finish_element(struct cpu *cpu, const struct stub_elements *elements
 		cpu->fpu.opmask[elements->mask] &= ~BIT(i);
 }
 
-static uint64_t element_offset(const struct cpu *cpu, const struct stub_elements *elements,
-	uint64_t base, unsigned i)
+static uint64_t element_offset(
+	const struct cpu *cpu, const struct stub_elements *elements, uint64_t base, unsigned i)
 {
 	uint64_t index = 0, offset;
 
@@ -251,8 +265,9 @@ static void run_indexed(struct cpu *cpu, const struct stub *stub, uint64_t linea
 			access_write(cpu, at, data + i * elements->size, elements->size, mode);
 		} else {
 			access_read(cpu, at, data + i * elements->size, elements->size, mode);
-			/* AVX-512 forms write whole vectors from the first element on, although a later
-			 * one may fault. (So AMD's processors do it; the manuals leave it open.) */
+			/* AVX-512 forms write whole vectors from the first element on, although a
+			 * later one may fault. (So AMD's processors do it; the manuals leave it
+			 * open.) */
 			if (!elements->vector_mask)
 				clear_above(data, elements->vector_size);
 		}

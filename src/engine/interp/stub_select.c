@@ -1,9 +1,10 @@
 /* Which instructions a stub can run, and what it must load and store for them.
  *
- * Three sieves. The instruction set must be one that the guest's CPUID shows, so that an instruction the
- * guest has not been promised is #UD, whatever the host makes of it. The category and mnemonic must be
- * of those that touch nothing but registers, flags and one ordinary memory operand. And every operand must be of a
- * kind that stubs know: that keeps out what the first two overlooked. */
+ * Three sieves. The instruction set must be one that the guest's CPUID shows, so that an
+ * instruction the guest has not been promised is #UD, whatever the host makes of it. The category
+ * and mnemonic must be of those that touch nothing but registers, flags and one ordinary memory
+ * operand. And every operand must be of a kind that stubs know: that keeps out what the first two
+ * overlooked. */
 #include "cpu/cpuid.h"
 #include "engine/interp/stub_internal.h"
 
@@ -11,11 +12,12 @@
 
 /* --- instruction sets --- */
 
-#define ALWAYS	    0xffff
-#define NEEDS(f)    ((f) + 1)
-#define AVX512(set) [ZYDIS_ISA_SET_##set##_128] = NEEDS(CPUID_##set),                           \
-		    [ZYDIS_ISA_SET_##set##_256] = NEEDS(CPUID_##set),                           \
-		    [ZYDIS_ISA_SET_##set##_512] = NEEDS(CPUID_##set)
+#define ALWAYS   0xffff
+#define NEEDS(f) ((f) + 1)
+#define AVX512(set)                                                                                \
+	[ZYDIS_ISA_SET_##set##_128] = NEEDS(CPUID_##set),                                          \
+	[ZYDIS_ISA_SET_##set##_256] = NEEDS(CPUID_##set),                                          \
+	[ZYDIS_ISA_SET_##set##_512] = NEEDS(CPUID_##set)
 
 /* 0: not run by stubs. */
 static const uint16_t needed_feature[ZYDIS_ISA_SET_MAX_VALUE + 1] = {
@@ -248,9 +250,11 @@ static stub_code *select_fixed(const ZydisDecodedInstruction *in, struct stub *s
 	case ZYDIS_CATEGORY_PREFETCH:
 	case ZYDIS_CATEGORY_PREFETCHWT1:
 	case ZYDIS_CATEGORY_WIDENOP:
-		/* 0F 0D with a register, a prefetch of nothing, is undefined on AMD's processors. */
+		/* 0F 0D with a register, a prefetch of nothing, is undefined on AMD's processors.
+		 */
 		return in->opcode == 0x0d && in->raw.modrm.mod == 3 && !cpuid_is_intel()
-			       ? NULL : run_nothing;
+			       ? NULL
+			       : run_nothing;
 	default:
 		return NULL;
 	}
@@ -383,17 +387,17 @@ static void plan_flags(struct stub_plan *plan)
 	any = sure | (flags->undefined & RFLAGS_ARITHMETIC);
 	plan->flags_store = any;
 	/* What is only sometimes written, or undefined, may keep its value. */
-	plan->flags_load = (flags->tested & RFLAGS_ARITHMETIC) ||
-			   (any && sure != RFLAGS_ARITHMETIC);
+	plan->flags_load =
+		(flags->tested & RFLAGS_ARITHMETIC) || (any && sure != RFLAGS_ARITHMETIC);
 }
 
-/* Host registers for the guest's. An implicit operand must be where it is; the others stay too if they are
- * registers that a C function may use freely, else they get one of those. RDI and RSI hold our own
- * pointers. False where it cannot be done. */
+/* Host registers for the guest's. An implicit operand must be where it is; the others stay too if
+ * they are registers that a C function may use freely, else they get one of those. RDI and RSI hold
+ * our own pointers. False where it cannot be done. */
 static bool plan_host_registers(struct stub_plan *plan)
 {
-	static const uint8_t pool[] = { RAX, RCX, RDX, R8, R9, R10, R11 };
-	static const uint8_t pool_no_rex[] = { RAX, RCX, RDX, RBX };
+	static const uint8_t pool[] = {RAX, RCX, RDX, R8, R9, R10, R11};
+	static const uint8_t pool_no_rex[] = {RAX, RCX, RDX, RBX};
 	const uint8_t *from = plan->no_rex ? pool_no_rex : pool;
 	unsigned size = plan->no_rex ? sizeof(pool_no_rex) : sizeof(pool);
 	uint32_t fixed = 0, taken = 0, usable = 0;
@@ -555,15 +559,17 @@ static struct stub_elements opmask_elements(const struct stub_plan *plan, unsign
 		else if (memory->size > target->element_size)
 			memory_count = memory->size / target->element_size;
 	}
-	return (struct stub_elements){ .kind = expand ? ELEMENTS_EXPAND : ELEMENTS_OPMASK,
-		.mask = ZydisRegisterGetId(in->avx.mask.reg), .count = count,
-		.memory_count = memory_count, .size = memory_size / memory_count };
+	return (struct stub_elements){.kind = expand ? ELEMENTS_EXPAND : ELEMENTS_OPMASK,
+		.mask = ZydisRegisterGetId(in->avx.mask.reg),
+		.count = count,
+		.memory_count = memory_count,
+		.size = memory_size / memory_count};
 }
 
 /* Which elements a mask lets through to memory. Only loads need to know: stub_run.c finds out about
  * stores by running them. */
-static void select_masked(const struct stub_plan *plan, struct stub *stub,
-	struct stub_elements *elements)
+static void select_masked(
+	const struct stub_plan *plan, struct stub *stub, struct stub_elements *elements)
 {
 	const ZydisDecodedInstruction *in = plan->instruction;
 	const ZydisDecodedOperand *memory = &plan->operands[plan->memory];
@@ -572,28 +578,31 @@ static void select_masked(const struct stub_plan *plan, struct stub *stub,
 	if (is_vector_mask_move(in->mnemonic)) {
 		unsigned size = memory->element_size / 8;
 
-		*elements = (struct stub_elements){ .kind = ELEMENTS_VECTOR, .size = size,
+		*elements = (struct stub_elements){.kind = ELEMENTS_VECTOR,
+			.size = size,
 			.mask = ZydisRegisterGetId(plan->operands[1].reg.value),
 			.count = stub->memory_size / size,
-			.memory_count = stub->memory_size / size };
-	} else if (in->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX && (write || suppresses_faults(in)) &&
-		   in->avx.mask.reg != ZYDIS_REGISTER_NONE &&
+			.memory_count = stub->memory_size / size};
+	} else if (in->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX &&
+		   (write || suppresses_faults(in)) && in->avx.mask.reg != ZYDIS_REGISTER_NONE &&
 		   in->avx.mask.reg != ZYDIS_REGISTER_K0) {
 		*elements = opmask_elements(plan, stub->memory_size);
 	} else if (!plan->implicit_memory) {
 		return;
 	}
 	/* MASKMOVDQU is allowed to fault on all of its operand (SDM vol. 2), and does on AMD's. */
-	elements->suppresses = in->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX ? suppresses_faults(in)
-									     : !plan->implicit_memory;
+	elements->suppresses = in->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX
+				       ? suppresses_faults(in)
+				       : !plan->implicit_memory;
 	elements->segment = memory->mem.segment - ZYDIS_REGISTER_ES;
 	stub->memory = write ? STUB_MASKED_WRITE : STUB_MASKED_READ;
 }
 
-/* What EFLAGS.AC holds an operand to: its size, up to 16 bytes; where a mask suppresses faults, and for
- * compressed stores, the elements' size. (AMD's processors; the manuals define it for general registers.) */
-static unsigned natural_alignment(const struct stub_plan *plan, const struct stub *stub,
-	const struct stub_elements *elements)
+/* What EFLAGS.AC holds an operand to: its size, up to 16 bytes; where a mask suppresses faults, and
+ * for compressed stores, the elements' size. (AMD's processors; the manuals define it for general
+ * registers.) */
+static unsigned natural_alignment(
+	const struct stub_plan *plan, const struct stub *stub, const struct stub_elements *elements)
 {
 	const ZydisDecodedOperand *memory = &plan->operands[plan->memory];
 	unsigned size = stub->memory_size;
@@ -609,8 +618,8 @@ static unsigned natural_alignment(const struct stub_plan *plan, const struct stu
 	return size == 10 ? 8 : MIN(size & -size, 16);
 }
 
-static bool select_indexed(const struct stub_plan *plan, struct stub *stub,
-	struct stub_elements *elements)
+static bool select_indexed(
+	const struct stub_plan *plan, struct stub *stub, struct stub_elements *elements)
 {
 	const ZydisDecodedInstruction *in = plan->instruction;
 	const ZydisDecodedOperand *memory = &plan->operands[plan->memory];
@@ -624,14 +633,19 @@ static bool select_indexed(const struct stub_plan *plan, struct stub *stub,
 
 	if (in->operand_count < 3 || data->type != ZYDIS_OPERAND_TYPE_REGISTER)
 		return false; /* a gather prefetch */
-	*elements = (struct stub_elements){
-		.kind = ELEMENTS_INDEXED, .mask = ZydisRegisterGetId(mask->reg.value),
-		.count = width / MAX(size, index_size), .size = size,
+	*elements = (struct stub_elements){.kind = ELEMENTS_INDEXED,
+		.mask = ZydisRegisterGetId(mask->reg.value),
+		.count = width / MAX(size, index_size),
+		.size = size,
 		.data = ZydisRegisterGetId(data->reg.value),
-		.index = ZydisRegisterGetId(memory->mem.index), .index_size = index_size,
-		.scale = memory->mem.scale, .vector_size = width,
+		.index = ZydisRegisterGetId(memory->mem.index),
+		.index_size = index_size,
+		.scale = memory->mem.scale,
+		.vector_size = width,
 		.segment = memory->mem.segment - ZYDIS_REGISTER_ES,
-		.address_bits = in->address_width, .vector_mask = !evex, .scatter = scatter };
+		.address_bits = in->address_width,
+		.vector_mask = !evex,
+		.scatter = scatter};
 	stub->memory = STUB_GATHER;
 	stub->memory_size = size;
 	return true;
@@ -657,8 +671,8 @@ static bool select_memory(const struct stub_plan *plan, struct stub *stub,
 		return false;
 	stub->memory = read && write ? STUB_READ_WRITE : write ? STUB_WRITE : STUB_READ;
 	stub->memory_size = op->size / 8;
-	stub->locked = (in->attributes & ZYDIS_ATTRIB_HAS_LOCK) ||
-		       in->mnemonic == ZYDIS_MNEMONIC_XCHG;
+	stub->locked =
+		(in->attributes & ZYDIS_ATTRIB_HAS_LOCK) || in->mnemonic == ZYDIS_MNEMONIC_XCHG;
 	select_alignment(plan, stub);
 	select_masked(plan, stub, elements);
 	stub->natural_alignment = natural_alignment(plan, stub, elements);
