@@ -103,7 +103,10 @@ static volatile u32 fpu_irqs;
 static void take_fpu_irq(struct trap_frame *f)
 {
 	fpu_irqs++;
-	outb(0xf0, 0); /* takes IGNNE# and the request away */
+	/* Takes the request away. A PC would ignore the error from here on (IGNNE#); handlers do not
+	 * rely on that and clear it. */
+	outb(0xf0, 0);
+	asm volatile("fnclex");
 	outb(0xa0, 0x20);
 	outb(0x20, 0x20);
 }

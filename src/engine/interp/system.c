@@ -246,14 +246,14 @@ CALL(do_verw, set_zero_flag(cpu, segment_verify(cpu, protected_selector(cpu, in)
 /* The operand's RPL is raised to the register's. */
 static void do_arpl(struct cpu *cpu, const struct insn *in)
 {
-	uint16_t other = REG(guest_2, in->attributes & INSN_MEMORY ? in->src : in->src);
+	uint16_t other = REG(guest_2, in->src);
 	uint16_t selector;
 	bool lower;
 
 	if (cpu_real_segments(cpu))
 		cpu_raise(cpu, VECTOR_UD);
 	selector = in->attributes & INSN_MEMORY ?
-			   (uint16_t)access_load_for_update(cpu, ea_checked(cpu, in, 2, true), 2) :
+			   (uint16_t)access_load_current(cpu, ea_checked(cpu, in, 2, true), 2) :
 			   REG(guest_2, in->dst);
 	lower = (selector & 3) < (other & 3);
 	if (lower)
