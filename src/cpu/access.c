@@ -34,15 +34,15 @@ static enum tlb_view current_view(const struct cpu *cpu)
 
 static struct place place(struct cpu *cpu, enum tlb_view view, uint64_t linear, unsigned what)
 {
-	struct tlb_entry *entry =
-		&cpu->tlb_views[view][(linear >> PAGE_SHIFT) & (TLB_SIZE - 1)];
-	uint64_t tag = what & PAGING_WRITE ? entry->write :
-		       what & PAGING_FETCH ? entry->fetch : entry->read;
+	struct tlb_entry *entry = &cpu->tlb_views[view][(linear >> PAGE_SHIFT) & (TLB_SIZE - 1)];
+	uint64_t tag = what & PAGING_WRITE   ? entry->write
+		       : what & PAGING_FETCH ? entry->fetch
+					     : entry->read;
 	struct translation page;
 	struct place place;
 
 	if (tag == (linear & PAGE_MASK))
-		return (struct place){ .host = (uint8_t *)(linear + entry->addend) };
+		return (struct place){.host = (uint8_t *)(linear + entry->addend)};
 
 	cpu->stats.tlb_misses++;
 	if (unlikely(paging_walk(cpu, linear, what | view_access(view), &page) < 0))
@@ -107,8 +107,8 @@ static uint64_t device_load(struct cpu *cpu, uint64_t gpa, unsigned size)
 {
 	cpu->stats.mmio++;
 	if ((gpa & PAGE_MASK) == cpu->apic_page)
-		return cpu->platform->apic_mmio_read(cpu->platform->opaque, cpu, gpa & ~PAGE_MASK,
-			size);
+		return cpu->platform->apic_mmio_read(
+			cpu->platform->opaque, cpu, gpa & ~PAGE_MASK, size);
 	return io_space_read(&cpu->memory->mmio, gpa, size);
 }
 
@@ -116,8 +116,8 @@ static void device_store(struct cpu *cpu, uint64_t gpa, uint64_t value, unsigned
 {
 	cpu->stats.mmio++;
 	if ((gpa & PAGE_MASK) == cpu->apic_page)
-		cpu->platform->apic_mmio_write(cpu->platform->opaque, cpu, gpa & ~PAGE_MASK, value,
-			size);
+		cpu->platform->apic_mmio_write(
+			cpu->platform->opaque, cpu, gpa & ~PAGE_MASK, value, size);
 	else
 		io_space_write(&cpu->memory->mmio, gpa, value, size);
 }
@@ -129,8 +129,8 @@ static unsigned device_chunk(unsigned size)
 }
 
 /* `size` bytes within one page. */
-static void load_piece(struct cpu *cpu, enum tlb_view view, uint64_t linear, void *buffer,
-	unsigned size)
+static void load_piece(
+	struct cpu *cpu, enum tlb_view view, uint64_t linear, void *buffer, unsigned size)
 {
 	struct place at = place(cpu, view, linear, 0);
 
@@ -149,8 +149,8 @@ static void load_piece(struct cpu *cpu, enum tlb_view view, uint64_t linear, voi
 		debug_check_access(cpu, linear, size, false);
 }
 
-static bool store_piece(struct cpu *cpu, enum tlb_view view, uint64_t linear, const void *buffer,
-	unsigned size)
+static bool store_piece(
+	struct cpu *cpu, enum tlb_view view, uint64_t linear, const void *buffer, unsigned size)
 {
 	struct place at = place(cpu, view, linear, PAGING_WRITE);
 	bool stale = false;
@@ -187,22 +187,24 @@ static uint64_t advance(const struct cpu *cpu, uint64_t linear, unsigned bytes)
 /* #AC, for the sizes that have a natural alignment (SDM vol. 3A 6.15, interrupt 17). */
 static void check_alignment(struct cpu *cpu, enum tlb_view view, uint64_t linear, unsigned size)
 {
-	if (unlikely(view == TLB_USER_ALIGNED && size <= 8 &&
-		    (linear & (size - 1)) && !(size & (size - 1))))
+	if (unlikely(view == TLB_USER_ALIGNED && size <= 8 && (linear & (size - 1)) &&
+		     !(size & (size - 1))))
 		cpu_raise_error(cpu, VECTOR_AC, 0);
 }
 
-/* Every page that [linear, linear + size) touches, in order: raises the fault of the first that has one. */
-static void probe_view(struct cpu *cpu, enum tlb_view view, uint64_t linear, unsigned size,
-	unsigned what)
+/* Every page that [linear, linear + size) touches, in order: raises the fault of the first that has
+ * one. */
+static void probe_view(
+	struct cpu *cpu, enum tlb_view view, uint64_t linear, unsigned size, unsigned what)
 {
-	for (unsigned done = 0; done < size; done += in_page(advance(cpu, linear, done), size - done))
+	for (unsigned done = 0; done < size;
+		done += in_page(advance(cpu, linear, done), size - done))
 		place(cpu, view, advance(cpu, linear, done), what);
 }
 
 /* A fault on a later page must come before a device on an earlier one is read. */
-static void read_view(struct cpu *cpu, enum tlb_view view, uint64_t linear, void *buffer,
-	unsigned size)
+static void read_view(
+	struct cpu *cpu, enum tlb_view view, uint64_t linear, void *buffer, unsigned size)
 {
 	if (in_page(linear, size) < size)
 		probe_view(cpu, view, linear, size, 0);
@@ -214,8 +216,8 @@ static void read_view(struct cpu *cpu, enum tlb_view view, uint64_t linear, void
 	}
 }
 
-static bool write_view(struct cpu *cpu, enum tlb_view view, uint64_t linear, const void *buffer,
-	unsigned size)
+static bool write_view(
+	struct cpu *cpu, enum tlb_view view, uint64_t linear, const void *buffer, unsigned size)
 {
 	bool stale = false;
 
@@ -247,8 +249,8 @@ static uint64_t load_view(struct cpu *cpu, enum tlb_view view, uint64_t linear, 
 	return value;
 }
 
-static bool store_view(struct cpu *cpu, enum tlb_view view, uint64_t linear, uint64_t value,
-	unsigned size)
+static bool store_view(
+	struct cpu *cpu, enum tlb_view view, uint64_t linear, uint64_t value, unsigned size)
 {
 	check_alignment(cpu, view, linear, size);
 	if (likely(in_page(linear, size) == size)) {
@@ -280,20 +282,20 @@ uint64_t access_load(struct cpu *cpu, uint64_t linear, unsigned size, enum acces
 	return load_view(cpu, mode_view(cpu, mode), linear, size);
 }
 
-void access_store(struct cpu *cpu, uint64_t linear, uint64_t value, unsigned size,
-	enum access_mode mode)
+void access_store(
+	struct cpu *cpu, uint64_t linear, uint64_t value, unsigned size, enum access_mode mode)
 {
 	store_view(cpu, mode_view(cpu, mode), linear, value, size);
 }
 
-void access_read(struct cpu *cpu, uint64_t linear, void *buffer, unsigned size,
-	enum access_mode mode)
+void access_read(
+	struct cpu *cpu, uint64_t linear, void *buffer, unsigned size, enum access_mode mode)
 {
 	read_view(cpu, mode_view(cpu, mode), linear, buffer, size);
 }
 
-void access_write(struct cpu *cpu, uint64_t linear, const void *buffer, unsigned size,
-	enum access_mode mode)
+void access_write(
+	struct cpu *cpu, uint64_t linear, const void *buffer, unsigned size, enum access_mode mode)
 {
 	write_view(cpu, mode_view(cpu, mode), linear, buffer, size);
 }
@@ -357,7 +359,7 @@ const uint8_t *access_fetch(struct cpu *cpu, uint64_t linear, uint64_t *gpa)
 	if (!at.host)
 		return NULL;
 	offset = (uint64_t)(at.host - cpu->memory->ram);
-	*gpa = offset < cpu->memory->low_size ?
-		       offset : offset - cpu->memory->low_size + MEMORY_HIGH_START;
+	*gpa = offset < cpu->memory->low_size ? offset
+					      : offset - cpu->memory->low_size + MEMORY_HIGH_START;
 	return at.host;
 }

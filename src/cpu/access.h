@@ -18,29 +18,30 @@ enum access_mode {
 
 /* Load or store 1..8 bytes, any alignment. Raises #PF (nothing stored then). */
 uint64_t access_load(struct cpu *cpu, uint64_t linear, unsigned size, enum access_mode mode);
-void access_store(struct cpu *cpu, uint64_t linear, uint64_t value, unsigned size,
-	enum access_mode mode);
+void access_store(
+	struct cpu *cpu, uint64_t linear, uint64_t value, unsigned size, enum access_mode mode);
 /* Copy any number of bytes; for descriptors, FXSAVE images and the like. Raises #PF; for writes
  * all pages are checked first, so that either all or nothing is stored. */
-void access_read(struct cpu *cpu, uint64_t linear, void *buffer, unsigned size,
-	enum access_mode mode);
-void access_write(struct cpu *cpu, uint64_t linear, const void *buffer, unsigned size,
-	enum access_mode mode);
+void access_read(
+	struct cpu *cpu, uint64_t linear, void *buffer, unsigned size, enum access_mode mode);
+void access_write(
+	struct cpu *cpu, uint64_t linear, const void *buffer, unsigned size, enum access_mode mode);
 /* Raise #PF now if a later store of these bytes would. */
 void access_probe_write(struct cpu *cpu, uint64_t linear, unsigned size, enum access_mode mode);
 
-/* Host pointer for a data access by the program at CPL (view as now), or NULL where it crosses a page, is
- * MMIO, or has a data breakpoint. `size` up to 64. Raises #PF. After a write through it, call
- * access_written(). */
+/* Host pointer for a data access by the program at CPL (view as now), or NULL where it crosses a
+ * page, is MMIO, or has a data breakpoint. `size` up to 64. Raises #PF. After a write through it,
+ * call access_written(). */
 void *access_pointer(struct cpu *cpu, uint64_t linear, unsigned size, bool write);
 
-/* Load and store as the program itself does, under the current view. The store returns true where it hit
- * tracked code (see access_written()). */
+/* Load and store as the program itself does, under the current view. The store returns true where
+ * it hit tracked code (see access_written()). */
 uint64_t access_load_current(struct cpu *cpu, uint64_t linear, unsigned size);
 bool access_store_current(struct cpu *cpu, uint64_t linear, uint64_t value, unsigned size);
 void access_read_current(struct cpu *cpu, uint64_t linear, void *buffer, unsigned size);
 bool access_write_current(struct cpu *cpu, uint64_t linear, const void *buffer, unsigned size);
-/* First half of a read-modify-write that has no host pointer: raises what the write would, then loads. */
+/* First half of a read-modify-write that has no host pointer: raises what the write would, then
+ * loads. */
 uint64_t access_load_for_update(struct cpu *cpu, uint64_t linear, unsigned size);
 
 /* TLB hit for [linear, linear+size) under the current view? A crossing access misses, because the
@@ -50,7 +51,8 @@ static inline struct tlb_entry *access_tlb(struct cpu *cpu, uint64_t linear)
 	return &cpu->tlb[(linear >> PAGE_SHIFT) & (TLB_SIZE - 1)];
 }
 
-/* Code in a page just written through a host pointer? Drops it. True: the running block may be stale. */
+/* Code in a page just written through a host pointer? Drops it. True: the running block may be
+ * stale. */
 bool access_written_slow(struct cpu *cpu, void *pointer, unsigned size);
 static inline bool access_written(struct cpu *cpu, void *pointer, unsigned size)
 {
@@ -66,8 +68,8 @@ void tlb_flush_all(struct cpu *cpu); /* global pages too */
 void tlb_flush_non_global(struct cpu *cpu);
 void tlb_flush_page(struct cpu *cpu, uint64_t linear);
 
-/* Host pointer to the code byte at `linear` for fetching, valid to the page's end; raises #PF. NULL: not RAM.
- * *gpa gets the guest-physical address. */
+/* Host pointer to the code byte at `linear` for fetching, valid to the page's end; raises #PF.
+ * NULL: not RAM. *gpa gets the guest-physical address. */
 const uint8_t *access_fetch(struct cpu *cpu, uint64_t linear, uint64_t *gpa);
 
 /* Data breakpoints armed in DR7 (cpu/debug.c): pages that hold one stay out of the TLB. */

@@ -1,5 +1,6 @@
 /* What the system instructions do: one routine each, shared by all engines, called with operands
- * already fetched. They check privilege themselves and raise. Convention of rip and next_rip: see transfer.h. */
+ * already fetched. They check privilege themselves and raise. Convention of rip and next_rip: see
+ * transfer.h. */
 #ifndef VENEER_CPU_INSTRUCTION_H
 #define VENEER_CPU_INSTRUCTION_H
 
@@ -16,7 +17,8 @@ void control_xsetbv(struct cpu *cpu, uint32_t index, uint64_t value);
 uint64_t control_xgetbv(struct cpu *cpu, uint32_t index);
 void control_invlpg(struct cpu *cpu, uint64_t linear);
 void control_invpcid(struct cpu *cpu, uint64_t type, uint64_t descriptor_linear);
-void control_cache(struct cpu *cpu); /* INVD, WBINVD (not WBNOINVD: no privilege difference): CPL 0 */
+void control_cache(
+	struct cpu *cpu); /* INVD, WBINVD (not WBNOINVD: no privilege difference): CPL 0 */
 void control_hlt(struct cpu *cpu);
 void control_cli(struct cpu *cpu); /* IOPL, VME, PVI */
 void control_sti(struct cpu *cpu);
@@ -24,16 +26,18 @@ void control_clac_stac(struct cpu *cpu, bool set);
 void control_monitor(struct cpu *cpu, uint64_t linear, uint32_t extensions);
 void control_mwait(struct cpu *cpu, uint32_t extensions);
 void control_swapgs(struct cpu *cpu);
-uint64_t control_read_fs_gs_base(struct cpu *cpu, enum seg seg); /* RDFSBASE...; #UD without CR4.FSGSBASE */
+uint64_t control_read_fs_gs_base(
+	struct cpu *cpu, enum seg seg); /* RDFSBASE...; #UD without CR4.FSGSBASE */
 void control_write_fs_gs_base(struct cpu *cpu, enum seg seg, uint64_t value);
 uint32_t control_rdpkru(struct cpu *cpu);
 void control_wrpkru(struct cpu *cpu, uint32_t value);
 
-/* SGDT, SIDT, LGDT, LIDT with the operand's linear address; operand_size 2, 4 or 8. SLDT and STR give the selector. */
+/* SGDT, SIDT, LGDT, LIDT with the operand's linear address; operand_size 2, 4 or 8. SLDT and STR
+ * give the selector. */
 void control_store_table(struct cpu *cpu, const struct descriptor_table *table, uint64_t linear,
 	unsigned operand_size);
-void control_load_table(struct cpu *cpu, struct descriptor_table *table, uint64_t linear,
-	unsigned operand_size);
+void control_load_table(
+	struct cpu *cpu, struct descriptor_table *table, uint64_t linear, unsigned operand_size);
 uint16_t control_sldt(struct cpu *cpu);
 uint16_t control_str(struct cpu *cpu);
 void control_lldt(struct cpu *cpu, uint16_t selector);
@@ -52,16 +56,16 @@ void control_rdtsc(struct cpu *cpu); /* to EDX:EAX */
 void control_rdtscp(struct cpu *cpu);
 void control_rdpmc(struct cpu *cpu);
 uint64_t control_tsc(struct cpu *cpu); /* the guest's TSC, no checks */
-void control_cpuid(struct cpu *cpu); /* leaf EAX, ECX to EAX..EDX */
+void control_cpuid(struct cpu *cpu);   /* leaf EAX, ECX to EAX..EDX */
 void control_rdmsr(struct cpu *cpu);
 void control_wrmsr(struct cpu *cpu);
 void control_hypercall(struct cpu *cpu); /* VMCALL, VMMCALL: KVM's calls, number in RAX */
 bool msr_read(struct cpu *cpu, uint32_t msr, uint64_t *value); /* false: #GP */
 bool msr_write(struct cpu *cpu, uint32_t msr, uint64_t value);
 
-/* Hardware breakpoints on instruction addresses (DR7): true where one matches `linear` and RF is clear; DR6 is
- * set then, and the caller raises #DB. Where RF is set it is used up: cleared,
- * and false. */
+/* Hardware breakpoints on instruction addresses (DR7): true where one matches `linear` and RF is
+ * clear; DR6 is set then, and the caller raises #DB. Where RF is set it is used up: cleared, and
+ * false. */
 bool debug_match_execute(struct cpu *cpu, uint64_t linear);
 /* Any enabled execute breakpoint: engines then check each instruction. */
 bool debug_execute_armed(const struct cpu *cpu);

@@ -64,7 +64,7 @@ void tlb_flush_non_global(struct cpu *cpu)
 /* The bytes that an entry's own page spans. */
 static uint64_t entry_page_mask(uint8_t attributes)
 {
-	static const uint64_t size[] = { 4 * KIB, 2 * MIB, 4 * MIB, GIB };
+	static const uint64_t size[] = {4 * KIB, 2 * MIB, 4 * MIB, GIB};
 
 	return ~(size[(attributes & TLB_SIZE_MASK) >> TLB_SIZE_SHIFT] - 1);
 }
@@ -78,8 +78,9 @@ static bool entry_covers(const struct cpu *cpu, unsigned view, unsigned slot, ui
 	/* Valid tags of one entry are equal; an invalid one is 1. */
 	if (tag == TLB_INVALID)
 		return false;
-	tag = entry->read != TLB_INVALID ? entry->read :
-	      entry->write != TLB_INVALID ? entry->write : entry->fetch;
+	tag = entry->read != TLB_INVALID    ? entry->read
+	      : entry->write != TLB_INVALID ? entry->write
+					    : entry->fetch;
 	return ((tag ^ linear) & mask) == 0;
 }
 
@@ -116,8 +117,9 @@ void tlb_enter(struct cpu *cpu, enum tlb_view view, uint64_t linear, const struc
 		cpu->tlb_large[half].low = MIN(cpu->tlb_large[half].low, first);
 		cpu->tlb_large[half].high =
 			MAX(cpu->tlb_large[half].high, first + page->page_size - 1);
-		attributes |= (page->page_size == GIB	   ? 3 :
-				      page->page_size == 4 * MIB ? 2 : 1)
+		attributes |= (page->page_size == GIB              ? 3
+				      : page->page_size == 4 * MIB ? 2
+								   : 1)
 			      << TLB_SIZE_SHIFT;
 	}
 	entry->read = page->can_read ? linear : TLB_INVALID;

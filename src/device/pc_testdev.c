@@ -4,9 +4,9 @@
 
 #include <string.h>
 
-#define LATCH_PORT 0xe0 /* four bytes that read as written */
-#define FLUSH_PORT 0xe4 /* writes ask the monitor to drop a page's mapping: nothing to do here */
-#define BYTES_PORT 0xe8 /* the latch again, for byte accesses */
+#define LATCH_PORT 0xe0   /* four bytes that read as written */
+#define FLUSH_PORT 0xe4   /* writes ask the monitor to drop a page's mapping: nothing to do here */
+#define BYTES_PORT 0xe8   /* the latch again, for byte accesses */
 #define LINES_PORT 0x2000 /* one port a line: non-zero asserts */
 #define MMIO_START 0xff000000
 
@@ -52,23 +52,23 @@ static void scratch_write(void *opaque, uint64_t offset, uint64_t value, unsigne
 int pc_testdev_init(struct pc_testdev *device, struct io_space *ports, struct io_space *mmio,
 	const struct irq_line lines[PC_TESTDEV_LINES])
 {
-	static const struct io_ops latch = { .read = latch_read, .write = latch_write };
-	static const struct io_ops flush = { 0 };
-	static const struct io_ops line = { .write = lines_write };
-	static const struct io_ops scratch = { .read = scratch_read, .write = scratch_write };
+	static const struct io_ops latch = {.read = latch_read, .write = latch_write};
+	static const struct io_ops flush = {0};
+	static const struct io_ops line = {.write = lines_write};
+	static const struct io_ops scratch = {.read = scratch_read, .write = scratch_write};
 	const struct {
 		struct io_space *space;
 		uint64_t start, size;
 		const struct io_ops *ops;
 	} regions[] = {
-		{ ports, LATCH_PORT, 4, &latch },
-		{ ports, FLUSH_PORT, 4, &flush },
-		{ ports, BYTES_PORT, 4, &latch },
-		{ ports, LINES_PORT, PC_TESTDEV_LINES, &line },
-		{ mmio, MMIO_START, PC_TESTDEV_MMIO, &scratch },
+		{ports, LATCH_PORT, 4, &latch},
+		{ports, FLUSH_PORT, 4, &flush},
+		{ports, BYTES_PORT, 4, &latch},
+		{ports, LINES_PORT, PC_TESTDEV_LINES, &line},
+		{mmio, MMIO_START, PC_TESTDEV_MMIO, &scratch},
 	};
 
-	*device = (struct pc_testdev){ 0 };
+	*device = (struct pc_testdev){0};
 	memcpy(device->lines, lines, sizeof(device->lines));
 	for (unsigned i = 0; i < ARRAY_SIZE(regions); i++) {
 		int error = io_space_add(regions[i].space, regions[i].start, regions[i].size,

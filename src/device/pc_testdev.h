@@ -1,5 +1,6 @@
 /* QEMU's pc-testdev: what kvm-unit-tests wants of a machine to test it from inside. Port latches,
- * interrupt lines that the guest drives itself, and a scratch MMIO region. Not for ordinary guests. */
+ * interrupt lines that the guest drives itself, and a scratch MMIO region. Not for ordinary guests.
+ */
 #ifndef VENEER_DEVICE_PC_TESTDEV_H
 #define VENEER_DEVICE_PC_TESTDEV_H
 
@@ -7,7 +8,7 @@
 #include "memory/io_space.h"
 
 #define PC_TESTDEV_LINES 24
-#define PC_TESTDEV_MMIO	 0x10000
+#define PC_TESTDEV_MMIO  0x10000
 
 struct pc_testdev {
 	uint32_t latch;
@@ -15,8 +16,8 @@ struct pc_testdev {
 	uint8_t scratch[PC_TESTDEV_MMIO];
 };
 
-/* Add ports 0xe0..0xeb and 0x2000..0x2017, and MMIO at 0xff000000. `lines` are GSI 0..23. The device
- * must stay where it is. 0 or -errno. */
+/* Add ports 0xe0..0xeb and 0x2000..0x2017, and MMIO at 0xff000000. `lines` are GSI 0..23. The
+ * device must stay where it is. 0 or -errno. */
 int pc_testdev_init(struct pc_testdev *device, struct io_space *ports, struct io_space *mmio,
 	const struct irq_line lines[PC_TESTDEV_LINES]);
 

@@ -7,8 +7,8 @@
 
 #include <pthread.h>
 
-#define CODE 0x200000
-#define DATA 0x300000
+#define CODE    0x200000
+#define DATA    0x300000
 #define NOWHERE UINT64_C(0x40000000) /* not mapped: the fixture maps 16 MiB */
 
 static int setup(void **state)
@@ -30,7 +30,7 @@ static int teardown(void **state)
 
 #define LOAD_CODE(address, ...)                                                                    \
 	do {                                                                                       \
-		const uint8_t code_[] = { __VA_ARGS__ };                                           \
+		const uint8_t code_[] = {__VA_ARGS__};                                             \
 		assert_int_equal(memory_write(&memory, address, code_, sizeof(code_)), 0);         \
 	} while (0)
 
@@ -50,9 +50,9 @@ static void flags_are_exact_at_a_fault(void **state)
 {
 	enter_long(0);
 	cpu->idtr.limit = 0;
-	LOAD_CODE(CODE, 0x48, 0x01, 0xd8,	/* add rax, rbx: carry, zero */
-		0x48, 0x8b, 0x0e,		/* mov rcx, [rsi] */
-		0x48, 0x39, 0xd2,		/* cmp rdx, rdx */
+	LOAD_CODE(CODE, 0x48, 0x01, 0xd8, /* add rax, rbx: carry, zero */
+		0x48, 0x8b, 0x0e,         /* mov rcx, [rsi] */
+		0x48, 0x39, 0xd2,         /* cmp rdx, rdx */
 		0xf4);
 	cpu->gpr[RAX] = 1;
 	cpu->gpr[RBX] = ~UINT64_C(0);
@@ -68,12 +68,12 @@ static void flags_are_exact_at_a_fault(void **state)
 static void overwritten_flags_change_nothing(void **state)
 {
 	enter_long(0);
-	LOAD_CODE(CODE, 0x48, 0x01, 0xd8,	/* add rax, rbx: carry */
-		0x48, 0xd1, 0xc1,		/* rol rcx, 1 */
-		0x48, 0xff, 0xc2,		/* inc rdx */
-		0x48, 0x29, 0xf7,		/* sub rdi, rsi: carry */
-		0x48, 0x83, 0xd0, 0x00,		/* adc rax, 0 */
-		0x48, 0xff, 0xc2,		/* inc rdx: keeps adc's carry, 0 */
+	LOAD_CODE(CODE, 0x48, 0x01, 0xd8, /* add rax, rbx: carry */
+		0x48, 0xd1, 0xc1,         /* rol rcx, 1 */
+		0x48, 0xff, 0xc2,         /* inc rdx */
+		0x48, 0x29, 0xf7,         /* sub rdi, rsi: carry */
+		0x48, 0x83, 0xd0, 0x00,   /* adc rax, 0 */
+		0x48, 0xff, 0xc2,         /* inc rdx: keeps adc's carry, 0 */
 		0xf4);
 	cpu->gpr[RAX] = 5;
 	cpu->gpr[RBX] = ~UINT64_C(0);
@@ -92,8 +92,8 @@ static void overwritten_flags_change_nothing(void **state)
 static void a_shift_by_zero_is_no_writer(void **state)
 {
 	enter_long(0);
-	LOAD_CODE(CODE, 0x48, 0x01, 0xd8,	/* add rax, rbx: carry, zero */
-		0x48, 0xd3, 0xe2,		/* shl rdx, cl */
+	LOAD_CODE(CODE, 0x48, 0x01, 0xd8, /* add rax, rbx: carry, zero */
+		0x48, 0xd3, 0xe2,         /* shl rdx, cl */
 		0xf4);
 	cpu->gpr[RAX] = 1;
 	cpu->gpr[RBX] = ~UINT64_C(0);
@@ -109,11 +109,11 @@ static void instructions_are_counted_exactly(void **state)
 {
 	enter_long(0);
 	cpu->idtr.limit = 0;
-	LOAD_CODE(CODE, 0xb9, 10, 0, 0, 0,	/* mov ecx, 10 */
-		0x90,				/* 1: nop */
-		0xff, 0xc9,			/* dec ecx */
-		0x75, 0xfb,			/* jnz 1b */
-		0x48, 0x8b, 0x06,		/* mov rax, [rsi]: faults */
+	LOAD_CODE(CODE, 0xb9, 10, 0, 0, 0, /* mov ecx, 10 */
+		0x90,                      /* 1: nop */
+		0xff, 0xc9,                /* dec ecx */
+		0x75, 0xfb,                /* jnz 1b */
+		0x48, 0x8b, 0x06,          /* mov rax, [rsi]: faults */
 		0x90, 0xf4);
 	cpu->gpr[RSI] = NOWHERE;
 	assert_int_equal(run_at(CODE), VCPU_EXIT_SHUTDOWN);
@@ -126,8 +126,8 @@ static void instructions_are_counted_exactly(void **state)
 static void the_next_instruction_is_rewritten(void **state)
 {
 	enter_long(0);
-	LOAD_CODE(CODE, 0xc6, 0x06, 0x55,	/* mov byte [rsi], 0x55 */
-		0xb8, 0x11, 0x00, 0x00, 0x00,	/* mov eax, 0x11 */
+	LOAD_CODE(CODE, 0xc6, 0x06, 0x55,     /* mov byte [rsi], 0x55 */
+		0xb8, 0x11, 0x00, 0x00, 0x00, /* mov eax, 0x11 */
 		0xf4);
 	cpu->gpr[RSI] = CODE + 4;
 	assert_int_equal(run_at(CODE), VCPU_EXIT_HALTED);
@@ -138,15 +138,15 @@ static void the_next_instruction_is_rewritten(void **state)
 static void rewritten_by_other_means(void **state)
 {
 	enter_long(0);
-	LOAD_CODE(CODE, 0x6a, 0x66,		/* push 0x66 */
+	LOAD_CODE(CODE, 0x6a, 0x66,                    /* push 0x66 */
 		0x48, 0xb8, 0x11, 0, 0, 0, 0, 0, 0, 0, /* mov rax, 0x11 */
 		0xf4);
 	cpu->gpr[RSP] = CODE + 4 + 8;
 	assert_int_equal(run_at(CODE), VCPU_EXIT_HALTED);
 	assert_int_equal(cpu->gpr[RAX], 0x66);
 
-	LOAD_CODE(CODE + 0x100, 0xf3, 0xaa,	/* rep stosb */
-		0xb8, 0x11, 0x11, 0x11, 0x11,	/* mov eax, 0x11111111 */
+	LOAD_CODE(CODE + 0x100, 0xf3, 0xaa,   /* rep stosb */
+		0xb8, 0x11, 0x11, 0x11, 0x11, /* mov eax, 0x11111111 */
 		0xf4);
 	cpu->gpr[RAX] = 0x77;
 	cpu->gpr[RCX] = 4;
@@ -170,10 +170,10 @@ static void rewritten_by_a_device(void **state)
 static void data_in_a_code_page_is_left_alone(void **state)
 {
 	enter_long(0);
-	LOAD_CODE(CODE, 0xb9, 0xe8, 3, 0, 0,	/* mov ecx, 1000 */
-		0x89, 0x0e,			/* 1: mov [rsi], ecx */
-		0xff, 0xc9,			/* dec ecx */
-		0x75, 0xfa,			/* jnz 1b */
+	LOAD_CODE(CODE, 0xb9, 0xe8, 3, 0, 0, /* mov ecx, 1000 */
+		0x89, 0x0e,                  /* 1: mov [rsi], ecx */
+		0xff, 0xc9,                  /* dec ecx */
+		0x75, 0xfa,                  /* jnz 1b */
 		0xf4);
 	cpu->gpr[RSI] = CODE + 0x800;
 	assert_int_equal(run_at(CODE), VCPU_EXIT_HALTED);
@@ -267,7 +267,7 @@ static void the_arena_fills_up(void **state)
 
 static void *stop_soon(void *opaque)
 {
-	struct timespec delay = { .tv_nsec = 20 * 1000 * 1000 };
+	struct timespec delay = {.tv_nsec = 20 * 1000 * 1000};
 
 	nanosleep(&delay, NULL);
 	cpu_set_pending(cpu, PENDING_STOP);

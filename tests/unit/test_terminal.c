@@ -127,7 +127,10 @@ static pid_t start_child(void (*end)(void))
 		/* cmocka catches these, and whoever catches them before us keeps them. */
 		signal(SIGSEGV, SIG_DFL);
 		signal(SIGABRT, SIG_DFL);
-		signal(SIGHUP, SIG_DFL); /* nohup(1) leaves it ignored */
+		/* nohup(1) leaves SIGHUP ignored, a shell's background job the other two. */
+		signal(SIGHUP, SIG_DFL);
+		signal(SIGINT, SIG_DFL);
+		signal(SIGQUIT, SIG_DFL);
 		if (terminal_raw(STDIN_FILENO) < 0 || !terminal_is_raw() || !log_carriage_return)
 			_exit(99);
 		end();

@@ -88,7 +88,7 @@ void interp_tlb_flushed(struct cpu *cpu, enum tlb_flush what, uint64_t linear)
 /* Where code is read from: RAM from one address to its page's end. */
 struct source {
 	const uint8_t *host;
-	uint64_t offset; /* RAM offset */
+	uint64_t offset;    /* RAM offset */
 	unsigned available; /* bytes to the page's end */
 };
 
@@ -119,8 +119,8 @@ static struct block *arena_take(struct cpu *cpu, size_t bytes)
 	return (struct block *)(interp->arena + interp->arena_used);
 }
 
-static void finish_block(struct cpu *cpu, struct block *block, unsigned count, const uint8_t *code,
-	unsigned bytes)
+static void finish_block(
+	struct cpu *cpu, struct block *block, unsigned count, const uint8_t *code, unsigned bytes)
 {
 	struct interp *interp = interp_of(cpu);
 	struct insn *after = &block->insn[count];
@@ -133,8 +133,9 @@ static void finish_block(struct cpu *cpu, struct block *block, unsigned count, c
 		block->accesses += !!(block->insn[i].attributes & (INSN_MEMORY | INSN_STACK));
 	}
 	*after = (struct insn){
-		.run = block->mode & MODE_SINGLE  ? op_leave :
-		       after[-1].next < PAGE_SIZE ? op_block_end : op_page_end,
+		.run = block->mode & MODE_SINGLE    ? op_leave
+		       : after[-1].next < PAGE_SIZE ? op_block_end
+						    : op_page_end,
 		.imm = after[-1].next,
 		.next = after[-1].next,
 	};
@@ -147,11 +148,11 @@ static void finish_block(struct cpu *cpu, struct block *block, unsigned count, c
 	cpu->stats.blocks_decoded++;
 }
 
-/* A single instruction whose bytes may run into the next page. It is decoded from a copy that is made
- * after both pages are tracked. Where its first bytes alone make an instruction the second page
- * is left alone: fetching it may fault. */
-static void decode_straddling(struct cpu *cpu, struct block *block, const struct source *first,
-	uint64_t linear)
+/* A single instruction whose bytes may run into the next page. It is decoded from a copy that is
+ * made after both pages are tracked. Where its first bytes alone make an instruction the second
+ * page is left alone: fetching it may fault. */
+static void decode_straddling(
+	struct cpu *cpu, struct block *block, const struct source *first, uint64_t linear)
 {
 	uint8_t bytes[15];
 	unsigned head = MIN(first->available, (unsigned)sizeof(bytes));
@@ -161,16 +162,17 @@ static void decode_straddling(struct cpu *cpu, struct block *block, const struct
 	fetch_source(cpu, next_page(interp_of(cpu), linear), &second);
 	block->key2 = second.offset & PAGE_MASK;
 	block->generation_now2 = &cpu->memory->code_generation[second.offset >> PAGE_SHIFT];
-	block->generation2 = memory_code_track(cpu->memory, second.offset >> PAGE_SHIFT, 0,
-		(unsigned)sizeof(bytes) - head);
+	block->generation2 = memory_code_track(
+		cpu->memory, second.offset >> PAGE_SHIFT, 0, (unsigned)sizeof(bytes) - head);
 	memcpy(bytes, first->host, head);
 	memcpy(bytes + head, second.host, sizeof(bytes) - head);
-	decode_instruction(cpu, block->mode, bytes, sizeof(bytes),
-		(unsigned)(linear & ~PAGE_MASK), &block->insn[0], &ignored);
+	decode_instruction(cpu, block->mode, bytes, sizeof(bytes), (unsigned)(linear & ~PAGE_MASK),
+		&block->insn[0], &ignored);
 	finish_block(cpu, block, 1, NULL, block->insn[0].length);
 }
 
-/* A compare and the branch on it become one handler; the branch's own insn stays, for its target. */
+/* A compare and the branch on it become one handler; the branch's own insn stays, for its target.
+ */
 static void fuse_branches(struct block *block, unsigned count)
 {
 	for (unsigned i = 0; i + 1 < count; i++) {
@@ -232,8 +234,8 @@ static bool decode_run(struct cpu *cpu, struct block *block, const struct source
 	return true;
 }
 
-static struct block *block_decode(struct cpu *cpu, const struct source *source, uint64_t linear,
-	unsigned mode)
+static struct block *block_decode(
+	struct cpu *cpu, const struct source *source, uint64_t linear, unsigned mode)
 {
 	uint64_t page = source->offset >> PAGE_SHIFT;
 	struct block *block = arena_take(cpu,
@@ -264,8 +266,8 @@ static bool second_page_fresh(struct cpu *cpu, const struct block *block, uint64
 	       atomic_load(block->generation_now2) == block->generation2;
 }
 
-/* The page was written, but these bytes may not have changed: data shares a line with code, or a program
- * generates the same code again. */
+/* The page was written, but these bytes may not have changed: data shares a line with code, or a
+ * program generates the same code again. */
 static bool revalidate(struct cpu *cpu, struct block *block, const struct source *source)
 {
 	uint32_t generation;
@@ -334,14 +336,14 @@ static void enter_page(struct cpu *cpu, const struct block *block, uint64_t rip)
 
 static uint64_t linear_of(const struct cpu *cpu, uint64_t rip)
 {
-	return interp_of(cpu)->mode & MODE_CODE_64 ?
-		       rip : (uint32_t)(cpu->segment_base[SEG_CS] + rip);
+	return interp_of(cpu)->mode & MODE_CODE_64 ? rip
+						   : (uint32_t)(cpu->segment_base[SEG_CS] + rip);
 }
 
 struct block *block_find_single(struct cpu *cpu, uint64_t rip)
 {
-	struct block *block = block_at(cpu, linear_of(cpu, rip),
-		interp_of(cpu)->mode | MODE_SINGLE);
+	struct block *block =
+		block_at(cpu, linear_of(cpu, rip), interp_of(cpu)->mode | MODE_SINGLE);
 
 	if (!within_limit(cpu, block, rip))
 		cpu_raise_error(cpu, VECTOR_GP, 0);
@@ -381,8 +383,8 @@ struct block *block_find(struct cpu *cpu, uint64_t rip)
 	slot = jump_slot(interp, rip);
 	slot->rip = rip;
 	slot->block = block;
-	slot->context = fetched_globally(cpu, linear) ? interp->context_global :
-							interp->context_local;
+	slot->context =
+		fetched_globally(cpu, linear) ? interp->context_global : interp->context_local;
 	return block;
 }
 

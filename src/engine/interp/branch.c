@@ -54,10 +54,10 @@ OP(op_leave)
 		JUMP_TO(cpu->gpr[CODE_BASE] + in->imm);                                            \
 	}
 FOR_CONDITIONS(DEFINE_JCC)
-#define JCC_ROW(code) [code] = jcc_##code,
+#define JCC_ROW(code)     [code] = jcc_##code,
 #define JCC_FAR_ROW(code) [code] = jcc_far_##code,
-op_fn *const jcc[16] = { FOR_CONDITIONS(JCC_ROW) };
-op_fn *const jcc_far[16] = { FOR_CONDITIONS(JCC_FAR_ROW) };
+op_fn *const jcc[16] = {FOR_CONDITIONS(JCC_ROW)};
+op_fn *const jcc_far[16] = {FOR_CONDITIONS(JCC_FAR_ROW)};
 
 OP(op_call)
 {
@@ -178,8 +178,8 @@ OP(op_call_flags)
 		cpu->rip = cpu->next_rip;
 		return NULL;
 	}
-	/* IRET after a fault sets RF, for one instruction. With no breakpoint armed nothing comes of
-	 * it; otherwise we are stepping already. */
+	/* IRET after a fault sets RF, for one instruction. With no breakpoint armed nothing comes
+	 * of it; otherwise we are stepping already. */
 	if (!interp_of(cpu)->stepping)
 		cpu->system_flags &= ~RFLAGS_RF;
 	JUMP_TO(cpu->next_rip);

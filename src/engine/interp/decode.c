@@ -1,10 +1,10 @@
 /* From instruction bytes to a handler: Zydis takes the bytes apart, this file chooses.
  *
  * Choosing goes from the common to the rare. Integer instructions have families of handlers, picked
- * by operand kinds, size and address form. What touches the system, and old or odd instructions, are
- * "slow": a C function that fetches its own operands. Everything that is left computes on registers
- * and memory only (SIMD, x87, rare integer instructions) and becomes a stub, the instruction itself
- * run natively. What no one takes is undefined. */
+ * by operand kinds, size and address form. What touches the system, and old or odd instructions,
+ * are "slow": a C function that fetches its own operands. Everything that is left computes on
+ * registers and memory only (SIMD, x87, rare integer instructions) and becomes a stub, the
+ * instruction itself run natively. What no one takes is undefined. */
 #include "engine/interp/legacy.h"
 
 #include <string.h>
@@ -79,8 +79,8 @@ static enum seg segment_of(ZydisRegister reg)
 	return (enum seg)(reg - ZYDIS_REGISTER_ES);
 }
 
-/* A SIB byte with base 101b and mod 00 has a displacement instead of a base. Zydis 4.0 forgets that where
- * REX.B is set and there is no index. */
+/* A SIB byte with base 101b and mod 00 has a displacement instead of a base. Zydis 4.0 forgets that
+ * where REX.B is set and there is no index. */
 static bool no_base(const struct decoding *d)
 {
 	return (d->zydis.attributes & ZYDIS_ATTRIB_HAS_SIB) && d->zydis.raw.modrm.mod == 0 &&
@@ -126,7 +126,8 @@ static enum address_form set_address(struct decoding *d, const ZydisDecodedOpera
 	return in->index == ZERO_REG * 8 && in->segment == SEG_NONE ? FORM_SIMPLE : FORM_FULL;
 }
 
-/* A 64-bit absolute address or a RIP-relative one at the very edge does not fit struct insn's displacement. */
+/* A 64-bit absolute address or a RIP-relative one at the very edge does not fit struct insn's
+ * displacement. */
 static bool displacement_fits(const struct decoding *d, const ZydisDecodedOperand *operand)
 {
 	int64_t value = operand->mem.disp.value;
@@ -264,7 +265,7 @@ static bool choose_lea(struct decoding *d)
 
 	d->insn->dst = (uint8_t)register_offset(d->operand[0].reg.value);
 	/* No access is made, and segments play no part. */
-	d->insn->attributes &= (uint8_t)~(INSN_MEMORY | INSN_STACK);
+	d->insn->attributes &= (uint8_t) ~(INSN_MEMORY | INSN_STACK);
 	return use(d, form == FORM_SIMPLE ? lea_simple[size] : lea_any[size]);
 }
 
@@ -356,27 +357,39 @@ static bool choose_string(struct decoding *d)
 	slow_fn *call;
 
 	switch (d->zydis.mnemonic) {
-	case ZYDIS_MNEMONIC_MOVSB: case ZYDIS_MNEMONIC_MOVSW:
-	case ZYDIS_MNEMONIC_MOVSD: case ZYDIS_MNEMONIC_MOVSQ:
+	case ZYDIS_MNEMONIC_MOVSB:
+	case ZYDIS_MNEMONIC_MOVSW:
+	case ZYDIS_MNEMONIC_MOVSD:
+	case ZYDIS_MNEMONIC_MOVSQ:
 		call = slow_movs;
 		break;
-	case ZYDIS_MNEMONIC_CMPSB: case ZYDIS_MNEMONIC_CMPSW:
-	case ZYDIS_MNEMONIC_CMPSD: case ZYDIS_MNEMONIC_CMPSQ:
+	case ZYDIS_MNEMONIC_CMPSB:
+	case ZYDIS_MNEMONIC_CMPSW:
+	case ZYDIS_MNEMONIC_CMPSD:
+	case ZYDIS_MNEMONIC_CMPSQ:
 		call = slow_cmps;
 		break;
-	case ZYDIS_MNEMONIC_STOSB: case ZYDIS_MNEMONIC_STOSW:
-	case ZYDIS_MNEMONIC_STOSD: case ZYDIS_MNEMONIC_STOSQ:
+	case ZYDIS_MNEMONIC_STOSB:
+	case ZYDIS_MNEMONIC_STOSW:
+	case ZYDIS_MNEMONIC_STOSD:
+	case ZYDIS_MNEMONIC_STOSQ:
 		call = slow_stos;
 		break;
-	case ZYDIS_MNEMONIC_LODSB: case ZYDIS_MNEMONIC_LODSW:
-	case ZYDIS_MNEMONIC_LODSD: case ZYDIS_MNEMONIC_LODSQ:
+	case ZYDIS_MNEMONIC_LODSB:
+	case ZYDIS_MNEMONIC_LODSW:
+	case ZYDIS_MNEMONIC_LODSD:
+	case ZYDIS_MNEMONIC_LODSQ:
 		call = slow_lods;
 		break;
-	case ZYDIS_MNEMONIC_SCASB: case ZYDIS_MNEMONIC_SCASW:
-	case ZYDIS_MNEMONIC_SCASD: case ZYDIS_MNEMONIC_SCASQ:
+	case ZYDIS_MNEMONIC_SCASB:
+	case ZYDIS_MNEMONIC_SCASW:
+	case ZYDIS_MNEMONIC_SCASD:
+	case ZYDIS_MNEMONIC_SCASQ:
 		call = slow_scas;
 		break;
-	case ZYDIS_MNEMONIC_INSB: case ZYDIS_MNEMONIC_INSW: case ZYDIS_MNEMONIC_INSD:
+	case ZYDIS_MNEMONIC_INSB:
+	case ZYDIS_MNEMONIC_INSW:
+	case ZYDIS_MNEMONIC_INSD:
 		call = slow_ins;
 		break;
 	default:
@@ -388,12 +401,14 @@ static bool choose_string(struct decoding *d)
 		in->size = 4;
 	in->segment = SEG_DS;
 	for (unsigned i = 0; i < d->zydis.operand_count; i++)
-		if (is_memory(&d->operand[i]) && (d->operand[i].mem.base == ZYDIS_REGISTER_RSI ||
-			    d->operand[i].mem.base == ZYDIS_REGISTER_ESI ||
-			    d->operand[i].mem.base == ZYDIS_REGISTER_SI))
+		if (is_memory(&d->operand[i]) &&
+			(d->operand[i].mem.base == ZYDIS_REGISTER_RSI ||
+				d->operand[i].mem.base == ZYDIS_REGISTER_ESI ||
+				d->operand[i].mem.base == ZYDIS_REGISTER_SI))
 			in->segment = segment_of(d->operand[i].mem.segment);
-	in->attributes |= d->zydis.address_width == 16 ? INSN_ADDRESS_16 :
-			  d->zydis.address_width == 32 ? INSN_ADDRESS_32 : 0;
+	in->attributes |= d->zydis.address_width == 16   ? INSN_ADDRESS_16
+			  : d->zydis.address_width == 32 ? INSN_ADDRESS_32
+							 : 0;
 	if (d->zydis.attributes & ZYDIS_ATTRIB_HAS_REPNE)
 		in->attributes |= INSN_REPNE;
 	else if (d->zydis.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE))
@@ -405,9 +420,10 @@ static bool choose_string(struct decoding *d)
 static bool choose_mov(struct decoding *d)
 {
 	const ZydisDecodedOperand *first = &d->operand[0], *second = &d->operand[1];
-	ZydisRegister special = is_register(first) && special_register(first->reg.value) >= 0 ?
-					first->reg.value :
-				is_register(second) ? second->reg.value : ZYDIS_REGISTER_NONE;
+	ZydisRegister special = is_register(first) && special_register(first->reg.value) >= 0
+					? first->reg.value
+				: is_register(second) ? second->reg.value
+						      : ZYDIS_REGISTER_NONE;
 	bool to = is_register(first) && special == first->reg.value;
 
 	for (unsigned i = 0; i < 2; i++)
@@ -446,8 +462,8 @@ static bool choose_push_pop(struct decoding *d, bool push)
 		/* FS and GS in 64-bit mode push eight bytes. */
 		if (push)
 			return use_slow(d, slow_push_segment, op_call_continue);
-		return use_slow(d, slow_pop_segment,
-			in->imm == SEG_SS ? op_call_leave : op_call_continue);
+		return use_slow(
+			d, slow_pop_segment, in->imm == SEG_SS ? op_call_leave : op_call_continue);
 	}
 	set_slow_operands(d);
 	if (is_immediate(operand) && in->size == 8)
@@ -495,8 +511,9 @@ static bool choose_far(struct decoding *d, slow_fn *call)
 		in->imm = operand->ptr.offset;
 		in->disp = operand->ptr.segment;
 	} else {
-		/* With REX.W the pointer has 64 bits. AMD's processors ignore that, but KVM's emulation
-		 * does not on either, and software that relies on their not doing so is unknown. */
+		/* With REX.W the pointer has 64 bits. AMD's processors ignore that, but KVM's
+		 * emulation does not on either, and software that relies on their not doing so is
+		 * unknown. */
 		set_address(d, operand);
 	}
 	return use_slow(d, call, op_call_flags);
@@ -511,8 +528,8 @@ static bool choose_jump_call(struct decoding *d, bool call)
 	if (d->zydis.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
 		return choose_far(d, call ? slow_far_call : slow_far_jump);
 	if (is_immediate(operand))
-		return call ? choose_relative(d, op_call, op_call_far, slow_call) :
-			      choose_relative(d, op_jmp, op_jmp_far, slow_jmp);
+		return call ? choose_relative(d, op_call, op_call_far, slow_call)
+			    : choose_relative(d, op_jmp, op_jmp_far, slow_jmp);
 	set_slow_operands(d);
 	in->size = (uint8_t)(d->zydis.operand_width / 8);
 	if (!code64(d) || in->size != 8)
@@ -551,18 +568,20 @@ static bool choose_loop(struct decoding *d)
 	in->size = (uint8_t)(d->zydis.operand_width / 8);
 	in->imm = (uint64_t)d->operand[0].imm.value.s;
 	in->disp = d->zydis.opcode & 3;
-	in->attributes |= d->zydis.address_width == 16 ? INSN_ADDRESS_16 :
-			  d->zydis.address_width == 32 ? INSN_ADDRESS_32 : 0;
+	in->attributes |= d->zydis.address_width == 16   ? INSN_ADDRESS_16
+			  : d->zydis.address_width == 32 ? INSN_ADDRESS_32
+							 : 0;
 	return use_slow(d, slow_loop, op_call_jump);
 }
 
 /* BT and its kin with a register bit index and a memory operand. */
 static bool choose_bit_string(struct decoding *d)
 {
-	static const uint8_t operation[] = { 0, 1, 2, 3 };
-	unsigned which = d->zydis.mnemonic == ZYDIS_MNEMONIC_BT	 ? 0 :
-			 d->zydis.mnemonic == ZYDIS_MNEMONIC_BTS ? 1 :
-			 d->zydis.mnemonic == ZYDIS_MNEMONIC_BTR ? 2 : 3;
+	static const uint8_t operation[] = {0, 1, 2, 3};
+	unsigned which = d->zydis.mnemonic == ZYDIS_MNEMONIC_BT    ? 0
+			 : d->zydis.mnemonic == ZYDIS_MNEMONIC_BTS ? 1
+			 : d->zydis.mnemonic == ZYDIS_MNEMONIC_BTR ? 2
+								   : 3;
 
 	if (!is_memory(&d->operand[0]) || !is_register(&d->operand[1]))
 		return false;
@@ -592,8 +611,8 @@ static bool choose_leave(struct decoding *d)
 {
 	d->insn->size = (uint8_t)(d->zydis.operand_width / 8);
 	d->insn->attributes |= INSN_STACK;
-	return code64(d) && d->insn->size == 8 ? use(d, op_leave64) :
-						 use_slow(d, slow_leave, op_call_continue);
+	return code64(d) && d->insn->size == 8 ? use(d, op_leave64)
+					       : use_slow(d, slow_leave, op_call_continue);
 }
 
 static bool choose_load_far(struct decoding *d, enum seg seg)
@@ -852,18 +871,19 @@ static bool choose_stub(struct decoding *d)
 		if (is_memory(&d->operand[i])) {
 			enum address_form form = set_address(d, &d->operand[i]);
 
-			if (stub->memory == STUB_GATHER || (form != FORM_LEGACY &&
-					(stub->memory == STUB_MASKED_READ ||
-						stub->memory == STUB_MASKED_WRITE)))
+			if (stub->memory == STUB_GATHER ||
+				(form != FORM_LEGACY && (stub->memory == STUB_MASKED_READ ||
+								stub->memory == STUB_MASKED_WRITE)))
 				return use(d, op_stub_unchecked);
-			return use(d, form == FORM_LEGACY ? op_stub_legacy :
-				      form == FORM_FULL ? op_stub_full : op_stub_simple);
+			return use(d, form == FORM_LEGACY ? op_stub_legacy
+				      : form == FORM_FULL ? op_stub_full
+							  : op_stub_simple);
 		}
 	return false;
 }
 
-/* Prefetches and wide NOPs do nothing. But PREFETCHW of a register is undefined on AMD's processors,
- * and Zydis knows VEX prefetches of a processor that is no more. */
+/* Prefetches and wide NOPs do nothing. But PREFETCHW of a register is undefined on AMD's
+ * processors, and Zydis knows VEX prefetches of a processor that is no more. */
 static bool choose_hint(struct decoding *d)
 {
 	bool prefetchw = d->zydis.opcode_map == ZYDIS_OPCODE_MAP_0F && d->zydis.opcode == 0x0d;
@@ -885,8 +905,9 @@ static void choose(struct decoding *d)
 
 	if (category == ZYDIS_CATEGORY_STRINGOP || category == ZYDIS_CATEGORY_IOSTRINGOP)
 		chosen = choose_string(d);
-	else if (category == ZYDIS_CATEGORY_COND_BR && d->zydis.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
-		((opcode & 0xf0) == 0x70 || (opcode & 0xf0) == 0x80))
+	else if (category == ZYDIS_CATEGORY_COND_BR &&
+		 d->zydis.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
+		 ((opcode & 0xf0) == 0x70 || (opcode & 0xf0) == 0x80))
 		chosen = choose_conditional(d);
 	else if (category == ZYDIS_CATEGORY_CMOV && (opcode & 0xf0) == 0x40)
 		chosen = choose_cmov(d);
@@ -899,7 +920,8 @@ static void choose(struct decoding *d)
 	if (!chosen && !locked)
 		chosen = d->integer = choose_integer(d);
 	if (!chosen)
-		chosen = choose_transfer(d) || choose_flag_op(d) || choose_slow(d) || choose_stub(d);
+		chosen =
+			choose_transfer(d) || choose_flag_op(d) || choose_slow(d) || choose_stub(d);
 	if (!chosen) {
 		d->ends = true;
 		use(d, op_undefined);
@@ -918,7 +940,8 @@ static const ZydisDecoder *decoder_for(const struct cpu *cpu, unsigned mode)
 		ZydisDecoderInit(&decoders[2], ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 		for (unsigned i = 0; i < 3; i++) {
 			ZydisDecoderEnableMode(&decoders[i], ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
-			ZydisDecoderEnableMode(&decoders[i], ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
+			ZydisDecoderEnableMode(
+				&decoders[i], ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
 			ZydisDecoderEnableMode(&decoders[i], ZYDIS_DECODER_MODE_AMD_BRANCHES,
 				cpu->amd ? ZYAN_TRUE : ZYAN_FALSE);
 		}
@@ -927,13 +950,14 @@ static const ZydisDecoder *decoder_for(const struct cpu *cpu, unsigned mode)
 	return &decoders[which];
 }
 
-/* What comes of the flags, for struct decoded. Only integer handlers on registers count as plain. */
+/* What comes of the flags, for struct decoded. Only integer handlers on registers count as plain.
+ */
 static void describe(const struct decoding *d, struct decoded *info)
 {
 	const ZydisAccessedFlags *flags = d->zydis.cpu_flags;
 	uint64_t all = RFLAGS_ARITHMETIC, written = 0, read = 0;
-	bool divides = d->zydis.mnemonic == ZYDIS_MNEMONIC_DIV ||
-		       d->zydis.mnemonic == ZYDIS_MNEMONIC_IDIV;
+	bool divides =
+		d->zydis.mnemonic == ZYDIS_MNEMONIC_DIV || d->zydis.mnemonic == ZYDIS_MNEMONIC_IDIV;
 	bool shifts = d->zydis.meta.category == ZYDIS_CATEGORY_SHIFT ||
 		      d->zydis.meta.category == ZYDIS_CATEGORY_ROTATE;
 
@@ -954,9 +978,9 @@ static void describe(const struct decoding *d, struct decoded *info)
 unsigned decode_instruction(struct cpu *cpu, unsigned mode, const uint8_t *bytes,
 	unsigned available, unsigned page_offset, struct insn *out, struct decoded *info)
 {
-	struct decoding d = { .cpu = cpu, .mode = mode, .bytes = bytes, .insn = out };
-	ZyanStatus status = ZydisDecoderDecodeFull(decoder_for(cpu, mode), bytes, available,
-		&d.zydis, d.operand);
+	struct decoding d = {.cpu = cpu, .mode = mode, .bytes = bytes, .insn = out};
+	ZyanStatus status = ZydisDecoderDecodeFull(
+		decoder_for(cpu, mode), bytes, available, &d.zydis, d.operand);
 
 	memset(out, 0, sizeof(*out));
 	if (status == ZYDIS_STATUS_NO_MORE_DATA) {
@@ -968,7 +992,7 @@ unsigned decode_instruction(struct cpu *cpu, unsigned mode, const uint8_t *bytes
 		out->run = status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG ? op_too_long : op_undefined;
 		out->length = 1;
 		out->next = (uint16_t)(page_offset + 1);
-		*info = (struct decoded){ .ends = true };
+		*info = (struct decoded){.ends = true};
 		/* All of these bytes made it undefined: a change of any may define it. */
 		return available;
 	}

@@ -18,16 +18,17 @@
  * change. An exception never returns at all, it unwinds to the run loop by longjmp.
  *
  * RIP is not kept up to date. While a block runs, gpr[CODE_BASE] holds the RIP of the
- * start of the page that the block lies in, and each insn knows where in the page it ends. sync_rip() makes cpu->rip and
- * cpu->next_rip true; everything that may raise an exception is called after it.
+ * start of the page that the block lies in, and each insn knows where in the page it ends.
+ *sync_rip() makes cpu->rip and cpu->next_rip true; everything that may raise an exception is called
+ *after it.
  *
- * Blocks. A block starts where it was jumped to and runs on, through conditional branches not taken, to an unconditional
- * transfer, an instruction that may change the mode, a page's end, or BLOCK_MAX. It is found by the RAM offset of its first byte
- * and the decode mode; it remembers the page's code generation and may not be entered when that has moved on
- * (memory/memory.h), unless its bytes turn out to be what they were. Only
- * the instruction that straddles a page boundary stands in two pages: it is a block of its own, with both
- * generations. Finding a block by RIP goes through a cache (struct jump_slot) that is emptied, by changing
- * a number, when mappings or modes change. */
+ * Blocks. A block starts where it was jumped to and runs on, through conditional branches not
+ *taken, to an unconditional transfer, an instruction that may change the mode, a page's end, or
+ *BLOCK_MAX. It is found by the RAM offset of its first byte and the decode mode; it remembers the
+ *page's code generation and may not be entered when that has moved on (memory/memory.h), unless its
+ *bytes turn out to be what they were. Only the instruction that straddles a page boundary stands in
+ *two pages: it is a block of its own, with both generations. Finding a block by RIP goes through a
+ *cache (struct jump_slot) that is emptied, by changing a number, when mappings or modes change. */
 #ifndef VENEER_ENGINE_INTERP_INTERP_H
 #define VENEER_ENGINE_INTERP_INTERP_H
 
@@ -46,9 +47,10 @@ typedef void slow_fn(struct cpu *cpu, const struct insn *in);
 enum insn_attributes {
 	INSN_ADDRESS_16 = 1 << 0, /* effective address is cut to 16 or 32 bits; else 64 */
 	INSN_ADDRESS_32 = 1 << 1,
-	INSN_MEMORY = 1 << 2, /* the operand given by base, index... is memory; else `dst`/`src` say it all */
-	INSN_STACK = 1 << 3, /* default segment is SS: a bad address is #SS, not #GP */
-	INSN_REP = 1 << 4, /* REP or REPE */
+	INSN_MEMORY = 1 << 2, /* the operand given by base, index... is memory; else `dst`/`src` say
+				 it all */
+	INSN_STACK = 1 << 3,  /* default segment is SS: a bad address is #SS, not #GP */
+	INSN_REP = 1 << 4,    /* REP or REPE */
 	INSN_REPNE = 1 << 5,
 	INSN_LOCK = 1 << 6,
 	INSN_IMMEDIATE = 1 << 7, /* slow handlers: the operand is imm */
@@ -66,9 +68,9 @@ struct insn {
 	};
 	int32_t disp;
 	uint8_t dst, src, base, index;
-	uint8_t scale; /* shift count 0..3 */
+	uint8_t scale;   /* shift count 0..3 */
 	uint8_t segment; /* enum seg; SEG_NONE where its base is zero by definition */
-	uint8_t size; /* operand size in bytes */
+	uint8_t size;    /* operand size in bytes */
 	uint8_t length;
 	uint8_t attributes;
 	uint8_t remaining; /* instructions after this one in its block */
@@ -81,23 +83,26 @@ struct insn {
 enum block_mode {
 	MODE_CODE_32 = 1,
 	MODE_CODE_64 = 2,
-	MODE_STACK_32 = 4, /* outside 64-bit mode */
-	MODE_FLAT_CODE = 16, /* CS limit is 4 GiB or ignored: a branch within the page needs no limit check */
-	MODE_SINGLE = 8, /* one instruction, then back to the run loop: stepping, breakpoints, shadows */
+	MODE_STACK_32 = 4,   /* outside 64-bit mode */
+	MODE_FLAT_CODE = 16, /* CS limit is 4 GiB or ignored: a branch within the page needs no
+				limit check */
+	MODE_SINGLE =
+		8, /* one instruction, then back to the run loop: stepping, breakpoints, shadows */
 };
 
 struct block {
 	uint64_t key; /* RAM offset of the first byte */
 	struct block *hash_next;
 	_Atomic uint32_t *generation_now; /* of the page, in struct memory */
-	_Atomic uint32_t *generation_now2; /* of the second page; same as the first where there is none */
+	_Atomic uint32_t
+		*generation_now2; /* of the second page; same as the first where there is none */
 	uint32_t generation, generation2;
 	uint16_t mode;
 	uint16_t count; /* instructions */
 	uint16_t bytes;
 	const uint8_t *code; /* copy of what was decoded; NULL for one that straddles pages */
-	uint16_t accesses; /* instructions that load or store; for statistics */
-	uint64_t key2; /* RAM offset of the second page; ~0 where there is none */
+	uint16_t accesses;   /* instructions that load or store; for statistics */
+	uint64_t key2;       /* RAM offset of the second page; ~0 where there is none */
 	struct insn insn[];
 };
 
@@ -119,9 +124,9 @@ struct interp {
 	uint64_t serial, global_serial;
 	uint64_t rip_mask;
 	const struct insn *current; /* set by sync_rip() */
-	bool stepping; /* run one instruction: no jump slot or link may be followed */
-	bool leave; /* a slow handler wants the block left after this instruction */
-	uint16_t mode; /* enum block_mode, without MODE_SINGLE */
+	bool stepping;              /* run one instruction: no jump slot or link may be followed */
+	bool leave;                 /* a slow handler wants the block left after this instruction */
+	uint16_t mode;              /* enum block_mode, without MODE_SINGLE */
 	struct jump_slot jump[JUMP_PAGES * JUMP_SLOTS];
 	struct block **hash;
 	uint8_t *arena;
@@ -140,8 +145,9 @@ static inline struct interp *interp_of(const struct cpu *cpu)
 
 /* --- handing over --- */
 
-/* Optimizing compilers make a call in this place a jump. Clang's musttail would promise it, but wants
- * the same parameter types on both sides; and sanitizers put work of their own after the call. */
+/* Optimizing compilers make a call in this place a jump. Clang's musttail would promise it, but
+ * wants the same parameter types on both sides; and sanitizers put work of their own after the
+ * call. */
 #ifdef __has_feature
 #define SANITIZED                                                                                  \
 	(__has_feature(address_sanitizer) || __has_feature(thread_sanitizer) ||                    \
@@ -162,10 +168,10 @@ static inline struct interp *interp_of(const struct cpu *cpu)
 #ifdef LOOP_DISPATCH
 #define CONTINUE_AT(insn_) return (insn_)
 #else
-#define CONTINUE_AT(insn_)                               \
-	do {                                             \
-		const struct insn *at_ = (insn_);        \
-		TAIL_CALL(at_->run(cpu, at_));           \
+#define CONTINUE_AT(insn_)                                                                         \
+	do {                                                                                       \
+		const struct insn *at_ = (insn_);                                                  \
+		TAIL_CALL(at_->run(cpu, at_));                                                     \
 	} while (0)
 #endif
 #define NEXT CONTINUE_AT(in + 1)
@@ -178,8 +184,8 @@ void sync_rip(struct cpu *cpu, const struct insn *in);
 /* Leave for the run loop, continuing at the next instruction. */
 const struct insn *leave_after(struct cpu *cpu, const struct insn *in);
 
-/* The block at `rip`, ready to run (CODE_BASE set, counted), or NULL with cpu->rip = rip where the run loop must
- * look first. May raise a page fault for the fetch, with cpu->rip = rip. */
+/* The block at `rip`, ready to run (CODE_BASE set, counted), or NULL with cpu->rip = rip where the
+ * run loop must look first. May raise a page fault for the fetch, with cpu->rip = rip. */
 struct block *block_find(struct cpu *cpu, uint64_t rip);
 
 static inline bool block_fresh(const struct block *block)
@@ -197,13 +203,13 @@ static inline struct jump_slot *jump_slot(struct interp *interp, uint64_t rip)
 
 /* Every block starts here: counting, and the one place where a running guest notices the rest of
  * the world. */
-#define ENTER_BLOCK(block_)                              \
-	do {                                             \
-		struct block *to_ = (block_);            \
-		cpu->stats.instructions += to_->count;   \
-		cpu->stats.accesses += to_->accesses;    \
-		cpu->stats.blocks++;                     \
-		CONTINUE_AT(to_->insn);                  \
+#define ENTER_BLOCK(block_)                                                                        \
+	do {                                                                                       \
+		struct block *to_ = (block_);                                                      \
+		cpu->stats.instructions += to_->count;                                             \
+		cpu->stats.accesses += to_->accesses;                                              \
+		cpu->stats.blocks++;                                                               \
+		CONTINUE_AT(to_->insn);                                                            \
 	} while (0)
 
 #ifdef LOOP_DISPATCH
@@ -216,32 +222,32 @@ static inline struct jump_slot *jump_slot(struct interp *interp, uint64_t rip)
 const struct insn *jump_slow(struct cpu *cpu, uint64_t rip);
 
 /* Go to an arbitrary RIP. */
-#define JUMP_TO(rip_)                                                                            \
-	do {                                                                                     \
-		uint64_t target_ = (rip_);                                                       \
-		struct interp *interp_ = interp_of(cpu);                                         \
-		struct jump_slot *slot_ = jump_slot(interp_, target_);                           \
-		if (likely(slot_->rip == target_ &&                                              \
-			    (slot_->context == interp_->context_local ||                         \
-				    slot_->context == interp_->context_global) &&                \
-			    block_fresh(slot_->block) &&                                         \
-			    !atomic_load_explicit(&cpu->attention, memory_order_relaxed))) {     \
-			cpu->gpr[CODE_BASE] = target_ - (slot_->block->key & ~PAGE_MASK);        \
-			ENTER_BLOCK(slot_->block);                                               \
-		}                                                                                \
-		CONTINUE_SLOW(jump_slow(cpu, target_));                                          \
+#define JUMP_TO(rip_)                                                                              \
+	do {                                                                                       \
+		uint64_t target_ = (rip_);                                                         \
+		struct interp *interp_ = interp_of(cpu);                                           \
+		struct jump_slot *slot_ = jump_slot(interp_, target_);                             \
+		if (likely(slot_->rip == target_ &&                                                \
+			    (slot_->context == interp_->context_local ||                           \
+				    slot_->context == interp_->context_global) &&                  \
+			    block_fresh(slot_->block) &&                                           \
+			    !atomic_load_explicit(&cpu->attention, memory_order_relaxed))) {       \
+			cpu->gpr[CODE_BASE] = target_ - (slot_->block->key & ~PAGE_MASK);          \
+			ENTER_BLOCK(slot_->block);                                                 \
+		}                                                                                  \
+		CONTINUE_SLOW(jump_slow(cpu, target_));                                            \
 	} while (0)
 
 /* Go where a direct branch goes: imm is the target relative to CODE_BASE. BRANCH is for targets in
  * the same page, which are remembered; JUMP_TO for others. */
 const struct insn *branch_slow(struct cpu *cpu, const struct insn *in);
-#define BRANCH                                                                                   \
-	do {                                                                                     \
-		struct block *link_ = in->link;                                                  \
-		if (likely(link_ && block_fresh(link_) &&                                        \
-			    !atomic_load_explicit(&cpu->attention, memory_order_relaxed)))       \
-			ENTER_BLOCK(link_);                                                      \
-		CONTINUE_SLOW(branch_slow(cpu, in));                                             \
+#define BRANCH                                                                                     \
+	do {                                                                                       \
+		struct block *link_ = in->link;                                                    \
+		if (likely(link_ && block_fresh(link_) &&                                          \
+			    !atomic_load_explicit(&cpu->attention, memory_order_relaxed)))         \
+			ENTER_BLOCK(link_);                                                        \
+		CONTINUE_SLOW(branch_slow(cpu, in));                                               \
 	} while (0)
 
 /* --- operands --- */
@@ -256,12 +262,12 @@ typedef uint64_t __attribute__((aligned(1), may_alias)) guest_8;
 #define REG(type, offset) (*(type *)((uint8_t *)cpu + (offset)))
 
 /* A 32-bit result clears the register's upper half. */
-#define SET_REG(type, offset, value)                                 \
-	do {                                                         \
-		if (sizeof(type) == 4)                               \
-			REG(guest_8, offset) = (uint32_t)(value);    \
-		else                                                 \
-			REG(type, offset) = (type)(value);           \
+#define SET_REG(type, offset, value)                                                               \
+	do {                                                                                       \
+		if (sizeof(type) == 4)                                                             \
+			REG(guest_8, offset) = (uint32_t)(value);                                  \
+		else                                                                               \
+			REG(type, offset) = (type)(value);                                         \
 	} while (0)
 
 /* Effective addresses, three ways, giving a linear address. */
@@ -283,22 +289,23 @@ uint64_t ea_checked(struct cpu *cpu, const struct insn *in, unsigned size, bool 
 /* The same including sync_rip(). */
 uint64_t ea_legacy(struct cpu *cpu, const struct insn *in, unsigned size, bool write);
 
-/* Slow halves of memory operands: sync, canonical check, and access. Handlers reach them through thunks
- * (thunk.S), which is why all take the same arguments. Stores return true where the running block may have
- * been written. */
-uint64_t load_slow(struct cpu *cpu, const struct insn *in, uint64_t linear, uint64_t unused,
-	unsigned size);
-uint64_t store_slow(struct cpu *cpu, const struct insn *in, uint64_t linear, uint64_t value,
-	unsigned size);
-uint64_t update_slow(struct cpu *cpu, const struct insn *in, uint64_t linear, uint64_t unused,
-	unsigned size);
+/* Slow halves of memory operands: sync, canonical check, and access. Handlers reach them through
+ * thunks (thunk.S), which is why all take the same arguments. Stores return true where the running
+ * block may have been written. */
+uint64_t load_slow(
+	struct cpu *cpu, const struct insn *in, uint64_t linear, uint64_t unused, unsigned size);
+uint64_t store_slow(
+	struct cpu *cpu, const struct insn *in, uint64_t linear, uint64_t value, unsigned size);
+uint64_t update_slow(
+	struct cpu *cpu, const struct insn *in, uint64_t linear, uint64_t unused, unsigned size);
 /* access_written_slow() in the same form; `linear` is the host pointer. */
-uint64_t written_slow(struct cpu *cpu, const struct insn *in, uint64_t host, uint64_t unused,
-	unsigned size);
+uint64_t written_slow(
+	struct cpu *cpu, const struct insn *in, uint64_t host, uint64_t unused, unsigned size);
 /* Raise #GP where a near branch may not go to `target`. */
-uint64_t check_target_slow(struct cpu *cpu, const struct insn *in, uint64_t target, uint64_t unused,
-	unsigned size);
-/* #SS(0) or #GP(0) where a linear address computed in 64-bit mode is not canonical. sync_rip() is done. */
+uint64_t check_target_slow(
+	struct cpu *cpu, const struct insn *in, uint64_t target, uint64_t unused, unsigned size);
+/* #SS(0) or #GP(0) where a linear address computed in 64-bit mode is not canonical. sync_rip() is
+ * done. */
 void check_canonical(struct cpu *cpu, const struct insn *in, uint64_t linear, unsigned size);
 
 static inline bool attention(const struct cpu *cpu)
@@ -314,24 +321,25 @@ struct block *block_find_single(struct cpu *cpu, uint64_t rip);
 /* What a block's decoder knows of an instruction besides its handler.
  *
  * Most flags that instructions make are never looked at: the next arithmetic instruction overwrites
- * them. Where that is certain, because nothing in between reads flags, leaves the block or can fault,
- * the block uses the instruction's quiet handler. */
+ * them. Where that is certain, because nothing in between reads flags, leaves the block or can
+ * fault, the block uses the instruction's quiet handler. */
 struct decoded {
-	op_fn *quiet; /* does the same and leaves the flags alone; NULL: there is none */
-	bool plain; /* touches registers only, cannot fault, reads no flag */
+	op_fn *quiet;        /* does the same and leaves the flags alone; NULL: there is none */
+	bool plain;          /* touches registers only, cannot fault, reads no flag */
 	bool sets_all_flags; /* all six, whatever they were */
-	bool ends; /* the block must end after it */
+	bool ends;           /* the block must end after it */
 };
 
-/* Decode one instruction's handler and operands. `bytes` holds `available` (1..15) bytes; returns the length, or 0
- * where more bytes are needed. Invalid bytes decode to a handler that raises #UD. */
+/* Decode one instruction's handler and operands. `bytes` holds `available` (1..15) bytes; returns
+ * the length, or 0 where more bytes are needed. Invalid bytes decode to a handler that raises #UD.
+ */
 unsigned decode_instruction(struct cpu *cpu, unsigned mode, const uint8_t *bytes,
 	unsigned available, unsigned page_offset, struct insn *out, struct decoded *info);
 
 op_fn op_block_end, op_page_end; /* continue at the next instruction, in another block */
-op_fn op_leave; /* same, but through the run loop */
-op_fn op_undefined; /* #UD */
-op_fn op_too_long; /* #GP(0): longer than 15 bytes */
+op_fn op_leave;                  /* same, but through the run loop */
+op_fn op_undefined;              /* #UD */
+op_fn op_too_long;               /* #GP(0): longer than 15 bytes */
 
 void interp_context_changed(struct cpu *cpu);
 void interp_tlb_flushed(struct cpu *cpu, enum tlb_flush what, uint64_t linear);

@@ -49,7 +49,8 @@ void program_push(struct cpu *cpu, uint64_t value, unsigned size)
 /* The value `depth` bytes above the stack's top; nothing is popped. */
 uint64_t program_peek(struct cpu *cpu, unsigned depth, unsigned size)
 {
-	return access_load_current(cpu, stack_linear(cpu, cpu->gpr[RSP] + depth, size, false), size);
+	return access_load_current(
+		cpu, stack_linear(cpu, cpu->gpr[RSP] + depth, size, false), size);
 }
 
 void program_drop(struct cpu *cpu, uint64_t bytes)
@@ -61,7 +62,8 @@ void program_drop(struct cpu *cpu, uint64_t bytes)
 
 void slow_push(struct cpu *cpu, const struct insn *in)
 {
-	program_push(cpu, in->attributes & INSN_IMMEDIATE ? in->imm : operand_read(cpu, in, in->size),
+	program_push(cpu,
+		in->attributes & INSN_IMMEDIATE ? in->imm : operand_read(cpu, in, in->size),
 		in->size);
 }
 
@@ -85,8 +87,8 @@ void slow_pop(struct cpu *cpu, const struct insn *in)
 }
 
 /* An address whose offset is known already, checked as ea_checked() does. */
-uint64_t legacy_linear(struct cpu *cpu, const struct insn *in, uint64_t offset, unsigned size,
-	bool write)
+uint64_t legacy_linear(
+	struct cpu *cpu, const struct insn *in, uint64_t offset, unsigned size, bool write)
 {
 	if (!cpu_code64(cpu))
 		return segment_linear(cpu, in->segment, offset, size, write);
@@ -135,8 +137,8 @@ void slow_pusha(struct cpu *cpu, const struct insn *in)
 	unsigned size = in->size;
 
 	/* The whole frame must be writable before the first word is written. */
-	access_probe_write(cpu, stack_linear(cpu, pointer - 8 * size, size, true), size,
-		ACCESS_PROGRAM);
+	access_probe_write(
+		cpu, stack_linear(cpu, pointer - 8 * size, size, true), size, ACCESS_PROGRAM);
 	for (unsigned i = 0; i < 8; i++) {
 		uint64_t value = i == RSP ? pointer : cpu->gpr[i];
 
@@ -173,12 +175,12 @@ void slow_enter(struct cpu *cpu, const struct insn *in)
 	uint64_t saved = cpu->gpr[RSP], mask = stack_mask(cpu), frame;
 
 	uint64_t pointer = saved - size;
-	slow_store(cpu, stack_linear(cpu, pointer, size, true), bits_zero_extend(cpu->gpr[RBP], size),
-		size);
+	slow_store(cpu, stack_linear(cpu, pointer, size, true),
+		bits_zero_extend(cpu->gpr[RBP], size), size);
 	frame = pointer;
 	for (unsigned i = 1; i < level; i++) {
-		uint64_t link = access_load_current(cpu,
-			stack_linear(cpu, cpu->gpr[RBP] - i * size, size, false), size);
+		uint64_t link = access_load_current(
+			cpu, stack_linear(cpu, cpu->gpr[RBP] - i * size, size, false), size);
 
 		pointer -= size;
 		slow_store(cpu, stack_linear(cpu, pointer, size, true), link, size);
@@ -201,8 +203,8 @@ void slow_enter(struct cpu *cpu, const struct insn *in)
 void slow_leave(struct cpu *cpu, const struct insn *in)
 {
 	unsigned size = in->size;
-	uint64_t value = access_load_current(cpu,
-		stack_linear(cpu, cpu->gpr[RBP], size, false), size);
+	uint64_t value =
+		access_load_current(cpu, stack_linear(cpu, cpu->gpr[RBP], size, false), size);
 
 	set_stack_pointer(cpu, cpu->gpr[RBP] + size);
 	if (size == 2)
@@ -270,16 +272,17 @@ void slow_ret(struct cpu *cpu, const struct insn *in)
 	program_drop(cpu, in->size + in->imm);
 }
 
-/* LOOP family and JCXZ: the counter has the address size. disp tells which: 0 LOOPNE, 1 LOOPE, 2 LOOP, 3
- * JCXZ, the low bits of the opcode. */
+/* LOOP family and JCXZ: the counter has the address size. disp tells which: 0 LOOPNE, 1 LOOPE, 2
+ * LOOP, 3 JCXZ, the low bits of the opcode. */
 void slow_loop(struct cpu *cpu, const struct insn *in)
 {
-	uint64_t mask = in->attributes & INSN_ADDRESS_16 ? UINT16_MAX :
-			in->attributes & INSN_ADDRESS_32 ? UINT32_MAX : ~UINT64_C(0);
+	uint64_t mask = in->attributes & INSN_ADDRESS_16   ? UINT16_MAX
+			: in->attributes & INSN_ADDRESS_32 ? UINT32_MAX
+							   : ~UINT64_C(0);
 	uint64_t count = (cpu->gpr[RCX] - (in->disp == 3 ? 0 : 1)) & mask;
 	bool zero = cpu->arithmetic_flags & 0x4000;
-	bool taken = in->disp == 3 ? count == 0 :
-		     count != 0 && (in->disp == 2 || zero == (in->disp == 1));
+	bool taken = in->disp == 3 ? count == 0
+				   : count != 0 && (in->disp == 2 || zero == (in->disp == 1));
 
 	if (taken)
 		jump_near(cpu, relative(cpu, in), in->size);
@@ -364,7 +367,8 @@ void slow_bound(struct cpu *cpu, const struct insn *in)
 	unsigned size = in->size;
 	uint64_t linear = ea_checked(cpu, in, 2 * size, false);
 	int64_t low = (int64_t)bits_sign_extend(access_load_current(cpu, linear, size), size);
-	int64_t high = (int64_t)bits_sign_extend(access_load_current(cpu, linear + size, size), size);
+	int64_t high =
+		(int64_t)bits_sign_extend(access_load_current(cpu, linear + size, size), size);
 	int64_t index = (int64_t)bits_sign_extend(REG(guest_8, in->dst), size);
 
 	if (index < low || index > high)
@@ -388,15 +392,20 @@ void slow_load_far(struct cpu *cpu, const struct insn *in)
 		REG(guest_8, in->dst) = offset;
 }
 
-/* BT, BTS, BTR, BTC of a bit string in memory, addressed by a register: the bit offset reaches beyond
- * the operand. disp is the address's, imm the operation (0 BT, 1 BTS, 2 BTR, 3 BTC). */
+/* BT, BTS, BTR, BTC of a bit string in memory, addressed by a register: the bit offset reaches
+ * beyond the operand. disp is the address's, imm the operation (0 BT, 1 BTS, 2 BTR, 3 BTC). */
 void slow_bit_string(struct cpu *cpu, const struct insn *in)
 {
 	unsigned size = in->size, bits = 8 * size;
 	int64_t index = (int64_t)bits_sign_extend(REG(guest_8, in->src), size);
-	uint64_t mask = in->attributes & INSN_ADDRESS_16 ? UINT16_MAX :
-			in->attributes & INSN_ADDRESS_32 ? UINT32_MAX : ~UINT64_C(0);
-	uint64_t offset = (ea_offset(cpu, in) + (uint64_t)(index >> (size == 8 ? 6 : size == 4 ? 5 : 4)) * size) & mask;
+	uint64_t mask = in->attributes & INSN_ADDRESS_16   ? UINT16_MAX
+			: in->attributes & INSN_ADDRESS_32 ? UINT32_MAX
+							   : ~UINT64_C(0);
+	uint64_t offset = (ea_offset(cpu, in) + (uint64_t)(index >> (size == 8          ? 6
+									    : size == 4 ? 5
+											: 4)) *
+							size) &
+			  mask;
 	uint64_t bit = BIT((uint64_t)index & (bits - 1)), value, changed;
 	uint64_t linear = legacy_linear(cpu, in, offset, size, in->imm != 0);
 
@@ -404,16 +413,17 @@ void slow_bit_string(struct cpu *cpu, const struct insn *in)
 		bit_string_locked(cpu, in, linear, bit);
 		return;
 	}
-	value = in->imm ? access_load_for_update(cpu, linear, size) :
-			  access_load_current(cpu, linear, size);
+	value = in->imm ? access_load_for_update(cpu, linear, size)
+			: access_load_current(cpu, linear, size);
 	changed = in->imm == 1 ? value | bit : in->imm == 2 ? value & ~bit : value ^ bit;
 	if (in->imm)
 		slow_store(cpu, linear, changed, size);
-	cpu->arithmetic_flags = (uint16_t)((cpu->arithmetic_flags & ~0x100) |
-					   (value & bit ? 0x100 : 0));
+	cpu->arithmetic_flags =
+		(uint16_t)((cpu->arithmetic_flags & ~0x100) | (value & bit ? 0x100 : 0));
 }
 
-/* With LOCK: an atomic change of the one byte that holds the bit, which no other access can tear. */
+/* With LOCK: an atomic change of the one byte that holds the bit, which no other access can tear.
+ */
 void bit_string_locked(struct cpu *cpu, const struct insn *in, uint64_t linear, uint64_t bit)
 {
 	unsigned number = (unsigned)__builtin_ctzll(bit);
@@ -431,12 +441,12 @@ void bit_string_locked(struct cpu *cpu, const struct insn *in, uint64_t linear, 
 		value = in->imm == 1 ? value | mask : in->imm == 2 ? value & ~mask : value ^ mask;
 		slow_store(cpu, linear + number / 8, value, 1);
 	} else {
-		old = in->imm == 1 ? __atomic_fetch_or(host, mask, __ATOMIC_SEQ_CST) :
-		      in->imm == 2 ? __atomic_fetch_and(host, (uint8_t)~mask, __ATOMIC_SEQ_CST) :
-				     __atomic_fetch_xor(host, mask, __ATOMIC_SEQ_CST);
+		old = in->imm == 1   ? __atomic_fetch_or(host, mask, __ATOMIC_SEQ_CST)
+		      : in->imm == 2 ? __atomic_fetch_and(host, (uint8_t)~mask, __ATOMIC_SEQ_CST)
+				     : __atomic_fetch_xor(host, mask, __ATOMIC_SEQ_CST);
 		if (access_written(cpu, host, 1))
 			interp_of(cpu)->leave = true;
 	}
-	cpu->arithmetic_flags = (uint16_t)((cpu->arithmetic_flags & ~0x100) |
-					   (old & mask ? 0x100 : 0));
+	cpu->arithmetic_flags =
+		(uint16_t)((cpu->arithmetic_flags & ~0x100) | (old & mask ? 0x100 : 0));
 }

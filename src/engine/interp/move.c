@@ -2,9 +2,18 @@
  * flags. Operations that need no flag arithmetic are plain C. */
 #include "engine/interp/ops.h"
 
-#define ROW(prefix)	  { prefix##_1, prefix##_2, prefix##_4, prefix##_8 }
-#define WORD_ROW(prefix)  { NULL, prefix##_2, prefix##_4, prefix##_8 }
-#define FORM_ROWS(prefix) { ROW(prefix##_simple), ROW(prefix##_full), ROW(prefix##_legacy) }
+#define ROW(prefix)                                                                                \
+	{                                                                                          \
+		prefix##_1, prefix##_2, prefix##_4, prefix##_8                                     \
+	}
+#define WORD_ROW(prefix)                                                                           \
+	{                                                                                          \
+		NULL, prefix##_2, prefix##_4, prefix##_8                                           \
+	}
+#define FORM_ROWS(prefix)                                                                          \
+	{                                                                                          \
+		ROW(prefix##_simple), ROW(prefix##_full), ROW(prefix##_legacy)                     \
+	}
 #define FOR_WORD_SIZES(F, ...)                                                                     \
 	F(2, guest_2, __VA_ARGS__)                                                                 \
 	F(4, guest_4, __VA_ARGS__)                                                                 \
@@ -44,7 +53,10 @@ FOR_SIZES(DEFINE_MOV_MEMORY, full, EA_FULL)
 FOR_SIZES(DEFINE_MOV_MEMORY, legacy, EA_LEGACY)
 
 const struct op_forms mov_forms = {
-	.rr = ROW(mov_rr), .ri = ROW(mov_ri), .rm = FORM_ROWS(mov_rm), .mr = FORM_ROWS(mov_mr),
+	.rr = ROW(mov_rr),
+	.ri = ROW(mov_ri),
+	.rm = FORM_ROWS(mov_rm),
+	.mr = FORM_ROWS(mov_mr),
 	.mi = FORM_ROWS(mov_mi),
 };
 
@@ -87,8 +99,8 @@ const struct op_forms mov_forms = {
 #define EXTEND_FORMS(name)                                                                         \
 	{                                                                                          \
 		.r = EXTEND_ROWS(name##_r),                                                        \
-		.m = { EXTEND_ROWS(name##_m_simple), EXTEND_ROWS(name##_m_full),                   \
-			EXTEND_ROWS(name##_m_legacy) },                                            \
+		.m = {EXTEND_ROWS(name##_m_simple), EXTEND_ROWS(name##_m_full),                    \
+			EXTEND_ROWS(name##_m_legacy)},                                             \
 	}
 
 DEFINE_EXTENDS(movzx, uint8_t, uint16_t, uint32_t)
@@ -151,16 +163,16 @@ op_fn *const xchg_rr[SIZES] = ROW(xchg_rr);
 		NEXT;                                                                              \
 	}
 FOR_CONDITIONS(DEFINE_CONDITIONAL)
-#define CMOV_ROW(code)	[code] = WORD_ROW(cmov_##code),
+#define CMOV_ROW(code)  [code] = WORD_ROW(cmov_##code),
 #define SETCC_ROW(code) [code] = setcc_##code,
-op_fn *const cmov_rr[16][SIZES] = { FOR_CONDITIONS(CMOV_ROW) };
-op_fn *const setcc_r[16] = { FOR_CONDITIONS(SETCC_ROW) };
+op_fn *const cmov_rr[16][SIZES] = {FOR_CONDITIONS(CMOV_ROW)};
+op_fn *const setcc_r[16] = {FOR_CONDITIONS(SETCC_ROW)};
 
 OP(op_setcc_m)
 {
 	sync_rip(cpu, in);
-	if (access_store_current(cpu, ea_checked(cpu, in, 1, true),
-		    condition(cpu, (unsigned)in->imm), 1))
+	if (access_store_current(
+		    cpu, ea_checked(cpu, in, 1, true), condition(cpu, (unsigned)in->imm), 1))
 		return leave_after(cpu, in);
 	NEXT;
 }
@@ -192,9 +204,8 @@ DEFINE_SIMPLE(op_cmc, cpu->arithmetic_flags ^= 0x100)
 DEFINE_SIMPLE(op_cld, cpu->system_flags &= ~RFLAGS_DF)
 DEFINE_SIMPLE(op_std, cpu->system_flags |= RFLAGS_DF)
 DEFINE_SIMPLE(op_lahf, REG(guest_1, RAX * 8 + 1) = (uint8_t)(cpu->arithmetic_flags >> 8))
-DEFINE_SIMPLE(op_sahf,
-	cpu->arithmetic_flags = (uint16_t)((cpu->arithmetic_flags & 1) |
-					   (((cpu->gpr[RAX] & 0xd500) | 0x200))))
+DEFINE_SIMPLE(op_sahf, cpu->arithmetic_flags = (uint16_t)((cpu->arithmetic_flags & 1) |
+							  (((cpu->gpr[RAX] & 0xd500) | 0x200))))
 
 /* --- the stack, 64-bit mode, 8 bytes; other sizes and modes are in legacy.c --- */
 

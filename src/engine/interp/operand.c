@@ -69,8 +69,8 @@ uint64_t ea_legacy(struct cpu *cpu, const struct insn *in, unsigned size, bool w
 	return ea_checked(cpu, in, size, write);
 }
 
-uint64_t load_slow(struct cpu *cpu, const struct insn *in, uint64_t linear, uint64_t unused,
-	unsigned size)
+uint64_t load_slow(
+	struct cpu *cpu, const struct insn *in, uint64_t linear, uint64_t unused, unsigned size)
 {
 	sync_rip(cpu, in);
 	if (interp_of(cpu)->mode & MODE_CODE_64)
@@ -78,8 +78,8 @@ uint64_t load_slow(struct cpu *cpu, const struct insn *in, uint64_t linear, uint
 	return access_load_current(cpu, linear, size);
 }
 
-uint64_t update_slow(struct cpu *cpu, const struct insn *in, uint64_t linear, uint64_t unused,
-	unsigned size)
+uint64_t update_slow(
+	struct cpu *cpu, const struct insn *in, uint64_t linear, uint64_t unused, unsigned size)
 {
 	sync_rip(cpu, in);
 	if (interp_of(cpu)->mode & MODE_CODE_64)
@@ -87,8 +87,8 @@ uint64_t update_slow(struct cpu *cpu, const struct insn *in, uint64_t linear, ui
 	return access_load_for_update(cpu, linear, size);
 }
 
-uint64_t store_slow(struct cpu *cpu, const struct insn *in, uint64_t linear, uint64_t value,
-	unsigned size)
+uint64_t store_slow(
+	struct cpu *cpu, const struct insn *in, uint64_t linear, uint64_t value, unsigned size)
 {
 	sync_rip(cpu, in);
 	if (interp_of(cpu)->mode & MODE_CODE_64)
@@ -96,14 +96,14 @@ uint64_t store_slow(struct cpu *cpu, const struct insn *in, uint64_t linear, uin
 	return access_store_current(cpu, linear, value, size);
 }
 
-uint64_t written_slow(struct cpu *cpu, const struct insn *in, uint64_t host, uint64_t unused,
-	unsigned size)
+uint64_t written_slow(
+	struct cpu *cpu, const struct insn *in, uint64_t host, uint64_t unused, unsigned size)
 {
 	return access_written_slow(cpu, (void *)(uintptr_t)host, size);
 }
 
-uint64_t check_target_slow(struct cpu *cpu, const struct insn *in, uint64_t target, uint64_t unused,
-	unsigned size)
+uint64_t check_target_slow(
+	struct cpu *cpu, const struct insn *in, uint64_t target, uint64_t unused, unsigned size)
 {
 	sync_rip(cpu, in);
 	transfer_check_near(cpu, target);

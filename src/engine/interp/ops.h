@@ -33,11 +33,12 @@ DEFINE_THUNK_CALL(thunked_written, "thunk_written")
 DEFINE_THUNK_CALL(thunked_check_target, "thunk_check_target")
 
 /* access_written() for handlers. */
-static inline bool handler_written(struct cpu *cpu, const struct insn *in, void *host, unsigned size)
+static inline bool handler_written(
+	struct cpu *cpu, const struct insn *in, void *host, unsigned size)
 {
 	atomic_signal_fence(memory_order_seq_cst);
-	if (likely(!atomic_load_explicit(&cpu->page_flags_biased[(uintptr_t)host >> PAGE_SHIFT],
-		    memory_order_relaxed)))
+	if (likely(!atomic_load_explicit(
+		    &cpu->page_flags_biased[(uintptr_t)host >> PAGE_SHIFT], memory_order_relaxed)))
 		return false;
 	return thunked_written(cpu, in, (uintptr_t)host, 0, size);
 }
@@ -52,7 +53,7 @@ static inline bool handler_written(struct cpu *cpu, const struct insn *in, void 
 		__VA_ARGS__;                                                                       \
 		NEXT;                                                                              \
 	}                                                                                          \
-	T value = (T)thunked_load(cpu, in, linear_, 0, sizeof(T));                                     \
+	T value = (T)thunked_load(cpu, in, linear_, 0, sizeof(T));                                 \
 	__VA_ARGS__;                                                                               \
 	NEXT
 
@@ -64,11 +65,11 @@ static inline bool handler_written(struct cpu *cpu, const struct insn *in, void 
 	if (likely(entry_->write == ((linear_ + sizeof(T) - 1) & PAGE_MASK))) {                    \
 		T *host_ = (T *)(linear_ + entry_->addend);                                        \
 		*(volatile T *)host_ = stored_;                                                    \
-		if (unlikely(handler_written(cpu, in, host_, sizeof(T))))                               \
+		if (unlikely(handler_written(cpu, in, host_, sizeof(T))))                          \
 			CONTINUE_SLOW(leave_after(cpu, in));                                       \
 		NEXT;                                                                              \
 	}                                                                                          \
-	if (thunked_store(cpu, in, linear_, stored_, sizeof(T)))                                    \
+	if (thunked_store(cpu, in, linear_, stored_, sizeof(T)))                                   \
 		CONTINUE_SLOW(leave_after(cpu, in));                                               \
 	NEXT
 
@@ -81,19 +82,20 @@ static inline bool handler_written(struct cpu *cpu, const struct insn *in, void 
 		T value = *(volatile T *)host_;                                                    \
 		__VA_ARGS__;                                                                       \
 		*(volatile T *)host_ = value;                                                      \
-		if (unlikely(handler_written(cpu, in, host_, sizeof(T))))                               \
+		if (unlikely(handler_written(cpu, in, host_, sizeof(T))))                          \
 			CONTINUE_SLOW(leave_after(cpu, in));                                       \
 		NEXT;                                                                              \
 	}                                                                                          \
-	T value = (T)thunked_update(cpu, in, linear_, 0, sizeof(T));                                   \
+	T value = (T)thunked_update(cpu, in, linear_, 0, sizeof(T));                               \
 	uint16_t flags_before_ = cpu->arithmetic_flags;                                            \
 	__VA_ARGS__;                                                                               \
 	if (finish_update(cpu, in, linear_, value, sizeof(T), flags_before_))                      \
 		CONTINUE_SLOW(leave_after(cpu, in));                                               \
 	NEXT
 
-/* The store of a slow read-modify-write. update_slow() has probed it, so that it cannot fault; flags are
- * put back first should it do so all the same (another vCPU changed the page tables in between). */
+/* The store of a slow read-modify-write. update_slow() has probed it, so that it cannot fault;
+ * flags are put back first should it do so all the same (another vCPU changed the page tables in
+ * between). */
 static inline bool finish_update(struct cpu *cpu, const struct insn *in, uint64_t linear,
 	uint64_t value, unsigned size, uint16_t flags_before)
 {
@@ -106,7 +108,8 @@ static inline bool finish_update(struct cpu *cpu, const struct insn *in, uint64_
 	return stale;
 }
 
-/* The stack in 64-bit mode, 8 bytes. RSP changes after the store, so that a fault leaves it alone; PUSH RSP stores the old value. */
+/* The stack in 64-bit mode, 8 bytes. RSP changes after the store, so that a fault leaves it alone;
+ * PUSH RSP stores the old value. */
 #define DO_PUSH(value_)                                                                            \
 	uint64_t linear_ = cpu->gpr[RSP] - 8, pushed_ = (value_);                                  \
 	struct tlb_entry *entry_ = access_tlb(cpu, linear_);                                       \
@@ -148,7 +151,18 @@ struct op_forms {
 	op_fn *rm[FORMS][SIZES], *mr[FORMS][SIZES], *mi[FORMS][SIZES];
 };
 
-enum alu_op { ALU_ADD, ALU_OR, ALU_ADC, ALU_SBB, ALU_AND, ALU_SUB, ALU_XOR, ALU_CMP, ALU_TEST, ALU_OPS };
+enum alu_op {
+	ALU_ADD,
+	ALU_OR,
+	ALU_ADC,
+	ALU_SBB,
+	ALU_AND,
+	ALU_SUB,
+	ALU_XOR,
+	ALU_CMP,
+	ALU_TEST,
+	ALU_OPS
+};
 extern const struct op_forms alu_forms[ALU_OPS];
 extern const struct op_forms mov_forms;
 
@@ -183,7 +197,7 @@ extern const struct extend_forms movzx_forms, movsx_forms;
 extern op_fn *const lea_simple[SIZES], *const lea_any[SIZES];
 extern op_fn *const xchg_rr[SIZES];
 extern op_fn *const cmov_rr[16][SIZES]; /* by condition code */
-extern op_fn *const cmov_rm[SIZES]; /* condition in imm */
+extern op_fn *const cmov_rm[SIZES];     /* condition in imm */
 extern op_fn *const setcc_r[16], op_setcc_m;
 extern op_fn *const jcc[16], *const jcc_far[16]; /* far: the target is in another page */
 /* The handler that does a compare and the conditional branch after it; NULL: there is none. */
@@ -192,14 +206,15 @@ op_fn *branch_fuse(op_fn *compare, op_fn *branch);
 op_fn op_nop, op_cbw, op_cwde, op_cdqe, op_cwd, op_cdq, op_cqo, op_bswap_4, op_bswap_8;
 op_fn op_clc, op_stc, op_cmc, op_cld, op_std, op_lahf, op_sahf;
 op_fn op_push_r, op_push_i, op_push_m, op_pop_r, op_leave64; /* 64-bit mode, 8 bytes */
-op_fn op_jmp, op_jmp_far, op_call, op_call_far, op_ret, op_ret_i, op_jmp_r, op_jmp_m, op_call_r, op_call_m; /* 64-bit mode */
+op_fn op_jmp, op_jmp_far, op_call, op_call_far, op_ret, op_ret_i, op_jmp_r, op_jmp_m, op_call_r,
+	op_call_m;                                                              /* 64-bit mode */
 op_fn op_stub, op_stub_simple, op_stub_full, op_stub_legacy, op_stub_unchecked; /* in->stub */
 op_fn op_stubs_full; /* no room for another stub: forget all, and come back */
 /* In order of increasing distrust: call in->call and go on; the same and look up the next block
  * at cpu->next_rip; the same and leave to the run loop. */
 op_fn op_call_continue, op_call_jump, op_call_leave;
-/* Like op_call_jump, but RFLAGS.TF may have been set; like op_call_continue, but a string instruction may want to be
- * restarted. */
+/* Like op_call_jump, but RFLAGS.TF may have been set; like op_call_continue, but a string
+ * instruction may want to be restarted. */
 op_fn op_call_flags, op_call_string;
 
 /* Condition code (the low four bits of Jcc's opcode) against the flags. */
@@ -240,7 +255,8 @@ static inline bool condition(const struct cpu *cpu, unsigned code)
 slow_fn slow_movs, slow_cmps, slow_stos, slow_lods, slow_scas, slow_ins, slow_outs;
 
 slow_fn slow_mov_from_segment, slow_mov_to_segment, slow_mov_absolute, slow_far_jump, slow_far_call;
-extern slow_fn *const slow_mov_cr[2], *const slow_mov_dr[2], *const slow_far_ret; /* [0] from, [1] to */
+extern slow_fn *const slow_mov_cr[2], *const slow_mov_dr[2],
+					      *const slow_far_ret; /* [0] from, [1] to */
 
 /* Operand access for slow handlers: the ModRM operand, register or memory. */
 uint64_t operand_read(struct cpu *cpu, const struct insn *in, unsigned size);

@@ -100,8 +100,9 @@ static void set_stepping(struct cpu *cpu, bool stepping)
  * processors (SDM vol. 3B 18.3.1.1). */
 static bool breakpoint_hit(struct cpu *cpu, uint8_t shadow)
 {
-	uint64_t linear = interp_of(cpu)->mode & MODE_CODE_64 ?
-				  cpu->rip : (uint32_t)(cpu->segment_base[SEG_CS] + cpu->rip);
+	uint64_t linear = interp_of(cpu)->mode & MODE_CODE_64
+				  ? cpu->rip
+				  : (uint32_t)(cpu->segment_base[SEG_CS] + cpu->rip);
 
 	if (!debug_execute_armed(cpu) || (shadow == SHADOW_MOV_SS && !cpu->amd))
 		return false;
@@ -152,8 +153,7 @@ static enum vcpu_exit exit_reason(const struct cpu *cpu)
 		return VCPU_EXIT_SHUTDOWN;
 	if (atomic_load(&cpu->pending) & PENDING_STOP)
 		return VCPU_EXIT_STOPPED;
-	return cpu->activity == ACTIVITY_WAIT_FOR_SIPI ? VCPU_EXIT_WAIT_FOR_SIPI :
-							 VCPU_EXIT_HALTED;
+	return cpu->activity == ACTIVITY_WAIT_FOR_SIPI ? VCPU_EXIT_WAIT_FOR_SIPI : VCPU_EXIT_HALTED;
 }
 
 /* Until cpu_service_pending() says so or the processor shuts down. An exception comes back through

@@ -4,8 +4,8 @@
  * up to date as it goes and it is restarted by leaving cpu->next_rip at the instruction itself.
  * That happens when attention is wanted, and after each element when single-stepping.
  *
- * MOVS, STOS and SCAS are what memcpy, memset and strlen are made of: ascending runs within one page on both
- * sides are done on host pointers. */
+ * MOVS, STOS and SCAS are what memcpy, memset and strlen are made of: ascending runs within one
+ * page on both sides are done on host pointers. */
 #include "engine/interp/ops.h"
 #include "cpu/instruction.h"
 #include "cpu/segmentation.h"
@@ -29,8 +29,9 @@ static struct string_op string_begin(struct cpu *cpu, const struct insn *in)
 		.cpu = cpu,
 		.in = in,
 		.size = in->size,
-		.address_mask = in->attributes & INSN_ADDRESS_16 ? UINT16_MAX :
-				in->attributes & INSN_ADDRESS_32 ? UINT32_MAX : ~UINT64_C(0),
+		.address_mask = in->attributes & INSN_ADDRESS_16   ? UINT16_MAX
+				: in->attributes & INSN_ADDRESS_32 ? UINT32_MAX
+								   : ~UINT64_C(0),
 		.step = down ? -(int64_t)in->size : (int64_t)in->size,
 		.repeated = in->attributes & (INSN_REP | INSN_REPNE),
 	};
@@ -79,8 +80,8 @@ static bool string_continues(const struct string_op *op)
 	return false;
 }
 
-static uint64_t string_linear(const struct string_op *op, enum gpr reg, enum seg seg, unsigned bytes,
-	bool write)
+static uint64_t string_linear(
+	const struct string_op *op, enum gpr reg, enum seg seg, unsigned bytes, bool write)
 {
 	struct cpu *cpu = op->cpu;
 	uint64_t offset = cpu->gpr[reg] & op->address_mask, linear;
@@ -103,8 +104,8 @@ static uint64_t destination_linear(const struct string_op *op, bool write)
 	return string_linear(op, RDI, SEG_ES, op->size, write);
 }
 
-/* How many elements from here on lie in one page, in one piece of the segment, at most `most`: 1 where a run is
- * not worth it or not simple. */
+/* How many elements from here on lie in one page, in one piece of the segment, at most `most`: 1
+ * where a run is not worth it or not simple. */
 static uint64_t run_length(const struct string_op *op, uint64_t linear, uint64_t most)
 {
 	uint64_t in_page = (PAGE_SIZE - (linear & ~PAGE_MASK)) / op->size;
@@ -233,7 +234,9 @@ static void compare(struct cpu *cpu, uint64_t left, uint64_t right, unsigned siz
 	uint64_t wide, low;
 
 	asm("cmpq %2, %1\n\tlahf\n\tseto %%al"
-	    : "=a"(wide) : "r"(left << shift), "r"(right << shift) : "cc");
+		: "=a"(wide)
+		: "r"(left << shift), "r"(right << shift)
+		: "cc");
 	asm("cmpb %b2, %b1\n\tlahf" : "=a"(low) : "r"(left), "r"(right) : "cc");
 	cpu->arithmetic_flags = (uint16_t)((wide & 0xc301) | (low & 0x1400));
 }
