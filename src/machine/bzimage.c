@@ -5,7 +5,7 @@
  *	0      boot sector
  *	0x1f1  setup header      ----> boot_params.hdr
  *	...    real-mode code          (never run: it would ask a BIOS what we know)
- *	(setup_sects + 1) * 512  ----> load address: pref_address, or lower where RAM is short
+ *	(setup_sects + 1) * 512  ----> load address: pref_address
  *	...    kernel                  load address + init_size: end of what it may touch
  *	                               initrd, below initrd_addr_max
  *
@@ -25,7 +25,7 @@
 #define ENTRY_64_OFFSET 0x200
 
 /* The oldest protocol taken is 2.06 (Linux 2.6.22): from there on the header says how long a
- * command line may be and whether the kernel is relocatable. */
+ * command line may be. */
 #define OLDEST_VERSION 0x0206
 
 static bool bzimage_recognizes(const uint8_t *image, uint64_t size)
@@ -98,58 +98,29 @@ static int find_kernel_in_file(
 	return 0;
 }
 
-/* The lowest address that a relocatable kernel may be loaded at. */
-static int find_lowest_address(
-	const struct image *kernel, const struct setup_header *header, uint64_t *lowest)
-{
-	uint64_t alignment = header->kernel_alignment;
-
-	if (header->version >= 0x020a && header->min_alignment)
-		alignment = BIT(header->min_alignment & 63);
-	if (!alignment || (alignment & (alignment - 1)) || alignment > GIB) {
-		image_error(kernel,
-			"its header asks for an alignment of %#llx; "
-			"expected a power of two up to 1 GiB",
-			(unsigned long long)alignment);
-		return -EINVAL;
-	}
-	*lowest = ALIGN_UP(LAYOUT_HIGH, alignment);
-	return 0;
-}
-
-/* Choose the load address: what the kernel prefers, or, where RAM does not reach that far and it is
- * relocatable, the lowest address it allows. The initrd must fit above the kernel. */
+/* Choose the load address: what the kernel prefers. A relocatable one could be put lower, but would
+ * gain nothing: it moves itself up to there before it decompresses. The initrd must fit above it.
+ */
 static int find_load_address(const struct boot_request *request, const struct setup_header *header,
 	struct placement *place)
 {
-	const struct memory *memory = request->memory;
 	uint64_t needed = place->kernel_size, room;
-	int error;
 
 	place->load = LAYOUT_HIGH;
 	if (header->version >= 0x020a) {
 		place->load = header->pref_address;
 		needed = MAX(needed, header->init_size);
 	}
-	needed = ALIGN_UP(needed, PAGE_SIZE);
-	room = needed + boot_initrd_room(request);
-	place->end = place->load + needed;
-	if (place->load >= LAYOUT_HIGH && place->load < memory->low_size &&
-		boot_ram(memory, place->load, room))
-		return 0;
-
-	if (header->relocatable_kernel) {
-		error = find_lowest_address(request->kernel, header, &place->load);
-		if (error)
-			return error;
-	} else if (place->load < LAYOUT_HIGH || place->load >= MEMORY_PCI_HOLE_START) {
+	if (place->load < LAYOUT_HIGH || place->load >= MEMORY_PCI_HOLE_START) {
 		image_error(request->kernel,
 			"its header asks to be loaded at %#llx, where there is no memory",
 			(unsigned long long)place->load);
 		return -EINVAL;
 	}
+	needed = ALIGN_UP(needed, PAGE_SIZE);
+	room = needed + boot_initrd_room(request);
 	place->end = place->load + needed;
-	if (!boot_ram(memory, place->load, room))
+	if (!boot_ram(request->memory, place->load, room))
 		return boot_memory_too_small(request, place->end);
 	return 0;
 }

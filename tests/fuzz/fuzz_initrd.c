@@ -10,9 +10,7 @@
 
 struct wishes {
 	uint64_t pref_address;
-	uint32_t init_size, initrd_addr_max, kernel_alignment;
-	uint32_t initrd_size;
-	uint8_t min_alignment, relocatable;
+	uint32_t init_size, initrd_addr_max, initrd_size;
 	uint8_t xloadflags;
 };
 
@@ -27,9 +25,6 @@ static struct setup_header make_header(const struct wishes *wishes)
 		.version = 0x020f,
 		.loadflags = LOADED_HIGH,
 		.initrd_addr_max = wishes->initrd_addr_max,
-		.kernel_alignment = wishes->kernel_alignment,
-		.relocatable_kernel = wishes->relocatable & 1,
-		.min_alignment = wishes->min_alignment,
 		.xloadflags = wishes->xloadflags,
 		.cmdline_size = 255,
 		.pref_address = wishes->pref_address,

@@ -16,7 +16,7 @@ def write(target, name, data):
         file.write(data)
 
 
-def bzimage(version=0x20f, xloadflags=0x7f, relocatable=1, pref=0x1000000):
+def bzimage(version=0x20f, xloadflags=0x7f, pref=0x200000):
     image = bytearray(1024 + 64)
     image[0x1f1] = 1                                    # setup_sects
     struct.pack_into('<I', image, 0x1f4, 64 // 16)      # syssize
@@ -26,9 +26,6 @@ def bzimage(version=0x20f, xloadflags=0x7f, relocatable=1, pref=0x1000000):
     struct.pack_into('<H', image, 0x206, version)
     image[0x211] = 1                                    # LOADED_HIGH
     struct.pack_into('<I', image, 0x22c, 0x7fffffff)    # initrd_addr_max
-    struct.pack_into('<I', image, 0x230, 0x200000)      # kernel_alignment
-    image[0x234] = relocatable
-    image[0x235] = 21                                   # min_alignment
     struct.pack_into('<H', image, 0x236, xloadflags)
     struct.pack_into('<I', image, 0x238, 2047)          # cmdline_size
     struct.pack_into('<Q', image, 0x258, pref)
@@ -59,62 +56,21 @@ def multiboot_header(flags, fields=()):
     return struct.pack('<%dI' % (3 + len(fields)), magic, flags, -(magic + flags) & 0xffffffff, *fields)
 
 
-def initrd(pref, init_size, limit, size, relocatable=1):
+def initrd(pref, init_size, limit, size):
     # struct wishes of fuzz_initrd.c
-    return struct.pack('<QIIIIBBB5x', pref, init_size, limit, 0x200000, size, 21, relocatable, 0x7f)
+    return struct.pack('<QIIIB3x', pref, init_size, limit, size, 0x7f)
 
 
 write('bzimage', 'current', bzimage())
 write('bzimage', 'protocol-2.06', bzimage(version=0x206))
-write('bzimage', '32-bit', bzimage(xloadflags=0, relocatable=0, pref=0x100000))
+write('bzimage', '32-bit', bzimage(xloadflags=0, pref=0x100000))
 write('elf', '64-bit', elf64())
 write('elf', '64-bit-two-segments', elf64(2, 0xffffffff80000000 + ADDRESS))
 write('elf', '32-bit', elf32())
 write('multiboot', 'elf', elf32(multiboot=True))
 write('multiboot', 'flat',
       multiboot_header(0x10003, (0x100000, 0x100000, 0, 0x101000, 0x100020)) + b'\x90' * 64)
-write('initrd', 'preferred', initrd(0x200000, 0x100000, 0x7fffffff, 1000))
-write('initrd', 'relocated', initrd(0x1000000, 0x100000, 0x5fffff, 0x200000))
+write('initrd', 'fits', initrd(0x200000, 0x100000, 0x7fffffff, 1000))
+write('initrd', 'limited', initrd(0x200000, 0x100000, 0x5fffff, 0x200000))
 write('initrd', 'low-memory', initrd(0x10000, 0x1b00, 0x7fffffff, 1000))
-write('initrd', 'too-large', initrd(0x200000, 0x400000, 0x7fffffff, 0x600000, relocatable=0))
-
-
-# Steps of fuzz_chipset.c: action, choice, address, value.
-def steps(*list_of_steps):
-    return b''.join(struct.pack('<BBHI', *step) for step in list_of_steps)
-
-
-PORT_READ, PORT_WRITE, _, IOAPIC_WRITE, _, APIC_WRITE, _, MSR_WRITE, ACKNOWLEDGE, TIME = range(10)
-PORT = 8    # choice: the address is the port
-
-
-def out(port, *values):
-    return [(PORT_WRITE, PORT, port, value) for value in values]
-
-
-def apic(offset, value, cpu=0):
-    return (APIC_WRITE, 4 + cpu, offset, value)
-
-
-write('chipset', 'pit', steps(
-    *out(0x20, 0x11), *out(0x21, 0x20, 4, 1, 0), *out(0x43, 0x34), *out(0x40, 0, 16),
-    (TIME, 0, 10000, 1000), (ACKNOWLEDGE, 0, 0, 0), *out(0x20, 0x20), (PORT_READ, PORT, 0x40, 0)))
-write('chipset', 'rtc', steps(
-    *out(0x70, 11), *out(0x71, 0x72), (TIME, 0, 10000, 1000), *out(0x70, 12), (PORT_READ, PORT, 0x71, 0)))
-write('chipset', 'lapic-timer', steps(
-    apic(0xf0, 0x1ff), apic(0x3e0, 11), apic(0x320, 0x20040), apic(0x380, 1000000),
-    (TIME, 0, 10000, 1000), (ACKNOWLEDGE, 0, 0, 0), apic(0xb0, 0)))
-write('chipset', 'ipi', steps(
-    apic(0xf0, 0x1ff), apic(0xf0, 0x1ff, 1), apic(0x310, 1 << 24), apic(0x300, 0x4080),
-    (ACKNOWLEDGE, 1, 0, 0), apic(0xb0, 0, 1)))
-write('chipset', 'x2apic', steps(
-    (MSR_WRITE, 0x10, 0, 0xfee00d00), (MSR_WRITE, 0x90, 0x0f, 0x1ff), (MSR_WRITE, 0x90, 0x32, 0x40040),
-    (MSR_WRITE, 0x50, 0, 1000000), (TIME, 0, 10000, 1000), (ACKNOWLEDGE, 0, 0, 0)))
-write('chipset', 'ioapic', steps(
-    apic(0xf0, 0x1ff), (IOAPIC_WRITE, 4, 0, 0x1c), (IOAPIC_WRITE, 4, 0x10, 0x8046), (10, 0, 6, 1),
-    (ACKNOWLEDGE, 0, 0, 0), (10, 0, 6, 0), apic(0xb0, 0)))
-write('chipset', 'uart', steps(
-    *out(0x3fa, 0x81), *out(0x3f9, 7), *out(0x3f8, 65, 66), (11, 0, 0, 20), (PORT_READ, PORT, 0x3f8, 0)))
-write('chipset', 'keyboard', steps(
-    *out(0x64, 0xaa), (PORT_READ, PORT, 0x60, 0), *out(0x60, 0xf2), (PORT_READ, PORT, 0x60, 0),
-    *out(0x64, 0xd4), *out(0x60, 0xe9), (PORT_READ, PORT, 0x60, 0)))
+write('initrd', 'too-large', initrd(0x200000, 0x400000, 0x7fffffff, 0x600000))

@@ -23,9 +23,6 @@ enum {
 	RAMDISK_SIZE = 0x21c,
 	CMD_LINE_PTR = 0x228,
 	INITRD_ADDR_MAX = 0x22c,
-	KERNEL_ALIGNMENT = 0x230,
-	RELOCATABLE = 0x234,
-	MIN_ALIGNMENT = 0x235,
 	XLOADFLAGS = 0x236,
 	CMDLINE_SIZE = 0x238,
 	PREF_ADDRESS = 0x258,
@@ -48,9 +45,6 @@ static void make_kernel(struct boot_fixture *f, uint64_t memory)
 	put16(f, VERSION, 0x020f);
 	f->bytes[LOADFLAGS] = 1;
 	put32(f, INITRD_ADDR_MAX, 0x7fffffff);
-	put32(f, KERNEL_ALIGNMENT, 0x200000);
-	f->bytes[RELOCATABLE] = 1;
-	f->bytes[MIN_ALIGNMENT] = 21;
 	put16(f, XLOADFLAGS, 0x7f);
 	put32(f, CMDLINE_SIZE, 2047);
 	put64(f, PREF_ADDRESS, PREFERRED);
@@ -120,38 +114,29 @@ static void test_memory_map(void **state)
 	boot_fixture_free(&f);
 }
 
-static void test_relocated_where_memory_is_short(void **state)
-{
-	struct boot_fixture f;
-
-	make_kernel(&f, 8 * MIB);
-	assert_int_equal(boot_fixture_load(&f), 0);
-	assert_int_equal(f.start.rip, 0x200000 + 0x200);
-	assert_guest_bytes(&f, 0x200000, f.bytes + SETUP_SIZE, KERNEL_SIZE);
-	boot_fixture_free(&f);
-}
-
-static void test_not_relocatable_and_memory_short(void **state)
-{
-	struct boot_fixture f;
-
-	make_kernel(&f, 8 * MIB);
-	f.bytes[RELOCATABLE] = 0;
-	assert_int_not_equal(boot_fixture_load(&f), 0);
-	boot_fixture_free(&f);
-}
-
 static void test_memory_too_small_for_init_size(void **state)
 {
 	struct boot_fixture f;
 
 	make_kernel(&f, 64 * MIB);
-	put32(&f, INIT_SIZE_FIELD, 0x3e00000); /* 62 MiB and the 2 below it: just fits */
+	put32(&f, INIT_SIZE_FIELD, 0x3000000); /* 48 MiB and the 16 below it: just fits */
 	assert_int_equal(boot_fixture_load(&f), 0);
-	put32(&f, INIT_SIZE_FIELD, 0x3e01000);
+	put32(&f, INIT_SIZE_FIELD, 0x3001000);
 	assert_int_not_equal(boot_fixture_load(&f), 0);
 	put32(&f, INIT_SIZE_FIELD, 0xffffffff);
 	assert_int_not_equal(boot_fixture_load(&f), 0);
+	boot_fixture_free(&f);
+}
+
+static void test_before_preferred_addresses(void **state)
+{
+	struct boot_fixture f;
+
+	make_kernel(&f, 8 * MIB);
+	put16(&f, VERSION, 0x0209);
+	assert_int_equal(boot_fixture_load(&f), 0);
+	assert_guest_bytes(&f, MIB, f.bytes + SETUP_SIZE, KERNEL_SIZE);
+	assert_int_equal(f.start.rip, MIB);
 	boot_fixture_free(&f);
 }
 
@@ -211,15 +196,15 @@ static void test_initrd_and_kernel_share_small_memory(void **state)
 	static uint8_t initrd[2 * MIB];
 	struct boot_fixture f;
 
-	/* Kernel from 2 to 4 MiB; what is left is exactly the initrd. */
-	make_kernel(&f, 6 * MIB);
+	/* Kernel from 16 to 18 MiB; what is left is exactly the initrd. */
+	make_kernel(&f, 20 * MIB);
 	f.initrd = initrd;
 	f.initrd_size = sizeof(initrd);
 	assert_int_equal(boot_fixture_load(&f), 0);
-	assert_int_equal(guest32(&f, LAYOUT_BOOT_PARAMS + RAMDISK_IMAGE), 4 * MIB);
+	assert_int_equal(guest32(&f, LAYOUT_BOOT_PARAMS + RAMDISK_IMAGE), 18 * MIB);
 	boot_fixture_free(&f);
 
-	make_kernel(&f, 6 * MIB - PAGE_SIZE);
+	make_kernel(&f, 20 * MIB - PAGE_SIZE);
 	f.initrd = initrd;
 	f.initrd_size = sizeof(initrd);
 	assert_int_not_equal(boot_fixture_load(&f), 0);
@@ -278,25 +263,10 @@ static void test_hostile_addresses(void **state)
 	unsigned i;
 
 	make_kernel(&f, 64 * MIB);
-	f.bytes[RELOCATABLE] = 0;
 	for (i = 0; i < ARRAY_SIZE(addresses); i++) {
 		put64(&f, PREF_ADDRESS, addresses[i]);
 		assert_int_not_equal(boot_fixture_load(&f), 0);
 	}
-	/* A relocatable kernel is put where it does fit. */
-	f.bytes[RELOCATABLE] = 1;
-	for (i = 0; i < ARRAY_SIZE(addresses); i++) {
-		put64(&f, PREF_ADDRESS, addresses[i]);
-		assert_int_equal(boot_fixture_load(&f), 0);
-		assert_int_equal(f.start.rip, 0x200200);
-	}
-	f.bytes[MIN_ALIGNMENT] = 0;
-	put32(&f, KERNEL_ALIGNMENT, 0x300000);
-	assert_int_not_equal(boot_fixture_load(&f), 0);
-	put32(&f, KERNEL_ALIGNMENT, 0);
-	assert_int_not_equal(boot_fixture_load(&f), 0);
-	f.bytes[MIN_ALIGNMENT] = 63;
-	assert_int_not_equal(boot_fixture_load(&f), 0);
 	boot_fixture_free(&f);
 }
 
@@ -306,9 +276,8 @@ int main(void)
 		cmocka_unit_test(test_kernel_goes_to_preferred_address),
 		cmocka_unit_test(test_header_is_copied_up_to_its_length),
 		cmocka_unit_test(test_memory_map),
-		cmocka_unit_test(test_relocated_where_memory_is_short),
-		cmocka_unit_test(test_not_relocatable_and_memory_short),
 		cmocka_unit_test(test_memory_too_small_for_init_size),
+		cmocka_unit_test(test_before_preferred_addresses),
 		cmocka_unit_test(test_32bit_entry),
 		cmocka_unit_test(test_initrd_lies_high),
 		cmocka_unit_test(test_initrd_stays_below_its_limit),
