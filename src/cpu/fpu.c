@@ -243,6 +243,7 @@ static void handle_fault(int signal, siginfo_t *info, void *context)
 		old->sa_sigaction(signal, info, context);
 	} else if (old->sa_handler == SIG_DFL || old->sa_handler == SIG_IGN) {
 		sigaction(signal, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
+		raise(signal); /* one that kill(2) sent would not come again by itself */
 	} else {
 		old->sa_handler(signal);
 	}

@@ -1,6 +1,7 @@
 #include "machine/vcpu_thread.h"
 
 #include "base/log.h"
+#include "cpu/fpu.h"
 #include "cpu/transfer.h"
 
 #include <errno.h>
@@ -78,6 +79,8 @@ int vcpu_threads_start(struct machine *machine)
 	unsigned i, count = machine->config.cpu_count;
 	int error;
 
+	/* Here, so that it comes before the console's handlers of the same signals in line. */
+	fpu_init();
 	machine->threads = calloc(count, sizeof(*machine->threads));
 	if (!machine->threads) {
 		log_error("out of memory for %u vCPU threads", count);

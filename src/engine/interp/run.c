@@ -45,7 +45,6 @@ static int interp_vcpu_create(struct cpu *cpu)
 
 	if (!interp)
 		return -ENOMEM;
-	fpu_init();
 	cpu->engine_state = interp;
 	interp->hash = calloc(1, block_hash_bytes());
 	interp->arena_size = ARENA_BYTES;
