@@ -106,8 +106,8 @@ static volatile u32 fpu_irqs;
 static void take_fpu_irq(struct trap_frame *f)
 {
 	fpu_irqs++;
-	/* Takes the request away. A PC would ignore the error from here on (IGNNE#); handlers do not
-	 * rely on that and clear it. */
+	/* Takes the request away. A PC would ignore the error from here on (IGNNE#); handlers do
+	 * not rely on that and clear it. */
 	outb(0xf0, 0);
 	asm volatile("fnclex");
 	outb(0xa0, 0x20);
