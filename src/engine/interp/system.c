@@ -2,6 +2,7 @@
  * table at the end says which mnemonic is which handler's, and how much of the world may have
  * changed after it. */
 #include "engine/interp/legacy.h"
+#include "cpu/control.h"
 #include "cpu/instruction.h"
 #include "cpu/segmentation.h"
 #include "cpu/transfer.h"
@@ -155,10 +156,11 @@ CALL(do_sgdt, control_store_table(cpu, &cpu->gdtr, table_linear(cpu, in, true),
 		table_size(cpu, in)))
 CALL(do_sidt, control_store_table(cpu, &cpu->idtr, table_linear(cpu, in, true),
 		table_size(cpu, in)))
-CALL(do_lgdt, control_load_table(cpu, &cpu->gdtr, table_linear(cpu, in, false),
-		table_size(cpu, in)))
-CALL(do_lidt, control_load_table(cpu, &cpu->idtr, table_linear(cpu, in, false),
-		table_size(cpu, in)))
+/* Privilege before the address. */
+CALL(do_lgdt, control_require_cpl0(cpu);
+	control_load_table(cpu, &cpu->gdtr, table_linear(cpu, in, false), table_size(cpu, in)))
+CALL(do_lidt, control_require_cpl0(cpu);
+	control_load_table(cpu, &cpu->idtr, table_linear(cpu, in, false), table_size(cpu, in)))
 CALL(do_sldt, write_selector(cpu, in, control_sldt(cpu)))
 CALL(do_str, write_selector(cpu, in, control_str(cpu)))
 
@@ -253,7 +255,7 @@ static void do_arpl(struct cpu *cpu, const struct insn *in)
 	if (cpu_real_segments(cpu))
 		cpu_raise(cpu, VECTOR_UD);
 	selector = in->attributes & INSN_MEMORY ?
-			   (uint16_t)access_load_current(cpu, ea_checked(cpu, in, 2, true), 2) :
+			   (uint16_t)access_load_current(cpu, ea_checked(cpu, in, 2, false), 2) :
 			   REG(guest_2, in->dst);
 	lower = (selector & 3) < (other & 3);
 	if (lower)
