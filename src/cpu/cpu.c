@@ -24,11 +24,9 @@ _Thread_local struct cpu *cpu_current;
 
 struct cpu *cpu_create(struct cpu_platform *platform, unsigned index)
 {
-	/* mmap gives page alignment and zeroes that cost nothing until they are touched. */
-	struct cpu *cpu = mmap(
-		NULL, sizeof(*cpu), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct cpu *cpu = low_memory_map(sizeof(*cpu));
 
-	if (cpu == MAP_FAILED) {
+	if (!cpu) {
 		log_error("no memory for vCPU %u: %s", index, strerror(errno));
 		return NULL;
 	}
@@ -145,6 +143,8 @@ void cpu_set_pending(struct cpu *cpu, uint32_t bits)
 	uint32_t before = atomic_fetch_or(&cpu->pending, bits);
 
 	atomic_store(&cpu->attention, 1);
+	if (cpu->kick)
+		cpu->kick(cpu);
 	if ((before & PENDING_WAITING) && (before & bits) != bits)
 		futex_wake(&cpu->pending);
 }

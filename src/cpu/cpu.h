@@ -11,6 +11,7 @@
 
 #include "base/bits.h"
 #include "host/clock.h"
+#include "host/low_memory.h"
 #include "memory/memory.h"
 
 #include <setjmp.h>
@@ -183,6 +184,7 @@ enum interrupt_shadow { SHADOW_NONE, SHADOW_STI, SHADOW_MOV_SS };
 enum activity { ACTIVITY_RUNNING, ACTIVITY_HALTED, ACTIVITY_WAIT_FOR_SIPI, ACTIVITY_SHUTDOWN };
 
 struct cpu;
+struct bt;
 
 /* What the CPU reaches outside itself. Given by the machine, shared by all its vCPUs. */
 struct cpu_platform {
@@ -257,6 +259,7 @@ struct cpu {
 	_Atomic uint8_t
 		*page_flags_biased; /* page_flags - (ram >> 12): index by host pointer >> 12 */
 	void *engine_state;         /* owned by the engine that runs this CPU */
+	struct bt *bt;              /* the binary translator's, where that is the engine */
 	uint64_t segment_base[SEG_COUNT]; /* copy of segment[].base; [SEG_NONE] is 0 */
 
 	/* --- architected --- */
@@ -314,6 +317,10 @@ struct cpu {
 	/* Called on every TLB flush, so that look-ups of code by linear address are dropped too.
 	 * May be NULL. */
 	void (*tlb_flushed)(struct cpu *cpu, enum tlb_flush what, uint64_t linear);
+	/* Called by cpu_set_pending(), on any thread, after `attention` is set: for an engine whose
+	 * running code does not look at `attention`. May be NULL; changed only while no other
+	 * thread can reach this vCPU. */
+	void (*kick)(struct cpu *cpu);
 	/* Counters for --stats. */
 	struct cpu_stats {
 		uint64_t instructions, blocks, blocks_decoded, accesses, tlb_misses, page_faults,
@@ -326,8 +333,14 @@ struct cpu {
 extern _Thread_local struct cpu *cpu_current;
 
 /* Allocate a vCPU in its power-up state (SDM vol. 3A 10.1.1; CPU 0 runs, the others wait for SIPI).
- * NULL with a message where memory is short. */
+ * NULL with a message where memory is short. It lies in the low 2 GiB of the host's addresses if
+ * there is room. */
 struct cpu *cpu_create(struct cpu_platform *platform, unsigned index);
+/* Can generated code name every field of it by an absolute 32-bit address? */
+static inline bool cpu_reachable_32(const struct cpu *cpu)
+{
+	return low_memory_holds(cpu, sizeof(*cpu));
+}
 void cpu_destroy(struct cpu *cpu);
 /* Back to the power-up state (RESET), or what INIT does (keeps FPU state, some MSRs, TSC). */
 void cpu_reset(struct cpu *cpu);

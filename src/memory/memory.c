@@ -1,6 +1,7 @@
 #include "memory/memory.h"
 
 #include "base/log.h"
+#include "host/low_memory.h"
 
 #include <cpuid.h>
 #include <errno.h>
@@ -9,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -24,6 +26,37 @@ static unsigned host_physical_bits(void)
 	return MAX(MIN(bits, 52), 36);
 }
 
+/* Where RAM is put: memory_flags_displacement() wants an address below 2^42. A random one all the
+ * same, so that a guest does not know it. */
+#define RAM_LOWEST	 (UINT64_C(1) << 33)
+#define RAM_END		 (UINT64_C(1) << 42)
+#define RAM_ALIGNMENT	 (2 * MIB) /* for transparent huge pages */
+#define RAM_PLACES_TRIED 16
+
+static void *map_ram_low(const struct memory *memory)
+{
+	uint64_t room = RAM_END - RAM_LOWEST, place, random;
+
+	if (memory->ram_size > room)
+		return NULL;
+	for (unsigned i = 0; i < RAM_PLACES_TRIED; i++) {
+		void *ram;
+
+		if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != sizeof(random))
+			return NULL;
+		place = RAM_LOWEST + random % (room - memory->ram_size + 1);
+		place &= ~(RAM_ALIGNMENT - 1);
+		/* Before Linux 4.17 the flag means nothing, and the address is a wish. */
+		ram = mmap((void *)place, memory->ram_size, PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE, memory->fd, 0);
+		if (ram == (void *)place)
+			return ram;
+		if (ram != MAP_FAILED)
+			munmap(ram, memory->ram_size);
+	}
+	return NULL;
+}
+
 static int map_ram(struct memory *memory)
 {
 	void *ram;
@@ -34,8 +67,10 @@ static int map_ram(struct memory *memory)
 			memory->ram_size / MIB, strerror(errno));
 		return -ENOMEM;
 	}
-	ram = mmap(NULL, memory->ram_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
-		memory->fd, 0);
+	ram = map_ram_low(memory);
+	if (!ram)
+		ram = mmap(NULL, memory->ram_size, PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_NORESERVE, memory->fd, 0);
 	if (ram == MAP_FAILED) {
 		log_error("cannot map %" PRIu64 " MiB of guest memory: %s", memory->ram_size / MIB,
 			strerror(errno));
@@ -58,7 +93,7 @@ int memory_create(struct memory *memory, uint64_t size, pthread_mutex_t *machine
 	memory->ram_size = size;
 	memory->low_size = MIN(size, MEMORY_PCI_HOLE_START);
 	memory->high_size = size - memory->low_size;
-	memory->page_flags = calloc(pages, sizeof(*memory->page_flags));
+	memory->page_flags = low_memory_map(pages * sizeof(*memory->page_flags));
 	memory->code_lines = calloc(pages, sizeof(*memory->code_lines));
 	memory->code_generation = calloc(pages, sizeof(*memory->code_generation));
 	if (!memory->page_flags || !memory->code_lines || !memory->code_generation ||
@@ -77,7 +112,9 @@ void memory_destroy(struct memory *memory)
 		munmap(memory->ram, memory->ram_size);
 	if (memory->fd >= 0)
 		close(memory->fd);
-	free(memory->page_flags);
+	if (memory->page_flags)
+		munmap((void *)memory->page_flags,
+			(memory->ram_size >> PAGE_SHIFT) * sizeof(*memory->page_flags));
 	free(memory->code_lines);
 	free(memory->code_generation);
 	io_space_destroy(&memory->mmio);
@@ -191,6 +228,8 @@ uint32_t memory_code_track(struct memory *memory, uint64_t page, unsigned offset
 	atomic_fetch_or(&memory->code_lines[page], line_mask(offset, size));
 	if (!(memory->page_flags[page] & PAGE_CODE)) {
 		atomic_fetch_or(&memory->page_flags[page], PAGE_CODE);
+		if (memory->code_hooks.tracked)
+			memory->code_hooks.tracked(memory->code_hooks.opaque, page);
 		if (memory->needs_membarrier)
 			process_barrier();
 	}
@@ -212,6 +251,8 @@ bool memory_code_written(struct memory *memory, const void *pointer, unsigned si
 	if (hit) {
 		/* The generation first: who sees the lines gone must not enter an old copy. */
 		atomic_fetch_add(&memory->code_generation[page], 1);
+		if (memory->code_hooks.dropped)
+			memory->code_hooks.dropped(memory->code_hooks.opaque, page);
 		atomic_store(&memory->code_lines[page], 0);
 		atomic_fetch_and(&memory->page_flags[page], (uint8_t)~PAGE_CODE);
 	}

@@ -46,9 +46,24 @@ enum page_flags {
 	PAGE_CODE = 1, /* an engine holds copies of code from this page */
 };
 
+/* For an engine that writes to RAM in ways that look at no flag, and one that wants to be told
+ * which copies are stale. Both are called with code_lock held, on the thread that decodes or writes
+ * (devices write too), and may take locks that come after it: the order is code_lock, then a vCPU's
+ * window lock. They may not call memory_code_*(). Either may be NULL. */
+struct memory_code_hooks {
+	/* RAM page `page` got PAGE_CODE, and its bytes will be read when this returns: from then on
+	 * no store to it may go unnoticed. */
+	void (*tracked)(void *opaque, uint64_t page);
+	/* Code of the page was written; its generation has moved on. Its lines and PAGE_CODE are
+	 * taken off when this returns, so that another writer who finds them gone knows that this
+	 * is done. */
+	void (*dropped)(void *opaque, uint64_t page);
+	void *opaque;
+};
+
 struct memory {
 	int fd;
-	uint8_t *ram; /* the whole file; page-aligned */
+	uint8_t *ram; /* the whole file; page-aligned, at a random address */
 	uint64_t ram_size, low_size, high_size;
 
 	/* One per RAM page, indexed by file offset >> PAGE_SHIFT. */
@@ -61,7 +76,9 @@ struct memory {
 	/* More than one thread may store to RAM without a fence: set by the machine where it has more
 	 * than one vCPU. DMA through memory_write() has its own fences. */
 	bool needs_membarrier;
-	pthread_mutex_t code_lock; /* orders decoders and writers that hit code; innermost */
+	pthread_mutex_t code_lock; /* orders decoders and writers that hit code; innermost but for
+				      what the hooks take */
+	struct memory_code_hooks code_hooks; /* set before any vCPU runs */
 };
 
 /* Make a space with `size` bytes of RAM (a multiple of 4 KiB, at least 1 MiB), zeroed and lazily
@@ -86,6 +103,18 @@ static inline uint8_t *memory_ram_pointer(const struct memory *memory, uint64_t 
 static inline uint64_t memory_page_number(const struct memory *memory, const void *pointer)
 {
 	return (uint64_t)((const uint8_t *)pointer - memory->ram) >> PAGE_SHIFT;
+}
+
+/* What to add to a host address in RAM, shifted right by PAGE_SHIFT, to have the address of its
+ * page's flags, where that is a displacement an instruction can hold. It is where RAM and the flags
+ * got the low addresses that memory_create() asks for; false: they did not. */
+static inline bool memory_flags_displacement(const struct memory *memory, int32_t *displacement)
+{
+	int64_t value =
+		(int64_t)((uintptr_t)memory->page_flags - ((uintptr_t)memory->ram >> PAGE_SHIFT));
+
+	*displacement = (int32_t)value;
+	return value == *displacement;
 }
 
 /* Copy between the monitor and guest RAM; for DMA and loaders. A range not wholly in RAM copies
