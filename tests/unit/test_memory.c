@@ -186,6 +186,71 @@ static void no_stale_copy_survives_a_race(void **state)
 	assert_int_not_equal(fresh, 0);
 }
 
+static unsigned tracked_count, dropped_count;
+static uint64_t hooked_page;
+
+static void note_tracked(void *opaque, uint64_t page)
+{
+	assert_ptr_equal(opaque, &memory);
+	assert_true(memory.page_flags[page] & PAGE_CODE);
+	tracked_count++;
+	hooked_page = page;
+}
+
+/* The generation has moved on; who still sees lines waits for the lock, and so for this. */
+static void note_dropped(void *opaque, uint64_t page)
+{
+	assert_ptr_equal(opaque, &memory);
+	assert_int_equal(memory.code_generation[page], 1);
+	assert_int_not_equal(memory.code_lines[page], 0);
+	dropped_count++;
+	hooked_page = page;
+}
+
+static void hooks_see_pages_become_code_and_change(void **state)
+{
+	tracked_count = dropped_count = 0;
+	memory.code_hooks = (struct memory_code_hooks){note_tracked, note_dropped, &memory};
+	memory_code_track(&memory, 9, 0x100, 4);
+	assert_int_equal(tracked_count, 1);
+	assert_int_equal(hooked_page, 9);
+	memory_code_track(&memory, 9, 0x200, 4); /* the page is code already */
+	assert_int_equal(tracked_count, 1);
+	memory_code_written(&memory, memory.ram + 0x9300, 4); /* data in it */
+	assert_int_equal(dropped_count, 0);
+	memory_code_written(&memory, memory.ram + 0x9200, 4);
+	assert_int_equal(dropped_count, 1);
+	memory_code_written(&memory, memory.ram + 0x9100, 4); /* all gone with the first */
+	assert_int_equal(dropped_count, 1);
+	hooked_page = 0;
+	memory_code_track(&memory, 9, 0x100, 4);
+	assert_int_equal(tracked_count, 2);
+	assert_int_equal(hooked_page, 9);
+}
+
+/* Sanitizers have these addresses for themselves; then there is no displacement, and it says so. */
+static void flags_are_a_displacement_away(void **state)
+{
+	int32_t displacement = 0;
+	bool reachable = memory_flags_displacement(&memory, &displacement);
+	uint64_t last = memory.ram_size - 1;
+
+#ifndef __SANITIZE_ADDRESS__
+#ifndef __SANITIZE_THREAD__
+	assert_true(reachable);
+#endif
+#endif
+	if (!reachable)
+		return;
+	assert_ptr_equal((void *)(((uintptr_t)memory.ram >> PAGE_SHIFT) + (uintptr_t)displacement),
+		memory.page_flags);
+	assert_ptr_equal((void *)(((uintptr_t)(memory.ram + last) >> PAGE_SHIFT) +
+				  (uintptr_t)displacement),
+		&memory.page_flags[last >> PAGE_SHIFT]);
+	assert_true((uintptr_t)memory.ram + last < UINT64_C(1) << 42);
+	assert_int_equal((uintptr_t)memory.ram % (2 * MIB), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -203,6 +268,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			dma_drops_code_in_every_page_it_touches, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_stale_copy_survives_a_race, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			hooks_see_pages_become_code_and_change, setup, teardown),
+		cmocka_unit_test_setup_teardown(flags_are_a_displacement_away, setup, teardown),
+		cmocka_unit_test_setup_teardown(flags_are_a_displacement_away, setup_large, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -29,6 +29,7 @@ void interp_drop_blocks(struct cpu *cpu)
 
 	memset(interp->hash, 0, block_hash_bytes());
 	interp->arena_used = 0;
+	interp->hot = NULL;
 	interp->drops++;
 	interp->serial++;
 	interp->global_serial++;
@@ -58,7 +59,7 @@ void interp_context_changed(struct cpu *cpu)
 	low = (cpu->cpl == 3 ? 0x80 : 0) | mode;
 	interp->context_local = interp->serial << 9 | low;
 	interp->context_global = interp->global_serial << 9 | 0x100 | low;
-	if (interp->stepping)
+	if (interp->single)
 		interp->context_local = interp->context_global = ~UINT64_C(0);
 }
 
@@ -75,12 +76,14 @@ void interp_tlb_flushed(struct cpu *cpu, enum tlb_flush what, uint64_t linear)
 {
 	struct interp *interp = interp_of(cpu);
 
+	if (what == TLB_FLUSH_PCID)
+		return;
 	if (what == TLB_FLUSH_PAGE && (interp->mode & MODE_CODE_64)) {
 		drop_jump_page(interp, linear);
 		return;
 	}
 	interp->serial++;
-	if (what != TLB_FLUSH_NON_GLOBAL)
+	if (what != TLB_FLUSH_NON_GLOBAL && what != TLB_FLUSH_SPACE_KEPT)
 		interp->global_serial++;
 	interp_context_changed(cpu);
 }
@@ -119,18 +122,19 @@ static struct block *arena_take(struct cpu *cpu, size_t bytes)
 	return (struct block *)(interp->arena + interp->arena_used);
 }
 
-static void finish_block(
-	struct cpu *cpu, struct block *block, unsigned count, const uint8_t *code, unsigned bytes)
+/* `insn` is the first one that stands for a guest instruction. */
+static void finish_block(struct cpu *cpu, struct block *block, struct insn *insn, unsigned count,
+	const uint8_t *code, unsigned bytes)
 {
 	struct interp *interp = interp_of(cpu);
-	struct insn *after = &block->insn[count];
+	struct insn *after = insn + count;
 
 	block->count = (uint16_t)count;
 	block->bytes = (uint16_t)bytes;
 	block->accesses = 0;
 	for (unsigned i = 0; i < count; i++) {
-		block->insn[i].remaining = (uint8_t)(count - 1 - i);
-		block->accesses += !!(block->insn[i].attributes & (INSN_MEMORY | INSN_STACK));
+		insn[i].remaining = (uint8_t)(count - 1 - i);
+		block->accesses += !!(insn[i].attributes & (INSN_MEMORY | INSN_STACK));
 	}
 	*after = (struct insn){
 		.run = block->mode & MODE_SINGLE    ? op_leave
@@ -139,7 +143,7 @@ static void finish_block(
 		.imm = after[-1].next,
 		.next = after[-1].next,
 	};
-	interp->arena_used += sizeof(*block) + (count + 1) * sizeof(struct insn);
+	interp->arena_used += (size_t)((uint8_t *)(after + 1) - (uint8_t *)block);
 	if (code) {
 		block->code = memcpy(interp->arena + interp->arena_used, code, bytes);
 		interp->arena_used += bytes;
@@ -168,23 +172,23 @@ static void decode_straddling(
 	memcpy(bytes + head, second.host, sizeof(bytes) - head);
 	decode_instruction(cpu, block->mode, bytes, sizeof(bytes), (unsigned)(linear & ~PAGE_MASK),
 		&block->insn[0], &ignored);
-	finish_block(cpu, block, 1, NULL, block->insn[0].length);
+	finish_block(cpu, block, block->insn, 1, NULL, block->insn[0].length);
 }
 
 /* A compare and the branch on it become one handler; the branch's own insn stays, for its target.
  */
-static void fuse_branches(struct block *block, unsigned count)
+static void fuse_branches(struct insn *insn, unsigned count)
 {
 	for (unsigned i = 0; i + 1 < count; i++) {
-		op_fn *fused = branch_fuse(block->insn[i].run, block->insn[i + 1].run);
+		op_fn *fused = branch_fuse(insn[i].run, insn[i + 1].run);
 
 		if (fused)
-			block->insn[i].run = fused;
+			insn[i].run = fused;
 	}
 }
 
 /* From the block's end, since what matters is what comes after. */
-static void drop_dead_flags(struct block *block, const struct decoded *decoded, unsigned count)
+static void drop_dead_flags(struct insn *insn, const struct decoded *decoded, unsigned count)
 {
 	bool dead = false;
 
@@ -192,9 +196,57 @@ static void drop_dead_flags(struct block *block, const struct decoded *decoded, 
 		const struct decoded *this = &decoded[count];
 
 		if (dead && this->quiet)
-			block->insn[count].run = this->quiet;
+			insn[count].run = this->quiet;
 		dead = this->plain && (dead || this->sets_all_flags);
 	}
+}
+
+/* --- heat --- */
+
+/* May a translator want this block? Then it begins with op_heat. Returns the insn after that. */
+static struct insn *begin_with_heat(const struct cpu *cpu, struct block *block)
+{
+	if (!interp_of(cpu)->translated || (block->mode & MODE_SINGLE) ||
+		!(block->mode & MODE_CODE_64))
+		return block->insn;
+	block->insn[0] = (struct insn){
+		.run = op_heat,
+		.imm = HEAT_THRESHOLD,
+		.next = (uint16_t)(block->key & ~PAGE_MASK),
+	};
+	return block->insn + 1;
+}
+
+OP(op_heat)
+{
+	struct interp *interp = interp_of(cpu);
+	struct block *block;
+
+	if (likely(in->imm)) {
+		((struct insn *)in)->imm--;
+		NEXT;
+	}
+	block = (struct block *)((uint8_t *)in - offsetof(struct block, insn));
+	cpu->stats.instructions -= block->count;
+	cpu->stats.accesses -= block->accesses;
+	cpu->stats.blocks--;
+	cpu->rip = cpu->next_rip = cpu->gpr[CODE_BASE] + in->next;
+	interp->hot = block;
+	interp->hot_rip = cpu->rip;
+	return NULL;
+}
+
+struct block *interp_hot(const struct cpu *cpu)
+{
+	const struct interp *interp = interp_of(cpu);
+
+	return interp->hot_rip == cpu->rip ? interp->hot : NULL;
+}
+
+void interp_set_heat(struct block *block, unsigned count)
+{
+	if (block->insn[0].run == op_heat)
+		block->insn[0].imm = count;
 }
 
 #define DECODE_WINDOW 512 /* most bytes of code in one block */
@@ -210,12 +262,13 @@ static bool decode_run(struct cpu *cpu, struct block *block, const struct source
 	uint64_t page = source->offset >> PAGE_SHIFT;
 	uint8_t copy[DECODE_WINDOW];
 	struct decoded decoded[BLOCK_MAX];
+	struct insn *insn = begin_with_heat(cpu, block);
 	bool ends = false;
 
 	memcpy(copy, source->host, window);
 	while (count < limit && !ends && done < window) {
 		unsigned length = decode_instruction(cpu, block->mode, copy + done,
-			MIN(window - done, 15), start + done, &block->insn[count], &decoded[count]);
+			MIN(window - done, 15), start + done, &insn[count], &decoded[count]);
 
 		if (!length)
 			break;
@@ -228,9 +281,9 @@ static bool decode_run(struct cpu *cpu, struct block *block, const struct source
 	block->generation = block->generation2 = memory_code_track(cpu->memory, page, start, done);
 	if (memcmp(copy, source->host, done) != 0)
 		return decode_run(cpu, block, source);
-	drop_dead_flags(block, decoded, count);
-	fuse_branches(block, count);
-	finish_block(cpu, block, count, copy, done);
+	drop_dead_flags(insn, decoded, count);
+	fuse_branches(insn, count);
+	finish_block(cpu, block, insn, count, copy, done);
 	return true;
 }
 
@@ -239,7 +292,7 @@ static struct block *block_decode(
 {
 	uint64_t page = source->offset >> PAGE_SHIFT;
 	struct block *block = arena_take(cpu,
-		sizeof(struct block) + (BLOCK_MAX + 1) * sizeof(struct insn) + DECODE_WINDOW + 16);
+		sizeof(struct block) + (BLOCK_MAX + 2) * sizeof(struct insn) + DECODE_WINDOW + 16);
 
 	block->key = source->offset;
 	block->key2 = ~UINT64_C(0);
@@ -370,7 +423,7 @@ struct block *block_find(struct cpu *cpu, uint64_t rip)
 	rip &= interp->rip_mask;
 	cpu->rip = cpu->next_rip = rip;
 	interp->current = NULL;
-	if (attention(cpu) || interp->stepping)
+	if (attention(cpu) || interp->single)
 		return NULL;
 	transfer_check_near(cpu, rip);
 	linear = linear_of(cpu, rip);

@@ -260,5 +260,6 @@ OP(op_stubs_full)
 	sync_rip(cpu, in);
 	interp_drop_blocks(cpu);
 	stub_cache_reset(interp_of(cpu)->stubs);
+	interp_of(cpu)->stub_resets++;
 	return NULL;
 }

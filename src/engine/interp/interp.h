@@ -28,12 +28,18 @@
  *page's code generation and may not be entered when that has moved on (memory/memory.h), unless its
  *bytes turn out to be what they were. Only the instruction that straddles a page boundary stands in
  *two pages: it is a block of its own, with both generations. Finding a block by RIP goes through a
- *cache (struct jump_slot) that is emptied, by changing a number, when mappings or modes change. */
+ *cache (struct jump_slot) that is emptied, by changing a number, when mappings or modes change.
+ *
+ * Under a translator. An engine that translates hot code runs the rest of it here: it makes its
+ * vCPU with interp_vcpu_create(), sets interp->translated, and calls interp_vcpu_run(). Blocks that
+ * may get hot then begin with one more insn, op_heat, which counts their runs and, when they are
+ * many, leaves for the run loop, which asks `translated`. */
 #ifndef VENEER_ENGINE_INTERP_INTERP_H
 #define VENEER_ENGINE_INTERP_INTERP_H
 
 #include "cpu/access.h"
 #include "cpu/cpu.h"
+#include "engine/engine.h"
 #include "engine/interp/stub.h"
 
 struct insn;
@@ -124,7 +130,8 @@ struct interp {
 	uint64_t serial, global_serial;
 	uint64_t rip_mask;
 	const struct insn *current; /* set by sync_rip() */
-	bool stepping;              /* run one instruction: no jump slot or link may be followed */
+	bool single;                /* run one instruction: no jump slot or link may be followed */
+	bool stepping;              /* the same, and string instructions stop after one element */
 	bool leave;                 /* a slow handler wants the block left after this instruction */
 	uint16_t mode;              /* enum block_mode, without MODE_SINGLE */
 	struct jump_slot jump[JUMP_PAGES * JUMP_SLOTS];
@@ -133,6 +140,13 @@ struct interp {
 	size_t arena_used, arena_size;
 	uint64_t drops; /* times the arena was emptied */
 	struct stub_cache *stubs;
+	uint64_t stub_resets; /* times its stubs were forgotten */
+	/* NULL, or a translator's: called by the run loop between blocks, with cpu->rip what comes
+	 * next, no event waiting and nothing to be stepped. True: it ran some code, look again;
+	 * false: nothing has changed, interpret. May raise. */
+	bool (*translated)(struct cpu *cpu);
+	struct block *hot; /* op_heat left this block, at hot_rip; see interp_hot() */
+	uint64_t hot_rip;
 };
 
 #define CODE_BASE 16 /* gpr[] that holds the RIP of the current page's first byte */
@@ -338,6 +352,7 @@ unsigned decode_instruction(struct cpu *cpu, unsigned mode, const uint8_t *bytes
 
 op_fn op_block_end, op_page_end; /* continue at the next instruction, in another block */
 op_fn op_leave;                  /* same, but through the run loop */
+op_fn op_heat;                   /* counts down runs of its block; not a guest instruction */
 op_fn op_undefined;              /* #UD */
 op_fn op_too_long;               /* #GP(0): longer than 15 bytes */
 
@@ -346,5 +361,36 @@ void interp_tlb_flushed(struct cpu *cpu, enum tlb_flush what, uint64_t linear);
 void interp_drop_blocks(struct cpu *cpu);
 /* Size of interp->hash. */
 size_t block_hash_bytes(void);
+
+/* --- for engines that are built on this one --- */
+
+#define HEAT_THRESHOLD 200 /* runs of a block before `translated` is asked about it */
+
+/* What engine_interp is made of. A translator that changes code_context_changed or tlb_flushed must
+ * go on calling interp_context_changed() and interp_tlb_flushed(). It sets interp->translated
+ * before the first run. */
+int interp_vcpu_create(struct cpu *cpu);
+void interp_vcpu_destroy(struct cpu *cpu);
+enum vcpu_exit interp_vcpu_run(struct cpu *cpu);
+
+/* In `translated`: the block that begins at cpu->rip, if it is here because it has proved hot; else
+ * NULL. Where it stays untranslated it will be asked about each time it runs, so call
+ * interp_set_heat(). */
+struct block *interp_hot(const struct cpu *cpu);
+/* Do not ask about the block before it has run `count` times more. */
+void interp_set_heat(struct block *block, unsigned count);
+
+/* Decode one instruction for interp_run_one(), for the CPU's current mode. `bytes` holds
+ * `available` bytes (up to 15 are looked at), the first at page_offset in its page. Returns its
+ * length, or 0 where more bytes are needed; what is no instruction gives one that raises, and the
+ * number of bytes that make it so. May make a stub, and their room is shared with the blocks. */
+unsigned interp_decode_one(struct cpu *cpu, const uint8_t *bytes, unsigned available,
+	unsigned page_offset, struct insn out[2]);
+/* Run it, at cpu->rip, as one guest instruction: counted, with string instructions run to their end
+ * if nothing is pending, but without what comes before and after it (breakpoints, traps, shadows;
+ * interrupt_shadow may be set by it). Then cpu->rip says where to go on: true where that is the
+ * next instruction in memory. It may have changed anything: mode, mappings, attention, the very
+ * code. Raises as ever, to cpu->unwind. */
+bool interp_run_one(struct cpu *cpu, const struct insn in[2]);
 
 #endif

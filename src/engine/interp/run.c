@@ -22,7 +22,7 @@ static int interp_available(void)
 	return 0;
 }
 
-static void interp_vcpu_destroy(struct cpu *cpu)
+void interp_vcpu_destroy(struct cpu *cpu)
 {
 	struct interp *interp = interp_of(cpu);
 
@@ -39,7 +39,7 @@ static void interp_vcpu_destroy(struct cpu *cpu)
 	cpu->tlb_flushed = NULL;
 }
 
-static int interp_vcpu_create(struct cpu *cpu)
+int interp_vcpu_create(struct cpu *cpu)
 {
 	struct interp *interp = calloc(1, sizeof(*interp));
 
@@ -74,13 +74,8 @@ static bool must_step(const struct cpu *cpu)
 	return (cpu->system_flags & RFLAGS_TF) || cpu->interrupt_shadow || (cpu->dr7 & DR7_ENABLES);
 }
 
-static void run_block(struct cpu *cpu, struct block *block)
+static void run_insns(struct cpu *cpu, const struct insn *in)
 {
-	const struct insn *in = block->insn;
-
-	cpu->stats.instructions += block->count;
-	cpu->stats.accesses += block->accesses;
-	cpu->stats.blocks++;
 #ifdef LOOP_DISPATCH
 	while (in)
 		in = in->run(cpu, in);
@@ -89,8 +84,22 @@ static void run_block(struct cpu *cpu, struct block *block)
 #endif
 }
 
-static void set_stepping(struct cpu *cpu, bool stepping)
+/* A block whose heat brought us here, and for which there is no translation, is run past it. */
+static void run_block(struct cpu *cpu, struct block *block)
 {
+	struct interp *interp = interp_of(cpu);
+	bool asked = block == interp->hot;
+
+	interp->hot = NULL;
+	cpu->stats.instructions += block->count;
+	cpu->stats.accesses += block->accesses;
+	cpu->stats.blocks++;
+	run_insns(cpu, block->insn + asked);
+}
+
+static void set_single(struct cpu *cpu, bool single, bool stepping)
+{
+	interp_of(cpu)->single = single;
 	interp_of(cpu)->stepping = stepping;
 	interp_context_changed(cpu);
 }
@@ -121,9 +130,9 @@ static void step(struct cpu *cpu)
 	transfer_check_near(cpu, rip);
 	cpu->interrupt_shadow = SHADOW_NONE;
 	cpu->system_flags &= ~RFLAGS_RF;
-	set_stepping(cpu, true);
+	set_single(cpu, true, true);
 	run_block(cpu, block_find_single(cpu, rip));
-	set_stepping(cpu, false);
+	set_single(cpu, false, false);
 	/* A repeated instruction that is not done yet is still the one that RF lets pass. */
 	if (resumed && cpu->rip == rip)
 		cpu->system_flags |= RFLAGS_RF;
@@ -142,8 +151,40 @@ static void uncount(struct cpu *cpu)
 		cpu->stats.instructions -= interp->current->remaining + 1u;
 	interp->current = NULL;
 	interp->leave = false;
-	if (interp->stepping)
-		set_stepping(cpu, false);
+	if (interp->single)
+		set_single(cpu, false, false);
+}
+
+unsigned interp_decode_one(struct cpu *cpu, const uint8_t *bytes, unsigned available,
+	unsigned page_offset, struct insn out[2])
+{
+	struct interp *interp = interp_of(cpu);
+	struct decoded ignored;
+	unsigned length = decode_instruction(cpu, interp->mode | MODE_SINGLE, bytes,
+		MIN(available, 15u), page_offset, &out[0], &ignored);
+
+	/* op_leave has no use for imm; here it says which stubs out[0] was decoded with. */
+	out[1] = (struct insn){.run = op_leave, .next = out[0].next, .imm = interp->stub_resets};
+	return length;
+}
+
+bool interp_run_one(struct cpu *cpu, const struct insn in[2])
+{
+	struct interp *interp = interp_of(cpu);
+	uint64_t next;
+
+	interp->current = NULL;
+	set_single(cpu, true, false);
+	/* The instruction's stub is gone? Blocks are decoded anew after that. */
+	if (unlikely(in[1].imm != interp->stub_resets))
+		in = block_find_single(cpu, cpu->rip)->insn;
+	cpu->gpr[CODE_BASE] = cpu->rip + in->length - in->next;
+	next = cpu->rip + in->length;
+	cpu->stats.instructions++;
+	cpu->stats.accesses += !!(in->attributes & (INSN_MEMORY | INSN_STACK));
+	run_insns(cpu, in);
+	set_single(cpu, false, false);
+	return cpu->rip == next;
 }
 
 static enum vcpu_exit exit_reason(const struct cpu *cpu)
@@ -153,6 +194,19 @@ static enum vcpu_exit exit_reason(const struct cpu *cpu)
 	if (atomic_load(&cpu->pending) & PENDING_STOP)
 		return VCPU_EXIT_STOPPED;
 	return cpu->activity == ACTIVITY_WAIT_FOR_SIPI ? VCPU_EXIT_WAIT_FOR_SIPI : VCPU_EXIT_HALTED;
+}
+
+static bool run_translated(struct cpu *cpu)
+{
+	struct interp *interp = interp_of(cpu);
+
+	if (!interp->translated)
+		return false;
+	interp->current = NULL;
+	if (!interp->translated(cpu))
+		return false;
+	interp->hot = NULL;
+	return true;
 }
 
 /* Until cpu_service_pending() says so or the processor shuts down. An exception comes back through
@@ -177,13 +231,15 @@ static void run_until_exit(struct cpu *cpu)
 			step(cpu);
 			continue;
 		}
+		if (run_translated(cpu))
+			continue;
 		block = block_find(cpu, cpu->rip);
 		if (block)
 			run_block(cpu, block);
 	}
 }
 
-static enum vcpu_exit interp_vcpu_run(struct cpu *cpu)
+enum vcpu_exit interp_vcpu_run(struct cpu *cpu)
 {
 	cpu_current = cpu;
 	fpu_enter(cpu);
