@@ -51,14 +51,21 @@ static inline struct tlb_entry *access_tlb(struct cpu *cpu, uint64_t linear)
 	return &cpu->tlb[(linear >> PAGE_SHIFT) & (TLB_SIZE - 1)];
 }
 
+/* After a store through a host pointer to RAM: has its page flags, such as PAGE_CODE? */
+static inline bool access_flagged(const struct cpu *cpu, const void *pointer)
+{
+	atomic_signal_fence(memory_order_seq_cst);
+	return atomic_load_explicit((_Atomic uint8_t *)(cpu->page_flags_biased +
+						       ((uintptr_t)pointer >> PAGE_SHIFT)),
+		memory_order_relaxed);
+}
+
 /* Code in a page just written through a host pointer? Drops it. True: the running block may be
  * stale. */
 bool access_written_slow(struct cpu *cpu, void *pointer, unsigned size);
 static inline bool access_written(struct cpu *cpu, void *pointer, unsigned size)
 {
-	atomic_signal_fence(memory_order_seq_cst);
-	if (likely(!atomic_load_explicit(&cpu->page_flags_biased[(uintptr_t)pointer >> PAGE_SHIFT],
-		    memory_order_relaxed)))
+	if (likely(!access_flagged(cpu, pointer)))
 		return false;
 	return access_written_slow(cpu, pointer, size);
 }

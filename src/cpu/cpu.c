@@ -33,9 +33,8 @@ struct cpu *cpu_create(struct cpu_platform *platform, unsigned index)
 	cpu->index = index;
 	cpu->platform = platform;
 	cpu->memory = platform->memory;
-	cpu->page_flags_biased =
-		(_Atomic uint8_t *)((uintptr_t)platform->memory->page_flags -
-				    ((uintptr_t)platform->memory->ram >> PAGE_SHIFT));
+	cpu->page_flags_biased = (uintptr_t)platform->memory->page_flags -
+				 ((uintptr_t)platform->memory->ram >> PAGE_SHIFT);
 	cpu->apic_page = ~UINT64_C(0);
 	cpu->amd = !cpuid_is_intel();
 	cpu_reset(cpu);

@@ -256,8 +256,8 @@ struct cpu {
 	_Atomic uint32_t
 		attention;     /* engines test this at every block: non-zero, look at `pending` */
 	struct tlb_entry *tlb; /* the current view: tlb_views[...] */
-	_Atomic uint8_t
-		*page_flags_biased; /* page_flags - (ram >> 12): index by host pointer >> 12 */
+	uintptr_t page_flags_biased; /* page_flags - (ram >> 12): add a host pointer >> 12, to have
+					the address of its page's flags */
 	void *engine_state;         /* owned by the engine that runs this CPU */
 	struct bt *bt;              /* the binary translator's, where that is the engine */
 	uint64_t segment_base[SEG_COUNT]; /* copy of segment[].base; [SEG_NONE] is 0 */

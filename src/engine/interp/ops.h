@@ -36,9 +36,7 @@ DEFINE_THUNK_CALL(thunked_check_target, "thunk_check_target")
 static inline bool handler_written(
 	struct cpu *cpu, const struct insn *in, void *host, unsigned size)
 {
-	atomic_signal_fence(memory_order_seq_cst);
-	if (likely(!atomic_load_explicit(
-		    &cpu->page_flags_biased[(uintptr_t)host >> PAGE_SHIFT], memory_order_relaxed)))
+	if (likely(!access_flagged(cpu, host)))
 		return false;
 	return thunked_written(cpu, in, (uintptr_t)host, 0, size);
 }
