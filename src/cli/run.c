@@ -14,7 +14,8 @@
 struct settings {
 	struct machine_config machine;
 	const char *engine_name;
-	bool stats, help;
+	struct engine_options engine;
+	bool help;
 };
 
 static int set_kernel(void *opaque, const char *value)
@@ -61,6 +62,24 @@ static int set_engine(void *opaque, const char *value)
 	return 0;
 }
 
+static int set_hardened(void *opaque, const char *value)
+{
+	((struct settings *)opaque)->engine.hardened = true;
+	return 0;
+}
+
+static int set_verify(void *opaque, const char *value)
+{
+	((struct settings *)opaque)->engine.verify = true;
+	return 0;
+}
+
+static int set_trace(void *opaque, const char *value)
+{
+	((struct settings *)opaque)->engine.trace = value;
+	return 0;
+}
+
 static int set_debug_exit(void *opaque, const char *value)
 {
 	struct settings *settings = opaque;
@@ -92,7 +111,7 @@ static int set_no_reboot(void *opaque, const char *value)
 
 static int set_stats(void *opaque, const char *value)
 {
-	((struct settings *)opaque)->stats = true;
+	((struct settings *)opaque)->engine.count = true;
 	return 0;
 }
 
@@ -111,6 +130,16 @@ static const struct option_row table[] = {
 	{"memory", "SIZE", "guest memory, such as 512M or 2G (default 512M)", set_memory},
 	{"cpus", "N", "number of processors, 1 to 64 (default 1)", set_cpus},
 	{"engine", "NAME", "how to run the guest's code (default auto); see below", set_engine},
+	{"hardened", NULL,
+		"check addresses in translated code only in ways that the\nprocessor cannot "
+		"mispredict",
+		set_hardened},
+	{"verify", NULL,
+		"run translated code in lockstep with the interpreter, and\nstop where they differ",
+		set_verify},
+	{"trace-bt", "FILE",
+		"write every translation to FILE: guest code, host code,\nand why they differ",
+		set_trace},
 	{"serial2", "FILE", "add a second serial port that writes to FILE", set_serial2},
 	{"debug-exit", "PORT",
 		"I/O port that ends the run: writing V to it makes the\nexit status (V << 1) | 1",
@@ -145,6 +174,22 @@ static void print_help(void)
 		stdout);
 }
 
+/* These say how to translate: to an engine that does not, they mean nothing. */
+static int check_engine_options(const struct settings *settings)
+{
+	const struct engine_options *options = &settings->engine;
+	const char *option = options->hardened ? "--hardened"
+			     : options->verify ? "--verify"
+			     : options->trace  ? "--trace-bt"
+					       : NULL;
+
+	if (!option || settings->machine.engine->translates)
+		return 0;
+	log_error("%s: engine %s does not translate code; expected --engine bt", option,
+		settings->machine.engine->name);
+	return -EINVAL;
+}
+
 static int check_settings(struct settings *settings)
 {
 	if (!settings->machine.kernel_path) {
@@ -157,7 +202,7 @@ static int check_settings(struct settings *settings)
 			settings->engine_name);
 		return -EINVAL;
 	}
-	return 0;
+	return check_engine_options(settings);
 }
 
 /* Die of the signal that stopped the machine, as if it had never been caught: whoever waits for us
@@ -208,13 +253,14 @@ static int run_machine(const struct settings *settings)
 
 	if (settings->machine.engine->available() < 0)
 		return STATUS_FAILED;
+	engine_options = settings->engine;
 	created = now_seconds();
 	if (machine_create(&machine, &settings->machine) < 0)
 		return STATUS_FAILED;
 	started = now_seconds();
 	result = machine_run(&machine);
 	stopped = now_seconds();
-	if (settings->stats)
+	if (settings->engine.count)
 		stats_print(&machine, stopped - started, (started - created) * 1e3);
 	machine_destroy(&machine);
 	if (result.end == MACHINE_SIGNAL)

@@ -16,10 +16,11 @@ static void print_share(const char *name, uint64_t count, uint64_t whole, const 
 
 void stats_print(const struct machine *machine, double seconds, double startup_ms)
 {
+	const struct engine *engine = machine->config.engine;
 	struct cpu_stats sum;
 
 	machine_add_stats(machine, &sum);
-	fprintf(stderr, "\nengine %s, %u vCPU%s, %llu MiB\n", machine->config.engine->name,
+	fprintf(stderr, "\nengine %s, %u vCPU%s, %llu MiB\n", engine->name,
 		machine->config.cpu_count, machine->config.cpu_count == 1 ? "" : "s",
 		(unsigned long long)(machine->config.memory_size / MIB));
 	fprintf(stderr, "%-22s %16.3f ms\n", "start-up", startup_ms);
@@ -45,4 +46,6 @@ void stats_print(const struct machine *machine, double seconds, double startup_m
 	print_count("exits: MMIO", sum.mmio);
 	print_count("exits: halt", sum.halts);
 	print_count("resets", machine->resets);
+	if (engine->print_stats)
+		engine->print_stats(machine->cpus, machine->config.cpu_count, stderr);
 }

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+struct engine_options engine_options;
+
 /* "auto" takes the first that this host can run: the fastest come first. */
 const struct engine *const engines[] = {&engine_interp, NULL};
 

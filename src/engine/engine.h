@@ -1,26 +1,32 @@
-/* The engine contract: a way to run a processor. Engines share cpu/, memory/ and the devices; they differ in how
- * guest instructions get executed. */
+/* The engine contract: a way to run a processor. Engines share cpu/, memory/ and the devices; they
+ * differ in how guest instructions get executed. */
 #ifndef VENEER_ENGINE_ENGINE_H
 #define VENEER_ENGINE_ENGINE_H
 
 #include "cpu/cpu.h"
+#include "engine/options.h"
+
+#include <stdio.h>
 
 enum vcpu_exit {
-	VCPU_EXIT_STOPPED, /* PENDING_STOP was set; it is still set */
-	VCPU_EXIT_HALTED, /* HLT or MWAIT: wait for pending, then run again */
+	VCPU_EXIT_STOPPED,       /* PENDING_STOP was set; it is still set */
+	VCPU_EXIT_HALTED,        /* HLT or MWAIT: wait for pending, then run again */
 	VCPU_EXIT_WAIT_FOR_SIPI, /* INIT received, or an AP before its SIPI */
-	VCPU_EXIT_SHUTDOWN, /* triple fault */
+	VCPU_EXIT_SHUTDOWN,      /* triple fault */
 };
 
 struct engine {
 	const char *name;
 	const char *summary; /* one line for --help */
+	bool translates;     /* struct engine_options has something to say to it */
 	/* 0, or -errno with a message: this host cannot run it. */
 	int (*available)(void);
 	int (*vcpu_create)(struct cpu *cpu); /* sets cpu->engine_state */
 	void (*vcpu_destroy)(struct cpu *cpu);
 	/* Run until an exit. Called on the vCPU's own thread, without the machine lock. */
 	enum vcpu_exit (*vcpu_run)(struct cpu *cpu);
+	/* The engine's own part of --stats, all vCPUs stopped. May be NULL. */
+	void (*print_stats)(struct cpu *const *cpus, unsigned count, FILE *to);
 };
 
 extern const struct engine engine_interp;

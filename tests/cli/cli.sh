@@ -65,6 +65,7 @@ result $? "veneer --version"
 run run --help
 ((status == 0)) && grep -q -e '--kernel FILE' "$work/out" && grep -q '^  interp' "$work/out"
 result $? "veneer run --help"
+translator=$(grep -o '^  bt ' "$work/out")
 run run -h
 ((status == 0)) && grep -q -e '--kernel FILE' "$work/out"
 result $? "veneer run -h"
@@ -114,6 +115,12 @@ for port in '' 0 0x10000 -1 0xfffd f4 0x; do
 		run --kernel "$image" --debug-exit "$port"
 done
 refused "unknown engine" 2 '--engine warp: no such engine' run --kernel "$image" --engine warp
+for option in --hardened --verify --trace-bt=/dev/null; do
+	refused "${option%=*} for the interpreter" 2 \
+		"^[^ ]* *${option%=*}: engine interp does not translate code; expected --engine bt" \
+		run --kernel "$image" --engine interp "$option"
+done
+refused "--trace-bt without its file" 2 '--trace-bt needs an argument' run --kernel "$image" --trace-bt
 
 # --- files that cannot be what they should be ---
 
@@ -147,6 +154,10 @@ refused "initrd larger than memory" 4 'needs at least --memory 22M for it and it
 	run --kernel "$image" --memory 16M --initrd "$work/large"
 refused "serial2 file cannot be made" 4 '--serial2 .*/none/log: cannot write: No such file' \
 	run --kernel "$image" --serial2 "$work/none/log"
+if [[ -n $translator ]]; then
+	refused "--trace-bt file cannot be made" 4 '--trace-bt .*/none/trace: cannot write: No such file' \
+		run --kernel "$image" --engine bt --trace-bt "$work/none/trace"
+fi
 refused "command line too long" 4 '--append: .* characters; this kernel takes at most' \
 	run --kernel "$image" --append "$(head -c 70000 /dev/zero | tr '\0' a)"
 if (($(id -u) != 0)); then
@@ -199,6 +210,15 @@ guest exit --debug-exit 0xf4 --stats
 ((status == (42 << 1 | 1))) && grep -q '^instructions  *[1-9]' "$work/err" &&
 	grep -q '^exits: port I/O  *[1-9]' "$work/err"
 result $? "--stats prints counters"
+if [[ -n $translator ]]; then
+	for option in --hardened --verify --trace-bt="$work/trace" --stats; do
+		guest exit --debug-exit 0xf4 --engine bt "$option"
+		((status == (42 << 1 | 1)))
+		result $? "${option%%=*} with --engine bt"
+	done
+	[[ -e $work/trace ]]
+	result $? "--trace-bt makes its file"
+fi
 
 # --- signals and slow readers ---
 
