@@ -296,6 +296,7 @@ void machine_destroy(struct machine *machine)
 	for (i = 0; i < ARRAY_SIZE(machine->cpus) && machine->cpus[i]; i++) {
 		machine->config.engine->vcpu_destroy(machine->cpus[i]);
 		cpu_destroy(machine->cpus[i]);
+		machine->cpus[i] = NULL;
 	}
 	if (machine->loop)
 		event_loop_destroy(machine->loop);
