@@ -55,8 +55,8 @@ static inline struct tlb_entry *access_tlb(struct cpu *cpu, uint64_t linear)
 static inline bool access_flagged(const struct cpu *cpu, const void *pointer)
 {
 	atomic_signal_fence(memory_order_seq_cst);
-	return atomic_load_explicit((_Atomic uint8_t *)(cpu->page_flags_biased +
-						       ((uintptr_t)pointer >> PAGE_SHIFT)),
+	return atomic_load_explicit(
+		(_Atomic uint8_t *)(cpu->page_flags_biased + ((uintptr_t)pointer >> PAGE_SHIFT)),
 		memory_order_relaxed);
 }
 
@@ -74,6 +74,8 @@ static inline bool access_written(struct cpu *cpu, void *pointer, unsigned size)
 void tlb_flush_all(struct cpu *cpu); /* global pages too */
 void tlb_flush_non_global(struct cpu *cpu);
 void tlb_flush_page(struct cpu *cpu, uint64_t linear);
+void tlb_switch_space(struct cpu *cpu);              /* a CR3 write that flushes nothing */
+void tlb_flush_pcid(struct cpu *cpu, uint64_t pcid); /* not the current one; or TLB_EVERY_PCID */
 
 /* Host pointer to the code byte at `linear` for fetching, valid to the page's end; raises #PF.
  * NULL: not RAM. *gpa gets the guest-physical address. */

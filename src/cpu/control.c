@@ -89,20 +89,26 @@ static void set_cr0(struct cpu *cpu, uint64_t value)
 
 static void set_cr3(struct cpu *cpu, uint64_t value)
 {
+	bool keep = false;
+
 	if (cpu_long_mode(cpu)) {
 		uint64_t reserved = ~(BIT(cpu->memory->physical_address_bits) - 1);
 
-		/* Bit 63 with CR4.PCIDE permits to keep what is cached for the new PCID. We cache
-		 * for the current one only, so there is nothing to keep. */
-		if (cpu->cr4 & CR4_PCIDE)
+		/* Bit 63 with CR4.PCIDE permits to keep what is cached for the new PCID. */
+		if (cpu->cr4 & CR4_PCIDE) {
+			keep = value & CR3_NO_FLUSH;
 			value &= ~CR3_NO_FLUSH;
+		}
 		if (value & reserved)
 			general_protection(cpu);
 	} else if (pae_paging(cpu->cr0, cpu->cr4, cpu->efer) && !paging_load_pdptes(cpu, value)) {
 		general_protection(cpu);
 	}
 	cpu->cr3 = value;
-	tlb_flush_non_global(cpu);
+	if (keep)
+		tlb_switch_space(cpu);
+	else
+		tlb_flush_non_global(cpu);
 }
 
 /* --- CR4 --- */
@@ -277,7 +283,8 @@ void control_invlpg(struct cpu *cpu, uint64_t linear)
 
 enum invpcid_type { INVPCID_ADDRESS, INVPCID_CONTEXT, INVPCID_ALL_GLOBAL, INVPCID_ALL };
 
-/* Only translations of the current PCID are ever cached, so the others need nothing. */
+/* The soft TLB holds translations of the current PCID only. For another one a single address is
+ * not told from all: that is allowed, and rare. */
 void control_invpcid(struct cpu *cpu, uint64_t type, uint64_t descriptor_linear)
 {
 	uint64_t descriptor[2], current = cpu->cr4 & CR4_PCIDE ? cpu->cr3 & CR3_PCID : 0;
@@ -294,16 +301,21 @@ void control_invpcid(struct cpu *cpu, uint64_t type, uint64_t descriptor_linear)
 	case INVPCID_ADDRESS:
 		if (descriptor[0] == current)
 			tlb_flush_page(cpu, descriptor[1]);
+		else
+			tlb_flush_pcid(cpu, descriptor[0]);
 		break;
 	case INVPCID_CONTEXT:
 		if (descriptor[0] == current)
 			tlb_flush_non_global(cpu);
+		else
+			tlb_flush_pcid(cpu, descriptor[0]);
 		break;
 	case INVPCID_ALL_GLOBAL:
 		tlb_flush_all(cpu);
 		break;
 	case INVPCID_ALL:
 		tlb_flush_non_global(cpu);
+		tlb_flush_pcid(cpu, TLB_EVERY_PCID);
 		break;
 	}
 }

@@ -145,7 +145,21 @@ enum vector {
 
 #define TLB_RECENT 512
 
-enum tlb_flush { TLB_FLUSH_ALL, TLB_FLUSH_NON_GLOBAL, TLB_FLUSH_PAGE };
+/* What cpu->tlb_flushed() tells. The soft TLB's entries carry no PCID, so it drops more than the
+ * guest asked for; an engine whose own cache does tell address spaces apart may do just what was
+ * asked. */
+enum tlb_flush {
+	TLB_FLUSH_ALL,
+	TLB_FLUSH_NON_GLOBAL, /* of the current PCID */
+	TLB_FLUSH_SPACE_KEPT, /* CR3 was written, and all that is cached may stay: for the soft TLB
+				 the same as NON_GLOBAL */
+	TLB_FLUSH_PAGE,       /* `linear`, in the current PCID, and global */
+	TLB_FLUSH_LARGE_PAGE, /* the same, but large pages lie around: who cannot tell where these
+				 begin and end, take it as ALL */
+	TLB_FLUSH_PCID,       /* not the current one but `linear`, TLB_EVERY_PCID for all; the soft
+				 TLB keeps what it has */
+};
+#define TLB_EVERY_PCID UINT64_C(0x1000)
 
 enum tlb_view {
 	TLB_SUPERVISOR,    /* SMAP in force; also what implicit system accesses use */
@@ -258,8 +272,8 @@ struct cpu {
 	struct tlb_entry *tlb; /* the current view: tlb_views[...] */
 	uintptr_t page_flags_biased; /* page_flags - (ram >> 12): add a host pointer >> 12, to have
 					the address of its page's flags */
-	void *engine_state;         /* owned by the engine that runs this CPU */
-	struct bt *bt;              /* the binary translator's, where that is the engine */
+	void *engine_state;          /* owned by the engine that runs this CPU */
+	struct bt *bt;               /* the binary translator's, where that is the engine */
 	uint64_t segment_base[SEG_COUNT]; /* copy of segment[].base; [SEG_NONE] is 0 */
 
 	/* --- architected --- */

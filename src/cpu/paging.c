@@ -34,7 +34,8 @@ enum {
 
 /* Everything a walk found out, before the question whether the access is allowed. */
 struct walk {
-	uint64_t rights; /* AND of all entries, with NX inverted: set means fetch is allowed */
+	uint64_t rights; /* AND of all entries, with NX inverted: set means fetch is allowed; A too
+			  */
 	uint64_t leaf;
 	void *leaf_pointer; /* NULL where the entry is not in RAM */
 	uint64_t frame;     /* guest-physical address of the page's first byte */
@@ -159,6 +160,7 @@ static int permit(const struct cpu *cpu, const struct walk *walk, uint64_t linea
 	out->page_size = walk->page_size;
 	out->user = walk->rights & ENTRY_U;
 	out->global = (walk->leaf & ENTRY_G) && (cpu->cr4 & CR4_PGE);
+	out->accessed = *set || (walk->rights & ENTRY_A);
 	out->can_write &= ((walk->leaf | *set) & ENTRY_D) != 0;
 	return 0;
 }
@@ -183,7 +185,7 @@ static enum walk_result walk_wide(struct cpu *cpu, uint64_t linear, unsigned acc
 	unsigned level, struct walk *walk)
 {
 	uint64_t reserved = reserved_wide(cpu);
-	uint64_t rights = ENTRY_W | ENTRY_U | ENTRY_NX;
+	uint64_t rights = ENTRY_W | ENTRY_U | ENTRY_NX | ENTRY_A;
 
 	for (;; level--) {
 		unsigned shift = 3 + 9 * level;
@@ -278,7 +280,7 @@ static enum walk_result walk_legacy(
 
 	if (!(directory & ENTRY_P))
 		return WALK_NOT_PRESENT;
-	walk->rights = ENTRY_NX | (directory & (ENTRY_W | ENTRY_U));
+	walk->rights = ENTRY_NX | (directory & (ENTRY_W | ENTRY_U | ENTRY_A));
 	if (!(directory & ENTRY_PS) || !(cpu->cr4 & CR4_PSE)) {
 		if (!(directory & ENTRY_A) && !(access & PAGING_PROBE) &&
 			!entry_set_legacy(cpu, pointer, directory, ENTRY_A))
@@ -328,6 +330,7 @@ static int identity(uint64_t linear, struct translation *out)
 		.can_write = true,
 		.can_fetch = true,
 		.user = true,
+		.accessed = true,
 	};
 	return 0;
 }

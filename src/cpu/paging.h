@@ -29,6 +29,7 @@ struct translation {
 	bool can_read, can_write, can_fetch; /* can_write only if D is set already */
 	bool user;                           /* U/S of the whole walk */
 	bool global;
+	bool accessed; /* A is set in every entry passed; only after PAGING_PROBE can it be clear */
 	uint32_t error; /* page-fault error code where the walk failed */
 };
 

@@ -41,7 +41,7 @@ void tlb_flush_all(struct cpu *cpu)
 	notify(cpu, TLB_FLUSH_ALL, 0);
 }
 
-void tlb_flush_non_global(struct cpu *cpu)
+static void drop_local(struct cpu *cpu)
 {
 	if (cpu->tlb_recent_count <= TLB_RECENT) {
 		for (unsigned i = 0; i < cpu->tlb_recent_count; i++) {
@@ -58,7 +58,23 @@ void tlb_flush_non_global(struct cpu *cpu)
 					entry_clear(cpu, view, slot);
 	}
 	cpu->tlb_recent_count = 0;
+}
+
+void tlb_flush_non_global(struct cpu *cpu)
+{
+	drop_local(cpu);
 	notify(cpu, TLB_FLUSH_NON_GLOBAL, 0);
+}
+
+void tlb_switch_space(struct cpu *cpu)
+{
+	drop_local(cpu);
+	notify(cpu, TLB_FLUSH_SPACE_KEPT, 0);
+}
+
+void tlb_flush_pcid(struct cpu *cpu, uint64_t pcid)
+{
+	notify(cpu, TLB_FLUSH_PCID, pcid);
 }
 
 /* The bytes that an entry's own page spans. */
@@ -94,7 +110,7 @@ void tlb_flush_page(struct cpu *cpu, uint64_t linear)
 			for (unsigned slot = 0; slot < TLB_SIZE; slot++)
 				if (entry_covers(cpu, view, slot, linear))
 					entry_clear(cpu, view, slot);
-		notify(cpu, TLB_FLUSH_ALL, 0);
+		notify(cpu, TLB_FLUSH_LARGE_PAGE, linear);
 		return;
 	}
 	for (unsigned view = 0; view < TLB_VIEWS; view++)
