@@ -16,7 +16,6 @@
 #include "cpu/cpuid.h"
 #include "cpu/fpu.h"
 
-#include <signal.h>
 #include <string.h>
 #include <ucontext.h>
 
@@ -206,6 +205,7 @@ static _Noreturn void landing(uint64_t vector)
 }
 
 static struct sigaction previous[NSIG];
+static fpu_fault_handler *asked_first;
 
 static bool is_guest_fault(const struct cpu *cpu, const greg_t *registers)
 {
@@ -226,11 +226,24 @@ static bool is_guest_fault(const struct cpu *cpu, const greg_t *registers)
 	}
 }
 
+void fpu_chain_signal(const struct sigaction *action, int signal, siginfo_t *info, void *context)
+{
+	if (action->sa_flags & SA_SIGINFO) {
+		action->sa_sigaction(signal, info, context);
+	} else if (action->sa_handler == SIG_DFL || action->sa_handler == SIG_IGN) {
+		sigaction(signal, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
+		raise(signal); /* one that kill(2) sent would not come again by itself */
+	} else {
+		action->sa_handler(signal);
+	}
+}
+
 static void handle_fault(int signal, siginfo_t *info, void *context)
 {
 	greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
-	struct sigaction *old = &previous[signal];
 
+	if (asked_first && asked_first(signal, info, context))
+		return;
 	if (is_guest_fault(cpu_current, registers)) {
 		registers[REG_RDI] = registers[REG_TRAPNO];
 		registers[REG_RIP] = (greg_t)(uintptr_t)landing;
@@ -239,23 +252,32 @@ static void handle_fault(int signal, siginfo_t *info, void *context)
 		registers[REG_EFL] &= ~(greg_t)(RFLAGS_DF | RFLAGS_AC);
 		return;
 	}
-	if (old->sa_flags & SA_SIGINFO) {
-		old->sa_sigaction(signal, info, context);
-	} else if (old->sa_handler == SIG_DFL || old->sa_handler == SIG_IGN) {
-		sigaction(signal, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
-		raise(signal); /* one that kill(2) sent would not come again by itself */
-	} else {
-		old->sa_handler(signal);
-	}
+	fpu_chain_signal(&previous[signal], signal, info, context);
+}
+
+void fpu_ask_first(fpu_fault_handler *first)
+{
+	asked_first = first;
+}
+
+void fpu_fault_mask(sigset_t *mask)
+{
+	static const int faults[] = {SIGFPE, SIGILL, SIGSEGV, SIGBUS, SIGTRAP, SIGABRT, SIGSYS};
+
+	sigfillset(mask);
+	for (size_t i = 0; i < ARRAY_SIZE(faults); i++)
+		sigdelset(mask, faults[i]);
 }
 
 void fpu_init(void)
 {
 	static const int signals[] = {SIGFPE, SIGILL, SIGSEGV, SIGBUS};
-	struct sigaction action = {.sa_sigaction = handle_fault, .sa_flags = SA_SIGINFO};
+	/* With the translator, RSP may be the guest's when a signal comes. */
+	struct sigaction action = {.sa_sigaction = handle_fault,
+		.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
 	struct sigaction now;
 
-	sigemptyset(&action.sa_mask);
+	fpu_fault_mask(&action.sa_mask);
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
 		sigaction(signals[i], NULL, &now);
 		if ((now.sa_flags & SA_SIGINFO) && now.sa_sigaction == handle_fault)

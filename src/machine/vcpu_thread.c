@@ -52,10 +52,16 @@ static void *vcpu_thread_main(void *opaque)
 
 static int start_thread(struct vcpu_thread *thread)
 {
+	sigset_t mask, before;
 	char name[16];
 	int error;
 
+	/* Signals to the process are for other threads: this one's RSP may be the guest's. The engine
+	 * unblocks what it uses itself. */
+	fpu_fault_mask(&mask);
+	pthread_sigmask(SIG_BLOCK, &mask, &before);
 	error = pthread_create(&thread->thread, NULL, vcpu_thread_main, thread);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (error) {
 		log_error("cannot start a thread for vCPU %u: %s", thread->cpu->index,
 			strerror(error));

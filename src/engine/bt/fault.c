@@ -1,0 +1,335 @@
+/* Signals in translated code.
+ *
+ * A fault is the host's, but its cause is nearly always the guest: a page that its window does not
+ * show yet (a hidden fault: map it and run the host instruction again), a page the guest may not
+ * reach, a division by zero. For everything but hidden faults the unit is left in the state before
+ * the guest instruction, and the interpreter runs that and raises what is due. Going back takes no
+ * more than forgetting scratch registers, by the rule that a translation does nothing visible up to
+ * its one commit.
+ *
+ * A kick, too, goes back to the instruction's start where that has not committed. Where it has, the
+ * rest must run: the handler sets TF, and looks again after each host instruction, until there is a
+ * place to stop or the code has left for C by itself. Units that were chained into a loop need no
+ * poll for this.
+ *
+ * A handler never jumps out (see cpu/fpu.c): it changes the interrupted registers and returns. */
+#include "engine/bt/fault.h"
+
+#include "base/log.h"
+#include "cpu/fpu.h"
+#include "engine/bt/window.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#ifndef SS_AUTODISARM
+#define SS_AUTODISARM (1U << 31)
+#endif
+#ifndef AT_MINSIGSTKSZ
+#define AT_MINSIGSTKSZ 51
+#endif
+
+/* Besides the signal frame: windows_fault() walks the guest's page tables on it. */
+#define STACK_BYTES ((size_t)64 * KIB)
+#define GUARD_BYTES ((size_t)PAGE_SIZE)
+
+#define PAGE_FAULT_WRITE 2 /* in REG_ERR */
+
+/* TF is set on our behalf, after a kick. */
+static _Thread_local bool stepping;
+
+/* --- going back --- */
+
+/* Is the host instruction at `pc`, one of ours, a repeated one? */
+static bool is_repeated(uintptr_t pc)
+{
+	const uint8_t *byte = (const uint8_t *)pc;
+
+	while (*byte == 0x66 || *byte == 0x67)
+		byte++;
+	return *byte == 0xf2 || *byte == 0xf3;
+}
+
+/* Continue as if the instruction at `where` had never begun, at the glue that leaves for C. */
+static void roll_back(struct bt *bt, greg_t *registers, const struct bt_where *where, unsigned exit)
+{
+	bt->cpu->rip = where->rip;
+	bt->fault_unit = where->unit;
+	bt->fault_insn = where->insn;
+	if (where->state == MARK_STRINGS) {
+		registers[REG_RSI] -= (greg_t)bt->string_delta[0];
+		registers[REG_RDI] -= (greg_t)bt->string_delta[1];
+		/* What has been done of it stays done. */
+		if (is_repeated((uintptr_t)registers[REG_RIP]))
+			registers[REG_R11] = registers[REG_RCX];
+	}
+	registers[REG_RCX] = exit;
+	registers[REG_RIP] = (greg_t)bt->glue.exit_rolled_back;
+	registers[REG_EFL] &= ~(greg_t)(RFLAGS_TF | RFLAGS_AC | RFLAGS_DF);
+	stepping = false;
+}
+
+/* --- faults --- */
+
+/* Say what no guest can bring about, before the process dies of it. No stdio: this is a handler. */
+static void report(const char *what, const greg_t *registers, const siginfo_t *info)
+{
+	char line[200];
+	int size =
+		snprintf(line, sizeof(line), "veneer: %s (host RIP %#llx, address %p, trap %lld)\n",
+			what, registers[REG_RIP], info->si_addr, registers[REG_TRAPNO]);
+
+	if (size > 0 && write(STDERR_FILENO, line, MIN((size_t)size, sizeof(line) - 1)) < 0)
+		return;
+}
+
+/* A guest's exception that is not a page fault? The interpreter will meet it again. */
+static bool is_exception(greg_t trap)
+{
+	switch (trap) {
+	case VECTOR_DE:
+	case VECTOR_UD:
+	case VECTOR_SS: /* an address that is not canonical, by RSP or RBP */
+	case VECTOR_GP: /* the same by others; alignment of vectors */
+	case VECTOR_MF:
+	case VECTOR_AC:
+	case VECTOR_XM:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Faults of this kind would not come with the soft TLB. */
+static void count_against(const struct bt_where *where)
+{
+	struct bt_insn *insn = &where->unit->insns[where->insn];
+
+	if (insn->adapted < UINT8_MAX)
+		insn->adapted++;
+}
+
+/* True: mapped now. */
+static bool fill_window(struct bt *bt, const struct bt_where *where, uintptr_t address, bool write)
+{
+	uint64_t linear;
+
+	if (!windows_linear(bt, address, &linear)) {
+		bt->stats.other_faults++;
+		return false;
+	}
+	return windows_fault(bt, linear, write, where->unit->mode & BT_USER);
+}
+
+/* The fault of a unit is dealt with, and true returned; others are left to whoever had them before.
+ */
+static bool on_fault(int signal, siginfo_t *info, void *context)
+{
+	greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
+	uintptr_t pc = (uintptr_t)registers[REG_RIP];
+	struct bt *bt = cpu_current ? bt_of(cpu_current) : NULL;
+	greg_t trap = registers[REG_TRAPNO];
+	struct bt_where where;
+
+	/* Not the processor's but kill(2)'s: REG_TRAPNO is an old one. */
+	if (!bt || !bt_owns_pc(bt, pc) || info->si_code <= 0)
+		return false;
+	if (!bt_locate(bt, pc, &where) || where.state == MARK_AFTER) {
+		report("fault in generated code; this is a bug in veneer", registers, info);
+		return false;
+	}
+	if (trap == VECTOR_PF && signal == SIGSEGV) {
+		count_against(&where);
+		if (fill_window(bt, &where, (uintptr_t)info->si_addr,
+			    registers[REG_ERR] & PAGE_FAULT_WRITE))
+			return true;
+	} else if (is_exception(trap)) {
+		if (trap == VECTOR_SS || trap == VECTOR_GP)
+			count_against(&where);
+		bt->stats.other_faults++;
+	} else {
+		report(signal == SIGBUS ? "the host has no memory left for the guest's RAM"
+					: "unexpected fault in generated code",
+			registers, info);
+		return false;
+	}
+	roll_back(bt, registers, &where, BT_EXIT_ID_FAULT);
+	return true;
+}
+
+/* --- kicks --- */
+
+/* Leave translated code here, or else after the next host instruction. */
+static void stop_soon(struct bt *bt, greg_t *registers)
+{
+	uintptr_t pc = (uintptr_t)registers[REG_RIP];
+	struct bt_where where;
+
+	/* It was kept waiting while a fault was handled. */
+	if (pc == bt->glue.exit_rolled_back)
+		return;
+	if (bt_locate(bt, pc, &where) && where.state != MARK_AFTER) {
+		roll_back(bt, registers, &where, BT_EXIT_ID_KICK);
+		return;
+	}
+	registers[REG_EFL] |= RFLAGS_TF;
+	stepping = true;
+	bt->stats.steps++;
+}
+
+static void on_kick(int signal, siginfo_t *info, void *context)
+{
+	greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
+	struct bt *bt = cpu_current ? bt_of(cpu_current) : NULL;
+
+	/* In C: glue.enter will look at cpu->attention. */
+	if (!bt || !bt_owns_pc(bt, (uintptr_t)registers[REG_RIP]))
+		return;
+	bt->stats.kicks++;
+	if (!stepping)
+		stop_soon(bt, registers);
+}
+
+static struct sigaction previous_trap;
+
+static void on_trap(int signal, siginfo_t *info, void *context)
+{
+	greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
+
+	if (stepping && info->si_code == TRAP_TRACE) {
+		struct bt *bt = bt_of(cpu_current);
+
+		if (bt_owns_pc(bt, (uintptr_t)registers[REG_RIP])) {
+			stop_soon(bt, registers);
+			return;
+		}
+		registers[REG_EFL] &= ~(greg_t)RFLAGS_TF;
+		stepping = false;
+		return;
+	}
+	fpu_chain_signal(&previous_trap, signal, info, context);
+}
+
+void bt_kick(struct cpu *cpu)
+{
+	struct bt *bt = bt_of(cpu);
+
+	/* `attention` was set before this load, and the vCPU's thread sets `running` before it
+	 * looks at `attention`: one of us sees the other's. */
+	if (cpu != cpu_current && atomic_load(&bt->running))
+		syscall(SYS_tgkill, getpid(), bt->tid, BT_KICK_SIGNAL);
+}
+
+static void install(int signal, void (*handler)(int, siginfo_t *, void *), struct sigaction *before)
+{
+	struct sigaction now, action = {.sa_sigaction = handler,
+				      .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
+
+	/* A kick that came while a fault is handled would find itself in C and do nothing. */
+	fpu_fault_mask(&action.sa_mask);
+	sigaction(signal, NULL, &now);
+	if ((now.sa_flags & SA_SIGINFO) && now.sa_sigaction == handler)
+		return;
+	*before = now;
+	sigaction(signal, &action, NULL);
+}
+
+void bt_signals_init(void)
+{
+	struct sigaction ignored;
+
+	fpu_init();
+	fpu_ask_first(on_fault);
+	install(SIGTRAP, on_trap, &previous_trap);
+	install(BT_KICK_SIGNAL, on_kick, &ignored);
+}
+
+/* --- the signal stack --- */
+
+static _Thread_local pid_t thread_id; /* set: this thread has been prepared */
+static pthread_key_t stack_key;
+static pthread_once_t stack_key_once = PTHREAD_ONCE_INIT;
+static int stack_key_error;
+
+static size_t stack_bytes(void)
+{
+	size_t frame = getauxval(AT_MINSIGSTKSZ); /* more than MINSIGSTKSZ, with AVX-512 or AMX */
+
+	return (MAX(frame, (size_t)MINSIGSTKSZ) + STACK_BYTES + PAGE_SIZE - 1) & PAGE_MASK;
+}
+
+static void free_stack(void *mapping)
+{
+	sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL);
+	munmap(mapping, GUARD_BYTES + stack_bytes());
+}
+
+static void create_stack_key(void)
+{
+	stack_key_error = pthread_key_create(&stack_key, free_stack);
+}
+
+static int create_stack(void)
+{
+	stack_t stack = {.ss_size = stack_bytes(), .ss_flags = (int)SS_AUTODISARM};
+	char *mapping;
+	int error;
+
+	pthread_once(&stack_key_once, create_stack_key);
+	if (stack_key_error)
+		return -stack_key_error;
+	mapping = mmap(NULL, GUARD_BYTES + stack.ss_size, PROT_NONE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (mapping == MAP_FAILED)
+		return -errno;
+	stack.ss_sp = mapping + GUARD_BYTES;
+	if (mprotect(stack.ss_sp, stack.ss_size, PROT_READ | PROT_WRITE) < 0 ||
+		sigaltstack(&stack, NULL) < 0) {
+		error = -errno;
+		munmap(mapping, GUARD_BYTES + stack.ss_size);
+		return error;
+	}
+	pthread_setspecific(stack_key, mapping);
+	return 0;
+}
+
+static int prepare_thread(void)
+{
+	static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, BT_KICK_SIGNAL};
+	sigset_t set;
+	int error = create_stack();
+
+	if (error < 0) {
+		log_error("cannot make a vCPU's signal stack: %s", strerror(-error));
+		return error;
+	}
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+		sigaddset(&set, signals[i]);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	thread_id = (pid_t)syscall(SYS_gettid);
+	return 0;
+}
+
+int bt_thread_enter(struct bt *bt)
+{
+	if (unlikely(!thread_id)) {
+		int error = prepare_thread();
+
+		if (error < 0)
+			return error;
+	}
+	bt->tid = thread_id;
+	return 0;
+}
+
+void bt_thread_leave(struct bt *bt)
+{
+	atomic_store(&bt->running, 0);
+}

@@ -1,0 +1,40 @@
+/* Signals on a vCPU's thread: faults in translated code, and kicks that make it come back.
+ *
+ * While a unit runs, the host's registers are the guest's, RSP included, and RSP may point
+ *anywhere: nowhere, into the monitor's memory, even into the signal stack. So every signal that
+ *such a thread can get is handled on an alternate stack, and on one that is disarmed while in use
+ *(SS_AUTODISARM), since the kernel would otherwise look at RSP to tell whether it is on that stack
+ *already. All others are blocked on vCPU threads (machine/vcpu_thread.c).
+ *
+ * What the code here expects of glue and units:
+ *	- FS is the host's: handlers use thread-local variables.
+ *	- No POPF within [code_start, code_end), it would end single-stepping (SAHF and ADD AL, 127
+ *set the flags as well); and who uses PUSHF must clear TF in what it pushed.
+ *	- glue.enter looks at cpu->attention first, and bt->running is 1 before that.
+ *	- In MARK_STRINGS, if the host instruction has a REP prefix, the guest's RCX is in RCX;
+ *after a roll-back it is in HOST_RCX again, as always. */
+#ifndef VENEER_ENGINE_BT_FAULT_H
+#define VENEER_ENGINE_BT_FAULT_H
+
+#include "engine/bt/bt.h"
+
+#include <signal.h>
+
+/* An ordinary signal, not a real-time one: those queue up, and one pending kick is enough. This one
+ * is ignored where it has no handler. */
+#define BT_KICK_SIGNAL SIGURG
+
+/* Install the handlers; again does no harm. Faults that are not a unit's go where they went before.
+ */
+void bt_signals_init(void);
+
+/* First and last thing in vcpu_run, on the vCPU's thread. Cheap, except the first time on a thread:
+ * then that gets its signal stack, which is freed when the thread ends. 0, or -errno with a
+ * message. */
+int bt_thread_enter(struct bt *bt);
+void bt_thread_leave(struct bt *bt);
+
+/* cpu->kick: make a vCPU come out of translated code. For any thread, after `attention` was set. */
+void bt_kick(struct cpu *cpu);
+
+#endif
