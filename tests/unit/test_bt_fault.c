@@ -30,7 +30,8 @@ _Atomic uint32_t *test_attention;
 
 /* --- the code --- */
 
-extern const char test_code_start[], test_units_start[], test_code_end[], test_rolled_back[];
+extern const char test_code_start[], test_units_start[], test_code_end[], test_rolled_back[],
+	test_pass[];
 extern const char test_counting[], test_load[], test_store[], test_divide[], test_push[],
 	test_undefined[], test_simd[], test_x87[], test_movs[], test_bad[], test_bad_glue[],
 	test_long[], test_end_of_steps[];
@@ -84,7 +85,7 @@ __asm__(
 	"9: mov test_host_rsp(%rip), %rsp\n"
 	"pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx\n ret\n"
 	/* Glue that a unit passes through. */
-	"pass: lea 1(%r10), %r10\n lea -1(%r10), %r10\n jmp pass_resume\n"
+	".globl test_pass\n test_pass: lea 1(%r10), %r10\n lea -1(%r10), %r10\n jmp pass_resume\n"
 	".globl test_bad_glue\n test_bad_glue: mov (%rbx), %rax\n"
 
 	".globl test_units_start\n test_units_start:\n"
@@ -94,7 +95,7 @@ __asm__(
 	MARK(0, BEFORE) "lea 1(%rax), %rax\n"
 	MARK(1, BEFORE) "lea 5(%rax), %rcx\n mov %rcx, %r10\n lea 1(%rbx), %rbx\n"
 	MARK(2, BEFORE) "lea 1(%rdx), %rcx\n mov %rcx, %rdx\n"
-	MARK(2, AFTER) "mov %rdx, %r10\n jmp pass\n pass_resume: mov %r10, test_saved(%rip)\n"
+	MARK(2, AFTER) "mov %rdx, %r10\n jmp test_pass\n pass_resume: mov %r10, test_saved(%rip)\n"
 	MARK(3, BEFORE) "lea 1(%rsi), %rsi\n"
 	MARK(3, AFTER) "jmp test_counting\n"
 
@@ -186,6 +187,12 @@ static uint64_t random_word(void)
 	return state ^= state << 17;
 }
 
+static void install_handlers(void)
+{
+	fpu_init();
+	bt_signals_init();
+}
+
 static int setup(void **state)
 {
 	if (!window)
@@ -202,7 +209,8 @@ static int setup(void **state)
 	cpu->bt = bt;
 	bt->code_start = (uintptr_t)test_code_start;
 	bt->code_end = (uintptr_t)test_code_end;
-	bt->glue.exit_rolled_back = (uintptr_t)test_rolled_back;
+	bt->glue.exit = bt->glue.exit_rolled_back = (uintptr_t)test_rolled_back;
+	bt->glue.load_vectors = (uintptr_t)test_pass;
 	test_attention = &cpu->attention;
 	cpu_current = cpu;
 	return bt_thread_enter(bt);
@@ -579,7 +587,7 @@ static int in_child(void (*body)(void), int signal)
 		alarm(20);
 		if (signal)
 			sigaction(signal, &action, NULL);
-		bt_signals_init();
+		install_handlers();
 		if (freopen("/dev/null", "w", stderr))
 			body();
 		_exit(1);
@@ -641,7 +649,7 @@ static void test_chaining(void **state)
 	signal(SIGTRAP, SIG_DFL);
 	status = in_child(trap_in_c, 0);
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGTRAP);
-	bt_signals_init();
+	install_handlers();
 }
 
 /* --- other signals, as the monitor has them: on a terminal, with handlers for those --- */
@@ -674,7 +682,7 @@ static pthread_t start_monitor(bool block)
 			signal(i, SIG_DFL);
 	if (slave < 0 || terminal_raw(slave) < 0)
 		_exit(4);
-	bt_signals_init();
+	install_handlers();
 	cpu_current = NULL;
 	fpu_fault_mask(&mask);
 	pthread_sigmask(block ? SIG_BLOCK : SIG_UNBLOCK, &mask, &saved);
@@ -869,7 +877,7 @@ struct body {
 /* cmocka puts handlers of its own in place before each test: ours go on top. */
 static void with_signals(void **state)
 {
-	bt_signals_init();
+	install_handlers();
 	((const struct body *)*state)->run(state);
 }
 

@@ -165,15 +165,25 @@ static bool on_fault(int signal, siginfo_t *info, void *context)
 
 /* --- kicks --- */
 
+static void stop_stepping(greg_t *registers)
+{
+	if (stepping)
+		registers[REG_EFL] &= ~(greg_t)RFLAGS_TF;
+	stepping = false;
+}
+
 /* Leave translated code here, or else after the next host instruction. */
 static void stop_soon(struct bt *bt, greg_t *registers)
 {
 	uintptr_t pc = (uintptr_t)registers[REG_RIP];
 	struct bt_where where;
 
-	/* It was kept waiting while a fault was handled. */
-	if (pc == bt->glue.exit_rolled_back)
+	/* On its way already; and a step is no small thing, 11 us where the host is itself virtual.
+	 */
+	if (pc >= bt->glue.exit && pc < bt->glue.load_vectors) {
+		stop_stepping(registers);
 		return;
+	}
 	if (bt_locate(bt, pc, &where) && where.state != MARK_AFTER) {
 		roll_back(bt, registers, &where, BT_EXIT_ID_KICK);
 		return;
@@ -205,12 +215,10 @@ static void on_trap(int signal, siginfo_t *info, void *context)
 	if (stepping && info->si_code == TRAP_TRACE) {
 		struct bt *bt = bt_of(cpu_current);
 
-		if (bt_owns_pc(bt, (uintptr_t)registers[REG_RIP])) {
+		if (bt_owns_pc(bt, (uintptr_t)registers[REG_RIP]))
 			stop_soon(bt, registers);
-			return;
-		}
-		registers[REG_EFL] &= ~(greg_t)RFLAGS_TF;
-		stepping = false;
+		else
+			stop_stepping(registers);
 		return;
 	}
 	fpu_chain_signal(&previous_trap, signal, info, context);
@@ -244,7 +252,6 @@ void bt_signals_init(void)
 {
 	struct sigaction ignored;
 
-	fpu_init();
 	fpu_ask_first(on_fault);
 	install(SIGTRAP, on_trap, &previous_trap);
 	install(BT_KICK_SIGNAL, on_kick, &ignored);

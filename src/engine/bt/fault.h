@@ -11,6 +11,7 @@
  *	- No POPF within [code_start, code_end), it would end single-stepping (SAHF and ADD AL, 127
  *set the flags as well); and who uses PUSHF must clear TF in what it pushed.
  *	- glue.enter looks at cpu->attention first, and bt->running is 1 before that.
+ *	- All glue from glue.exit up to glue.load_vectors leads to C, never back to a unit.
  *	- In MARK_STRINGS, if the host instruction has a REP prefix, the guest's RCX is in RCX;
  *after a roll-back it is in HOST_RCX again, as always. */
 #ifndef VENEER_ENGINE_BT_FAULT_H
@@ -24,8 +25,9 @@
  * is ignored where it has no handler. */
 #define BT_KICK_SIGNAL SIGURG
 
-/* Install the handlers; again does no harm. Faults that are not a unit's go where they went before.
- */
+/* Have signals sent to the functions here; again does no harm. Faults that are not a unit's go
+ * where they went before. That of the processor's faults is fpu_init()'s, which must be called,
+ * too: but by who starts the vCPUs, since the console's handlers are to be behind it in line. */
 void bt_signals_init(void);
 
 /* First and last thing in vcpu_run, on the vCPU's thread. Cheap, except the first time on a thread:
