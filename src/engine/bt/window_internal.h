@@ -1,0 +1,173 @@
+/* What the files of the windows share: window_map.c keeps the host mappings and the record of them,
+ * window_space.c the address spaces and what a flush leaves in doubt, window.c is the way in.
+ *
+ * Everything here is under struct windows' lock, except that the vCPU's own thread, which alone
+ * changes them, may read the windows' places and the spaces without it. Another thread comes
+ * in only by windows_protect_code(). The lock is taken in the SIGSEGV handler: that is safe,
+ * because the handler runs only where the thread was in translated code, which holds no lock. A
+ * walk that sets bits in page tables may take memory->code_lock, and who holds that may be in
+ * windows_protect_code(): so such walks are made before our lock is taken. */
+#ifndef VENEER_ENGINE_BT_WINDOW_INTERNAL_H
+#define VENEER_ENGINE_BT_WINDOW_INTERNAL_H
+
+#include "engine/bt/window.h"
+
+#include "cpu/paging.h"
+
+#include <pthread.h>
+
+#define WINDOWS_MAX 24 /* a vCPU */
+#define SPACES_MAX  8
+#define NO_MAPPING  0 /* record 0 is not used */
+
+/* Three sizes of mapping: they are what lookups try one after the other. A mapping of the larger
+ * ones lies within one block of its size, in linear addresses and in RAM, and fills it unless RAM
+ * ends or the VGA window lies there. */
+enum mapping_size { SIZE_4K, SIZE_2M, SIZE_1G, SIZES };
+#define SIZE_SHIFT(size) (PAGE_SHIFT + 9 * (unsigned)(size))
+
+enum mapping_list {
+	LIST_LOCAL,  /* not global, or in the lower half */
+	LIST_GLOBAL, /* survives a change of CR3 */
+	LIST_HOLES,  /* pages with code, read-only inside a large writable mapping */
+	LISTS
+};
+
+struct mapping {
+	uint64_t linear;
+	uint32_t page, pages; /* of RAM: first, and how many */
+	uint32_t next_by_linear, next_by_page, next, previous;
+	uint8_t size, list, window;
+	uint8_t guest_shift; /* log2 of the guest's page, of which this may be a piece */
+	bool writable;
+};
+
+#define OWNER_NONE  (-2) /* reserved, empty */
+#define OWNER_UPPER (-1) /* the vCPU's upper half; from 0 on: number of a space */
+
+struct window {
+	uintptr_t base; /* 0: not even reserved */
+	uint16_t slot;
+	int8_t owner;
+	uint32_t first[LISTS], count[LISTS];
+	uint32_t sizes[SIZES]; /* how many mappings of each, holes included */
+	uint32_t pieces;       /* how many are smaller than the guest's page */
+	uint32_t borders;      /* between host mappings, inside the window */
+	uint64_t last_use;
+};
+
+struct space {
+	bool used;
+	bool doubt; /* flushed: each page must be looked up again before it is used */
+	uint16_t pcid;
+	uint64_t root, last_use;
+};
+
+#define PENDING_PAGES 32
+#define TOUCHED_PAGES 1024
+
+struct windows {
+	struct bt *bt;
+	struct cpu *cpu;
+	pthread_mutex_t lock;
+	struct window window[WINDOWS_MAX];
+	struct space space[SPACES_MAX];
+	unsigned window_limit, space_limit;
+	uint64_t clock; /* ticks with every fault and change of space */
+
+	int current;       /* space of CR3, or -1: young */
+	bool lower_hidden; /* its windows are not in bt->delta[0], because they are in doubt */
+	uint64_t cr3;      /* that `current` is for */
+	bool stale;        /* windows_use_space() has work to do */
+
+	/* Local translations of the upper half are good under this CR3 only. */
+	uint64_t upper_root;
+	uint16_t upper_pcid;
+	bool upper_doubt, upper_hidden, global_doubt;
+
+	/* Pages of the current space's lower half that were flushed one by one: unmapping them
+	 * waits until user code runs, and then neighbours go together. */
+	uint64_t pending[PENDING_PAGES];
+	unsigned pending_count;
+
+	struct mapping *mapping;
+	uint32_t mapping_limit, mapping_top, mapping_free, mapping_used;
+	uint32_t *by_linear, *by_page;
+	uint32_t borders, border_share;
+
+	uint64_t last_spurious;
+	uint64_t touched[TOUCHED_PAGES];
+};
+
+static inline uint64_t mapping_end(const struct mapping *m)
+{
+	return m->linear + ((uint64_t)m->pages << PAGE_SHIFT);
+}
+
+static inline bool linear_is_upper(uint64_t linear)
+{
+	return linear >> 63;
+}
+
+/* --- window_map.c: host mappings and their record --- */
+
+int window_map_create(struct windows *w);
+void window_map_destroy(struct windows *w);
+
+/* The window of `owner` that shows `slot`, or NULL. */
+struct window *window_find(struct windows *w, int owner, uint16_t slot);
+
+/* The same, made where there is none; that may take another one away (*evicted; its deltas are
+ * hidden). NULL where none can be had now. */
+struct window *window_claim(struct windows *w, int owner, uint16_t slot, bool *evicted);
+
+/* Unmap all of a window; and let it be used for another slot. */
+void window_empty(struct windows *w, struct window *window);
+void window_release(struct windows *w, struct window *window);
+
+/* Put a window's delta into its table, or take it out. */
+void window_show(struct windows *w, const struct window *window);
+void window_hide(struct windows *w, const struct window *window);
+
+/* Make room for `borders` more borders between mappings and `records` more records, by emptying
+ * windows if need be. */
+void window_make_room(struct windows *w, unsigned records, unsigned borders);
+
+/* What is mapped at a linear address, holes before the mapping they are in; or NO_MAPPING. */
+uint32_t mapping_find(const struct windows *w, const struct window *window, uint64_t linear);
+
+/* Map, with what its pages hold of code read-only. `new` gives linear, page, pages, size,
+ * guest_shift, writable, and list. `run` 4-KiB pages may be entered at once: they are as `new`,
+ * one after the other. What was there is dropped. False: the host had no room. */
+bool mapping_add(struct windows *w, struct window *window, const struct mapping *new, unsigned run);
+void mapping_drop(struct windows *w, uint32_t index);
+
+/* How many pages of [page, page + pages) of RAM hold code. Gives up, and returns more than `limit`,
+ * where there are more than that. */
+unsigned code_pages(const struct memory *memory, uint64_t page, uint64_t pages, unsigned limit);
+
+/* The page at `linear` of a mapping found there becomes writable (a mapping that is read-only as a
+ * whole: all of it, less its code), or read-only. */
+bool mapping_allow_write(struct windows *w, uint32_t index, uint64_t linear);
+void mapping_forbid_write(struct windows *w, uint32_t index, uint64_t linear);
+
+/* For dropping many: neighbours go in one system call. End it with unmap_run_flush(). */
+struct unmap_run {
+	struct windows *windows;
+	struct window *window;
+	uint64_t start, end; /* linear */
+};
+void mapping_drop_in_run(struct unmap_run *run, uint32_t index);
+void unmap_run_flush(struct unmap_run *run);
+
+/* --- window_space.c: address spaces --- */
+
+/* Bring `current`, the deltas and the upper half in step with CR3. */
+void space_sync(struct windows *w);
+/* Settle what is in doubt in the current space's lower half, or in the upper half. */
+void space_settle_lower(struct windows *w);
+void space_settle_upper(struct windows *w);
+/* May any RAM be mapped at this page? Not where the xAPIC page or a data breakpoint is. */
+bool space_page_allowed(const struct windows *w, uint64_t linear, uint64_t gpa);
+
+#endif

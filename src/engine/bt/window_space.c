@@ -1,0 +1,422 @@
+/* Address spaces of the windows, and what flushes do to them.
+ *
+ * A space is a root of page tables and the PCID it goes by. When CR3 changes, the new space's
+ * windows take the place of the old one's in bt->delta[0]; that costs a store for each. A space
+ * that a guest flushes is not emptied. It is put in doubt, and before its user code runs again each
+ * of its pages is looked up in the page tables: mostly they are as they were, and a lookup costs a
+ * fiftieth of a fault. What the lookup finds is what a new walk would enter, so keeping it is
+ * exactly as good as dropping it.
+ *
+ * The same goes for a root that has been given to another process: either the PCID is another one,
+ * or the guest has flushed it. If then not a single page is as it was, it is a new process, and
+ * starts young.
+ *
+ * The upper half is shared by all spaces, as far as its pages are global. Those that are not hold
+ * for one root and PCID. Kernels have few, so under another CR3 they are simply looked up
+ * again; if there are many, their windows are hidden until somebody needs them. */
+#include "engine/bt/window_internal.h"
+
+#include "base/log.h"
+#include "cpu/access.h"
+
+#include <string.h>
+
+#define CR3_ROOT UINT64_C(0x000ffffffffff000)
+#define CR3_PCID UINT64_C(0xfff)
+#define FEW_LOCAL                                                                                  \
+	32 /* local pages of the upper half that are looked up without being asked for             \
+	    */
+#define PROCESS_PAGES 4 /* a space that loses this many pages, and all, is another process */
+
+static uint64_t current_root(const struct windows *w)
+{
+	return w->cpu->cr3 & CR3_ROOT;
+}
+
+static uint16_t current_pcid(const struct windows *w)
+{
+	return w->cpu->cr4 & CR4_PCIDE ? (uint16_t)(w->cpu->cr3 & CR3_PCID) : 0;
+}
+
+static bool owned(const struct windows *w, const struct window *window, int owner)
+{
+	return window->owner == owner && window < w->window + w->window_limit;
+}
+
+#define for_windows_of(window, w, owner_)                                                          \
+	for (struct window *window = (w)->window; window < (w)->window + WINDOWS_MAX; window++)    \
+		if (owned(w, window, owner_))
+
+/* --- looking up again --- */
+
+bool space_page_allowed(const struct windows *w, uint64_t linear, uint64_t gpa)
+{
+	return (gpa & PAGE_MASK) != w->cpu->apic_page &&
+	       !debug_page_watched(w->cpu, linear & PAGE_MASK);
+}
+
+/* With data breakpoints armed (rare) nothing large is kept or made. */
+static bool range_allowed(const struct windows *w, const struct mapping *m, uint64_t gpa)
+{
+	uint64_t apic = w->cpu->apic_page;
+
+	if (m->size == SIZE_4K)
+		return space_page_allowed(w, m->linear, gpa);
+	return !(w->cpu->dr7 & 0xff) && apic - gpa >= (uint64_t)m->pages << PAGE_SHIFT;
+}
+
+/* Would a fault now enter this mapping as it is? If it would, but read-only, that is done. */
+static bool still_good(struct windows *w, uint32_t index)
+{
+	struct mapping *m = &w->mapping[index];
+	bool upper = linear_is_upper(m->linear);
+	struct translation page;
+	uint8_t *host;
+
+	w->bt->stats.revalidations++;
+	if (paging_walk(w->cpu, m->linear, PAGING_PROBE | (upper ? 0 : PAGING_USER), &page) < 0 ||
+		!page.accessed || (upper && page.user) ||
+		(upper && page.global != (m->list == LIST_GLOBAL)) ||
+		page.page_size != BIT(m->guest_shift))
+		return false;
+	host = memory_ram_pointer(w->cpu->memory, page.gpa);
+	if (!host || memory_page_number(w->cpu->memory, host) != m->page ||
+		!range_allowed(w, m, page.gpa & PAGE_MASK))
+		return false;
+	if (m->writable && !page.can_write) {
+		if (m->size != SIZE_4K)
+			return false;
+		mapping_forbid_write(w, index, m->linear);
+	}
+	return true;
+}
+
+/* Returns how many stay. */
+static unsigned revalidate(struct windows *w, struct window *window, enum mapping_list list)
+{
+	struct unmap_run run = {.windows = w};
+	unsigned kept = 0;
+	uint32_t next;
+
+	for (uint32_t index = window->first[list]; index; index = next) {
+		next = w->mapping[index].next;
+		if (still_good(w, index))
+			kept++;
+		else
+			mapping_drop_in_run(&run, index);
+		/* When the host is short of mappings a whole window may go. */
+		if (!window->first[list])
+			break;
+	}
+	unmap_run_flush(&run);
+	return kept;
+}
+
+/* --- the lower half --- */
+
+static void hide_lower(struct windows *w)
+{
+	if (w->current < 0 || w->lower_hidden)
+		return;
+	for_windows_of(window, w, w->current) window_hide(w, window);
+	w->lower_hidden = true;
+}
+
+static void show_lower(struct windows *w)
+{
+	for_windows_of(window, w, w->current) window_show(w, window);
+	w->lower_hidden = false;
+}
+
+static void space_forget(struct windows *w, int number)
+{
+	for_windows_of(window, w, number) window_release(w, window);
+	w->space[number].used = false;
+	if (w->current == number) {
+		w->current = -1;
+		w->pending_count = 0;
+		w->lower_hidden = false;
+	}
+}
+
+/* Drop what translates `linear`; all pieces of its page, where that is large. */
+static void drop_page(
+	struct windows *w, struct window *window, uint64_t linear, struct unmap_run *run)
+{
+	uint32_t index = mapping_find(w, window, linear), next;
+
+	if (index && w->mapping[index].list == LIST_HOLES) {
+		mapping_drop(w, index);
+		index = NO_MAPPING;
+	}
+	if (index)
+		mapping_drop_in_run(run, index);
+	if (likely(!window->pieces))
+		return;
+	for (unsigned list = 0; list < LIST_HOLES; list++)
+		for (index = window->first[list]; index; index = next) {
+			const struct mapping *m = &w->mapping[index];
+
+			next = m->next;
+			if (!((m->linear ^ linear) >> m->guest_shift))
+				mapping_drop_in_run(run, index);
+			if (!window->first[list])
+				break;
+		}
+}
+
+static void drop_pending(struct windows *w)
+{
+	struct unmap_run run = {.windows = w};
+
+	for (unsigned i = 0; i < w->pending_count; i++) {
+		struct window *window = window_find(w, w->current, SLOT_OF(w->pending[i]));
+
+		if (window)
+			drop_page(w, window, w->pending[i], &run);
+	}
+	unmap_run_flush(&run);
+	w->pending_count = 0;
+}
+
+void space_settle_lower(struct windows *w)
+{
+	struct space *space;
+	unsigned before = 0, kept = 0;
+
+	if (w->current < 0 || !w->lower_hidden)
+		return;
+	space = &w->space[w->current];
+	drop_pending(w);
+	if (space->doubt) {
+		for_windows_of(window, w, w->current)
+		{
+			before += window->count[LIST_LOCAL];
+			kept += revalidate(w, window, LIST_LOCAL);
+		}
+		space->doubt = false;
+		if (before >= PROCESS_PAGES && !kept) {
+			space_forget(w, w->current);
+			return;
+		}
+	}
+	show_lower(w);
+}
+
+static void put_in_doubt(struct windows *w, int number)
+{
+	w->space[number].doubt = true;
+	if (number == w->current) {
+		hide_lower(w);
+		w->pending_count = 0;
+	}
+}
+
+static int space_of_root(const struct windows *w, uint64_t root)
+{
+	for (unsigned i = 0; i < w->space_limit; i++)
+		if (w->space[i].used && w->space[i].root == root)
+			return (int)i;
+	return -1;
+}
+
+static void switch_lower(struct windows *w)
+{
+	int number = space_of_root(w, current_root(w));
+
+	if (number != w->current) {
+		drop_pending(w);
+		hide_lower(w);
+		w->current = number;
+		w->lower_hidden = true;
+	}
+	if (number < 0) {
+		w->lower_hidden = false;
+		return;
+	}
+	w->space[number].last_use = w->clock;
+	if (w->space[number].pcid != current_pcid(w)) {
+		w->space[number].pcid = current_pcid(w);
+		put_in_doubt(w, number);
+	}
+	for_windows_of(window, w, number) window->last_use = w->clock;
+	if (w->lower_hidden && !w->space[number].doubt && !w->pending_count)
+		show_lower(w);
+}
+
+/* --- the upper half --- */
+
+static unsigned upper_local(struct windows *w)
+{
+	unsigned count = 0;
+
+	for_windows_of(window, w, OWNER_UPPER) count += window->count[LIST_LOCAL];
+	return count;
+}
+
+void space_settle_upper(struct windows *w)
+{
+	bool same = w->upper_root == current_root(w) && w->upper_pcid == current_pcid(w);
+
+	for_windows_of(window, w, OWNER_UPPER)
+	{
+		if (!same || w->upper_doubt)
+			revalidate(w, window, LIST_LOCAL);
+		window_show(w, window);
+	}
+	w->upper_root = current_root(w);
+	w->upper_pcid = current_pcid(w);
+	w->upper_doubt = w->upper_hidden = false;
+}
+
+static void switch_upper(struct windows *w)
+{
+	bool same = w->upper_root == current_root(w) && w->upper_pcid == current_pcid(w);
+
+	/* What the kernel uses all the time never faults, and would look old. */
+	for_windows_of(window, w, OWNER_UPPER) window->last_use = w->clock;
+	if (w->global_doubt)
+		for_windows_of(window, w, OWNER_UPPER) revalidate(w, window, LIST_GLOBAL);
+	w->global_doubt = false;
+	if ((same && !w->upper_doubt) || upper_local(w) <= FEW_LOCAL) {
+		if (!same || w->upper_doubt || w->upper_hidden)
+			space_settle_upper(w);
+		return;
+	}
+	for_windows_of(window, w, OWNER_UPPER) if (window->count[LIST_LOCAL])
+		window_hide(w, window);
+	w->upper_hidden = true;
+}
+
+void space_sync(struct windows *w)
+{
+	if (w->cr3 == w->cpu->cr3 && !w->stale)
+		return;
+	w->clock++;
+	switch_lower(w);
+	switch_upper(w);
+	w->cr3 = w->cpu->cr3;
+	w->stale = false;
+}
+
+/* --- what others call --- */
+
+void windows_use_space(struct bt *bt)
+{
+	struct windows *w = bt->windows;
+	bool settle = w->lower_hidden && w->cpu->cpl == 3;
+
+	if (likely(w->cr3 == w->cpu->cr3 && !w->stale && !settle))
+		return;
+	pthread_mutex_lock(&w->lock);
+	space_sync(w);
+	if (w->lower_hidden && w->cpu->cpl == 3)
+		space_settle_lower(w);
+	pthread_mutex_unlock(&w->lock);
+}
+
+bool windows_is_mature(struct bt *bt)
+{
+	windows_use_space(bt);
+	return bt->windows->current >= 0;
+}
+
+static int space_unused(struct windows *w)
+{
+	int oldest = 0;
+
+	for (unsigned i = 0; i < w->space_limit; i++) {
+		if (!w->space[i].used)
+			return (int)i;
+		if (w->space[i].last_use < w->space[oldest].last_use)
+			oldest = (int)i;
+	}
+	return oldest;
+}
+
+void windows_mature(struct bt *bt)
+{
+	struct windows *w = bt->windows;
+	int number;
+
+	if (windows_is_mature(bt))
+		return;
+	pthread_mutex_lock(&w->lock);
+	number = space_unused(w);
+	if (w->space[number].used)
+		space_forget(w, number);
+	w->space[number] = (struct space){
+		.used = true,
+		.root = current_root(w),
+		.pcid = current_pcid(w),
+		.last_use = ++w->clock,
+	};
+	w->current = number;
+	w->lower_hidden = false;
+	w->pending_count = 0;
+	bt->stats.spaces++;
+	pthread_mutex_unlock(&w->lock);
+}
+
+static void flush_page(struct windows *w, uint64_t linear)
+{
+	struct unmap_run run = {.windows = w};
+	struct window *window;
+
+	if (linear_is_upper(linear)) {
+		window = window_find(w, OWNER_UPPER, SLOT_OF(linear));
+		if (window)
+			drop_page(w, window, linear, &run);
+		unmap_run_flush(&run);
+		return;
+	}
+	if (w->current < 0 || w->space[w->current].doubt ||
+		!window_find(w, w->current, SLOT_OF(linear)))
+		return;
+	if (w->pending_count == PENDING_PAGES) {
+		put_in_doubt(w, w->current);
+		return;
+	}
+	hide_lower(w);
+	w->pending[w->pending_count++] = linear & PAGE_MASK;
+}
+
+static void flush_pcid(struct windows *w, uint64_t pcid)
+{
+	for (unsigned i = 0; i < w->space_limit; i++)
+		if (w->space[i].used && (pcid == TLB_EVERY_PCID || w->space[i].pcid == pcid))
+			put_in_doubt(w, (int)i);
+	if (pcid == TLB_EVERY_PCID || w->upper_pcid == pcid)
+		w->upper_doubt = true;
+}
+
+void windows_flush(struct bt *bt, enum tlb_flush what, uint64_t linear)
+{
+	struct windows *w = bt->windows;
+
+	pthread_mutex_lock(&w->lock);
+	switch (what) {
+	case TLB_FLUSH_ALL:
+		flush_pcid(w, TLB_EVERY_PCID);
+		w->global_doubt = true;
+		break;
+	case TLB_FLUSH_NON_GLOBAL:
+		flush_pcid(w, current_pcid(w));
+		break;
+	case TLB_FLUSH_PCID:
+		flush_pcid(w, linear);
+		break;
+	case TLB_FLUSH_SPACE_KEPT:
+		break;
+	case TLB_FLUSH_PAGE:
+	case TLB_FLUSH_LARGE_PAGE:
+		/* It may be the first that is done under a new CR3. */
+		space_sync(w);
+		if (cpu_canonical(w->cpu, linear))
+			flush_page(w, linear);
+		pthread_mutex_unlock(&w->lock);
+		return;
+	}
+	w->stale = true;
+	pthread_mutex_unlock(&w->lock);
+}

@@ -1,0 +1,675 @@
+/* Windows: pages enter them with the rights and the A and D bits that a processor would have given,
+ * and leave when a guest's flush says so; code is read-only in them; limits hold; and, with random
+ * page tables and flushes, what a window shows is what the page tables say. */
+#include "window_fixture.h"
+
+static bool canonical_on_host(uint64_t address)
+{
+	return (uint64_t)((int64_t)(address << 16) >> 16) == address;
+}
+
+static void slot_without_window_leads_nowhere(void **state)
+{
+	for (unsigned slot = 0; slot < SLOTS; slot++)
+		for (unsigned top = 0; top < 512; top += slot % 256 ? 511 : 1) {
+			uint64_t start = (uint64_t)top << 55 | (uint64_t)slot << SLOT_SHIFT;
+			uint64_t delta = windows_no_delta((uint16_t)slot);
+
+			if (!delta && canonical_on_host(start))
+				fail_msg("slot %#x: a canonical address without a delta", slot);
+			for (int side = 0; side < 4; side++) {
+				uint64_t drift[] = {-WINDOW_GUARD, 0, WINDOW_SIZE - 1,
+					WINDOW_SIZE - 1 + WINDOW_GUARD};
+				uint64_t address = start + delta + drift[side];
+
+				if (canonical_on_host(address))
+					fail_msg("slot %#x top %#x leads to %#lx", slot, top,
+						address);
+			}
+		}
+	assert_int_equal(bt->delta[0][0xffff], windows_no_delta(0xffff));
+	assert_int_equal(bt->delta[1][0], windows_no_delta(0));
+}
+
+static void first_access_sets_a_then_d(void **state)
+{
+	uint64_t value, linear;
+
+	map_high(3, (FRAME + 0x3000) | P | W);
+	assert_loads(high(3) + 0, 0x1003);
+	assert_int_equal(get(PT_UP + 3 * 8, 8) & (A | D), A);
+	assert_false(mapped(high(3), true));
+	assert_true(store(high(3), 77));
+	assert_int_equal(get(PT_UP + 3 * 8, 8) & (A | D), A | D);
+	assert_int_equal(get(FRAME + 0x3000, 8), 77);
+	assert_true(mapped(high(3), true));
+	assert_int_equal(bt->stats.hidden_faults, 2);
+	assert_int_equal(bt->stats.true_faults, 0);
+	assert_true(windows_linear(bt, (uintptr_t)host_of(high(3) + 5, false), &linear));
+	assert_int_equal(linear, high(3) + 5);
+	assert_false(windows_linear(bt, (uintptr_t)&value, &linear));
+	/* Written first: both at once, and one fault. */
+	map_high(9, (FRAME + 0x9000) | P | W);
+	assert_true(store(high(9), 78));
+	assert_int_equal(get(PT_UP + 9 * 8, 8) & (A | D), A | D);
+	assert_int_equal(bt->stats.hidden_faults, 3);
+	assert_true(load(high(9), &value));
+	assert_int_equal(value, 78);
+}
+
+static void young_space_has_no_windows(void **state)
+{
+	uint64_t value;
+
+	map_low(0, FRAME | P | W | U);
+	assert_false(windows_is_mature(bt));
+	assert_false(load_twice(low(0), &value));
+	mature();
+	assert_false(load(low(0), &value)); /* a page that is touched once is not worth it */
+	assert_true(load(low(0), &value));
+	assert_int_equal(value, 0x1000);
+}
+
+static void rights_are_kept(void **state)
+{
+	uint64_t value;
+
+	mature();
+	map_low(0, FRAME | P | W);                /* the supervisor's */
+	map_low(1, (FRAME + 0x1000) | P | U | A); /* read-only */
+	map_high(0, (FRAME + 0x2000) | P | A);    /* read-only */
+	put(PT_UP + 8, 0, 8);                     /* not there */
+	assert_false(load_twice(low(0), &value));
+	assert_loads(low(1), 0x1001);
+	assert_false(store(low(1), 1) || store(low(1), 1));
+	assert_loads(high(0), 0x1002);
+	assert_false(store(high(0), 1));
+	assert_false(load(high(1), &value));
+	assert_int_equal(bt->stats.true_faults, 2 + 2 + 1 + 1);
+	/* The user's view has no upper half, and the supervisor's no lower one. */
+	assert_false(reach(high(0), false, true, &value));
+	assert_false(reach(low(1), false, false, &value));
+	assert_false(windows_fault(bt, UINT64_C(0x0000800000000000), false, true));
+	assert_false(windows_fault(bt, UINT64_C(0xffff7ffffffff000), false, false));
+	assert_false(windows_fault(bt, -UINT64_C(8), false, false));
+}
+
+static void no_ram_is_not_mapped(void **state)
+{
+	uint64_t value;
+
+	map_high(0, 0xa0000 | P | W);
+	map_high(1, RAM_SIZE | P | W);
+	map_high(2, (FRAME + 0x5000) | P | W | A | D);
+	map_high(3, (FRAME + 0x6000) | P | W | A | D);
+	assert_false(load(high(0), &value));
+	assert_false(load(high(1), &value));
+	cpu->apic_page = FRAME + 0x5000;
+	assert_false(load(high(2), &value));
+	cpu->dr[0] = high(3) + 8;
+	cpu->dr7 |= 1 | 3 << 16;
+	assert_false(load(high(3), &value));
+	/* And what is mapped goes when the APIC page comes there. */
+	cpu->dr7 = 0x400;
+	cpu->apic_page = ~UINT64_C(0);
+	assert_loads(high(2), 0x1005);
+	cpu->apic_page = FRAME + 0x5000;
+	tlb_flush_all(cpu);
+	assert_false(mapped(high(2), false));
+}
+
+static void invlpg_drops_the_page(void **state)
+{
+	mature();
+	map_low(0, FRAME | P | W | U | A | D);
+	map_low(1, (FRAME + 0x2000) | P | W | U | A | D);
+	map_high(0, FRAME | P | W | A | D | G);
+	assert_loads(low(0), 0x1000);
+	assert_loads(low(1), 0x1002);
+	assert_loads(high(0), 0x1000);
+	/* Not flushed: the old translation stays, as in a TLB. */
+	map_low(0, (FRAME + 0x7000) | P | W | U | A | D);
+	map_high(0, (FRAME + 0x8000) | P | W | A | D | G);
+	assert_loads(low(0), 0x1000);
+	assert_loads(high(0), 0x1000);
+	tlb_flush_page(cpu, low(0));
+	tlb_flush_page(cpu, high(0));
+	assert_true(mapped(low(1), true));
+	assert_false(mapped(low(0), false));
+	assert_loads(low(0), 0x1007);
+	assert_loads(high(0), 0x1008);
+	/* More pages than are remembered one by one. */
+	for (unsigned i = 0; i < 64; i++)
+		tlb_flush_page(cpu, low(i));
+	assert_true(mapped(low(1), true));
+	map_low(1, 0);
+	for (unsigned i = 0; i < 64; i++)
+		tlb_flush_page(cpu, low(i));
+	assert_false(mapped(low(1), true));
+	assert_true(mapped(low(0), true));
+}
+
+static void flush_looks_up_again(void **state)
+{
+	uint64_t maps;
+
+	mature();
+	for (unsigned i = 0; i < 8; i++) {
+		map_low(i, (FRAME + 0x2000 * i) | P | W | U | A | D);
+		assert_loads(low(i), 0x1000 + 2 * i);
+	}
+	maps = bt->stats.maps;
+	map_low(1, (FRAME + 0x2000) | P | W | U | D);     /* A cleared */
+	map_low(2, (FRAME + 0x4000) | P | W | U | A);     /* D cleared */
+	map_low(3, (FRAME + 0xe000) | P | W | U | A | D); /* moved */
+	map_low(4, 0);                                    /* gone */
+	map_low(5, (FRAME + 0xa000) | P | W | A | D);     /* the supervisor's */
+	map_low(6, (FRAME + 0xc000) | P | U | A | D);     /* write-protected */
+	tlb_flush_non_global(cpu);
+	assert_true(mapped(low(0), true));
+	assert_false(mapped(low(1), false));
+	assert_true(mapped(low(2), false));
+	assert_false(mapped(low(2), true));
+	assert_false(mapped(low(3), false));
+	assert_false(mapped(low(4), false));
+	assert_false(mapped(low(5), false));
+	assert_true(mapped(low(6), false));
+	assert_false(mapped(low(6), true));
+	assert_true(mapped(low(7), true));
+	assert_int_equal(bt->stats.maps, maps);
+	assert_loads(low(1), 0x1002);
+	assert_int_equal(get(PT + 8, 8) & (A | D), A | D);
+	assert_true(store(low(2), 5));
+	assert_int_equal(get(PT + 16, 8) & (A | D), A | D);
+}
+
+static void global_pages_survive_cr3(void **state)
+{
+	uint64_t looked_up;
+
+	map_high(0, FRAME | P | W | A | D | G);
+	map_high(1, (FRAME + 0x3000) | P | W | A | D);
+	assert_loads(high(0), 0x1000);
+	assert_loads(high(1), 0x1003);
+	map_high(0, 0);
+	map_high(1, 0);
+	looked_up = bt->stats.revalidations;
+	load_cr3(ROOT_B);
+	assert_true(mapped(high(0), true));
+	assert_false(mapped(high(1), false));
+	assert_int_equal(bt->stats.revalidations, looked_up + 1);
+	tlb_flush_all(cpu);
+	assert_false(mapped(high(0), false));
+}
+
+/* A root of its own: only its lower half's last table differs. */
+#define PDPT_B (TABLES + 0x11000)
+#define PD_B   (TABLES + 0x12000)
+#define PT_B   (TABLES + 0x13000)
+#define KEEP   BIT(63)
+
+static void second_space(void)
+{
+	put(ROOT_B + 8, PDPT_B | P | W | U, 8);
+	put(PDPT_B + 8, PD_B | P | W | U, 8);
+	put(PD_B + 8, PT_B | P | W | U, 8);
+	cpu->cr4 |= CR4_PCIDE;
+	tlb_flush_all(cpu);
+}
+
+static void pcid_keeps_spaces_apart(void **state)
+{
+	uint64_t looked_up, descriptor[2] = {1, 0};
+
+	second_space();
+	map_low(0, FRAME | P | W | U | A | D);
+	put(PT_B, (FRAME + 0x1000) | P | W | U | A | D, 8);
+	load_cr3(ROOT | 1);
+	mature();
+	assert_loads(low(0), 0x1000);
+	load_cr3(ROOT_B | 2);
+	assert_false(windows_is_mature(bt));
+	mature();
+	assert_loads(low(0), 0x1001);
+	looked_up = bt->stats.revalidations;
+	/* Back and forth with nothing flushed: nothing is looked up, stale or not. */
+	for (unsigned i = 0; i < 3; i++) {
+		load_cr3(KEEP | ROOT | 1);
+		assert_true(mapped(low(0), true));
+		assert_loads(low(0), 0x1000);
+		load_cr3(KEEP | ROOT_B | 2);
+		assert_loads(low(0), 0x1001);
+	}
+	map_low(0, (FRAME + 0x5000) | P | W | U | A | D);
+	load_cr3(KEEP | ROOT | 1);
+	assert_loads(low(0), 0x1000);
+	load_cr3(KEEP | ROOT_B | 2);
+	assert_int_equal(bt->stats.revalidations, looked_up);
+	/* INVPCID of the other one. */
+	cpu->cpl = 0;
+	memory_write(&memory, FRAME + 0x1ff000, descriptor, sizeof(descriptor));
+	map_high(0, (FRAME + 0x1ff000) | P | W | A | D | G);
+	control_invpcid(cpu, 1, high(0));
+	assert_true(mapped(low(0), true));
+	assert_int_equal(bt->stats.revalidations, looked_up);
+	load_cr3(KEEP | ROOT | 1);
+	assert_false(mapped(low(0), false));
+	assert_loads(low(0), 0x1005);
+	/* The same root by another PCID has nothing cached. */
+	map_low(0, (FRAME + 0x6000) | P | W | U | A | D);
+	load_cr3(KEEP | ROOT | 3);
+	assert_loads(low(0), 0x1006);
+	/* A CR3 write without bit 63 flushes. */
+	map_low(0, (FRAME + 0x7000) | P | W | U | A | D);
+	load_cr3(KEEP | ROOT_B | 2);
+	load_cr3(ROOT | 3);
+	assert_loads(low(0), 0x1007);
+}
+
+static void reused_root_is_young(void **state)
+{
+	mature();
+	for (unsigned i = 0; i < 8; i++) {
+		map_low(i, (FRAME + 0x2000 * i) | P | W | U | A | D);
+		assert_loads(low(i), 0x1000 + 2 * i);
+	}
+	for (unsigned i = 0; i < 8; i++)
+		map_low(i, (FRAME + 0x100000 + 0x2000 * i) | P | W | U | A | D);
+	load_cr3(ROOT);
+	cpu->cpl = 3;
+	assert_false(windows_is_mature(bt));
+	assert_int_equal(bt->delta[0][SLOT_OF(LOWER)], windows_no_delta(SLOT_OF(LOWER)));
+}
+
+static void spaces_are_bounded(void **state)
+{
+	windows_destroy(bt);
+	windows_limits.spaces = 2;
+	assert_int_equal(windows_create(bt), 0);
+	for (unsigned i = 0; i < 6; i++) {
+		uint64_t root = TABLES + 0x20000 + (i % 3) * 0x1000;
+
+		fill_tables(root);
+		map_low(0, FRAME | P | W | U | A | D);
+		load_cr3(root);
+		assert_false(windows_is_mature(bt));
+		mature();
+		assert_loads(low(0), 0x1000);
+	}
+}
+
+/* --- large pages and code --- */
+
+static void large_page_is_one_mapping(void **state)
+{
+	put(PD_UP + 16, FRAME | P | W | A | D | PS | G, 8);
+	assert_loads(UPPER + 2 * MIB + 5 * PAGE_SIZE, 0x1005);
+	assert_int_equal(bt->stats.maps, 1);
+	for (unsigned i = 0; i < 512; i++)
+		assert_true(mapped(UPPER + 2 * MIB + i * PAGE_SIZE, true));
+	assert_int_equal(bt->windows->borders, 2);
+	put(PD_UP + 16, 0, 8);
+	tlb_flush_page(cpu, UPPER + 2 * MIB + 77 * PAGE_SIZE);
+	assert_false(mapped(UPPER + 2 * MIB, false));
+	assert_false(mapped(UPPER + 4 * MIB - PAGE_SIZE, false));
+	assert_int_equal(bt->windows->borders, 0);
+}
+
+static void large_page_is_clipped(void **state)
+{
+	uint64_t value, base = UPPER + 2 * MIB;
+
+	put(PD_UP + 16, 0 | P | W | A | D | PS, 8);
+	put(0x9f000, 11, 8);
+	put(0xc0000, 12, 8);
+	assert_loads(base + 0x9f000, 11);
+	assert_false(load(base + 0xa0000, &value));
+	assert_false(load(base + 0xbf000, &value));
+	assert_loads(base + 0xc0000, 12);
+	assert_int_equal(bt->stats.maps, 2);
+	/* A flush of any address in it drops both pieces. */
+	tlb_flush_page(cpu, base + 0x1ff000);
+	assert_false(mapped(base, false));
+	assert_false(mapped(base + 0xc0000, false));
+	cpu->apic_page = 0x110000;
+	assert_loads(base + 0xc0000, 12);
+	assert_true(mapped(base + 0x10f000, true));
+	assert_false(load(base + 0x110000, &value));
+	assert_true(load(base + 0x111000, &value));
+	/* 1 GiB is more than there is RAM. */
+	put(PDPT_UP + 16, 0 | P | W | A | D | PS, 8);
+	base = UPPER - BIT(30) - BIT(21) + 2 * GIB;
+	assert_loads(base + FRAME + 0x5000, 0x1005);
+	assert_true(mapped(base + RAM_SIZE - PAGE_SIZE, true));
+	assert_false(load(base + RAM_SIZE, &value));
+}
+
+static void large_page_read_first(void **state)
+{
+	uint64_t linear = UPPER + 2 * MIB;
+
+	put(PD_UP + 16, FRAME | P | W | PS, 8);
+	memory_code_track(&memory, (FRAME >> PAGE_SHIFT) + 9, 0, 16);
+	assert_loads(linear, 0x1000);
+	assert_int_equal(get(PD_UP + 16, 8) & (A | D), A);
+	assert_false(mapped(linear, true));
+	assert_true(store(linear, 1));
+	assert_int_equal(get(PD_UP + 16, 8) & (A | D), A | D);
+	assert_true(mapped(linear + 511 * PAGE_SIZE, true));
+	assert_false(mapped(linear + 9 * PAGE_SIZE, true));
+	assert_int_equal(bt->windows->borders, 4);
+}
+
+static void code_is_read_only(void **state)
+{
+	uint64_t first = FRAME >> PAGE_SHIFT, large = UPPER + 2 * MIB;
+
+	mature();
+	map_low(0, FRAME | P | W | U | A | D);
+	map_high(7, FRAME | P | W | A | D);
+	put(PD_UP + 16, FRAME | P | W | A | D | PS, 8);
+	assert_loads(low(0), 0x1000);
+	assert_loads(high(7), 0x1000);
+	assert_loads(large, 0x1000);
+	assert_true(mapped(low(0), true));
+	memory_code_track(&memory, first, 0, 16);
+	windows_protect_code(bt, first);
+	windows_protect_code(bt, first);
+	assert_false(mapped(low(0), true));
+	assert_false(mapped(high(7), true));
+	assert_false(mapped(large, true));
+	assert_true(mapped(low(0), false));
+	assert_true(mapped(large + PAGE_SIZE, true));
+	assert_false(store(low(0), 1) || store(low(0), 1));
+	assert_false(store(large, 1));
+	/* Mapped anew, it stays so. */
+	tlb_flush_page(cpu, large);
+	assert_true(store(large + PAGE_SIZE, 3));
+	assert_false(mapped(large, true));
+	/* When the code is gone, the next write may. */
+	assert_true(memory_code_written(&memory, memory.ram + FRAME, 8));
+	assert_true(store(large, 5));
+	assert_true(store(high(7), 5));
+	assert_loads(low(0), 5);
+	assert_true(store(low(0), 6));
+	assert_int_equal(
+		bt->windows->window[0].count[LIST_HOLES] + bt->windows->window[1].count[LIST_HOLES],
+		0);
+}
+
+static atomic_bool writer_stop, writer_ready;
+
+static void *writer(void *argument)
+{
+	/* Signals of the main thread's kind are for this one's handler, too; it never faults here,
+	 * as it writes only while the page is writable. */
+	volatile uint64_t *counter = argument;
+	volatile uint64_t n = 0;
+
+	while (!atomic_load(&writer_stop)) {
+		if (sigsetjmp(landing, 0))
+			break;
+		*counter = ++n;
+		atomic_store(&writer_ready, true);
+	}
+	return NULL;
+}
+
+static void no_store_slips_by(void **state)
+{
+	uint64_t first = FRAME >> PAGE_SHIFT;
+	pthread_t thread;
+
+	map_high(0, FRAME | P | W | A | D);
+	assert_true(store(high(0), 0));
+	for (unsigned round = 0; round < 50; round++) {
+		uint64_t seen;
+
+		assert_true(store(high(0), 0));
+		atomic_store(&writer_ready, false);
+		pthread_create(&thread, NULL, writer, (void *)host_of(high(0), false));
+		while (!atomic_load(&writer_ready))
+			;
+		memory_code_track(&memory, first, 0, 16);
+		windows_protect_code(bt, first);
+		seen = get(FRAME, 8);
+		for (unsigned i = 0; i < 1000; i++)
+			assert_int_equal(get(FRAME, 8), seen);
+		atomic_store(&writer_stop, true);
+		pthread_join(thread, NULL);
+		atomic_store(&writer_stop, false);
+		memory_code_written(&memory, memory.ram + FRAME, 8);
+	}
+}
+
+/* --- neighbours, limits --- */
+
+static void neighbours_come_along(void **state)
+{
+	mature();
+	for (unsigned i = 0; i < 16; i++)
+		map_low(i, (FRAME + i * PAGE_SIZE) | P | W | U | A | D);
+	map_low(3, (FRAME + 0x3000) | P | W | U | D);  /* not accessed */
+	map_low(12, (FRAME + 0xc000) | P | W | U | A); /* not dirty */
+	assert_loads(low(8), 0x1008);
+	assert_int_equal(bt->stats.maps, 1);
+	for (unsigned i = 0; i < 16; i++)
+		assert_int_equal(mapped(low(i), false), i > 3 && i < 12);
+	assert_int_equal(get(PT + 3 * 8, 8) & (A | D), D);
+	assert_int_equal(get(PT + 12 * 8, 8) & (A | D), A);
+	tlb_flush_page(cpu, low(8));
+	assert_true(mapped(low(7), true));
+	assert_false(mapped(low(8), false));
+	assert_true(mapped(low(9), true));
+}
+
+static unsigned host_mappings(void)
+{
+	FILE *file = fopen("/proc/self/maps", "re");
+	unsigned lines = 0;
+	int c;
+
+	assert_non_null(file);
+	while ((c = fgetc(file)) != EOF)
+		lines += c == '\n';
+	fclose(file);
+	return lines;
+}
+
+static void storms_are_bounded(void **state)
+{
+	unsigned before, most = 0;
+
+	windows_destroy(bt);
+	windows_limits =
+		(struct windows_limits){.windows = 3, .records = 100, .host_mappings = 120};
+	assert_int_equal(windows_create(bt), 0);
+	mature();
+	for (unsigned i = 0; i < 512; i++) {
+		unsigned frame = i * 37 % 512;
+
+		map_low(i, (FRAME + frame * PAGE_SIZE) | P | W | U | A | D);
+		map_high(i, (FRAME + frame * PAGE_SIZE) | P | W | A | D);
+	}
+	before = host_mappings();
+	for (unsigned i = 0; i < 1500; i++) {
+		unsigned page = i * 191 % 512;
+
+		assert_loads(i % 3 ? low(page) : high(page), 0x1000 + page * 37 % 512);
+		most = MAX(most, host_mappings());
+	}
+	assert_true(most - before > 60);
+	assert_true(most - before < 140);
+	assert_true(bt->stats.window_evictions > 5);
+}
+
+static void windows_are_bounded(void **state)
+{
+	uint64_t value;
+	unsigned got = 0;
+
+	windows_destroy(bt);
+	windows_limits = (struct windows_limits){.windows = 3};
+	assert_int_equal(windows_create(bt), 0);
+	map_high(0, FRAME | P | W | A | D | G);
+	for (unsigned slot = 256; slot < 512; slot++)
+		put(ROOT + slot * 8, PDPT_UP | P | W, 8);
+	for (unsigned i = 0; i < 2000; i++) {
+		uint64_t linear = UPPER + ((uint64_t)(i % 200) << SLOT_SHIFT);
+
+		if (load(linear, &value)) {
+			assert_int_equal(value, 0x1000);
+			got++;
+		}
+	}
+	assert_true(got >= 3);
+	/* Each took another one's place only after that had been idle. */
+	assert_true(bt->stats.window_evictions > 0 && bt->stats.window_evictions <= 2000 / 20);
+}
+
+/* --- random page tables --- */
+
+static uint64_t random_state = 12345;
+
+static unsigned random_below(unsigned limit)
+{
+	random_state = random_state * UINT64_C(6364136223846793005) + 1442695040888963407;
+	return (unsigned)(random_state >> 33) % limit;
+}
+
+#define FUZZ_PAGES 24
+
+static uint64_t random_entry(unsigned page)
+{
+	/* Mostly in order, so that there are neighbours. */
+	unsigned frame = random_below(4) ? page : random_below(64);
+
+	return (FRAME + frame * PAGE_SIZE) | (random_below(8) ? P : 0) | (random_below(4) ? W : 0) |
+	       (random_below(8) ? U : 0) | (random_below(2) ? A | D : 0) |
+	       (random_below(3) ? 0 : G);
+}
+
+/* What the page tables say of an access, with no bit set. */
+static bool expected(uint64_t linear, bool write, uint64_t *gpa)
+{
+	struct translation page;
+	unsigned access = PAGING_PROBE | (linear >> 63 ? 0 : PAGING_USER);
+	uint64_t ram_page;
+
+	if (paging_walk(cpu, linear, access | (write ? PAGING_WRITE : 0), &page) < 0 ||
+		(linear >> 63 && page.user))
+		return false;
+	*gpa = page.gpa;
+	ram_page = page.gpa >> PAGE_SHIFT;
+	return !write || !(memory.page_flags[ram_page] & PAGE_CODE);
+}
+
+static void check_access(uint64_t linear, bool write)
+{
+	uint64_t gpa = 0, value = random_below(1u << 30);
+	bool good = expected(linear, write, &gpa), user = !(linear >> 63);
+	bool done = write ? store(linear, value) : load(linear, &value);
+
+	if (!done && good && user)
+		done = write ? store(linear, value) : load(linear, &value);
+	if (done != good)
+		fail_msg("%s of %#lx: %d, page tables say %d", write ? "store" : "load", linear,
+			done, good);
+	if (good)
+		assert_int_equal(get(gpa, 8), value);
+}
+
+/* All that is mapped at this moment must agree with the page tables, and so must the count of
+ * mappings. */
+static void check_all(unsigned before)
+{
+	for (unsigned page = 0; page < FUZZ_PAGES; page++)
+		for (unsigned half = 0; half < 2; half++) {
+			uint64_t linear = half ? high(page) : low(page), gpa = 0;
+			bool writable = mapped(linear, true), readable = mapped(linear, false);
+			uint64_t entry = get((half ? PT_UP : PT) + page * 8, 8);
+
+			if ((readable && !(expected(linear, false, &gpa) && (entry & A))) ||
+				(writable && !(expected(linear, true, &gpa) && (entry & D))))
+				fail_msg("%#lx is mapped %d%d, entry %#lx", linear, readable,
+					writable, entry);
+		}
+	assert_int_equal(host_mappings() - before, bt->windows->borders);
+}
+
+static void random_operations(void **state)
+{
+	unsigned before;
+
+	mature();
+	/* Two windows there from the beginning. */
+	map_low(511, (FRAME + 0x1ff000) | P | W | U | A | D);
+	map_high(511, (FRAME + 0x1ff000) | P | W | A | D | G);
+	assert_loads(low(511), 0x11ff);
+	assert_loads(high(511), 0x11ff);
+	before = host_mappings() - bt->windows->borders;
+	for (unsigned round = 0; round < 6000; round++) {
+		unsigned page = random_below(FUZZ_PAGES);
+		bool upper = random_below(2);
+		uint64_t linear = upper ? high(page) : low(page);
+		uint64_t ram_page = (FRAME >> PAGE_SHIFT) + page;
+
+		switch (random_below(8)) {
+		case 0:
+			if (upper)
+				map_high(page, random_entry(page) & ~(uint64_t)U);
+			else
+				map_low(page, random_entry(page));
+			tlb_flush_page(cpu, linear);
+			break;
+		case 1:
+			for (unsigned i = 0; i < 3; i++)
+				map_low((page + i) % FUZZ_PAGES, random_entry(page + i));
+			if (random_below(2))
+				load_cr3(ROOT);
+			else
+				tlb_flush_all(cpu);
+			check_all(before);
+			break;
+		case 2:
+			memory_code_track(&memory, ram_page, 0, 16);
+			windows_protect_code(bt, ram_page);
+			break;
+		case 3:
+			memory_code_written(&memory, memory.ram + (ram_page << PAGE_SHIFT), 4096);
+			break;
+		default:
+			mature();
+			check_access(linear, random_below(2));
+		}
+	}
+	check_all(before);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		bt_test(slot_without_window_leads_nowhere),
+		bt_test(first_access_sets_a_then_d),
+		bt_test(young_space_has_no_windows),
+		bt_test(rights_are_kept),
+		bt_test(no_ram_is_not_mapped),
+		bt_test(invlpg_drops_the_page),
+		bt_test(flush_looks_up_again),
+		bt_test(global_pages_survive_cr3),
+		bt_test(pcid_keeps_spaces_apart),
+		bt_test(reused_root_is_young),
+		bt_test(spaces_are_bounded),
+		bt_test(large_page_is_one_mapping),
+		bt_test(large_page_is_clipped),
+		bt_test(large_page_read_first),
+		bt_test(code_is_read_only),
+		bt_test(no_store_slips_by),
+		bt_test(neighbours_come_along),
+		bt_test(storms_are_bounded),
+		bt_test(windows_are_bounded),
+		bt_test(random_operations),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
