@@ -12,7 +12,7 @@
 #define TSC_ADJUST   0x3b
 #define PAT          0x277
 
-static uint64_t read(uint32_t msr)
+static uint64_t read_msr(uint32_t msr)
 {
 	uint64_t value = 0;
 
@@ -44,7 +44,7 @@ static void canonical_addresses(void **state)
 	for (unsigned i = 0; i < ARRAY_SIZE(msr); i++) {
 		assert_false(msr_write(cpu, msr[i], BIT(56)));
 		assert_true(msr_write(cpu, msr[i], HIGH_HALF + i));
-		assert_int_equal(read(msr[i]), HIGH_HALF + i);
+		assert_int_equal(read_msr(msr[i]), HIGH_HALF + i);
 	}
 	assert_int_equal(cpu->segment_base[SEG_FS], HIGH_HALF + 2);
 	assert_int_equal(cpu->segment_base[SEG_GS], HIGH_HALF + 3);
@@ -78,7 +78,7 @@ static void vendor_registers(void **state)
 		assert_int_equal(value, amd ? 0x01000065 : UINT64_C(0x100000000));
 	}
 	cpu->amd = true;
-	assert_int_equal(read(0xc001001a), memory.low_size);
+	assert_int_equal(read_msr(0xc001001a), memory.low_size);
 }
 
 /* PAT and MTRR entries are memory types; 2 and 3 are none, 7 (UC-) is only a PAT's. */
@@ -102,13 +102,13 @@ static void memory_types(void **state)
 static void mtrrs(void **state)
 {
 	uint64_t value;
-	unsigned count = read(0xfe) & 0xff;
+	unsigned count = read_msr(0xfe) & 0xff;
 
 	for (unsigned i = 0; i < count; i++) {
 		assert_true(msr_write(cpu, 0x200 + 2 * i, 0x100000 * i | 6));
 		assert_true(msr_write(cpu, 0x201 + 2 * i, UINT64_C(0xffff000800) + (i << 12)));
-		assert_int_equal(read(0x200 + 2 * i), 0x100000 * i | 6);
-		assert_int_equal(read(0x201 + 2 * i), UINT64_C(0xffff000800) + (i << 12));
+		assert_int_equal(read_msr(0x200 + 2 * i), 0x100000 * i | 6);
+		assert_int_equal(read_msr(0x201 + 2 * i), UINT64_C(0xffff000800) + (i << 12));
 	}
 	assert_false(msr_read(cpu, 0x200 + 2 * count, &value));
 	assert_false(msr_write(cpu, 0x200, BIT(40) | 6)); /* beyond MAXPHYADDR */
@@ -153,10 +153,10 @@ static bool near(uint64_t value, uint64_t expected)
 
 static void tsc_and_adjust(void **state)
 {
-	assert_true(near(read(TSC), clock_cycles(&fixture_clock) - 10000));
+	assert_true(near(read_msr(TSC), clock_cycles(&fixture_clock) - 10000));
 	assert_true(msr_write(cpu, TSC, UINT64_C(1) << 60));
-	assert_true(near(read(TSC), UINT64_C(1) << 60));
-	assert_int_equal(read(TSC_ADJUST), cpu->tsc_offset);
+	assert_true(near(read_msr(TSC), UINT64_C(1) << 60));
+	assert_int_equal(read_msr(TSC_ADJUST), cpu->tsc_offset);
 	assert_true(msr_write(cpu, TSC_ADJUST, 0));
 	assert_int_equal(cpu->tsc_offset, 0);
 	assert_true(msr_write(cpu, TSC_ADJUST, 12345));
