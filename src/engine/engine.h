@@ -30,6 +30,7 @@ struct engine {
 };
 
 extern const struct engine engine_interp;
+extern const struct engine engine_bt;
 
 /* By name, or by "auto"; NULL where there is none. */
 const struct engine *engine_find(const char *name);

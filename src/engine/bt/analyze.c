@@ -1,0 +1,451 @@
+/* Decoding a run of guest instructions, and sorting them: which can be copied, which need code of their
+ * own, and which are the interpreter's.
+ *
+ * What can be copied is what a stub of the interpreter can run natively (stub_select.c knows: the
+ * guest's CPUID shows it, nothing about it is privileged, and its effects are on registers, flags
+ * and one ordinary memory operand). */
+#include "engine/bt/translate.h"
+
+#include "cpu/cpuid.h"
+#include "cpu/fpu.h"
+
+static void set_kind(struct guest_insn *g, enum guest_kind kind, const char *reason)
+{
+	g->kind = kind;
+	g->reason = reason;
+}
+
+static bool is_rsp(const ZydisDecodedOperand *op)
+{
+	return op->type == ZYDIS_OPERAND_TYPE_REGISTER && op->reg.value == ZYDIS_REGISTER_RSP;
+}
+
+static bool is_gpr64(const ZydisDecodedOperand *op)
+{
+	return op->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+	       ZydisRegisterGetClass(op->reg.value) == ZYDIS_REGCLASS_GPR64;
+}
+
+static bool needed_mode(enum fpu_class class, unsigned mode)
+{
+	switch (class) {
+	case FPU_CLASS_NONE:
+	case FPU_CLASS_VEX:
+		return true;
+	case FPU_CLASS_X87:
+	case FPU_CLASS_WAIT:
+	case FPU_CLASS_MMX:
+		return mode & BT_X87;
+	case FPU_CLASS_SSE:
+		return mode & BT_SSE;
+	case FPU_CLASS_AVX:
+		return mode & BT_AVX;
+	case FPU_CLASS_AVX512:
+		return mode & BT_AVX512;
+	default:
+		return false;
+	}
+}
+
+static bool is_vector(const ZydisDecodedOperand *op)
+{
+	unsigned class;
+
+	if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
+		return false;
+	class = ZydisRegisterGetClass(op->reg.value);
+	return class == ZYDIS_REGCLASS_XMM || class == ZYDIS_REGCLASS_YMM ||
+	       class == ZYDIS_REGCLASS_ZMM || class == ZYDIS_REGCLASS_MASK;
+}
+
+static bool writes(const ZydisDecodedOperand *op)
+{
+	return op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+}
+
+/* Must the register's old value be there before the instruction? Where it is only partly or perhaps
+ * written, too. */
+static bool loads(const ZydisDecodedOperand *op)
+{
+	return op->actions != ZYDIS_OPERAND_ACTION_WRITE || op->size < 32;
+}
+
+static void add_spill(struct guest_insn *g, unsigned reg, const ZydisDecodedOperand *op)
+{
+	if (!(( g->spill_load | g->spill_store) & BIT(reg)))
+		g->spilled[g->spill_count++] = (uint8_t)reg;
+	if (loads(op))
+		g->spill_load |= (uint16_t)BIT(reg);
+	if (writes(op))
+		g->spill_store |= (uint16_t)BIT(reg);
+}
+
+/* General registers among the operands. False where it cannot be an identical instruction here. */
+static bool collect_registers(struct guest_insn *g, bool raw_rsp)
+{
+	bool big = false, ch = false;
+
+	for (unsigned i = 0; i < g->in.operand_count; i++) {
+		const ZydisDecodedOperand *op = &g->operands[i];
+		unsigned reg;
+
+		g->vector |= is_vector(op);
+		if (op->type != ZYDIS_OPERAND_TYPE_REGISTER || !rewrite_is_gpr(op->reg.value))
+			continue;
+		reg = rewrite_register_number(op->reg.value);
+		g->high_byte |= rewrite_is_high_byte(op->reg.value);
+		ch |= op->reg.value == ZYDIS_REGISTER_CH;
+		if (op->encoding == ZYDIS_OPERAND_ENCODING_NONE) {
+			if (reg == RCX) {
+				g->implicit_rcx = true;
+				g->implicit_rcx_written |= writes(op);
+			} else if (reg == RSP || reg == R10 || reg == R11) {
+				return false;
+			}
+			continue;
+		}
+		big |= reg >= R8 || reg == RCX;
+		if (reg == R10 || reg == R11) {
+			if (g->spill_count == 3)
+				return false;
+			add_spill(g, reg, op);
+		} else if (reg == RSP && !raw_rsp) {
+			if (writes(op) || op->size != 64 || g->spill_count == 3)
+				return false;
+			add_spill(g, reg, op);
+		}
+	}
+	if (g->high_byte && (big || ch || g->spill_count))
+		return false;
+	/* RCX and R10 are what there is for them. */
+	if (g->spill_count + g->implicit_rcx + (g->memory ? 1 : 0) > 2)
+		return false;
+	return true;
+}
+
+static bool try_identical(struct translator *t, struct guest_insn *g)
+{
+	struct stub_elements elements;
+	struct stub_plan plan;
+	stub_code *fixed = NULL;
+	struct stub stub;
+
+	if (!stub_select(&g->in, g->operands, g->bytes, &stub, &plan, &elements, &fixed))
+		return false;
+	if (!needed_mode(stub.check, t->mode))
+		return false;
+	if (fixed) {
+		switch (g->in.mnemonic) {
+		case ZYDIS_MNEMONIC_VZEROUPPER:
+		case ZYDIS_MNEMONIC_VZEROALL:
+			g->vector = true;
+			return collect_registers(g, false);
+		case ZYDIS_MNEMONIC_STMXCSR:
+			break;
+		default:
+			return false;
+		}
+	} else {
+		if (stub.memory >= STUB_GATHER || plan.implicit_memory)
+			return false;
+	}
+	if (stub.memory != STUB_NO_MEMORY) {
+		for (unsigned i = 0; i < g->in.operand_count_visible; i++)
+			if (g->operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
+				g->memory = &g->operands[i];
+		if (!g->memory || g->memory->mem.type != ZYDIS_MEMOP_TYPE_MEM)
+			return false;
+		g->memory_size = stub.memory_size;
+		g->reads_memory = stub.memory != STUB_WRITE;
+		g->writes_memory = stub.memory != STUB_READ;
+		if (!g->memory_size || g->memory_size > 64)
+			return false;
+	}
+	return collect_registers(g, !(t->mode & BT_WINDOW));
+}
+
+/* LEA and NOPs with an operand compute or name an address and touch nothing. */
+static void classify_lea(struct guest_insn *g)
+{
+	g->memory = &g->operands[1];
+	if (g->operands[0].size < 32 || is_rsp(&g->operands[0]))
+		set_kind(g, GUEST_INTERPRET, "rare form of LEA");
+	else
+		set_kind(g, GUEST_LEA, NULL);
+}
+
+static bool memory_operand(struct guest_insn *g, unsigned index)
+{
+	if (g->operands[index].type != ZYDIS_OPERAND_TYPE_MEMORY)
+		return false;
+	g->memory = &g->operands[index];
+	g->memory_size = 8;
+	return true;
+}
+
+static void classify_push_pop(struct guest_insn *g)
+{
+	const ZydisDecodedOperand *op = &g->operands[0];
+	bool push = g->in.mnemonic == ZYDIS_MNEMONIC_PUSH;
+
+	if (g->in.operand_width != 64)
+		set_kind(g, GUEST_END, "push or pop of 16 bits");
+	else if (push && (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE || is_gpr64(op)))
+		set_kind(g, GUEST_PUSH, NULL);
+	else if (push && memory_operand(g, 0))
+		set_kind(g, GUEST_PUSH, NULL);
+	else if (!push && is_gpr64(op) && !is_rsp(op))
+		set_kind(g, GUEST_POP, NULL);
+	else
+		set_kind(g, GUEST_END, "rare form of PUSH or POP");
+}
+
+static void classify_branch(struct guest_insn *g)
+{
+	const ZydisDecodedOperand *op = &g->operands[0];
+	bool call = g->in.mnemonic == ZYDIS_MNEMONIC_CALL;
+
+	if (g->in.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR || g->in.operand_width == 16) {
+		set_kind(g, GUEST_END, "far transfer");
+	} else if (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
+		set_kind(g, call ? GUEST_CALL : GUEST_JMP, "control transfer: RIP is not the guest's");
+	} else if (is_rsp(op)) {
+		set_kind(g, GUEST_END, "rare branch");
+	} else {
+		memory_operand(g, 0);
+		set_kind(g, call ? GUEST_CALL_INDIRECT : GUEST_JMP_INDIRECT,
+			"control transfer: RIP is not the guest's");
+	}
+}
+
+/* RSP as a destination, where the host's RSP is not the guest's. */
+static bool classify_stack_write(struct translator *t, struct guest_insn *g)
+{
+	if (!(t->mode & BT_WINDOW) || !g->in.operand_count || !is_rsp(&g->operands[0]) ||
+		!writes(&g->operands[0]))
+		return false;
+	switch (g->in.mnemonic) {
+	case ZYDIS_MNEMONIC_MOV:
+		if (!is_gpr64(&g->operands[1]) && !memory_operand(g, 1))
+			return false;
+		set_kind(g, GUEST_STACK_SET, "RSP changes: which window is the stack in?");
+		return true;
+	case ZYDIS_MNEMONIC_LEA:
+		g->memory = &g->operands[1];
+		set_kind(g, GUEST_STACK_SET, "RSP changes: which window is the stack in?");
+		return true;
+	case ZYDIS_MNEMONIC_ADD:
+	case ZYDIS_MNEMONIC_SUB:
+	case ZYDIS_MNEMONIC_AND:
+		if (g->operands[1].type != ZYDIS_OPERAND_TYPE_IMMEDIATE)
+			return false;
+		set_kind(g, GUEST_STACK_ALU, "RSP changes: which window is the stack in?");
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Instructions after which nothing decoded so far can be relied on: the mode, the mapping, the
+ * interrupt state. Everything unknown is one of them. */
+static bool may_go_on_after(const struct guest_insn *g)
+{
+	switch (g->in.mnemonic) {
+	case ZYDIS_MNEMONIC_CPUID:
+	case ZYDIS_MNEMONIC_RDTSC:
+	case ZYDIS_MNEMONIC_RDTSCP:
+	case ZYDIS_MNEMONIC_RDMSR:
+	case ZYDIS_MNEMONIC_XGETBV:
+	case ZYDIS_MNEMONIC_SWAPGS:
+	case ZYDIS_MNEMONIC_PUSHFQ:
+	case ZYDIS_MNEMONIC_RDFSBASE:
+	case ZYDIS_MNEMONIC_RDGSBASE:
+	case ZYDIS_MNEMONIC_WRFSBASE:
+	case ZYDIS_MNEMONIC_WRGSBASE:
+	case ZYDIS_MNEMONIC_IN:
+	case ZYDIS_MNEMONIC_OUT:
+	case ZYDIS_MNEMONIC_LEAVE:
+	case ZYDIS_MNEMONIC_FXSAVE:
+	case ZYDIS_MNEMONIC_FXSAVE64:
+	case ZYDIS_MNEMONIC_XSAVE:
+	case ZYDIS_MNEMONIC_XSAVE64:
+	case ZYDIS_MNEMONIC_XSAVEC:
+	case ZYDIS_MNEMONIC_XSAVEC64:
+	case ZYDIS_MNEMONIC_XSAVEOPT:
+	case ZYDIS_MNEMONIC_XSAVEOPT64:
+		return true;
+	default:
+		break;
+	}
+	switch (g->in.meta.category) {
+	case ZYDIS_CATEGORY_STRINGOP:
+		return true;
+	case ZYDIS_CATEGORY_SYSTEM:
+	case ZYDIS_CATEGORY_INTERRUPT:
+	case ZYDIS_CATEGORY_SYSCALL:
+	case ZYDIS_CATEGORY_SYSRET:
+	case ZYDIS_CATEGORY_RET:
+	case ZYDIS_CATEGORY_CALL:
+	case ZYDIS_CATEGORY_UNCOND_BR:
+	case ZYDIS_CATEGORY_COND_BR:
+	case ZYDIS_CATEGORY_POP:
+	case ZYDIS_CATEGORY_PUSH:
+	case ZYDIS_CATEGORY_SEGOP:
+	case ZYDIS_CATEGORY_IO:
+	case ZYDIS_CATEGORY_IOSTRINGOP:
+	case ZYDIS_CATEGORY_FLAGOP:
+		return false;
+	default:
+		break;
+	}
+	for (unsigned i = 0; i < g->in.operand_count; i++) {
+		unsigned class;
+
+		if (g->operands[i].type != ZYDIS_OPERAND_TYPE_REGISTER)
+			continue;
+		class = ZydisRegisterGetClass(g->operands[i].reg.value);
+		if (class == ZYDIS_REGCLASS_SEGMENT || class == ZYDIS_REGCLASS_CONTROL ||
+			class == ZYDIS_REGCLASS_DEBUG)
+			return false;
+	}
+	return !(g->in.attributes & ZYDIS_ATTRIB_IS_PRIVILEGED);
+}
+
+static void classify(struct translator *t, struct guest_insn *g)
+{
+	switch (g->in.mnemonic) {
+	case ZYDIS_MNEMONIC_LEA:
+		if (!classify_stack_write(t, g))
+			classify_lea(g);
+		return;
+	case ZYDIS_MNEMONIC_PUSH:
+	case ZYDIS_MNEMONIC_POP:
+		classify_push_pop(g);
+		return;
+	case ZYDIS_MNEMONIC_LEAVE:
+		if (g->in.operand_width == 64)
+			set_kind(g, GUEST_LEAVE, NULL);
+		else
+			set_kind(g, GUEST_END, "rare form of LEAVE");
+		return;
+	case ZYDIS_MNEMONIC_JMP:
+	case ZYDIS_MNEMONIC_CALL:
+		classify_branch(g);
+		return;
+	case ZYDIS_MNEMONIC_RET:
+		if (g->in.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR || g->in.operand_width == 16)
+			set_kind(g, GUEST_END, "far or 16-bit return");
+		else
+			set_kind(g, GUEST_RET, "control transfer: RIP is not the guest's");
+		return;
+	case ZYDIS_MNEMONIC_JRCXZ:
+		set_kind(g, GUEST_JRCXZ, "control transfer: RIP is not the guest's");
+		return;
+	case ZYDIS_MNEMONIC_LOOP:
+		set_kind(g, g->in.address_width == 64 ? GUEST_LOOP : GUEST_END,
+			"control transfer: RIP is not the guest's");
+		return;
+	case ZYDIS_MNEMONIC_NOP:
+	case ZYDIS_MNEMONIC_ENDBR64:
+	case ZYDIS_MNEMONIC_LFENCE:
+	case ZYDIS_MNEMONIC_PREFETCHT0:
+	case ZYDIS_MNEMONIC_PREFETCHT1:
+	case ZYDIS_MNEMONIC_PREFETCHT2:
+	case ZYDIS_MNEMONIC_PREFETCHNTA:
+	case ZYDIS_MNEMONIC_PREFETCHW:
+		set_kind(g, GUEST_NOP, "a hint");
+		return;
+	case ZYDIS_MNEMONIC_CLI:
+		if (t->mode & BT_USER)
+			break;
+		set_kind(g, GUEST_CLI, "privileged: IF is the virtual processor's");
+		return;
+	case ZYDIS_MNEMONIC_STAC:
+	case ZYDIS_MNEMONIC_CLAC:
+		if ((t->mode & BT_USER) || !(t->cpu->cr4 & CR4_SMAP))
+			break;
+		set_kind(g, g->in.mnemonic == ZYDIS_MNEMONIC_STAC ? GUEST_STAC : GUEST_CLAC,
+			"privileged: AC is the virtual processor's");
+		return;
+	default:
+		break;
+	}
+	if (g->in.meta.category == ZYDIS_CATEGORY_COND_BR &&
+		g->in.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT
+			? g->in.opcode >= 0x70 && g->in.opcode <= 0x7f
+			: g->in.meta.category == ZYDIS_CATEGORY_COND_BR) {
+		set_kind(g, g->in.operand_width == 16 ? GUEST_END : GUEST_JCC,
+			"control transfer: RIP is not the guest's");
+		return;
+	}
+	if (classify_stack_write(t, g))
+		return;
+	if (try_identical(t, g)) {
+		set_kind(g, GUEST_IDENTICAL, NULL);
+		return;
+	}
+	g->memory = NULL;
+	g->spill_count = 0;
+	if (may_go_on_after(g))
+		set_kind(g, GUEST_INTERPRET, "left to the interpreter");
+	else
+		set_kind(g, GUEST_END, "may change what comes after it");
+}
+
+static bool ends_unit(enum guest_kind kind)
+{
+	switch (kind) {
+	case GUEST_JMP:
+	case GUEST_JMP_INDIRECT:
+	case GUEST_CALL:
+	case GUEST_CALL_INDIRECT:
+	case GUEST_RET:
+	case GUEST_END:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void mark_targets(struct translator *t)
+{
+	for (unsigned i = 0; i < t->count; i++) {
+		struct guest_insn *g = &t->insn[i];
+
+		if (g->kind != GUEST_JCC && g->kind != GUEST_JMP && g->kind != GUEST_JRCXZ &&
+			g->kind != GUEST_LOOP)
+			continue;
+		for (unsigned k = 0; k < t->count; k++)
+			t->insn[k].target |= t->insn[k].rip == branch_target(g);
+	}
+}
+
+unsigned analyze(struct translator *t, const uint8_t *bytes, unsigned available, uint64_t rip)
+{
+	ZydisDecoder decoder;
+	unsigned done = 0;
+
+	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	t->count = 0;
+	while (t->count < UNIT_MAX_INSNS && done < available) {
+		struct guest_insn *g = &t->insn[t->count];
+
+		memset(g, 0, offsetof(struct guest_insn, operands));
+		memset(&g->bytes, 0, sizeof(*g) - offsetof(struct guest_insn, bytes));
+		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes + done,
+			    MIN(available - done, 15u), &g->in, g->operands)))
+			break; /* straddles the page's end, or is not an instruction */
+		g->bytes = bytes + done;
+		g->rip = rip + done;
+		classify(t, g);
+		done += g->in.length;
+		t->count++;
+		if (ends_unit(g->kind))
+			break;
+	}
+	/* A unit must do something itself. */
+	if (t->count == 1 && t->insn[0].kind == GUEST_END)
+		return 0;
+	mark_targets(t);
+	return t->count;
+}

@@ -1,0 +1,490 @@
+/* The translation cache.
+ *
+ * Units lie in the code area in the order they were made; when it (or anything else) is full,
+ * everything is dropped and begins anew. Direct jumps between units never leave a guest page: so when a page's
+ * code is written, all its units go at once, and nothing has to be unlinked but its entries in the jump tables. The
+ * code itself stays until the next flush; no way leads to it any more. */
+#include "engine/bt/cache.h"
+#include "engine/bt/glue.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define HASH_BITS	15
+#define PAGE_HASH_BITS	12
+#define BOOK_BYTES	(24 * MIB)
+#define MAX_UNITS	65536
+#define MAX_EXITS	(1u << 18)
+#define MAX_DROPS	256
+#define CODE_BYTES	(24 * MIB)
+#define ALL_CODE_BYTES	(768 * MIB) /* of all vCPUs: all must lie in the low 2 GiB */
+#define LARGEST_UNIT	(32 * KIB)
+#define JUMP_PAGE_BITS	1024
+
+/* What has been entered in one jump table, so that emptying it costs what filling it did. */
+struct jump_log {
+	uint16_t local[JUMP_ENTRIES], global[JUMP_ENTRIES]; /* indices */
+	uint32_t local_count, global_count;
+	uint64_t pages[JUMP_PAGE_BITS / 64]; /* pages of code that may be in it, hashed */
+};
+
+struct soft_log {
+	uint16_t index[SOFT_TLB_SIZE];
+	unsigned count; /* more than SOFT_TLB_SIZE: not all are listed */
+};
+
+struct bt_cache {
+	size_t code_bytes;
+	uint8_t *book;
+	size_t book_used;
+	struct bt_unit *hash[1 << HASH_BITS];
+	struct bt_unit *pages[1 << PAGE_HASH_BITS];
+	struct jump_log log[BT_MODES];
+	struct soft_log soft[TLB_VIEWS];
+	pthread_mutex_t drop_lock;
+	uint64_t drops[MAX_DROPS];
+	unsigned drop_count; /* more than MAX_DROPS: all pages */
+	/* One bit for each RAM page: units of it exist. Read by other threads. */
+	_Atomic uint8_t *page_has_units;
+};
+
+/* --- creation --- */
+
+static void *map(size_t size, int flags)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
+
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+static int map_code(struct bt *bt, size_t size)
+{
+	int fd = memfd_create("veneer-translations", MFD_CLOEXEC);
+	void *writable, *executable;
+
+	if (fd < 0 || ftruncate(fd, (off_t)size) < 0) {
+		if (fd >= 0)
+			close(fd);
+		return -errno;
+	}
+	writable = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	executable = mmap(NULL, size, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_32BIT, fd, 0);
+	close(fd);
+	if (writable == MAP_FAILED || executable == MAP_FAILED)
+		return -ENOMEM;
+	bt->code_start = (uintptr_t)executable;
+	bt->code_end = bt->code_start + size;
+	bt->writable = (intptr_t)((uintptr_t)writable - bt->code_start);
+	return 0;
+}
+
+static void empty_soft_tlb(struct bt *bt, enum tlb_view view)
+{
+	struct soft_tlb *tlb = &bt->soft_tlb[view];
+
+	for (unsigned i = 0; i < SOFT_TLB_SIZE; i++)
+		tlb->minus_read[i] = tlb->minus_write[i] = SOFT_TLB_EMPTY(i);
+	bt->cache->soft[view].count = 0;
+}
+
+static void empty_jump_table(struct bt *bt, unsigned mode)
+{
+	for (unsigned i = 0; i < JUMP_ENTRIES; i++)
+		bt->jump[mode][i] = bt->glue.miss;
+}
+
+int cache_create(struct bt *bt)
+{
+	unsigned cpus = bt->cpu->platform->cpu_count ? bt->cpu->platform->cpu_count : 1;
+	struct bt_cache *cache = map(sizeof(*cache), 0);
+
+	if (!cache)
+		return -ENOMEM;
+	bt->cache = cache;
+	cache->code_bytes = MIN(CODE_BYTES, ALIGN_UP(ALL_CODE_BYTES / cpus, PAGE_SIZE));
+	cache->book = map(BOOK_BYTES, 0);
+	cache->page_has_units = calloc(1, (bt->cpu->memory->ram_size >> PAGE_SHIFT) + 1);
+	bt->exits = map(MAX_EXITS * sizeof(*bt->exits), 0);
+	bt->exit_limit = MAX_EXITS;
+	bt->units = map(MAX_UNITS * sizeof(*bt->units), 0);
+	bt->unit_limit = MAX_UNITS;
+	pthread_mutex_init(&cache->drop_lock, NULL);
+	if (!cache->book || !cache->page_has_units || !bt->exits || !bt->units ||
+		map_code(bt, cache->code_bytes) < 0)
+		return -ENOMEM;
+	glue_generate(bt);
+	bt->code_used = bt->units_start;
+	bt->exit_count = BT_EXIT_ID_FIRST;
+	bt->exits[BT_EXIT_ID_KICK] = (struct bt_exit){.kind = BT_EXIT_KICK};
+	bt->exits[BT_EXIT_ID_FAULT] = (struct bt_exit){.kind = BT_EXIT_FAULT};
+	bt->exits[BT_EXIT_ID_JUMP] = (struct bt_exit){.kind = BT_EXIT_JUMP};
+	for (unsigned view = 0; view < TLB_VIEWS; view++)
+		empty_soft_tlb(bt, view);
+	for (unsigned mode = 0; mode < BT_MODES; mode++)
+		empty_jump_table(bt, mode);
+	return 0;
+}
+
+static void unmap(void *memory, size_t size)
+{
+	if (memory)
+		munmap(memory, size);
+}
+
+void cache_destroy(struct bt *bt)
+{
+	struct bt_cache *cache = bt->cache;
+
+	if (!cache)
+		return;
+	if (bt->code_start) {
+		munmap((void *)bt->code_start, cache->code_bytes);
+		munmap((void *)(bt->code_start + (uintptr_t)bt->writable), cache->code_bytes);
+	}
+	unmap(bt->exits, MAX_EXITS * sizeof(*bt->exits));
+	unmap(bt->units, MAX_UNITS * sizeof(*bt->units));
+	unmap(cache->book, BOOK_BYTES);
+	free((void *)cache->page_has_units);
+	pthread_mutex_destroy(&cache->drop_lock);
+	unmap(cache, sizeof(*cache));
+	bt->cache = NULL;
+}
+
+/* --- space --- */
+
+void *cache_take(struct bt *bt, size_t bytes)
+{
+	struct bt_cache *cache = bt->cache;
+	void *memory = cache->book + cache->book_used;
+
+	bytes = ALIGN_UP(bytes, 8);
+	if (cache->book_used + bytes > BOOK_BYTES || bt->unit_count == bt->unit_limit)
+		return NULL;
+	cache->book_used += bytes;
+	return memory;
+}
+
+uintptr_t cache_code_start(struct bt *bt)
+{
+	return bt->code_used;
+}
+
+uintptr_t cache_code_limit(struct bt *bt)
+{
+	return MIN(bt->code_end, bt->code_used + LARGEST_UNIT);
+}
+
+void cache_code_used(struct bt *bt, uintptr_t end)
+{
+	bt->code_used = ALIGN_UP(end, 16);
+}
+
+/* --- finding --- */
+
+static unsigned hash_of(uint64_t rip, uint64_t key, unsigned mode)
+{
+	return (unsigned)(((key ^ rip << 7 ^ (uint64_t)mode << 52) * UINT64_C(0x9e3779b97f4a7c15)) >>
+			  (64 - HASH_BITS));
+}
+
+static unsigned page_hash(uint64_t page)
+{
+	return (unsigned)((page * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - PAGE_HASH_BITS));
+}
+
+void cache_add(struct bt *bt, struct bt_unit *unit)
+{
+	struct bt_cache *cache = bt->cache;
+	struct bt_unit **hash = &cache->hash[hash_of(unit->rip, unit->key, unit->mode)];
+	struct bt_unit **page = &cache->pages[page_hash(unit->key >> PAGE_SHIFT)];
+
+	unit->hash_next = *hash;
+	*hash = unit;
+	unit->page_next = *page;
+	*page = unit;
+	bt->units[bt->unit_count++] = unit;
+	bt->stats.units++;
+	bt->stats.guest_instructions_translated += unit->count;
+	bt->stats.translated_bytes += unit->size;
+	atomic_store(&cache->page_has_units[unit->key >> PAGE_SHIFT], 1);
+}
+
+struct bt_unit *cache_find(struct bt *bt, uint64_t rip, uint64_t key, unsigned mode)
+{
+	struct bt_unit *unit = bt->cache->hash[hash_of(rip, key, mode)];
+
+	while (unit && (unit->key != key || unit->rip != rip || unit->mode != mode))
+		unit = unit->hash_next;
+	return unit;
+}
+
+static struct bt_unit *unit_at(const struct bt *bt, uintptr_t pc)
+{
+	unsigned low = 0, high = bt->unit_count;
+
+	while (low < high) {
+		unsigned middle = (low + high) / 2;
+
+		if (bt->units[middle]->code <= pc)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (!low || pc >= bt->units[low - 1]->code + bt->units[low - 1]->size)
+		return NULL;
+	return bt->units[low - 1];
+}
+
+bool bt_locate(const struct bt *bt, uintptr_t pc, struct bt_where *where)
+{
+	struct bt_unit *unit = unit_at(bt, pc);
+	unsigned low = 0, high;
+
+	if (!unit)
+		return false;
+	high = unit->mark_count;
+	while (low < high) {
+		unsigned middle = (low + high) / 2;
+
+		if (unit->code + unit->marks[middle].host <= pc)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (!low)
+		return false;
+	*where = (struct bt_where){.unit = unit,
+		.insn = unit->marks[low - 1].insn,
+		.rip = (unit->rip & PAGE_MASK) + unit->insns[unit->marks[low - 1].insn].offset,
+		.state = unit->marks[low - 1].state};
+	return true;
+}
+
+/* --- the jump tables --- */
+
+static struct bt_unit *entry_unit(const struct bt *bt, uint64_t entry)
+{
+	return entry == bt->glue.miss ? NULL : unit_at(bt, (uintptr_t)entry);
+}
+
+struct bt_unit *cache_probe_jump(struct bt *bt, uint64_t rip, unsigned mode)
+{
+	struct bt_unit *unit =
+		entry_unit(bt, bt->jump[mode & (BT_MODES - 1)][rip & (JUMP_ENTRIES - 1)]);
+
+	return unit && unit->rip == rip && unit->mode == mode ? unit : NULL;
+}
+
+void cache_enter_jump(struct bt *bt, struct bt_unit *unit, bool global)
+{
+	unsigned mode = unit->mode & (BT_MODES - 1), index = unit->rip & (JUMP_ENTRIES - 1);
+	unsigned bit = (unit->rip >> PAGE_SHIFT) % JUMP_PAGE_BITS;
+	struct jump_log *log = &bt->cache->log[mode];
+
+	/* An entry is in one of the lists at least once; what lists do not tell apart goes too early. */
+	if (bt->jump[mode][index] == bt->glue.miss || !global) {
+		if (log->local_count == JUMP_ENTRIES || log->global_count == JUMP_ENTRIES)
+			cache_flush_jumps(bt, TLB_FLUSH_ALL, 0);
+		if (global)
+			log->global[log->global_count++] = (uint16_t)index;
+		else
+			log->local[log->local_count++] = (uint16_t)index;
+	}
+	bt->jump[mode][index] = unit->code;
+	log->pages[bit / 64] |= BIT(bit % 64);
+}
+
+static void empty_list(struct bt *bt, unsigned mode, const uint16_t *list, uint32_t *count)
+{
+	for (unsigned i = 0; i < *count; i++)
+		bt->jump[mode][list[i]] = bt->glue.miss;
+	*count = 0;
+}
+
+static void drop_jumps_of_page(struct bt *bt, unsigned mode, uint64_t linear)
+{
+	unsigned bit = (linear >> PAGE_SHIFT) % JUMP_PAGE_BITS;
+	unsigned first = linear & PAGE_MASK & (JUMP_ENTRIES - 1);
+
+	if (!(bt->cache->log[mode].pages[bit / 64] & BIT(bit % 64)))
+		return;
+	for (unsigned i = first; i < first + PAGE_SIZE; i++) {
+		struct bt_unit *unit = entry_unit(bt, bt->jump[mode][i]);
+
+		if (unit && ((unit->rip ^ linear) & PAGE_MASK) == 0)
+			bt->jump[mode][i] = bt->glue.miss;
+	}
+}
+
+void cache_flush_jumps(struct bt *bt, enum tlb_flush what, uint64_t linear)
+{
+	if (what == TLB_FLUSH_PCID)
+		return;
+	for (unsigned mode = 0; mode < BT_MODES; mode++) {
+		struct jump_log *log = &bt->cache->log[mode];
+
+		if (what == TLB_FLUSH_PAGE) {
+			drop_jumps_of_page(bt, mode, linear);
+			continue;
+		}
+		empty_list(bt, mode, log->local, &log->local_count);
+		if (what == TLB_FLUSH_ALL || what == TLB_FLUSH_LARGE_PAGE) {
+			empty_list(bt, mode, log->global, &log->global_count);
+			memset(log->pages, 0, sizeof(log->pages));
+		}
+	}
+}
+
+/* --- the soft TLB --- */
+
+void cache_fill_soft_tlb(struct bt *bt, enum tlb_view view, uint64_t linear, const void *host, bool writable,
+	bool global)
+{
+	struct soft_tlb *tlb = &bt->soft_tlb[view];
+	struct soft_log *log = &bt->cache->soft[view];
+	unsigned index = (linear >> PAGE_SHIFT) & (SOFT_TLB_SIZE - 1);
+
+	tlb->minus_read[index] = -(linear & PAGE_MASK);
+	tlb->minus_write[index] = writable ? -(linear & PAGE_MASK) : SOFT_TLB_EMPTY(index);
+	tlb->addend[index] = (uintptr_t)host - linear;
+	if (global)
+		return;
+	if (log->count < SOFT_TLB_SIZE)
+		log->index[log->count] = (uint16_t)index;
+	log->count += log->count <= SOFT_TLB_SIZE;
+}
+
+static void empty_entry(struct soft_tlb *tlb, unsigned index)
+{
+	tlb->minus_read[index] = tlb->minus_write[index] = SOFT_TLB_EMPTY(index);
+}
+
+void cache_flush_soft_tlb(struct bt *bt, enum tlb_flush what, uint64_t linear)
+{
+	bool all = what == TLB_FLUSH_ALL || what == TLB_FLUSH_LARGE_PAGE;
+
+	if (what == TLB_FLUSH_PCID)
+		return;
+	for (unsigned view = 0; view < TLB_VIEWS; view++) {
+		struct soft_log *log = &bt->cache->soft[view];
+
+		if (what == TLB_FLUSH_PAGE) {
+			empty_entry(&bt->soft_tlb[view], (linear >> PAGE_SHIFT) & (SOFT_TLB_SIZE - 1));
+		} else if (all || log->count > SOFT_TLB_SIZE) {
+			empty_soft_tlb(bt, view);
+		} else {
+			for (unsigned i = 0; i < log->count; i++)
+				empty_entry(&bt->soft_tlb[view], log->index[i]);
+			log->count = 0;
+		}
+	}
+}
+
+/* --- dropping --- */
+
+static void unlink_hash(struct bt *bt, struct bt_unit *unit)
+{
+	struct bt_unit **link = &bt->cache->hash[hash_of(unit->rip, unit->key, unit->mode)];
+
+	while (*link && *link != unit)
+		link = &(*link)->hash_next;
+	if (*link)
+		*link = unit->hash_next;
+}
+
+static void forget(struct bt *bt, struct bt_unit *unit)
+{
+	uint64_t *entry = &bt->jump[unit->mode & (BT_MODES - 1)][unit->rip & (JUMP_ENTRIES - 1)];
+
+	unlink_hash(bt, unit);
+	if (*entry == unit->code)
+		*entry = bt->glue.miss;
+	unit->dropped = true;
+}
+
+static void drop_page(struct bt *bt, uint64_t page)
+{
+	struct bt_unit **link = &bt->cache->pages[page_hash(page)];
+
+	atomic_store(&bt->cache->page_has_units[page], 0);
+	while (*link) {
+		struct bt_unit *unit = *link;
+
+		if (unit->key >> PAGE_SHIFT != page) {
+			link = &unit->page_next;
+			continue;
+		}
+		*link = unit->page_next;
+		forget(bt, unit);
+	}
+	bt->stats.pages_dropped++;
+}
+
+/* The code of a unit that others are chained to becomes a jump to its own exit: they must find the new one. */
+void cache_remove(struct bt *bt, struct bt_unit *unit)
+{
+	struct bt_unit **link = &bt->cache->pages[page_hash(unit->key >> PAGE_SHIFT)];
+
+	while (*link && *link != unit)
+		link = &(*link)->page_next;
+	if (*link)
+		*link = unit->page_next;
+	forget(bt, unit);
+}
+
+void cache_flush(struct bt *bt)
+{
+	struct bt_cache *cache = bt->cache;
+
+	cache_flush_jumps(bt, TLB_FLUSH_ALL, 0);
+	memset(cache->hash, 0, sizeof(cache->hash));
+	memset(cache->pages, 0, sizeof(cache->pages));
+	for (unsigned i = 0; i < bt->unit_count; i++)
+		atomic_store(&cache->page_has_units[bt->units[i]->key >> PAGE_SHIFT], 0);
+	cache->book_used = 0;
+	bt->unit_count = 0;
+	bt->exit_count = BT_EXIT_ID_FIRST;
+	bt->code_used = bt->units_start;
+	bt->cache_full = false;
+	bt->stats.cache_flushes++;
+}
+
+void cache_page_written(struct bt *bt, uint64_t page)
+{
+	struct bt_cache *cache = bt->cache;
+
+	if (!atomic_load(&cache->page_has_units[page]))
+		return;
+	pthread_mutex_lock(&cache->drop_lock);
+	if (cache->drop_count < MAX_DROPS)
+		cache->drops[cache->drop_count] = page;
+	cache->drop_count += cache->drop_count <= MAX_DROPS;
+	atomic_store(&bt->drops_pending, true);
+	pthread_mutex_unlock(&cache->drop_lock);
+	if (bt->cpu != cpu_current)
+		cpu_set_pending(bt->cpu, PENDING_RECHECK);
+}
+
+void cache_process_drops(struct bt *bt)
+{
+	struct bt_cache *cache = bt->cache;
+
+	pthread_mutex_lock(&cache->drop_lock);
+	if (cache->drop_count > MAX_DROPS) {
+		for (unsigned i = 0; i < bt->unit_count; i++)
+			if (!bt->units[i]->dropped)
+				drop_page(bt, bt->units[i]->key >> PAGE_SHIFT);
+	} else {
+		for (unsigned i = 0; i < cache->drop_count; i++)
+			drop_page(bt, cache->drops[i]);
+	}
+	cache->drop_count = 0;
+	atomic_store(&bt->drops_pending, false);
+	pthread_mutex_unlock(&cache->drop_lock);
+}

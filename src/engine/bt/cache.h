@@ -1,0 +1,43 @@
+/* Where units live: code, bookkeeping, finding and dropping. */
+#ifndef VENEER_ENGINE_BT_CACHE_H
+#define VENEER_ENGINE_BT_CACHE_H
+
+#include "engine/bt/bt.h"
+
+/* Fill bt's code area, tables and glue; 0 or -errno with a message. */
+int cache_create(struct bt *bt);
+void cache_destroy(struct bt *bt);
+
+/* Memory for bookkeeping, gone at the next flush. NULL: full. */
+void *cache_take(struct bt *bt, size_t bytes);
+uintptr_t cache_code_start(struct bt *bt); /* of the next unit */
+uintptr_t cache_code_limit(struct bt *bt);
+void cache_code_used(struct bt *bt, uintptr_t end);
+
+/* Make a unit findable. */
+void cache_add(struct bt *bt, struct bt_unit *unit);
+/* The unit for RAM offset `key`, that RIP and mode, or NULL. */
+struct bt_unit *cache_find(struct bt *bt, uint64_t rip, uint64_t key, unsigned mode);
+/* Forget this one unit (it is to be retranslated); others may be chained to its code, which stays. */
+void cache_remove(struct bt *bt, struct bt_unit *unit);
+/* Forget everything. No translated code may be running or be resumed. */
+void cache_flush(struct bt *bt);
+
+/* Enter a unit in the jump table of its mode. `global`: it survives a change of address space. */
+void cache_enter_jump(struct bt *bt, struct bt_unit *unit, bool global);
+/* The unit that the jump table gives for RIP, or NULL. */
+struct bt_unit *cache_probe_jump(struct bt *bt, uint64_t rip, unsigned mode);
+/* Empty jump tables as far as a TLB flush demands. */
+void cache_flush_jumps(struct bt *bt, enum tlb_flush what, uint64_t linear);
+
+/* Soft TLB. */
+void cache_fill_soft_tlb(struct bt *bt, enum tlb_view view, uint64_t linear, const void *host, bool writable,
+	bool global);
+void cache_flush_soft_tlb(struct bt *bt, enum tlb_flush what, uint64_t linear);
+
+/* Any thread: RAM page `page` was written where code is. */
+void cache_page_written(struct bt *bt, uint64_t page);
+/* On the vCPU's thread, outside translated code: drop the units of pages that were written. */
+void cache_process_drops(struct bt *bt);
+
+#endif

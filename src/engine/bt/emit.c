@@ -1,0 +1,224 @@
+#include "engine/bt/emit.h"
+
+#include "cpu/cpuid.h"
+
+void emit_bytes(struct code *c, const void *bytes, unsigned size)
+{
+	if (c->at + size > c->limit) {
+		c->full = true;
+		return;
+	}
+	memcpy((void *)(c->at + (uintptr_t)c->bt->writable), bytes, size);
+	c->at += size;
+}
+
+void emit_byte(struct code *c, unsigned value)
+{
+	uint8_t byte = (uint8_t)value;
+
+	emit_bytes(c, &byte, 1);
+}
+
+void emit_word(struct code *c, uint32_t value)
+{
+	emit_bytes(c, &value, 4);
+}
+
+void emit_modrm_memory(
+	struct code *c, unsigned reg, const struct host_memory *memory, bool short_displacement)
+{
+	unsigned field = (reg & 7) << 3;
+	bool sib = memory->index != NO_REGISTER || memory->base == NO_REGISTER ||
+		   (memory->base & 7) == RSP;
+	unsigned index = memory->index == NO_REGISTER ? 4 : memory->index & 7;
+	unsigned mod;
+
+	if (memory->base == NO_REGISTER)
+		mod = 0;
+	else if (!memory->disp && (memory->base & 7) != RBP)
+		mod = 0;
+	else if (short_displacement && memory->disp >= -128 && memory->disp < 128)
+		mod = 0x40;
+	else
+		mod = 0x80;
+	if (sib) {
+		unsigned base = memory->base == NO_REGISTER ? 5 : memory->base & 7;
+
+		emit_byte(c, mod | field | 4);
+		emit_byte(c, (unsigned)memory->scale << 6 | index << 3 | base);
+	} else {
+		emit_byte(c, mod | field | (memory->base & 7));
+	}
+	if (mod == 0x40)
+		emit_byte(c, (uint8_t)memory->disp);
+	else if (mod == 0x80 || memory->base == NO_REGISTER)
+		emit_word(c, (uint32_t)memory->disp);
+}
+
+static unsigned rex_of(bool wide, unsigned reg, int index, int base)
+{
+	unsigned rex = wide ? 0x48 : 0;
+
+	if (reg & 8)
+		rex |= 0x44;
+	if (index != NO_REGISTER && (index & 8))
+		rex |= 0x42;
+	if (base != NO_REGISTER && (base & 8))
+		rex |= 0x41;
+	return rex;
+}
+
+static void emit_opcode(struct code *c, unsigned rex, unsigned opcode)
+{
+	if (rex)
+		emit_byte(c, rex);
+	if (opcode > 0xff)
+		emit_byte(c, opcode >> 8);
+	emit_byte(c, opcode);
+}
+
+void emit_memory_op(
+	struct code *c, bool wide, unsigned opcode, unsigned reg, struct host_memory memory)
+{
+	emit_opcode(c, rex_of(wide, reg, memory.index, memory.base), opcode);
+	emit_modrm_memory(c, reg, &memory, true);
+}
+
+void emit_register_op(struct code *c, bool wide, unsigned opcode, unsigned reg, unsigned rm)
+{
+	emit_opcode(c, rex_of(wide, reg, NO_REGISTER, (int)rm), opcode);
+	emit_byte(c, 0xc0 | (reg & 7) << 3 | (rm & 7));
+}
+
+void emit_load(struct code *c, unsigned reg, struct host_memory memory)
+{
+	emit_memory_op(c, true, 0x8b, reg, memory);
+}
+
+void emit_store(struct code *c, struct host_memory memory, unsigned reg)
+{
+	emit_memory_op(c, true, 0x89, reg, memory);
+}
+
+void emit_move(struct code *c, unsigned to, unsigned from)
+{
+	emit_register_op(c, true, 0x89, from, to);
+}
+
+void emit_lea(struct code *c, unsigned reg, struct host_memory memory)
+{
+	emit_memory_op(c, true, 0x8d, reg, memory);
+}
+
+void emit_constant(struct code *c, unsigned reg, uint64_t value)
+{
+	if (value <= UINT32_MAX) {
+		emit_opcode(c, reg & 8 ? 0x41 : 0, 0xb8 | (reg & 7));
+		emit_word(c, (uint32_t)value);
+	} else if ((int64_t)value == (int32_t)value) {
+		emit_register_op(c, true, 0xc7, 0, reg);
+		emit_word(c, (uint32_t)value);
+	} else {
+		emit_opcode(c, reg & 8 ? 0x49 : 0x48, 0xb8 | (reg & 7));
+		emit_bytes(c, &value, 8);
+	}
+}
+
+void emit_store_constant(struct code *c, struct host_memory memory, int32_t value)
+{
+	emit_memory_op(c, true, 0xc7, 0, memory);
+	emit_word(c, (uint32_t)value);
+}
+
+void emit_jump_memory(struct code *c, struct host_memory memory)
+{
+	emit_memory_op(c, false, 0xff, 4, memory);
+}
+
+void emit_zero_extend_16(struct code *c, unsigned to, unsigned from)
+{
+	emit_register_op(c, false, 0x0fb7, to, from);
+}
+
+uintptr_t emit_unless_rcx_zero(struct code *c)
+{
+	emit_bytes(c, (uint8_t[]){0xe3, 5}, 2);
+	return emit_jump(c);
+}
+
+uintptr_t emit_jump(struct code *c)
+{
+	emit_byte(c, 0xe9);
+	emit_word(c, 0);
+	return c->at - 4;
+}
+
+uintptr_t emit_jcc(struct code *c, unsigned condition)
+{
+	emit_bytes(c, (uint8_t[]){0x0f, (uint8_t)(0x80 | condition)}, 2);
+	emit_word(c, 0);
+	return c->at - 4;
+}
+
+void emit_patch(struct bt *bt, uintptr_t patch, uintptr_t target)
+{
+	int32_t relative = (int32_t)(target - (patch + 4));
+
+	memcpy((void *)(patch + (uintptr_t)bt->writable), &relative, 4);
+}
+
+void emit_jump_to(struct code *c, uintptr_t target)
+{
+	uintptr_t patch = emit_jump(c);
+
+	if (!c->full)
+		emit_patch(c->bt, patch, target);
+}
+
+/* Without BMI2: shifts change flags, so those are put aside. RAX carries them. */
+static void emit_extract_shifting(struct code *c, unsigned left, unsigned right, unsigned to, unsigned from)
+{
+	struct bt *bt = c->bt;
+
+	if (to != from)
+		emit_move(c, to, from);
+	emit_store(c, at_address(&bt->rax), RAX);
+	emit_bytes(c, (uint8_t[]){0x9f, 0x0f, 0x90, 0xc0}, 4); /* lahf; seto al */
+	emit_store(c, at_address(&bt->flags), RAX);
+	if (left) {
+		emit_register_op(c, true, 0xc1, 4, to); /* shl */
+		emit_byte(c, left);
+	}
+	emit_register_op(c, true, 0xc1, 5, to); /* shr */
+	emit_byte(c, right);
+	emit_load(c, RAX, at_address(&bt->flags));
+	emit_bytes(c, (uint8_t[]){0x04, 0x7f, 0x9e}, 3); /* add al, 127; sahf */
+	emit_load(c, RAX, at_address(&bt->rax));
+}
+
+void emit_extract(struct code *c, enum extract field, unsigned to, unsigned from)
+{
+	struct bt *bt = c->bt;
+	bool bmi2 = cpuid_has(CPUID_BMI2);
+	const uint64_t *mask = field == EXTRACT_INDEX ? &bt->mask_index : &bt->mask_page;
+	struct host_memory memory = at_address(mask);
+	unsigned rxb;
+
+	if (!bmi2) {
+		static const uint8_t shifts[][2] = {
+			[EXTRACT_INDEX] = {42, 54}, [EXTRACT_PAGE] = {0, 12}, [EXTRACT_SLOT] = {9, 48}};
+
+		emit_extract_shifting(c, shifts[field][0], shifts[field][1], to, from);
+		return;
+	}
+	rxb = (to & 8 ? 0 : 0x80) | 0x40;
+	if (field == EXTRACT_SLOT) { /* rorx to, from, 39; movzx to, to16 */
+		emit_bytes(c, (uint8_t[]){0xc4, (uint8_t)(rxb | (from & 8 ? 0 : 0x20) | 3), 0xfb, 0xf0,
+			(uint8_t)(0xc0 | (to & 7) << 3 | (from & 7)), SLOT_SHIFT}, 6);
+		emit_zero_extend_16(c, to, to);
+		return;
+	}
+	/* pext to, from, [mask] */
+	emit_bytes(c, (uint8_t[]){0xc4, (uint8_t)(rxb | 0x20 | 2), (uint8_t)(0x82 | (~from & 15) << 3), 0xf5}, 4);
+	emit_modrm_memory(c, to, &memory, true);
+}

@@ -1,0 +1,88 @@
+/* A small assembler: the host instructions that the translator itself needs.
+ *
+ * Code is written through one mapping and runs in another (W^X); `at` and all addresses here are the
+ * executable ones. */
+#ifndef VENEER_ENGINE_BT_EMIT_H
+#define VENEER_ENGINE_BT_EMIT_H
+
+#include "engine/bt/bt.h"
+
+#include <string.h>
+
+struct code {
+	struct bt *bt;
+	uintptr_t at, start, limit;
+	bool full; /* ran into limit: what was emitted is worthless */
+};
+
+#define NO_REGISTER (-1)
+
+/* A host memory operand. base == NO_REGISTER: absolute (or index only), 32-bit address. */
+struct host_memory {
+	int8_t base, index;
+	uint8_t scale; /* 0..3 */
+	int32_t disp;
+};
+
+static inline struct host_memory at_register(int base, int32_t disp)
+{
+	return (struct host_memory){.base = (int8_t)base, .index = NO_REGISTER, .disp = disp};
+}
+
+static inline struct host_memory at_sum(int base, int index, int32_t disp)
+{
+	return (struct host_memory){.base = (int8_t)base, .index = (int8_t)index, .disp = disp};
+}
+
+/* Something of ours; it lies in the low 2 GiB. */
+static inline struct host_memory at_address(const void *pointer)
+{
+	return (struct host_memory){.base = NO_REGISTER, .index = NO_REGISTER,
+		.disp = (int32_t)(uintptr_t)pointer};
+}
+
+/* Element `index` of an array of ours with 8-byte elements. */
+static inline struct host_memory at_element(const void *array, int index)
+{
+	return (struct host_memory){.base = NO_REGISTER, .index = (int8_t)index, .scale = 3,
+		.disp = (int32_t)(uintptr_t)array};
+}
+
+void emit_bytes(struct code *c, const void *bytes, unsigned size);
+void emit_byte(struct code *c, unsigned value);
+void emit_word(struct code *c, uint32_t value);
+/* ModRM, SIB and displacement; `reg` gives the reg field. `short_displacement` false where EVEX would
+ * scale a short one. */
+void emit_modrm_memory(
+	struct code *c, unsigned reg, const struct host_memory *memory, bool short_displacement);
+
+/* [REX.W] opcode /r with a memory operand; opcode may have two bytes (0x0fb7). */
+void emit_memory_op(
+	struct code *c, bool wide, unsigned opcode, unsigned reg, struct host_memory memory);
+void emit_register_op(struct code *c, bool wide, unsigned opcode, unsigned reg, unsigned rm);
+
+/* None of these changes a flag. */
+void emit_load(struct code *c, unsigned reg, struct host_memory memory);
+void emit_store(struct code *c, struct host_memory memory, unsigned reg);
+void emit_move(struct code *c, unsigned to, unsigned from);
+void emit_lea(struct code *c, unsigned reg, struct host_memory memory);
+void emit_constant(struct code *c, unsigned reg, uint64_t value);
+void emit_store_constant(struct code *c, struct host_memory memory, int32_t value);
+void emit_jump_memory(struct code *c, struct host_memory memory);
+void emit_zero_extend_16(struct code *c, unsigned to, unsigned from);
+
+/* JRCXZ over a jump: go on where RCX is zero, else to a place yet to be emitted. Returns where that
+ * jump's displacement lies, for emit_patch(). */
+uintptr_t emit_unless_rcx_zero(struct code *c);
+uintptr_t emit_jump(struct code *c);		 /* JMP rel32 to be patched */
+uintptr_t emit_jcc(struct code *c, unsigned condition); /* Jcc rel32 to be patched */
+void emit_jump_to(struct code *c, uintptr_t target);
+/* Make the rel32 at `patch` lead to `target`. */
+void emit_patch(struct bt *bt, uintptr_t patch, uintptr_t target);
+
+/* to = a field of from, shifted down: PEXT where the host has BMI2, else the same with the flags
+ * saved. */
+enum extract { EXTRACT_INDEX, EXTRACT_PAGE, EXTRACT_SLOT };
+void emit_extract(struct code *c, enum extract field, unsigned to, unsigned from);
+
+#endif

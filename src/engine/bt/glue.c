@@ -1,0 +1,167 @@
+/* Between C and translated code: generated, because it names struct cpu by its address, and so that it lies
+ * in the code area, where a signal handler knows what it interrupts.
+ *
+ * enter:		called by C with no arguments. Looks at cpu->attention first; whoever sets that and
+ *			then sees bt->running sends a signal, so it cannot be missed.
+ * exit:		RCX = exit ID, R10 = address. Saves everything and returns to enter's caller. Vector
+ *			registers are saved only where a unit had them (bt->vectors_away == 0).
+ * miss:		what empty entries of the jump tables lead to.
+ * load_vectors:	fills the vector registers and goes on at R10. */
+#include "engine/bt/glue.h"
+#include "engine/bt/emit.h"
+
+#include "cpu/cpuid.h"
+
+static const uint8_t callee_saved[] = {RBX, RBP, R12, R13, R14, R15};
+
+/* Where guest registers travel between memory and the host's registers. RCX is handled apart, R10 and
+ * R11 stay in memory, RSP comes with the stack. */
+static const uint8_t moved[] = {RBX, RDX, RSI, RDI, RBP, R8, R9, R12, R13, R14, R15};
+
+static void emit_push(struct code *c, unsigned reg)
+{
+	if (reg & 8)
+		emit_byte(c, 0x41);
+	emit_byte(c, 0x50 | (reg & 7));
+}
+
+static void emit_pop(struct code *c, unsigned reg)
+{
+	if (reg & 8)
+		emit_byte(c, 0x41);
+	emit_byte(c, 0x58 | (reg & 7));
+}
+
+static void emit_leave(struct code *c)
+{
+	for (unsigned i = ARRAY_SIZE(callee_saved); i--;)
+		emit_pop(c, callee_saved[i]);
+	emit_byte(c, 0xc3);
+}
+
+static void emit_enter(struct code *c)
+{
+	struct bt *bt = c->bt;
+	struct cpu *cpu = bt->cpu;
+	uintptr_t patch;
+
+	bt->glue.enter = c->at;
+	for (unsigned i = 0; i < ARRAY_SIZE(callee_saved); i++)
+		emit_push(c, callee_saved[i]);
+	emit_store(c, at_address(&bt->host_rsp), RSP);
+	emit_memory_op(c, false, 0x83, 7, at_address((const void *)&cpu->attention)); /* cmp attention, 0 */
+	emit_byte(c, 0);
+	patch = emit_jcc(c, 4); /* je */
+	emit_constant(c, RAX, GLUE_NOT_ENTERED);
+	emit_leave(c);
+	emit_patch(bt, patch, c->at);
+	for (unsigned i = 0; i < ARRAY_SIZE(moved); i++)
+		emit_load(c, moved[i], at_address(&cpu->gpr[moved[i]]));
+	emit_load(c, HOST_RCX, at_address(&cpu->gpr[RCX]));
+	emit_load(c, R10, at_address(&bt->entry_r10));
+	emit_load(c, RSP, at_address(&bt->entry_rsp));
+	emit_memory_op(c, false, 0x0fb7, RAX, at_address(&cpu->arithmetic_flags));
+	emit_bytes(c, (uint8_t[]){0x04, 0x7f, 0x9e}, 3); /* add al, 127; sahf */
+	emit_load(c, RAX, at_address(&cpu->gpr[RAX]));
+	emit_jump_memory(c, at_address(&bt->entry));
+}
+
+/* --- vector registers --- */
+
+static void emit_move_vector(struct code *c, bool store, unsigned number)
+{
+	struct host_memory memory = at_address(c->bt->cpu->fpu.zmm[number]);
+	unsigned opcode = store ? 0x11 : 0x10;
+
+	if (cpuid_has(CPUID_AVX512F)) {
+		emit_bytes(c, (uint8_t[]){0x62,
+				      (uint8_t)((number & 8 ? 0 : 0x80) | 0x60 | (number & 16 ? 0 : 0x10) | 1),
+				      0x7c, 0x48, (uint8_t)opcode}, 5);
+		emit_modrm_memory(c, number & 7, &memory, false);
+	} else if (cpuid_has(CPUID_AVX)) {
+		emit_bytes(c, (uint8_t[]){0xc5, (uint8_t)((number & 8 ? 0 : 0x80) | 0x7c), (uint8_t)opcode}, 3);
+		emit_modrm_memory(c, number & 7, &memory, true);
+	} else {
+		emit_memory_op(c, false, 0x0f00 | opcode, number, memory);
+	}
+}
+
+static void emit_move_mask(struct code *c, bool store, unsigned number)
+{
+	struct host_memory memory = at_address(&c->bt->cpu->fpu.opmask[number]);
+
+	emit_bytes(c, (uint8_t[]){0xc4, 0xe1, 0xf8, store ? 0x91 : 0x90}, 4); /* KMOVQ */
+	emit_modrm_memory(c, number, &memory, true);
+}
+
+static void emit_move_vectors(struct code *c, bool store)
+{
+	bool avx512 = cpuid_has(CPUID_AVX512F);
+
+	for (unsigned i = 0; i < (avx512 ? 32u : 16u); i++)
+		emit_move_vector(c, store, i);
+	for (unsigned i = 0; avx512 && cpuid_has(CPUID_AVX512BW) && i < 8; i++)
+		emit_move_mask(c, store, i);
+}
+
+static void emit_exit_path(struct code *c)
+{
+	struct bt *bt = c->bt;
+	struct cpu *cpu = bt->cpu;
+	uintptr_t patch;
+
+	bt->glue.exit = bt->glue.exit_rolled_back = c->at;
+	emit_store(c, at_address(&bt->exit_address), R10);
+	emit_store(c, at_address(&cpu->gpr[RAX]), RAX);
+	emit_bytes(c, (uint8_t[]){0x9f, 0x0f, 0x90, 0xc0, 0x66}, 5); /* lahf; seto al; 16 bits: */
+	emit_memory_op(c, false, 0x89, RAX, at_address(&cpu->arithmetic_flags));
+	for (unsigned i = 0; i < ARRAY_SIZE(moved); i++)
+		emit_store(c, at_address(&cpu->gpr[moved[i]]), moved[i]);
+	emit_store(c, at_address(&cpu->gpr[RCX]), HOST_RCX);
+	emit_store(c, at_address(&cpu->gpr[RSP]), RSP);
+	emit_load(c, RSP, at_address(&bt->host_rsp));
+	emit_store_constant(c, at_address(&bt->vectors_were_here), 0);
+	emit_memory_op(c, true, 0x83, 7, at_address(&bt->vectors_away));
+	emit_byte(c, 0);
+	patch = emit_jcc(c, 5); /* jne */
+	emit_move_vectors(c, true);
+	if (cpuid_has(CPUID_AVX))
+		emit_bytes(c, (uint8_t[]){0xc5, 0xf8, 0x77}, 3); /* vzeroupper */
+	emit_store_constant(c, at_address(&bt->vectors_away), 1);
+	emit_store_constant(c, at_address(&bt->vectors_were_here), 1);
+	emit_patch(bt, patch, c->at);
+	emit_register_op(c, false, 0x89, RCX, RAX);
+	emit_leave(c);
+}
+
+void glue_generate(struct bt *bt)
+{
+	struct code c = {.bt = bt, .start = bt->code_start, .at = bt->code_start, .limit = bt->code_end};
+
+	emit_enter(&c);
+	emit_exit_path(&c);
+	bt->glue.miss = c.at;
+	emit_constant(&c, SCRATCH, BT_EXIT_ID_JUMP);
+	emit_jump_to(&c, bt->glue.exit);
+	bt->glue.load_vectors = c.at;
+	emit_move_vectors(&c, false);
+	emit_store_constant(&c, at_address(&bt->vectors_away), 0);
+	emit_register_op(&c, false, 0xff, 4, R10); /* jmp r10 */
+	bt->units_start = ALIGN_UP(c.at, 64);
+}
+
+uint32_t glue_enter(struct bt *bt, uintptr_t entry, uint64_t r10)
+{
+	struct cpu *cpu = bt->cpu;
+	uint32_t id;
+
+	bt->entry = entry;
+	bt->entry_r10 = r10;
+	bt->entry_rsp = cpu->gpr[RSP] + bt->stack_delta;
+	atomic_store(&bt->running, 1);
+	id = ((uint32_t(*)(void))bt->glue.enter)();
+	atomic_store_explicit(&bt->running, 0, memory_order_release);
+	if (id != GLUE_NOT_ENTERED)
+		cpu->gpr[RSP] -= bt->stack_delta;
+	return id;
+}

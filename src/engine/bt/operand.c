@@ -1,0 +1,348 @@
+/* How a guest's memory operand becomes a host's.
+ *
+ * Window mode, predicted. The translator has seen (or guesses) which slot the address will be in:
+ *
+ *	rorx	rcx, base, 39		slot of the address
+ *	movzx	ecx, cx
+ *	lea	ecx, [rcx - slot]
+ *	jrcxz	1f
+ *	jmp	cold			the same access by the table, out of line
+ * 1:	mov	rcx, [delta + 8 * slot]
+ *	op	[base + rcx + disp]
+ *
+ * A displacement need not be checked: it cannot leave the window's guards. An address with an
+ * index is first computed in R10. No flag is touched, so none must be known dead.
+ *
+ * Window mode, by the table: the slot of the address indexes bt->delta, with no branch at all.
+ *
+ *	lea	r10, address; rorx rcx, r10, 39; movzx ecx, cx; mov rcx, [delta + 8 * rcx]
+ *	op	[r10 + rcx]
+ *
+ * The stack: host RSP is guest RSP plus its window's delta at all times, so [rsp + disp], PUSH and POP
+ * need nothing.
+ *
+ * Soft TLB:
+ *
+ *	lea	r10, address
+ *	pext	rcx, r10, index mask
+ *	mov	rcx, [minus + 8 * rcx]	minus the page that the entry is for
+ *	lea	rcx, [rcx + r10 + size - 1]
+ *	pext	rcx, rcx, page mask	zero: all bytes are in that page
+ *	jrcxz	1f
+ *	jmp	miss
+ * 1:	pext	rcx, r10, index mask
+ *	mov	rcx, [addend + 8 * rcx]
+ *	op	[r10 + rcx]
+ *
+ * and after a store, since the page may hold translated code (windows have that page read-only):
+ *
+ *	pext	rcx, r10, page mask	R10 is the host address here
+ *	movzx	ecx, byte [flags of pages + rcx]
+ *	jrcxz	1f
+ *	jmp	written
+ */
+#include "engine/bt/translate.h"
+#include "engine/options.h"
+
+/* The host register where a guest register is, or NO_REGISTER. */
+static int host_of(unsigned guest)
+{
+	switch (guest) {
+	case RCX:
+		return HOST_RCX;
+	case R10:
+	case R11:
+		return NO_REGISTER;
+	default:
+		return (int)guest;
+	}
+}
+
+void emit_stack_value(struct translator *t, unsigned to, int32_t disp)
+{
+	struct code *c = &t->code;
+
+	if (!windowed(t)) {
+		emit_lea(c, to, at_register(RSP, disp));
+		return;
+	}
+	emit_load(c, to, at_address(&t->bt->minus_stack_delta));
+	emit_lea(c, to, at_sum(RSP, (int)to, disp));
+	/* RSP cannot be an index; `to` may. */
+}
+
+void emit_set_stack(struct translator *t)
+{
+	struct code *c = &t->code;
+	struct bt *bt = t->bt;
+
+	if (!windowed(t)) {
+		emit_move(c, RSP, SCRATCH_ADDR);
+		return;
+	}
+	emit_extract(c, EXTRACT_SLOT, SCRATCH, SCRATCH_ADDR);
+	emit_load(c, SCRATCH, at_element(bt->delta[!(t->mode & BT_USER)], SCRATCH));
+	emit_store(c, at_address(&bt->stack_delta), SCRATCH);
+	emit_lea(c, RSP, at_sum(SCRATCH_ADDR, SCRATCH, 0));
+	emit_register_op(c, true, 0xf7, 2, SCRATCH); /* not: minus one less */
+	emit_lea(c, SCRATCH, at_register(SCRATCH, 1));
+	emit_store(c, at_address(&bt->minus_stack_delta), SCRATCH);
+}
+
+static bool is_none(ZydisRegister reg)
+{
+	return reg == ZYDIS_REGISTER_NONE;
+}
+
+/* An address known now: RIP-relative, or a displacement alone, with no segment base to add. */
+static bool constant_address(const struct guest_insn *g, const ZydisDecodedOperand *m, uint64_t *address)
+{
+	uint64_t disp = (uint64_t)m->mem.disp.value;
+
+	if (m->mem.segment == ZYDIS_REGISTER_FS || m->mem.segment == ZYDIS_REGISTER_GS ||
+		!is_none(m->mem.index))
+		return false;
+	if (m->mem.base == ZYDIS_REGISTER_RIP)
+		*address = guest_next(g) + disp;
+	else if (m->mem.base == ZYDIS_REGISTER_EIP)
+		*address = (uint32_t)(guest_next(g) + disp);
+	else if (is_none(m->mem.base))
+		*address = g->in.address_width == 32 ? (uint32_t)disp : disp;
+	else
+		return false;
+	return true;
+}
+
+static uint64_t displacement(const struct guest_insn *g, const ZydisDecodedOperand *m)
+{
+	uint64_t disp = m->mem.disp.has_displacement ? (uint64_t)m->mem.disp.value : 0;
+
+	if (m->mem.base == ZYDIS_REGISTER_RIP || m->mem.base == ZYDIS_REGISTER_EIP)
+		return guest_next(g) + disp;
+	return disp;
+}
+
+void emit_linear(struct translator *t, const struct guest_insn *g, const ZydisDecodedOperand *m,
+	unsigned to, bool segment)
+{
+	struct code *c = &t->code;
+	bool wide = g->in.address_width == 64;
+	uint64_t disp = displacement(g, m);
+	struct host_memory sum = {.base = NO_REGISTER, .index = NO_REGISTER};
+
+	if (!is_none(m->mem.base) && m->mem.base != ZYDIS_REGISTER_RIP &&
+		m->mem.base != ZYDIS_REGISTER_EIP) {
+		unsigned base = rewrite_register_number(m->mem.base);
+
+		sum.base = (int8_t)host_of(base);
+		if (base == RSP && windowed(t)) {
+			emit_stack_value(t, to, 0);
+			sum.base = (int8_t)to;
+		} else if (sum.base == NO_REGISTER) {
+			emit_load(c, to, at_address(&t->cpu->gpr[base]));
+			sum.base = (int8_t)to;
+		}
+	}
+	if (!is_none(m->mem.index)) {
+		unsigned index = rewrite_register_number(m->mem.index);
+
+		sum.index = (int8_t)host_of(index);
+		sum.scale = (uint8_t)__builtin_ctz(m->mem.scale);
+		if (sum.index == NO_REGISTER) {
+			emit_load(c, SCRATCH, at_address(&t->cpu->gpr[index]));
+			sum.index = SCRATCH;
+		}
+	}
+	if (sum.base == NO_REGISTER && sum.index == NO_REGISTER) {
+		emit_constant(c, to, wide ? disp : (uint32_t)disp);
+	} else {
+		sum.disp = (int32_t)disp;
+		emit_memory_op(c, wide, 0x8d, to, sum);
+	}
+	if (segment && (m->mem.segment == ZYDIS_REGISTER_FS || m->mem.segment == ZYDIS_REGISTER_GS)) {
+		enum seg seg = m->mem.segment == ZYDIS_REGISTER_FS ? SEG_FS : SEG_GS;
+
+		emit_load(c, SCRATCH, at_address(&t->cpu->segment_base[seg]));
+		emit_lea(c, to, at_sum((int)to, SCRATCH, 0));
+	}
+}
+
+static void linear_of_access(struct translator *t, const struct access *a)
+{
+	if (a->memory)
+		emit_linear(t, &t->insn[a->insn], a->memory, SCRATCH_ADDR, true);
+	else
+		emit_lea(&t->code, SCRATCH_ADDR, at_register(RSP, a->disp)); /* soft TLB: RSP is the guest's */
+}
+
+/* --- the soft TLB --- */
+
+static struct soft_tlb *soft_tlb_of(struct translator *t)
+{
+	enum tlb_view view = t->mode & BT_USER ? TLB_USER
+			     : t->mode & BT_AC ? TLB_SUPERVISOR_AC
+					       : TLB_SUPERVISOR;
+
+	return &t->bt->soft_tlb[view];
+}
+
+static uint32_t sized_exit(struct translator *t, enum bt_exit_kind kind, const struct access *a)
+{
+	uint32_t id = add_exit(t, kind, a->insn);
+
+	t->bt->exits[id].size = (uint8_t)a->size;
+	t->bt->exits[id].write = a->write;
+	return id;
+}
+
+/* The exit just added. Where the instruction goes on after its store (a call does), so does the exit. */
+static struct bt_exit *written_exit(struct translator *t, unsigned insn)
+{
+	struct bt_exit *exit = &t->bt->exits[t->cold[t->cold_count - 1].id];
+
+	if (t->insn[insn].kind == GUEST_CALL)
+		exit->next_rip = branch_target(&t->insn[insn]);
+	else if (t->insn[insn].kind == GUEST_CALL_INDIRECT)
+		exit->next_rip = 0;
+	return exit;
+}
+
+static void emit_soft(struct translator *t, const struct access *a)
+{
+	struct code *c = &t->code;
+	struct soft_tlb *tlb = soft_tlb_of(t);
+	uintptr_t patch;
+
+	linear_of_access(t, a);
+	emit_extract(c, EXTRACT_INDEX, SCRATCH, SCRATCH_ADDR);
+	emit_load(c, SCRATCH, at_element(a->write ? tlb->minus_write : tlb->minus_read, SCRATCH));
+	emit_lea(c, SCRATCH, at_sum(SCRATCH, SCRATCH_ADDR, (int32_t)a->size - 1));
+	emit_extract(c, EXTRACT_PAGE, SCRATCH, SCRATCH);
+	patch = emit_unless_rcx_zero(c);
+	add_cold(t, COLD_EXIT, a->insn, patch, sized_exit(t, BT_EXIT_SOFT_MISS, a), NULL);
+	emit_extract(c, EXTRACT_INDEX, SCRATCH, SCRATCH_ADDR);
+	emit_load(c, SCRATCH, at_element(tlb->addend, SCRATCH));
+	if (!a->write) {
+		a->op(t, a->insn, at_sum(SCRATCH_ADDR, SCRATCH, 0));
+		return;
+	}
+	emit_lea(c, SCRATCH_ADDR, at_sum(SCRATCH_ADDR, SCRATCH, 0));
+	a->op(t, a->insn, at_register(SCRATCH_ADDR, 0));
+	mark(t, a->insn, MARK_AFTER);
+	emit_extract(c, EXTRACT_PAGE, SCRATCH, SCRATCH_ADDR);
+	emit_memory_op(c, false, 0x0fb6, SCRATCH,
+		at_register(SCRATCH, t->bt->flags_displacement));
+	patch = emit_unless_rcx_zero(c);
+	add_cold(t, COLD_EXIT, a->insn, patch, sized_exit(t, BT_EXIT_WRITTEN, a), NULL);
+	written_exit(t, a->insn)->resume = c->at;
+}
+
+/* --- windows --- */
+
+static uint64_t *delta_table(struct translator *t)
+{
+	return t->bt->delta[!(t->mode & BT_USER)];
+}
+
+static void emit_table(struct translator *t, unsigned insn, const ZydisDecodedOperand *m, access_op *op)
+{
+	struct code *c = &t->code;
+
+	emit_linear(t, &t->insn[insn], m, SCRATCH_ADDR, true);
+	emit_extract(c, EXTRACT_SLOT, SCRATCH, SCRATCH_ADDR);
+	emit_load(c, SCRATCH, at_element(delta_table(t), SCRATCH));
+	op(t, insn, at_sum(SCRATCH_ADDR, SCRATCH, 0));
+}
+
+void emit_access_table(struct translator *t, const struct cold *cold)
+{
+	emit_table(t, cold->insn, t->insn[cold->insn].memory, cold->op);
+}
+
+/* A base register alone, that lies in a host register and cannot have drifted: [base + disp]. */
+static int simple_base(const struct guest_insn *g, const ZydisDecodedOperand *m)
+{
+	unsigned base;
+
+	if (is_none(m->mem.base) || !is_none(m->mem.index) || g->in.address_width != 64 ||
+		m->mem.segment == ZYDIS_REGISTER_FS || m->mem.segment == ZYDIS_REGISTER_GS ||
+		m->mem.base == ZYDIS_REGISTER_RIP)
+		return NO_REGISTER;
+	base = rewrite_register_number(m->mem.base);
+	return base == RSP ? NO_REGISTER : host_of(base);
+}
+
+static bool stack_operand(const struct guest_insn *g, const ZydisDecodedOperand *m)
+{
+	return m->mem.base == ZYDIS_REGISTER_RSP && is_none(m->mem.index) &&
+	       g->in.address_width == 64 && m->mem.segment != ZYDIS_REGISTER_FS &&
+	       m->mem.segment != ZYDIS_REGISTER_GS;
+}
+
+static void emit_constant_access(struct translator *t, const struct access *a, uint64_t address)
+{
+	struct code *c = &t->code;
+	struct host_memory memory;
+
+	if ((int64_t)address == (int32_t)address) {
+		memory = at_register(SCRATCH, (int32_t)address);
+	} else {
+		emit_constant(c, SCRATCH_ADDR, address);
+		memory = at_sum(SCRATCH_ADDR, SCRATCH, 0);
+	}
+	emit_load(c, SCRATCH, at_address(&delta_table(t)[SLOT_OF(address)]));
+	a->op(t, a->insn, memory);
+}
+
+static void emit_window(struct translator *t, const struct access *a)
+{
+	struct code *c = &t->code;
+	const struct guest_insn *g = &t->insn[a->insn];
+	uint16_t slot = t->slots[a->insn];
+	int base = simple_base(g, a->memory);
+	uint64_t address;
+	uintptr_t patch;
+
+	if (stack_operand(g, a->memory)) {
+		a->op(t, a->insn, at_register(RSP, (int32_t)a->memory->mem.disp.value));
+		return;
+	}
+	if (constant_address(g, a->memory, &address)) {
+		emit_constant_access(t, a, address);
+		return;
+	}
+	if (engine_options.hardened) {
+		emit_table(t, a->insn, a->memory, a->op);
+		return;
+	}
+	if (base == NO_REGISTER)
+		emit_linear(t, g, a->memory, SCRATCH_ADDR, true);
+	emit_extract(c, EXTRACT_SLOT, SCRATCH, base == NO_REGISTER ? SCRATCH_ADDR : (unsigned)base);
+	if (slot)
+		emit_memory_op(c, false, 0x8d, SCRATCH, at_register(SCRATCH, -(int32_t)slot));
+	patch = emit_unless_rcx_zero(c);
+	emit_load(c, SCRATCH, at_address(&delta_table(t)[slot]));
+	a->op(t, a->insn,
+		base == NO_REGISTER ? at_sum(SCRATCH_ADDR, SCRATCH, 0)
+				    : at_sum(base, SCRATCH, (int32_t)a->memory->mem.disp.value));
+	add_cold(t, COLD_TABLE, a->insn, patch, 0, a->op);
+	if (!c->full)
+		t->cold[t->cold_count - 1].resume = c->at;
+}
+
+static bool use_soft(struct translator *t, const struct access *a)
+{
+	if (!windowed(t))
+		return true;
+	if (stack_operand(&t->insn[a->insn], a->memory))
+		return false;
+	return ((t->mode & BT_AC) && !(t->mode & BT_USER)) || t->adapted[a->insn] >= ADAPT_FAULTS;
+}
+
+void emit_access(struct translator *t, const struct access *a)
+{
+	if (use_soft(t, a))
+		emit_soft(t, a);
+	else
+		emit_window(t, a);
+}

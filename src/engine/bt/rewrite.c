@@ -1,0 +1,206 @@
+#include "engine/bt/rewrite.h"
+
+/* The fields that name general registers, as they are to be (4 bits each; vectors: the low 3). */
+struct fields {
+	bool has_modrm, memory, opcode_has_reg;
+	bool reg_is_gpr, rm_is_gpr, vvvv_is_gpr;
+	uint8_t opcode, reg, rm, vvvv, opcode_reg;
+};
+
+bool rewrite_is_gpr(ZydisRegister reg)
+{
+	unsigned class = ZydisRegisterGetClass(reg);
+
+	return class >= ZYDIS_REGCLASS_GPR8 && class <= ZYDIS_REGCLASS_GPR64;
+}
+
+bool rewrite_is_high_byte(ZydisRegister reg)
+{
+	return reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH;
+}
+
+unsigned rewrite_register_number(ZydisRegister reg)
+{
+	return (unsigned)ZydisRegisterGetId(
+		ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg));
+}
+
+/* As encoded: AH to BH are 4 to 7. */
+static uint8_t encoded(const struct rewrite *r, ZydisRegister reg)
+{
+	uint8_t host = r->host[rewrite_register_number(reg)];
+
+	return rewrite_is_high_byte(reg) ? host + 4 : host;
+}
+
+static void find_fields(const struct rewrite *r, struct fields *f)
+{
+	const ZydisDecodedInstruction *in = r->in;
+
+	memset(f, 0, sizeof(*f));
+	f->has_modrm = in->attributes & ZYDIS_ATTRIB_HAS_MODRM;
+	f->memory = f->has_modrm && in->raw.modrm.mod != 3;
+	f->opcode = in->opcode;
+	f->reg = in->raw.modrm.reg;
+	f->rm = in->raw.modrm.rm;
+	for (unsigned i = 0; i < in->operand_count; i++) {
+		const ZydisDecodedOperand *op = &r->operands[i];
+
+		if (op->type != ZYDIS_OPERAND_TYPE_REGISTER || !rewrite_is_gpr(op->reg.value))
+			continue;
+		switch (op->encoding) {
+		case ZYDIS_OPERAND_ENCODING_MODRM_REG:
+			f->reg = encoded(r, op->reg.value);
+			f->reg_is_gpr = true;
+			break;
+		case ZYDIS_OPERAND_ENCODING_MODRM_RM:
+			f->rm = encoded(r, op->reg.value);
+			f->rm_is_gpr = true;
+			break;
+		case ZYDIS_OPERAND_ENCODING_NDSNDD:
+			f->vvvv = encoded(r, op->reg.value);
+			f->vvvv_is_gpr = true;
+			break;
+		case ZYDIS_OPERAND_ENCODING_OPCODE:
+			f->opcode_reg = encoded(r, op->reg.value);
+			f->opcode_has_reg = true;
+			break;
+		default:
+			break;
+		}
+	}
+	/* MOV between the accumulator and an absolute address: its general form. */
+	if (in->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
+		in->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && in->opcode >= 0xa0 &&
+		in->opcode <= 0xa3) {
+		static const uint8_t same[] = {0x8a, 0x8b, 0x88, 0x89};
+
+		f->opcode = same[in->opcode - 0xa0];
+		f->has_modrm = f->memory = f->reg_is_gpr = true;
+		f->reg = RAX;
+	}
+}
+
+static bool high(int reg)
+{
+	return reg != NO_REGISTER && (reg & 8);
+}
+
+/* Extension bits of the rm field or memory operand: X and B as in REX. `original` where the field
+ * names a vector register. */
+static unsigned extend_rm(const struct rewrite *r, const struct fields *f, unsigned original)
+{
+	if (f->memory)
+		return (high(r->memory->index) ? 2u : 0) | (high(r->memory->base) ? 1u : 0);
+	if (f->rm_is_gpr)
+		return f->rm & 8 ? 1 : 0;
+	return original;
+}
+
+static void emit_tail(struct code *c, const struct rewrite *r, const struct fields *f, bool short_displacement)
+{
+	const ZydisDecodedInstruction *in = r->in;
+
+	if (f->memory)
+		emit_modrm_memory(c, f->reg, r->memory, short_displacement);
+	else if (f->has_modrm)
+		emit_byte(c, 0xc0 | (f->reg & 7u) << 3 | (f->rm & 7u));
+	for (unsigned i = 0; i < 2; i++) {
+		unsigned size = in->raw.imm[i].size / 8;
+
+		if (size && !(in->opcode >= 0xa0 && in->opcode <= 0xa3 &&
+				    in->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT))
+			emit_bytes(c, r->bytes + in->raw.imm[i].offset, size);
+	}
+}
+
+static void emit_legacy(struct code *c, const struct rewrite *r)
+{
+	const ZydisDecodedInstruction *in = r->in;
+	bool had_rex = in->attributes & ZYDIS_ATTRIB_HAS_REX;
+	unsigned rex = had_rex ? 0x40 | in->raw.rex.W << 3 : 0;
+	struct fields f;
+
+	find_fields(r, &f);
+	for (unsigned i = 0; i < in->raw.prefix_count; i++) {
+		uint8_t value = in->raw.prefixes[i].value;
+
+		if (value == 0x66 || value == 0xf0 || value == 0xf2 || value == 0xf3)
+			emit_byte(c, value);
+	}
+	if (f.reg_is_gpr ? f.reg & 8 : had_rex && in->raw.rex.R)
+		rex |= 0x44;
+	if (f.opcode_has_reg) {
+		if (f.opcode_reg & 8)
+			rex |= 0x41;
+	} else {
+		unsigned extension = extend_rm(r, &f, had_rex ? in->raw.rex.B : 0);
+
+		if (extension)
+			rex |= 0x40 | extension;
+	}
+	if (rex)
+		emit_byte(c, rex);
+	if (in->opcode_map != ZYDIS_OPCODE_MAP_DEFAULT)
+		emit_byte(c, 0x0f);
+	if (in->opcode_map == ZYDIS_OPCODE_MAP_0F38)
+		emit_byte(c, 0x38);
+	if (in->opcode_map == ZYDIS_OPCODE_MAP_0F3A)
+		emit_byte(c, 0x3a);
+	emit_byte(c, f.opcode_has_reg ? (f.opcode & 0xf8) | (f.opcode_reg & 7) : f.opcode);
+	emit_tail(c, r, &f, true);
+}
+
+/* R, X, B and vvvv are stored inverted. */
+static void emit_vex(struct code *c, const struct rewrite *r)
+{
+	const uint8_t *from = r->bytes + r->in->raw.vex.offset;
+	uint8_t rxb_map, w_vvvv_l_pp;
+	struct fields f;
+
+	find_fields(r, &f);
+	if (from[0] == 0xc5) {
+		rxb_map = (from[1] & 0x80) | 0x61;
+		w_vvvv_l_pp = from[1] & 0x7f;
+	} else {
+		rxb_map = from[1];
+		w_vvvv_l_pp = from[2];
+	}
+	if (f.reg_is_gpr)
+		rxb_map = (uint8_t)((rxb_map & 0x7f) | (f.reg & 8 ? 0 : 0x80));
+	if (f.rm_is_gpr || f.memory)
+		rxb_map = (uint8_t)((rxb_map & 0x9f) | (~extend_rm(r, &f, 0) & 3) << 5);
+	if (f.vvvv_is_gpr)
+		w_vvvv_l_pp = (uint8_t)((w_vvvv_l_pp & 0x87) | (~f.vvvv & 15) << 3);
+	emit_bytes(c, (uint8_t[]){0xc4, rxb_map, w_vvvv_l_pp, f.opcode}, 4);
+	emit_tail(c, r, &f, true);
+}
+
+static void emit_evex(struct code *c, const struct rewrite *r)
+{
+	const uint8_t *from = r->bytes + r->in->raw.evex.offset;
+	uint8_t p0 = from[1];
+	struct fields f;
+
+	find_fields(r, &f);
+	if (f.reg_is_gpr)
+		p0 = (uint8_t)((p0 & 0x7f) | (f.reg & 8 ? 0 : 0x80));
+	if (f.rm_is_gpr || f.memory)
+		p0 = (uint8_t)((p0 & 0x9f) | (~extend_rm(r, &f, 0) & 3) << 5);
+	emit_bytes(c, (uint8_t[]){0x62, p0, from[2], from[3], f.opcode}, 5);
+	emit_tail(c, r, &f, false);
+}
+
+void rewrite_emit(struct code *c, const struct rewrite *r)
+{
+	switch (r->in->encoding) {
+	case ZYDIS_INSTRUCTION_ENCODING_VEX:
+		emit_vex(c, r);
+		break;
+	case ZYDIS_INSTRUCTION_ENCODING_EVEX:
+		emit_evex(c, r);
+		break;
+	default:
+		emit_legacy(c, r);
+	}
+}

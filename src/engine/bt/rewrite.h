@@ -1,0 +1,25 @@
+/* One guest instruction as host code: the same bytes, with general registers renamed and the memory
+ * operand replaced. This is "identical translation", as far as it goes. */
+#ifndef VENEER_ENGINE_BT_REWRITE_H
+#define VENEER_ENGINE_BT_REWRITE_H
+
+#include "engine/bt/emit.h"
+
+struct rewrite {
+	const ZydisDecodedInstruction *in;
+	const ZydisDecodedOperand *operands;
+	const uint8_t *bytes;
+	uint8_t host[16];		  /* guest register to host register */
+	const struct host_memory *memory; /* instead of the memory operand; NULL where there is none */
+};
+
+/* Emit it. The caller has seen to it that it can be expressed: no REX prefix may be needed where
+ * AH..DH are named. */
+void rewrite_emit(struct code *c, const struct rewrite *rewrite);
+
+/* The guest register number behind any general register's name; AH to BH are RAX to RBX. */
+unsigned rewrite_register_number(ZydisRegister reg);
+bool rewrite_is_gpr(ZydisRegister reg);
+bool rewrite_is_high_byte(ZydisRegister reg);
+
+#endif

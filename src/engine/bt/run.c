@@ -1,0 +1,630 @@
+/* The translator's part of the run loop, and the engine's table.
+ *
+ * The interpreter's loop (engine/interp/run.c) asks bt_translated() before it interprets a block. Here that
+ * block's unit is found or made, and run; and its exits are served, as long as translated code can
+ * go on from them. What is left then is the interpreter's: an instruction or a cold block. */
+#include "engine/bt/bt.h"
+#include "engine/bt/cache.h"
+#include "engine/bt/fault.h"
+#include "engine/bt/glue.h"
+#include "engine/bt/translate.h"
+#include "engine/bt/window.h"
+#include "engine/engine.h"
+#include "engine/options.h"
+
+#include "base/log.h"
+#include "cpu/cpuid.h"
+#include "cpu/debug.h"
+#include "cpu/fpu.h"
+#include "cpu/tlb.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+/* Where a unit's exit leads to code without one: translated after so many passages. */
+#define SUCCESSOR_HEAT 8
+/* A block that cannot be translated is not asked about again soon. */
+#define NEVER 1000000
+/* Runs of units and loops in one young address space that prove it worth windows. */
+#define YOUNG_RUNS 50000
+
+/* --- modes --- */
+
+static bool enabled(const struct cpu *cpu, enum fpu_class kind)
+{
+	const struct fpu_requirement *need = &fpu_requirements[kind];
+
+	return !(((cpu->cr0 & need->cr0_mask) ^ need->cr0_value) | (~cpu->cr4 & need->cr4) |
+		(~cpu->xcr0 & need->xcr0));
+}
+
+/* The mode that the CPU is in, or -1: the interpreter's. */
+static int current_mode(struct bt *bt)
+{
+	struct cpu *cpu = bt->cpu;
+	int mode;
+
+	if (!cpu_code64(cpu) || (cpu->system_flags & (RFLAGS_TF | RFLAGS_DF | RFLAGS_IOPL | RFLAGS_NT)))
+		return -1;
+	mode = (enabled(cpu, FPU_CLASS_X87) ? BT_X87 : 0) | (enabled(cpu, FPU_CLASS_SSE) ? BT_SSE : 0) |
+	       (enabled(cpu, FPU_CLASS_AVX) ? BT_AVX : 0) |
+	       (enabled(cpu, FPU_CLASS_AVX512) ? BT_AVX512 : 0);
+	if (cpu->cpl == 3) {
+		if (cpu->tlb != cpu->tlb_views[TLB_USER])
+			return -1;
+		mode |= BT_USER | (bt->windows && windows_is_mature(bt) ? BT_WINDOW : 0);
+	} else if (cpu->cpl == 0) {
+		if (cpu->tlb == cpu->tlb_views[TLB_SUPERVISOR_AC])
+			mode |= BT_AC;
+		/* Supervisor windows show the upper half only. */
+		if (bt->windows && (int64_t)cpu->rip < 0)
+			mode |= BT_WINDOW;
+	} else {
+		return -1;
+	}
+	if (cpu->cr4 & CR4_LA57)
+		mode &= ~BT_WINDOW;
+	return mode;
+}
+
+/* --- finding units --- */
+
+static bool fetched_globally(const struct cpu *cpu, uint64_t linear)
+{
+	unsigned slot = (linear >> PAGE_SHIFT) & (TLB_SIZE - 1);
+	size_t view = (size_t)(cpu->tlb - &cpu->tlb_views[0][0]) / TLB_SIZE;
+
+	return cpu->tlb[slot].fetch == (linear & PAGE_MASK) &&
+	       (cpu->tlb_attributes[view][slot] & TLB_GLOBAL);
+}
+
+/* RAM offset of the code at `rip`; ~0: not RAM. Raises the page fault of a fetch, with cpu->rip = rip. */
+static uint64_t fetch_key(struct bt *bt, uint64_t rip)
+{
+	struct cpu *cpu = bt->cpu;
+	const uint8_t *host;
+	uint64_t gpa;
+
+	host = access_fetch(cpu, rip, &gpa);
+	return host ? (uint64_t)(host - cpu->memory->ram) : ~UINT64_C(0);
+}
+
+/* cpu->rip is `rip`. NULL: there is none. */
+static struct bt_unit *find_unit(struct bt *bt, uint64_t rip, unsigned mode)
+{
+	struct bt_unit *unit = cache_probe_jump(bt, rip, mode);
+	uint64_t key;
+
+	if (unit)
+		return unit;
+	if (!cpu_canonical(bt->cpu, rip))
+		return NULL;
+	key = fetch_key(bt, rip);
+	if (key == ~UINT64_C(0))
+		return NULL;
+	unit = cache_find(bt, rip, key, mode);
+	if (unit)
+		cache_enter_jump(bt, unit, fetched_globally(bt->cpu, rip));
+	return unit;
+}
+
+static struct bt_unit *make_unit(struct bt *bt, uint64_t rip, unsigned mode, const uint8_t *adapted)
+{
+	struct cpu *cpu = bt->cpu;
+	struct bt_unit *unit;
+	_Atomic uint32_t *now;
+	uint32_t generation;
+	uint64_t key = fetch_key(bt, rip);
+
+	if (key == ~UINT64_C(0))
+		return NULL;
+	now = &cpu->memory->code_generation[key >> PAGE_SHIFT];
+	generation = atomic_load(now);
+	if (bt->cache_full)
+		cache_flush(bt);
+	unit = translate_unit(bt, rip, key, mode, adapted);
+	if (!unit && bt->cache_full) {
+		cache_flush(bt);
+		unit = translate_unit(bt, rip, key, mode, adapted);
+	}
+	if (!unit)
+		return NULL;
+	cache_add(bt, unit);
+	/* A write before that was findable: cache_page_written() may have missed it. */
+	if (atomic_load(now) != generation) {
+		cache_page_written(bt, key >> PAGE_SHIFT);
+		cache_process_drops(bt);
+		return NULL;
+	}
+	cache_enter_jump(bt, unit, fetched_globally(cpu, rip));
+	return unit;
+}
+
+static const uint8_t nothing_adapted[UNIT_MAX_INSNS];
+
+static struct bt_unit *find_or_make(struct bt *bt, uint64_t rip, unsigned mode, bool hot)
+{
+	struct bt_unit *unit = find_unit(bt, rip, mode);
+
+	if (!unit && hot)
+		unit = make_unit(bt, rip, mode, nothing_adapted);
+	return unit;
+}
+
+/* --- leaving and coming back --- */
+
+/* Host RSP is guest RSP plus its window's delta. */
+static void refresh_stack(struct bt *bt, unsigned mode)
+{
+	bt->stack_delta =
+		mode & BT_WINDOW ? bt->delta[!(mode & BT_USER)][SLOT_OF(bt->cpu->gpr[RSP])] : 0;
+	bt->minus_stack_delta = -bt->stack_delta;
+}
+
+static bool must_leave(const struct cpu *cpu)
+{
+	return attention(cpu) || cpu->interrupt_shadow || (cpu->system_flags & RFLAGS_TF) ||
+	       (cpu->dr7 & 0xff);
+}
+
+/* Run the instruction at cpu->rip by the interpreter. */
+static bool interpret_here(struct bt *bt)
+{
+	struct cpu *cpu = bt->cpu;
+	struct insn insn[2];
+	const uint8_t *host;
+	uint64_t gpa;
+	unsigned offset = cpu->rip & ~PAGE_MASK;
+
+	bt->stats.interpreted++;
+	host = access_fetch(cpu, cpu->rip, &gpa);
+	if (!host || !interp_decode_one(cpu, host, PAGE_SIZE - offset, offset, insn))
+		return false;
+	return interp_run_one(cpu, insn);
+}
+
+static void interpret_exit(struct bt *bt, struct bt_exit *exit)
+{
+	struct cpu *cpu = bt->cpu;
+	struct bt_unit *unit = exit->unit;
+	unsigned offset = exit->rip & ~PAGE_MASK;
+
+	cpu->rip = cpu->next_rip = exit->rip;
+	bt->stats.interpreted++;
+	if (!exit->insns) {
+		struct insn *insns = cache_take(bt, 2 * sizeof(*insns));
+
+		if (!insns) {
+			bt->cache_full = true;
+			interpret_here(bt);
+			return;
+		}
+		interp_decode_one(cpu, unit->guest + (offset - unit->guest_start),
+			unit->guest_start + unit->guest_bytes - offset, offset, insns);
+		exit->insns = insns;
+	}
+	interp_run_one(cpu, exit->insns);
+}
+
+/* --- one exit --- */
+
+/* Where to go on; `entry` 0: nowhere, the run loop decides. */
+struct next {
+	uintptr_t entry;
+	uint64_t r10;
+};
+
+static const struct next run_loop = {0, 0};
+
+static struct next enter_unit(const struct bt_unit *unit)
+{
+	return (struct next){unit->entry, 0};
+}
+
+/* In the middle of a unit, which may count on its vector registers. */
+static struct next resume(struct bt *bt, uintptr_t at, bool vectors)
+{
+	return vectors ? (struct next){bt->glue.load_vectors, at} : (struct next){at, 0};
+}
+
+static struct next after_branch(struct bt *bt, uint32_t id, unsigned mode)
+{
+	struct bt_exit *exit = &bt->exits[id];
+	struct bt_unit *from = exit->unit, *to;
+	uint64_t flushes = bt->stats.cache_flushes;
+
+	bt->cpu->rip = bt->cpu->next_rip = exit->rip;
+	to = find_or_make(bt, exit->rip, mode, ++exit->heat >= SUCCESSOR_HEAT);
+	if (!to) {
+		if (exit->heat >= SUCCESSOR_HEAT)
+			exit->heat = 0;
+		return run_loop;
+	}
+	if (bt->stats.cache_flushes == flushes && !from->dropped && !to->dropped &&
+		to->key >> PAGE_SHIFT == from->key >> PAGE_SHIFT && !engine_options.verify) {
+		emit_patch(bt, exit->patch, to->entry);
+		bt->stats.chained++;
+	}
+	return enter_unit(to);
+}
+
+/* The target of a return or other indirect branch is not canonical: that is the branch's fault. */
+static void undo_branch(struct bt *bt)
+{
+	struct bt_exit *exit = &bt->exits[bt->branch];
+
+	bt->cpu->gpr[RSP] -= (uint64_t)(int64_t)exit->moved;
+	interpret_exit(bt, exit);
+}
+
+static struct next after_jump(struct bt *bt, unsigned mode)
+{
+	struct cpu *cpu = bt->cpu;
+	uint64_t rip = bt->exit_address;
+	struct bt_unit *unit;
+	uint8_t *heat;
+
+	bt->stats.jump_misses++;
+	if (!cpu_canonical(cpu, rip)) {
+		undo_branch(bt);
+		return run_loop;
+	}
+	cpu->rip = cpu->next_rip = rip;
+	heat = &bt->jump_heat[rip % ARRAY_SIZE(bt->jump_heat)];
+	unit = find_or_make(bt, rip, mode, ++*heat >= SUCCESSOR_HEAT);
+	if (unit || *heat >= SUCCESSOR_HEAT)
+		*heat = 0;
+	return unit ? enter_unit(unit) : run_loop;
+}
+
+/* After the interpreter ran an instruction of the unit. */
+static struct next after_interpreted(struct bt *bt, const struct bt_exit *exit, unsigned mode, bool vectors)
+{
+	struct cpu *cpu = bt->cpu;
+	uintptr_t resume_at;
+
+	if (atomic_load(&bt->drops_pending))
+		cache_process_drops(bt);
+	resume_at = exit->resume;
+	if (exit->kind == BT_EXIT_SOFT_MISS)
+		resume_at = exit->insn + 1u < exit->unit->count
+				    ? exit->unit->code + exit->unit->insns[exit->insn + 1].host
+				    : 0;
+	if (!resume_at || cpu->rip != exit->next_rip || exit->unit->dropped || must_leave(cpu) ||
+		current_mode(bt) != (int)mode)
+		return run_loop;
+	return resume(bt, resume_at, vectors);
+}
+
+static enum tlb_view view_of(const struct cpu *cpu)
+{
+	return (enum tlb_view)((cpu->tlb - &cpu->tlb_views[0][0]) / TLB_SIZE);
+}
+
+static struct next after_soft_miss(struct bt *bt, struct bt_exit *exit, unsigned mode, bool vectors)
+{
+	struct cpu *cpu = bt->cpu;
+	uint64_t linear = bt->exit_address;
+	struct tlb_entry *entry;
+	void *host = NULL;
+
+	bt->stats.soft_misses++;
+	cpu->rip = exit->rip;
+	cpu->next_rip = exit->next_rip;
+	if (cpu_canonical(cpu, linear))
+		host = access_pointer(cpu, linear, exit->size, exit->write);
+	entry = access_tlb(cpu, linear);
+	if (!host || (exit->write ? entry->write : entry->read) != (linear & PAGE_MASK)) {
+		interpret_exit(bt, exit);
+		return after_interpreted(bt, exit, mode, vectors);
+	}
+	cache_fill_soft_tlb(bt, view_of(cpu), linear, host, entry->write == (linear & PAGE_MASK),
+		cpu->tlb_attributes[view_of(cpu)][(linear >> PAGE_SHIFT) & (TLB_SIZE - 1)] & TLB_GLOBAL);
+	return resume(bt, exit->resume, vectors);
+}
+
+static struct next after_written(struct bt *bt, struct bt_exit *exit, bool vectors)
+{
+	struct cpu *cpu = bt->cpu;
+
+	if (access_written_slow(cpu, (void *)(uintptr_t)bt->exit_address, exit->size))
+		cache_process_drops(bt);
+	if (!exit->unit->dropped)
+		return resume(bt, exit->resume, vectors);
+	/* What follows in the unit may be stale. The instruction itself is done. */
+	cpu->rip = cpu->next_rip = exit->next_rip ? exit->next_rip : bt->scratch[0];
+	return run_loop;
+}
+
+/* --- faults --- */
+
+/* An access to a slot without a window faults without an address. See what it was, and make a window if it
+ * deserves one. True: run the instruction again. */
+static bool open_window(struct bt *bt, unsigned mode)
+{
+	struct cpu *cpu = bt->cpu;
+	ZydisDecodedInstruction in;
+	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+	ZydisRegisterContext registers = {0};
+	ZydisDecoder decoder;
+	const uint8_t *host;
+	uint64_t gpa, linear;
+	bool opened = false;
+
+	host = access_fetch(cpu, cpu->rip, &gpa);
+	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	if (!host || !ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, host,
+			     MIN(PAGE_SIZE - (cpu->rip & ~PAGE_MASK), 15u), &in, operands)))
+		return false;
+	for (unsigned i = 0; i < 16; i++)
+		registers.values[ZYDIS_REGISTER_RAX + i] = cpu->gpr[i];
+	for (unsigned i = 0; i < in.operand_count; i++) {
+		const ZydisDecodedOperand *op = &operands[i];
+		bool write = op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+
+		if (op->type != ZYDIS_OPERAND_TYPE_MEMORY || op->mem.type != ZYDIS_MEMOP_TYPE_MEM ||
+			!ZYAN_SUCCESS(ZydisCalcAbsoluteAddressEx(&in, op, cpu->rip, &registers, &linear)))
+			continue;
+		if (op->mem.segment == ZYDIS_REGISTER_FS)
+			linear += cpu->segment_base[SEG_FS];
+		if (op->mem.segment == ZYDIS_REGISTER_GS)
+			linear += cpu->segment_base[SEG_GS];
+		/* What PUSH and CALL write lies below RSP. */
+		if (write && op->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN &&
+			op->mem.base == ZYDIS_REGISTER_RSP)
+			linear -= 8;
+		if (!cpu_canonical(cpu, linear) ||
+			bt->delta[!(mode & BT_USER)][SLOT_OF(linear)] !=
+				windows_no_delta(SLOT_OF(linear)))
+			continue;
+		opened |= windows_fault(bt, linear, write, mode & BT_USER);
+	}
+	return opened;
+}
+
+/* An instruction that keeps faulting is translated again, with the soft TLB. */
+static void adapt(struct bt *bt, uint64_t rip, unsigned mode)
+{
+	struct bt_unit *unit = bt->fault_unit, *again;
+	uint8_t adapted[UNIT_MAX_INSNS] = {0};
+	uint64_t flushes = bt->stats.cache_flushes;
+
+	bt->fault_unit = NULL;
+	if (!unit || unit->dropped || unit->mode != mode || !(mode & BT_WINDOW))
+		return;
+	if (unit->insns[bt->fault_insn].adapted != ADAPT_FAULTS)
+		return;
+	for (unsigned i = 0; i < unit->count; i++)
+		adapted[i] = unit->insns[i].adapted;
+	bt->cpu->rip = bt->cpu->next_rip = rip;
+	if (fetch_key(bt, rip) >> PAGE_SHIFT != unit->key >> PAGE_SHIFT)
+		return;
+	cache_remove(bt, unit);
+	again = make_unit(bt, unit->rip, mode, adapted);
+	if (!again || bt->stats.cache_flushes != flushes)
+		return;
+	bt->stats.retranslations++;
+	/* Who is chained to the old one, comes to the new. */
+	memcpy((void *)(unit->entry + (uintptr_t)bt->writable), &(uint8_t){0xe9}, 1);
+	emit_patch(bt, unit->entry + 1, again->entry);
+}
+
+static struct next after_fault(struct bt *bt, unsigned mode)
+{
+	struct cpu *cpu = bt->cpu;
+	uint64_t rip = cpu->rip;
+	struct bt_unit *unit;
+
+	cpu->next_rip = rip;
+	if ((mode & BT_WINDOW) && open_window(bt, mode)) {
+		unit = find_unit(bt, rip, mode);
+		return unit ? enter_unit(unit) : run_loop;
+	}
+	adapt(bt, rip, mode);
+	cpu->rip = cpu->next_rip = rip;
+	interpret_here(bt);
+	return run_loop;
+}
+
+/* --- the loop --- */
+
+static struct next serve_exit(struct bt *bt, uint32_t id, unsigned mode)
+{
+	struct bt_exit *exit = &bt->exits[id];
+	bool vectors = bt->vectors_were_here;
+
+	switch ((enum bt_exit_kind)exit->kind) {
+	case BT_EXIT_BRANCH:
+		return after_branch(bt, id, mode);
+	case BT_EXIT_JUMP:
+		return after_jump(bt, mode);
+	case BT_EXIT_INTERPRET:
+		interpret_exit(bt, exit);
+		return after_interpreted(bt, exit, mode, vectors);
+	case BT_EXIT_SOFT_MISS:
+		return after_soft_miss(bt, exit, mode, vectors);
+	case BT_EXIT_WRITTEN:
+		return after_written(bt, exit, vectors);
+	case BT_EXIT_FAULT:
+		return after_fault(bt, mode);
+	case BT_EXIT_MATURE:
+		bt->cpu->rip = bt->cpu->next_rip = exit->rip;
+		windows_mature(bt);
+		bt->young_left = YOUNG_RUNS;
+		return run_loop;
+	case BT_EXIT_KICK:
+		bt->cpu->next_rip = bt->cpu->rip;
+		return run_loop;
+	}
+	return run_loop;
+}
+
+/* The mode behind an exit: the unit's, but STAC and CLAC. */
+static unsigned exit_mode(struct bt *bt, unsigned mode)
+{
+	return (mode & ~(unsigned)BT_AC) |
+	       (bt->cpu->tlb == bt->cpu->tlb_views[TLB_SUPERVISOR_AC] ? BT_AC : 0);
+}
+
+/* interp->translated: run what is translated at cpu->rip. */
+static bool bt_translated(struct cpu *cpu)
+{
+	struct bt *bt = cpu->bt;
+	int mode = current_mode(bt);
+	struct block *hot;
+	struct bt_unit *unit;
+	struct next next;
+
+	if (atomic_load(&bt->drops_pending))
+		cache_process_drops(bt);
+	if (mode < 0)
+		return false;
+	if (mode & BT_WINDOW)
+		windows_use_space(bt);
+	hot = interp_hot(cpu);
+	unit = find_or_make(bt, cpu->rip, (unsigned)mode, hot);
+	if (!unit) {
+		if (hot)
+			interp_set_heat(hot, NEVER);
+		return false;
+	}
+	bt->stats.entries++;
+	next = enter_unit(unit);
+	while (next.entry) {
+		uint32_t id;
+
+		refresh_stack(bt, (unsigned)mode);
+		id = glue_enter(bt, next.entry, next.r10);
+		if (id == GLUE_NOT_ENTERED)
+			break;
+		mode = (int)exit_mode(bt, (unsigned)mode);
+		if (atomic_load(&bt->drops_pending))
+			cache_process_drops(bt);
+		next = serve_exit(bt, id, (unsigned)mode);
+		if (mode & BT_WINDOW)
+			windows_use_space(bt);
+	}
+	return true;
+}
+
+/* --- hooks --- */
+
+static void flushed(struct cpu *cpu, enum tlb_flush what, uint64_t linear)
+{
+	struct bt *bt = cpu->bt;
+
+	interp_tlb_flushed(cpu, what, linear);
+	if (what == TLB_FLUSH_NON_GLOBAL || what == TLB_FLUSH_SPACE_KEPT)
+		bt->young_left = YOUNG_RUNS;
+	cache_flush_soft_tlb(bt, what, linear);
+	cache_flush_jumps(bt, what, linear);
+	if (bt->windows)
+		windows_flush(bt, what, linear);
+}
+
+static void code_tracked(void *opaque, uint64_t page)
+{
+	struct cpu_platform *platform = opaque;
+
+	for (unsigned i = 0; i < platform->cpu_count; i++) {
+		struct cpu *cpu = platform->cpus[i];
+
+		if (cpu && cpu->bt && cpu->bt->windows)
+			windows_protect_code(cpu->bt, page);
+	}
+}
+
+static void code_dropped(void *opaque, uint64_t page)
+{
+	struct cpu_platform *platform = opaque;
+
+	for (unsigned i = 0; i < platform->cpu_count; i++) {
+		struct cpu *cpu = platform->cpus[i];
+
+		if (cpu && cpu->bt)
+			cache_page_written(cpu->bt, page);
+	}
+}
+
+/* --- the engine --- */
+
+static int bt_available(void)
+{
+	return 0;
+}
+
+static void bt_vcpu_destroy(struct cpu *cpu)
+{
+	struct bt *bt = cpu->bt;
+
+	cpu->kick = NULL;
+	cpu->bt = NULL;
+	if (bt) {
+		if (bt->windows)
+			windows_destroy(bt);
+		cache_destroy(bt);
+		free(bt->translator);
+		munmap(bt, sizeof(*bt));
+	}
+	interp_vcpu_destroy(cpu);
+}
+
+static int bt_vcpu_create(struct cpu *cpu)
+{
+	struct bt *bt;
+	int error = interp_vcpu_create(cpu);
+
+	if (error)
+		return error;
+	bt = mmap(NULL, sizeof(*bt), PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_32BIT, -1, 0);
+	if (bt == MAP_FAILED) {
+		log_error("engine bt: no room in the low 2 GiB of the address space");
+		interp_vcpu_destroy(cpu);
+		return -ENOMEM;
+	}
+	bt->cpu = cpu;
+	bt->vectors_away = 1;
+	bt->young_left = YOUNG_RUNS;
+	bt->mask_index = (uint64_t)(SOFT_TLB_SIZE - 1) << PAGE_SHIFT;
+	bt->mask_page = PAGE_MASK;
+	cpu->bt = bt;
+	bt->translator = malloc(sizeof(*bt->translator));
+	error = bt->translator ? cache_create(bt) : -ENOMEM;
+	if (!memory_flags_displacement(cpu->memory, &bt->flags_displacement) ||
+		(uintptr_t)cpu + sizeof(*cpu) > INT32_MAX)
+		error = -ENOMEM;
+	if (error) {
+		log_error("engine bt: no room in the low addresses for vCPU %u's state and code",
+			cpu->index);
+		bt_vcpu_destroy(cpu);
+		return error;
+	}
+	if (!getenv("NOWIN")) windows_create(bt);
+	bt_signals_init();
+	cpu->memory->code_hooks.tracked = code_tracked;
+	cpu->memory->code_hooks.dropped = code_dropped;
+	cpu->memory->code_hooks.opaque = cpu->platform;
+	cpu->kick = bt_kick;
+	cpu->tlb_flushed = flushed;
+	interp_of(cpu)->translated = bt_translated;
+	return 0;
+}
+
+static enum vcpu_exit bt_vcpu_run(struct cpu *cpu)
+{
+	if (bt_thread_enter(cpu->bt) < 0)
+		interp_of(cpu)->translated = NULL;
+	return interp_vcpu_run(cpu);
+}
+
+const struct engine engine_bt = {
+	.name = "bt",
+	.summary = "binary translation: near-native speed without hardware virtualization",
+	.translates = true,
+	.available = bt_available,
+	.vcpu_create = bt_vcpu_create,
+	.vcpu_destroy = bt_vcpu_destroy,
+	.vcpu_run = bt_vcpu_run,
+};

@@ -1,0 +1,939 @@
+/* From guest instructions to a unit of host code.
+ *
+ * A unit begins where some branch led and runs on, through conditional branches not taken, to an
+ * unconditional transfer or the end of the page. What is rare (a branch leaving the unit, an address
+ * that was predicted wrong) goes to the unit's end, out of line. */
+#include "engine/bt/translate.h"
+#include "engine/bt/cache.h"
+#include "engine/bt/window.h"
+#include "engine/options.h"
+
+__attribute__((weak)) uint16_t windows_likely_slot(const struct bt *bt, uint16_t slot, bool user){ return slot; }
+/* --- bookkeeping --- */
+
+void mark(struct translator *t, unsigned insn, enum bt_mark_state state)
+{
+	if (t->mark_count == ARRAY_SIZE(t->marks)) {
+		t->failed = true;
+		return;
+	}
+	t->marks[t->mark_count++] = (struct bt_mark){
+		.host = (uint16_t)(t->code.at - t->unit->code), .insn = (uint8_t)insn, .state = (uint8_t)state};
+}
+
+void add_cold(struct translator *t, enum cold_kind kind, unsigned insn, uintptr_t patch, uint32_t id,
+	access_op *op)
+{
+	if (t->cold_count == MAX_COLD) {
+		t->failed = true;
+		return;
+	}
+	t->cold[t->cold_count++] = (struct cold){.kind = (uint8_t)kind,
+		.insn = (uint8_t)insn,
+		.mode = (uint8_t)t->mode,
+		.patch = patch,
+		.id = id,
+		.op = op};
+}
+
+uint32_t add_exit(struct translator *t, enum bt_exit_kind kind, unsigned insn)
+{
+	struct bt *bt = t->bt;
+	struct bt_exit *exit;
+
+	if (bt->exit_count == bt->exit_limit) {
+		t->failed = true;
+		return BT_EXIT_ID_FIRST;
+	}
+	exit = &bt->exits[bt->exit_count];
+	*exit = (struct bt_exit){.kind = (uint8_t)kind,
+		.insn = (uint16_t)insn,
+		.rip = t->insn[insn].rip,
+		.resume = t->host[insn],
+		.next_rip = guest_next(&t->insn[insn]),
+		.unit = t->unit};
+	return bt->exit_count++;
+}
+
+static struct bt_exit *exit_of(struct translator *t, uint32_t id)
+{
+	return &t->bt->exits[id];
+}
+
+static void emit_exit(struct translator *t, uint32_t id)
+{
+	emit_constant(&t->code, SCRATCH, id);
+	emit_jump_memory(&t->code, at_address(&t->bt->glue.exit));
+}
+
+static bool same_page(uint64_t a, uint64_t b)
+{
+	return ((a ^ b) & PAGE_MASK) == 0;
+}
+
+/* --- registers --- */
+
+static unsigned host_register(unsigned guest)
+{
+	return guest == RCX ? HOST_RCX : guest;
+}
+
+/* A guest register's value in some host register; `temporary` is used where it has none. */
+static unsigned value_of(struct translator *t, unsigned guest, unsigned temporary)
+{
+	if (guest == R10 || guest == R11) {
+		emit_load(&t->code, temporary, at_address(&t->cpu->gpr[guest]));
+		return temporary;
+	}
+	if (guest == RSP && windowed(t)) {
+		emit_stack_value(t, temporary, 0);
+		return temporary;
+	}
+	return host_register(guest);
+}
+
+static void set_register(struct translator *t, unsigned guest, unsigned from)
+{
+	if (guest == R10 || guest == R11)
+		emit_store(&t->code, at_address(&t->cpu->gpr[guest]), from);
+	else
+		emit_move(&t->code, host_register(guest), from);
+}
+
+static bool uses(struct host_memory memory, int reg)
+{
+	return memory.base == reg || memory.index == reg;
+}
+
+static bool needs_rex(struct host_memory memory)
+{
+	return (memory.base != NO_REGISTER && memory.base >= 8) ||
+	       (memory.index != NO_REGISTER && memory.index >= 8);
+}
+
+/* Where nothing is left to do after the instruction, the mark of the next one says so. */
+void emit_identical(struct translator *t, unsigned i, struct host_memory memory)
+{
+	struct code *c = &t->code;
+	struct guest_insn *g = &t->insn[i];
+	static const uint8_t temporaries[] = {SCRATCH, SCRATCH_ADDR};
+	struct rewrite r = {.in = &g->in, .operands = g->operands, .bytes = g->bytes};
+	unsigned next = g->implicit_rcx ? 1 : 0;
+
+	for (unsigned reg = 0; reg < 16; reg++)
+		r.host[reg] = (uint8_t)host_register(reg);
+	if (g->memory) {
+		if (g->high_byte && needs_rex(memory)) {
+			emit_lea(c, SCRATCH, memory);
+			memory = at_register(SCRATCH, 0);
+		} else if ((g->spill_count || g->implicit_rcx) && uses(memory, SCRATCH)) {
+			emit_lea(c, SCRATCH_ADDR, memory);
+			memory = at_register(SCRATCH_ADDR, 0);
+		}
+		r.memory = &memory;
+	}
+	for (unsigned s = 0; s < g->spill_count; s++) {
+		unsigned reg = g->spilled[s], temporary = temporaries[next++];
+
+		r.host[reg] = (uint8_t)temporary;
+		if (g->spill_load & BIT(reg))
+			value_of(t, reg, temporary);
+	}
+	if (g->implicit_rcx)
+		emit_move(c, SCRATCH, HOST_RCX);
+	rewrite_emit(c, &r);
+	if (!g->spill_store && !g->implicit_rcx_written)
+		return;
+	mark(t, i, MARK_AFTER);
+	if (g->implicit_rcx_written)
+		emit_move(c, HOST_RCX, SCRATCH);
+	for (unsigned s = 0; s < g->spill_count; s++)
+		if (g->spill_store & BIT(g->spilled[s]))
+			set_register(t, g->spilled[s], r.host[g->spilled[s]]);
+}
+
+/* --- the stack --- */
+
+static void op_load_scratch(struct translator *t, unsigned i, struct host_memory memory)
+{
+	emit_load(&t->code, SCRATCH_ADDR, memory);
+	emit_store(&t->code, at_address(&t->bt->scratch[0]), SCRATCH_ADDR);
+}
+
+/* The memory operand of instruction i, 8 bytes, to bt->scratch[0]. */
+static void load_to_scratch(struct translator *t, unsigned i)
+{
+	emit_access(t, &(struct access){.insn = i, .size = 8, .memory = t->insn[i].memory, .op = op_load_scratch});
+}
+
+/* Soft TLB: bt->scratch[0] to the new top of the stack. */
+static void op_push_scratch(struct translator *t, unsigned i, struct host_memory memory)
+{
+	struct code *c = &t->code;
+
+	emit_load(c, SCRATCH, at_address(&t->bt->scratch[0]));
+	emit_store(c, memory, SCRATCH);
+	mark(t, i, MARK_AFTER);
+	emit_lea(c, RSP, at_register(RSP, -8));
+}
+
+static void push_scratch(struct translator *t, unsigned i)
+{
+	struct code *c = &t->code;
+
+	if (windowed(t))
+		emit_memory_op(c, false, 0xff, 6, at_address(&t->bt->scratch[0]));
+	else
+		emit_access(t, &(struct access){
+				       .insn = i, .size = 8, .write = true, .disp = -8, .op = op_push_scratch});
+}
+
+static void op_push_constant(struct translator *t, unsigned i, struct host_memory memory)
+{
+	emit_constant(&t->code, SCRATCH, t->bt->push_value);
+	emit_store(&t->code, memory, SCRATCH);
+	mark(t, i, MARK_AFTER);
+	emit_lea(&t->code, RSP, at_register(RSP, -8));
+}
+
+static void push_constant(struct translator *t, unsigned i, uint64_t value)
+{
+	struct code *c = &t->code;
+
+	t->bt->push_value = value;
+	if (!windowed(t)) {
+		emit_access(t, &(struct access){
+				       .insn = i, .size = 8, .write = true, .disp = -8, .op = op_push_constant});
+	} else if ((int64_t)value == (int32_t)value) {
+		emit_byte(c, 0x68);
+		emit_word(c, (uint32_t)value);
+	} else {
+		emit_constant(c, SCRATCH, value);
+		emit_byte(c, 0x50 | SCRATCH);
+	}
+}
+
+static void op_push_register(struct translator *t, unsigned i, struct host_memory memory)
+{
+	unsigned guest = rewrite_register_number(t->insn[i].operands[0].reg.value);
+
+	emit_store(&t->code, memory, value_of(t, guest, SCRATCH));
+	mark(t, i, MARK_AFTER);
+	emit_lea(&t->code, RSP, at_register(RSP, -8));
+}
+
+static void translate_push(struct translator *t, unsigned i)
+{
+	struct code *c = &t->code;
+	struct guest_insn *g = &t->insn[i];
+
+	if (g->memory) {
+		load_to_scratch(t, i);
+		push_scratch(t, i);
+	} else if (g->operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
+		push_constant(t, i, (uint64_t)g->operands[0].imm.value.s);
+	} else if (windowed(t)) {
+		unsigned reg = value_of(t, rewrite_register_number(g->operands[0].reg.value), SCRATCH);
+
+		if (reg & 8)
+			emit_byte(c, 0x41);
+		emit_byte(c, 0x50 | (reg & 7));
+	} else {
+		emit_access(t, &(struct access){
+				       .insn = i, .size = 8, .write = true, .disp = -8, .op = op_push_register});
+	}
+}
+
+static void op_pop(struct translator *t, unsigned i, struct host_memory memory)
+{
+	unsigned guest = rewrite_register_number(t->insn[i].operands[0].reg.value);
+
+	if (guest == R10 || guest == R11) {
+		emit_load(&t->code, SCRATCH, memory);
+		emit_store(&t->code, at_address(&t->cpu->gpr[guest]), SCRATCH);
+	} else {
+		emit_load(&t->code, host_register(guest), memory);
+	}
+	mark(t, i, MARK_AFTER);
+	emit_lea(&t->code, RSP, at_register(RSP, 8));
+}
+
+static void translate_pop(struct translator *t, unsigned i)
+{
+	struct code *c = &t->code;
+	unsigned guest = rewrite_register_number(t->insn[i].operands[0].reg.value);
+	bool spilled = guest == R10 || guest == R11;
+	unsigned reg = spilled ? SCRATCH : host_register(guest);
+
+	if (!windowed(t)) {
+		emit_access(t, &(struct access){.insn = i, .size = 8, .op = op_pop});
+		return;
+	}
+	if (reg & 8)
+		emit_byte(c, 0x41);
+	emit_byte(c, 0x58 | (reg & 7));
+	if (spilled) {
+		mark(t, i, MARK_AFTER);
+		emit_store(c, at_address(&t->cpu->gpr[guest]), SCRATCH);
+	}
+}
+
+static void op_load_frame(struct translator *t, unsigned i, struct host_memory memory)
+{
+	emit_load(&t->code, SCRATCH, memory);
+	emit_store(&t->code, at_address(&t->bt->scratch[0]), SCRATCH);
+}
+
+/* MOV RSP, RBP and POP RBP: the load first, since it may fault. */
+static void translate_leave(struct translator *t, unsigned i)
+{
+	struct code *c = &t->code;
+	static const ZydisDecodedOperand at_rbp = {.type = ZYDIS_OPERAND_TYPE_MEMORY,
+		.mem = {.type = ZYDIS_MEMOP_TYPE_MEM, .base = ZYDIS_REGISTER_RBP, .segment = ZYDIS_REGISTER_SS}};
+
+	t->insn[i].memory = &at_rbp;
+	emit_access(t, &(struct access){.insn = i, .size = 8, .memory = &at_rbp, .op = op_load_frame});
+	emit_lea(c, SCRATCH_ADDR, at_register(RBP, 8));
+	emit_load(c, RBP, at_address(&t->bt->scratch[0]));
+	mark(t, i, MARK_AFTER);
+	emit_set_stack(t);
+}
+
+/* Does something that touches the stack near RSP follow, before control can go anywhere else? Then a
+ * wild RSP will be found out there. */
+static bool stack_is_touched(const struct translator *t, unsigned i)
+{
+	for (i++; i < t->count; i++) {
+		const struct guest_insn *g = &t->insn[i];
+
+		switch (g->kind) {
+		case GUEST_PUSH:
+		case GUEST_POP:
+		case GUEST_CALL:
+		case GUEST_CALL_INDIRECT:
+		case GUEST_RET:
+			return true;
+		case GUEST_IDENTICAL:
+			if (g->memory && g->memory->mem.base == ZYDIS_REGISTER_RSP &&
+				g->memory->mem.index == ZYDIS_REGISTER_NONE && g->in.address_width == 64)
+				return true;
+			if (g->target)
+				return false;
+			break;
+		case GUEST_LEA:
+		case GUEST_NOP:
+			break;
+		default:
+			return false;
+		}
+	}
+	return false;
+}
+
+static void op_to_address(struct translator *t, unsigned i, struct host_memory memory)
+{
+	emit_load(&t->code, SCRATCH_ADDR, memory);
+}
+
+/* RSP is computed as the guest's, for its flags, then made the host's. */
+static void translate_stack_alu(struct translator *t, unsigned i)
+{
+	struct code *c = &t->code;
+	struct guest_insn *g = &t->insn[i];
+	struct rewrite r = {.in = &g->in, .operands = g->operands, .bytes = g->bytes};
+	int64_t imm = g->operands[1].imm.value.s;
+	bool near = imm > -0x10000 && imm < 0x10000 && stack_is_touched(t, i);
+
+	emit_stack_value(t, SCRATCH_ADDR, 0);
+	r.host[RSP] = SCRATCH_ADDR;
+	rewrite_emit(c, &r);
+	mark(t, i, MARK_AFTER);
+	if (near && g->in.mnemonic == ZYDIS_MNEMONIC_ADD)
+		emit_lea(c, RSP, at_register(RSP, (int32_t)imm));
+	else if (near && g->in.mnemonic == ZYDIS_MNEMONIC_SUB)
+		emit_lea(c, RSP, at_register(RSP, (int32_t)-imm));
+	else
+		emit_set_stack(t);
+}
+
+static void translate_stack_set(struct translator *t, unsigned i)
+{
+	struct guest_insn *g = &t->insn[i];
+
+	if (g->in.mnemonic == ZYDIS_MNEMONIC_LEA) {
+		int64_t disp = g->memory->mem.disp.value;
+
+		if (g->memory->mem.base == ZYDIS_REGISTER_RSP &&
+			g->memory->mem.index == ZYDIS_REGISTER_NONE && disp > -0x10000 &&
+			disp < 0x10000 && g->in.address_width == 64 && stack_is_touched(t, i)) {
+			emit_lea(&t->code, RSP, at_register(RSP, (int32_t)disp));
+			return;
+		}
+		emit_linear(t, g, g->memory, SCRATCH_ADDR, false);
+	} else if (g->memory) {
+		emit_access(t, &(struct access){.insn = i, .size = 8, .memory = g->memory, .op = op_to_address});
+	} else {
+		unsigned from = value_of(t, rewrite_register_number(g->operands[1].reg.value), SCRATCH_ADDR);
+
+		if (from != SCRATCH_ADDR)
+			emit_move(&t->code, SCRATCH_ADDR, from);
+	}
+	/* The deltas are stored before RSP is right. */
+	mark(t, i, MARK_AFTER);
+	emit_set_stack(t);
+}
+
+/* --- control transfers --- */
+
+static int unit_index(const struct translator *t, uint64_t rip)
+{
+	for (unsigned i = 0; i < t->count; i++)
+		if (t->insn[i].rip == rip)
+			return (int)i;
+	return -1;
+}
+
+static uintptr_t emit_transfer(struct translator *t, int condition)
+{
+	return condition < 0 ? emit_jump(&t->code) : emit_jcc(&t->code, (unsigned)condition);
+}
+
+static void emit_far_page_jump(struct translator *t, uint64_t rip, unsigned mode)
+{
+	emit_constant(&t->code, SCRATCH_ADDR, rip);
+	emit_jump_memory(&t->code, at_address(&t->bt->jump[mode & (BT_MODES - 1)][rip & (JUMP_ENTRIES - 1)]));
+}
+
+/* Other conditions are the processor's, 0 to 15. */
+#define ALWAYS		 (-1)
+#define ALWAYS_IN_5_BYTES (-2) /* a JRCXZ before it relies on the length */
+
+/* Go to `rip`, if `condition` holds. Within the unit directly; to be verified or counted, each pass
+ * through a unit must begin at its entry. */
+static void emit_branch(struct translator *t, unsigned i, int condition, uint64_t rip)
+{
+	int index = engine_options.verify || engine_options.count ? -1 : unit_index(t, rip);
+	uintptr_t patch;
+	uint32_t id;
+
+	if (index >= 0 && t->insn_mode[index] == (uint8_t)t->mode) {
+		patch = emit_transfer(t, condition);
+		t->forward[t->forward_count].patch = patch;
+		t->forward[t->forward_count++].insn = (unsigned)index;
+		return;
+	}
+	if (!same_page(rip, t->unit->rip)) {
+		if (condition == ALWAYS) {
+			emit_far_page_jump(t, rip, t->mode);
+			return;
+		}
+		patch = emit_transfer(t, condition);
+		add_cold(t, COLD_JUMP, i, patch, 0, NULL);
+		t->cold[t->cold_count - 1].rip = rip;
+		return;
+	}
+	patch = emit_transfer(t, condition);
+	id = add_exit(t, BT_EXIT_BRANCH, i);
+	exit_of(t, id)->rip = rip;
+	exit_of(t, id)->patch = patch;
+	add_cold(t, COLD_EXIT, i, patch, id, NULL);
+}
+
+/* To the address in R10. */
+static void emit_indirect(struct translator *t)
+{
+	emit_zero_extend_16(&t->code, SCRATCH, SCRATCH_ADDR);
+	emit_jump_memory(&t->code, at_element(t->bt->jump[t->mode & (BT_MODES - 1)], SCRATCH));
+}
+
+static void translate_jrcxz(struct translator *t, unsigned i)
+{
+	struct code *c = &t->code;
+	struct guest_insn *g = &t->insn[i];
+
+	/* mov rcx, r11 or mov ecx, r11d */
+	emit_register_op(c, g->in.address_width == 64, 0x89, HOST_RCX, SCRATCH);
+	emit_bytes(c, (uint8_t[]){0xe3, 2, 0xeb, 5}, 4); /* jrcxz 1f; jmp 2f; 1: jmp target; 2: */
+	emit_branch(t, i, ALWAYS_IN_5_BYTES, branch_target(g));
+}
+
+static void translate_loop(struct translator *t, unsigned i)
+{
+	struct code *c = &t->code;
+
+	emit_lea(c, HOST_RCX, at_register(HOST_RCX, -1));
+	mark(t, i, MARK_AFTER);
+	emit_move(c, SCRATCH, HOST_RCX);
+	emit_bytes(c, (uint8_t[]){0xe3, 5}, 2);
+	emit_branch(t, i, ALWAYS_IN_5_BYTES, branch_target(&t->insn[i]));
+}
+
+/* A target that is not canonical is only found after RSP has changed, by `moved`: the branch has to be
+ * undone then. */
+static void remember_branch(struct translator *t, unsigned i, int32_t moved)
+{
+	uint32_t id = add_exit(t, BT_EXIT_INTERPRET, i);
+
+	exit_of(t, id)->moved = moved;
+	emit_store_constant(&t->code, at_address(&t->bt->branch), (int32_t)id);
+}
+
+static void translate_call(struct translator *t, unsigned i)
+{
+	push_constant(t, i, guest_next(&t->insn[i]));
+	mark(t, i, MARK_AFTER);
+	emit_branch(t, i, ALWAYS, branch_target(&t->insn[i]));
+}
+
+/* The target of an indirect branch to R10, or for calls to bt->scratch[0]. */
+static void translate_jmp_indirect(struct translator *t, unsigned i)
+{
+	struct guest_insn *g = &t->insn[i];
+
+	remember_branch(t, i, 0);
+	if (g->memory) {
+		emit_access(t, &(struct access){.insn = i, .size = 8, .memory = g->memory, .op = op_to_address});
+	} else {
+		unsigned from = value_of(t, rewrite_register_number(g->operands[0].reg.value), SCRATCH_ADDR);
+
+		if (from != SCRATCH_ADDR)
+			emit_move(&t->code, SCRATCH_ADDR, from);
+	}
+	emit_indirect(t);
+}
+
+static void translate_call_indirect(struct translator *t, unsigned i)
+{
+	struct guest_insn *g = &t->insn[i];
+
+	remember_branch(t, i, -8);
+	if (g->memory) {
+		load_to_scratch(t, i);
+	} else {
+		emit_store(&t->code, at_address(&t->bt->scratch[0]),
+			value_of(t, rewrite_register_number(g->operands[0].reg.value), SCRATCH_ADDR));
+	}
+	push_constant(t, i, guest_next(g));
+	mark(t, i, MARK_AFTER);
+	emit_load(&t->code, SCRATCH_ADDR, at_address(&t->bt->scratch[0]));
+	emit_indirect(t);
+}
+
+static int32_t return_pops(const struct guest_insn *g)
+{
+	return 8 + (g->in.raw.imm[0].size ? (int32_t)(uint16_t)g->in.raw.imm[0].value.u : 0);
+}
+
+static void op_return(struct translator *t, unsigned i, struct host_memory memory)
+{
+	emit_load(&t->code, SCRATCH_ADDR, memory);
+	emit_lea(&t->code, RSP, at_register(RSP, return_pops(&t->insn[i])));
+}
+
+static void translate_return(struct translator *t, unsigned i)
+{
+	remember_branch(t, i, return_pops(&t->insn[i]));
+	if (windowed(t))
+		op_return(t, i, at_register(RSP, 0));
+	else
+		emit_access(t, &(struct access){.insn = i, .size = 8, .op = op_return});
+	mark(t, i, MARK_AFTER);
+	emit_indirect(t);
+}
+
+/* --- system instructions --- */
+
+/* TF, DF, IOPL and NT are clear in every mode that is translated: IF is all there is in this byte. */
+static void translate_cli(struct translator *t)
+{
+	emit_memory_op(&t->code, false, 0xc6, 0, at_address((uint8_t *)&t->cpu->system_flags + 1));
+	emit_byte(&t->code, 0);
+}
+
+static void translate_set_ac(struct translator *t, unsigned i, bool on)
+{
+	struct code *c = &t->code;
+	struct cpu *cpu = t->cpu;
+
+	if (on == !!(t->mode & BT_AC))
+		return;
+	emit_load(c, SCRATCH, at_address(&cpu->system_flags));
+	emit_lea(c, SCRATCH, at_register(SCRATCH, on ? (int32_t)RFLAGS_AC : -(int32_t)RFLAGS_AC));
+	emit_store(c, at_address(&cpu->system_flags), SCRATCH);
+	mark(t, i, MARK_AFTER);
+	emit_store_constant(c, at_address(&cpu->tlb),
+		(int32_t)(uintptr_t)cpu->tlb_views[on ? TLB_SUPERVISOR_AC : TLB_SUPERVISOR]);
+	t->mode ^= BT_AC;
+}
+
+static void translate_interpret(struct translator *t, unsigned i, bool goes_on)
+{
+	uint32_t id = add_exit(t, BT_EXIT_INTERPRET, i);
+
+	emit_exit(t, id);
+	exit_of(t, id)->resume = goes_on ? t->code.at : 0;
+	t->vectors_ready = false;
+}
+
+/* Vector registers are loaded when a unit first needs them. */
+static void ensure_vectors(struct translator *t, unsigned i)
+{
+	struct code *c = &t->code;
+
+	if (t->vectors_ready)
+		return;
+	emit_load(c, SCRATCH, at_address(&t->bt->vectors_away));
+	add_cold(t, COLD_VECTORS, i, emit_unless_rcx_zero(c), 0, NULL);
+	if (!c->full)
+		t->cold[t->cold_count - 1].resume = c->at;
+	t->vectors_ready = true;
+}
+
+static void translate_lea(struct translator *t, unsigned i)
+{
+	struct code *c = &t->code;
+	struct guest_insn *g = &t->insn[i];
+	unsigned guest = rewrite_register_number(g->operands[0].reg.value);
+	bool spilled = guest == R10 || guest == R11;
+
+	emit_linear(t, g, g->memory, SCRATCH_ADDR, false);
+	/* mov to, r10 or r10d */
+	if (spilled) {
+		if (g->operands[0].size == 32)
+			emit_register_op(c, false, 0x89, SCRATCH_ADDR, SCRATCH_ADDR);
+		emit_store(c, at_address(&t->cpu->gpr[guest]), SCRATCH_ADDR);
+	} else {
+		emit_register_op(c, g->operands[0].size == 64, 0x89, SCRATCH_ADDR, host_register(guest));
+	}
+}
+
+/* --- putting it together --- */
+
+static void translate_one(struct translator *t, unsigned i)
+{
+	struct guest_insn *g = &t->insn[i];
+
+	if (g->vector)
+		ensure_vectors(t, i);
+	switch (g->kind) {
+	case GUEST_IDENTICAL:
+		if (g->memory)
+			emit_access(t, &(struct access){.insn = i,
+					       .size = g->memory_size,
+					       .write = g->writes_memory,
+					       .memory = g->memory,
+					       .op = emit_identical});
+		else
+			emit_identical(t, i, at_register(NO_REGISTER, 0));
+		break;
+	case GUEST_LEA:
+		translate_lea(t, i);
+		break;
+	case GUEST_NOP:
+		break;
+	case GUEST_PUSH:
+		translate_push(t, i);
+		break;
+	case GUEST_POP:
+		translate_pop(t, i);
+		break;
+	case GUEST_LEAVE:
+		translate_leave(t, i);
+		break;
+	case GUEST_STACK_ALU:
+		translate_stack_alu(t, i);
+		break;
+	case GUEST_STACK_SET:
+		translate_stack_set(t, i);
+		break;
+	case GUEST_JCC:
+		emit_branch(t, i, g->in.opcode & 15, branch_target(g));
+		break;
+	case GUEST_JRCXZ:
+		translate_jrcxz(t, i);
+		break;
+	case GUEST_LOOP:
+		translate_loop(t, i);
+		break;
+	case GUEST_JMP:
+		emit_branch(t, i, ALWAYS, branch_target(g));
+		break;
+	case GUEST_JMP_INDIRECT:
+		translate_jmp_indirect(t, i);
+		break;
+	case GUEST_CALL:
+		translate_call(t, i);
+		break;
+	case GUEST_CALL_INDIRECT:
+		translate_call_indirect(t, i);
+		break;
+	case GUEST_RET:
+		translate_return(t, i);
+		break;
+	case GUEST_CLI:
+		translate_cli(t);
+		break;
+	case GUEST_STAC:
+	case GUEST_CLAC:
+		translate_set_ac(t, i, g->kind == GUEST_STAC);
+		break;
+	case GUEST_INTERPRET:
+		translate_interpret(t, i, !engine_options.verify);
+		break;
+	case GUEST_END:
+		translate_interpret(t, i, false);
+		break;
+	}
+}
+
+static bool falls_through(enum guest_kind kind)
+{
+	switch (kind) {
+	case GUEST_JMP:
+	case GUEST_JMP_INDIRECT:
+	case GUEST_CALL:
+	case GUEST_CALL_INDIRECT:
+	case GUEST_RET:
+	case GUEST_END:
+		return false;
+	default:
+		return true;
+	}
+}
+
+/* Here with the guest's RIP in R10, from the jump table, which knows only 16 bits of it. */
+static void emit_checked_entry(struct translator *t)
+{
+	struct code *c = &t->code;
+	uint64_t rip = t->unit->rip;
+
+	if ((int64_t)-rip == (int32_t)-rip) {
+		emit_lea(c, SCRATCH, at_register(SCRATCH_ADDR, (int32_t)-rip));
+	} else {
+		emit_constant(c, SCRATCH, -rip);
+		emit_lea(c, SCRATCH, at_sum(SCRATCH, SCRATCH_ADDR, 0));
+	}
+	emit_bytes(c, (uint8_t[]){0xe3, 5}, 2); /* jrcxz entry */
+	emit_jump_to(c, t->bt->glue.miss);
+}
+
+static void emit_count(struct translator *t)
+{
+	struct code *c = &t->code;
+
+	if (!engine_options.count)
+		return;
+	emit_load(c, SCRATCH, at_address(&t->bt->count));
+	emit_lea(c, SCRATCH, at_register(SCRATCH, (int32_t)t->count));
+	emit_store(c, at_address(&t->bt->count), SCRATCH);
+}
+
+/* Instructions counted at the entry that a side exit leaves out. */
+static void emit_uncount(struct translator *t, unsigned insn)
+{
+	struct code *c = &t->code;
+
+	if (!engine_options.count)
+		return;
+	emit_load(c, SCRATCH, at_address(&t->bt->count));
+	emit_lea(c, SCRATCH, at_register(SCRATCH, -(int32_t)(t->count - 1 - insn)));
+	emit_store(c, at_address(&t->bt->count), SCRATCH);
+}
+
+static void emit_cold(struct translator *t)
+{
+	struct code *c = &t->code;
+
+	for (unsigned i = 0; i < t->cold_count && !c->full; i++) {
+		const struct cold *cold = &t->cold[i];
+
+		emit_patch(t->bt, cold->patch, c->at);
+		t->mode = (t->mode & ~0xffu) | cold->mode;
+		switch (cold->kind) {
+		case COLD_EXIT: {
+			const struct bt_exit *exit = exit_of(t, cold->id);
+
+			mark(t, cold->insn,
+				exit->kind == BT_EXIT_SOFT_MISS || exit->kind == BT_EXIT_MATURE
+					? MARK_BEFORE
+					: MARK_AFTER);
+			if (exit->kind == BT_EXIT_BRANCH)
+				emit_uncount(t, cold->insn);
+			emit_exit(t, cold->id);
+			break;
+		}
+		case COLD_TABLE:
+			mark(t, cold->insn, MARK_BEFORE);
+			emit_access_table(t, cold);
+			mark(t, cold->insn, MARK_AFTER);
+			emit_jump_to(c, cold->resume);
+			break;
+		case COLD_JUMP:
+			mark(t, cold->insn, MARK_AFTER);
+			emit_uncount(t, cold->insn);
+			emit_far_page_jump(t, cold->rip, cold->mode);
+			break;
+		case COLD_VECTORS:
+			mark(t, cold->insn, MARK_BEFORE);
+			emit_constant(c, SCRATCH_ADDR, cold->resume);
+			emit_jump_memory(c, at_address(&t->bt->glue.load_vectors));
+			break;
+		}
+	}
+}
+
+/* The mode at each instruction: STAC and CLAC change it. */
+static void find_modes(struct translator *t)
+{
+	unsigned mode = t->mode;
+
+	for (unsigned i = 0; i < t->count; i++) {
+		t->insn_mode[i] = (uint8_t)mode;
+		if (t->insn[i].kind == GUEST_STAC)
+			mode |= BT_AC;
+		else if (t->insn[i].kind == GUEST_CLAC)
+			mode &= ~(unsigned)BT_AC;
+	}
+}
+
+/* The slot that each memory operand will probably be in. Registers usually still hold what they held
+ * when the code ran last. */
+static void predict_slots(struct translator *t)
+{
+	for (unsigned i = 0; i < t->count; i++) {
+		const struct guest_insn *g = &t->insn[i];
+		const ZydisDecodedOperand *m = g->memory;
+		uint64_t address;
+
+		t->slots[i] = 0;
+		if (!m || !windowed(t))
+			continue;
+		address = (uint64_t)m->mem.disp.value;
+		if (m->mem.base != ZYDIS_REGISTER_NONE && m->mem.base != ZYDIS_REGISTER_RIP &&
+			m->mem.base != ZYDIS_REGISTER_EIP)
+			address += t->cpu->gpr[rewrite_register_number(m->mem.base)];
+		if (m->mem.index != ZYDIS_REGISTER_NONE)
+			address += t->cpu->gpr[rewrite_register_number(m->mem.index)] * m->mem.scale;
+		if (m->mem.segment == ZYDIS_REGISTER_FS)
+			address += t->cpu->segment_base[SEG_FS];
+		if (m->mem.segment == ZYDIS_REGISTER_GS)
+			address += t->cpu->segment_base[SEG_GS];
+		t->slots[i] = windows_likely_slot(t->bt, SLOT_OF(address), t->mode & BT_USER);
+	}
+}
+
+/* In a young address space: how much of it runs here? */
+static void emit_young_count(struct translator *t, unsigned i)
+{
+	struct code *c = &t->code;
+
+	if ((t->mode & (BT_USER | BT_WINDOW)) != BT_USER || !t->bt->windows)
+		return;
+	emit_load(c, SCRATCH, at_address(&t->bt->young_left));
+	emit_lea(c, SCRATCH, at_register(SCRATCH, -1));
+	emit_store(c, at_address(&t->bt->young_left), SCRATCH);
+	emit_bytes(c, (uint8_t[]){0xe3, 2, 0xeb, 5}, 4); /* jrcxz 1f; jmp 2f; 1: jmp exit; 2: */
+	add_cold(t, COLD_EXIT, i, emit_jump(c), add_exit(t, BT_EXIT_MATURE, i), NULL);
+}
+
+static void emit_unit(struct translator *t)
+{
+	struct bt_unit *unit = t->unit;
+	struct code *c = &t->code;
+
+	find_modes(t);
+	mark(t, 0, MARK_AFTER);
+	emit_checked_entry(t);
+	unit->entry = c->at;
+	mark(t, 0, MARK_BEFORE);
+	emit_count(t);
+	for (unsigned i = 0; i < t->count && !c->full && !t->failed; i++) {
+		/* Another way leads here, on which nothing is known. */
+		if (t->insn[i].target)
+			t->vectors_ready = false;
+		t->host[i] = c->at;
+		mark(t, i, MARK_BEFORE);
+		if (i == 0 || t->insn[i].target)
+			emit_young_count(t, i);
+		translate_one(t, i);
+	}
+	if (falls_through(t->insn[t->count - 1].kind)) {
+		mark(t, t->count - 1, MARK_AFTER);
+		emit_branch(t, t->count - 1, ALWAYS, guest_next(&t->insn[t->count - 1]));
+	}
+	for (unsigned i = 0; i < t->forward_count && !c->full; i++)
+		emit_patch(t->bt, t->forward[i].patch, t->host[t->forward[i].insn]);
+	emit_cold(t);
+}
+
+static bool fill_unit(struct translator *t)
+{
+	struct bt_unit *unit = t->unit;
+	const struct guest_insn *last = &t->insn[t->count - 1];
+
+	unit->count = (uint16_t)t->count;
+	unit->mark_count = (uint16_t)t->mark_count;
+	unit->size = (uint32_t)(t->code.at - unit->code);
+	unit->guest_start = (uint16_t)(unit->rip & ~PAGE_MASK);
+	unit->guest_bytes = (uint16_t)(guest_next(last) - unit->rip);
+	unit->insns = cache_take(t->bt, t->count * sizeof(*unit->insns));
+	unit->marks = cache_take(t->bt, t->mark_count * sizeof(*unit->marks));
+	unit->guest = cache_take(t->bt, unit->guest_bytes);
+	if (!unit->insns || !unit->marks || !unit->guest)
+		return false;
+	memcpy(unit->marks, t->marks, t->mark_count * sizeof(*unit->marks));
+	memcpy(unit->guest, t->insn[0].bytes, unit->guest_bytes);
+	for (unsigned i = 0; i < t->count; i++) {
+		const struct guest_insn *g = &t->insn[i];
+
+		unit->insns[i] = (struct bt_insn){.offset = (uint16_t)(g->rip & ~PAGE_MASK),
+			.length = g->in.length,
+			.adapted = t->adapted[i],
+			.slot = t->slots[i],
+			.host = (uint16_t)(t->host[i] - unit->code),
+			.reason = g->reason};
+		t->bt->stats.identical += g->kind == GUEST_IDENTICAL;
+	}
+	return true;
+}
+
+struct bt_unit *translate_unit(struct bt *bt, uint64_t rip, uint64_t key, unsigned mode, const uint8_t *adapted)
+{
+	struct translator *t = bt->translator;
+	uint8_t copy[UNIT_MAX_INSNS * 15];
+	unsigned available = MIN((unsigned)(PAGE_SIZE - (rip & ~PAGE_MASK)), (unsigned)sizeof(copy));
+	const uint8_t *source = bt->cpu->memory->ram + key;
+
+	t->bt = bt;
+	t->cpu = bt->cpu;
+	t->mode = mode;
+	t->vectors_ready = t->failed = false;
+	t->cold_count = t->mark_count = t->forward_count = 0;
+	t->first_exit = bt->exit_count;
+	t->adapted = adapted;
+	/* Track, then read: see memory/memory.h. All that could be used is tracked first; what a short
+	 * unit does not use was tracked for nothing. */
+	memcpy(copy, source, available);
+	if (!analyze(t, copy, available, rip))
+		return NULL;
+	memory_code_track(bt->cpu->memory, key >> PAGE_SHIFT, (unsigned)(key & ~PAGE_MASK),
+		(unsigned)(guest_next(&t->insn[t->count - 1]) - rip));
+	if (memcmp(copy, source, guest_next(&t->insn[t->count - 1]) - rip) != 0)
+		return NULL; /* it is being written; next time */
+	predict_slots(t);
+	t->unit = cache_take(bt, sizeof(*t->unit));
+	if (!t->unit)
+		return NULL;
+	*t->unit = (struct bt_unit){.rip = rip, .key = key, .mode = (uint16_t)mode};
+	t->unit->code = t->unit->entry = cache_code_start(bt);
+	t->code = (struct code){
+		.bt = bt, .start = t->unit->code, .at = t->unit->code, .limit = cache_code_limit(bt)};
+	emit_unit(t);
+	if (t->code.full || t->failed || !fill_unit(t)) {
+		bt->exit_count = t->first_exit;
+		bt->cache_full |= !t->failed || t->code.full;
+		return NULL;
+	}
+	cache_code_used(bt, t->code.at);
+	return t->unit;
+}

@@ -1,0 +1,159 @@
+/* What the translator's files share: the unit in the making. */
+#ifndef VENEER_ENGINE_BT_TRANSLATE_H
+#define VENEER_ENGINE_BT_TRANSLATE_H
+
+#include "engine/bt/emit.h"
+#include "engine/bt/rewrite.h"
+#include "engine/interp/stub_internal.h"
+
+/* What is to be done with an instruction. */
+enum guest_kind {
+	GUEST_IDENTICAL, /* registers renamed, memory operand redirected */
+	GUEST_LEA,
+	GUEST_NOP,
+	GUEST_PUSH,
+	GUEST_POP,
+	GUEST_LEAVE,
+	GUEST_STACK_ALU, /* arithmetic with RSP as destination */
+	GUEST_STACK_SET, /* MOV RSP, x */
+	GUEST_JCC,
+	GUEST_JRCXZ,
+	GUEST_LOOP,
+	GUEST_JMP,
+	GUEST_JMP_INDIRECT,
+	GUEST_CALL,
+	GUEST_CALL_INDIRECT,
+	GUEST_RET,
+	GUEST_CLI,
+	GUEST_STAC,
+	GUEST_CLAC,
+	GUEST_INTERPRET, /* by the interpreter, then on in the unit */
+	GUEST_END,	 /* by the interpreter, and the unit ends */
+};
+
+struct guest_insn {
+	ZydisDecodedInstruction in;
+	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+	const uint8_t *bytes;
+	uint64_t rip;
+	enum guest_kind kind;
+	const char *reason; /* why it is not identical */
+	const ZydisDecodedOperand *memory; /* explicit memory operand, or NULL */
+	unsigned memory_size;
+	bool reads_memory, writes_memory;
+	bool vector; /* touches vector or mask registers */
+	bool high_byte;
+	/* Registers among the operands that have no host register of their own: R10, R11, and
+	 * RSP where it is read only. */
+	uint8_t spilled[3], spill_count;
+	uint16_t spill_load, spill_store; /* guest register masks */
+	bool implicit_rcx, implicit_rcx_written;
+	bool target; /* some branch of the unit leads here */
+};
+
+static inline uint64_t guest_next(const struct guest_insn *g)
+{
+	return g->rip + g->in.length;
+}
+
+/* Of a direct branch. */
+static inline uint64_t branch_target(const struct guest_insn *g)
+{
+	return guest_next(g) + (uint64_t)g->in.raw.imm[0].value.s;
+}
+
+struct translator;
+typedef void access_op(struct translator *t, unsigned i, struct host_memory memory);
+
+enum cold_kind {
+	COLD_EXIT,    /* leave by exit `id` */
+	COLD_TABLE,   /* the access again, by the table of windows */
+	COLD_JUMP,    /* to `rip` in another page */
+	COLD_VECTORS, /* load the vector registers */
+};
+
+struct cold {
+	uint8_t kind, insn, mode;
+	uintptr_t patch, resume;
+	uint32_t id;
+	uint64_t rip;
+	access_op *op;
+};
+
+#define MAX_COLD (UNIT_MAX_INSNS * 4)
+
+struct translator {
+	struct bt *bt;
+	struct cpu *cpu;
+	struct code code;
+	struct bt_unit *unit;
+	unsigned mode;
+	bool vectors_ready;
+	unsigned count, cold_count, mark_count;
+	uint32_t first_exit;
+	struct guest_insn insn[UNIT_MAX_INSNS];
+	uintptr_t host[UNIT_MAX_INSNS]; /* where each instruction's code starts */
+	uint8_t insn_mode[UNIT_MAX_INSNS];
+	struct cold cold[MAX_COLD];
+	struct bt_mark marks[UNIT_MAX_INSNS * 8];
+	struct {
+		uintptr_t patch;
+		unsigned insn;
+	} forward[UNIT_MAX_INSNS];
+	unsigned forward_count;
+	bool failed; /* ran out of something */
+	uint16_t slots[UNIT_MAX_INSNS]; /* predicted */
+	const uint8_t *adapted;
+};
+
+/* --- analyze.c --- */
+
+/* Decode and classify from `bytes` (of one page, `available` of them) on, at `rip`. Returns the number of
+ * instructions; 0: nothing worth a unit. */
+unsigned analyze(struct translator *t, const uint8_t *bytes, unsigned available, uint64_t rip);
+
+/* --- operand.c --- */
+
+struct access {
+	unsigned insn, size;
+	bool write;
+	const ZydisDecodedOperand *memory; /* NULL: the stack, at RSP + disp */
+	int32_t disp;
+	access_op *op;
+};
+
+/* The access, with `op` emitted to do it: once, or once more out of line. After it the access is done
+ * and so are its consequences for tracked code. */
+void emit_access(struct translator *t, const struct access *access);
+/* Out of line: the same by the table. */
+void emit_access_table(struct translator *t, const struct cold *cold);
+/* The linear address of an operand to `to` (R10); changes RCX. */
+void emit_linear(struct translator *t, const struct guest_insn *g,
+	const ZydisDecodedOperand *memory, unsigned to, bool segment);
+/* Guest RSP becomes R10; changes RCX. */
+void emit_set_stack(struct translator *t);
+/* Guest RSP + disp to a register. */
+void emit_stack_value(struct translator *t, unsigned to, int32_t disp);
+
+/* --- translate.c --- */
+
+void mark(struct translator *t, unsigned insn, enum bt_mark_state state);
+void add_cold(struct translator *t, enum cold_kind kind, unsigned insn, uintptr_t patch, uint32_t id,
+	access_op *op);
+/* A new exit; returns its ID. */
+uint32_t add_exit(struct translator *t, enum bt_exit_kind kind, unsigned insn);
+static inline bool windowed(const struct translator *t)
+{
+	return t->mode & BT_WINDOW;
+}
+/* The identical instruction on a host memory operand (or none: base and index unset and `memory` of
+ * the instruction NULL), with what renamed and spilled registers need around it. */
+access_op emit_identical;
+
+/* `adapted` has the faults seen so far, for each instruction that could be in it (UNIT_MAX_INSNS).
+ *
+ * Make a unit for RAM offset `key` at `rip`; NULL where that is not possible (now or ever). The code and
+ * the bookkeeping are in place, the unit is not yet findable. */
+struct bt_unit *translate_unit(struct bt *bt, uint64_t rip, uint64_t key, unsigned mode, const uint8_t *adapted);
+
+#endif
