@@ -34,7 +34,7 @@ extern const char test_code_start[], test_units_start[], test_code_end[], test_r
 	test_pass[];
 extern const char test_counting[], test_load[], test_store[], test_divide[], test_push[],
 	test_undefined[], test_simd[], test_x87[], test_movs[], test_bad[], test_bad_glue[],
-	test_long[], test_end_of_steps[];
+	test_long[], test_idle[];
 extern const struct {
 	uint64_t host, insn, state;
 } test_marks[], test_marks_end[];
@@ -119,8 +119,8 @@ __asm__(
 	/* A commit, tidying that takes a while, and an end. */
 	".globl test_long\n test_long:\n"
 	MARK(13, AFTER) "mov $20000, %ecx\n 1: loop 1b\n mov %rax, %r10\n"
-	".globl test_end_of_steps\n test_end_of_steps:\n"
 	MARK(14, BEFORE) "jmp test_long\n"
+	".globl test_idle\n test_idle:\n" MARK(14, BEFORE) "jmp test_idle\n"
 	".globl test_code_end\n test_code_end:\n"
 	".pushsection .data.rel.ro,\"aw\"\n .globl test_marks_end\n test_marks_end:\n .popsection\n");
 /* clang-format on */
@@ -607,8 +607,10 @@ static void kill_in_unit(void)
 	struct kicker kicker = {.count = 1, .spin = 1000, .signal = SIGSEGV};
 
 	bt->tid = (pid_t)syscall(SYS_gettid);
+	test_registers[RBX] = 0;
+	run(test_divide); /* what REG_TRAPNO will still say */
 	start(&kicker);
-	run(test_counting);
+	run(test_idle);
 }
 
 static void fault_in_tidying(void)
