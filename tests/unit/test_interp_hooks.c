@@ -213,6 +213,7 @@ static void one_goes_on_behind_itself(void **state)
 	assert_int_equal(cpu->rip, CODE + 3);
 	assert_int_equal(cpu->stats.instructions, 1);
 	assert_int_equal(cpu->stats.accesses, 1);
+	assert_null(interp_of(cpu)->current);
 }
 
 /* Transfers of every kind end in cpu->rip, though their targets' blocks are known by now. */

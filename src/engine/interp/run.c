@@ -184,6 +184,8 @@ bool interp_run_one(struct cpu *cpu, const struct insn in[2])
 	cpu->stats.accesses += !!(in->attributes & (INSN_MEMORY | INSN_STACK));
 	run_insns(cpu, in);
 	set_single(cpu, false, false);
+	/* What is raised from here on is not this instruction's. */
+	interp->current = NULL;
 	return cpu->rip == next;
 }
 
