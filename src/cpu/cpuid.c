@@ -177,6 +177,12 @@ static uint32_t feature_word(enum cpuid_word word)
 	return features[word];
 }
 
+void cpuid_withhold(enum cpuid_feature feature)
+{
+	feature_word(0);
+	drop(feature);
+}
+
 bool cpuid_has(enum cpuid_feature feature)
 {
 	return feature_word(feature / 32) & BIT(feature % 32);
@@ -191,8 +197,9 @@ uint64_t cpuid_xcr0_allowed(void)
 uint64_t cpuid_cr4_allowed(void)
 {
 	return CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE |
-	       CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_UMIP | CR4_LA57 | CR4_FSGSBASE |
-	       CR4_PCIDE | CR4_OSXSAVE | CR4_SMEP | CR4_SMAP | CR4_PKE;
+	       CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE |
+	       CR4_PCIDE | CR4_OSXSAVE | CR4_SMEP | CR4_SMAP | CR4_PKE |
+	       (cpuid_has(CPUID_LA57) ? CR4_LA57 : 0);
 }
 
 uint64_t cpuid_efer_allowed(void)

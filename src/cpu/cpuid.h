@@ -132,6 +132,8 @@ enum cpuid_feature {
 
 /* Does every guest CPU have it? False for OSXSAVE and OSPKE, which depend on CR4. */
 bool cpuid_has(enum cpuid_feature feature);
+/* Do without it, since the engine cannot serve it well. Before any vCPU runs. */
+void cpuid_withhold(enum cpuid_feature feature);
 /* Is the guest told it has an Intel processor? (Else AMD, or compatible.) */
 bool cpuid_is_intel(void);
 

@@ -7,6 +7,7 @@
 #include "engine/bt/cache.h"
 #include "engine/bt/fault.h"
 #include "engine/bt/glue.h"
+#include "engine/bt/stats.h"
 #include "engine/bt/translate.h"
 #include "engine/bt/window.h"
 #include "engine/engine.h"
@@ -603,6 +604,7 @@ static int bt_vcpu_create(struct cpu *cpu)
 	}
 	if (!getenv("NOWIN")) windows_create(bt);
 	bt_signals_init();
+	cpuid_withhold(CPUID_LA57); /* windows show 48-bit linear addresses */
 	cpu->memory->code_hooks.tracked = code_tracked;
 	cpu->memory->code_hooks.dropped = code_dropped;
 	cpu->memory->code_hooks.opaque = cpu->platform;
@@ -627,4 +629,5 @@ const struct engine engine_bt = {
 	.vcpu_create = bt_vcpu_create,
 	.vcpu_destroy = bt_vcpu_destroy,
 	.vcpu_run = bt_vcpu_run,
+	.print_stats = bt_print_stats,
 };

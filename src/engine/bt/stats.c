@@ -1,0 +1,72 @@
+#include "engine/bt/stats.h"
+
+#include "cpu/cpuid.h"
+#include "engine/bt/bt.h"
+
+static const struct {
+	const char *name;
+	size_t offset;
+} rows[] = {
+#define ROW(name, field) {name, offsetof(struct bt_stats, field)}
+	ROW("units made", units),
+	ROW("  instructions in them", guest_instructions_translated),
+	ROW("  identical ones", identical),
+	ROW("  bytes of host code", translated_bytes),
+	ROW("entries from the loop", entries),
+	ROW("exits chained", chained),
+	ROW("exits: jump table", jump_misses),
+	ROW("exits: interpret one", interpreted),
+	ROW("exits: soft TLB", soft_misses),
+	ROW("exits: other faults", other_faults),
+	ROW("hidden faults", hidden_faults),
+	ROW("true faults", true_faults),
+	ROW("retranslations", retranslations),
+	ROW("window mappings", maps),
+	ROW("window unmappings", unmaps),
+	ROW("window protections", protects),
+	ROW("pages revalidated", revalidations),
+	ROW("windows evicted", window_evictions),
+	ROW("address spaces", spaces),
+	ROW("cache flushes", cache_flushes),
+	ROW("code pages dropped", pages_dropped),
+	ROW("kicks", kicks),
+	ROW("host single steps", steps),
+};
+
+static uint64_t value(const struct bt_stats *stats, size_t offset)
+{
+	return *(const uint64_t *)((const char *)stats + offset);
+}
+
+/* What the host lacks, and so makes translated code slow. */
+static void print_host(FILE *to)
+{
+	fprintf(to, "%-22s %16s\n", "address arithmetic",
+		cpuid_has(CPUID_BMI2) ? "BMI2" : "without BMI2: slow");
+}
+
+void bt_print_stats(struct cpu *const *cpus, unsigned count, FILE *to)
+{
+	struct bt_stats sum = {0};
+	uint64_t translated = 0, interpreted = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		const struct bt *bt = cpus[i]->bt;
+
+		if (!bt)
+			continue;
+		for (size_t k = 0; k < sizeof(sum) / sizeof(uint64_t); k++)
+			((uint64_t *)&sum)[k] += ((const uint64_t *)&bt->stats)[k];
+		translated += bt->count;
+		interpreted += cpus[i]->stats.instructions;
+	}
+	fprintf(to, "\ntranslation\n");
+	print_host(to);
+	if (translated)
+		fprintf(to, "%-22s %16llu  %.2f %% of all\n", "instructions in units",
+			(unsigned long long)translated,
+			100.0 * (double)translated / (double)(translated + interpreted));
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		fprintf(to, "%-22s %16llu\n", rows[i].name,
+			(unsigned long long)value(&sum, rows[i].offset));
+}
