@@ -190,7 +190,11 @@ static bool map_small(
 	}
 	new->linear += (uint64_t)first *PAGE_SIZE;
 	new->page += (uint32_t)first;
-	return mapping_add(w, window, new, (unsigned)(last - first + 1));
+	if (!mapping_add(w, window, new, (unsigned)(last - first + 1)))
+		return false;
+	if (last > first)
+		mapping_populate(w, window, fault->linear);
+	return true;
 }
 
 /* The block of `size` around the fault, as far as it is RAM in one piece. False: it is not worth
@@ -227,7 +231,10 @@ static bool map_large(struct windows *w, struct window *window, const struct fau
 	if (holes > HOLES_MAX)
 		return false;
 	window_make_room(w, 1 + holes, 2 + 2 * holes);
-	return mapping_add(w, window, new, 1);
+	if (!mapping_add(w, window, new, 1))
+		return false;
+	mapping_populate(w, window, fault->linear);
+	return true;
 }
 
 static bool map_fault(struct windows *w, struct window *window, const struct fault *fault)

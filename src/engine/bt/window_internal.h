@@ -142,6 +142,11 @@ uint32_t mapping_find(const struct windows *w, const struct window *window, uint
 bool mapping_add(struct windows *w, struct window *window, const struct mapping *new, unsigned run);
 void mapping_drop(struct windows *w, uint32_t index);
 
+/* Take the host's own page fault at once, where more than a page was mapped: for a read the kernel
+ * enters up to 15 neighbours besides, as far as they have memory already, and these can be written,
+ * too. A write, which may be what comes next, would enter one page only, for the same price. */
+void mapping_populate(struct windows *w, struct window *window, uint64_t linear);
+
 /* How many pages of [page, page + pages) of RAM hold code. Gives up, and returns more than `limit`,
  * where there are more than that. */
 unsigned code_pages(const struct memory *memory, uint64_t page, uint64_t pages, unsigned limit);

@@ -669,6 +669,17 @@ bool mapping_add(struct windows *w, struct window *window, const struct mapping 
 	return new->size == SIZE_4K || !new->writable || make_holes(w, index);
 }
 
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
+
+void mapping_populate(struct windows *w, struct window *window, uint64_t linear)
+{
+	/* Only a service; kernels before 5.14 do not know it. */
+	if (inside(window, linear, PAGE_SIZE))
+		madvise((void *)host_address(window, linear), PAGE_SIZE, MADV_POPULATE_READ);
+}
+
 static bool set_writable(struct windows *w, uint32_t index, bool writable)
 {
 	struct mapping *m = &w->mapping[index];
