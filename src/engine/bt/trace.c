@@ -1,0 +1,478 @@
+/* The translator, watched: units written as text.
+ *
+ *	unit 0x400080, kernel, windows: 8 instructions, 23 bytes at RAM offset 0x...; 160 bytes of
+ *... checked entry: +0000	lea rcx, [r10-0x400080]
+ *		...
+ *	0x400080	8b 01		mov eax, [rcx]		; why it is not identical
+ *		+0010	...
+ *	    out of line, for 0x400080:
+ *		...
+ *
+ * A guest instruction is at the left margin, its translation below it, each host instruction with
+ *its offset in the unit. What the host code names by absolute address is printed by name. */
+#include "engine/bt/trace.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static struct {
+	pthread_mutex_t lock; /* guards the rest */
+	FILE *file;
+	bool failed;
+	ZydisDecoder decoder;
+	ZydisFormatter guest, host;
+	const void *print_memory, *print_immediate; /* the formatter's own */
+} trace = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* What the formatter's hooks know. */
+struct subject {
+	const struct bt *bt;
+	const struct bt_unit *unit;
+};
+
+/* --- names --- */
+
+static const struct field {
+	const char *name;
+	size_t offset;
+	unsigned element, count;
+} cpu_fields[] =
+	{
+#define FIELD(type, name, member)                                                                  \
+	{                                                                                          \
+		name, offsetof(struct type, member), sizeof(((struct type *)0)->member), 1         \
+	}
+#define ARRAY(type, name, member)                                                                  \
+	{                                                                                          \
+		name, offsetof(struct type, member), sizeof(((struct type *)0)->member[0]),        \
+			ARRAY_SIZE(((struct type *)0)->member)                                     \
+	}
+		FIELD(cpu, "guest.rax", gpr[RAX]),
+		FIELD(cpu, "guest.rcx", gpr[RCX]),
+		FIELD(cpu, "guest.rsp", gpr[RSP]),
+		FIELD(cpu, "guest.r10", gpr[R10]),
+		FIELD(cpu, "guest.r11", gpr[R11]),
+		ARRAY(cpu, "guest.gpr", gpr),
+		FIELD(cpu, "guest.arithmetic_flags", arithmetic_flags),
+		FIELD(cpu, "guest.system_flags", system_flags),
+		FIELD(cpu, "guest.fs_base", segment_base[SEG_FS]),
+		FIELD(cpu, "guest.gs_base", segment_base[SEG_GS]),
+		FIELD(cpu, "cpu.tlb", tlb),
+		FIELD(cpu, "cpu.attention", attention),
+},
+  bt_fields[] = {
+	  FIELD(bt, "bt.vectors_away", vectors_away),
+	  FIELD(bt, "bt.stack_delta", stack_delta),
+	  FIELD(bt, "bt.minus_stack_delta", minus_stack_delta),
+	  ARRAY(bt, "bt.string_delta", string_delta),
+	  ARRAY(bt, "bt.scratch", scratch),
+	  FIELD(bt, "bt.rax", rax),
+	  FIELD(bt, "bt.flags", flags),
+	  FIELD(bt, "bt.count", count),
+	  FIELD(bt, "bt.branch", branch),
+	  FIELD(bt, "bt.mask_index", mask_index),
+	  FIELD(bt, "bt.mask_page", mask_page),
+	  FIELD(bt, "exit", glue.exit),
+	  FIELD(bt, "miss", glue.miss),
+	  FIELD(bt, "load_vectors", glue.load_vectors),
+	  ARRAY(bt, "soft_tlb.user.minus_read", soft_tlb[TLB_USER].minus_read),
+	  ARRAY(bt, "soft_tlb.user.minus_write", soft_tlb[TLB_USER].minus_write),
+	  ARRAY(bt, "soft_tlb.user.addend", soft_tlb[TLB_USER].addend),
+	  ARRAY(bt, "soft_tlb.kernel.minus_read", soft_tlb[TLB_SUPERVISOR].minus_read),
+	  ARRAY(bt, "soft_tlb.kernel.minus_write", soft_tlb[TLB_SUPERVISOR].minus_write),
+	  ARRAY(bt, "soft_tlb.kernel.addend", soft_tlb[TLB_SUPERVISOR].addend),
+	  ARRAY(bt, "soft_tlb.kernel_ac.minus_read", soft_tlb[TLB_SUPERVISOR_AC].minus_read),
+	  ARRAY(bt, "soft_tlb.kernel_ac.minus_write", soft_tlb[TLB_SUPERVISOR_AC].minus_write),
+	  ARRAY(bt, "soft_tlb.kernel_ac.addend", soft_tlb[TLB_SUPERVISOR_AC].addend),
+	  ARRAY(bt, "delta.user", delta[0]),
+	  ARRAY(bt, "delta.kernel", delta[1]),
+	  {"jump", offsetof(struct bt, jump), sizeof(uint64_t), BT_MODES *JUMP_ENTRIES},
+#undef FIELD
+#undef ARRAY
+};
+
+/* "name", "name[element]" or, for an instruction with an index register, "name[register]". */
+static bool name_field(const struct field *fields, size_t count, uint64_t offset, const char *index,
+	char *out, size_t size)
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct field *f = &fields[i];
+		uint64_t inside = offset - f->offset, element = inside / f->element;
+
+		if (inside >= (uint64_t)f->element * f->count)
+			continue;
+		if (f->count == 1 && !index)
+			snprintf(out, size, inside ? "%s+%u" : "%s", f->name, (unsigned)inside);
+		else if (index && element % JUMP_ENTRIES == 0)
+			snprintf(out, size, "%s[%s]", f->name, index);
+		else
+			snprintf(out, size, "%s[0x%x%s%s]", f->name,
+				(unsigned)(element % JUMP_ENTRIES), index ? "+" : "",
+				index ? index : "");
+		return true;
+	}
+	return false;
+}
+
+/* What lies at an absolute address of ours. */
+static bool name_address(
+	const struct bt *bt, uint64_t address, const char *index, char *out, size_t size)
+{
+	uint64_t in_cpu = address - (uintptr_t)bt->cpu, in_bt = address - (uintptr_t)bt;
+
+	if (in_cpu < sizeof(*bt->cpu))
+		return name_field(cpu_fields, ARRAY_SIZE(cpu_fields), in_cpu, index, out, size);
+	if (in_bt < sizeof(*bt))
+		return name_field(bt_fields, ARRAY_SIZE(bt_fields), in_bt, index, out, size);
+	return false;
+}
+
+static uint64_t rip_of(const struct bt_unit *unit, unsigned i)
+{
+	return (unit->rip & PAGE_MASK) + unit->insns[i].offset;
+}
+
+/* Where a jump leads. */
+static void name_code(const struct subject *s, uint64_t address, char *out, size_t size)
+{
+	const struct bt *bt = s->bt;
+	const struct bt_unit *unit = s->unit;
+
+	if (address - unit->code < unit->size) {
+		for (unsigned i = 0; i < unit->count; i++)
+			if (unit->code + unit->insns[i].host == address) {
+				snprintf(out, size, "+%04x (0x%" PRIx64 ")",
+					(unsigned)(address - unit->code), rip_of(unit, i));
+				return;
+			}
+		snprintf(out, size, "+%04x", (unsigned)(address - unit->code));
+	} else if (address == bt->glue.miss) {
+		snprintf(out, size, "miss");
+	} else if (address == bt->glue.exit) {
+		snprintf(out, size, "exit");
+	} else {
+		snprintf(out, size, "0x%" PRIx64, address);
+	}
+}
+
+/* --- the formatter's hooks --- */
+
+static ZyanStatus append(ZydisFormatterBuffer *buffer, const char *text)
+{
+	ZyanString *string;
+	ZyanStringView view;
+	ZyanStatus status = ZydisFormatterBufferAppend(buffer, ZYDIS_TOKEN_SYMBOL);
+
+	if (ZYAN_SUCCESS(status))
+		status = ZydisFormatterBufferGetString(buffer, &string);
+	if (ZYAN_SUCCESS(status))
+		status = ZyanStringViewInsideBuffer(&view, text);
+	return ZYAN_SUCCESS(status) ? ZyanStringAppend(string, &view) : status;
+}
+
+static ZyanStatus print_memory(const ZydisFormatter *formatter, ZydisFormatterBuffer *buffer,
+	ZydisFormatterContext *context)
+{
+	const struct subject *s = context->user_data;
+	const ZydisDecodedOperandMem *m = &context->operand->mem;
+	const char *index =
+		m->index == ZYDIS_REGISTER_NONE ? NULL : ZydisRegisterGetString(m->index);
+	char name[64], text[80];
+
+	if (m->base == ZYDIS_REGISTER_RCX && !index && m->disp.value == s->bt->flags_displacement &&
+		s->bt->flags_displacement)
+		return append(buffer, "byte [page_flags+rcx]");
+	if (m->base != ZYDIS_REGISTER_NONE ||
+		!name_address(s->bt, (uint64_t)m->disp.value, index, name, sizeof(name)))
+		return ((ZydisFormatterFunc)trace.print_memory)(formatter, buffer, context);
+	snprintf(text, sizeof(text), "[%s]", name);
+	return append(buffer, text);
+}
+
+static ZyanStatus print_immediate(const ZydisFormatter *formatter, ZydisFormatterBuffer *buffer,
+	ZydisFormatterContext *context)
+{
+	char text[64];
+	ZyanU64 target;
+
+	if (!context->operand->imm.is_relative ||
+		!ZYAN_SUCCESS(ZydisCalcAbsoluteAddress(
+			context->instruction, context->operand, context->runtime_address, &target)))
+		return ((ZydisFormatterFunc)trace.print_immediate)(formatter, buffer, context);
+	name_code(context->user_data, target, text, sizeof(text));
+	return append(buffer, text);
+}
+
+static void init_formatters(void)
+{
+	trace.print_memory = (const void *)print_memory;
+	trace.print_immediate = (const void *)print_immediate;
+	ZydisDecoderInit(&trace.decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	ZydisFormatterInit(&trace.guest, ZYDIS_FORMATTER_STYLE_INTEL);
+	ZydisFormatterInit(&trace.host, ZYDIS_FORMATTER_STYLE_INTEL);
+	for (int i = 0; i < 2; i++) {
+		ZydisFormatter *f = i ? &trace.host : &trace.guest;
+
+		ZydisFormatterSetProperty(f, ZYDIS_FORMATTER_PROP_HEX_UPPERCASE, ZYAN_FALSE);
+		ZydisFormatterSetProperty(
+			f, ZYDIS_FORMATTER_PROP_ADDR_PADDING_ABSOLUTE, ZYDIS_PADDING_DISABLED);
+		ZydisFormatterSetProperty(
+			f, ZYDIS_FORMATTER_PROP_DISP_PADDING, ZYDIS_PADDING_DISABLED);
+		ZydisFormatterSetProperty(
+			f, ZYDIS_FORMATTER_PROP_IMM_PADDING, ZYDIS_PADDING_DISABLED);
+	}
+	ZydisFormatterSetHook(
+		&trace.host, ZYDIS_FORMATTER_FUNC_FORMAT_OPERAND_MEM, &trace.print_memory);
+	ZydisFormatterSetHook(
+		&trace.host, ZYDIS_FORMATTER_FUNC_FORMAT_OPERAND_IMM, &trace.print_immediate);
+}
+
+/* --- host code --- */
+
+static const char *const exit_names[] = {
+	[BT_EXIT_BRANCH] = "continuation: branch to 0x%" PRIx64,
+	[BT_EXIT_JUMP] = "look for the unit that R10 means",
+	[BT_EXIT_INTERPRET] = "interpret the instruction at 0x%" PRIx64,
+	[BT_EXIT_SOFT_MISS] = "the address in R10 is not in the soft TLB",
+	[BT_EXIT_WRITTEN] = "the page of the store holds code",
+	[BT_EXIT_KICK] = "kick",
+	[BT_EXIT_FAULT] = "fault",
+};
+
+static void print_exit(const struct bt *bt, uint64_t id)
+{
+	const struct bt_exit *exit = &bt->exits[id];
+
+	if (id >= bt->exit_count || exit->kind >= ARRAY_SIZE(exit_names) || !exit_names[exit->kind])
+		return;
+	fprintf(trace.file, "\t; exit %" PRIu64 ": ", id);
+	/* Not all names use it. */
+	fprintf(trace.file, exit_names[exit->kind], exit->rip);
+}
+
+struct host_insn {
+	ZydisDecodedInstruction in;
+	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+};
+
+static bool decode(const void *bytes, size_t available, struct host_insn *insn)
+{
+	return ZYAN_SUCCESS(ZydisDecoderDecodeFull(
+		&trace.decoder, bytes, available, &insn->in, insn->operands));
+}
+
+/* MOV ECX, id */
+static bool is_exit_id(const struct host_insn *insn)
+{
+	return insn->in.mnemonic == ZYDIS_MNEMONIC_MOV &&
+	       insn->operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+	       insn->operands[0].reg.value == ZYDIS_REGISTER_ECX &&
+	       insn->operands[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+}
+
+static bool is_jump_to_exit(const struct bt *bt, const struct host_insn *insn)
+{
+	return insn->in.mnemonic == ZYDIS_MNEMONIC_JMP &&
+	       insn->operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+	       insn->operands[0].mem.base == ZYDIS_REGISTER_NONE &&
+	       (uint64_t)insn->operands[0].mem.disp.value == (uintptr_t)&bt->glue.exit;
+}
+
+/* Host code from offset `from` of the unit up to `to`. */
+static void print_host(const struct subject *s, unsigned from, unsigned to)
+{
+	const struct bt_unit *unit = s->unit;
+	uint64_t id = UINT64_MAX;
+
+	while (from < to) {
+		const uint8_t *bytes = (const uint8_t *)unit->code + from;
+		struct host_insn insn;
+		char text[128];
+
+		if (!decode(bytes, to - from, &insn) ||
+			!ZYAN_SUCCESS(ZydisFormatterFormatInstruction(&trace.host, &insn.in,
+				insn.operands, insn.in.operand_count_visible, text, sizeof(text),
+				unit->code + from, (void *)(uintptr_t)s))) {
+			fprintf(trace.file, "\t+%04x\t(not decodable: 0x%02x)\n", from++, *bytes);
+			continue;
+		}
+		fprintf(trace.file, "\t+%04x\t%s", from, text);
+		if (is_jump_to_exit(s->bt, &insn))
+			print_exit(s->bt, id);
+		id = is_exit_id(&insn) ? insn.operands[1].imm.value.u : UINT64_MAX;
+		fputc('\n', trace.file);
+		from += insn.in.length;
+	}
+}
+
+/* --- the unit --- */
+
+static void print_heading(const struct bt *bt, const struct bt_unit *unit)
+{
+	static const struct {
+		unsigned bit;
+		const char *name;
+	} may[] = {{BT_X87, "x87"}, {BT_SSE, "SSE"}, {BT_AVX, "AVX"}, {BT_AVX512, "AVX-512"}};
+
+	fprintf(trace.file, "\nunit 0x%" PRIx64 ", vCPU %u, %s%s, %s", unit->rip, bt->cpu->index,
+		unit->mode & BT_USER ? "user" : "kernel", unit->mode & BT_AC ? " with AC" : "",
+		unit->mode & BT_WINDOW ? "windows" : "soft TLB");
+	for (size_t i = 0; i < ARRAY_SIZE(may); i++)
+		if (unit->mode & may[i].bit)
+			fprintf(trace.file, ", %s", may[i].name);
+	fprintf(trace.file,
+		": %u instructions in %u bytes at RAM offset 0x%" PRIx64 ", %" PRIu32
+		" bytes of host code at 0x%" PRIxPTR "\n",
+		unit->count, unit->guest_bytes, unit->key, unit->size, unit->code);
+}
+
+static void print_guest(const struct bt_unit *unit, unsigned i)
+{
+	const struct bt_insn *insn = &unit->insns[i];
+	const uint8_t *bytes = unit->guest + (insn->offset - unit->guest_start);
+	struct host_insn decoded;
+	char text[128] = "?";
+	int width;
+
+	if (decode(bytes, insn->length, &decoded))
+		ZydisFormatterFormatInstruction(&trace.guest, &decoded.in, decoded.operands,
+			decoded.in.operand_count_visible, text, sizeof(text), rip_of(unit, i),
+			NULL);
+	fprintf(trace.file, "0x%" PRIx64 "  ", rip_of(unit, i));
+	for (width = 0; width < insn->length; width++)
+		fprintf(trace.file, "%02x ", bytes[width]);
+	fprintf(trace.file, "%*s %s", 3 * MAX(8 - width, 0), "", text);
+	if (insn->reason)
+		fprintf(trace.file, "\t; %s", insn->reason);
+	if (insn->adapted)
+		fprintf(trace.file, "\t; %u faults so far", insn->adapted);
+	fputc('\n', trace.file);
+}
+
+/* Where the out-of-line part begins. Each piece of it is jumped to from the body, the first one
+ * first; and no other jump of 32 bits leads behind the last instruction's start. */
+static unsigned cold_start(const struct bt_unit *unit)
+{
+	unsigned at = 0, last = unit->insns[unit->count - 1].host;
+	struct host_insn insn;
+
+	while (at < unit->size &&
+		decode((const uint8_t *)unit->code + at, unit->size - at, &insn)) {
+		int64_t target = (int64_t)(at + insn.in.length) + insn.in.raw.imm[0].value.s;
+
+		if (insn.in.raw.imm[0].is_relative && insn.in.raw.imm[0].size == 32 &&
+			target > last && target <= unit->size)
+			return (unsigned)target;
+		at += insn.in.length;
+	}
+	return unit->size;
+}
+
+/* A unit whose last instruction does not end it goes on to the next one: from where? */
+static unsigned way_on(const struct bt_unit *unit, unsigned cold)
+{
+	unsigned last = unit->count - 1, on = cold;
+	const struct bt_insn *insn = &unit->insns[last];
+	struct host_insn guest;
+
+	if (!decode(unit->guest + (insn->offset - unit->guest_start), insn->length, &guest) ||
+		guest.in.meta.category == ZYDIS_CATEGORY_UNCOND_BR ||
+		guest.in.meta.category == ZYDIS_CATEGORY_CALL ||
+		guest.in.meta.category == ZYDIS_CATEGORY_RET)
+		return cold;
+	for (unsigned i = 0; i < unit->mark_count && unit->marks[i].host < cold; i++)
+		if (unit->marks[i].insn == last && unit->marks[i].state == MARK_AFTER &&
+			unit->marks[i].host > insn->host)
+			on = unit->marks[i].host;
+	return on;
+}
+
+static void print_cold(const struct subject *s, unsigned cold)
+{
+	const struct bt_unit *unit = s->unit;
+
+	for (unsigned i = 0; i < unit->mark_count; i++) {
+		const struct bt_mark *mark = &unit->marks[i];
+
+		if (mark->host < cold)
+			continue;
+		/* The way back to the body has a mark, too. */
+		if (mark->state != MARK_AFTER || mark->host == cold || mark[-1].insn != mark->insn)
+			fprintf(trace.file, "    out of line, for 0x%" PRIx64 ":\n",
+				rip_of(unit, mark->insn));
+		print_host(s, mark->host, i + 1 < unit->mark_count ? mark[1].host : unit->size);
+	}
+}
+
+static void print_unit(const struct subject *s)
+{
+	const struct bt_unit *unit = s->unit;
+	unsigned entry = (unsigned)(unit->entry - unit->code), first = unit->insns[0].host;
+	unsigned cold = cold_start(unit), on = way_on(unit, cold);
+
+	print_heading(s->bt, unit);
+	fputs("    checked entry:\n", trace.file);
+	print_host(s, 0, entry);
+	if (first > entry) {
+		fputs("    entry:\n", trace.file);
+		print_host(s, entry, first);
+	}
+	for (unsigned i = 0; i < unit->count; i++) {
+		print_guest(unit, i);
+		print_host(
+			s, unit->insns[i].host, i + 1 < unit->count ? unit->insns[i + 1].host : on);
+	}
+	if (on < cold) {
+		fputs("    on to the next unit:\n", trace.file);
+		print_host(s, on, cold);
+	}
+	print_cold(s, cold);
+}
+
+void bt_trace_unit(const struct bt *bt, const struct bt_unit *unit)
+{
+	struct subject s = {bt, unit};
+
+	pthread_mutex_lock(&trace.lock);
+	if (trace.file && !trace.failed) {
+		print_unit(&s);
+		if (fflush(trace.file) == EOF) {
+			log_error("--trace-bt: cannot go on writing: %s; the trace ends here",
+				strerror(errno));
+			trace.failed = true;
+		}
+	}
+	pthread_mutex_unlock(&trace.lock);
+}
+
+int bt_trace_open(const char *file)
+{
+	int error = 0;
+
+	pthread_mutex_lock(&trace.lock);
+	if (!trace.file) {
+		init_formatters();
+		trace.file = fopen(file, "we");
+		if (!trace.file) {
+			error = -errno;
+			log_error("--trace-bt %s: cannot write there: %s; expected a file that can "
+				  "be made or replaced",
+				file, strerror(-error));
+		} else {
+			setvbuf(trace.file, NULL, _IOFBF, 1 << 16);
+			fputs("# Guest instructions at the margin, host instructions below, with "
+			      "offsets in the unit.\n"
+			      "# The guest's RCX is in R11, its R10 and R11 in memory; RCX and R10 "
+			      "are scratch;\n"
+			      "# with windows, RSP is the guest's plus bt.stack_delta. Other "
+			      "registers are their own.\n",
+				trace.file);
+		}
+	}
+	pthread_mutex_unlock(&trace.lock);
+	return error;
+}
