@@ -174,7 +174,9 @@ bool interp_run_one(struct cpu *cpu, const struct insn in[2])
 	uint64_t next;
 
 	interp->current = NULL;
-	set_single(cpu, true, false);
+	/* As set_single() would, but quicker. */
+	interp->single = true;
+	interp->context_local = interp->context_global = ~UINT64_C(0);
 	/* The instruction's stub is gone? Blocks are decoded anew after that. */
 	if (unlikely(in[1].imm != interp->stub_resets))
 		in = block_find_single(cpu, cpu->rip)->insn;
