@@ -527,7 +527,16 @@ static void windows_are_bounded(void **state)
 	for (unsigned i = 0; i < 2000; i++) {
 		uint64_t linear = UPPER + ((uint64_t)(i % 200) << SLOT_SHIFT);
 
-		if (load(linear, &value)) {
+		uint64_t evictions = bt->stats.window_evictions;
+		bool done = load(linear, &value);
+
+		/* Host addresses in registers may be of the window that was taken away: translated
+		 * code has to be left. */
+		if (bt->stats.window_evictions > evictions) {
+			assert_false(done);
+			done = load(linear, &value);
+		}
+		if (done) {
 			assert_int_equal(value, 0x1000);
 			got++;
 		}
