@@ -58,7 +58,11 @@ anytime_routine:
 	xchg %rcx, (%rsp)
 	call 3f
 	pop %rdx
-	enter $24, $0
+	/* Room on the stack would hold what earlier interrupts left there. */
+	enter $0, $0
+	push %rdx
+	push %rcx
+	push $5
 	mov %rdx, -8(%rbp)
 	movq $9, (%rsp)
 	add %rsp, %rbp
