@@ -8,6 +8,7 @@
 #include "engine/bt/fault.h"
 #include "engine/bt/glue.h"
 #include "engine/bt/stats.h"
+#include "engine/bt/trace.h"
 #include "engine/bt/translate.h"
 #include "engine/bt/window.h"
 #include "engine/engine.h"
@@ -139,6 +140,7 @@ static struct bt_unit *make_unit(struct bt *bt, uint64_t rip, unsigned mode, con
 		return NULL;
 	}
 	cache_enter_jump(bt, unit, fetched_globally(cpu, rip));
+	bt_trace_unit(bt, unit);
 	return unit;
 }
 
@@ -574,8 +576,10 @@ static void bt_vcpu_destroy(struct cpu *cpu)
 static int bt_vcpu_create(struct cpu *cpu)
 {
 	struct bt *bt;
-	int error = interp_vcpu_create(cpu);
+	int error = engine_options.trace ? bt_trace_open(engine_options.trace) : 0;
 
+	if (!error)
+		error = interp_vcpu_create(cpu);
 	if (error)
 		return error;
 	bt = mmap(NULL, sizeof(*bt), PROT_READ | PROT_WRITE,

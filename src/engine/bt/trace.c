@@ -13,6 +13,7 @@
 #include "engine/bt/trace.h"
 
 #include "base/log.h"
+#include "engine/options.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -239,6 +240,7 @@ static const char *const exit_names[] = {
 	[BT_EXIT_INTERPRET] = "interpret the instruction at 0x%" PRIx64,
 	[BT_EXIT_SOFT_MISS] = "the address in R10 is not in the soft TLB",
 	[BT_EXIT_WRITTEN] = "the page of the store holds code",
+	[BT_EXIT_MATURE] = "so much has run in this young address space that it gets windows",
 	[BT_EXIT_KICK] = "kick",
 	[BT_EXIT_FAULT] = "fault",
 };
@@ -437,6 +439,8 @@ void bt_trace_unit(const struct bt *bt, const struct bt_unit *unit)
 {
 	struct subject s = {bt, unit};
 
+	if (!engine_options.trace)
+		return;
 	pthread_mutex_lock(&trace.lock);
 	if (trace.file && !trace.failed) {
 		print_unit(&s);
