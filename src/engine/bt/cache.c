@@ -452,6 +452,7 @@ void cache_flush(struct bt *bt)
 	bt->exit_count = BT_EXIT_ID_FIRST;
 	bt->code_used = bt->units_start;
 	bt->cache_full = false;
+	bt->fault_unit = NULL;
 	bt->stats.cache_flushes++;
 }
 

@@ -557,20 +557,31 @@ static int bt_available(void)
 	return 0;
 }
 
+static void free_bt(struct bt *bt)
+{
+	bt->cpu->kick = NULL;
+	bt->cpu->bt = NULL;
+	if (bt->windows)
+		windows_destroy(bt);
+	cache_destroy(bt);
+	free(bt->translator);
+	munmap(bt, sizeof(*bt));
+}
+
 static void bt_vcpu_destroy(struct cpu *cpu)
 {
-	struct bt *bt = cpu->bt;
-
-	cpu->kick = NULL;
-	cpu->bt = NULL;
-	if (bt) {
-		if (bt->windows)
-			windows_destroy(bt);
-		cache_destroy(bt);
-		free(bt->translator);
-		munmap(bt, sizeof(*bt));
-	}
+	if (cpu->bt)
+		free_bt(cpu->bt);
 	interp_vcpu_destroy(cpu);
+}
+
+/* All of it has to lie in the low 2 GiB of the address space, which other things (a sanitizer) may have
+ * taken. */
+static int without_translation(struct cpu *cpu)
+{
+	log_warning("engine bt: vCPU %u finds no room in the low addresses and only interprets",
+		cpu->index);
+	return 0;
 }
 
 static int bt_vcpu_create(struct cpu *cpu)
@@ -584,11 +595,8 @@ static int bt_vcpu_create(struct cpu *cpu)
 		return error;
 	bt = mmap(NULL, sizeof(*bt), PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_32BIT, -1, 0);
-	if (bt == MAP_FAILED) {
-		log_error("engine bt: no room in the low 2 GiB of the address space");
-		interp_vcpu_destroy(cpu);
-		return -ENOMEM;
-	}
+	if (bt == MAP_FAILED)
+		return without_translation(cpu);
 	bt->cpu = cpu;
 	bt->vectors_away = 1;
 	bt->young_left = YOUNG_RUNS;
@@ -601,10 +609,8 @@ static int bt_vcpu_create(struct cpu *cpu)
 		(uintptr_t)cpu + sizeof(*cpu) > INT32_MAX)
 		error = -ENOMEM;
 	if (error) {
-		log_error("engine bt: no room in the low addresses for vCPU %u's state and code",
-			cpu->index);
-		bt_vcpu_destroy(cpu);
-		return error;
+		free_bt(bt);
+		return without_translation(cpu);
 	}
 	if (!getenv("NOWIN")) windows_create(bt);
 	bt_signals_init();
@@ -620,7 +626,7 @@ static int bt_vcpu_create(struct cpu *cpu)
 
 static enum vcpu_exit bt_vcpu_run(struct cpu *cpu)
 {
-	if (bt_thread_enter(cpu->bt) < 0)
+	if (cpu->bt && bt_thread_enter(cpu->bt) < 0)
 		interp_of(cpu)->translated = NULL;
 	return interp_vcpu_run(cpu);
 }

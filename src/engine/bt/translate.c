@@ -42,7 +42,7 @@ uint32_t add_exit(struct translator *t, enum bt_exit_kind kind, unsigned insn)
 	struct bt_exit *exit;
 
 	if (bt->exit_count == bt->exit_limit) {
-		t->failed = true;
+		t->code.full = true;
 		return BT_EXIT_ID_FIRST;
 	}
 	exit = &bt->exits[bt->exit_count];
@@ -836,11 +836,17 @@ static void emit_young_count(struct translator *t, unsigned i)
 	add_cold(t, COLD_EXIT, i, emit_jump(c), add_exit(t, BT_EXIT_MATURE, i), NULL);
 }
 
-static void emit_unit(struct translator *t)
+/* False: there is no room, in the cache (t->code.full) or in the working space. */
+static bool emit_unit(struct translator *t)
 {
 	struct bt_unit *unit = t->unit;
 	struct code *c = &t->code;
 
+	*c = (struct code){
+		.bt = t->bt, .start = unit->code, .at = unit->code, .limit = cache_code_limit(t->bt)};
+	t->mode = unit->mode;
+	t->vectors_ready = t->failed = false;
+	t->cold_count = t->mark_count = t->forward_count = 0;
 	find_modes(t);
 	mark(t, 0, MARK_AFTER);
 	emit_checked_entry(t);
@@ -864,6 +870,7 @@ static void emit_unit(struct translator *t)
 	for (unsigned i = 0; i < t->forward_count && !c->full; i++)
 		emit_patch(t->bt, t->forward[i].patch, t->host[t->forward[i].insn]);
 	emit_cold(t);
+	return !c->full && !t->failed;
 }
 
 static bool fill_unit(struct translator *t)
@@ -879,8 +886,10 @@ static bool fill_unit(struct translator *t)
 	unit->insns = cache_take(t->bt, t->count * sizeof(*unit->insns));
 	unit->marks = cache_take(t->bt, t->mark_count * sizeof(*unit->marks));
 	unit->guest = cache_take(t->bt, unit->guest_bytes);
-	if (!unit->insns || !unit->marks || !unit->guest)
+	if (!unit->insns || !unit->marks || !unit->guest) {
+		t->bt->cache_full = true;
 		return false;
+	}
 	memcpy(unit->marks, t->marks, t->mark_count * sizeof(*unit->marks));
 	memcpy(unit->guest, t->insn[0].bytes, unit->guest_bytes);
 	for (unsigned i = 0; i < t->count; i++) {
@@ -907,9 +916,6 @@ struct bt_unit *translate_unit(struct bt *bt, uint64_t rip, uint64_t key, unsign
 	t->bt = bt;
 	t->cpu = bt->cpu;
 	t->mode = mode;
-	t->vectors_ready = t->failed = false;
-	t->cold_count = t->mark_count = t->forward_count = 0;
-	t->first_exit = bt->exit_count;
 	t->adapted = adapted;
 	/* Track, then read: see memory/memory.h. All that could be used is tracked first; what a short
 	 * unit does not use was tracked for nothing. */
@@ -922,16 +928,24 @@ struct bt_unit *translate_unit(struct bt *bt, uint64_t rip, uint64_t key, unsign
 		return NULL; /* it is being written; next time */
 	predict_slots(t);
 	t->unit = cache_take(bt, sizeof(*t->unit));
-	if (!t->unit)
+	if (!t->unit) {
+		bt->cache_full = true;
 		return NULL;
+	}
 	*t->unit = (struct bt_unit){.rip = rip, .key = key, .mode = (uint16_t)mode};
 	t->unit->code = t->unit->entry = cache_code_start(bt);
-	t->code = (struct code){
-		.bt = bt, .start = t->unit->code, .at = t->unit->code, .limit = cache_code_limit(bt)};
-	emit_unit(t);
-	if (t->code.full || t->failed || !fill_unit(t)) {
+	t->first_exit = bt->exit_count;
+	/* What is too complicated for one unit may do in parts. */
+	for (; t->count; t->count /= 2) {
 		bt->exit_count = t->first_exit;
-		bt->cache_full |= !t->failed || t->code.full;
+		if (emit_unit(t))
+			break;
+		if (t->code.full)
+			t->count = 1;
+	}
+	bt->cache_full |= t->code.full;
+	if (!t->count || !fill_unit(t)) {
+		bt->exit_count = t->first_exit;
 		return NULL;
 	}
 	cache_code_used(bt, t->code.at);
