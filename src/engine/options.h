@@ -9,7 +9,7 @@ struct engine_options {
 	bool hardened; /* no address check in translated code that the processor could mispredict */
 	bool verify;   /* compare everything that translated code does with the interpreter */
 	const char *trace; /* file to write every translation to; NULL: none */
-	unsigned heat;     /* runs of a block before it is translated; 0: the engine's own choice */
+	unsigned heat;     /* a block is translated at this of its runs; 0: the engine's own choice */
 	bool count;        /* statistics are wanted: count what costs time to count, too */
 };
 extern struct engine_options engine_options;

@@ -6,6 +6,7 @@
  * code itself stays until the next flush; no way leads to it any more. */
 #include "engine/bt/cache.h"
 #include "engine/bt/glue.h"
+#include "engine/options.h"
 
 #include "base/log.h"
 
@@ -287,6 +288,9 @@ void cache_enter_jump(struct bt *bt, struct bt_unit *unit, bool global)
 	unsigned bit = (unit->rip >> PAGE_SHIFT) % JUMP_PAGE_BITS;
 	struct jump_log *log = &bt->cache->log[mode];
 
+	/* To be verified, each unit comes back. */
+	if (engine_options.verify)
+		return;
 	/* An entry is in one of the lists at least once; what lists do not tell apart goes too early. */
 	if (bt->jump[mode][index] == bt->glue.miss || !global) {
 		if (log->local_count == JUMP_ENTRIES || log->global_count == JUMP_ENTRIES)

@@ -239,13 +239,15 @@ static struct next after_branch(struct bt *bt, uint32_t id, unsigned mode)
 
 	bt->cpu->rip = bt->cpu->next_rip = exit->rip;
 	to = find_or_make(bt, exit->rip, mode, ++exit->heat >= SUCCESSOR_HEAT);
+	if (engine_options.verify)
+		return run_loop;
 	if (!to) {
 		if (exit->heat >= SUCCESSOR_HEAT)
 			exit->heat = 0;
 		return run_loop;
 	}
 	if (bt->stats.cache_flushes == flushes && !from->dropped && !to->dropped &&
-		to->key >> PAGE_SHIFT == from->key >> PAGE_SHIFT && !engine_options.verify) {
+		to->key >> PAGE_SHIFT == from->key >> PAGE_SHIFT) {
 		emit_patch(bt, exit->patch, to->entry);
 		bt->stats.chained++;
 	}
@@ -278,7 +280,7 @@ static struct next after_jump(struct bt *bt, unsigned mode)
 	unit = find_or_make(bt, rip, mode, ++*heat >= SUCCESSOR_HEAT);
 	if (unit || *heat >= SUCCESSOR_HEAT)
 		*heat = 0;
-	return unit ? enter_unit(unit) : run_loop;
+	return unit && !engine_options.verify ? enter_unit(unit) : run_loop;
 }
 
 /* After the interpreter ran an instruction of the unit. */

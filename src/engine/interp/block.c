@@ -4,6 +4,7 @@
  * translates RIP as an instruction fetch and looks in a hash by RAM address; block_decode() makes
  * a new one. Blocks are carved from one arena per vCPU and never freed singly: a block whose code
  * was written is simply not found any more, and when the arena is full everything is dropped. */
+#include "engine/options.h"
 #include "engine/interp/ops.h"
 #include "cpu/tlb.h"
 #include "cpu/transfer.h"
@@ -211,7 +212,7 @@ static struct insn *begin_with_heat(const struct cpu *cpu, struct block *block)
 		return block->insn;
 	block->insn[0] = (struct insn){
 		.run = op_heat,
-		.imm = HEAT_THRESHOLD,
+		.imm = engine_options.heat ? engine_options.heat - 1 : HEAT_THRESHOLD,
 		.next = (uint16_t)(block->key & ~PAGE_MASK),
 	};
 	return block->insn + 1;
