@@ -136,13 +136,13 @@ struct operand memory_operand(struct program *g, int size)
 		set_sib(&m, g->index, g->base, 0);
 		set_disp(g, &m, g->index, target - base);
 		break;
-	case 6: /* no base; index */
-		set_sib(&m, 5, g->index, below(g, 4));
+	case 6: /* no base, whatever REX.B is; index */
+		set_sib(&m, 5 | below(g, 2) << 3, g->index, below(g, 4));
 		m.disp_size = 4;
 		m.disp = target;
 		break;
 	case 7: /* absolute */
-		set_sib(&m, 5, RSP, 0);
+		set_sib(&m, 5 | below(g, 2) << 3, RSP, 0);
 		m.disp_size = 4;
 		m.disp = target;
 		break;

@@ -1,9 +1,12 @@
-/* Run one instruction under the interpreter, in a machine that is only a CPU and RAM.
+/* Run one instruction under an engine, in a machine that is only a CPU and RAM. An engine that translates does
+ * so at once: the instruction runs in a translation of its own.
  *
  * The guest is a user-mode program with the host's selectors and the oracle's pages, under an IDT
  * whose 32 handlers are one HLT each: so the engine returns as soon as an exception has been
  * delivered, RIP says which, and the stack holds the frame. */
+#include "engine/bt/window.h"
 #include "engine/engine.h"
+#include "engine/options.h"
 #include "cpu/access.h"
 #include "cpu/cpuid.h"
 #include "cpu/fpu.h"
@@ -49,6 +52,8 @@ static struct io_space ports;
 static struct clock machine_clock;
 static pthread_mutex_t machine_lock;
 static struct cpu *vcpu;
+static const struct engine *engine;
+static bool want_windows;
 
 static int no_interrupt(void *opaque, struct cpu *cpu)
 {
@@ -163,8 +168,15 @@ static void set_control(void)
 	tlb_flush_all(vcpu);
 }
 
-bool guest_init(void)
+bool guest_init(const char *engine_name, bool windows)
 {
+	engine = engine_find(engine_name);
+	if (!engine) {
+		fprintf(stderr, "oracle: no engine '%s'\n", engine_name);
+		return false;
+	}
+	engine_options.heat = 1;
+	want_windows = windows;
 	pthread_mutex_init(&machine_lock, NULL);
 	clock_init(&machine_clock);
 	io_space_init(&ports, &machine_lock);
@@ -173,7 +185,7 @@ bool guest_init(void)
 	memory.physical_address_bits = cpuid_physical_bits();
 	fpu_init();
 	vcpu = cpu_create(&platform, 0);
-	if (!vcpu || engine_interp.vcpu_create(vcpu) < 0)
+	if (!vcpu || engine->vcpu_create(vcpu) < 0)
 		return false;
 	make_page_tables();
 	make_tables();
@@ -183,7 +195,7 @@ bool guest_init(void)
 
 void guest_destroy(void)
 {
-	engine_interp.vcpu_destroy(vcpu);
+	engine->vcpu_destroy(vcpu);
 	cpu_destroy(vcpu);
 	memory_destroy(&memory);
 	io_space_destroy(&ports);
@@ -216,6 +228,12 @@ static void load_state(const struct oracle_case *test, const struct oracle_state
 	memcpy(vcpu->fpu.x87, start->x87, sizeof(start->x87));
 	vcpu->fpu.mxcsr = start->mxcsr;
 	cpu_update_view(vcpu);
+	/* User code gets windows when it has run for long; here it must not have to. */
+	if (want_windows && vcpu->bt) {
+		windows_use_space(vcpu->bt);
+		if (!windows_is_mature(vcpu->bt))
+			windows_mature(vcpu->bt);
+	}
 }
 
 /* An exception with an error code pushes one more word. */
@@ -256,7 +274,7 @@ void guest_run(
 	memory_write(&memory, CODE_PAGE + test->offset, test->bytes, test->length);
 	memcpy(memory.ram + DATA_PAGES, start->data, ORACLE_DATA_SIZE);
 	load_state(test, start);
-	reason = engine_interp.vcpu_run(vcpu);
+	reason = engine->vcpu_run(vcpu);
 	if (reason == VCPU_EXIT_HALTED && vcpu->rip - SUPERVISOR - HANDLERS < 512) {
 		store_state(end);
 	} else {

@@ -1,4 +1,5 @@
 /* oracle [--seconds N] [--seed S] [--bits 64|32] [--only MNEMONIC] [--show N] [--undefined]
+ *        [--engine NAME] [--windows]
  *
  * Goes round all instruction forms, one random instance of each a round, until the time is over but
  * for at least one round. Exits with 1 where anything architecturally defined differed; differences
@@ -18,7 +19,9 @@ static struct options {
 	const char *only;
 	unsigned show;  /* failures printed in full */
 	bool undefined; /* and differences in undefined flags */
-} options = {.seconds = 10, .seed = 1, .show = 20};
+	const char *engine;
+	bool windows; /* of engine bt; else its soft TLB */
+} options = {.seconds = 10, .seed = 1, .show = 20, .engine = "interp"};
 
 #define CLASSES 8
 
@@ -160,7 +163,7 @@ static void usage(FILE *to)
 {
 	fprintf(to, "usage: oracle [--seconds N] [--seed S] [--bits 64|32] [--only MNEMONIC] "
 		    "[--show N]\n"
-		    "              [--undefined]\n");
+		    "              [--undefined] [--engine NAME] [--windows]\n");
 }
 
 static bool parse(int argc, char **argv)
@@ -168,7 +171,8 @@ static bool parse(int argc, char **argv)
 	static const struct option names[] = {{"seconds", required_argument, NULL, 's'},
 		{"seed", required_argument, NULL, 'r'}, {"bits", required_argument, NULL, 'b'},
 		{"only", required_argument, NULL, 'o'}, {"show", required_argument, NULL, 'n'},
-		{"undefined", no_argument, NULL, 'u'}, {NULL, 0, NULL, 0}};
+		{"undefined", no_argument, NULL, 'u'},
+		{"engine", required_argument, NULL, 'e'}, {"windows", no_argument, NULL, 'w'}, {NULL, 0, NULL, 0}};
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
@@ -191,6 +195,12 @@ static bool parse(int argc, char **argv)
 		case 'u':
 			options.undefined = true;
 			break;
+		case 'e':
+			options.engine = optarg;
+			break;
+		case 'w':
+			options.windows = true;
+			break;
 		default:
 			return false;
 		}
@@ -204,9 +214,13 @@ int main(int argc, char **argv)
 		usage(stderr);
 		return 2;
 	}
-	if (!guest_init())
+	if (strcmp(options.engine, "interp"))
+		native_init(true);
+	if (!guest_init(options.engine, options.windows))
 		return 2;
-	native_init();
+	/* After the engine's own handlers of signals, which native ones pass on to. */
+	if (!strcmp(options.engine, "interp"))
+		native_init(false);
 	if (options.bits != 32)
 		run_all(64, options.bits ? options.seconds : options.seconds * 0.6);
 	if (options.bits != 64)

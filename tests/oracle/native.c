@@ -4,7 +4,10 @@
  * nothing here is written in assembly but one INT3: its handler writes the wanted state into the
  * frame and returns into the instruction under test; the next signal, which that instruction or the
  * INT3 behind it raises, finds the result in its frame, and puts back what the first one
- * interrupted. */
+ * interrupted.
+ *
+ * A random instruction may well hit what an engine keeps in the low 2 GiB. So where there is such an engine, all
+ * this happens in a process of its own. */
 #include "oracle.h"
 
 #include <cpuid.h>
@@ -14,6 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <ucontext.h>
+#include <unistd.h>
 
 #define ALTERNATE_STACK 65536
 
@@ -190,7 +194,7 @@ static void find_layout(void)
 	__cpuid_count(13, 7, eax, layout.hi16_zmm, ecx, edx);
 }
 
-void native_init(void)
+static void prepare(void)
 {
 	static const int signals[] = {SIGTRAP, SIGSEGV, SIGBUS, SIGILL, SIGFPE};
 	struct sigaction action = {.sa_sigaction = handle, .sa_flags = SA_SIGINFO | SA_ONSTACK};
@@ -212,7 +216,7 @@ void native_init(void)
 	__asm__ volatile("mov %0, %%ds; mov %0, %%es" : : "r"(0x2b));
 }
 
-void native_run(
+static void run_here(
 	const struct oracle_case *test, const struct oracle_state *start, struct oracle_state *end)
 {
 	uint8_t *code = (uint8_t *)(uintptr_t)ORACLE_CODE;
@@ -232,4 +236,64 @@ void native_run(
 			 "xmm15", "st");
 	memcpy(end->data, data, ORACLE_DATA_SIZE);
 	memset(code + test->offset, 0xcc, test->length);
+}
+
+/* --- in another process --- */
+
+static struct {
+	struct oracle_case test;
+	struct oracle_state start, end;
+} *shared;
+static int to_server[2], from_server[2];
+
+/* Until the other end is gone. */
+static void serve(void)
+{
+	char byte;
+
+	prepare();
+	while (read(to_server[0], &byte, 1) == 1) {
+		run_here(&shared->test, &shared->start, &shared->end);
+		if (write(from_server[1], &byte, 1) != 1)
+			break;
+	}
+	_exit(0);
+}
+
+void native_init(bool apart)
+{
+	pid_t child;
+
+	if (!apart) {
+		prepare();
+		return;
+	}
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	child = shared == MAP_FAILED || pipe(to_server) < 0 || pipe(from_server) < 0 ? -1 : fork();
+	if (child < 0) {
+		fprintf(stderr, "oracle: cannot start another process\n");
+		exit(2);
+	}
+	close(to_server[!!child ? 0 : 1]);
+	close(from_server[!!child ? 1 : 0]);
+	if (!child)
+		serve();
+}
+
+void native_run(
+	const struct oracle_case *test, const struct oracle_state *start, struct oracle_state *end)
+{
+	char byte = 0;
+
+	if (!shared) {
+		run_here(test, start, end);
+		return;
+	}
+	shared->test = *test;
+	shared->start = *start;
+	if (write(to_server[1], &byte, 1) != 1 || read(from_server[0], &byte, 1) != 1) {
+		fprintf(stderr, "oracle: the process that ran an instruction natively is gone\n");
+		exit(2);
+	}
+	*end = shared->end;
 }

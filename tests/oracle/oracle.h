@@ -97,12 +97,14 @@ bool forms_instantiate(const struct oracle_forms *forms, unsigned index,
 void random_state(
 	struct oracle_random *random, const struct oracle_case *test, struct oracle_state *out);
 
-void native_init(void);
+/* `apart`: in a process of its own; then call this before guest_init(). */
+void native_init(bool apart);
 void native_run(
 	const struct oracle_case *test, const struct oracle_state *start, struct oracle_state *end);
 
-/* False with a message where the machine cannot be built. */
-bool guest_init(void);
+/* `windows`: engine bt reaches memory through its windows, not through the soft TLB. False with a message
+ * where the machine cannot be built. */
+bool guest_init(const char *engine_name, bool windows);
 void guest_run(
 	const struct oracle_case *test, const struct oracle_state *start, struct oracle_state *end);
 void guest_destroy(void);
