@@ -251,9 +251,9 @@ static int run_machine(const struct settings *settings)
 	struct machine_result result;
 	double created, started, stopped;
 
+	engine_options = settings->engine;
 	if (settings->machine.engine->available() < 0)
 		return STATUS_FAILED;
-	engine_options = settings->engine;
 	created = now_seconds();
 	if (machine_create(&machine, &settings->machine) < 0)
 		return STATUS_FAILED;

@@ -218,6 +218,15 @@ if [[ -n $translator ]]; then
 	done
 	[[ -e $work/trace ]]
 	result $? "--trace-bt makes its file"
+	run run --kernel "$kernels/../../guests/kernels/isprime" --memory 64M --debug-exit 0xf4 --engine bt \
+		--trace-bt "$work/isprime"
+	# The division, and below it its translation: the guest's RCX is in R11.
+	((status == 1)) && grep -q '^unit 0x[0-9a-f]*, vCPU 0, kernel' "$work/isprime" &&
+		grep -A1 '^0x.*f7 f9  *idiv ecx$' "$work/isprime" | grep -q $'^\t+[0-9a-f]*\tidiv r11d$' &&
+		grep -q '; exit [0-9]*: continuation: branch to 0x' "$work/isprime" &&
+		grep -q $' ret\t; control transfer' "$work/isprime" &&
+		! grep -q 'not decodable' "$work/isprime"
+	result $? "--trace-bt shows a loop and its translation"
 fi
 
 # --- signals and slow readers ---

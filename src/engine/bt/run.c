@@ -556,7 +556,7 @@ static void code_dropped(void *opaque, uint64_t page)
 
 static int bt_available(void)
 {
-	return 0;
+	return engine_options.trace ? bt_trace_open(engine_options.trace) : 0;
 }
 
 static void free_bt(struct bt *bt)
@@ -589,10 +589,8 @@ static int without_translation(struct cpu *cpu)
 static int bt_vcpu_create(struct cpu *cpu)
 {
 	struct bt *bt;
-	int error = engine_options.trace ? bt_trace_open(engine_options.trace) : 0;
+	int error = interp_vcpu_create(cpu);
 
-	if (!error)
-		error = interp_vcpu_create(cpu);
 	if (error)
 		return error;
 	bt = mmap(NULL, sizeof(*bt), PROT_READ | PROT_WRITE,

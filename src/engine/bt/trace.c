@@ -463,7 +463,7 @@ int bt_trace_open(const char *file)
 		trace.file = fopen(file, "we");
 		if (!trace.file) {
 			error = -errno;
-			log_error("--trace-bt %s: cannot write there: %s; expected a file that can "
+			log_error("--trace-bt %s: cannot write: %s; expected a file that can "
 				  "be made or replaced",
 				file, strerror(-error));
 		} else {
