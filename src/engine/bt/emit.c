@@ -80,6 +80,8 @@ static void emit_opcode(struct code *c, unsigned rex, unsigned opcode)
 void emit_memory_op(
 	struct code *c, bool wide, unsigned opcode, unsigned reg, struct host_memory memory)
 {
+	if (memory.gs)
+		emit_byte(c, 0x65);
 	emit_opcode(c, rex_of(wide, reg, memory.index, memory.base), opcode);
 	emit_modrm_memory(c, reg, &memory, true);
 }

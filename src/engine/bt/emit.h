@@ -21,6 +21,7 @@ struct code {
 struct host_memory {
 	int8_t base, index;
 	uint8_t scale; /* 0..3 */
+	bool gs;       /* with the GS base added */
 	int32_t disp;
 };
 

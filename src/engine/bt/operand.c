@@ -285,12 +285,65 @@ static void emit_constant_access(struct translator *t, const struct access *a, u
 	struct host_memory memory;
 
 	if ((int64_t)address == (int32_t)address) {
-		memory = at_register(SCRATCH, (int32_t)address);
+		memory = at_register(NO_REGISTER, (int32_t)address);
 	} else {
 		emit_constant(c, SCRATCH_ADDR, address);
-		memory = at_sum(SCRATCH_ADDR, SCRATCH, 0);
+		memory = at_register(SCRATCH_ADDR, 0);
 	}
-	emit_load(c, SCRATCH, at_address(&delta_table(t)[SLOT_OF(address)]));
+	memory.gs = SLOT_OF(address) == t->gs_slot;
+	if (!memory.gs) {
+		emit_load(c, SCRATCH, at_address(&delta_table(t)[SLOT_OF(address)]));
+		if (memory.base == NO_REGISTER)
+			memory.base = SCRATCH;
+		else
+			memory.index = SCRATCH;
+	}
+	a->op(t, a->insn, memory);
+}
+
+/* Both registers in host registers of their own, so that the operand can stand as it is. */
+static bool direct_operand(const struct guest_insn *g, const ZydisDecodedOperand *m, struct host_memory *out)
+{
+	*out = at_register(NO_REGISTER, (int32_t)m->mem.disp.value);
+	if (g->in.address_width != 64 || m->mem.segment == ZYDIS_REGISTER_FS ||
+		m->mem.segment == ZYDIS_REGISTER_GS || m->mem.base == ZYDIS_REGISTER_RIP ||
+		m->mem.base == ZYDIS_REGISTER_RSP)
+		return false;
+	if (!is_none(m->mem.base)) {
+		out->base = (int8_t)host_of(rewrite_register_number(m->mem.base));
+		if (out->base == NO_REGISTER)
+			return false;
+	}
+	if (!is_none(m->mem.index)) {
+		out->index = (int8_t)host_of(rewrite_register_number(m->mem.index));
+		out->scale = (uint8_t)__builtin_ctz(m->mem.scale);
+		if (out->index == NO_REGISTER)
+			return false;
+	}
+	return true;
+}
+
+/* The address is known to be in `slot`, and in R10 if `computed`. */
+static void emit_checked(struct translator *t, const struct access *a, uint16_t slot, bool computed)
+{
+	struct code *c = &t->code;
+	const struct guest_insn *g = &t->insn[a->insn];
+	struct host_memory memory;
+	bool direct = direct_operand(g, a->memory, &memory);
+	bool gs = slot == t->gs_slot;
+
+	if (direct && (gs || (memory.index == NO_REGISTER && memory.base != NO_REGISTER))) {
+		memory.gs = gs;
+	} else {
+		if (!computed)
+			emit_linear(t, g, a->memory, SCRATCH_ADDR, true);
+		memory = at_register(SCRATCH_ADDR, 0);
+		memory.gs = gs;
+	}
+	if (!gs) {
+		emit_load(c, SCRATCH, at_address(&delta_table(t)[slot]));
+		memory.index = SCRATCH;
+	}
 	a->op(t, a->insn, memory);
 }
 
@@ -298,13 +351,16 @@ static void emit_window(struct translator *t, const struct access *a)
 {
 	struct code *c = &t->code;
 	const struct guest_insn *g = &t->insn[a->insn];
+	int32_t disp = (int32_t)a->memory->mem.disp.value;
 	uint16_t slot = t->slots[a->insn];
-	int base = simple_base(g, a->memory);
+	int base = simple_base(g, a->memory), known = -1;
+	struct expression e;
+	bool about = facts_expression(t, a->insn, &e);
 	uint64_t address;
 	uintptr_t patch;
 
 	if (stack_operand(g, a->memory)) {
-		a->op(t, a->insn, at_register(RSP, (int32_t)a->memory->mem.disp.value));
+		a->op(t, a->insn, at_register(RSP, disp));
 		return;
 	}
 	if (constant_address(g, a->memory, &address)) {
@@ -315,18 +371,21 @@ static void emit_window(struct translator *t, const struct access *a)
 		emit_table(t, a->insn, a->memory, a->op);
 		return;
 	}
+	if (about)
+		known = facts_slot(&t->facts, &e, disp);
+	if (known >= 0) {
+		emit_checked(t, a, (uint16_t)known, false);
+		return;
+	}
 	if (base == NO_REGISTER)
 		emit_linear(t, g, a->memory, SCRATCH_ADDR, true);
 	emit_extract(c, EXTRACT_SLOT, SCRATCH, base == NO_REGISTER ? SCRATCH_ADDR : (unsigned)base);
 	if (slot)
 		emit_memory_op(c, false, 0x8d, SCRATCH, at_register(SCRATCH, -(int32_t)slot));
 	patch = emit_unless_rcx_zero(c);
-	emit_load(c, SCRATCH, at_address(&delta_table(t)[slot]));
-	a->op(t, a->insn,
-		base == NO_REGISTER ? at_sum(SCRATCH_ADDR, SCRATCH, 0)
-				    : at_sum(base, SCRATCH, (int32_t)a->memory->mem.disp.value));
+	emit_checked(t, a, slot, base == NO_REGISTER);
 	add_cold(t, COLD_TABLE, a->insn, patch, 0, a->op);
-	if (!c->full)
+	if (!c->full && !about)
 		t->cold[t->cold_count - 1].resume = c->at;
 }
 

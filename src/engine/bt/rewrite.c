@@ -193,6 +193,8 @@ static void emit_evex(struct code *c, const struct rewrite *r)
 
 void rewrite_emit(struct code *c, const struct rewrite *r)
 {
+	if (r->memory && r->memory->gs)
+		emit_byte(c, 0x65);
 	switch (r->in->encoding) {
 	case ZYDIS_INSTRUCTION_ENCODING_VEX:
 		emit_vex(c, r);

@@ -49,7 +49,7 @@ uint32_t add_exit(struct translator *t, enum bt_exit_kind kind, unsigned insn)
 	*exit = (struct bt_exit){.kind = (uint8_t)kind,
 		.insn = (uint16_t)insn,
 		.rip = t->insn[insn].rip,
-		.resume = t->host[insn],
+		.resume = t->here,
 		.next_rip = guest_next(&t->insn[insn]),
 		.unit = t->unit};
 	return bt->exit_count++;
@@ -111,6 +111,17 @@ static bool needs_rex(struct host_memory memory)
 	       (memory.index != NO_REGISTER && memory.index >= 8);
 }
 
+/* The address in one register. */
+static struct host_memory fold(struct code *c, struct host_memory memory, unsigned reg)
+{
+	struct host_memory folded = at_register((int)reg, 0);
+
+	folded.gs = memory.gs;
+	memory.gs = false;
+	emit_lea(c, reg, memory);
+	return folded;
+}
+
 /* Where nothing is left to do after the instruction, the mark of the next one says so. */
 void emit_identical(struct translator *t, unsigned i, struct host_memory memory)
 {
@@ -123,13 +134,10 @@ void emit_identical(struct translator *t, unsigned i, struct host_memory memory)
 	for (unsigned reg = 0; reg < 16; reg++)
 		r.host[reg] = (uint8_t)host_register(reg);
 	if (g->memory) {
-		if (g->high_byte && needs_rex(memory)) {
-			emit_lea(c, SCRATCH, memory);
-			memory = at_register(SCRATCH, 0);
-		} else if ((g->spill_count || g->implicit_rcx) && uses(memory, SCRATCH)) {
-			emit_lea(c, SCRATCH_ADDR, memory);
-			memory = at_register(SCRATCH_ADDR, 0);
-		}
+		if (g->high_byte && needs_rex(memory))
+			memory = fold(c, memory, SCRATCH);
+		else if ((g->spill_count || g->implicit_rcx) && uses(memory, SCRATCH))
+			memory = fold(c, memory, SCRATCH_ADDR);
 		r.memory = &memory;
 	}
 	for (unsigned s = 0; s < g->spill_count; s++) {
@@ -408,20 +416,82 @@ static void emit_far_page_jump(struct translator *t, uint64_t rip, unsigned mode
 #define ALWAYS		 (-1)
 #define ALWAYS_IN_5_BYTES (-2) /* a JRCXZ before it relies on the length */
 
-/* Go to `rip`, if `condition` holds. Within the unit directly; to be verified or counted, each pass
- * through a unit must begin at its entry. */
+/* A branch to code of this unit that is to be patched when that code is there. */
+static void branch_within(struct translator *t, int condition, struct forward forward)
+{
+	forward.patch = emit_transfer(t, condition);
+	if (t->forward_count == ARRAY_SIZE(t->forward)) {
+		t->failed = true;
+		return;
+	}
+	t->forward[t->forward_count++] = forward;
+}
+
+static void join_facts(struct translator *t, unsigned index)
+{
+	if (t->joined & BIT(index))
+		facts_meet(&t->join[index], &t->facts);
+	else
+		t->join[index] = t->facts;
+	t->joined |= BIT(index);
+}
+
+/* The loop with that head which may be entered with what is known here. */
+static struct loop *find_loop(struct translator *t, unsigned head)
+{
+	for (unsigned i = 0; i < t->loop_count; i++)
+		if (t->loop[i].head == head && facts_include(&t->facts, &t->loop[i].start))
+			return &t->loop[i];
+	return NULL;
+}
+
+static struct loop *new_loop(struct translator *t, unsigned head, unsigned back)
+{
+	struct loop *loop = &t->loop[t->loop_count];
+
+	if (t->inside || t->loop_count == MAX_LOOPS)
+		return NULL;
+	*loop = (struct loop){.head = head, .back = back, .start = t->facts, .end = t->facts};
+	facts_of_loop(t, &loop->start, head, back);
+	t->loop_count++;
+	return loop;
+}
+
+/* Within the unit? Branches back go to the second code of a loop, never into the straight run, where
+ * other things are known. With the soft TLB nothing is known anyway at any target. */
+static bool emit_branch_within(struct translator *t, unsigned i, int condition, unsigned index)
+{
+	struct loop *loop;
+
+	if (!windowed(t)) {
+		branch_within(t, condition, (struct forward){.insn = index});
+		return true;
+	}
+	if (index > i && (!t->inside || index <= t->inside->back)) {
+		join_facts(t, index);
+		branch_within(t, condition, (struct forward){.insn = index, .inside = t->inside});
+		return true;
+	}
+	loop = index <= i ? find_loop(t, index) : NULL;
+	if (!loop && index <= i)
+		loop = new_loop(t, index, i);
+	if (!loop)
+		return false;
+	branch_within(t, condition, (struct forward){.insn = index, .loop = loop});
+	return true;
+}
+
+/* Go to `rip`, if `condition` holds. To be verified or counted, each pass through a unit must begin at
+ * its entry. */
 static void emit_branch(struct translator *t, unsigned i, int condition, uint64_t rip)
 {
 	int index = engine_options.verify || engine_options.count ? -1 : unit_index(t, rip);
 	uintptr_t patch;
 	uint32_t id;
 
-	if (index >= 0 && t->insn_mode[index] == (uint8_t)t->mode) {
-		patch = emit_transfer(t, condition);
-		t->forward[t->forward_count].patch = patch;
-		t->forward[t->forward_count++].insn = (unsigned)index;
+	if (index >= 0 && t->insn_mode[index] == (uint8_t)t->mode &&
+		emit_branch_within(t, i, condition, (unsigned)index))
 		return;
-	}
 	if (!same_page(rip, t->unit->rip)) {
 		if (condition == ALWAYS) {
 			emit_far_page_jump(t, rip, t->mode);
@@ -465,6 +535,7 @@ static void translate_loop(struct translator *t, unsigned i)
 	mark(t, i, MARK_AFTER);
 	emit_move(c, SCRATCH, HOST_RCX);
 	emit_bytes(c, (uint8_t[]){0xe3, 5}, 2);
+	facts_after(t, &t->facts, i);
 	emit_branch(t, i, ALWAYS_IN_5_BYTES, branch_target(&t->insn[i]));
 }
 
@@ -572,7 +643,6 @@ static void translate_interpret(struct translator *t, unsigned i, bool goes_on)
 
 	emit_exit(t, id);
 	exit_of(t, id)->resume = goes_on ? t->code.at : 0;
-	t->vectors_ready = false;
 }
 
 /* Vector registers are loaded when a unit first needs them. */
@@ -580,13 +650,13 @@ static void ensure_vectors(struct translator *t, unsigned i)
 {
 	struct code *c = &t->code;
 
-	if (t->vectors_ready)
+	if (t->facts.vectors)
 		return;
 	emit_load(c, SCRATCH, at_address(&t->bt->vectors_away));
 	add_cold(t, COLD_VECTORS, i, emit_unless_rcx_zero(c), 0, NULL);
 	if (!c->full)
 		t->cold[t->cold_count - 1].resume = c->at;
-	t->vectors_ready = true;
+	t->facts.vectors = true;
 }
 
 static void translate_lea(struct translator *t, unsigned i)
@@ -740,6 +810,28 @@ static void emit_uncount(struct translator *t, unsigned insn)
 	emit_store(c, at_address(&t->bt->count), SCRATCH);
 }
 
+/* Out of line, the instruction is done; but the unit relies on what its own check would have shown. So
+ * control goes on in another unit. */
+static void emit_leave_after(struct translator *t, unsigned insn)
+{
+	uint64_t next = guest_next(&t->insn[insn]);
+	uintptr_t patch;
+	uint32_t id;
+
+	emit_uncount(t, insn);
+	if (!same_page(next, t->unit->rip)) {
+		emit_far_page_jump(t, next, t->mode);
+		return;
+	}
+	id = add_exit(t, BT_EXIT_BRANCH, insn);
+	patch = emit_jump(&t->code);
+	exit_of(t, id)->rip = next;
+	exit_of(t, id)->patch = patch;
+	if (!t->code.full)
+		emit_patch(t->bt, patch, t->code.at);
+	emit_exit(t, id);
+}
+
 static void emit_cold(struct translator *t)
 {
 	struct code *c = &t->code;
@@ -766,7 +858,10 @@ static void emit_cold(struct translator *t)
 			mark(t, cold->insn, MARK_BEFORE);
 			emit_access_table(t, cold);
 			mark(t, cold->insn, MARK_AFTER);
-			emit_jump_to(c, cold->resume);
+			if (cold->resume)
+				emit_jump_to(c, cold->resume);
+			else
+				emit_leave_after(t, cold->insn);
 			break;
 		case COLD_JUMP:
 			mark(t, cold->insn, MARK_AFTER);
@@ -836,6 +931,99 @@ static void emit_young_count(struct translator *t, unsigned i)
 	add_cold(t, COLD_EXIT, i, emit_jump(c), add_exit(t, BT_EXIT_MATURE, i), NULL);
 }
 
+static void emit_insn(struct translator *t, unsigned i)
+{
+	if (!windowed(t)) {
+		if (t->insn[i].target)
+			t->facts = (struct facts){0};
+	} else if (t->joined & BIT(i)) {
+		facts_meet(&t->facts, &t->join[i]);
+	}
+	t->here = t->code.at;
+	mark(t, i, MARK_BEFORE);
+	if (i == 0 || t->insn[i].target)
+		emit_young_count(t, i);
+	translate_one(t, i);
+	facts_after(t, &t->facts, i);
+}
+
+void facts_walk(const struct translator *t, struct facts *f, unsigned first, unsigned last)
+{
+	struct facts join[UNIT_MAX_INSNS];
+	uint64_t joined = 0;
+
+	for (unsigned i = first; i <= last; i++) {
+		const struct guest_insn *g = &t->insn[i];
+		int target = -1;
+
+		if (joined & BIT(i))
+			facts_meet(f, &join[i]);
+		facts_after(t, f, i);
+		if (g->kind == GUEST_JCC || g->kind == GUEST_JRCXZ || g->kind == GUEST_LOOP)
+			target = unit_index(t, branch_target(g));
+		if (target <= (int)i || target > (int)last)
+			continue;
+		if (joined & BIT(target))
+			facts_meet(&join[target], f);
+		else
+			join[target] = *f;
+		joined |= BIT(target);
+	}
+}
+
+/* The way on after the last instruction made. */
+static void emit_way_on(struct translator *t, unsigned last)
+{
+	if (!falls_through(t->insn[last].kind))
+		return;
+	mark(t, last, MARK_AFTER);
+	emit_branch(t, last, ALWAYS, guest_next(&t->insn[last]));
+}
+
+static void patch_forward(struct translator *t, unsigned first)
+{
+	for (unsigned i = first; i < t->forward_count && !t->code.full; i++) {
+		const struct forward *f = &t->forward[i];
+
+		if (!f->loop)
+			emit_patch(t->bt, f->patch, f->inside ? t->host_again[f->insn] : t->host[f->insn]);
+	}
+}
+
+/* The second code of a loop. */
+static void emit_loop(struct translator *t, struct loop *loop)
+{
+	unsigned first = t->forward_count;
+
+	t->inside = loop;
+	t->facts = loop->start;
+	t->joined = 0;
+	t->mode = (t->mode & ~0xffu) | t->insn_mode[loop->head];
+	loop->host = t->code.at;
+	for (unsigned i = loop->head; i <= loop->back && !t->code.full && !t->failed; i++) {
+		t->host_again[i] = t->code.at;
+		emit_insn(t, i);
+	}
+	if (loop->back + 1 < t->count && falls_through(t->insn[loop->back].kind) &&
+		facts_include(&t->facts, &loop->end)) {
+		mark(t, loop->back, MARK_AFTER);
+		emit_jump_to(&t->code, t->host[loop->back + 1]);
+	} else {
+		emit_way_on(t, loop->back);
+	}
+	patch_forward(t, first);
+	t->inside = NULL;
+}
+
+static void emit_loops(struct translator *t)
+{
+	for (unsigned i = 0; i < t->loop_count && !t->code.full && !t->failed; i++)
+		emit_loop(t, &t->loop[i]);
+	for (unsigned i = 0; i < t->forward_count && !t->code.full && !t->failed; i++)
+		if (t->forward[i].loop)
+			emit_patch(t->bt, t->forward[i].patch, t->forward[i].loop->host);
+}
+
 /* False: there is no room, in the cache (t->code.full) or in the working space. */
 static bool emit_unit(struct translator *t)
 {
@@ -845,8 +1033,11 @@ static bool emit_unit(struct translator *t)
 	*c = (struct code){
 		.bt = t->bt, .start = unit->code, .at = unit->code, .limit = cache_code_limit(t->bt)};
 	t->mode = unit->mode;
-	t->vectors_ready = t->failed = false;
-	t->cold_count = t->mark_count = t->forward_count = 0;
+	t->failed = false;
+	t->facts = (struct facts){0};
+	t->joined = 0;
+	t->inside = NULL;
+	t->cold_count = t->mark_count = t->forward_count = t->loop_count = 0;
 	find_modes(t);
 	mark(t, 0, MARK_AFTER);
 	emit_checked_entry(t);
@@ -854,21 +1045,12 @@ static bool emit_unit(struct translator *t)
 	mark(t, 0, MARK_BEFORE);
 	emit_count(t);
 	for (unsigned i = 0; i < t->count && !c->full && !t->failed; i++) {
-		/* Another way leads here, on which nothing is known. */
-		if (t->insn[i].target)
-			t->vectors_ready = false;
 		t->host[i] = c->at;
-		mark(t, i, MARK_BEFORE);
-		if (i == 0 || t->insn[i].target)
-			emit_young_count(t, i);
-		translate_one(t, i);
+		emit_insn(t, i);
 	}
-	if (falls_through(t->insn[t->count - 1].kind)) {
-		mark(t, t->count - 1, MARK_AFTER);
-		emit_branch(t, t->count - 1, ALWAYS, guest_next(&t->insn[t->count - 1]));
-	}
-	for (unsigned i = 0; i < t->forward_count && !c->full; i++)
-		emit_patch(t->bt, t->forward[i].patch, t->host[t->forward[i].insn]);
+	emit_way_on(t, t->count - 1);
+	patch_forward(t, 0);
+	emit_loops(t);
 	emit_cold(t);
 	return !c->full && !t->failed;
 }
@@ -916,6 +1098,7 @@ struct bt_unit *translate_unit(struct bt *bt, uint64_t rip, uint64_t key, unsign
 	t->bt = bt;
 	t->cpu = bt->cpu;
 	t->mode = mode;
+	t->gs_slot = -1;
 	t->adapted = adapted;
 	/* Track, then read: see memory/memory.h. All that could be used is tracked first; what a short
 	 * unit does not use was tracked for nothing. */

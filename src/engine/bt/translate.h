@@ -3,6 +3,7 @@
 #define VENEER_ENGINE_BT_TRANSLATE_H
 
 #include "engine/bt/emit.h"
+#include "engine/bt/facts.h"
 #include "engine/bt/rewrite.h"
 #include "engine/interp/stub_internal.h"
 
@@ -80,7 +81,25 @@ struct cold {
 	access_op *op;
 };
 
-#define MAX_COLD (UNIT_MAX_INSNS * 4)
+#define MAX_COLD  (UNIT_MAX_INSNS * 8)
+#define MAX_LOOPS 3
+
+/* A loop within the unit, instructions head to back. The first turn is in the unit's straight run; the
+ * code for all others is made a second time, knowing what the first has checked. */
+struct loop {
+	unsigned head, back;
+	struct facts start; /* holds at the head, from the second turn on */
+	struct facts end;   /* what the straight run knows after it */
+	uintptr_t host;	    /* of the second code; 0: not made yet */
+};
+
+/* A branch to code of the unit that was not there yet. */
+struct forward {
+	uintptr_t patch;
+	unsigned insn;
+	struct loop *loop; /* to the head of its second code; NULL: to the straight run, or where `inside` */
+	bool inside;
+};
 
 struct translator {
 	struct bt *bt;
@@ -88,19 +107,23 @@ struct translator {
 	struct code code;
 	struct bt_unit *unit;
 	unsigned mode;
-	bool vectors_ready;
+	struct facts facts; /* here */
+	uintptr_t here;	    /* where the code of the instruction at hand begins */
+	int gs_slot;	    /* the slot whose delta is the GS base, or -1 */
 	unsigned count, cold_count, mark_count;
 	uint32_t first_exit;
 	struct guest_insn insn[UNIT_MAX_INSNS];
 	uintptr_t host[UNIT_MAX_INSNS]; /* where each instruction's code starts */
 	uint8_t insn_mode[UNIT_MAX_INSNS];
 	struct cold cold[MAX_COLD];
-	struct bt_mark marks[UNIT_MAX_INSNS * 8];
-	struct {
-		uintptr_t patch;
-		unsigned insn;
-	} forward[UNIT_MAX_INSNS];
+	struct bt_mark marks[UNIT_MAX_INSNS * 16];
+	struct forward forward[UNIT_MAX_INSNS * 4];
 	unsigned forward_count;
+	struct loop loop[MAX_LOOPS], *inside; /* inside: whose second code is being made */
+	unsigned loop_count;
+	struct facts join[UNIT_MAX_INSNS]; /* what is known on the branches that lead here */
+	uint64_t joined;		   /* which of them are set */
+	uint64_t host_again[UNIT_MAX_INSNS]; /* as `host`, in a loop's second code */
 	bool failed; /* ran out of something */
 	uint16_t slots[UNIT_MAX_INSNS]; /* predicted */
 	const uint8_t *adapted;
@@ -136,6 +159,9 @@ void emit_set_stack(struct translator *t);
 void emit_stack_value(struct translator *t, unsigned to, int32_t disp);
 
 /* --- translate.c --- */
+
+/* What is known after instructions first to last, if `f` is before them. */
+void facts_walk(const struct translator *t, struct facts *f, unsigned first, unsigned last);
 
 void mark(struct translator *t, unsigned insn, enum bt_mark_state state);
 void add_cold(struct translator *t, enum cold_kind kind, unsigned insn, uintptr_t patch, uint32_t id,

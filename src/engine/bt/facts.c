@@ -1,0 +1,264 @@
+#include "engine/bt/facts.h"
+#include "engine/bt/translate.h"
+#include "engine/options.h"
+
+/* How far constants may take an address from where it was last seen in its slot. What adds to it: a
+ * displacement (2 GiB), a narrow index (8 * 4 GiB), and what facts_include() lets pass. */
+#define DRIFT_LIMIT (INT64_C(1) << 31)
+
+static bool same_expression(const struct expression *a, const struct expression *b)
+{
+	return a->base == b->base && a->index == b->index && a->scale == b->scale;
+}
+
+bool facts_expression(const struct translator *t, unsigned i, struct expression *e)
+{
+	const struct guest_insn *g = &t->insn[i];
+	const ZydisDecodedOperand *m = g->memory;
+
+	if (g->kind != GUEST_IDENTICAL || !m || !windowed(t) || engine_options.hardened ||
+		g->in.address_width != 64 || m->mem.segment == ZYDIS_REGISTER_FS ||
+		m->mem.segment == ZYDIS_REGISTER_GS || m->mem.base == ZYDIS_REGISTER_RIP ||
+		m->mem.base == ZYDIS_REGISTER_RSP || t->adapted[i] >= ADAPT_FAULTS ||
+		((t->insn_mode[i] & BT_AC) && !(t->insn_mode[i] & BT_USER)))
+		return false;
+	*e = (struct expression){.base = -1, .index = -1};
+	if (m->mem.base != ZYDIS_REGISTER_NONE)
+		e->base = (int8_t)rewrite_register_number(m->mem.base);
+	if (m->mem.index != ZYDIS_REGISTER_NONE) {
+		e->index = (int8_t)rewrite_register_number(m->mem.index);
+		e->scale = m->mem.scale;
+	}
+	return e->base >= 0 || e->index >= 0;
+}
+
+static const struct fact *find(const struct facts *f, const struct expression *e)
+{
+	for (unsigned i = 0; i < MAX_FACTS; i++)
+		if (f->fact[i].valid && same_expression(&f->fact[i].e, e))
+			return &f->fact[i];
+	return NULL;
+}
+
+static bool near(int64_t a, int64_t b)
+{
+	return a - b <= DRIFT_LIMIT && b - a <= DRIFT_LIMIT;
+}
+
+int facts_slot(const struct facts *f, const struct expression *e, int64_t disp)
+{
+	const struct fact *fact = find(f, e);
+	struct expression base = {.base = e->base, .index = -1};
+
+	if (fact && near(fact->at, disp))
+		return fact->slot;
+	if (e->index < 0 || !(f->narrow & BIT(e->index)))
+		return -1;
+	/* A table at a fixed low address. */
+	if (e->base < 0)
+		return disp >= 0 ? 0 : -1;
+	fact = find(f, &base);
+	return fact && near(fact->at, disp) ? fact->slot : -1;
+}
+
+static void learn(struct facts *f, const struct expression *e, uint16_t slot, int64_t at)
+{
+	struct fact *fact = (struct fact *)find(f, e);
+
+	if (!fact)
+		fact = &f->fact[f->next++ % MAX_FACTS];
+	*fact = (struct fact){.e = *e, .valid = true, .slot = slot, .at = at};
+}
+
+static void forget(struct facts *f, int reg)
+{
+	for (unsigned i = 0; i < MAX_FACTS; i++)
+		if (f->fact[i].e.base == reg || f->fact[i].e.index == reg)
+			f->fact[i].valid = false;
+}
+
+/* The register has grown by a constant: what was known about old + at is known about new + at - grown. */
+static void shift(struct facts *f, int reg, int64_t grown)
+{
+	for (unsigned i = 0; i < MAX_FACTS; i++) {
+		struct fact *fact = &f->fact[i];
+
+		if (fact->e.base == reg)
+			fact->at -= grown;
+		if (fact->e.index == reg)
+			fact->at -= grown * fact->e.scale;
+		if (fact->at > DRIFT_LIMIT || fact->at < -DRIFT_LIMIT)
+			fact->valid = false;
+	}
+}
+
+/* Does the instruction add a constant to a 64-bit register, and do nothing else to it? */
+static bool constant_growth(const struct guest_insn *g, int64_t *grown)
+{
+	const ZydisDecodedOperand *to = &g->operands[0], *from = &g->operands[1];
+
+	if (to->type != ZYDIS_OPERAND_TYPE_REGISTER ||
+		ZydisRegisterGetClass(to->reg.value) != ZYDIS_REGCLASS_GPR64)
+		return false;
+	switch (g->in.mnemonic) {
+	case ZYDIS_MNEMONIC_INC:
+		*grown = 1;
+		return true;
+	case ZYDIS_MNEMONIC_DEC:
+		*grown = -1;
+		return true;
+	case ZYDIS_MNEMONIC_ADD:
+	case ZYDIS_MNEMONIC_SUB:
+		if (from->type != ZYDIS_OPERAND_TYPE_IMMEDIATE)
+			return false;
+		*grown = g->in.mnemonic == ZYDIS_MNEMONIC_ADD ? from->imm.value.s : -from->imm.value.s;
+		return true;
+	case ZYDIS_MNEMONIC_LEA:
+		if (from->mem.base != to->reg.value || from->mem.index != ZYDIS_REGISTER_NONE ||
+			g->in.address_width != 64)
+			return false;
+		*grown = from->mem.disp.value;
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Instructions whose 32-bit result clears the upper half whatever happens. */
+static bool clears_upper_half(const struct guest_insn *g)
+{
+	switch (g->in.mnemonic) {
+	case ZYDIS_MNEMONIC_MOV:
+	case ZYDIS_MNEMONIC_MOVZX:
+	case ZYDIS_MNEMONIC_MOVSX:
+	case ZYDIS_MNEMONIC_LEA:
+	case ZYDIS_MNEMONIC_ADD:
+	case ZYDIS_MNEMONIC_SUB:
+	case ZYDIS_MNEMONIC_AND:
+	case ZYDIS_MNEMONIC_OR:
+	case ZYDIS_MNEMONIC_XOR:
+	case ZYDIS_MNEMONIC_INC:
+	case ZYDIS_MNEMONIC_DEC:
+	case ZYDIS_MNEMONIC_NEG:
+	case ZYDIS_MNEMONIC_NOT:
+		return true;
+	case ZYDIS_MNEMONIC_SHL:
+	case ZYDIS_MNEMONIC_SHR:
+	case ZYDIS_MNEMONIC_SAR:
+		return g->operands[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE &&
+		       (g->operands[1].imm.value.u & 31);
+	default:
+		return false;
+	}
+}
+
+static void forget_written(struct facts *f, const struct guest_insn *g)
+{
+	int64_t grown;
+
+	for (unsigned i = 0; i < g->in.operand_count; i++) {
+		const ZydisDecodedOperand *op = &g->operands[i];
+		int reg;
+
+		if (op->type != ZYDIS_OPERAND_TYPE_REGISTER || !rewrite_is_gpr(op->reg.value) ||
+			!(op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
+			continue;
+		reg = (int)rewrite_register_number(op->reg.value);
+		if (i == 0 && constant_growth(g, &grown)) {
+			shift(f, reg, grown);
+			f->narrow &= (uint16_t)~BIT(reg);
+			continue;
+		}
+		forget(f, reg);
+		if (i == 0 && op->size == 32 && clears_upper_half(g))
+			f->narrow |= (uint16_t)BIT(reg);
+		else
+			f->narrow &= (uint16_t)~BIT(reg);
+	}
+}
+
+/* MOV between 64-bit registers: what was known of one is known of the other. */
+static bool copy_register(struct facts *f, const struct guest_insn *g)
+{
+	const ZydisDecodedOperand *to = &g->operands[0], *from = &g->operands[1];
+	struct expression base = {.index = -1};
+	const struct fact *fact;
+	int target;
+
+	if (g->in.mnemonic != ZYDIS_MNEMONIC_MOV || to->type != ZYDIS_OPERAND_TYPE_REGISTER ||
+		from->type != ZYDIS_OPERAND_TYPE_REGISTER ||
+		ZydisRegisterGetClass(to->reg.value) != ZYDIS_REGCLASS_GPR64 ||
+		ZydisRegisterGetClass(from->reg.value) != ZYDIS_REGCLASS_GPR64 ||
+		to->reg.value == from->reg.value)
+		return false;
+	target = (int)rewrite_register_number(to->reg.value);
+	base.base = (int8_t)rewrite_register_number(from->reg.value);
+	forget(f, target);
+	if (f->narrow & BIT(base.base))
+		f->narrow |= (uint16_t)BIT(target);
+	else
+		f->narrow &= (uint16_t)~BIT(target);
+	fact = find(f, &base);
+	if (fact) {
+		struct fact copy = *fact;
+
+		copy.e.base = (int8_t)target;
+		learn(f, &copy.e, copy.slot, copy.at);
+	}
+	return true;
+}
+
+void facts_after(const struct translator *t, struct facts *f, unsigned i)
+{
+	const struct guest_insn *g = &t->insn[i];
+	struct expression e;
+
+	if (g->kind == GUEST_INTERPRET) {
+		memset(f, 0, sizeof(*f));
+		return;
+	}
+	f->vectors |= g->vector;
+	if (facts_expression(t, i, &e)) {
+		int64_t disp = g->memory->mem.disp.value;
+		int slot = facts_slot(f, &e, disp);
+
+		learn(f, &e, slot < 0 ? t->slots[i] : (uint16_t)slot, disp);
+	}
+	if (!copy_register(f, g))
+		forget_written(f, g);
+}
+
+void facts_meet(struct facts *f, const struct facts *other)
+{
+	for (unsigned i = 0; i < MAX_FACTS; i++) {
+		const struct fact *same = find(other, &f->fact[i].e);
+
+		if (!same || same->slot != f->fact[i].slot || same->at != f->fact[i].at)
+			f->fact[i].valid = false;
+	}
+	f->narrow &= other->narrow;
+	f->vectors &= other->vectors;
+}
+
+bool facts_include(const struct facts *f, const struct facts *needed)
+{
+	struct facts both = *needed;
+
+	facts_meet(&both, f);
+	for (unsigned i = 0; i < MAX_FACTS; i++)
+		if (both.fact[i].valid != needed->fact[i].valid)
+			return false;
+	return both.narrow == needed->narrow && both.vectors == needed->vectors;
+}
+
+void facts_of_loop(const struct translator *t, struct facts *f, unsigned head, unsigned back)
+{
+	for (;;) {
+		struct facts end = *f;
+
+		facts_walk(t, &end, head, back);
+		if (facts_include(&end, f))
+			return;
+		facts_meet(f, &end);
+	}
+}

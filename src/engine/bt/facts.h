@@ -1,0 +1,59 @@
+/* What the translator knows at a point of a unit, and so need not check again.
+ *
+ * Where an access has succeeded, its address was in the slot it was checked for. As long as the registers
+ * that made the address change by constants only, other addresses made of them cannot have gone farther
+ * than those constants say, and a window's guards are 64 GiB wide: such an access needs no check. If
+ * it has left the window it faults, and the interpreter runs it.
+ *
+ *	mov rax, [rdi]		checked: rdi is in slot s
+ *	mov rdx, [rdi + 8]	not checked
+ *	add rdi, 16		still within 16 bytes of it
+ *	mov [rdi], rdx		not checked; having succeeded, rdi itself is in slot s again
+ *
+ * For a loop that is enough if what is known at its end includes what was assumed at its start. */
+#ifndef VENEER_ENGINE_BT_FACTS_H
+#define VENEER_ENGINE_BT_FACTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct guest_insn;
+struct translator;
+
+/* An address less its displacement: guest registers, -1 where there is none. */
+struct expression {
+	int8_t base, index;
+	uint8_t scale; /* 1, 2, 4, 8; 0 without index */
+};
+
+struct fact {
+	struct expression e;
+	bool valid;
+	uint16_t slot;
+	int64_t at; /* expression + at was in `slot` */
+};
+
+#define MAX_FACTS 8
+
+struct facts {
+	struct fact fact[MAX_FACTS];
+	unsigned next;
+	uint16_t narrow; /* registers whose upper 32 bits are zero */
+	bool vectors;	 /* vector registers are the host's */
+};
+
+/* The expression of instruction i's memory operand; false: not one that facts are about. */
+bool facts_expression(const struct translator *t, unsigned i, struct expression *e);
+/* The slot that expression + disp lies in or near enough, or -1. */
+int facts_slot(const struct facts *f, const struct expression *e, int64_t disp);
+/* What is known after instruction i. */
+void facts_after(const struct translator *t, struct facts *f, unsigned i);
+/* Keep what both know. */
+void facts_meet(struct facts *f, const struct facts *other);
+/* Does f include all of `needed`? */
+bool facts_include(const struct facts *f, const struct facts *needed);
+/* The largest part of `f` that holds at instruction `head` each time around, if it holds the first
+ * time, for a loop whose last instruction is `back`. */
+void facts_of_loop(const struct translator *t, struct facts *f, unsigned head, unsigned back);
+
+#endif
