@@ -47,15 +47,22 @@ static bool needed_mode(enum fpu_class class, unsigned mode)
 	}
 }
 
-static bool is_vector(const ZydisDecodedOperand *op)
+/* Which vector registers must be the host's for this operand? VEX and EVEX change all of a register. */
+static enum bt_vectors needed_vectors(const struct guest_insn *g, const ZydisDecodedOperand *op)
 {
-	unsigned class;
-
 	if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
-		return false;
-	class = ZydisRegisterGetClass(op->reg.value);
-	return class == ZYDIS_REGCLASS_XMM || class == ZYDIS_REGCLASS_YMM ||
-	       class == ZYDIS_REGCLASS_ZMM || class == ZYDIS_REGCLASS_MASK;
+		return VECTORS_AWAY;
+	switch (ZydisRegisterGetClass(op->reg.value)) {
+	case ZYDIS_REGCLASS_XMM:
+		return g->in.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY ? VECTORS_NARROW
+									    : VECTORS_WIDE;
+	case ZYDIS_REGCLASS_YMM:
+	case ZYDIS_REGCLASS_ZMM:
+	case ZYDIS_REGCLASS_MASK:
+		return VECTORS_WIDE;
+	default:
+		return VECTORS_AWAY;
+	}
 }
 
 static bool writes(const ZydisDecodedOperand *op)
@@ -89,7 +96,7 @@ static bool collect_registers(struct guest_insn *g, bool raw_rsp)
 		const ZydisDecodedOperand *op = &g->operands[i];
 		unsigned reg;
 
-		g->vector |= is_vector(op);
+		g->vectors = MAX(g->vectors, (uint8_t)needed_vectors(g, op));
 		if (op->type != ZYDIS_OPERAND_TYPE_REGISTER || !rewrite_is_gpr(op->reg.value))
 			continue;
 		reg = rewrite_register_number(op->reg.value);
@@ -138,7 +145,7 @@ static bool try_identical(struct translator *t, struct guest_insn *g)
 		switch (g->in.mnemonic) {
 		case ZYDIS_MNEMONIC_VZEROUPPER:
 		case ZYDIS_MNEMONIC_VZEROALL:
-			g->vector = true;
+			g->vectors = VECTORS_WIDE;
 			return collect_registers(g, false);
 		case ZYDIS_MNEMONIC_STMXCSR:
 			break;
@@ -386,6 +393,7 @@ static void classify(struct translator *t, struct guest_insn *g)
 	}
 	g->memory = NULL;
 	g->spill_count = 0;
+	g->vectors = VECTORS_AWAY;
 	if (may_go_on_after(g))
 		set_kind(g, GUEST_INTERPRET, "left to the interpreter");
 	else

@@ -122,6 +122,10 @@ enum bt_mark_state {
 #define UNIT_MAX_INSNS 64
 #define ADAPT_FAULTS   32
 
+/* How much of the vector registers is in the host's. SSE code needs NARROW; what is above its 128 bits
+ * then stays in cpu->fpu, unchanged. */
+enum bt_vectors { VECTORS_AWAY, VECTORS_NARROW, VECTORS_WIDE };
+
 struct bt_insn {
 	uint16_t offset; /* of its first byte, in the guest page */
 	uint8_t length;
@@ -161,7 +165,9 @@ struct bt_stats {
 struct bt {
 	struct cpu *cpu;
 	/* --- what translated code touches --- */
-	uint64_t vectors_away;	  /* 1: vector registers are in cpu->fpu */
+	/* 0: the low 128 bits of XMM0..15 are in the host's registers. 0: all the rest is, too. 1: in
+	 * cpu->fpu. */
+	uint64_t vectors_away, wide_away;
 	uint64_t stack_delta;	  /* host RSP less guest RSP; 0 outside window mode */
 	uint64_t minus_stack_delta;
 	uint64_t string_delta[2]; /* added to RSI, RDI while a string instruction runs */
@@ -173,7 +179,7 @@ struct bt {
 	int32_t flags_displacement; /* host address >> 12, plus this: address of the page's flags */
 	uint64_t push_value;
 	uint64_t young_left; /* runs of code in this young address space until it is mature */
-	uint64_t vectors_were_here; /* at the last exit */
+	uint64_t vectors_were_here; /* at the last exit: enum bt_vectors */
 	uint64_t entry, entry_r10;  /* where glue.enter goes, and R10 then */
 	uint64_t exit_address;	/* R10 on exit */
 	/* Field masks for PEXT. */
@@ -196,7 +202,7 @@ struct bt {
 	intptr_t writable;		/* added to a code address: where it can be written */
 	uintptr_t code_used;		/* end of the last unit */
 	struct {
-		uintptr_t enter, exit, miss, load_vectors;
+		uintptr_t enter, exit, miss, load_vectors, load_wide;
 		/* Handlers set RIP here: RCX = exit ID; all other registers are the guest's. */
 		uintptr_t exit_rolled_back;
 	} glue;

@@ -217,7 +217,7 @@ void facts_after(const struct translator *t, struct facts *f, unsigned i)
 		memset(f, 0, sizeof(*f));
 		return;
 	}
-	f->vectors |= g->vector;
+	f->vectors = MAX(f->vectors, g->vectors);
 	if (facts_expression(t, i, &e)) {
 		int64_t disp = g->memory->mem.disp.value;
 		int slot = facts_slot(f, &e, disp);
@@ -237,7 +237,7 @@ void facts_meet(struct facts *f, const struct facts *other)
 			f->fact[i].valid = false;
 	}
 	f->narrow &= other->narrow;
-	f->vectors &= other->vectors;
+	f->vectors = MIN(f->vectors, other->vectors);
 }
 
 bool facts_include(const struct facts *f, const struct facts *needed)

@@ -39,7 +39,7 @@ struct facts {
 	struct fact fact[MAX_FACTS];
 	unsigned next;
 	uint16_t narrow; /* registers whose upper 32 bits are zero */
-	bool vectors;	 /* vector registers are the host's */
+	uint8_t vectors; /* at least so many of the vector registers are the host's: enum bt_vectors */
 };
 
 /* The expression of instruction i's memory operand; false: not one that facts are about. */

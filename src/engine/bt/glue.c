@@ -6,7 +6,8 @@
  * exit:		RCX = exit ID, R10 = address. Saves everything and returns to enter's caller. Vector
  *			registers are saved only where a unit had them (bt->vectors_away == 0).
  * miss:		what empty entries of the jump tables lead to.
- * load_vectors:	fills the vector registers and goes on at R10. */
+ * load_vectors:	fills XMM0 to XMM15 and goes on at R10.
+ * load_wide:		fills all vector and mask registers, whether or not the former were here. */
 #include "engine/bt/glue.h"
 #include "engine/bt/emit.h"
 
@@ -94,7 +95,8 @@ static void emit_move_mask(struct code *c, bool store, unsigned number)
 	emit_modrm_memory(c, number, &memory, true);
 }
 
-static void emit_move_vectors(struct code *c, bool store)
+/* Everything, or the low 128 bits of the first sixteen, which is all that SSE knows of. */
+static void emit_move_wide(struct code *c, bool store)
 {
 	bool avx512 = cpuid_has(CPUID_AVX512F);
 
@@ -104,11 +106,79 @@ static void emit_move_vectors(struct code *c, bool store)
 		emit_move_mask(c, store, i);
 }
 
+static void emit_move_narrow(struct code *c, bool store)
+{
+	for (unsigned i = 0; i < 16; i++)
+		emit_memory_op(c, false, store ? 0x0f11 : 0x0f10, i, at_address(c->bt->cpu->fpu.zmm[i]));
+}
+
+static void emit_vzeroupper(struct code *c)
+{
+	if (cpuid_has(CPUID_AVX))
+		emit_bytes(c, (uint8_t[]){0xc5, 0xf8, 0x77}, 3);
+}
+
+static void emit_compare_zero(struct code *c, const uint64_t *variable)
+{
+	emit_memory_op(c, true, 0x83, 7, at_address(variable)); /* cmp */
+	emit_byte(c, 0);
+}
+
+/* Flags may be changed here. */
+static void emit_save_vectors(struct code *c)
+{
+	struct bt *bt = c->bt;
+	uintptr_t away, narrow, saved;
+
+	emit_store_constant(c, at_address(&bt->vectors_were_here), VECTORS_AWAY);
+	emit_compare_zero(c, &bt->vectors_away);
+	away = emit_jcc(c, 5); /* jne */
+	emit_compare_zero(c, &bt->wide_away);
+	narrow = emit_jcc(c, 5);
+	emit_move_wide(c, true);
+	emit_vzeroupper(c);
+	emit_store_constant(c, at_address(&bt->wide_away), 1);
+	emit_store_constant(c, at_address(&bt->vectors_were_here), VECTORS_WIDE);
+	saved = emit_jump(c);
+	emit_patch(bt, narrow, c->at);
+	emit_move_narrow(c, true);
+	emit_store_constant(c, at_address(&bt->vectors_were_here), VECTORS_NARROW);
+	emit_patch(bt, saved, c->at);
+	emit_store_constant(c, at_address(&bt->vectors_away), 1);
+	emit_patch(bt, away, c->at);
+}
+
+/* Registers whose upper parts are known to be zero are faster: an SSE instruction has to merge its result
+ * with what is there else. */
+static void emit_load_narrow(struct code *c)
+{
+	c->bt->glue.load_vectors = c->at;
+	emit_vzeroupper(c);
+	emit_move_narrow(c, false);
+	emit_store_constant(c, at_address(&c->bt->vectors_away), 0);
+	emit_register_op(c, false, 0xff, 4, R10); /* jmp r10 */
+}
+
+static void emit_load_wide(struct code *c)
+{
+	struct bt *bt = c->bt;
+	uintptr_t away;
+
+	bt->glue.load_wide = c->at;
+	emit_load(c, SCRATCH, at_address(&bt->vectors_away));
+	away = emit_unless_rcx_zero(c);
+	emit_move_narrow(c, true);
+	emit_patch(bt, away, c->at);
+	emit_move_wide(c, false);
+	emit_store_constant(c, at_address(&bt->vectors_away), 0);
+	emit_store_constant(c, at_address(&bt->wide_away), 0);
+	emit_register_op(c, false, 0xff, 4, R10);
+}
+
 static void emit_exit_path(struct code *c)
 {
 	struct bt *bt = c->bt;
 	struct cpu *cpu = bt->cpu;
-	uintptr_t patch;
 
 	bt->glue.exit = bt->glue.exit_rolled_back = c->at;
 	emit_store(c, at_address(&bt->exit_address), R10);
@@ -120,16 +190,7 @@ static void emit_exit_path(struct code *c)
 	emit_store(c, at_address(&cpu->gpr[RCX]), HOST_RCX);
 	emit_store(c, at_address(&cpu->gpr[RSP]), RSP);
 	emit_load(c, RSP, at_address(&bt->host_rsp));
-	emit_store_constant(c, at_address(&bt->vectors_were_here), 0);
-	emit_memory_op(c, true, 0x83, 7, at_address(&bt->vectors_away));
-	emit_byte(c, 0);
-	patch = emit_jcc(c, 5); /* jne */
-	emit_move_vectors(c, true);
-	if (cpuid_has(CPUID_AVX))
-		emit_bytes(c, (uint8_t[]){0xc5, 0xf8, 0x77}, 3); /* vzeroupper */
-	emit_store_constant(c, at_address(&bt->vectors_away), 1);
-	emit_store_constant(c, at_address(&bt->vectors_were_here), 1);
-	emit_patch(bt, patch, c->at);
+	emit_save_vectors(c);
 	emit_register_op(c, false, 0x89, RCX, RAX);
 	emit_leave(c);
 }
@@ -143,10 +204,8 @@ void glue_generate(struct bt *bt)
 	bt->glue.miss = c.at;
 	emit_constant(&c, SCRATCH, BT_EXIT_ID_JUMP);
 	emit_jump_to(&c, bt->glue.exit);
-	bt->glue.load_vectors = c.at;
-	emit_move_vectors(&c, false);
-	emit_store_constant(&c, at_address(&bt->vectors_away), 0);
-	emit_register_op(&c, false, 0xff, 4, R10); /* jmp r10 */
+	emit_load_narrow(&c);
+	emit_load_wide(&c);
 	bt->units_start = ALIGN_UP(c.at, 64);
 }
 

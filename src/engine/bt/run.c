@@ -226,9 +226,16 @@ static struct next enter_unit(const struct bt_unit *unit)
 }
 
 /* In the middle of a unit, which may count on its vector registers. */
-static struct next resume(struct bt *bt, uintptr_t at, bool vectors)
+static struct next resume(struct bt *bt, uintptr_t at, enum bt_vectors vectors)
 {
-	return vectors ? (struct next){bt->glue.load_vectors, at} : (struct next){at, 0};
+	switch (vectors) {
+	case VECTORS_NARROW:
+		return (struct next){bt->glue.load_vectors, at};
+	case VECTORS_WIDE:
+		return (struct next){bt->glue.load_wide, at};
+	default:
+		return (struct next){at, 0};
+	}
 }
 
 static struct next after_branch(struct bt *bt, uint32_t id, unsigned mode)
@@ -284,7 +291,7 @@ static struct next after_jump(struct bt *bt, unsigned mode)
 }
 
 /* After the interpreter ran an instruction of the unit. */
-static struct next after_interpreted(struct bt *bt, const struct bt_exit *exit, unsigned mode, bool vectors)
+static struct next after_interpreted(struct bt *bt, const struct bt_exit *exit, unsigned mode, enum bt_vectors vectors)
 {
 	struct cpu *cpu = bt->cpu;
 	uintptr_t resume_at;
@@ -307,7 +314,7 @@ static enum tlb_view view_of(const struct cpu *cpu)
 	return (enum tlb_view)((cpu->tlb - &cpu->tlb_views[0][0]) / TLB_SIZE);
 }
 
-static struct next after_soft_miss(struct bt *bt, struct bt_exit *exit, unsigned mode, bool vectors)
+static struct next after_soft_miss(struct bt *bt, struct bt_exit *exit, unsigned mode, enum bt_vectors vectors)
 {
 	struct cpu *cpu = bt->cpu;
 	uint64_t linear = bt->exit_address;
@@ -329,7 +336,7 @@ static struct next after_soft_miss(struct bt *bt, struct bt_exit *exit, unsigned
 	return resume(bt, exit->resume, vectors);
 }
 
-static struct next after_written(struct bt *bt, struct bt_exit *exit, bool vectors)
+static struct next after_written(struct bt *bt, struct bt_exit *exit, enum bt_vectors vectors)
 {
 	struct cpu *cpu = bt->cpu;
 
@@ -437,7 +444,7 @@ static struct next after_fault(struct bt *bt, unsigned mode)
 static struct next serve_exit(struct bt *bt, uint32_t id, unsigned mode)
 {
 	struct bt_exit *exit = &bt->exits[id];
-	bool vectors = bt->vectors_were_here;
+	enum bt_vectors vectors = bt->vectors_were_here;
 
 	switch ((enum bt_exit_kind)exit->kind) {
 	case BT_EXIT_BRANCH:
@@ -598,7 +605,7 @@ static int bt_vcpu_create(struct cpu *cpu)
 	if (bt == MAP_FAILED)
 		return without_translation(cpu);
 	bt->cpu = cpu;
-	bt->vectors_away = 1;
+	bt->vectors_away = bt->wide_away = 1;
 	bt->young_left = YOUNG_RUNS;
 	bt->mask_index = (uint64_t)(SOFT_TLB_SIZE - 1) << PAGE_SHIFT;
 	bt->mask_page = PAGE_MASK;

@@ -649,14 +649,16 @@ static void translate_interpret(struct translator *t, unsigned i, bool goes_on)
 static void ensure_vectors(struct translator *t, unsigned i)
 {
 	struct code *c = &t->code;
+	enum bt_vectors needed = t->insn[i].vectors;
 
-	if (t->facts.vectors)
+	if (t->facts.vectors >= needed)
 		return;
-	emit_load(c, SCRATCH, at_address(&t->bt->vectors_away));
-	add_cold(t, COLD_VECTORS, i, emit_unless_rcx_zero(c), 0, NULL);
+	emit_load(c, SCRATCH,
+		at_address(needed == VECTORS_WIDE ? &t->bt->wide_away : &t->bt->vectors_away));
+	add_cold(t, COLD_VECTORS, i, emit_unless_rcx_zero(c), needed, NULL);
 	if (!c->full)
 		t->cold[t->cold_count - 1].resume = c->at;
-	t->facts.vectors = true;
+	t->facts.vectors = (uint8_t)needed;
 }
 
 static void translate_lea(struct translator *t, unsigned i)
@@ -683,8 +685,7 @@ static void translate_one(struct translator *t, unsigned i)
 {
 	struct guest_insn *g = &t->insn[i];
 
-	if (g->vector)
-		ensure_vectors(t, i);
+	ensure_vectors(t, i);
 	switch (g->kind) {
 	case GUEST_IDENTICAL:
 		if (g->memory)
@@ -871,7 +872,8 @@ static void emit_cold(struct translator *t)
 		case COLD_VECTORS:
 			mark(t, cold->insn, MARK_BEFORE);
 			emit_constant(c, SCRATCH_ADDR, cold->resume);
-			emit_jump_memory(c, at_address(&t->bt->glue.load_vectors));
+			emit_jump_memory(c, at_address(cold->id == VECTORS_WIDE ? &t->bt->glue.load_wide
+									: &t->bt->glue.load_vectors));
 			break;
 		}
 	}

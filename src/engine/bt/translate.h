@@ -42,7 +42,7 @@ struct guest_insn {
 	const ZydisDecodedOperand *memory; /* explicit memory operand, or NULL */
 	unsigned memory_size;
 	bool reads_memory, writes_memory;
-	bool vector; /* touches vector or mask registers */
+	uint8_t vectors; /* which vector registers have to be here: enum bt_vectors */
 	bool high_byte;
 	/* Registers among the operands that have no host register of their own: R10, R11, and
 	 * RSP where it is read only. */
@@ -70,7 +70,7 @@ enum cold_kind {
 	COLD_EXIT,    /* leave by exit `id` */
 	COLD_TABLE,   /* the access again, by the table of windows */
 	COLD_JUMP,    /* to `rip` in another page */
-	COLD_VECTORS, /* load the vector registers */
+	COLD_VECTORS, /* load vector registers: `id` says how many */
 };
 
 struct cold {
