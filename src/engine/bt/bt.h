@@ -144,6 +144,7 @@ struct bt_unit {
 	uint32_t size;	     /* bytes of host code, from `code` on */
 	uintptr_t code;	     /* host address; here is the checked entry (RIP in R10) */
 	uintptr_t entry;     /* the entry that checks nothing */
+	uint16_t again, cold; /* where loops' second codes begin, and what is out of line; for the trace */
 	struct bt_unit *hash_next, *page_next;
 	struct bt_insn *insns;
 	struct bt_mark *marks;

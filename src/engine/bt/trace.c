@@ -5,6 +5,8 @@
  *		...
  *	0x400080	8b 01		mov eax, [rcx]		; why it is not identical
  *		+0010	...
+ *	    the loop from its second turn on, with what is known then:
+ *	0x400080 ...
  *	    out of line, for 0x400080:
  *		...
  *
@@ -355,29 +357,10 @@ static void print_guest(const struct bt_unit *unit, unsigned i)
 	fputc('\n', trace.file);
 }
 
-/* Where the out-of-line part begins. Each piece of it is jumped to from the body, the first one
- * first; and no other jump of 32 bits leads behind the last instruction's start. */
-static unsigned cold_start(const struct bt_unit *unit)
-{
-	unsigned at = 0, last = unit->insns[unit->count - 1].host;
-	struct host_insn insn;
-
-	while (at < unit->size &&
-		decode((const uint8_t *)unit->code + at, unit->size - at, &insn)) {
-		int64_t target = (int64_t)(at + insn.in.length) + insn.in.raw.imm[0].value.s;
-
-		if (insn.in.raw.imm[0].is_relative && insn.in.raw.imm[0].size == 32 &&
-			target > last && target <= unit->size)
-			return (unsigned)target;
-		at += insn.in.length;
-	}
-	return unit->size;
-}
-
 /* A unit whose last instruction does not end it goes on to the next one: from where? */
-static unsigned way_on(const struct bt_unit *unit, unsigned cold)
+static unsigned way_on(const struct bt_unit *unit)
 {
-	unsigned last = unit->count - 1, on = cold;
+	unsigned last = unit->count - 1, on = unit->again;
 	const struct bt_insn *insn = &unit->insns[last];
 	struct host_insn guest;
 
@@ -385,28 +368,57 @@ static unsigned way_on(const struct bt_unit *unit, unsigned cold)
 		guest.in.meta.category == ZYDIS_CATEGORY_UNCOND_BR ||
 		guest.in.meta.category == ZYDIS_CATEGORY_CALL ||
 		guest.in.meta.category == ZYDIS_CATEGORY_RET)
-		return cold;
-	for (unsigned i = 0; i < unit->mark_count && unit->marks[i].host < cold; i++)
+		return on;
+	for (unsigned i = 0; i < unit->mark_count && unit->marks[i].host < unit->again; i++)
 		if (unit->marks[i].insn == last && unit->marks[i].state == MARK_AFTER &&
 			unit->marks[i].host > insn->host)
 			on = unit->marks[i].host;
 	return on;
 }
 
-static void print_cold(const struct subject *s, unsigned cold)
+static unsigned mark_end(const struct bt_unit *unit, unsigned i)
+{
+	return i + 1 < unit->mark_count ? unit->marks[i + 1].host : unit->size;
+}
+
+/* The second codes of loops. */
+static void print_again(const struct subject *s)
+{
+	const struct bt_unit *unit = s->unit;
+	int insn = UNIT_MAX_INSNS;
+
+	for (unsigned i = 0; i < unit->mark_count; i++) {
+		const struct bt_mark *mark = &unit->marks[i];
+
+		if (mark->host < unit->again || mark->host >= unit->cold)
+			continue;
+		if (mark->state == MARK_BEFORE && mark->insn != insn) {
+			if (mark->insn < insn)
+				fputs("    the loop from its second turn on, with what is known "
+				      "then:\n",
+					trace.file);
+			print_guest(unit, mark->insn);
+		}
+		insn = mark->insn;
+		print_host(s, mark->host, MIN(mark_end(unit, i), (unsigned)unit->cold));
+	}
+}
+
+static void print_cold(const struct subject *s)
 {
 	const struct bt_unit *unit = s->unit;
 
 	for (unsigned i = 0; i < unit->mark_count; i++) {
 		const struct bt_mark *mark = &unit->marks[i];
 
-		if (mark->host < cold)
+		if (mark->host < unit->cold)
 			continue;
 		/* The way back to the body has a mark, too. */
-		if (mark->state != MARK_AFTER || mark->host == cold || mark[-1].insn != mark->insn)
+		if (mark->state != MARK_AFTER || mark->host == unit->cold ||
+			mark[-1].insn != mark->insn)
 			fprintf(trace.file, "    out of line, for 0x%" PRIx64 ":\n",
 				rip_of(unit, mark->insn));
-		print_host(s, mark->host, i + 1 < unit->mark_count ? mark[1].host : unit->size);
+		print_host(s, mark->host, mark_end(unit, i));
 	}
 }
 
@@ -414,7 +426,7 @@ static void print_unit(const struct subject *s)
 {
 	const struct bt_unit *unit = s->unit;
 	unsigned entry = (unsigned)(unit->entry - unit->code), first = unit->insns[0].host;
-	unsigned cold = cold_start(unit), on = way_on(unit, cold);
+	unsigned on = way_on(unit);
 
 	print_heading(s->bt, unit);
 	fputs("    checked entry:\n", trace.file);
@@ -428,11 +440,12 @@ static void print_unit(const struct subject *s)
 		print_host(
 			s, unit->insns[i].host, i + 1 < unit->count ? unit->insns[i + 1].host : on);
 	}
-	if (on < cold) {
+	if (on < unit->again) {
 		fputs("    on to the next unit:\n", trace.file);
-		print_host(s, on, cold);
+		print_host(s, on, unit->again);
 	}
-	print_cold(s, cold);
+	print_again(s);
+	print_cold(s);
 }
 
 void bt_trace_unit(const struct bt *bt, const struct bt_unit *unit)

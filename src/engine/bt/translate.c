@@ -1052,7 +1052,9 @@ static bool emit_unit(struct translator *t)
 	}
 	emit_way_on(t, t->count - 1);
 	patch_forward(t, 0);
+	unit->again = (uint16_t)(c->at - unit->code);
 	emit_loops(t);
+	unit->cold = (uint16_t)(c->at - unit->code);
 	emit_cold(t);
 	return !c->full && !t->failed;
 }
