@@ -165,9 +165,12 @@ static bool try_identical(struct translator *t, struct guest_insn *g)
 		g->memory_size = stub.memory_size;
 		g->reads_memory = stub.memory != STUB_WRITE;
 		g->writes_memory = stub.memory != STUB_READ;
+		g->other_faults = stub.check != FPU_CLASS_NONE || stub.alignment > 1;
 		if (!g->memory_size || g->memory_size > 64)
 			return false;
 	}
+	g->x87 = stub.x87;
+	g->fop = stub.fop;
 	return collect_registers(g, !(t->mode & BT_WINDOW));
 }
 
@@ -175,7 +178,7 @@ static bool try_identical(struct translator *t, struct guest_insn *g)
 static void classify_lea(struct guest_insn *g)
 {
 	g->memory = &g->operands[1];
-	if (g->operands[0].size < 32 || is_rsp(&g->operands[0]))
+	if (g->operands[0].size < 32 || rewrite_register_number(g->operands[0].reg.value) == RSP)
 		set_kind(g, GUEST_INTERPRET, "rare form of LEA");
 	else
 		set_kind(g, GUEST_LEA, NULL);
@@ -207,13 +210,15 @@ static void classify_push_pop(struct guest_insn *g)
 		set_kind(g, GUEST_END, "rare form of PUSH or POP");
 }
 
-static void classify_branch(struct guest_insn *g)
+static void classify_branch(struct translator *t, struct guest_insn *g)
 {
 	const ZydisDecodedOperand *op = &g->operands[0];
 	bool call = g->in.mnemonic == ZYDIS_MNEMONIC_CALL;
 
 	if (g->in.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR || g->in.operand_width == 16) {
 		set_kind(g, GUEST_END, "far transfer");
+	} else if (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE && !cpu_canonical(t->cpu, branch_target(g))) {
+		set_kind(g, GUEST_END, "branch to an address that is not canonical");
 	} else if (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
 		set_kind(g, call ? GUEST_CALL : GUEST_JMP, "control transfer: RIP is not the guest's");
 	} else if (is_rsp(op)) {
@@ -251,6 +256,17 @@ static bool classify_stack_write(struct translator *t, struct guest_insn *g)
 	default:
 		return false;
 	}
+}
+
+/* Near, with a displacement, and to an address that can be one: others are for the interpreter to raise #GP
+ * for, at the branch. (Zydis knows the VEX branches of Knights Corner, too.) */
+static void classify_jcc(struct translator *t, struct guest_insn *g, enum guest_kind kind)
+{
+	bool plain = g->in.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY && g->in.operand_width != 16 &&
+		     g->in.address_width == (kind == GUEST_LOOP ? 64 : g->in.address_width);
+
+	set_kind(g, plain && cpu_canonical(t->cpu, branch_target(g)) ? kind : GUEST_END,
+		"control transfer: RIP is not the guest's");
 }
 
 /* Instructions after which nothing decoded so far can be relied on: the mode, the mapping, the
@@ -318,6 +334,15 @@ static bool may_go_on_after(const struct guest_insn *g)
 	return !(g->in.attributes & ZYDIS_ATTRIB_IS_PRIVILEGED);
 }
 
+static bool is_jcc(const ZydisDecodedInstruction *in)
+{
+	unsigned row = in->opcode & 0xf0;
+
+	return in->meta.category == ZYDIS_CATEGORY_COND_BR &&
+	       ((in->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && row == 0x70) ||
+		       (in->opcode_map == ZYDIS_OPCODE_MAP_0F && row == 0x80));
+}
+
 static void classify(struct translator *t, struct guest_insn *g)
 {
 	switch (g->in.mnemonic) {
@@ -337,7 +362,7 @@ static void classify(struct translator *t, struct guest_insn *g)
 		return;
 	case ZYDIS_MNEMONIC_JMP:
 	case ZYDIS_MNEMONIC_CALL:
-		classify_branch(g);
+		classify_branch(t, g);
 		return;
 	case ZYDIS_MNEMONIC_RET:
 		if (g->in.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR || g->in.operand_width == 16)
@@ -346,20 +371,21 @@ static void classify(struct translator *t, struct guest_insn *g)
 			set_kind(g, GUEST_RET, "control transfer: RIP is not the guest's");
 		return;
 	case ZYDIS_MNEMONIC_JRCXZ:
-		set_kind(g, GUEST_JRCXZ, "control transfer: RIP is not the guest's");
+		classify_jcc(t, g, GUEST_JRCXZ);
 		return;
 	case ZYDIS_MNEMONIC_LOOP:
-		set_kind(g, g->in.address_width == 64 ? GUEST_LOOP : GUEST_END,
-			"control transfer: RIP is not the guest's");
+		classify_jcc(t, g, GUEST_LOOP);
 		return;
 	case ZYDIS_MNEMONIC_NOP:
 	case ZYDIS_MNEMONIC_ENDBR64:
-	case ZYDIS_MNEMONIC_LFENCE:
 	case ZYDIS_MNEMONIC_PREFETCHT0:
 	case ZYDIS_MNEMONIC_PREFETCHT1:
 	case ZYDIS_MNEMONIC_PREFETCHT2:
 	case ZYDIS_MNEMONIC_PREFETCHNTA:
 	case ZYDIS_MNEMONIC_PREFETCHW:
+		/* With a register it is undefined on AMD's processors. */
+		if (g->in.opcode == 0x0d && g->in.raw.modrm.mod == 3)
+			break;
 		set_kind(g, GUEST_NOP, "a hint");
 		return;
 	case ZYDIS_MNEMONIC_CLI:
@@ -377,12 +403,8 @@ static void classify(struct translator *t, struct guest_insn *g)
 	default:
 		break;
 	}
-	if (g->in.meta.category == ZYDIS_CATEGORY_COND_BR &&
-		g->in.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT
-			? g->in.opcode >= 0x70 && g->in.opcode <= 0x7f
-			: g->in.meta.category == ZYDIS_CATEGORY_COND_BR) {
-		set_kind(g, g->in.operand_width == 16 ? GUEST_END : GUEST_JCC,
-			"control transfer: RIP is not the guest's");
+	if (is_jcc(&g->in)) {
+		classify_jcc(t, g, GUEST_JCC);
 		return;
 	}
 	if (classify_stack_write(t, g))
@@ -428,24 +450,45 @@ static void mark_targets(struct translator *t)
 	}
 }
 
+/* A SIB byte with base 101b and mod 00 has a displacement instead of a base. Zydis 4.0 forgets that where
+ * REX.B is set and there is no index. */
+static void correct_base(struct guest_insn *g)
+{
+	if (!(g->in.attributes & ZYDIS_ATTRIB_HAS_SIB) || g->in.raw.modrm.mod != 0 ||
+		g->in.raw.sib.base != 5)
+		return;
+	for (unsigned i = 0; i < g->in.operand_count_visible; i++) {
+		ZydisDecodedOperandMem *mem = &g->operands[i].mem;
+
+		if (g->operands[i].type != ZYDIS_OPERAND_TYPE_MEMORY)
+			continue;
+		mem->base = ZYDIS_REGISTER_NONE;
+		mem->disp.has_displacement = true;
+		mem->disp.value = g->in.raw.disp.value;
+	}
+}
+
 unsigned analyze(struct translator *t, const uint8_t *bytes, unsigned available, uint64_t rip)
 {
-	ZydisDecoder decoder;
+	const ZydisDecoder *decoder = interp_decoder64(t->cpu);
 	unsigned done = 0;
 
-	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 	t->count = 0;
 	while (t->count < UNIT_MAX_INSNS && done < available) {
 		struct guest_insn *g = &t->insn[t->count];
 
 		memset(g, 0, offsetof(struct guest_insn, operands));
 		memset(&g->bytes, 0, sizeof(*g) - offsetof(struct guest_insn, bytes));
-		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes + done,
+		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(decoder, bytes + done,
 			    MIN(available - done, 15u), &g->in, g->operands)))
 			break; /* straddles the page's end, or is not an instruction */
 		g->bytes = bytes + done;
 		g->rip = rip + done;
+		correct_base(g);
 		classify(t, g);
+		/* The last page below the hole: there is no way on. */
+		if (!ends_unit(g->kind) && !cpu_canonical(t->cpu, guest_next(g)))
+			set_kind(g, GUEST_END, "what follows is not canonical");
 		done += g->in.length;
 		t->count++;
 		if (ends_unit(g->kind))

@@ -95,7 +95,9 @@ enum bt_exit_kind {
 struct bt_exit {
 	uint8_t kind, size; /* size: of the access, for SOFT_MISS and WRITTEN */
 	bool write;
+	bool other_faults; /* SOFT_MISS: the instruction may have to raise something else than a page fault */
 	uint8_t heat;	 /* BRANCH: passages */
+	uint16_t fop;	 /* opcode of the x87 instruction that bt->last_x87 names by this */
 	uint16_t insn;	 /* which instruction of the unit it belongs to */
 	uint32_t patch;	 /* BRANCH: where in the code the rel32 is to be patched, as cache offset */
 	uint64_t rip;	 /* BRANCH: target; else of the instruction */
@@ -177,6 +179,7 @@ struct bt {
 	uint64_t count;
 	uint64_t host_rsp, entry_rsp;
 	uint64_t branch; /* exit ID of the indirect branch under way: for #GP on a wild target */
+	uint64_t last_x87; /* exit ID that tells of the last x87 instruction since the last exit; or 0 */
 	int32_t flags_displacement; /* host address >> 12, plus this: address of the page's flags */
 	uint64_t push_value;
 	uint64_t young_left; /* runs of code in this young address space until it is mature */

@@ -192,6 +192,7 @@ static uint32_t sized_exit(struct translator *t, enum bt_exit_kind kind, const s
 
 	t->bt->exits[id].size = (uint8_t)a->size;
 	t->bt->exits[id].write = a->write;
+	t->bt->exits[id].other_faults = t->insn[a->insn].other_faults;
 	return id;
 }
 
@@ -214,6 +215,8 @@ static void emit_soft(struct translator *t, const struct access *a)
 	uintptr_t patch;
 
 	linear_of_access(t, a);
+	if (t->insn[a->insn].x87)
+		emit_store(c, at_address(&t->bt->scratch[2]), SCRATCH_ADDR);
 	emit_extract(c, EXTRACT_INDEX, SCRATCH, SCRATCH_ADDR);
 	emit_load(c, SCRATCH, at_element(a->write ? tlb->minus_write : tlb->minus_read, SCRATCH));
 	emit_lea(c, SCRATCH, at_sum(SCRATCH, SCRATCH_ADDR, (int32_t)a->size - 1));
@@ -389,18 +392,31 @@ static void emit_window(struct translator *t, const struct access *a)
 		t->cold[t->cold_count - 1].resume = c->at;
 }
 
-static bool use_soft(struct translator *t, const struct access *a)
+static bool use_soft(struct translator *t, unsigned insn, const ZydisDecodedOperand *memory)
 {
 	if (!windowed(t))
 		return true;
-	if (stack_operand(&t->insn[a->insn], a->memory))
+	if (stack_operand(&t->insn[insn], memory))
 		return false;
-	return ((t->mode & BT_AC) && !(t->mode & BT_USER)) || t->adapted[a->insn] >= ADAPT_FAULTS;
+	return ((t->mode & BT_AC) && !(t->mode & BT_USER)) || t->adapted[insn] >= ADAPT_FAULTS;
+}
+
+void emit_linear_again(struct translator *t, unsigned i)
+{
+	struct code *c = &t->code;
+	const struct guest_insn *g = &t->insn[i];
+
+	if (use_soft(t, i, g->memory)) {
+		emit_load(c, SCRATCH, at_address(&t->bt->scratch[2]));
+	} else {
+		emit_linear(t, g, g->memory, SCRATCH_ADDR, true);
+		emit_move(c, SCRATCH, SCRATCH_ADDR);
+	}
 }
 
 void emit_access(struct translator *t, const struct access *a)
 {
-	if (use_soft(t, a))
+	if (use_soft(t, a->insn, a->memory))
 		emit_soft(t, a);
 	else
 		emit_window(t, a);

@@ -266,6 +266,8 @@ static void undo_branch(struct bt *bt)
 {
 	struct bt_exit *exit = &bt->exits[bt->branch];
 
+	if (exit->moved < 0)
+		access_store_current(bt->cpu, bt->cpu->gpr[RSP], bt->scratch[1], 8);
 	bt->cpu->gpr[RSP] -= (uint64_t)(int64_t)exit->moved;
 	interpret_exit(bt, exit);
 }
@@ -290,6 +292,17 @@ static struct next after_jump(struct bt *bt, unsigned mode)
 	return unit && !engine_options.verify ? enter_unit(unit) : run_loop;
 }
 
+/* Where the next instruction's code is, if `exit` is in the unit's straight run; else 0: in a loop's second code,
+ * other things are known than in the first. */
+static uintptr_t after_insn(const struct bt_exit *exit)
+{
+	const struct bt_unit *unit = exit->unit;
+
+	if (exit->resume != unit->code + unit->insns[exit->insn].host || exit->insn + 1u == unit->count)
+		return 0;
+	return unit->code + unit->insns[exit->insn + 1].host;
+}
+
 /* After the interpreter ran an instruction of the unit. */
 static struct next after_interpreted(struct bt *bt, const struct bt_exit *exit, unsigned mode, enum bt_vectors vectors)
 {
@@ -300,9 +313,7 @@ static struct next after_interpreted(struct bt *bt, const struct bt_exit *exit, 
 		cache_process_drops(bt);
 	resume_at = exit->resume;
 	if (exit->kind == BT_EXIT_SOFT_MISS)
-		resume_at = exit->insn + 1u < exit->unit->count
-				    ? exit->unit->code + exit->unit->insns[exit->insn + 1].host
-				    : 0;
+		resume_at = after_insn(exit);
 	if (!resume_at || cpu->rip != exit->next_rip || exit->unit->dropped || must_leave(cpu) ||
 		current_mode(bt) != (int)mode)
 		return run_loop;
@@ -312,6 +323,13 @@ static struct next after_interpreted(struct bt *bt, const struct bt_exit *exit, 
 static enum tlb_view view_of(const struct cpu *cpu)
 {
 	return (enum tlb_view)((cpu->tlb - &cpu->tlb_views[0][0]) / TLB_SIZE);
+}
+
+static bool tlb_hit(struct cpu *cpu, uint64_t linear, bool write)
+{
+	const struct tlb_entry *entry = access_tlb(cpu, linear);
+
+	return (write ? entry->write : entry->read) == (linear & PAGE_MASK);
 }
 
 static struct next after_soft_miss(struct bt *bt, struct bt_exit *exit, unsigned mode, enum bt_vectors vectors)
@@ -324,13 +342,14 @@ static struct next after_soft_miss(struct bt *bt, struct bt_exit *exit, unsigned
 	bt->stats.soft_misses++;
 	cpu->rip = exit->rip;
 	cpu->next_rip = exit->next_rip;
-	if (cpu_canonical(cpu, linear))
+	/* Before an instruction of the FPU may raise a page fault, there are other exceptions. */
+	if (cpu_canonical(cpu, linear) && (!exit->other_faults || tlb_hit(cpu, linear, exit->write)))
 		host = access_pointer(cpu, linear, exit->size, exit->write);
-	entry = access_tlb(cpu, linear);
-	if (!host || (exit->write ? entry->write : entry->read) != (linear & PAGE_MASK)) {
+	if (!host || !tlb_hit(cpu, linear, exit->write)) {
 		interpret_exit(bt, exit);
 		return after_interpreted(bt, exit, mode, vectors);
 	}
+	entry = access_tlb(cpu, linear);
 	cache_fill_soft_tlb(bt, view_of(cpu), linear, host, entry->write == (linear & PAGE_MASK),
 		cpu->tlb_attributes[view_of(cpu)][(linear >> PAGE_SHIFT) & (TLB_SIZE - 1)] & TLB_GLOBAL);
 	return resume(bt, exit->resume, vectors);
@@ -342,10 +361,15 @@ static struct next after_written(struct bt *bt, struct bt_exit *exit, enum bt_ve
 
 	if (access_written_slow(cpu, (void *)(uintptr_t)bt->exit_address, exit->size))
 		cache_process_drops(bt);
+	/* The instruction is done, also where glue_enter() has to refuse. */
+	if (!exit->next_rip && !cpu_canonical(cpu, bt->scratch[0])) {
+		undo_branch(bt);
+		return run_loop;
+	}
+	cpu->rip = cpu->next_rip = exit->next_rip ? exit->next_rip : bt->scratch[0];
 	if (!exit->unit->dropped)
 		return resume(bt, exit->resume, vectors);
-	/* What follows in the unit may be stale. The instruction itself is done. */
-	cpu->rip = cpu->next_rip = exit->next_rip ? exit->next_rip : bt->scratch[0];
+	/* What follows in the unit may be stale. */
 	return run_loop;
 }
 
@@ -359,14 +383,12 @@ static bool open_window(struct bt *bt, unsigned mode)
 	ZydisDecodedInstruction in;
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 	ZydisRegisterContext registers = {0};
-	ZydisDecoder decoder;
 	const uint8_t *host;
 	uint64_t gpa, linear;
 	bool opened = false;
 
 	host = access_fetch(cpu, cpu->rip, &gpa);
-	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-	if (!host || !ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, host,
+	if (!host || !ZYAN_SUCCESS(ZydisDecoderDecodeFull(interp_decoder64(cpu), host,
 			     MIN(PAGE_SIZE - (cpu->rip & ~PAGE_MASK), 15u), &in, operands)))
 		return false;
 	for (unsigned i = 0; i < 16; i++)
@@ -479,6 +501,18 @@ static unsigned exit_mode(struct bt *bt, unsigned mode)
 	       (bt->cpu->tlb == bt->cpu->tlb_views[TLB_SUPERVISOR_AC] ? BT_AC : 0);
 }
 
+/* What FNSTENV and others show; the operand's address is there already. */
+static void record_x87(struct bt *bt)
+{
+	const struct bt_exit *last = &bt->exits[bt->last_x87];
+	struct cpu *cpu = bt->cpu;
+
+	cpu->fpu.fip = last->rip;
+	cpu->fpu.fcs = cpu->segment[SEG_CS].selector;
+	cpu->fpu.fop = last->fop;
+	bt->last_x87 = 0;
+}
+
 /* interp->translated: run what is translated at cpu->rip. */
 static bool bt_translated(struct cpu *cpu)
 {
@@ -510,6 +544,8 @@ static bool bt_translated(struct cpu *cpu)
 		id = glue_enter(bt, next.entry, next.r10);
 		if (id == GLUE_NOT_ENTERED)
 			break;
+		if (bt->last_x87)
+			record_x87(bt);
 		mode = (int)exit_mode(bt, (unsigned)mode);
 		if (atomic_load(&bt->drops_pending))
 			cache_process_drops(bt);

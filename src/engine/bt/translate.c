@@ -122,6 +122,22 @@ static struct host_memory fold(struct code *c, struct host_memory memory, unsign
 	return folded;
 }
 
+/* The host's unit would give host addresses. */
+static void emit_record_x87(struct translator *t, unsigned i)
+{
+	struct code *c = &t->code;
+	struct guest_insn *g = &t->insn[i];
+	uint32_t id = add_exit(t, BT_EXIT_INTERPRET, i);
+
+	mark(t, i, MARK_AFTER);
+	t->bt->exits[id].fop = g->fop;
+	emit_store_constant(c, at_address(&t->bt->last_x87), (int32_t)id);
+	if (!g->memory)
+		return;
+	emit_linear_again(t, i);
+	emit_store(c, at_address(&t->cpu->fpu.fdp), SCRATCH);
+}
+
 /* Where nothing is left to do after the instruction, the mark of the next one says so. */
 void emit_identical(struct translator *t, unsigned i, struct host_memory memory)
 {
@@ -150,6 +166,8 @@ void emit_identical(struct translator *t, unsigned i, struct host_memory memory)
 	if (g->implicit_rcx)
 		emit_move(c, SCRATCH, HOST_RCX);
 	rewrite_emit(c, &r);
+	if (g->x87)
+		emit_record_x87(t, i);
 	if (!g->spill_store && !g->implicit_rcx_written)
 		return;
 	mark(t, i, MARK_AFTER);
@@ -196,8 +214,18 @@ static void push_scratch(struct translator *t, unsigned i)
 				       .insn = i, .size = 8, .write = true, .disp = -8, .op = op_push_scratch});
 }
 
+/* What a call is about to overwrite, to bt->scratch[1]: see remember_branch(). */
+static void save_overwritten(struct translator *t, unsigned i, struct host_memory memory)
+{
+	if (t->insn[i].kind != GUEST_CALL_INDIRECT)
+		return;
+	emit_load(&t->code, SCRATCH, memory);
+	emit_store(&t->code, at_address(&t->bt->scratch[1]), SCRATCH);
+}
+
 static void op_push_constant(struct translator *t, unsigned i, struct host_memory memory)
 {
+	save_overwritten(t, i, memory);
 	emit_constant(&t->code, SCRATCH, t->bt->push_value);
 	emit_store(&t->code, memory, SCRATCH);
 	mark(t, i, MARK_AFTER);
@@ -212,7 +240,10 @@ static void push_constant(struct translator *t, unsigned i, uint64_t value)
 	if (!windowed(t)) {
 		emit_access(t, &(struct access){
 				       .insn = i, .size = 8, .write = true, .disp = -8, .op = op_push_constant});
-	} else if ((int64_t)value == (int32_t)value) {
+		return;
+	}
+	save_overwritten(t, i, at_register(RSP, -8));
+	if ((int64_t)value == (int32_t)value) {
 		emit_byte(c, 0x68);
 		emit_word(c, (uint32_t)value);
 	} else {
@@ -539,8 +570,8 @@ static void translate_loop(struct translator *t, unsigned i)
 	emit_branch(t, i, ALWAYS_IN_5_BYTES, branch_target(&t->insn[i]));
 }
 
-/* A target that is not canonical is only found after RSP has changed, by `moved`: the branch has to be
- * undone then. */
+/* A target that is not canonical is only found after RSP has changed, by `moved`, and a return address has
+ * been pushed: the branch has to be undone then. */
 static void remember_branch(struct translator *t, unsigned i, int32_t moved)
 {
 	uint32_t id = add_exit(t, BT_EXIT_INTERPRET, i);

@@ -42,6 +42,9 @@ struct guest_insn {
 	const ZydisDecodedOperand *memory; /* explicit memory operand, or NULL */
 	unsigned memory_size;
 	bool reads_memory, writes_memory;
+	bool other_faults; /* something may have to be raised before its page fault */
+	bool x87;	   /* leaves its address, opcode and operand for FNSTENV and others to show */
+	uint16_t fop;
 	uint8_t vectors; /* which vector registers have to be here: enum bt_vectors */
 	bool high_byte;
 	/* Registers among the operands that have no host register of their own: R10, R11, and
@@ -153,6 +156,9 @@ void emit_access_table(struct translator *t, const struct cold *cold);
 /* The linear address of an operand to `to` (R10); changes RCX. */
 void emit_linear(struct translator *t, const struct guest_insn *g,
 	const ZydisDecodedOperand *memory, unsigned to, bool segment);
+/* After the access of an x87 instruction: its linear address to RCX; changes R10 where that is not needed any
+ * more. */
+void emit_linear_again(struct translator *t, unsigned insn);
 /* Guest RSP becomes R10; changes RCX. */
 void emit_set_stack(struct translator *t);
 /* Guest RSP + disp to a register. */

@@ -950,6 +950,11 @@ static const ZydisDecoder *decoder_for(const struct cpu *cpu, unsigned mode)
 	return &decoders[which];
 }
 
+const ZydisDecoder *interp_decoder64(const struct cpu *cpu)
+{
+	return decoder_for(cpu, MODE_CODE_64);
+}
+
 /* What comes of the flags, for struct decoded. Only integer handlers on registers count as plain.
  */
 static void describe(const struct decoding *d, struct decoded *info)
