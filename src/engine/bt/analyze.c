@@ -72,8 +72,11 @@ static bool writes(const ZydisDecodedOperand *op)
 
 /* Must the register's old value be there before the instruction? Where it is only partly or perhaps
  * written, too. */
-static bool loads(const ZydisDecodedOperand *op)
+static bool loads(const struct guest_insn *g, const ZydisDecodedOperand *op)
 {
+	/* With nothing to find they write nothing. */
+	if (g->in.mnemonic == ZYDIS_MNEMONIC_BSF || g->in.mnemonic == ZYDIS_MNEMONIC_BSR)
+		return true;
 	return op->actions != ZYDIS_OPERAND_ACTION_WRITE || op->size < 32;
 }
 
@@ -81,7 +84,7 @@ static void add_spill(struct guest_insn *g, unsigned reg, const ZydisDecodedOper
 {
 	if (!(( g->spill_load | g->spill_store) & BIT(reg)))
 		g->spilled[g->spill_count++] = (uint8_t)reg;
-	if (loads(op))
+	if (loads(g, op))
 		g->spill_load |= (uint16_t)BIT(reg);
 	if (writes(op))
 		g->spill_store |= (uint16_t)BIT(reg);
@@ -90,7 +93,7 @@ static void add_spill(struct guest_insn *g, unsigned reg, const ZydisDecodedOper
 /* General registers among the operands. False where it cannot be an identical instruction here. */
 static bool collect_registers(struct guest_insn *g, bool raw_rsp)
 {
-	bool big = false, ch = false;
+	bool big = false;
 
 	for (unsigned i = 0; i < g->in.operand_count; i++) {
 		const ZydisDecodedOperand *op = &g->operands[i];
@@ -101,7 +104,6 @@ static bool collect_registers(struct guest_insn *g, bool raw_rsp)
 			continue;
 		reg = rewrite_register_number(op->reg.value);
 		g->high_byte |= rewrite_is_high_byte(op->reg.value);
-		ch |= op->reg.value == ZYDIS_REGISTER_CH;
 		if (op->encoding == ZYDIS_OPERAND_ENCODING_NONE) {
 			if (reg == RCX) {
 				g->implicit_rcx = true;
@@ -111,7 +113,9 @@ static bool collect_registers(struct guest_insn *g, bool raw_rsp)
 			}
 			continue;
 		}
-		big |= reg >= R8 || reg == RCX;
+		big |= reg >= R8;
+		g->explicit_rcx |= reg == RCX;
+		g->explicit_rcx_written |= reg == RCX && writes(op);
 		if (reg == R10 || reg == R11) {
 			if (g->spill_count == 3)
 				return false;
@@ -122,7 +126,7 @@ static bool collect_registers(struct guest_insn *g, bool raw_rsp)
 			add_spill(g, reg, op);
 		}
 	}
-	if (g->high_byte && (big || ch || g->spill_count))
+	if (g->high_byte && (big || g->spill_count))
 		return false;
 	/* RCX and R10 are what there is for them. */
 	if (g->spill_count + g->implicit_rcx + (g->memory ? 1 : 0) > 2)

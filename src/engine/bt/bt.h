@@ -179,6 +179,7 @@ struct bt {
 	uint64_t count;
 	uint64_t host_rsp, entry_rsp;
 	uint64_t branch; /* exit ID of the indirect branch under way: for #GP on a wild target */
+	int jump_mode; /* the bits of the mode, of those above BT_MODES, that the jump tables are for */
 	uint64_t last_x87; /* exit ID that tells of the last x87 instruction since the last exit; or 0 */
 	int32_t flags_displacement; /* host address >> 12, plus this: address of the page's flags */
 	uint64_t push_value;

@@ -30,7 +30,7 @@ static uint8_t encoded(const struct rewrite *r, ZydisRegister reg)
 {
 	uint8_t host = r->host[rewrite_register_number(reg)];
 
-	return rewrite_is_high_byte(reg) ? host + 4 : host;
+	return rewrite_is_high_byte(reg) && !r->high_is_low ? host + 4 : host;
 }
 
 static void find_fields(const struct rewrite *r, struct fields *f)

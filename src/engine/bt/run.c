@@ -526,6 +526,11 @@ static bool bt_translated(struct cpu *cpu)
 		cache_process_drops(bt);
 	if (mode < 0)
 		return false;
+	/* A jump table's units know only the mode's lower bits to be the same. */
+	if ((mode & ~(BT_MODES - 1)) != bt->jump_mode) {
+		cache_flush_jumps(bt, TLB_FLUSH_ALL, 0);
+		bt->jump_mode = mode & ~(BT_MODES - 1);
+	}
 	if (mode & BT_WINDOW)
 		windows_use_space(bt);
 	hot = interp_hot(cpu);

@@ -138,6 +138,34 @@ static void emit_record_x87(struct translator *t, unsigned i)
 	emit_store(c, at_address(&t->cpu->fpu.fdp), SCRATCH);
 }
 
+/* An instruction that names AH to BH cannot have a prefix that names R11, where RCX is. So RCX is put back
+ * where it belongs; or, where a memory operand needs the prefix, CH alone in CL. */
+static void emit_load_rcx(struct translator *t, unsigned i, struct rewrite *r)
+{
+	struct code *c = &t->code;
+
+	emit_move(c, SCRATCH, HOST_RCX);
+	r->host[RCX] = SCRATCH;
+	r->high_is_low = r->memory;
+	if (r->memory)
+		emit_bytes(c, (uint8_t[]){0x0f, 0xb6, 0xcd}, 3); /* movzx ecx, ch */
+}
+
+static void emit_store_rcx(struct translator *t, unsigned i, const struct rewrite *r)
+{
+	struct code *c = &t->code;
+	uint8_t *rcx = (uint8_t *)&t->cpu->gpr[RCX];
+
+	mark(t, i, MARK_AFTER);
+	if (!r->high_is_low) {
+		emit_move(c, HOST_RCX, SCRATCH);
+		return;
+	}
+	emit_store(c, at_address(rcx), HOST_RCX);
+	emit_memory_op(c, false, 0x88, RCX, at_address(rcx + 1)); /* mov [rcx + 1], cl */
+	emit_load(c, HOST_RCX, at_address(rcx));
+}
+
 /* Where nothing is left to do after the instruction, the mark of the next one says so. */
 void emit_identical(struct translator *t, unsigned i, struct host_memory memory)
 {
@@ -146,13 +174,16 @@ void emit_identical(struct translator *t, unsigned i, struct host_memory memory)
 	static const uint8_t temporaries[] = {SCRATCH, SCRATCH_ADDR};
 	struct rewrite r = {.in = &g->in, .operands = g->operands, .bytes = g->bytes};
 	unsigned next = g->implicit_rcx ? 1 : 0;
+	bool named_rcx = g->high_byte && g->explicit_rcx;
 
 	for (unsigned reg = 0; reg < 16; reg++)
 		r.host[reg] = (uint8_t)host_register(reg);
 	if (g->memory) {
-		if (g->high_byte && needs_rex(memory))
+		bool takes_scratch = g->spill_count || g->implicit_rcx || named_rcx;
+
+		if (g->high_byte && !named_rcx && needs_rex(memory))
 			memory = fold(c, memory, SCRATCH);
-		else if ((g->spill_count || g->implicit_rcx) && uses(memory, SCRATCH))
+		else if (takes_scratch && uses(memory, SCRATCH))
 			memory = fold(c, memory, SCRATCH_ADDR);
 		r.memory = &memory;
 	}
@@ -163,9 +194,13 @@ void emit_identical(struct translator *t, unsigned i, struct host_memory memory)
 		if (g->spill_load & BIT(reg))
 			value_of(t, reg, temporary);
 	}
-	if (g->implicit_rcx)
+	if (named_rcx)
+		emit_load_rcx(t, i, &r);
+	else if (g->implicit_rcx)
 		emit_move(c, SCRATCH, HOST_RCX);
 	rewrite_emit(c, &r);
+	if (named_rcx && g->explicit_rcx_written)
+		emit_store_rcx(t, i, &r);
 	if (g->x87)
 		emit_record_x87(t, i);
 	if (!g->spill_store && !g->implicit_rcx_written)

@@ -52,6 +52,7 @@ struct guest_insn {
 	uint8_t spilled[3], spill_count;
 	uint16_t spill_load, spill_store; /* guest register masks */
 	bool implicit_rcx, implicit_rcx_written;
+	bool explicit_rcx, explicit_rcx_written;
 	bool target; /* some branch of the unit leads here */
 };
 
