@@ -4,6 +4,8 @@
  * What can be copied is what a stub of the interpreter can run natively (stub_select.c knows: the
  * guest's CPUID shows it, nothing about it is privileged, and its effects are on registers, flags
  * and one ordinary memory operand). */
+#include "engine/bt/special.h"
+#include "engine/bt/string.h"
 #include "engine/bt/translate.h"
 
 #include "cpu/cpuid.h"
@@ -407,6 +409,8 @@ static void classify(struct translator *t, struct guest_insn *g)
 	default:
 		break;
 	}
+	if (special_classify(t, g) || string_classify(t, g))
+		return;
 	if (is_jcc(&g->in)) {
 		classify_jcc(t, g, GUEST_JCC);
 		return;

@@ -8,6 +8,8 @@
  *	translate.c	a unit from them: control flow, exits, special instructions
  *	rewrite.c	one instruction with its registers and memory operand replaced
  *	operand.c	how a guest address becomes a host address
+ *	special.c	system instructions done in place
+ *	string.c	MOVS and STOS
  *	cache.c		where units live, are found, and are dropped
  *	glue.c		the generated code between C and units
  *	window.c	shadow page tables made of host mappings
@@ -131,6 +133,7 @@ enum bt_vectors { VECTORS_AWAY, VECTORS_NARROW, VECTORS_WIDE };
 struct bt_insn {
 	uint16_t offset; /* of its first byte, in the guest page */
 	uint8_t length;
+	bool shadowed;	    /* it follows an STI */
 	uint8_t adapted;    /* faults seen; at ADAPT_FAULTS it is translated with the soft TLB */
 	uint16_t slot;      /* predicted slot of its memory operand (window mode) */
 	uint16_t host;      /* offset of its code in the unit */
@@ -177,6 +180,7 @@ struct bt {
 	uint64_t scratch[4];
 	uint64_t rax, flags;	  /* spills */
 	uint64_t count;
+	uint64_t tsc_offset; /* the guest's TSC less the host's */
 	uint64_t host_rsp, entry_rsp;
 	uint64_t branch; /* exit ID of the indirect branch under way: for #GP on a wild target */
 	int jump_mode; /* the bits of the mode, of those above BT_MODES, that the jump tables are for */
@@ -196,6 +200,8 @@ struct bt {
 	/* The instruction whose fault was rolled back last. */
 	struct bt_unit *fault_unit;
 	unsigned fault_insn;
+
+	uint64_t cr4; /* that the units were made under */
 
 	struct windows *windows;
 	uint8_t jump_heat[4096]; /* by target: passages to code without a unit */

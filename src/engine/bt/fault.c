@@ -62,6 +62,8 @@ static void roll_back(struct bt *bt, greg_t *registers, const struct bt_where *w
 	bt->cpu->rip = where->rip;
 	bt->fault_unit = where->unit;
 	bt->fault_insn = where->insn;
+	if (exit == BT_EXIT_ID_KICK && where->unit->insns[where->insn].shadowed)
+		bt->cpu->interrupt_shadow = SHADOW_STI;
 	if (where->state == MARK_STRINGS) {
 		registers[REG_RSI] -= (greg_t)bt->string_delta[0];
 		registers[REG_RDI] -= (greg_t)bt->string_delta[1];

@@ -7,6 +7,7 @@
 #include "engine/bt/cache.h"
 #include "engine/bt/fault.h"
 #include "engine/bt/glue.h"
+#include "engine/bt/special.h"
 #include "engine/bt/stats.h"
 #include "engine/bt/trace.h"
 #include "engine/bt/translate.h"
@@ -513,6 +514,18 @@ static void record_x87(struct bt *bt)
 	bt->last_x87 = 0;
 }
 
+/* What translated code takes from elsewhere, or for granted. */
+static void refresh_assumptions(struct bt *bt)
+{
+	struct cpu *cpu = bt->cpu;
+
+	bt->tsc_offset = cpu->platform->clock->tsc_offset + cpu->tsc_offset;
+	if (likely(!((cpu->cr4 ^ bt->cr4) & CR4_ASSUMED)))
+		return;
+	cache_flush(bt);
+	bt->cr4 = cpu->cr4;
+}
+
 /* interp->translated: run what is translated at cpu->rip. */
 static bool bt_translated(struct cpu *cpu)
 {
@@ -526,6 +539,7 @@ static bool bt_translated(struct cpu *cpu)
 		cache_process_drops(bt);
 	if (mode < 0)
 		return false;
+	refresh_assumptions(bt);
 	/* A jump table's units know only the mode's lower bits to be the same. */
 	if ((mode & ~(BT_MODES - 1)) != bt->jump_mode) {
 		cache_flush_jumps(bt, TLB_FLUSH_ALL, 0);

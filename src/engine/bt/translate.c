@@ -5,6 +5,8 @@
  * that was predicted wrong) goes to the unit's end, out of line. */
 #include "engine/bt/translate.h"
 #include "engine/bt/cache.h"
+#include "engine/bt/special.h"
+#include "engine/bt/string.h"
 #include "engine/bt/window.h"
 #include "engine/options.h"
 
@@ -78,8 +80,7 @@ static unsigned host_register(unsigned guest)
 	return guest == RCX ? HOST_RCX : guest;
 }
 
-/* A guest register's value in some host register; `temporary` is used where it has none. */
-static unsigned value_of(struct translator *t, unsigned guest, unsigned temporary)
+unsigned value_of(struct translator *t, unsigned guest, unsigned temporary)
 {
 	if (guest == R10 || guest == R11) {
 		emit_load(&t->code, temporary, at_address(&t->cpu->gpr[guest]));
@@ -92,7 +93,7 @@ static unsigned value_of(struct translator *t, unsigned guest, unsigned temporar
 	return host_register(guest);
 }
 
-static void set_register(struct translator *t, unsigned guest, unsigned from)
+void set_register(struct translator *t, unsigned guest, unsigned from)
 {
 	if (guest == R10 || guest == R11)
 		emit_store(&t->code, at_address(&t->cpu->gpr[guest]), from);
@@ -238,7 +239,7 @@ static void op_push_scratch(struct translator *t, unsigned i, struct host_memory
 	emit_lea(c, RSP, at_register(RSP, -8));
 }
 
-static void push_scratch(struct translator *t, unsigned i)
+void push_scratch(struct translator *t, unsigned i)
 {
 	struct code *c = &t->code;
 
@@ -814,6 +815,14 @@ static void translate_one(struct translator *t, unsigned i)
 	case GUEST_CLAC:
 		translate_set_ac(t, i, g->kind == GUEST_STAC);
 		break;
+	case GUEST_SPECIAL:
+		if (!special_translate(t, i))
+			translate_interpret(t, i, !engine_options.verify);
+		break;
+	case GUEST_STRING:
+		if (!string_translate(t, i))
+			translate_interpret(t, i, !engine_options.verify);
+		break;
 	case GUEST_INTERPRET:
 		translate_interpret(t, i, !engine_options.verify);
 		break;
@@ -1152,6 +1161,7 @@ static bool fill_unit(struct translator *t)
 			.adapted = t->adapted[i],
 			.slot = t->slots[i],
 			.host = (uint16_t)(t->host[i] - unit->code),
+			.shadowed = i && t->insn[i - 1].in.mnemonic == ZYDIS_MNEMONIC_STI,
 			.reason = g->reason};
 		t->bt->stats.identical += g->kind == GUEST_IDENTICAL;
 	}

@@ -28,6 +28,8 @@ enum guest_kind {
 	GUEST_CLI,
 	GUEST_STAC,
 	GUEST_CLAC,
+	GUEST_SPECIAL,	 /* special.c */
+	GUEST_STRING,	 /* string.c */
 	GUEST_INTERPRET, /* by the interpreter, then on in the unit */
 	GUEST_END,	 /* by the interpreter, and the unit ends */
 };
@@ -179,6 +181,11 @@ static inline bool windowed(const struct translator *t)
 {
 	return t->mode & BT_WINDOW;
 }
+/* A guest register's value in some host register; `temporary` is used where it has none. */
+unsigned value_of(struct translator *t, unsigned guest, unsigned temporary);
+void set_register(struct translator *t, unsigned guest, unsigned from);
+/* Push bt->scratch[0]: the commit. */
+void push_scratch(struct translator *t, unsigned i);
 /* The identical instruction on a host memory operand (or none: base and index unset and `memory` of
  * the instruction NULL), with what renamed and spilled registers need around it. */
 access_op emit_identical;

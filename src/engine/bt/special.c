@@ -1,0 +1,262 @@
+/* System instructions that need no more than a few host instructions on the virtual processor's state.
+ *
+ * What they depend on besides the mode (CR4's bits for them) was looked at when the unit was made; when
+ * those bits change, all units go (CR4_ASSUMED). Where an instruction would raise an exception, or has
+ * more to do than is done here, the interpreter runs it: guarded by a JRCXZ to an exit.
+ *
+ * STI. Interrupts that wait already are the interpreter's to deliver: then it runs the STI. One that comes
+ * later kicks us, and if that finds the instruction after the STI not done yet, it is still under the
+ * shadow (fault.c looks at bt_insn.shadowed). So the shadow costs nothing. */
+#include "engine/bt/special.h"
+
+#include "cpu/cpuid.h"
+
+static bool is_register(const ZydisDecodedOperand *op, ZydisRegisterClass class)
+{
+	return op->type == ZYDIS_OPERAND_TYPE_REGISTER && ZydisRegisterGetClass(op->reg.value) == class;
+}
+
+static bool from_cr2(const struct guest_insn *g)
+{
+	return is_register(&g->operands[0], ZYDIS_REGCLASS_GPR64) &&
+	       g->operands[0].reg.value != ZYDIS_REGISTER_RSP &&
+	       g->operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+	       g->operands[1].reg.value == ZYDIS_REGISTER_CR2;
+}
+
+static bool may_read_tsc(const struct translator *t)
+{
+	return !(t->mode & BT_USER) || !(t->cpu->cr4 & CR4_TSD);
+}
+
+/* Who could do it, is it allowed, and are its operands simple? */
+static bool handled(const struct translator *t, const struct guest_insn *g)
+{
+	bool kernel = !(t->mode & BT_USER);
+
+	switch (g->in.mnemonic) {
+	case ZYDIS_MNEMONIC_STI:
+	case ZYDIS_MNEMONIC_SWAPGS:
+		return kernel;
+	case ZYDIS_MNEMONIC_CLD: /* DF is clear in every mode that is translated */
+		return true;
+	case ZYDIS_MNEMONIC_PUSHFQ:
+		return g->in.operand_width == 64;
+	case ZYDIS_MNEMONIC_RDTSC:
+		return may_read_tsc(t);
+	case ZYDIS_MNEMONIC_RDTSCP:
+		return may_read_tsc(t) && cpuid_has(CPUID_RDTSCP);
+	case ZYDIS_MNEMONIC_RDPKRU:
+		return t->cpu->cr4 & CR4_PKE;
+	case ZYDIS_MNEMONIC_RDFSBASE:
+	case ZYDIS_MNEMONIC_RDGSBASE:
+	case ZYDIS_MNEMONIC_WRFSBASE:
+	case ZYDIS_MNEMONIC_WRGSBASE:
+		return (t->cpu->cr4 & CR4_FSGSBASE) &&
+		       rewrite_register_number(g->operands[0].reg.value) != RSP;
+	case ZYDIS_MNEMONIC_MOV:
+		return kernel && from_cr2(g);
+	default:
+		return false;
+	}
+}
+
+bool special_classify(const struct translator *t, struct guest_insn *g)
+{
+	if ((g->in.attributes & ZYDIS_ATTRIB_HAS_LOCK) || !handled(t, g))
+		return false;
+	g->kind = GUEST_SPECIAL;
+	g->reason = "about the virtual processor's own state";
+	return true;
+}
+
+/* --- emitting --- */
+
+static void emit_load_32(struct code *c, unsigned reg, const void *from)
+{
+	emit_memory_op(c, false, 0x8b, reg, at_address(from));
+}
+
+static void emit_store_32(struct code *c, const void *to, unsigned reg)
+{
+	emit_memory_op(c, false, 0x89, reg, at_address(to));
+}
+
+/* Go on if RCX is zero; else the interpreter runs the instruction. */
+static void interpret_unless_rcx_zero(struct translator *t, unsigned i)
+{
+	uintptr_t patch = emit_unless_rcx_zero(&t->code);
+	uint32_t id = add_exit(t, BT_EXIT_INTERPRET, i);
+
+	t->bt->exits[id].resume = 0;
+	add_cold(t, COLD_EXIT, i, patch, id, NULL);
+}
+
+static void translate_sti(struct translator *t, unsigned i)
+{
+	struct code *c = &t->code;
+
+	emit_load_32(c, SCRATCH, &t->cpu->pending);
+	interpret_unless_rcx_zero(t, i);
+	/* As with CLI, IF is all there is in this byte. */
+	emit_memory_op(c, false, 0xc6, 0, at_address((uint8_t *)&t->cpu->system_flags + 1));
+	emit_byte(c, RFLAGS_IF >> 8);
+}
+
+static void store_base(struct translator *t, unsigned i, enum seg seg, unsigned from)
+{
+	struct code *c = &t->code;
+
+	emit_store(c, at_address(&t->cpu->segment_base[seg]), from);
+	mark(t, i, MARK_AFTER);
+	emit_store(c, at_address(&t->cpu->segment[seg].base), from);
+}
+
+static void translate_swapgs(struct translator *t, unsigned i)
+{
+	struct code *c = &t->code;
+	struct cpu *cpu = t->cpu;
+
+	emit_load(c, SCRATCH, at_address(&cpu->segment_base[SEG_GS]));
+	emit_load(c, SCRATCH_ADDR, at_address(&cpu->kernel_gs_base));
+	store_base(t, i, SEG_GS, SCRATCH_ADDR);
+	emit_store(c, at_address(&cpu->kernel_gs_base), SCRATCH);
+}
+
+static void translate_read_base(struct translator *t, unsigned i, enum seg seg)
+{
+	const struct guest_insn *g = &t->insn[i];
+	const uint64_t *base = &t->cpu->segment_base[seg];
+
+	if (g->operands[0].size == 64)
+		emit_load(&t->code, SCRATCH, at_address(base));
+	else
+		emit_load_32(&t->code, SCRATCH, base);
+	set_register(t, rewrite_register_number(g->operands[0].reg.value), SCRATCH);
+}
+
+/* The new base must be canonical: bits 63..47 all the same, so adding bit 47 leaves bits 63..48 zero. */
+static void translate_write_base(struct translator *t, unsigned i, enum seg seg)
+{
+	struct code *c = &t->code;
+	const struct guest_insn *g = &t->insn[i];
+	unsigned guest = rewrite_register_number(g->operands[0].reg.value);
+	unsigned from = value_of(t, guest, SCRATCH_ADDR);
+	uint8_t *sum = (uint8_t *)&t->bt->scratch[0];
+
+	if (g->operands[0].size == 32) {
+		emit_register_op(c, false, 0x89, from, SCRATCH_ADDR);
+	} else {
+		emit_constant(c, SCRATCH, BIT(47));
+		emit_lea(c, SCRATCH, at_sum((int)from, SCRATCH, 0));
+		emit_store(c, at_address(sum), SCRATCH);
+		emit_memory_op(c, false, 0x0fb7, SCRATCH, at_address(sum + 6));
+		interpret_unless_rcx_zero(t, i);
+		if (from != SCRATCH_ADDR)
+			emit_move(c, SCRATCH_ADDR, from);
+	}
+	store_base(t, i, seg, SCRATCH_ADDR);
+}
+
+/* RDTSC is the commit: what it writes is the guest's to lose. */
+static void translate_rdtsc(struct translator *t, unsigned i, bool with_aux)
+{
+	struct code *c = &t->code;
+	uint32_t *halves = (uint32_t *)&t->bt->scratch[0];
+
+	emit_bytes(c, (uint8_t[]){0x0f, with_aux ? 0x01 : 0x31, 0xf9}, with_aux ? 3 : 2);
+	mark(t, i, MARK_AFTER);
+	emit_store_32(c, &halves[0], RAX);
+	emit_store_32(c, &halves[1], RDX);
+	emit_load(c, SCRATCH, at_address(halves));
+	emit_load(c, SCRATCH_ADDR, at_address(&t->bt->tsc_offset));
+	emit_lea(c, SCRATCH, at_sum(SCRATCH, SCRATCH_ADDR, 0));
+	emit_register_op(c, false, 0x89, SCRATCH, RAX);
+	emit_store(c, at_address(halves), SCRATCH);
+	emit_load_32(c, RDX, &halves[1]);
+	if (with_aux)
+		emit_load_32(c, HOST_RCX, &t->cpu->tsc_aux);
+}
+
+static void translate_rdpkru(struct translator *t, unsigned i)
+{
+	struct code *c = &t->code;
+
+	emit_register_op(c, false, 0x89, HOST_RCX, SCRATCH); /* mov ecx, r11d */
+	interpret_unless_rcx_zero(t, i);
+	emit_load_32(c, RAX, &t->cpu->fpu.pkru);
+	mark(t, i, MARK_AFTER);
+	emit_constant(c, RDX, 0);
+}
+
+/* RFLAGS from LAHF and SETO, with shifts made of LEA. The image shows no RF, and VM cannot be. RF is never
+ * set here: IRET's lasts for one instruction, which nobody can tell without breakpoints. */
+static void translate_pushfq(struct translator *t, unsigned i)
+{
+	struct code *c = &t->code;
+	struct bt *bt = t->bt;
+	struct host_memory times_8 = {.base = NO_REGISTER, .index = RAX, .scale = 3};
+
+	emit_store(c, at_address(&bt->rax), RAX);
+	emit_byte(c, 0x9f); /* lahf */
+	mark(t, i, MARK_AFTER);
+	emit_bytes(c, (uint8_t[]){0x0f, 0x90, 0xc0, 0x0f, 0xb6, 0xcc, 0x0f, 0xb6, 0xc0}, 9);
+	/* seto al; movzx ecx, ah; movzx eax, al */
+	for (int k = 0; k < 3; k++)
+		emit_lea(c, RAX, times_8);
+	/* OF to bit 11; bit 1 is in system_flags, too */
+	emit_lea(c, SCRATCH, (struct host_memory){.base = SCRATCH, .index = RAX, .scale = 2, .disp = -2});
+	emit_load(c, RAX, at_address(&t->cpu->system_flags));
+	emit_lea(c, SCRATCH, at_sum(SCRATCH, RAX, 0));
+	emit_store(c, at_address(&bt->scratch[0]), SCRATCH);
+	emit_load(c, RAX, at_address(&bt->rax));
+	mark(t, i, MARK_BEFORE);
+	push_scratch(t, i);
+}
+
+static void translate_mov_cr2(struct translator *t, unsigned i)
+{
+	emit_load(&t->code, SCRATCH, at_address(&t->cpu->cr2));
+	set_register(t, rewrite_register_number(t->insn[i].operands[0].reg.value), SCRATCH);
+}
+
+bool special_translate(struct translator *t, unsigned i)
+{
+	switch (t->insn[i].in.mnemonic) {
+	case ZYDIS_MNEMONIC_STI:
+		/* The shadow must fall on an instruction of the same unit. */
+		if (i + 1 == t->count)
+			return false;
+		translate_sti(t, i);
+		break;
+	case ZYDIS_MNEMONIC_SWAPGS:
+		translate_swapgs(t, i);
+		break;
+	case ZYDIS_MNEMONIC_CLD:
+		break;
+	case ZYDIS_MNEMONIC_PUSHFQ:
+		translate_pushfq(t, i);
+		break;
+	case ZYDIS_MNEMONIC_RDTSC:
+	case ZYDIS_MNEMONIC_RDTSCP:
+		translate_rdtsc(t, i, t->insn[i].in.mnemonic == ZYDIS_MNEMONIC_RDTSCP);
+		break;
+	case ZYDIS_MNEMONIC_RDPKRU:
+		translate_rdpkru(t, i);
+		break;
+	case ZYDIS_MNEMONIC_RDFSBASE:
+	case ZYDIS_MNEMONIC_RDGSBASE:
+		translate_read_base(
+			t, i, t->insn[i].in.mnemonic == ZYDIS_MNEMONIC_RDFSBASE ? SEG_FS : SEG_GS);
+		break;
+	case ZYDIS_MNEMONIC_WRFSBASE:
+	case ZYDIS_MNEMONIC_WRGSBASE:
+		translate_write_base(
+			t, i, t->insn[i].in.mnemonic == ZYDIS_MNEMONIC_WRFSBASE ? SEG_FS : SEG_GS);
+		break;
+	default:
+		translate_mov_cr2(t, i);
+		break;
+	}
+	return true;
+}

@@ -1,0 +1,12 @@
+/* REP MOVS and REP STOS, done by the host's. */
+#ifndef VENEER_ENGINE_BT_STRING_H
+#define VENEER_ENGINE_BT_STRING_H
+
+#include "engine/bt/translate.h"
+
+/* Make it GUEST_STRING, if it can be done so. */
+bool string_classify(const struct translator *t, struct guest_insn *g);
+/* Emit it; false: the interpreter has to run it, nothing was emitted. */
+bool string_translate(struct translator *t, unsigned i);
+
+#endif
