@@ -227,6 +227,23 @@ if [[ -n $translator ]]; then
 		grep -q $' ret\t; control transfer' "$work/isprime" &&
 		! grep -q 'not decodable' "$work/isprime"
 	result $? "--trace-bt shows a loop and its translation"
+
+	# How many accesses follow a jump that decides which address they have? After one, neither a constant slot's
+	# delta nor a soft TLB's addend may be added to an address as it is.
+	predicted='/\tmov rcx, \[delta\.[a-z]*\[0x/ && before ~ /\tjmp \+/ { n++ }
+		/\tmov rcx, \[soft_tlb\.[a-z_]*\.addend\[/ { addend = NR }
+		/^\t\+/ { if (addend == NR - 1 && $0 !~ /\tpext r10, r10, \[bt\.mask_offset\]$/) n++; before = $0 }
+		/^0x/ { before = "" }
+		/^\t\+.*gs:/ { n++ }
+		END { print n + 0 }'
+	for option in --hardened ''; do
+		run run --kernel "$kernels/../../guests/kernels/wild" --memory 64M --debug-exit 0xf4 --engine bt \
+			--trace-bt "$work/predicted$option" $option
+		((status == 1))
+		result $? "wild addresses, traced ${option}"
+	done
+	[[ $(awk "$predicted" "$work/predicted--hardened") == 0 && $(awk "$predicted" "$work/predicted") != 0 ]]
+	result $? "--hardened has no access that a misprediction could lead astray"
 fi
 
 # --- signals and slow readers ---

@@ -1,9 +1,10 @@
 /* oracle [--seconds N] [--seed S] [--bits 64|32] [--only MNEMONIC] [--show N] [--undefined]
- *        [--engine NAME] [--windows]
+ *        [--engine NAME] [--windows] [--hardened]
  *
  * Goes round all instruction forms, one random instance of each a round, until the time is over but
  * for at least one round. Exits with 1 where anything architecturally defined differed; differences
  * in flags that the manuals leave undefined are counted, and shown on request. */
+#include "engine/options.h"
 #include "oracle.h"
 
 #include <getopt.h>
@@ -163,7 +164,7 @@ static void usage(FILE *to)
 {
 	fprintf(to, "usage: oracle [--seconds N] [--seed S] [--bits 64|32] [--only MNEMONIC] "
 		    "[--show N]\n"
-		    "              [--undefined] [--engine NAME] [--windows]\n");
+		    "              [--undefined] [--engine NAME] [--windows] [--hardened]\n");
 }
 
 static bool parse(int argc, char **argv)
@@ -172,7 +173,8 @@ static bool parse(int argc, char **argv)
 		{"seed", required_argument, NULL, 'r'}, {"bits", required_argument, NULL, 'b'},
 		{"only", required_argument, NULL, 'o'}, {"show", required_argument, NULL, 'n'},
 		{"undefined", no_argument, NULL, 'u'},
-		{"engine", required_argument, NULL, 'e'}, {"windows", no_argument, NULL, 'w'}, {NULL, 0, NULL, 0}};
+		{"engine", required_argument, NULL, 'e'}, {"windows", no_argument, NULL, 'w'},
+		{"hardened", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
@@ -200,6 +202,9 @@ static bool parse(int argc, char **argv)
 			break;
 		case 'w':
 			options.windows = true;
+			break;
+		case 'h':
+			engine_options.hardened = true;
 			break;
 		default:
 			return false;

@@ -70,6 +70,7 @@ enum bt_mode {
  * bits 12..21 of a linear address. minus_read + address is below 4096 on a hit. */
 #define SOFT_TLB_SIZE 1024
 struct soft_tlb {
+	/* addend: to a linear address; hardened: to an offset in the page. */
 	uint64_t minus_read[SOFT_TLB_SIZE], minus_write[SOFT_TLB_SIZE], addend[SOFT_TLB_SIZE];
 };
 /* No address with this index can hit, nor one just below its page: for an entry without a page. */
@@ -192,7 +193,7 @@ struct bt {
 	uint64_t entry, entry_r10;  /* where glue.enter goes, and R10 then */
 	uint64_t exit_address;	/* R10 on exit */
 	/* Field masks for PEXT. */
-	uint64_t mask_index, mask_page;
+	uint64_t mask_index, mask_page, mask_offset;
 
 	_Atomic uint32_t running; /* in translated code, or about to be: kicks need a signal */
 	pid_t tid;

@@ -356,7 +356,7 @@ void cache_fill_soft_tlb(struct bt *bt, enum tlb_view view, uint64_t linear, con
 
 	tlb->minus_read[index] = -(linear & PAGE_MASK);
 	tlb->minus_write[index] = writable ? -(linear & PAGE_MASK) : SOFT_TLB_EMPTY(index);
-	tlb->addend[index] = (uintptr_t)host - linear;
+	tlb->addend[index] = (uintptr_t)host - (engine_options.hardened ? linear & ~PAGE_MASK : linear);
 	if (global)
 		return;
 	if (log->count < SOFT_TLB_SIZE)

@@ -202,13 +202,15 @@ void emit_extract(struct code *c, enum extract field, unsigned to, unsigned from
 {
 	struct bt *bt = c->bt;
 	bool bmi2 = cpuid_has(CPUID_BMI2);
-	const uint64_t *mask = field == EXTRACT_INDEX ? &bt->mask_index : &bt->mask_page;
+	const uint64_t *mask = field == EXTRACT_INDEX  ? &bt->mask_index
+			       : field == EXTRACT_PAGE ? &bt->mask_page
+						       : &bt->mask_offset;
 	struct host_memory memory = at_address(mask);
 	unsigned rxb;
 
 	if (!bmi2) {
 		static const uint8_t shifts[][2] = {
-			[EXTRACT_INDEX] = {42, 54}, [EXTRACT_PAGE] = {0, 12}, [EXTRACT_SLOT] = {9, 48}};
+			[EXTRACT_INDEX] = {42, 54}, [EXTRACT_PAGE] = {0, 12}, [EXTRACT_OFFSET] = {52, 52}, [EXTRACT_SLOT] = {9, 48}};
 
 		emit_extract_shifting(c, shifts[field][0], shifts[field][1], to, from);
 		return;

@@ -83,7 +83,7 @@ void emit_patch(struct bt *bt, uintptr_t patch, uintptr_t target);
 
 /* to = a field of from, shifted down: PEXT where the host has BMI2, else the same with the flags
  * saved. */
-enum extract { EXTRACT_INDEX, EXTRACT_PAGE, EXTRACT_SLOT };
+enum extract { EXTRACT_INDEX, EXTRACT_PAGE, EXTRACT_OFFSET, EXTRACT_SLOT };
 void emit_extract(struct code *c, enum extract field, unsigned to, unsigned from);
 
 #endif

@@ -34,6 +34,14 @@
  *	mov	rcx, [addend + 8 * rcx]
  *	op	[r10 + rcx]
  *
+ * The jump may be mispredicted, and then the sum is any address, for a while. Hardened, the addend is the host's
+ * page instead, and only the offset in the page comes from the address:
+ *
+ * 1:	pext	rcx, r10, index mask
+ *	mov	rcx, [addend + 8 * rcx]
+ *	pext	r10, r10, offset mask
+ *	op	[r10 + rcx]
+ *
  * and after a store, since the page may hold translated code (windows have that page read-only):
  *
  *	pext	rcx, r10, page mask	R10 is the host address here
@@ -225,6 +233,8 @@ static void emit_soft(struct translator *t, const struct access *a)
 	add_cold(t, COLD_EXIT, a->insn, patch, sized_exit(t, BT_EXIT_SOFT_MISS, a), NULL);
 	emit_extract(c, EXTRACT_INDEX, SCRATCH, SCRATCH_ADDR);
 	emit_load(c, SCRATCH, at_element(tlb->addend, SCRATCH));
+	if (engine_options.hardened)
+		emit_extract(c, EXTRACT_OFFSET, SCRATCH_ADDR, SCRATCH_ADDR);
 	if (!a->write) {
 		a->op(t, a->insn, at_sum(SCRATCH_ADDR, SCRATCH, 0));
 		return;

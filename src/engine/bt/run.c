@@ -664,6 +664,7 @@ static int bt_vcpu_create(struct cpu *cpu)
 	bt->young_left = YOUNG_RUNS;
 	bt->mask_index = (uint64_t)(SOFT_TLB_SIZE - 1) << PAGE_SHIFT;
 	bt->mask_page = PAGE_MASK;
+	bt->mask_offset = ~PAGE_MASK;
 	cpu->bt = bt;
 	bt->translator = malloc(sizeof(*bt->translator));
 	error = bt->translator ? cache_create(bt) : -ENOMEM;

@@ -79,6 +79,8 @@ static const struct field {
 	  FIELD(bt, "bt.branch", branch),
 	  FIELD(bt, "bt.mask_index", mask_index),
 	  FIELD(bt, "bt.mask_page", mask_page),
+	  FIELD(bt, "bt.mask_offset", mask_offset),
+	  FIELD(bt, "bt.last_x87", last_x87),
 	  FIELD(bt, "exit", glue.exit),
 	  FIELD(bt, "miss", glue.miss),
 	  FIELD(bt, "load_vectors", glue.load_vectors),
