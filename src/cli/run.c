@@ -183,11 +183,18 @@ static int check_engine_options(const struct settings *settings)
 			     : options->trace  ? "--trace-bt"
 					       : NULL;
 
-	if (!option || settings->machine.engine->translates)
-		return 0;
-	log_error("%s: engine %s does not translate code; expected --engine bt", option,
-		settings->machine.engine->name);
-	return -EINVAL;
+	if (option && !settings->machine.engine->translates) {
+		log_error("%s: engine %s does not translate code; expected --engine bt", option,
+			settings->machine.engine->name);
+		return -EINVAL;
+	}
+	/* What another processor writes in between would be a difference, too. */
+	if (options->verify && settings->machine.cpu_count > 1) {
+		log_error("--verify: cannot compare with --cpus %u; expected --cpus 1",
+			settings->machine.cpu_count);
+		return -EINVAL;
+	}
+	return 0;
 }
 
 static int check_settings(struct settings *settings)

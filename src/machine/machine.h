@@ -43,7 +43,7 @@ enum machine_end {
 	MACHINE_TRIPLE_FAULT,
 	MACHINE_QUIT,   /* by the user, with Ctrl-a x */
 	MACHINE_SIGNAL, /* value: the signal's number */
-	MACHINE_FAILED, /* the host would not start it again; there was a message */
+	MACHINE_FAILED, /* it would not start again, or an engine went wrong; there was a message */
 };
 
 struct machine_result {

@@ -22,10 +22,10 @@ static void wait_for_work(struct cpu *cpu)
 		cpu_wait_pending(cpu);
 }
 
-static void triple_fault(struct machine *machine, struct cpu *cpu)
+static void end_machine(struct machine *machine, struct cpu *cpu, enum machine_end end)
 {
 	pthread_mutex_lock(&machine->lock);
-	machine_request_end(machine, MACHINE_TRIPLE_FAULT, (int)cpu->index);
+	machine_request_end(machine, end, (int)cpu->index);
 	pthread_mutex_unlock(&machine->lock);
 }
 
@@ -44,7 +44,10 @@ static void *vcpu_thread_main(void *opaque)
 			wait_for_work(cpu);
 			break;
 		case VCPU_EXIT_SHUTDOWN:
-			triple_fault(thread->machine, cpu);
+			end_machine(thread->machine, cpu, MACHINE_TRIPLE_FAULT);
+			return NULL;
+		case VCPU_EXIT_FAILED:
+			end_machine(thread->machine, cpu, MACHINE_FAILED);
 			return NULL;
 		}
 	}

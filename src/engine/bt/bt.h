@@ -47,6 +47,8 @@
 
 struct windows;
 struct bt_unit;
+struct verify;
+struct verify_plan;
 
 /* Host registers with a role. */
 #define HOST_RCX     R11 /* where guest RCX is */
@@ -138,6 +140,7 @@ struct bt_insn {
 	uint8_t adapted;    /* faults seen; at ADAPT_FAULTS it is translated with the soft TLB */
 	uint16_t slot;      /* predicted slot of its memory operand (window mode) */
 	uint16_t host;      /* offset of its code in the unit */
+	bool interpreted;   /* it leaves the unit, which does not run it itself */
 	const char *reason; /* why it is not identical; NULL where it is (string constant) */
 };
 
@@ -158,6 +161,7 @@ struct bt_unit {
 	uint16_t guest_bytes;
 	uint16_t guest_start; /* offset in the page of guest[0] */
 	uint64_t runs;	     /* counted only with bt_options.count */
+	struct verify_plan *plan; /* --verify */
 };
 
 /* Counters for --stats. */
@@ -225,6 +229,7 @@ struct bt {
 	struct bt_stats stats;
 	struct bt_cache *cache;
 	struct translator *translator; /* working space */
+	struct verify *verify;	       /* --verify */
 	bool cache_full;		 /* a unit did not fit: flush before the next */
 	_Atomic bool drops_pending;	 /* pages wait in the cache's queue */
 

@@ -11,6 +11,7 @@
 #include "engine/bt/stats.h"
 #include "engine/bt/trace.h"
 #include "engine/bt/translate.h"
+#include "engine/bt/verify.h"
 #include "engine/bt/window.h"
 #include "engine/engine.h"
 #include "engine/options.h"
@@ -555,6 +556,7 @@ static bool bt_translated(struct cpu *cpu)
 		return false;
 	}
 	bt->stats.entries++;
+	verify_begin(bt, unit);
 	next = enter_unit(unit);
 	while (next.entry) {
 		uint32_t id;
@@ -565,6 +567,8 @@ static bool bt_translated(struct cpu *cpu)
 			break;
 		if (bt->last_x87)
 			record_x87(bt);
+		if (!verify_exit(bt, id))
+			break;
 		mode = (int)exit_mode(bt, (unsigned)mode);
 		if (atomic_load(&bt->drops_pending))
 			cache_process_drops(bt);
@@ -628,6 +632,7 @@ static void free_bt(struct bt *bt)
 	if (bt->windows)
 		windows_destroy(bt);
 	cache_destroy(bt);
+	verify_destroy(bt);
 	free(bt->translator);
 	munmap(bt, sizeof(*bt));
 }
@@ -689,9 +694,12 @@ static int bt_vcpu_create(struct cpu *cpu)
 
 static enum vcpu_exit bt_vcpu_run(struct cpu *cpu)
 {
+	enum vcpu_exit exit;
+
 	if (cpu->bt && bt_thread_enter(cpu->bt) < 0)
 		interp_of(cpu)->translated = NULL;
-	return interp_vcpu_run(cpu);
+	exit = interp_vcpu_run(cpu);
+	return cpu->bt && verify_failed(cpu->bt) ? VCPU_EXIT_FAILED : exit;
 }
 
 const struct engine engine_bt = {

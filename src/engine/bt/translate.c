@@ -1161,6 +1161,7 @@ static bool fill_unit(struct translator *t)
 			.adapted = t->adapted[i],
 			.slot = t->slots[i],
 			.host = (uint16_t)(t->host[i] - unit->code),
+			.interpreted = g->kind == GUEST_INTERPRET || g->kind == GUEST_END,
 			.shadowed = i && t->insn[i - 1].in.mnemonic == ZYDIS_MNEMONIC_STI,
 			.reason = g->reason};
 		t->bt->stats.identical += g->kind == GUEST_IDENTICAL;

@@ -1,0 +1,677 @@
+/* The lockstep of translator and interpreter.
+ *
+ * Under --verify units are straight lines: branches leave them, nothing is chained, and no jump table
+ * leads from one to the next. So whatever unit is entered comes back soon, at a boundary between two
+ * of its instructions or where its last one led, and until then runs each of them at most once. What
+ * the state must be at every such boundary is found out beforehand, from the interpreter.
+ *
+ * Running an instruction twice must not be felt. The first run therefore ends before one that would
+ *
+ *	- touch something else than RAM, or RAM that holds code,
+ *	- be the first to use a page, so that an A or D bit would be set,
+ *	- be done by the interpreter under the translator, too,
+ *
+ * and where an exception is raised. The unit is compared up to there only; that there is a lot to be
+ * compared is what the counters are for. The next visits find TLBs filled and A bits set.
+ *
+ * There is one vCPU, but the monitor's own threads write to RAM as well: a device's data, the clock
+ * page. If anything that the instructions read is not what it was, a difference means nothing. */
+#include "engine/bt/verify_internal.h"
+#include "engine/options.h"
+
+#include "base/log.h"
+#include "cpu/fpu.h"
+#include "cpu/paging.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/* --- plans: units, ready to be run by the interpreter --- */
+
+static int gpr_number(ZydisRegister reg)
+{
+	ZydisRegister wide = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
+
+	return wide >= ZYDIS_REGISTER_RAX && wide <= ZYDIS_REGISTER_R15 ? (int)(wide - ZYDIS_REGISTER_RAX) : -1;
+}
+
+static bool is_x87(ZydisRegister reg)
+{
+	ZydisRegisterClass class = ZydisRegisterGetClass(reg);
+
+	return class == ZYDIS_REGCLASS_X87 || class == ZYDIS_REGCLASS_MMX ||
+	       reg == ZYDIS_REGISTER_X87CONTROL || reg == ZYDIS_REGISTER_X87STATUS ||
+	       reg == ZYDIS_REGISTER_X87TAG;
+}
+
+static bool is_vector(ZydisRegister reg)
+{
+	ZydisRegisterClass class = ZydisRegisterGetClass(reg);
+
+	return class == ZYDIS_REGCLASS_XMM || class == ZYDIS_REGCLASS_YMM ||
+	       class == ZYDIS_REGCLASS_ZMM || class == ZYDIS_REGCLASS_MASK ||
+	       reg == ZYDIS_REGISTER_MXCSR;
+}
+
+static bool touches_no_memory(const ZydisDecodedInstruction *in)
+{
+	switch (in->meta.category) {
+	case ZYDIS_CATEGORY_NOP:
+	case ZYDIS_CATEGORY_WIDENOP:
+	case ZYDIS_CATEGORY_PREFETCH:
+		return true;
+	default:
+		return in->mnemonic == ZYDIS_MNEMONIC_NOP;
+	}
+}
+
+/* False: not an address that we can compute. */
+static bool plan_operand(struct plan_insn *insn, const ZydisDecodedInstruction *in, const ZydisDecodedOperand *op)
+{
+	struct plan_operand *o = &insn->operand[insn->operand_count];
+	bool hidden = op->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN;
+
+	if (insn->operand_count == MAX_OPERANDS || op->mem.type != ZYDIS_MEMOP_TYPE_MEM || !op->size)
+		return false;
+	*o = (struct plan_operand){.disp = (uint64_t)op->mem.disp.value,
+		.size = op->size / 8,
+		.base = (int8_t)gpr_number(op->mem.base),
+		.index = (int8_t)gpr_number(op->mem.index),
+		.scale = op->mem.scale,
+		.segment = op->mem.segment == ZYDIS_REGISTER_FS	  ? SEG_FS
+			   : op->mem.segment == ZYDIS_REGISTER_GS ? SEG_GS
+								  : SEG_NONE,
+		.write = op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE,
+		.repeated = insn->string && (in->attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE |
+								      ZYDIS_ATTRIB_HAS_REPNE))};
+	if (op->mem.base == ZYDIS_REGISTER_RIP || op->mem.base == ZYDIS_REGISTER_EIP)
+		o->disp += insn->rip + in->length;
+	/* No base register. Zydis overlooks REX.B in that case. */
+	if (!hidden && in->raw.modrm.mod == 0 && in->raw.modrm.rm == 4 && in->raw.sib.base == 5)
+		o->base = -1;
+	/* What PUSH and CALL write lies below RSP. */
+	if (hidden && o->write && op->mem.base == ZYDIS_REGISTER_RSP)
+		o->disp -= o->size;
+	insn->operand_count++;
+	return true;
+}
+
+/* Strings that are searched end who knows where. */
+static bool plan_string(struct plan_insn *insn, const ZydisDecodedInstruction *in)
+{
+	insn->string = in->meta.category == ZYDIS_CATEGORY_STRINGOP;
+	if (!insn->string)
+		return true;
+	switch (in->mnemonic) {
+	case ZYDIS_MNEMONIC_CMPSB:
+	case ZYDIS_MNEMONIC_CMPSW:
+	case ZYDIS_MNEMONIC_CMPSD:
+	case ZYDIS_MNEMONIC_CMPSQ:
+	case ZYDIS_MNEMONIC_SCASB:
+	case ZYDIS_MNEMONIC_SCASW:
+	case ZYDIS_MNEMONIC_SCASD:
+	case ZYDIS_MNEMONIC_SCASQ:
+		return !(in->attributes &
+			 (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE));
+	default:
+		return true;
+	}
+}
+
+static bool plan_operands(struct plan_insn *insn, const ZydisDecodedInstruction *in, const ZydisDecodedOperand *operands)
+{
+	if (!plan_string(insn, in))
+		return false;
+	insn->address_32 = in->address_width == 32;
+	insn->x87 = in->meta.category == ZYDIS_CATEGORY_X87_ALU || in->meta.category == ZYDIS_CATEGORY_MMX;
+	insn->vector = in->mnemonic == ZYDIS_MNEMONIC_VZEROUPPER || in->mnemonic == ZYDIS_MNEMONIC_VZEROALL;
+	for (unsigned i = 0; i < in->operand_count; i++) {
+		const ZydisDecodedOperand *op = &operands[i];
+
+		if (op->type == ZYDIS_OPERAND_TYPE_REGISTER) {
+			insn->x87 |= is_x87(op->reg.value);
+			insn->vector |= is_vector(op->reg.value);
+		}
+		if (op->type == ZYDIS_OPERAND_TYPE_MEMORY && op->mem.type != ZYDIS_MEMOP_TYPE_AGEN &&
+			!touches_no_memory(in) && !plan_operand(insn, in, op))
+			return false;
+	}
+	return true;
+}
+
+/* Flags that the manuals leave undefined are mostly what the processor makes of them, with the interpreter, too.
+ * These it computes itself. */
+static uint64_t undefined_flags(ZydisMnemonic mnemonic)
+{
+	switch (mnemonic) {
+	case ZYDIS_MNEMONIC_MUL:
+	case ZYDIS_MNEMONIC_IMUL:
+		return RFLAGS_SF | RFLAGS_ZF | RFLAGS_AF | RFLAGS_PF;
+	case ZYDIS_MNEMONIC_DIV:
+	case ZYDIS_MNEMONIC_IDIV:
+		return RFLAGS_ARITHMETIC;
+	default:
+		return 0;
+	}
+}
+
+static void plan_flags(struct plan_insn *insn, const ZydisDecodedInstruction *in)
+{
+	insn->undefined = undefined_flags(in->mnemonic);
+	/* A count of zero leaves them alone. */
+	if (in->cpu_flags && in->meta.category != ZYDIS_CATEGORY_SHIFT && in->meta.category != ZYDIS_CATEGORY_ROTATE)
+		insn->defined = (in->cpu_flags->modified | in->cpu_flags->set_0 | in->cpu_flags->set_1) &
+				~in->cpu_flags->undefined & RFLAGS_ARITHMETIC;
+}
+
+static void plan_instruction(struct bt *bt, const struct bt_unit *unit, unsigned i, struct plan_insn *insn)
+{
+	ZydisDecoder decoder;
+	ZydisDecodedInstruction in;
+	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+	unsigned offset = unit->insns[i].offset;
+	const uint8_t *bytes = unit->guest + (offset - unit->guest_start);
+
+	*insn = (struct plan_insn){.rip = (unit->rip & PAGE_MASK) + offset, .apart = true};
+	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	if (unit->insns[i].interpreted ||
+		!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes, unit->insns[i].length, &in, operands)))
+		return;
+	interp_decode_one(bt->cpu, bytes, unit->insns[i].length, offset, insn->run);
+	plan_flags(insn, &in);
+	insn->apart = !plan_operands(insn, &in, operands);
+}
+
+static struct verify_plan *make_plan(struct bt *bt, const struct bt_unit *unit)
+{
+	struct verify *v = bt->verify;
+	struct verify_plan *plan = malloc(sizeof(*plan) + unit->count * sizeof(plan->insn[0]));
+
+	if (!plan)
+		return NULL;
+	*plan = (struct verify_plan){.next = v->plans, .count = unit->count};
+	v->plans = plan;
+	for (unsigned i = 0; i < plan->count; i++) {
+		plan_instruction(bt, unit, i, &plan->insn[i]);
+		plan->vector |= plan->insn[i].vector;
+		plan->x87 |= plan->insn[i].x87;
+	}
+	return plan;
+}
+
+static void free_plans(struct verify *v)
+{
+	while (v->plans) {
+		struct verify_plan *plan = v->plans;
+
+		v->plans = plan->next;
+		free(plan);
+	}
+}
+
+/* --- memory --- */
+
+/* The RAM at `linear`, where nobody will notice that it is accessed; else NULL. */
+static uint8_t *quiet_pointer(struct cpu *cpu, uint64_t linear, bool write)
+{
+	struct tlb_entry *entry = access_tlb(cpu, linear);
+	struct translation page;
+	unsigned access = PAGING_PROBE | (write ? PAGING_WRITE : 0);
+	uint8_t *host;
+
+	if ((write ? entry->write : entry->read) == (linear & PAGE_MASK)) {
+		host = (uint8_t *)(linear + entry->addend);
+	} else {
+		if (cpu->tlb == cpu->tlb_views[TLB_USER])
+			access |= PAGING_USER;
+		else if (cpu->tlb == cpu->tlb_views[TLB_SUPERVISOR])
+			access |= PAGING_IMPLICIT;
+		if (!cpu_canonical(cpu, linear) || paging_walk(cpu, linear, access, &page) < 0 ||
+			!page.accessed || (write && !page.can_write) ||
+			(page.gpa & PAGE_MASK) == cpu->apic_page)
+			return NULL;
+		host = memory_ram_pointer(cpu->memory, page.gpa);
+	}
+	return host && write && access_flagged(cpu, host) ? NULL : host;
+}
+
+static bool add_region(struct verify *v, struct cpu *cpu, unsigned i, uint64_t linear, uint32_t size, bool write)
+{
+	struct region *region = &v->region[v->region_count];
+	uint8_t *host = quiet_pointer(cpu, linear, write);
+
+	if (!host || v->region_count == MAX_REGIONS || v->pool_used + 2 * size > POOL_BYTES)
+		return false;
+	*region = (struct region){.host = host,
+		.linear = linear,
+		.size = size,
+		.before = v->pool_used,
+		.after = v->pool_used + size,
+		.insn = (uint8_t)i,
+		.write = write};
+	memcpy(v->pool + region->before, host, size);
+	v->pool_used += 2 * size;
+	v->region_count++;
+	return true;
+}
+
+static bool add_operand(struct verify *v, struct cpu *cpu, unsigned i, const struct plan_operand *o)
+{
+	const struct plan_insn *insn = &v->plan->insn[i];
+	uint64_t linear = o->disp, size = o->size;
+
+	if (o->base >= 0)
+		linear += cpu->gpr[o->base];
+	if (o->index >= 0)
+		linear += cpu->gpr[o->index] * o->scale;
+	if (insn->address_32)
+		linear = (uint32_t)linear;
+	linear += cpu->segment_base[o->segment];
+	if (o->repeated) {
+		uint64_t count = insn->address_32 ? (uint32_t)cpu->gpr[RCX] : cpu->gpr[RCX];
+
+		if (count > MAX_STRING / o->size)
+			return false;
+		size *= count;
+	}
+	for (uint64_t done = 0, piece; done < size; done += piece) {
+		piece = MIN(size - done, PAGE_SIZE - ((linear + done) & ~PAGE_MASK));
+		if (!add_region(v, cpu, i, linear + done, (uint32_t)piece, o->write))
+			return false;
+	}
+	return true;
+}
+
+static void undo_memory(struct verify *v)
+{
+	for (unsigned i = v->region_count; i--;) {
+		const struct region *r = &v->region[i];
+
+		if (r->write && memcmp(r->host, v->pool + r->before, r->size) != 0)
+			memcpy(r->host, v->pool + r->before, r->size);
+	}
+}
+
+static bool covers(const struct region *r, const uint8_t *host)
+{
+	return r->write && host >= r->host && host < r->host + r->size;
+}
+
+uint8_t verify_expected_byte(const struct verify *v, unsigned boundary, const uint8_t *host)
+{
+	const struct region *first = NULL;
+	unsigned i;
+
+	for (i = v->region_count; i--;) {
+		const struct region *r = &v->region[i];
+
+		if (!covers(r, host))
+			continue;
+		if (r->insn < boundary)
+			return v->pool[r->after + (host - r->host)];
+		first = r;
+	}
+	/* Only to be written later, or only read. */
+	return first ? v->pool[first->before + (host - first->host)] : *host;
+}
+
+/* Some of a string instruction at the boundary may have been done. */
+static bool memory_agrees(const struct verify *v, const struct verify_place *place)
+{
+	for (unsigned i = 0; i < v->region_count; i++) {
+		const struct region *r = &v->region[i];
+		bool done = r->insn < place->boundary;
+
+		if (!r->write || (place->string && r->insn == place->boundary) ||
+			memcmp(r->host, v->pool + (done ? r->after : r->before), r->size) == 0)
+			continue;
+		for (uint32_t k = 0; k < r->size; k++)
+			if (r->host[k] != verify_expected_byte(v, place->boundary, r->host + k))
+				return false;
+	}
+	return true;
+}
+
+/* Has somebody else changed what the instructions read? */
+static bool inputs_changed(const struct verify *v)
+{
+	for (unsigned i = 0; i < v->region_count; i++) {
+		const struct region *r = &v->region[i];
+		bool written = false;
+
+		if (r->write)
+			continue;
+		for (unsigned k = 0; k < v->region_count; k++)
+			written |= v->region[k].write && v->region[k].host < r->host + r->size &&
+				   r->host < v->region[k].host + v->region[k].size;
+		if (!written && memcmp(r->host, v->pool + r->before, r->size) != 0)
+			return true;
+	}
+	return false;
+}
+
+/* --- the interpreter's run --- */
+
+static void record_vectors(struct verify *v, struct cpu *cpu)
+{
+	struct vector_state *to = &v->vector[v->vector_count++];
+
+	memcpy(to->zmm, cpu->fpu.zmm, sizeof(to->zmm));
+	memcpy(to->opmask, cpu->fpu.opmask, sizeof(to->opmask));
+	to->mxcsr = fpu_stmxcsr(cpu);
+}
+
+static void record_x87(struct verify *v, struct cpu *cpu)
+{
+	struct x87_state *to = &v->x87[v->x87_count++];
+
+	fpu_sync(cpu);
+	memcpy(to->image, cpu->fpu.x87, sizeof(to->image));
+	to->fip = cpu->fpu.fip;
+	to->fdp = cpu->fpu.fdp;
+	to->fop = cpu->fpu.fop;
+	to->fcs = cpu->fpu.fcs;
+}
+
+/* The state before instruction i, which is the one after instruction i - 1. */
+static void record(struct verify *v, struct cpu *cpu, unsigned i)
+{
+	struct boundary *b = &v->boundary[i];
+	const struct plan_insn *last = i ? &v->plan->insn[i - 1] : NULL;
+
+	memcpy(b->gpr, cpu->gpr, sizeof(b->gpr));
+	b->rip = cpu->rip;
+	b->rflags = cpu_rflags(cpu);
+	b->tlb = cpu->tlb;
+	b->undefined = last ? (b[-1].undefined & ~last->defined) | last->undefined : 0;
+	if (last ? last->vector : v->plan->vector)
+		record_vectors(v, cpu);
+	if (last ? last->x87 : v->plan->x87)
+		record_x87(v, cpu);
+	b->vector = (uint8_t)(v->vector_count - 1);
+	b->x87 = (uint8_t)(v->x87_count - 1);
+}
+
+/* False: that was the last one. */
+static bool run_one(struct verify *v, struct cpu *cpu, unsigned i)
+{
+	struct plan_insn *insn = &v->plan->insn[i];
+	unsigned regions = v->region_count;
+
+	if (insn->apart)
+		return false;
+	for (unsigned k = 0; k < insn->operand_count; k++)
+		if (!add_operand(v, cpu, i, &insn->operand[k])) {
+			v->region_count = regions;
+			return false;
+		}
+	cpu->rip = cpu->next_rip = insn->rip;
+	interp_run_one(cpu, insn->run);
+	for (unsigned k = regions; k < v->region_count; k++)
+		memcpy(v->pool + v->region[k].after, v->region[k].host, v->region[k].size);
+	/* A string instruction that an event has interrupted. */
+	if (insn->string && cpu->rip == insn->rip)
+		return false;
+	v->done = i + 1;
+	record(v, cpu, i + 1);
+	v->left = i + 1 == v->plan->count || cpu->rip != v->plan->insn[i + 1].rip;
+	return !v->left;
+}
+
+/* An exception ends it; one within generated code comes as the host's signal, which does the same. */
+static void run_all(struct verify *v, struct cpu *cpu)
+{
+	struct interp *interp = interp_of(cpu);
+	jmp_buf unwind;
+
+	memcpy(&unwind, &cpu->unwind, sizeof(unwind));
+	if (_setjmp(cpu->unwind) == 0) {
+		while (run_one(v, cpu, v->done))
+			;
+	} else {
+		interp->single = interp->stepping = interp->leave = false;
+		interp->current = NULL;
+		interp_context_changed(cpu);
+	}
+	memcpy(&cpu->unwind, &unwind, sizeof(unwind));
+}
+
+static void undo_registers(struct verify *v, struct cpu *cpu)
+{
+	const struct boundary *b = &v->boundary[0];
+
+	memcpy(cpu->gpr, b->gpr, sizeof(b->gpr));
+	cpu->rip = cpu->next_rip = b->rip;
+	cpu_set_arithmetic_flags(cpu, b->rflags);
+	cpu->system_flags = b->rflags & ~RFLAGS_ARITHMETIC;
+	if (cpu->tlb != b->tlb)
+		cpu_update_view(cpu);
+	if (v->vector_count) {
+		memcpy(cpu->fpu.zmm, v->vector[0].zmm, sizeof(v->vector[0].zmm));
+		memcpy(cpu->fpu.opmask, v->vector[0].opmask, sizeof(v->vector[0].opmask));
+		fpu_ldmxcsr(cpu, v->vector[0].mxcsr);
+	}
+	if (v->x87_count) {
+		fpu_stmxcsr(cpu); /* which is reloaded, too */
+		memcpy(cpu->fpu.x87, v->x87[0].image, sizeof(v->x87[0].image));
+		fpu_reload(cpu);
+		cpu->fpu.fip = v->x87[0].fip;
+		cpu->fpu.fdp = v->x87[0].fdp;
+		cpu->fpu.fop = v->x87[0].fop;
+		cpu->fpu.fcs = v->x87[0].fcs;
+	}
+}
+
+static void run_twice(struct verify *v, struct cpu *cpu)
+{
+	struct cpu_stats stats = cpu->stats;
+
+	v->done = v->region_count = v->pool_used = v->vector_count = v->x87_count = 0;
+	v->left = false;
+	record(v, cpu, 0);
+	run_all(v, cpu);
+	undo_memory(v);
+	undo_registers(v, cpu);
+	cpu->stats = stats;
+}
+
+static bool prepare(struct bt *bt)
+{
+	struct verify *v = bt->verify;
+
+	if (!v) {
+		v = calloc(1, sizeof(*v));
+		if (v)
+			v->pool = malloc(POOL_BYTES);
+		if (!v || !v->pool) {
+			log_error("--verify: out of memory");
+			free(v);
+			return false;
+		}
+		bt->verify = v;
+	}
+	/* Units and their plans go together. */
+	if (v->flushes != bt->stats.cache_flushes)
+		free_plans(v);
+	v->flushes = bt->stats.cache_flushes;
+	return true;
+}
+
+void verify_begin(struct bt *bt, struct bt_unit *unit)
+{
+	struct verify *v;
+
+	if (!engine_options.verify || !prepare(bt))
+		return;
+	v = bt->verify;
+	v->unit = NULL;
+	if (!unit->plan)
+		unit->plan = make_plan(bt, unit);
+	/* FERR# is a signal to the outside. */
+	if (!unit->plan || (unit->plan->x87 && !(bt->cpu->cr0 & CR0_NE)))
+		return;
+	v->counts.runs++;
+	v->unit = unit;
+	v->plan = unit->plan;
+	run_twice(v, bt->cpu);
+}
+
+/* --- comparing --- */
+
+const struct x87_part verify_x87_parts[X87_PARTS] = {
+	{"FCW", 0, 2},
+	{"FSW", 2, 2},
+	{"FTW", 4, 1},
+	{"ST0", 32, 10},
+	{"ST1", 48, 10},
+	{"ST2", 64, 10},
+	{"ST3", 80, 10},
+	{"ST4", 96, 10},
+	{"ST5", 112, 10},
+	{"ST6", 128, 10},
+	{"ST7", 144, 10},
+};
+
+static bool x87_agrees(const struct verify *v, struct cpu *cpu, const struct boundary *b)
+{
+	const struct x87_state *want = &v->x87[b->x87];
+
+	if (!v->x87_count)
+		return true;
+	fpu_sync(cpu);
+	for (unsigned i = 0; i < X87_PARTS; i++) {
+		const struct x87_part *part = &verify_x87_parts[i];
+
+		if (memcmp(cpu->fpu.x87 + part->offset, want->image + part->offset, part->size) != 0)
+			return false;
+	}
+	return cpu->fpu.fip == want->fip && cpu->fpu.fdp == want->fdp && cpu->fpu.fop == want->fop &&
+	       cpu->fpu.fcs == want->fcs;
+}
+
+static bool vectors_agree(const struct verify *v, struct cpu *cpu, const struct boundary *b)
+{
+	const struct vector_state *want = &v->vector[b->vector];
+
+	return !v->vector_count || (memcmp(cpu->fpu.zmm, want->zmm, sizeof(want->zmm)) == 0 &&
+					   memcmp(cpu->fpu.opmask, want->opmask, sizeof(want->opmask)) == 0 &&
+					   fpu_stmxcsr(cpu) == want->mxcsr);
+}
+
+static bool registers_agree(const struct verify *v, const struct cpu *cpu, const struct verify_place *place)
+{
+	const struct boundary *b = &v->boundary[place->boundary];
+
+	if (place->rip_known && place->rip != b->rip)
+		return false;
+	if (b->tlb != cpu->tlb || ((b->rflags ^ cpu_rflags(cpu)) & ~b->undefined))
+		return false;
+	for (unsigned i = 0; i < 16; i++)
+		if (cpu->gpr[i] != b->gpr[i] &&
+			!(place->string && (i == RCX || i == RSI || i == RDI)))
+			return false;
+	return true;
+}
+
+/* Where in the unit an exit is. False: it says nothing that could be compared. */
+static bool find_place(struct bt *bt, uint32_t id, struct verify_place *place)
+{
+	const struct verify *v = bt->verify;
+	const struct bt_exit *exit = &bt->exits[id];
+
+	*place = (struct verify_place){.exit = exit, .rip = exit->rip, .rip_known = true};
+	switch ((enum bt_exit_kind)exit->kind) {
+	case BT_EXIT_BRANCH:
+		place->boundary = exit->insn + 1u;
+		break;
+	case BT_EXIT_INTERPRET:
+	case BT_EXIT_SOFT_MISS:
+	case BT_EXIT_MATURE:
+		place->boundary = exit->insn;
+		break;
+	case BT_EXIT_WRITTEN:
+		place->boundary = exit->insn + 1u;
+		place->rip_known = false; /* it has yet to go there */
+		break;
+	case BT_EXIT_JUMP:
+		place->boundary = v->done;
+		place->rip = bt->exit_address;
+		/* A branch to where no code can be is undone. */
+		return v->left && cpu_canonical(bt->cpu, place->rip);
+	case BT_EXIT_KICK:
+	case BT_EXIT_FAULT:
+		place->boundary = bt->fault_insn;
+		place->rip = bt->cpu->rip;
+		place->string = place->boundary < v->plan->count && v->plan->insn[place->boundary].string;
+		return bt->fault_unit == v->unit;
+	}
+	return exit->unit == v->unit;
+}
+
+static bool agrees(struct bt *bt, const struct verify_place *place)
+{
+	const struct verify *v = bt->verify;
+	const struct boundary *b = &v->boundary[MIN(place->boundary, v->done)];
+
+	/* False too where it went on and the interpreter had left. */
+	return place->boundary <= v->done && registers_agree(v, bt->cpu, place) && vectors_agree(v, bt->cpu, b) &&
+	       x87_agrees(v, bt->cpu, b) && memory_agrees(v, place);
+}
+
+static void fail(struct bt *bt, const struct verify_place *place)
+{
+	bt->verify->failed = true;
+	verify_report(bt, bt->verify, place);
+	cpu_set_pending(bt->cpu, PENDING_STOP);
+}
+
+bool verify_exit(struct bt *bt, uint32_t id)
+{
+	struct verify *v = bt->verify;
+	struct verify_place place;
+	bool comes_back;
+
+	if (!v || !v->unit)
+		return true;
+	if (v->flushes != bt->stats.cache_flushes) {
+		v->unit = NULL;
+		return true;
+	}
+	comes_back = bt->exits[id].kind == BT_EXIT_SOFT_MISS || bt->exits[id].kind == BT_EXIT_WRITTEN;
+	if (!find_place(bt, id, &place) || (place.boundary > v->done && !v->left)) {
+		v->counts.incomplete++;
+	} else if (agrees(bt, &place)) {
+		v->counts.compared++;
+	} else if (inputs_changed(v)) {
+		v->counts.raced++;
+	} else {
+		fail(bt, &place);
+		return false;
+	}
+	if (!comes_back)
+		v->unit = NULL;
+	return true;
+}
+
+/* --- the rest --- */
+
+bool verify_failed(const struct bt *bt)
+{
+	return bt->verify && bt->verify->failed;
+}
+
+struct verify_counts verify_counts(const struct bt *bt)
+{
+	return bt->verify ? bt->verify->counts : (struct verify_counts){0};
+}
+
+void verify_destroy(struct bt *bt)
+{
+	if (!bt->verify)
+		return;
+	free_plans(bt->verify);
+	free(bt->verify->pool);
+	free(bt->verify);
+	bt->verify = NULL;
+}

@@ -1,0 +1,117 @@
+/* What verify.c writes down, for verify_report.c to print. */
+#ifndef VENEER_ENGINE_BT_VERIFY_INTERNAL_H
+#define VENEER_ENGINE_BT_VERIFY_INTERNAL_H
+
+#include "engine/bt/verify.h"
+
+#define MAX_REGIONS   512
+#define MAX_OPERANDS  3
+#define MAX_STRING    (64 * KIB) /* bytes of a repeated string instruction that are verified */
+#define POOL_BYTES    (2 * MIB)
+#define UNIT_BOUNDARIES (UNIT_MAX_INSNS + 1)
+
+/* An operand in memory, as an address in terms of registers. */
+struct plan_operand {
+	uint64_t disp; /* RIP, where it counts, is in it */
+	uint32_t size;
+	int8_t base, index; /* guest registers, or -1 */
+	uint8_t scale;
+	uint8_t segment; /* enum seg */
+	bool write, repeated;
+};
+
+/* One instruction of a unit, ready for the interpreter. */
+struct plan_insn {
+	struct insn run[2];
+	uint64_t rip;
+	uint64_t undefined; /* flags that the interpreter may leave otherwise than the processor */
+	uint64_t defined;   /* flags that it sets, whatever they were */
+	struct plan_operand operand[MAX_OPERANDS];
+	uint8_t operand_count;
+	bool address_32;
+	bool vector, x87, string;
+	bool apart; /* not run twice */
+};
+
+struct verify_plan {
+	struct verify_plan *next; /* all there are */
+	bool vector, x87;
+	unsigned count;
+	struct plan_insn insn[];
+};
+
+struct vector_state {
+	uint8_t zmm[32][64];
+	uint64_t opmask[8];
+	uint32_t mxcsr;
+};
+
+struct x87_state {
+	uint8_t image[160];
+	uint64_t fip, fdp;
+	uint16_t fop, fcs;
+};
+
+/* The state between two instructions. */
+struct boundary {
+	uint64_t gpr[16], rip, rflags;
+	uint64_t undefined; /* flags that are not comparable */
+	struct tlb_entry *tlb;
+	uint8_t vector, x87; /* the latest of these, as index */
+};
+
+/* Bytes of RAM that an instruction touched, within a page. */
+struct region {
+	uint8_t *host;
+	uint64_t linear;
+	uint32_t size;
+	uint32_t before, after; /* the bytes, in the pool; after: of writes */
+	uint8_t insn;
+	bool write;
+};
+
+struct verify {
+	struct bt_unit *unit; /* NULL: nothing to be compared */
+	struct verify_plan *plan;
+	uint64_t flushes;
+	unsigned done; /* instructions that the interpreter has run */
+	bool left;     /* and then it was out of the unit */
+	bool failed;
+	struct boundary boundary[UNIT_BOUNDARIES];
+	struct vector_state vector[UNIT_BOUNDARIES];
+	struct x87_state x87[UNIT_BOUNDARIES];
+	unsigned vector_count, x87_count;
+	struct region region[MAX_REGIONS];
+	unsigned region_count;
+	uint8_t *pool;
+	uint32_t pool_used;
+	struct verify_plan *plans;
+	struct verify_counts counts;
+};
+
+/* Where translated code came back. */
+struct verify_place {
+	const struct bt_exit *exit;
+	unsigned boundary; /* so many instructions should have been done */
+	uint64_t rip;
+	bool rip_known;
+	bool string; /* some of the instruction there may be done */
+};
+
+/* What a byte of RAM in one of the regions must be at a boundary. */
+uint8_t verify_expected_byte(const struct verify *v, unsigned boundary, const uint8_t *host);
+
+/* verify_report.c */
+
+/* Say what differs at `place`. */
+void verify_report(const struct bt *bt, const struct verify *v, const struct verify_place *place);
+
+/* The parts of an FXSAVE image that are state of the program: offset and size. */
+struct x87_part {
+	const char *name;
+	uint8_t offset, size;
+};
+#define X87_PARTS 11
+extern const struct x87_part verify_x87_parts[X87_PARTS];
+
+#endif

@@ -1,0 +1,226 @@
+/* A difference that --verify has found, as text:
+ *
+ *	veneer: --verify: translated code and the interpreter disagree
+ *	veneer: unit 0x200000, kernel, windows, at RAM offset 0x200000:
+ *	veneer:     0x200000  48 83 c0 05        add rax, 0x05
+ *	veneer:     0x200004  48 89 07           mov [rdi], rax
+ *	veneer: after 2 of 2 instructions, by a branch to 0x200020
+ *	veneer:            before            interpreter       translation
+ *	veneer: RAX        0000000000000001  0000000000000006  0000000000000007
+ *	veneer: 0x300000   0000000000000000  0600000000000000  0700000000000000  by 0x200004
+ *
+ * Bytes of memory and of vector registers are in the order of their addresses. */
+#include "engine/bt/verify_internal.h"
+
+#include "base/log.h"
+#include "cpu/fpu.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MEMORY_SHOWN   16 /* differing pieces */
+#define PIECE	       16 /* bytes */
+#define HEX_BYTES(n)   (2 * (n) + 1)
+
+static const char *hex(const uint8_t *bytes, unsigned size, char *out)
+{
+	for (unsigned i = 0; i < size; i++)
+		snprintf(out + 2 * i, 3, "%02x", bytes[i]);
+	return out;
+}
+
+static void report_number(const char *name, uint64_t before, uint64_t want, uint64_t have)
+{
+	if (want != have)
+		log_error("%-10s %016" PRIx64 "  %016" PRIx64 "  %016" PRIx64, name, before, want, have);
+}
+
+static void report_bytes(const char *name, const uint8_t *before, const uint8_t *want, const uint8_t *have,
+	unsigned size, const char *note)
+{
+	char text[3][HEX_BYTES(64)];
+
+	if (memcmp(want, have, size) != 0)
+		log_error("%-10s %-16s  %-16s  %-16s%s", name, hex(before, size, text[0]),
+			hex(want, size, text[1]), hex(have, size, text[2]), note);
+}
+
+/* --- which unit --- */
+
+static void report_instruction(const struct bt_unit *unit, unsigned i)
+{
+	const struct bt_insn *insn = &unit->insns[i];
+	const uint8_t *bytes = unit->guest + (insn->offset - unit->guest_start);
+	uint64_t rip = (unit->rip & PAGE_MASK) + insn->offset;
+	ZydisDecoder decoder;
+	ZydisDecodedInstruction in;
+	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+	ZydisFormatter formatter;
+	char text[128] = "?", code[HEX_BYTES(15)];
+
+	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
+	if (ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes, insn->length, &in, operands)))
+		ZydisFormatterFormatInstruction(&formatter, &in, operands, in.operand_count_visible, text,
+			sizeof(text), rip, NULL);
+	log_error("    0x%" PRIx64 "  %-20s %s%s", rip, hex(bytes, insn->length, code), text,
+		insn->interpreted ? "  (left to the interpreter)" : "");
+}
+
+static void report_unit(const struct bt_unit *unit)
+{
+	log_error("unit 0x%" PRIx64 ", %s%s, %s, at RAM offset 0x%" PRIx64 ":", unit->rip,
+		unit->mode & BT_USER ? "user" : "kernel", unit->mode & BT_AC ? " with AC" : "",
+		unit->mode & BT_WINDOW ? "windows" : "soft TLB", unit->key);
+	for (unsigned i = 0; i < unit->count; i++)
+		report_instruction(unit, i);
+}
+
+static void report_place(const struct verify *v, const struct verify_place *place)
+{
+	static const char *const names[] = {
+		[BT_EXIT_BRANCH] = "a branch",
+		[BT_EXIT_JUMP] = "an indirect branch, or one to another page,",
+		[BT_EXIT_INTERPRET] = "an exit to the interpreter",
+		[BT_EXIT_SOFT_MISS] = "a miss of the soft TLB",
+		[BT_EXIT_WRITTEN] = "a store to a page with code",
+		[BT_EXIT_MATURE] = "its count of runs",
+		[BT_EXIT_KICK] = "a kick",
+		[BT_EXIT_FAULT] = "a fault",
+	};
+	bool outran = place->boundary > v->done;
+
+	log_error("after %u of %u instructions, by %s at or to 0x%" PRIx64, place->boundary, v->unit->count,
+		names[place->exit->kind], place->rip);
+	if (outran)
+		log_error("but the interpreter is out of the unit after %u, at 0x%" PRIx64, v->done,
+			v->boundary[v->done].rip);
+}
+
+/* --- registers --- */
+
+static void report_general(const struct verify *v, const struct cpu *cpu, const struct verify_place *place)
+{
+	static const char *const names[] = {"RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI", "R8", "R9",
+		"R10", "R11", "R12", "R13", "R14", "R15"};
+	const struct boundary *before = &v->boundary[0], *want = &v->boundary[MIN(place->boundary, v->done)];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
+		report_number(names[i], before->gpr[i], want->gpr[i], cpu->gpr[i]);
+	if (place->rip_known)
+		report_number("RIP", before->rip, want->rip, place->rip);
+	report_number("RFLAGS", before->rflags & ~want->undefined, want->rflags & ~want->undefined,
+		cpu_rflags(cpu) & ~want->undefined);
+	if (want->tlb != cpu->tlb)
+		log_error("another view of the address space (see enum tlb_view)");
+}
+
+static void report_flags(const struct verify *v, const struct cpu *cpu, const struct verify_place *place)
+{
+	static const struct {
+		uint64_t bit;
+		const char *name;
+	} flags[] = {{RFLAGS_CF, "CF"}, {RFLAGS_PF, "PF"}, {RFLAGS_AF, "AF"}, {RFLAGS_ZF, "ZF"},
+		{RFLAGS_SF, "SF"}, {RFLAGS_OF, "OF"}, {RFLAGS_IF, "IF"}, {RFLAGS_DF, "DF"},
+		{RFLAGS_AC, "AC"}};
+	const struct boundary *want = &v->boundary[MIN(place->boundary, v->done)];
+	uint64_t wrong = (want->rflags ^ cpu_rflags(cpu)) & ~want->undefined;
+
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
+		if (wrong & flags[i].bit)
+			log_error("  %s         %u                 %u                 %u", flags[i].name,
+				!!(v->boundary[0].rflags & flags[i].bit), !!(want->rflags & flags[i].bit),
+				!(want->rflags & flags[i].bit));
+}
+
+static void report_vectors(const struct verify *v, struct cpu *cpu, const struct boundary *at)
+{
+	const struct vector_state *before = &v->vector[0], *want = &v->vector[at->vector];
+	char name[16];
+
+	if (!v->vector_count)
+		return;
+	for (unsigned i = 0; i < 32; i++) {
+		snprintf(name, sizeof(name), "ZMM%u", i);
+		report_bytes(name, before->zmm[i], want->zmm[i], cpu->fpu.zmm[i], 64, "");
+	}
+	for (unsigned i = 0; i < 8; i++) {
+		snprintf(name, sizeof(name), "K%u", i);
+		report_number(name, before->opmask[i], want->opmask[i], cpu->fpu.opmask[i]);
+	}
+	report_number("MXCSR", before->mxcsr, want->mxcsr, fpu_stmxcsr(cpu));
+}
+
+static void report_x87(const struct verify *v, struct cpu *cpu, const struct boundary *at)
+{
+	const struct x87_state *before = &v->x87[0], *want = &v->x87[at->x87];
+
+	if (!v->x87_count)
+		return;
+	fpu_sync(cpu);
+	report_number("FIP", before->fip, want->fip, cpu->fpu.fip);
+	report_number("FDP", before->fdp, want->fdp, cpu->fpu.fdp);
+	report_number("FOP", before->fop, want->fop, cpu->fpu.fop);
+	report_number("FCS", before->fcs, want->fcs, cpu->fpu.fcs);
+	for (unsigned i = 0; i < X87_PARTS; i++) {
+		const struct x87_part *part = &verify_x87_parts[i];
+
+		report_bytes(part->name, before->image + part->offset, want->image + part->offset,
+			cpu->fpu.x87 + part->offset, part->size, "");
+	}
+}
+
+/* --- memory --- */
+
+/* What the byte was before the unit. */
+static uint8_t original_byte(const struct verify *v, const uint8_t *host)
+{
+	return verify_expected_byte(v, 0, host);
+}
+
+static bool report_piece(const struct verify *v, const struct verify_place *place, const struct region *r,
+	uint32_t from)
+{
+	unsigned size = MIN(r->size - from, (uint32_t)PIECE);
+	uint8_t before[PIECE], want[PIECE];
+	char name[32], note[64];
+
+	for (unsigned i = 0; i < size; i++) {
+		before[i] = original_byte(v, r->host + from + i);
+		want[i] = verify_expected_byte(v, place->boundary, r->host + from + i);
+	}
+	snprintf(name, sizeof(name), "0x%" PRIx64, r->linear + from);
+	snprintf(note, sizeof(note), "  by 0x%" PRIx64, v->plan->insn[r->insn].rip);
+	report_bytes(name, before, want, r->host + from, size, note);
+	return memcmp(want, r->host + from, size) != 0;
+}
+
+static void report_memory(const struct verify *v, const struct verify_place *place)
+{
+	unsigned shown = 0;
+
+	for (unsigned i = 0; i < v->region_count; i++)
+		for (uint32_t from = 0; from < v->region[i].size && v->region[i].write; from += PIECE) {
+			shown += report_piece(v, place, &v->region[i], from);
+			if (shown == MEMORY_SHOWN) {
+				log_error("(and perhaps more)");
+				return;
+			}
+		}
+}
+
+void verify_report(const struct bt *bt, const struct verify *v, const struct verify_place *place)
+{
+	const struct boundary *at = &v->boundary[MIN(place->boundary, v->done)];
+
+	log_error("--verify: translated code and the interpreter disagree");
+	report_unit(v->unit);
+	report_place(v, place);
+	log_error("%-10s %-16s  %-16s  %-16s", "", "before", "interpreter", "translation");
+	report_general(v, bt->cpu, place);
+	report_flags(v, bt->cpu, place);
+	report_vectors(v, bt->cpu, at);
+	report_x87(v, bt->cpu, at);
+	report_memory(v, place);
+}
