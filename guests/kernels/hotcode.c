@@ -13,6 +13,7 @@
  * this. A failure is reduced to the shortest program that fails, and its last instructions are
  * shown. */
 #include "hotcode.h"
+#include "noise.h"
 
 static const struct world worlds[] = {
 	{"supervisor, lower half", LOW_BASE, LOW_BASE, LOW_BASE, false},
@@ -79,7 +80,7 @@ static void set_registers(u32 *seed)
 	state.gpr[RSP] = program.world->stack + STACK_AT + STACK_START;
 	state.gpr[program.base] = program.world->data + DATA_AT + WINDOW + program.bias;
 	state.gpr[program.index] = random_u32(seed) >> 8 & 7;
-	state.flags = (random_u32(seed) & STATUS_FLAGS) | 2;
+	state.flags = (random_u32(seed) & STATUS_FLAGS) | FLAG_IF | 2;
 	state.code = program.world->code + CODE_AT + code_offset;
 }
 
@@ -129,7 +130,7 @@ static ulong run_hot(ulong unused)
 		if (i % 64 == 0)
 			set_registers(&seed);
 		state.gpr[RSP] = program.world->stack + STACK_AT + STACK_START;
-		state.flags = (random_u32(&seed) & STATUS_FLAGS) | 2;
+		state.flags = (random_u32(&seed) & STATUS_FLAGS) | FLAG_IF | 2;
 		run_program(&state);
 	}
 	for (start = 0; start < STARTS; start++) {
@@ -142,7 +143,7 @@ static ulong run_hot(ulong unused)
 
 static ulong in_world(ulong (*fn)(ulong))
 {
-	return program.world->user ? user_call(fn, 0) : fn(0);
+	return program.world->user ? noise_user_call(fn, 0) : fn(0);
 }
 
 /* Both copies of the code have two pages. */
@@ -284,7 +285,9 @@ void guest_main(void)
 	enable_avx();
 	wrmsr(0xc0000100, FS_BASE);
 	wrmsr(0xc0000101, GS_BASE);
+	noise_start(boot_option("noise", 100000));
 	for (i = 0; i < sizeof(worlds) / sizeof(worlds[0]); i++)
 		if (only == ~0u || only == i)
 			test_world(&worlds[i]);
+	check(noise_stop() > 10, "interrupts came meanwhile");
 }

@@ -8,6 +8,7 @@
  *
  * On the command line: heat=N executions that make code hot.
  */
+#include "noise.h"
 #include "paging.h"
 
 #define LOW_BASE   TEST_VA
@@ -559,7 +560,7 @@ static const struct test {
 static ulong run(ulong (*fn)(ulong), ulong argument)
 {
 	if (world->user)
-		return user_call(fn, argument);
+		return noise_user_call(fn, argument);
 	return ((ulong(*)(ulong))((ulong)fn + world->image))(argument);
 }
 
@@ -619,8 +620,10 @@ void guest_main(void)
 	map_image();
 	idt_reset(VECTOR_PRIVILEGED, 3);
 	trap_set_handler(VECTOR_PRIVILEGED, serve);
+	noise_start(boot_option("noise", 50000));
 	for (world = worlds; world < worlds + sizeof(worlds) / sizeof(worlds[0]); world++) {
 		test_world();
 		test_spaces();
 	}
+	check(noise_stop() > 10, "interrupts came meanwhile");
 }

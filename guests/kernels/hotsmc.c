@@ -9,6 +9,7 @@
  *
  * On the command line: heat=N executions that make code hot.
  */
+#include "noise.h"
 #include "paging.h"
 #include "smp.h"
 
@@ -426,9 +427,10 @@ void guest_main(void)
 	heat = boot_option("heat", 600);
 	map_areas();
 	check(smp_start(2), "another CPU");
+	noise_start(boot_option("noise", 50000));
 	for (world = worlds; world < worlds + sizeof(worlds) / sizeof(worlds[0]); world++) {
 		for (i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-			check_eq(world->user ? user_call(tests[i].fn, world->base)
+			check_eq(world->user ? noise_user_call(tests[i].fn, world->base)
 					     : tests[i].fn(world->base),
 				0, "%s: %s", world->name, tests[i].name);
 		shared_code = world->base + 0xf0;
@@ -437,4 +439,5 @@ void guest_main(void)
 		test_handshake();
 		test_without_handshake();
 	}
+	check(noise_stop() > 10, "interrupts came meanwhile");
 }
