@@ -89,7 +89,13 @@ static bool plan_operand(struct plan_insn *insn, const ZydisDecodedInstruction *
 		o->disp += insn->rip + in->length;
 	/* No base register. Zydis overlooks REX.B in that case. */
 	if (!hidden && in->raw.modrm.mod == 0 && in->raw.modrm.rm == 4 && in->raw.sib.base == 5)
-		o->base = -1;
+		*o = (struct plan_operand){.disp = (uint64_t)in->raw.disp.value,
+			.size = o->size,
+			.base = -1,
+			.index = o->index,
+			.scale = o->scale,
+			.segment = o->segment,
+			.write = o->write};
 	/* What PUSH and CALL write lies below RSP. */
 	if (hidden && o->write && op->mem.base == ZYDIS_REGISTER_RSP)
 		o->disp -= o->size;
@@ -165,6 +171,13 @@ static void plan_flags(struct plan_insn *insn, const ZydisDecodedInstruction *in
 				~in->cpu_flags->undefined & RFLAGS_ARITHMETIC;
 }
 
+/* Can it have another result the second time? */
+static bool is_volatile(ZydisMnemonic mnemonic)
+{
+	return mnemonic == ZYDIS_MNEMONIC_RDTSC || mnemonic == ZYDIS_MNEMONIC_RDTSCP ||
+	       mnemonic == ZYDIS_MNEMONIC_RDRAND || mnemonic == ZYDIS_MNEMONIC_RDSEED;
+}
+
 static void plan_instruction(struct bt *bt, const struct bt_unit *unit, unsigned i, struct plan_insn *insn)
 {
 	ZydisDecoder decoder;
@@ -180,7 +193,8 @@ static void plan_instruction(struct bt *bt, const struct bt_unit *unit, unsigned
 		return;
 	interp_decode_one(bt->cpu, bytes, unit->insns[i].length, offset, insn->run);
 	plan_flags(insn, &in);
-	insn->apart = !plan_operands(insn, &in, operands);
+	insn->sti = in.mnemonic == ZYDIS_MNEMONIC_STI;
+	insn->apart = is_volatile(in.mnemonic) || !plan_operands(insn, &in, operands);
 }
 
 static struct verify_plan *make_plan(struct bt *bt, const struct bt_unit *unit)
@@ -384,6 +398,9 @@ static void record(struct verify *v, struct cpu *cpu, unsigned i)
 	b->rip = cpu->rip;
 	b->rflags = cpu_rflags(cpu);
 	b->tlb = cpu->tlb;
+	b->base[0] = cpu->segment_base[SEG_FS];
+	b->base[1] = cpu->segment_base[SEG_GS];
+	b->base[2] = cpu->kernel_gs_base;
 	b->undefined = last ? (b[-1].undefined & ~last->defined) | last->undefined : 0;
 	if (last ? last->vector : v->plan->vector)
 		record_vectors(v, cpu);
@@ -399,7 +416,8 @@ static bool run_one(struct verify *v, struct cpu *cpu, unsigned i)
 	struct plan_insn *insn = &v->plan->insn[i];
 	unsigned regions = v->region_count;
 
-	if (insn->apart)
+	/* With an event waiting, STI is the interpreter's. */
+	if (insn->apart || (insn->sti && atomic_load(&cpu->pending)))
 		return false;
 	for (unsigned k = 0; k < insn->operand_count; k++)
 		if (!add_operand(v, cpu, i, &insn->operand[k])) {
@@ -408,6 +426,7 @@ static bool run_one(struct verify *v, struct cpu *cpu, unsigned i)
 		}
 	cpu->rip = cpu->next_rip = insn->rip;
 	interp_run_one(cpu, insn->run);
+	cpu->interrupt_shadow = SHADOW_NONE;
 	for (unsigned k = regions; k < v->region_count; k++)
 		memcpy(v->pool + v->region[k].after, v->region[k].host, v->region[k].size);
 	/* A string instruction that an event has interrupted. */
@@ -447,6 +466,9 @@ static void undo_registers(struct verify *v, struct cpu *cpu)
 	cpu->system_flags = b->rflags & ~RFLAGS_ARITHMETIC;
 	if (cpu->tlb != b->tlb)
 		cpu_update_view(cpu);
+	cpu->segment[SEG_FS].base = cpu->segment_base[SEG_FS] = b->base[0];
+	cpu->segment[SEG_GS].base = cpu->segment_base[SEG_GS] = b->base[1];
+	cpu->kernel_gs_base = b->base[2];
 	if (v->vector_count) {
 		memcpy(cpu->fpu.zmm, v->vector[0].zmm, sizeof(v->vector[0].zmm));
 		memcpy(cpu->fpu.opmask, v->vector[0].opmask, sizeof(v->vector[0].opmask));
@@ -566,6 +588,10 @@ static bool registers_agree(const struct verify *v, const struct cpu *cpu, const
 	if (place->rip_known && place->rip != b->rip)
 		return false;
 	if (b->tlb != cpu->tlb || ((b->rflags ^ cpu_rflags(cpu)) & ~b->undefined))
+		return false;
+	if (cpu->segment_base[SEG_FS] != b->base[0] || cpu->segment[SEG_FS].base != b->base[0] ||
+		cpu->segment_base[SEG_GS] != b->base[1] || cpu->segment[SEG_GS].base != b->base[1] ||
+		cpu->kernel_gs_base != b->base[2])
 		return false;
 	for (unsigned i = 0; i < 16; i++)
 		if (cpu->gpr[i] != b->gpr[i] &&

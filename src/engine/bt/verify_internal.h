@@ -29,7 +29,7 @@ struct plan_insn {
 	struct plan_operand operand[MAX_OPERANDS];
 	uint8_t operand_count;
 	bool address_32;
-	bool vector, x87, string;
+	bool vector, x87, string, sti;
 	bool apart; /* not run twice */
 };
 
@@ -55,6 +55,7 @@ struct x87_state {
 /* The state between two instructions. */
 struct boundary {
 	uint64_t gpr[16], rip, rflags;
+	uint64_t base[3]; /* FS, GS, and the one that SWAPGS brings */
 	uint64_t undefined; /* flags that are not comparable */
 	struct tlb_entry *tlb;
 	uint8_t vector, x87; /* the latest of these, as index */

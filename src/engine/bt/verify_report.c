@@ -112,6 +112,11 @@ static void report_general(const struct verify *v, const struct cpu *cpu, const 
 		report_number("RIP", before->rip, want->rip, place->rip);
 	report_number("RFLAGS", before->rflags & ~want->undefined, want->rflags & ~want->undefined,
 		cpu_rflags(cpu) & ~want->undefined);
+	report_number("FS base", before->base[0], want->base[0], cpu->segment_base[SEG_FS]);
+	report_number("GS base", before->base[1], want->base[1], cpu->segment_base[SEG_GS]);
+	report_number("FS base 2", before->base[0], want->base[0], cpu->segment[SEG_FS].base);
+	report_number("GS base 2", before->base[1], want->base[1], cpu->segment[SEG_GS].base);
+	report_number("kernel GS", before->base[2], want->base[2], cpu->kernel_gs_base);
 	if (want->tlb != cpu->tlb)
 		log_error("another view of the address space (see enum tlb_view)");
 }
