@@ -207,6 +207,8 @@ struct bt {
 	unsigned fault_insn;
 
 	uint64_t cr4; /* that the units were made under */
+	uint64_t fpu_cr0, fpu_cr4, fpu_xcr0; /* where fpu_mode, a part of enum bt_mode, comes from */
+	int fpu_mode;
 
 	struct windows *windows;
 	uint8_t jump_heat[4096]; /* by target: passages to code without a unit */

@@ -26,6 +26,7 @@
 #define ALL_CODE_BYTES	(768 * MIB) /* of all vCPUs: all must lie in the low 2 GiB */
 #define LARGEST_UNIT	(32 * KIB)
 #define JUMP_PAGE_BITS	1024
+#define UNIT_HEADER	16 /* keeps the code aligned */
 
 /* What has been entered in one jump table, so that emptying it costs what filling it did. */
 struct jump_log {
@@ -173,12 +174,12 @@ void *cache_take(struct bt *bt, size_t bytes)
 
 uintptr_t cache_code_start(struct bt *bt)
 {
-	return bt->code_used;
+	return bt->code_used + UNIT_HEADER;
 }
 
 uintptr_t cache_code_limit(struct bt *bt)
 {
-	return MIN(bt->code_end, bt->code_used + LARGEST_UNIT);
+	return MIN(bt->code_end - UNIT_HEADER, bt->code_used + LARGEST_UNIT);
 }
 
 void cache_code_used(struct bt *bt, uintptr_t end)
@@ -210,6 +211,7 @@ void cache_add(struct bt *bt, struct bt_unit *unit)
 	unit->page_next = *page;
 	*page = unit;
 	bt->units[bt->unit_count++] = unit;
+	((struct bt_unit **)(unit->code + (uintptr_t)bt->writable))[-1] = unit;
 	bt->stats.units++;
 	bt->stats.guest_instructions_translated += unit->count;
 	bt->stats.translated_bytes += unit->size;
@@ -269,9 +271,10 @@ bool bt_locate(const struct bt *bt, uintptr_t pc, struct bt_where *where)
 
 /* --- the jump tables --- */
 
+/* Before a unit's code stands its address, for whoever has only the code's. */
 static struct bt_unit *entry_unit(const struct bt *bt, uint64_t entry)
 {
-	return entry == bt->glue.miss ? NULL : unit_at(bt, (uintptr_t)entry);
+	return entry == bt->glue.miss ? NULL : ((struct bt_unit *const *)(uintptr_t)entry)[-1];
 }
 
 struct bt_unit *cache_probe_jump(struct bt *bt, uint64_t rip, unsigned mode)

@@ -43,6 +43,24 @@ static bool enabled(const struct cpu *cpu, enum fpu_class kind)
 		(~cpu->xcr0 & need->xcr0));
 }
 
+/* The part of the mode that is about the FPU. */
+static int fpu_mode(struct bt *bt)
+{
+	const struct cpu *cpu = bt->cpu;
+
+	if (likely(bt->fpu_mode && cpu->cr0 == bt->fpu_cr0 && cpu->cr4 == bt->fpu_cr4 &&
+		    cpu->xcr0 == bt->fpu_xcr0))
+		return bt->fpu_mode;
+	bt->fpu_cr0 = cpu->cr0;
+	bt->fpu_cr4 = cpu->cr4;
+	bt->fpu_xcr0 = cpu->xcr0;
+	bt->fpu_mode =
+		(enabled(cpu, FPU_CLASS_X87) ? BT_X87 : 0) | (enabled(cpu, FPU_CLASS_SSE) ? BT_SSE : 0) |
+		(enabled(cpu, FPU_CLASS_AVX) ? BT_AVX : 0) |
+		(enabled(cpu, FPU_CLASS_AVX512) ? BT_AVX512 : 0);
+	return bt->fpu_mode;
+}
+
 /* The mode that the CPU is in, or -1: the interpreter's. */
 static int current_mode(struct bt *bt)
 {
@@ -51,9 +69,7 @@ static int current_mode(struct bt *bt)
 
 	if (!cpu_code64(cpu) || (cpu->system_flags & (RFLAGS_TF | RFLAGS_DF | RFLAGS_IOPL | RFLAGS_NT)))
 		return -1;
-	mode = (enabled(cpu, FPU_CLASS_X87) ? BT_X87 : 0) | (enabled(cpu, FPU_CLASS_SSE) ? BT_SSE : 0) |
-	       (enabled(cpu, FPU_CLASS_AVX) ? BT_AVX : 0) |
-	       (enabled(cpu, FPU_CLASS_AVX512) ? BT_AVX512 : 0);
+	mode = fpu_mode(bt);
 	if (cpu->cpl == 3) {
 		if (cpu->tlb != cpu->tlb_views[TLB_USER])
 			return -1;
@@ -155,6 +171,39 @@ static struct bt_unit *find_or_make(struct bt *bt, uint64_t rip, unsigned mode, 
 	if (!unit && hot)
 		unit = make_unit(bt, rip, mode, nothing_adapted);
 	return unit;
+}
+
+/* What translated code takes from elsewhere, or for granted. */
+static void refresh_assumptions(struct bt *bt, unsigned mode)
+{
+	struct cpu *cpu = bt->cpu;
+	int forbids = (int)mode & ~(BT_MODES - 1);
+
+	bt->tsc_offset = cpu->platform->clock->tsc_offset + cpu->tsc_offset;
+	if (unlikely((cpu->cr4 ^ bt->cr4) & CR4_ASSUMED)) {
+		cache_flush(bt);
+		bt->cr4 = cpu->cr4;
+	}
+	/* A jump table's units know only the mode's lower bits to be the same. */
+	if (unlikely(forbids != bt->jump_mode)) {
+		cache_flush_jumps(bt, TLB_FLUSH_ALL, 0);
+		bt->jump_mode = forbids;
+	}
+}
+
+/* The unit for cpu->rip in the mode that the CPU is in, which becomes *mode. NULL: there is none; then *mode
+ * is as it was if there never will be one in this mode. */
+static struct bt_unit *unit_here(struct bt *bt, bool hot, unsigned *mode)
+{
+	int now = current_mode(bt);
+
+	if (now < 0)
+		return NULL;
+	*mode = (unsigned)now;
+	refresh_assumptions(bt, *mode);
+	if (*mode & BT_WINDOW)
+		windows_use_space(bt);
+	return find_or_make(bt, bt->cpu->rip, *mode, hot);
 }
 
 /* --- leaving and coming back --- */
@@ -305,8 +354,21 @@ static uintptr_t after_insn(const struct bt_exit *exit)
 	return unit->code + unit->insns[exit->insn + 1].host;
 }
 
+/* Wherever the last instruction led, and in whatever mode. */
+static struct next go_on(struct bt *bt, unsigned *mode)
+{
+	struct bt_unit *unit;
+
+	if (must_leave(bt->cpu) || engine_options.verify)
+		return run_loop;
+	bt->cpu->next_rip = bt->cpu->rip;
+	unit = unit_here(bt, false, mode);
+	return unit ? enter_unit(unit) : run_loop;
+}
+
 /* After the interpreter ran an instruction of the unit. */
-static struct next after_interpreted(struct bt *bt, const struct bt_exit *exit, unsigned mode, enum bt_vectors vectors)
+static struct next after_interpreted(
+	struct bt *bt, const struct bt_exit *exit, unsigned *mode, enum bt_vectors vectors)
 {
 	struct cpu *cpu = bt->cpu;
 	uintptr_t resume_at;
@@ -317,8 +379,8 @@ static struct next after_interpreted(struct bt *bt, const struct bt_exit *exit, 
 	if (exit->kind == BT_EXIT_SOFT_MISS)
 		resume_at = after_insn(exit);
 	if (!resume_at || cpu->rip != exit->next_rip || exit->unit->dropped || must_leave(cpu) ||
-		current_mode(bt) != (int)mode)
-		return run_loop;
+		current_mode(bt) != (int)*mode)
+		return go_on(bt, mode);
 	return resume(bt, resume_at, vectors);
 }
 
@@ -334,7 +396,8 @@ static bool tlb_hit(struct cpu *cpu, uint64_t linear, bool write)
 	return (write ? entry->write : entry->read) == (linear & PAGE_MASK);
 }
 
-static struct next after_soft_miss(struct bt *bt, struct bt_exit *exit, unsigned mode, enum bt_vectors vectors)
+static struct next after_soft_miss(
+	struct bt *bt, struct bt_exit *exit, unsigned *mode, enum bt_vectors vectors)
 {
 	struct cpu *cpu = bt->cpu;
 	uint64_t linear = bt->exit_address;
@@ -446,35 +509,35 @@ static void adapt(struct bt *bt, uint64_t rip, unsigned mode)
 	emit_patch(bt, unit->entry + 1, again->entry);
 }
 
-static struct next after_fault(struct bt *bt, unsigned mode)
+static struct next after_fault(struct bt *bt, unsigned *mode)
 {
 	struct cpu *cpu = bt->cpu;
 	uint64_t rip = cpu->rip;
 	struct bt_unit *unit;
 
 	cpu->next_rip = rip;
-	if ((mode & BT_WINDOW) && open_window(bt, mode)) {
-		unit = find_unit(bt, rip, mode);
+	if ((*mode & BT_WINDOW) && open_window(bt, *mode)) {
+		unit = find_unit(bt, rip, *mode);
 		return unit ? enter_unit(unit) : run_loop;
 	}
-	adapt(bt, rip, mode);
+	adapt(bt, rip, *mode);
 	cpu->rip = cpu->next_rip = rip;
 	interpret_here(bt);
-	return run_loop;
+	return go_on(bt, mode);
 }
 
 /* --- the loop --- */
 
-static struct next serve_exit(struct bt *bt, uint32_t id, unsigned mode)
+static struct next serve_exit(struct bt *bt, uint32_t id, unsigned *mode)
 {
 	struct bt_exit *exit = &bt->exits[id];
 	enum bt_vectors vectors = bt->vectors_were_here;
 
 	switch ((enum bt_exit_kind)exit->kind) {
 	case BT_EXIT_BRANCH:
-		return after_branch(bt, id, mode);
+		return after_branch(bt, id, *mode);
 	case BT_EXIT_JUMP:
-		return after_jump(bt, mode);
+		return after_jump(bt, *mode);
 	case BT_EXIT_INTERPRET:
 		interpret_exit(bt, exit);
 		return after_interpreted(bt, exit, mode, vectors);
@@ -515,43 +578,20 @@ static void record_x87(struct bt *bt)
 	bt->last_x87 = 0;
 }
 
-/* What translated code takes from elsewhere, or for granted. */
-static void refresh_assumptions(struct bt *bt)
-{
-	struct cpu *cpu = bt->cpu;
-
-	bt->tsc_offset = cpu->platform->clock->tsc_offset + cpu->tsc_offset;
-	if (likely(!((cpu->cr4 ^ bt->cr4) & CR4_ASSUMED)))
-		return;
-	cache_flush(bt);
-	bt->cr4 = cpu->cr4;
-}
-
 /* interp->translated: run what is translated at cpu->rip. */
 static bool bt_translated(struct cpu *cpu)
 {
 	struct bt *bt = cpu->bt;
-	int mode = current_mode(bt);
-	struct block *hot;
+	struct block *hot = interp_hot(cpu);
+	unsigned mode = 0;
 	struct bt_unit *unit;
 	struct next next;
 
 	if (atomic_load(&bt->drops_pending))
 		cache_process_drops(bt);
-	if (mode < 0)
-		return false;
-	refresh_assumptions(bt);
-	/* A jump table's units know only the mode's lower bits to be the same. */
-	if ((mode & ~(BT_MODES - 1)) != bt->jump_mode) {
-		cache_flush_jumps(bt, TLB_FLUSH_ALL, 0);
-		bt->jump_mode = mode & ~(BT_MODES - 1);
-	}
-	if (mode & BT_WINDOW)
-		windows_use_space(bt);
-	hot = interp_hot(cpu);
-	unit = find_or_make(bt, cpu->rip, (unsigned)mode, hot);
+	unit = unit_here(bt, hot, &mode);
 	if (!unit) {
-		if (hot)
+		if (hot && mode)
 			interp_set_heat(hot, NEVER);
 		return false;
 	}
@@ -561,7 +601,7 @@ static bool bt_translated(struct cpu *cpu)
 	while (next.entry) {
 		uint32_t id;
 
-		refresh_stack(bt, (unsigned)mode);
+		refresh_stack(bt, mode);
 		id = glue_enter(bt, next.entry, next.r10);
 		if (id == GLUE_NOT_ENTERED)
 			break;
@@ -569,10 +609,10 @@ static bool bt_translated(struct cpu *cpu)
 			record_x87(bt);
 		if (!verify_exit(bt, id))
 			break;
-		mode = (int)exit_mode(bt, (unsigned)mode);
+		mode = exit_mode(bt, mode);
 		if (atomic_load(&bt->drops_pending))
 			cache_process_drops(bt);
-		next = serve_exit(bt, id, (unsigned)mode);
+		next = serve_exit(bt, id, &mode);
 		if (mode & BT_WINDOW)
 			windows_use_space(bt);
 	}
