@@ -197,6 +197,8 @@ static struct bt_unit *unit_here(struct bt *bt, bool hot, unsigned *mode)
 {
 	int now = current_mode(bt);
 
+	if (atomic_load(&bt->drops_pending))
+		cache_process_drops(bt);
 	if (now < 0)
 		return NULL;
 	*mode = (unsigned)now;
@@ -587,8 +589,6 @@ static bool bt_translated(struct cpu *cpu)
 	struct bt_unit *unit;
 	struct next next;
 
-	if (atomic_load(&bt->drops_pending))
-		cache_process_drops(bt);
 	unit = unit_here(bt, hot, &mode);
 	if (!unit) {
 		if (hot && mode)
