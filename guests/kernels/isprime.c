@@ -6,7 +6,7 @@
  */
 #include "kernel.h"
 
-__attribute__((noinline, noclone)) int isPrime(int a)
+__attribute__((noinline)) int isPrime(int a)
 {
 	for (int i = 2; i < a; i++)
 		if (a % i == 0)
