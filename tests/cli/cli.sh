@@ -120,6 +120,8 @@ for option in --hardened --verify --trace-bt=/dev/null; do
 		"^[^ ]* *${option%=*}: engine interp does not translate code; expected --engine bt" \
 		run --kernel "$image" --engine interp "$option"
 done
+refused "--verify with two processors" 2 '--verify: cannot compare with --cpus 2; expected --cpus 1' \
+	run --kernel "$image" --engine bt --verify --cpus 2
 refused "--trace-bt without its file" 2 '--trace-bt needs an argument' run --kernel "$image" --trace-bt
 
 # --- files that cannot be what they should be ---

@@ -2,6 +2,8 @@
 
 #include "cpu/cpuid.h"
 #include "engine/bt/bt.h"
+#include "engine/bt/verify.h"
+#include "engine/options.h"
 
 static const struct {
 	const char *name;
@@ -45,10 +47,20 @@ static void print_host(FILE *to)
 		cpuid_has(CPUID_BMI2) ? "BMI2" : "without BMI2: slow");
 }
 
+static void print_verified(const struct verify_counts *counts, FILE *to)
+{
+	fprintf(to, "%-22s %16llu\n%-22s %16llu\n%-22s %16llu\n%-22s %16llu\n", "units verified",
+		(unsigned long long)counts->runs, "  exits compared",
+		(unsigned long long)counts->compared, "  exits not reached",
+		(unsigned long long)counts->incomplete, "  inputs changed",
+		(unsigned long long)counts->raced);
+}
+
 void bt_print_stats(struct cpu *const *cpus, unsigned count, FILE *to)
 {
 	struct bt_stats sum = {0};
 	uint64_t translated = 0, interpreted = 0;
+	struct verify_counts verified = {0};
 
 	for (unsigned i = 0; i < count; i++) {
 		const struct bt *bt = cpus[i]->bt;
@@ -58,6 +70,8 @@ void bt_print_stats(struct cpu *const *cpus, unsigned count, FILE *to)
 		for (size_t k = 0; k < sizeof(sum) / sizeof(uint64_t); k++)
 			((uint64_t *)&sum)[k] += ((const uint64_t *)&bt->stats)[k];
 		translated += bt->count;
+		if (engine_options.verify) /* one vCPU only */
+			verified = verify_counts(bt);
 		interpreted += cpus[i]->stats.instructions;
 	}
 	fprintf(to, "\ntranslation\n");
@@ -69,4 +83,6 @@ void bt_print_stats(struct cpu *const *cpus, unsigned count, FILE *to)
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		fprintf(to, "%-22s %16llu\n", rows[i].name,
 			(unsigned long long)value(&sum, rows[i].offset));
+	if (engine_options.verify)
+		print_verified(&verified, to);
 }

@@ -1,0 +1,253 @@
+/* --verify finds wrong translations: a loop is translated, its host code is then changed where a byte of it
+ * means something, and it is run again. Each way of being wrong must be found and named; and with
+ * nothing changed, nothing may be found. */
+#include "cpu_fixture.h"
+
+#include "engine/bt/bt.h"
+#include "engine/bt/verify.h"
+#include "engine/engine.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#define CODE  0x200000
+#define DATA  0x300000
+#define LOOPS 50
+
+/* Constants to find again in host code. */
+#define ADDED    0x11223344u
+#define COMPARED 0x22334455
+#define STORED   0x33445566
+#define DISTANCE 0x1230
+
+#define BYTES_4(value) (value) & 0xff, (value) >> 8 & 0xff, (value) >> 16 & 0xff, (value) >> 24 & 0xff
+
+static const uint8_t loop[] = {
+	0xb9, LOOPS, 0, 0, 0,                       /* mov ecx, LOOPS */
+	0x90,                                       /* nop */
+	0x05, BYTES_4(ADDED),                       /* 1: add eax, ADDED */
+	0xc7, 0x07, BYTES_4(STORED),                /* mov dword [rdi], STORED */
+	0x48, 0x89, 0x87, BYTES_4(DISTANCE),        /* mov [rdi + DISTANCE], rax */
+	0x50, 0x41, 0x5a,                           /* push rax; pop r10 */
+	0x66, 0x0f, 0xfe, 0xc1,                     /* paddd xmm0, xmm1 */
+	0xd9, 0xe8, 0xd8, 0xc0, 0xdd, 0xd8,         /* fld1; fadd st, st(0); fstp st(0) */
+	0x31, 0xdb, 0x74, 0x02, 0x0f, 0x0b,         /* xor ebx, ebx; jz 2f; ud2 */
+	0x81, 0xfa, BYTES_4(COMPARED),              /* 2: cmp edx, COMPARED */
+	0xff, 0xc9, 0x75, 0xd1,                     /* dec ecx; jnz 1b: CF stays */
+	0xf4,                                       /* hlt */
+};
+
+static uint64_t base; /* where the code sees guest-physical 0: 0, or HIGH_HALF, in windows */
+
+static int setup(void **state)
+{
+	engine_options.verify = true;
+	engine_options.heat = 1;
+	if (fixture_setup(state))
+		return -1;
+	cpu->apic_page = ~UINT64_C(0);
+	return engine_bt.vcpu_create(cpu);
+}
+
+static int teardown(void **state)
+{
+	engine_bt.vcpu_destroy(cpu);
+	engine_options.verify = false;
+	return fixture_teardown(state);
+}
+
+#define verify_test(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+
+static enum vcpu_exit run_loop(void)
+{
+	enum vcpu_exit exit;
+
+	cpu_clear_pending(cpu, PENDING_STOP);
+	fpu_init(); /* the test library has handlers of its own */
+	cpu->activity = ACTIVITY_RUNNING;
+	cpu->rip = cpu->next_rip = base + CODE;
+	cpu->gpr[RAX] = 1;
+	cpu->gpr[RDX] = 5;
+	cpu->gpr[RDI] = base + DATA;
+	cpu->gpr[RSP] = base + STACK0;
+	memset(cpu->fpu.zmm, 0, sizeof(cpu->fpu.zmm));
+	cpu->fpu.zmm[1][0] = 3;
+	memset(cpu->fpu.x87, 0, sizeof(cpu->fpu.x87));
+	memcpy(cpu->fpu.x87, &(uint16_t){0x37f}, 2); /* as FNINIT leaves it */
+	exit = engine_bt.vcpu_run(cpu);
+	return exit;
+}
+
+/* Run through once, and so translated. */
+static void translate(void)
+{
+	enter_long(0);
+	cpu->cr0 |= CR0_NE | CR0_MP;
+	cpu->cr4 |= CR4_OSFXSR | CR4_OSXMMEXCPT;
+	assert_int_equal(memory_write(&memory, CODE, loop, sizeof(loop)), 0);
+	assert_int_equal(run_loop(), VCPU_EXIT_HALTED);
+}
+
+/* Overwrite `size` bytes of host code that are `from`, wherever they are. */
+static void corrupt(const void *from, const void *to, size_t size)
+{
+	const struct bt *bt = cpu->bt;
+	unsigned found = 0;
+
+	for (unsigned i = 0; i < bt->unit_count; i++)
+		for (uintptr_t at = bt->units[i]->code; at + size <= bt->units[i]->code + bt->units[i]->size;
+			at++)
+			if (memcmp((const void *)at, from, size) == 0) {
+				memcpy((void *)(at + (uintptr_t)bt->writable), to, size);
+				found++;
+			}
+	assert_int_not_equal(found, 0);
+}
+
+static void corrupt_constant(uint32_t from, uint32_t to)
+{
+	corrupt(&from, &to, 4);
+}
+
+/* Run the loop, with standard error in `report`. */
+static void expect_difference(char *report, size_t size)
+{
+	int before = dup(STDERR_FILENO), pipes[2];
+	enum vcpu_exit exit;
+	ssize_t got;
+
+	assert_int_equal(pipe2(pipes, O_NONBLOCK), 0);
+	dup2(pipes[1], STDERR_FILENO);
+	exit = run_loop();
+	dup2(before, STDERR_FILENO);
+	got = read(pipes[0], report, size - 1);
+	report[got > 0 ? got : 0] = 0;
+	close(before);
+	close(pipes[0]);
+	close(pipes[1]);
+	assert_int_equal(exit, VCPU_EXIT_FAILED);
+	assert_true(verify_failed(cpu->bt));
+}
+
+static void expect_report(const char *line)
+{
+	static char report[16384];
+
+	expect_difference(report, sizeof(report));
+	if (!strstr(report, line) || !strstr(report, "  dec ecx\n") || !strstr(report, "unit 0x"))
+		fail_msg("the report has no '%s':\n%s", line, report + strlen(report) - 600);
+}
+
+/* --- the ways of being wrong --- */
+
+static void register_wrong(void)
+{
+	corrupt_constant(ADDED, ADDED + 1);
+	expect_report("\nveneer: RAX        0000000");
+}
+
+static void flags_wrong(void)
+{
+	corrupt_constant(COMPARED, 0);
+	expect_report("\nveneer:   CF         0                 1                 0\n");
+}
+
+static void value_stored_wrong(void)
+{
+	corrupt_constant(STORED, STORED ^ 0x80);
+	expect_report(base ? "\nveneer: 0xffff800000300000 66554433          66554433          e6554433"
+			   : "\nveneer: 0x300000   66554433          66554433          e6554433");
+}
+
+static void address_of_store_wrong(void)
+{
+	corrupt_constant(DISTANCE, DISTANCE + 16);
+	expect_report(base ? "\nveneer: 0xffff800000301230 " : "\nveneer: 0x301230   ");
+}
+
+static void vector_wrong(void)
+{
+	corrupt((uint8_t[]){0x66, 0x0f, 0xfe, 0xc1}, (uint8_t[]){0x66, 0x0f, 0xfa, 0xc1}, 4);
+	expect_report("\nveneer: ZMM0       ");
+}
+
+static void x87_wrong(void)
+{
+	corrupt((uint8_t[]){0xdd, 0xd8}, (uint8_t[]){0xd9, 0xc0}, 2); /* fld st(0) */
+	expect_report("\nveneer: FSW        ");
+}
+
+static void branch_wrong(void)
+{
+	corrupt((uint8_t[]){0x31, 0xdb, 0x0f, 0x84}, (uint8_t[]){0x31, 0xdb, 0x0f, 0x85}, 4);
+	expect_report(base ? "\nveneer: RIP        ffff800000200000  ffff80000020002b  ffff800000200029"
+			   : "\nveneer: RIP        0000000000200000  000000000020002b  0000000000200029");
+}
+
+/* --- tests --- */
+
+static void with_and_without_windows(void (*wrong)(void))
+{
+	for (base = 0;; base = HIGH_HALF) {
+		translate();
+		if (!cpu->bt)
+			skip(); /* no room in the low addresses */
+		assert_int_equal(!!(cpu->bt->units[0]->mode & BT_WINDOW), base && cpu->bt->windows);
+		wrong();
+		if (base)
+			return;
+		assert_int_equal(teardown(NULL) || setup(NULL), 0);
+	}
+}
+
+#define WRONG(name)                                                                                \
+	static void finds_##name(void **state)                                                     \
+	{                                                                                          \
+		with_and_without_windows(name);                                                    \
+	}
+WRONG(register_wrong)
+WRONG(value_stored_wrong)
+WRONG(address_of_store_wrong)
+WRONG(vector_wrong)
+WRONG(x87_wrong)
+WRONG(branch_wrong)
+
+static void finds_flags_wrong(void **state)
+{
+	with_and_without_windows(flags_wrong);
+}
+
+static void nothing_wrong(void)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(run_loop(), VCPU_EXIT_HALTED);
+		assert_int_equal(cpu->gpr[RAX], 1 + LOOPS * ADDED);
+		assert_int_equal(cpu->gpr[R10], cpu->gpr[RAX]);
+		assert_int_equal(get(DATA + DISTANCE, 8), cpu->gpr[RAX]);
+		assert_int_equal(cpu->fpu.zmm[0][0], LOOPS * 3);
+	}
+	assert_false(verify_failed(cpu->bt));
+	assert_true(verify_counts(cpu->bt).compared > 3 * LOOPS);
+	assert_int_equal(verify_counts(cpu->bt).raced, 0);
+}
+
+static void finds_nothing_where_nothing_is_wrong(void **state)
+{
+	with_and_without_windows(nothing_wrong);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		verify_test(finds_nothing_where_nothing_is_wrong),
+		verify_test(finds_register_wrong),
+		verify_test(finds_flags_wrong),
+		verify_test(finds_value_stored_wrong),
+		verify_test(finds_address_of_store_wrong),
+		verify_test(finds_vector_wrong),
+		verify_test(finds_x87_wrong),
+		verify_test(finds_branch_wrong),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
