@@ -5,6 +5,7 @@
  * guest's CPUID shows it, nothing about it is privileged, and its effects are on registers, flags
  * and one ordinary memory operand). */
 #include "engine/bt/special.h"
+#include "engine/bt/stack.h"
 #include "engine/bt/string.h"
 #include "engine/bt/translate.h"
 
@@ -256,7 +257,7 @@ static bool classify_stack_write(struct translator *t, struct guest_insn *g)
 	case ZYDIS_MNEMONIC_SUB:
 	case ZYDIS_MNEMONIC_AND:
 		if (g->operands[1].type != ZYDIS_OPERAND_TYPE_IMMEDIATE)
-			return false;
+			return stack_classify(g);
 		set_kind(g, GUEST_STACK_ALU, "RSP changes: which window is the stack in?");
 		return true;
 	default:
@@ -358,7 +359,8 @@ static void classify(struct translator *t, struct guest_insn *g)
 		return;
 	case ZYDIS_MNEMONIC_PUSH:
 	case ZYDIS_MNEMONIC_POP:
-		classify_push_pop(g);
+		if (!(t->mode & BT_WINDOW) || !stack_classify(g))
+			classify_push_pop(g);
 		return;
 	case ZYDIS_MNEMONIC_LEAVE:
 		if (g->in.operand_width == 64)

@@ -6,6 +6,7 @@
 #include "engine/bt/translate.h"
 #include "engine/bt/cache.h"
 #include "engine/bt/special.h"
+#include "engine/bt/stack.h"
 #include "engine/bt/string.h"
 #include "engine/bt/window.h"
 #include "engine/options.h"
@@ -782,7 +783,8 @@ static void translate_one(struct translator *t, unsigned i)
 		translate_stack_alu(t, i);
 		break;
 	case GUEST_STACK_SET:
-		translate_stack_set(t, i);
+		if (!stack_translate(t, i))
+			translate_stack_set(t, i);
 		break;
 	case GUEST_JCC:
 		emit_branch(t, i, g->in.opcode & 15, branch_target(g));
