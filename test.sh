@@ -6,10 +6,11 @@
 #
 # Without arguments all stages run, in this order (under 15 minutes on two cores):
 #
-#   unit       unit tests, and the host's processor as oracle (fixed seed)
+#   unit       unit tests, and the host's processor as oracle of each engine (fixed seed)
 #   cli        the command line, bad input, the terminal
-#   kernels    our own guest kernels
-#   boot       Debian's kernel with 1, 2 and 4 processors
+#   kernels    our own guest kernels under each engine, and accesses to where the monitor has its memory
+#   boot       Debian's kernel: with 1, 2 and 4 processors translated, with 2 interpreted
+#   soak       a long mixed load in a translated guest, compared with the host
 #   demo       ./demo.sh
 #   sanitize   unit tests, guest kernels and a boot under AddressSanitizer and UBSan
 #   thread     the multiprocessor guest kernels and a boot under ThreadSanitizer
@@ -29,7 +30,7 @@ fuzz_seconds=${FUZZ_SECONDS:-15}
 passed=0
 failed=0
 
-stages=(unit cli kernels boot demo sanitize thread fuzz)
+stages=(unit cli kernels boot soak demo sanitize thread fuzz)
 (($#)) || set -- "${stages[@]}"
 for stage; do
 	[[ " ${stages[*]} " == *" $stage "* ]] || {
@@ -161,11 +162,19 @@ if stage cli; then
 fi
 
 if stage kernels; then
-	tap "guest kernels" "$here/tests/guest/run-kernels.sh" "$veneer" "$build"
+	for engine in interp bt; do
+		tap "guest kernels $engine" "$here/tests/guest/run-kernels.sh" "$veneer" "$build" $engine
+	done
+	tap "monitor memory" "$here/tests/guest/monitor-memory.py" "$veneer" "$build" bt
 fi
 
 if stage boot; then
-	tap "Debian boots" "$here/tests/boot/boot.sh" "$veneer" "$build" "$here"
+	tap "Debian boots bt" "$here/tests/boot/boot.sh" "$veneer" "$build" "$here" bt
+	tap "Debian boots interp" "$here/tests/boot/boot.sh" "$veneer" "$build" "$here" interp 2
+fi
+
+if stage soak; then
+	tap "soak" "$here/tests/boot/soak.sh" "$veneer" "$build" "$here" bt
 fi
 
 if stage demo; then
@@ -177,20 +186,22 @@ sanitize_options=(-Db_sanitize=address,undefined -Db_lundef=false -Dfuzzers=true
 if stage sanitize && CC=clang compile sanitize "$sanitize" "${sanitize_options[@]}"; then
 	export ASAN_OPTIONS=abort_on_error=0:exitcode=99 UBSAN_OPTIONS=halt_on_error=1:exitcode=99:print_stacktrace=1
 	unit "sanitized unit tests" "$sanitize" --suite unit --timeout-multiplier 4
-	tap "sanitized guest kernels" "$here/tests/guest/run-kernels.sh" "$sanitize/veneer" "$build"
-	tap "sanitized Debian boot" "$here/tests/boot/short.sh" "$sanitize/veneer" "$here" 1
+	# AddressSanitizer has the addresses that translated code needs.
+	tap "sanitized guest kernels" "$here/tests/guest/run-kernels.sh" "$sanitize/veneer" "$build" interp
+	tap "sanitized Debian boot" "$here/tests/boot/short.sh" "$sanitize/veneer" "$here" interp 1
 	tap "sanitized command line" "$here/tests/cli/cli.sh" "$sanitize/veneer" "$build" "$here"
 	unset ASAN_OPTIONS UBSAN_OPTIONS
 fi
 
+# Interpreted: ThreadSanitizer keeps signals back, which translated code needs to be interrupted.
 # Without ThreadSanitizer's own call stack: it loses count where a guest's exception leaves a handler by
 # longjmp(), overflows, and takes the process with it. Reports then name a place without its callers.
 if stage thread && CC=clang compile thread "$thread" -Db_sanitize=thread -Db_lundef=false \
 	"-Dc_args=-mllvm -tsan-instrument-func-entry-exit=0"; then
 	export TSAN_OPTIONS=halt_on_error=1:exitcode=99
 	tap "thread-sanitized guest kernels" "$here/tests/guest/run-kernels.sh" "$thread/veneer" \
-		"$build" auto locked multicpu
-	tap "thread-sanitized Debian boot" "$here/tests/boot/short.sh" "$thread/veneer" "$here" 2
+		"$build" interp locked multicpu
+	tap "thread-sanitized Debian boot" "$here/tests/boot/short.sh" "$thread/veneer" "$here" interp 2
 	unset TSAN_OPTIONS
 fi
 

@@ -2,15 +2,16 @@
 # Boots Debian's kernel with 1, 2 and 4 processors, runs guest-init.sh in it, compares the guest's clocks
 # with the host's, and expects a power-off. Speaks TAP.
 #
-# usage: boot.sh VENEER BUILD-DIR SOURCE-DIR [CPUS...]
+# usage: boot.sh VENEER BUILD-DIR SOURCE-DIR [ENGINE [CPUS...]]
 set -u
 export LC_ALL=C
 
-(($# >= 3)) || { echo "usage: $0 VENEER BUILD-DIR SOURCE-DIR [CPUS...]" >&2; exit 2; }
+(($# >= 3)) || { echo "usage: $0 VENEER BUILD-DIR SOURCE-DIR [ENGINE [CPUS...]]" >&2; exit 2; }
 veneer=$1
 checks=$2/tests/boot/guest-checks
 source=$3
-shift 3
+engine=${4:-auto}
+shift $(($# < 4 ? $# : 4))
 (($#)) || set -- 1 2 4
 work=$(mktemp -d) || exit 2
 trap 'rm -rf "$work"' EXIT
@@ -74,7 +75,7 @@ judge()		# CPUS
 	--file "$checks:guest-checks" || exit 2
 for cpus; do
 	exec 3< <(timeout -k 5 240 "$veneer" run --kernel "$source/.cache/guest/vmlinuz" \
-		--initrd "$work/initramfs" --cpus "$cpus" --memory 512M --no-reboot \
+		--initrd "$work/initramfs" --cpus "$cpus" --memory 512M --engine "$engine" --no-reboot \
 		--append "console=ttyS0 quiet panic=-1 cpus=$cpus" </dev/null 2>"$work/err" |
 		tee "$work/log"; echo "${PIPESTATUS[0]}" >"$work/status")
 	judge "$cpus" <&3
