@@ -230,11 +230,15 @@ void cpu_set_rflags(struct cpu *cpu, uint64_t value)
 
 void cpu_set_segment(struct cpu *cpu, enum seg seg, const struct segment *value)
 {
-	struct segment old = cpu->segment[seg];
-	bool same =
-		old.base == value->base && old.limit == value->limit && old.access == value->access;
+	const struct segment *old = &cpu->segment[seg];
+	bool same = old->base == value->base && old->limit == value->limit &&
+		    old->access == value->access;
 
-	cpu->segment[seg] = *value;
+	/* One by one, as they were just written: copied in large pieces they would be waited for. */
+	cpu->segment[seg].base = value->base;
+	cpu->segment[seg].limit = value->limit;
+	cpu->segment[seg].access = value->access;
+	cpu->segment[seg].selector = value->selector;
 	/* 64-bit code runs at base 0 whatever its descriptor says. */
 	cpu->segment_base[seg] = seg == SEG_CS && cpu_code64(cpu) ? 0 : value->base;
 	if (same || seg > SEG_GS || !cpu->code_context_changed)

@@ -110,6 +110,7 @@ struct bt_exit {
 	uintptr_t resume; /* host address to go on at */
 	int32_t moved;	  /* by how much RSP has changed, where the instruction may have to be undone */
 	struct bt_unit *unit;
+	void (*transfer)(struct cpu *cpu); /* INTERPRET: what does it; NULL: insns */
 	struct insn *insns; /* INTERPRET: the instruction decoded for the interpreter, then op_leave */
 };
 

@@ -240,6 +240,18 @@ static bool interpret_here(struct bt *bt)
 	return interp_run_one(cpu, insn);
 }
 
+/* What the interpreter would do with it. */
+static void transfer(struct cpu *cpu, const struct bt_exit *exit)
+{
+	cpu->next_rip = exit->next_rip;
+	exit->transfer(cpu);
+	cpu->stats.instructions++;
+	/* IRET's RF lasts for one instruction: see op_call_flags(). */
+	if (likely(!(cpu->system_flags & RFLAGS_TF)))
+		cpu->system_flags &= ~RFLAGS_RF;
+	cpu->rip = cpu->next_rip;
+}
+
 static void interpret_exit(struct bt *bt, struct bt_exit *exit)
 {
 	struct cpu *cpu = bt->cpu;
@@ -248,6 +260,10 @@ static void interpret_exit(struct bt *bt, struct bt_exit *exit)
 
 	cpu->rip = cpu->next_rip = exit->rip;
 	bt->stats.interpreted++;
+	if (exit->transfer) {
+		transfer(cpu, exit);
+		return;
+	}
 	if (!exit->insns) {
 		struct insn *insns = cache_take(bt, 2 * sizeof(*insns));
 

@@ -10,6 +10,7 @@
 #include "engine/bt/special.h"
 
 #include "cpu/cpuid.h"
+#include "cpu/transfer.h"
 
 static bool is_register(const ZydisDecodedOperand *op, ZydisRegisterClass class)
 {
@@ -259,4 +260,30 @@ bool special_translate(struct translator *t, unsigned i)
 		break;
 	}
 	return true;
+}
+
+/* --- user to kernel and back --- */
+
+static void sysret_64(struct cpu *cpu)
+{
+	transfer_sysret(cpu, 8);
+}
+
+static void iret_64(struct cpu *cpu)
+{
+	transfer_iret(cpu, 8);
+}
+
+void (*special_transfer(const struct guest_insn *g))(struct cpu *cpu)
+{
+	switch (g->in.mnemonic) {
+	case ZYDIS_MNEMONIC_SYSCALL:
+		return transfer_syscall;
+	case ZYDIS_MNEMONIC_SYSRET:
+		return g->in.operand_width == 64 ? sysret_64 : NULL;
+	case ZYDIS_MNEMONIC_IRETQ:
+		return iret_64;
+	default:
+		return NULL;
+	}
 }

@@ -13,4 +13,7 @@ bool special_classify(const struct translator *t, struct guest_insn *g);
 /* Emit it; false: the interpreter has to run it, nothing was emitted. */
 bool special_translate(struct translator *t, unsigned i);
 
+/* A transfer between user and kernel that is the interpreter's, but quicker called straight; else NULL. */
+void (*special_transfer(const struct guest_insn *g))(struct cpu *cpu);
+
 #endif

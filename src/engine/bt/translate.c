@@ -711,6 +711,7 @@ static void translate_interpret(struct translator *t, unsigned i, bool goes_on)
 
 	emit_exit(t, id);
 	exit_of(t, id)->resume = goes_on ? t->code.at : 0;
+	exit_of(t, id)->transfer = special_transfer(&t->insn[i]);
 }
 
 /* Vector registers are loaded when a unit first needs them. */
