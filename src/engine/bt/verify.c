@@ -164,11 +164,16 @@ static uint64_t undefined_flags(ZydisMnemonic mnemonic)
 
 static void plan_flags(struct plan_insn *insn, const ZydisDecodedInstruction *in)
 {
+	const ZydisAccessedFlags *flags = in->cpu_flags;
+
 	insn->undefined = undefined_flags(in->mnemonic);
+	insn->tested = flags ? flags->tested & RFLAGS_ARITHMETIC : 0;
 	/* A count of zero leaves them alone. */
-	if (in->cpu_flags && in->meta.category != ZYDIS_CATEGORY_SHIFT && in->meta.category != ZYDIS_CATEGORY_ROTATE)
-		insn->defined = (in->cpu_flags->modified | in->cpu_flags->set_0 | in->cpu_flags->set_1) &
-				~in->cpu_flags->undefined & RFLAGS_ARITHMETIC;
+	if (!flags || in->meta.category == ZYDIS_CATEGORY_SHIFT || in->meta.category == ZYDIS_CATEGORY_ROTATE)
+		return;
+	insn->overwritten =
+		(flags->modified | flags->set_0 | flags->set_1 | flags->undefined) & RFLAGS_ARITHMETIC;
+	insn->defined = insn->overwritten & ~(uint64_t)flags->undefined;
 }
 
 /* Can it have another result the second time? */
@@ -186,7 +191,8 @@ static void plan_instruction(struct bt *bt, const struct bt_unit *unit, unsigned
 	unsigned offset = unit->insns[i].offset;
 	const uint8_t *bytes = unit->guest + (offset - unit->guest_start);
 
-	*insn = (struct plan_insn){.rip = (unit->rip & PAGE_MASK) + offset, .apart = true};
+	*insn = (struct plan_insn){
+		.rip = (unit->rip & PAGE_MASK) + offset, .apart = true, .tested = RFLAGS_ARITHMETIC};
 	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 	if (unit->insns[i].interpreted ||
 		!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes, unit->insns[i].length, &in, operands)))
@@ -581,13 +587,36 @@ static bool vectors_agree(const struct verify *v, struct cpu *cpu, const struct 
 					   fpu_stmxcsr(cpu) == want->mxcsr);
 }
 
+/* A kick comes between instructions where nothing else could, and may find flags not made that are overwritten
+ * anyway. */
+static uint64_t dead_flags(const struct verify *v, unsigned boundary)
+{
+	uint64_t dead = 0, live = 0;
+
+	for (unsigned i = boundary; i < v->plan->count; i++) {
+		live |= v->plan->insn[i].tested & ~dead;
+		dead |= v->plan->insn[i].overwritten & ~live;
+	}
+	return dead;
+}
+
+uint64_t verify_flags(const struct verify *v, const struct verify_place *place)
+{
+	unsigned boundary = MIN(place->boundary, v->done);
+	uint64_t undefined = v->boundary[boundary].undefined;
+
+	if (place->exit->kind == BT_EXIT_KICK)
+		undefined |= dead_flags(v, boundary);
+	return ~undefined;
+}
+
 static bool registers_agree(const struct verify *v, const struct cpu *cpu, const struct verify_place *place)
 {
 	const struct boundary *b = &v->boundary[place->boundary];
 
 	if (place->rip_known && place->rip != b->rip)
 		return false;
-	if (b->tlb != cpu->tlb || ((b->rflags ^ cpu_rflags(cpu)) & ~b->undefined))
+	if (b->tlb != cpu->tlb || ((b->rflags ^ cpu_rflags(cpu)) & verify_flags(v, place)))
 		return false;
 	if (cpu->segment_base[SEG_FS] != b->base[0] || cpu->segment[SEG_FS].base != b->base[0] ||
 		cpu->segment_base[SEG_GS] != b->base[1] || cpu->segment[SEG_GS].base != b->base[1] ||

@@ -26,6 +26,7 @@ struct plan_insn {
 	uint64_t rip;
 	uint64_t undefined; /* flags that the interpreter may leave otherwise than the processor */
 	uint64_t defined;   /* flags that it sets, whatever they were */
+	uint64_t tested, overwritten; /* overwritten: by something defined or not */
 	struct plan_operand operand[MAX_OPERANDS];
 	uint8_t operand_count;
 	bool address_32;
@@ -101,6 +102,9 @@ struct verify_place {
 
 /* What a byte of RAM in one of the regions must be at a boundary. */
 uint8_t verify_expected_byte(const struct verify *v, unsigned boundary, const uint8_t *host);
+
+/* The flags that are compared there. */
+uint64_t verify_flags(const struct verify *v, const struct verify_place *place);
 
 /* verify_report.c */
 

@@ -106,12 +106,13 @@ static void report_general(const struct verify *v, const struct cpu *cpu, const 
 		"R10", "R11", "R12", "R13", "R14", "R15"};
 	const struct boundary *before = &v->boundary[0], *want = &v->boundary[MIN(place->boundary, v->done)];
 
+	uint64_t compared = verify_flags(v, place);
+
 	for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
 		report_number(names[i], before->gpr[i], want->gpr[i], cpu->gpr[i]);
 	if (place->rip_known)
 		report_number("RIP", before->rip, want->rip, place->rip);
-	report_number("RFLAGS", before->rflags & ~want->undefined, want->rflags & ~want->undefined,
-		cpu_rflags(cpu) & ~want->undefined);
+	report_number("RFLAGS", before->rflags & compared, want->rflags & compared, cpu_rflags(cpu) & compared);
 	report_number("FS base", before->base[0], want->base[0], cpu->segment_base[SEG_FS]);
 	report_number("GS base", before->base[1], want->base[1], cpu->segment_base[SEG_GS]);
 	report_number("FS base 2", before->base[0], want->base[0], cpu->segment[SEG_FS].base);
@@ -130,7 +131,7 @@ static void report_flags(const struct verify *v, const struct cpu *cpu, const st
 		{RFLAGS_SF, "SF"}, {RFLAGS_OF, "OF"}, {RFLAGS_IF, "IF"}, {RFLAGS_DF, "DF"},
 		{RFLAGS_AC, "AC"}};
 	const struct boundary *want = &v->boundary[MIN(place->boundary, v->done)];
-	uint64_t wrong = (want->rflags ^ cpu_rflags(cpu)) & ~want->undefined;
+	uint64_t wrong = (want->rflags ^ cpu_rflags(cpu)) & verify_flags(v, place);
 
 	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
 		if (wrong & flags[i].bit)
