@@ -71,7 +71,7 @@ result()	# STATUS NAME
 
 ended=1
 # A stressor that a kernel or processor lacks is skipped: 3, 4 and 5 say so (stress-ng(1), EXIT STATUS).
-while IFS=$' \r' read -r word name status _; do
+while IFS=$' \r' read -r word name status rest; do
 	case $word in
 	stressor)
 		case $status in
@@ -84,7 +84,7 @@ while IFS=$' \r' read -r word name status _; do
 		result $? "the guest's kernel has nothing to complain about"
 		ended=0
 		;;
-	stress-ng:) echo "# $word $name $status $_" ;;
+	stress-ng:) echo "# $word $name $status $rest" ;;
 	esac
 done < <(timeout -k 5 $(($# * (seconds + 30) + 60)) "$veneer" run --kernel "$source/.cache/guest/vmlinuz" \
 	--initrd "$work/initramfs" --cpus "$cpus" --memory 1G --engine "$engine" --no-reboot \
