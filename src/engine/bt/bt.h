@@ -163,6 +163,7 @@ struct bt_unit {
 	uint16_t guest_start; /* offset in the page of guest[0] */
 	uint64_t runs;	     /* counted only with bt_options.count */
 	struct verify_plan *plan; /* --verify */
+	bool straight;	     /* no branch stays within it */
 };
 
 /* Counters for --stats. */

@@ -549,11 +549,10 @@ static bool emit_branch_within(struct translator *t, unsigned i, int condition, 
 	return true;
 }
 
-/* Go to `rip`, if `condition` holds. To be verified or counted, each pass through a unit must begin at
- * its entry. */
+/* Go to `rip`, if `condition` holds. */
 static void emit_branch(struct translator *t, unsigned i, int condition, uint64_t rip)
 {
-	int index = engine_options.verify || engine_options.count ? -1 : unit_index(t, rip);
+	int index = t->unit->straight ? -1 : unit_index(t, rip);
 	uintptr_t patch;
 	uint32_t id;
 
@@ -1200,6 +1199,9 @@ struct bt_unit *translate_unit(struct bt *bt, uint64_t rip, uint64_t key, unsign
 		return NULL;
 	}
 	*t->unit = (struct bt_unit){.rip = rip, .key = key, .mode = (uint16_t)mode};
+	/* To be counted, each pass through a unit must begin at its entry. To be verified, too: but for every second
+	 * one, so that both kinds are. */
+	t->unit->straight = engine_options.count || (engine_options.verify && bt->stats.units % 2 == 0);
 	t->unit->code = t->unit->entry = cache_code_start(bt);
 	t->first_exit = bt->exit_count;
 	/* What is too complicated for one unit may do in parts. */

@@ -1,9 +1,10 @@
 /* The lockstep of translator and interpreter.
  *
- * Under --verify units are straight lines: branches leave them, nothing is chained, and no jump table
- * leads from one to the next. So whatever unit is entered comes back soon, at a boundary between two
- * of its instructions or where its last one led, and until then runs each of them at most once. What
- * the state must be at every such boundary is found out beforehand, from the interpreter.
+ * Under --verify nothing is chained, and no jump table leads from one unit to the next. So whatever unit
+ * is entered comes back, at a boundary between two of its instructions or where it was left. What the
+ * state must be at every such boundary is found out beforehand, from the interpreter. Half of the units are
+ * straight lines, left by every branch: there it is known which boundary it is. The other half may be
+ * loops: then it must be one of those that the interpreter has passed.
  *
  * Running an instruction twice must not be felt. The first run therefore ends before one that would
  *
@@ -11,7 +12,7 @@
  *	- be the first to use a page, so that an A or D bit would be set,
  *	- be done by the interpreter under the translator, too,
  *
- * and where an exception is raised. The unit is compared up to there only; that there is a lot to be
+ * and where an exception is raised, or a loop is too long. The unit is compared up to there only; that there is a lot to be
  * compared is what the counters are for. The next visits find TLBs filled and A bits set.
  *
  * There is one vCPU, but the monitor's own threads write to RAM as well: a device's data, the clock
@@ -256,7 +257,7 @@ static uint8_t *quiet_pointer(struct cpu *cpu, uint64_t linear, bool write)
 	return host && write && access_flagged(cpu, host) ? NULL : host;
 }
 
-static bool add_region(struct verify *v, struct cpu *cpu, unsigned i, uint64_t linear, uint32_t size, bool write)
+static bool add_region(struct verify *v, struct cpu *cpu, uint64_t linear, uint32_t size, bool write)
 {
 	struct region *region = &v->region[v->region_count];
 	uint8_t *host = quiet_pointer(cpu, linear, write);
@@ -268,7 +269,7 @@ static bool add_region(struct verify *v, struct cpu *cpu, unsigned i, uint64_t l
 		.size = size,
 		.before = v->pool_used,
 		.after = v->pool_used + size,
-		.insn = (uint8_t)i,
+		.step = (uint16_t)v->done,
 		.write = write};
 	memcpy(v->pool + region->before, host, size);
 	v->pool_used += 2 * size;
@@ -276,9 +277,9 @@ static bool add_region(struct verify *v, struct cpu *cpu, unsigned i, uint64_t l
 	return true;
 }
 
-static bool add_operand(struct verify *v, struct cpu *cpu, unsigned i, const struct plan_operand *o)
+static bool add_operand(struct verify *v, struct cpu *cpu, const struct plan_insn *insn,
+	const struct plan_operand *o)
 {
-	const struct plan_insn *insn = &v->plan->insn[i];
 	uint64_t linear = o->disp, size = o->size;
 
 	if (o->base >= 0)
@@ -297,7 +298,7 @@ static bool add_operand(struct verify *v, struct cpu *cpu, unsigned i, const str
 	}
 	for (uint64_t done = 0, piece; done < size; done += piece) {
 		piece = MIN(size - done, PAGE_SIZE - ((linear + done) & ~PAGE_MASK));
-		if (!add_region(v, cpu, i, linear + done, (uint32_t)piece, o->write))
+		if (!add_region(v, cpu, linear + done, (uint32_t)piece, o->write))
 			return false;
 	}
 	return true;
@@ -328,7 +329,7 @@ uint8_t verify_expected_byte(const struct verify *v, unsigned boundary, const ui
 
 		if (!covers(r, host))
 			continue;
-		if (r->insn < boundary)
+		if (r->step < boundary)
 			return v->pool[r->after + (host - r->host)];
 		first = r;
 	}
@@ -336,19 +337,58 @@ uint8_t verify_expected_byte(const struct verify *v, unsigned boundary, const ui
 	return first ? v->pool[first->before + (host - first->host)] : *host;
 }
 
-/* Some of a string instruction at the boundary may have been done. */
+/* Regions that have been looked at: a loop writes to the same ones again and again. */
+struct seen {
+	const struct region *slot[4096]; /* a power of two, more than there are regions */
+};
+
+static bool see(struct seen *seen, const struct region *r)
+{
+	unsigned i = (unsigned)(((uintptr_t)r->host * UINT64_C(0x9e3779b97f4a7c15)) >> 52);
+
+	for (; seen->slot[i]; i = (i + 1) % ARRAY_SIZE(seen->slot))
+		if (seen->slot[i]->host == r->host && seen->slot[i]->size == r->size)
+			return false;
+	seen->slot[i] = r;
+	return true;
+}
+
+static bool region_agrees(const struct verify *v, const struct verify_place *place, const struct region *r,
+	uint32_t want)
+{
+	if (memcmp(r->host, v->pool + want, r->size) == 0)
+		return true;
+	/* Another may overlap it. */
+	for (uint32_t k = 0; k < r->size; k++)
+		if (r->host[k] != verify_expected_byte(v, place->boundary, r->host + k))
+			return false;
+	return true;
+}
+
+/* Of several that are the same, the last one that is done tells; else the first that is not. */
 static bool memory_agrees(const struct verify *v, const struct verify_place *place)
 {
-	for (unsigned i = 0; i < v->region_count; i++) {
-		const struct region *r = &v->region[i];
-		bool done = r->insn < place->boundary;
+	static struct seen seen; /* there is one vCPU */
+	unsigned done = 0, i;
 
-		if (!r->write || (place->string && r->insn == place->boundary) ||
-			memcmp(r->host, v->pool + (done ? r->after : r->before), r->size) == 0)
-			continue;
-		for (uint32_t k = 0; k < r->size; k++)
-			if (r->host[k] != verify_expected_byte(v, place->boundary, r->host + k))
-				return false;
+	while (done < v->region_count && v->region[done].step < place->boundary)
+		done++;
+	if (v->looped)
+		memset(&seen, 0, sizeof(seen));
+	for (i = done; i--;) {
+		const struct region *r = &v->region[i];
+
+		if (r->write && (!v->looped || see(&seen, r)) && !region_agrees(v, place, r, r->after))
+			return false;
+	}
+	for (i = done; i < v->region_count; i++) {
+		const struct region *r = &v->region[i];
+
+		/* Some of a string instruction may have been done. */
+		if (r->write && (!v->looped || see(&seen, r)) &&
+			!(place->string && r->step == place->boundary) &&
+			!region_agrees(v, place, r, r->before))
+			return false;
 	}
 	return true;
 }
@@ -394,13 +434,13 @@ static void record_x87(struct verify *v, struct cpu *cpu)
 	to->fcs = cpu->fpu.fcs;
 }
 
-/* The state before instruction i, which is the one after instruction i - 1. */
-static void record(struct verify *v, struct cpu *cpu, unsigned i)
+/* The state after v->done steps, of which instruction `last` was the last; NULL: there was none. */
+static void record(struct verify *v, struct cpu *cpu, const struct plan_insn *last, unsigned next)
 {
-	struct boundary *b = &v->boundary[i];
-	const struct plan_insn *last = i ? &v->plan->insn[i - 1] : NULL;
+	struct boundary *b = &v->boundary[v->done];
 
 	memcpy(b->gpr, cpu->gpr, sizeof(b->gpr));
+	b->insn = (uint8_t)next;
 	b->rip = cpu->rip;
 	b->rflags = cpu_rflags(cpu);
 	b->tlb = cpu->tlb;
@@ -416,17 +456,38 @@ static void record(struct verify *v, struct cpu *cpu, unsigned i)
 	b->x87 = (uint8_t)(v->x87_count - 1);
 }
 
-/* False: that was the last one. */
-static bool run_one(struct verify *v, struct cpu *cpu, unsigned i)
+/* The unit's instruction at cpu->rip, after instruction i; its count where there is none. */
+static unsigned next_insn(const struct verify *v, const struct cpu *cpu, unsigned i)
 {
-	struct plan_insn *insn = &v->plan->insn[i];
-	unsigned regions = v->region_count;
+	unsigned next = i + 1;
+
+	if (next < v->plan->count && v->plan->insn[next].rip == cpu->rip)
+		return next;
+	if (v->unit->straight)
+		return v->plan->count;
+	for (next = 0; next < v->plan->count; next++)
+		if (v->plan->insn[next].rip == cpu->rip)
+			break;
+	return next;
+}
+
+static bool is_room(const struct verify *v, const struct plan_insn *insn)
+{
+	return v->done < MAX_STEPS && !(insn->vector && v->vector_count == MAX_VECTORS) &&
+	       !(insn->x87 && v->x87_count == MAX_VECTORS);
+}
+
+/* One step. False: that was the last one. */
+static bool run_one(struct verify *v, struct cpu *cpu)
+{
+	unsigned i = v->boundary[v->done].insn, next, regions = v->region_count;
+	const struct plan_insn *insn = &v->plan->insn[i];
 
 	/* With an event waiting, STI is the interpreter's. */
-	if (insn->apart || (insn->sti && atomic_load(&cpu->pending)))
+	if (!is_room(v, insn) || insn->apart || (insn->sti && atomic_load(&cpu->pending)))
 		return false;
 	for (unsigned k = 0; k < insn->operand_count; k++)
-		if (!add_operand(v, cpu, i, &insn->operand[k])) {
+		if (!add_operand(v, cpu, insn, &insn->operand[k])) {
 			v->region_count = regions;
 			return false;
 		}
@@ -438,9 +499,11 @@ static bool run_one(struct verify *v, struct cpu *cpu, unsigned i)
 	/* A string instruction that an event has interrupted. */
 	if (insn->string && cpu->rip == insn->rip)
 		return false;
-	v->done = i + 1;
-	record(v, cpu, i + 1);
-	v->left = i + 1 == v->plan->count || cpu->rip != v->plan->insn[i + 1].rip;
+	next = next_insn(v, cpu, i);
+	v->done++;
+	v->left = next == v->plan->count;
+	v->looped |= next <= i;
+	record(v, cpu, insn, next);
 	return !v->left;
 }
 
@@ -452,7 +515,7 @@ static void run_all(struct verify *v, struct cpu *cpu)
 
 	memcpy(&unwind, &cpu->unwind, sizeof(unwind));
 	if (_setjmp(cpu->unwind) == 0) {
-		while (run_one(v, cpu, v->done))
+		while (run_one(v, cpu))
 			;
 	} else {
 		interp->single = interp->stepping = interp->leave = false;
@@ -496,8 +559,8 @@ static void run_twice(struct verify *v, struct cpu *cpu)
 	struct cpu_stats stats = cpu->stats;
 
 	v->done = v->region_count = v->pool_used = v->vector_count = v->x87_count = 0;
-	v->left = false;
-	record(v, cpu, 0);
+	v->left = v->looped = false;
+	record(v, cpu, NULL, 0);
 	run_all(v, cpu);
 	undo_memory(v);
 	undo_registers(v, cpu);
@@ -589,11 +652,11 @@ static bool vectors_agree(const struct verify *v, struct cpu *cpu, const struct 
 
 /* A kick comes between instructions where nothing else could, and may find flags not made that are overwritten
  * anyway. */
-static uint64_t dead_flags(const struct verify *v, unsigned boundary)
+static uint64_t dead_flags(const struct verify *v, unsigned insn)
 {
 	uint64_t dead = 0, live = 0;
 
-	for (unsigned i = boundary; i < v->plan->count; i++) {
+	for (unsigned i = insn; i < v->plan->count; i++) {
 		live |= v->plan->insn[i].tested & ~dead;
 		dead |= v->plan->insn[i].overwritten & ~live;
 	}
@@ -602,12 +665,9 @@ static uint64_t dead_flags(const struct verify *v, unsigned boundary)
 
 uint64_t verify_flags(const struct verify *v, const struct verify_place *place)
 {
-	unsigned boundary = MIN(place->boundary, v->done);
-	uint64_t undefined = v->boundary[boundary].undefined;
+	const struct boundary *b = &v->boundary[place->boundary];
 
-	if (place->exit->kind == BT_EXIT_KICK)
-		undefined |= dead_flags(v, boundary);
-	return ~undefined;
+	return ~(b->undefined | (place->exit->kind == BT_EXIT_KICK ? dead_flags(v, b->insn) : 0));
 }
 
 static bool registers_agree(const struct verify *v, const struct cpu *cpu, const struct verify_place *place)
@@ -636,42 +696,75 @@ static bool find_place(struct bt *bt, uint32_t id, struct verify_place *place)
 	const struct bt_exit *exit = &bt->exits[id];
 
 	*place = (struct verify_place){.exit = exit, .rip = exit->rip, .rip_known = true};
+	place->insn = exit->insn;
 	switch ((enum bt_exit_kind)exit->kind) {
 	case BT_EXIT_BRANCH:
-		place->boundary = exit->insn + 1u;
+		place->after = true;
 		break;
 	case BT_EXIT_INTERPRET:
 	case BT_EXIT_SOFT_MISS:
 	case BT_EXIT_MATURE:
-		place->boundary = exit->insn;
 		break;
 	case BT_EXIT_WRITTEN:
-		place->boundary = exit->insn + 1u;
+		place->after = true;
 		place->rip_known = false; /* it has yet to go there */
 		break;
 	case BT_EXIT_JUMP:
-		place->boundary = v->done;
+		place->last = true;
 		place->rip = bt->exit_address;
 		/* A branch to where no code can be is undone. */
 		return v->left && cpu_canonical(bt->cpu, place->rip);
 	case BT_EXIT_KICK:
 	case BT_EXIT_FAULT:
-		place->boundary = bt->fault_insn;
+		place->insn = bt->fault_insn;
 		place->rip = bt->cpu->rip;
-		place->string = place->boundary < v->plan->count && v->plan->insn[place->boundary].string;
+		place->string = place->insn < v->plan->count && v->plan->insn[place->insn].string;
 		return bt->fault_unit == v->unit;
 	}
 	return exit->unit == v->unit;
 }
 
+static bool may_be(const struct verify *v, const struct verify_place *place, unsigned boundary)
+{
+	const struct boundary *b = &v->boundary[boundary];
+
+	if (place->last)
+		return boundary == v->done;
+	if (!place->after)
+		return b->insn == place->insn;
+	return boundary && b[-1].insn == place->insn;
+}
+
 static bool agrees(struct bt *bt, const struct verify_place *place)
 {
 	const struct verify *v = bt->verify;
-	const struct boundary *b = &v->boundary[MIN(place->boundary, v->done)];
+	const struct boundary *b = &v->boundary[place->boundary];
 
-	/* False too where it went on and the interpreter had left. */
-	return place->boundary <= v->done && registers_agree(v, bt->cpu, place) && vectors_agree(v, bt->cpu, b) &&
+	return registers_agree(v, bt->cpu, place) && vectors_agree(v, bt->cpu, b) &&
 	       x87_agrees(v, bt->cpu, b) && memory_agrees(v, place);
+}
+
+enum verdict { AGREES, DIFFERS, NOT_REACHED };
+
+/* Leaves place->boundary where it agrees; else the last one that it could be. */
+static enum verdict compare(struct bt *bt, struct verify_place *place)
+{
+	const struct verify *v = bt->verify;
+	unsigned last = v->done;
+	bool found = false;
+
+	for (unsigned i = v->done + 1; i--;) {
+		if (!may_be(v, place, i))
+			continue;
+		place->boundary = i;
+		if (agrees(bt, place))
+			return AGREES;
+		last = found ? last : i;
+		found = true;
+	}
+	place->boundary = last;
+	/* Where the interpreter has stopped too early, it might have come by later. */
+	return v->left || (found && !v->looped) ? DIFFERS : NOT_REACHED;
 }
 
 static void fail(struct bt *bt, const struct verify_place *place)
@@ -685,6 +778,7 @@ bool verify_exit(struct bt *bt, uint32_t id)
 {
 	struct verify *v = bt->verify;
 	struct verify_place place;
+	enum verdict verdict;
 	bool comes_back;
 
 	if (!v || !v->unit)
@@ -694,9 +788,10 @@ bool verify_exit(struct bt *bt, uint32_t id)
 		return true;
 	}
 	comes_back = bt->exits[id].kind == BT_EXIT_SOFT_MISS || bt->exits[id].kind == BT_EXIT_WRITTEN;
-	if (!find_place(bt, id, &place) || (place.boundary > v->done && !v->left)) {
+	verdict = find_place(bt, id, &place) ? compare(bt, &place) : NOT_REACHED;
+	if (verdict == NOT_REACHED) {
 		v->counts.incomplete++;
-	} else if (agrees(bt, &place)) {
+	} else if (verdict == AGREES) {
 		v->counts.compared++;
 	} else if (inputs_changed(v)) {
 		v->counts.raced++;

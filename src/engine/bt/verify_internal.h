@@ -4,11 +4,12 @@
 
 #include "engine/bt/verify.h"
 
-#define MAX_REGIONS   512
-#define MAX_OPERANDS  3
-#define MAX_STRING    (64 * KIB) /* bytes of a repeated string instruction that are verified */
-#define POOL_BYTES    (2 * MIB)
-#define UNIT_BOUNDARIES (UNIT_MAX_INSNS + 1)
+#define MAX_STEPS    1024 /* instructions in one visit to a unit, which may be a loop */
+#define MAX_REGIONS  (2 * MAX_STEPS)
+#define MAX_VECTORS  256 /* states of the vector registers, of the x87 stack */
+#define MAX_OPERANDS 3
+#define MAX_STRING   (64 * KIB) /* bytes of a repeated string instruction that are verified */
+#define POOL_BYTES   (2 * MIB)
 
 /* An operand in memory, as an address in terms of registers. */
 struct plan_operand {
@@ -59,16 +60,17 @@ struct boundary {
 	uint64_t base[3]; /* FS, GS, and the one that SWAPGS brings */
 	uint64_t undefined; /* flags that are not comparable */
 	struct tlb_entry *tlb;
+	uint8_t insn;	     /* of the unit: the next one; its count where there is none */
 	uint8_t vector, x87; /* the latest of these, as index */
 };
 
-/* Bytes of RAM that an instruction touched, within a page. */
+/* Bytes of RAM that a step touched, within a page. */
 struct region {
 	uint8_t *host;
 	uint64_t linear;
 	uint32_t size;
 	uint32_t before, after; /* the bytes, in the pool; after: of writes */
-	uint8_t insn;
+	uint16_t step;
 	bool write;
 };
 
@@ -76,12 +78,13 @@ struct verify {
 	struct bt_unit *unit; /* NULL: nothing to be compared */
 	struct verify_plan *plan;
 	uint64_t flushes;
-	unsigned done; /* instructions that the interpreter has run */
+	unsigned done; /* steps that the interpreter has taken */
 	bool left;     /* and then it was out of the unit */
+	bool looped;   /* there was a way back */
 	bool failed;
-	struct boundary boundary[UNIT_BOUNDARIES];
-	struct vector_state vector[UNIT_BOUNDARIES];
-	struct x87_state x87[UNIT_BOUNDARIES];
+	struct boundary boundary[MAX_STEPS + 1];
+	struct vector_state vector[MAX_VECTORS];
+	struct x87_state x87[MAX_VECTORS];
 	unsigned vector_count, x87_count;
 	struct region region[MAX_REGIONS];
 	unsigned region_count;
@@ -94,10 +97,13 @@ struct verify {
 /* Where translated code came back. */
 struct verify_place {
 	const struct bt_exit *exit;
-	unsigned boundary; /* so many instructions should have been done */
+	unsigned insn; /* of the unit */
+	bool after;    /* after it; else before it */
+	bool last;     /* behind all of them, wherever that is */
 	uint64_t rip;
 	bool rip_known;
 	bool string; /* some of the instruction there may be done */
+	unsigned boundary; /* which that is: after so many steps */
 };
 
 /* What a byte of RAM in one of the regions must be at a boundary. */

@@ -4,7 +4,7 @@
  *	veneer: unit 0x200000, kernel, windows, at RAM offset 0x200000:
  *	veneer:     0x200000  48 83 c0 05        add rax, 0x05
  *	veneer:     0x200004  48 89 07           mov [rdi], rax
- *	veneer: after 2 of 2 instructions, by a branch to 0x200020
+ *	veneer: after 2 steps, by a branch at or to 0x200020
  *	veneer:            before            interpreter       translation
  *	veneer: RAX        0000000000000001  0000000000000006  0000000000000007
  *	veneer: 0x300000   0000000000000000  0600000000000000  0700000000000000  by 0x200004
@@ -89,13 +89,14 @@ static void report_place(const struct verify *v, const struct verify_place *plac
 		[BT_EXIT_KICK] = "a kick",
 		[BT_EXIT_FAULT] = "a fault",
 	};
-	bool outran = place->boundary > v->done;
+	const struct boundary *at = &v->boundary[place->boundary];
 
-	log_error("after %u of %u instructions, by %s at or to 0x%" PRIx64, place->boundary, v->unit->count,
-		names[place->exit->kind], place->rip);
-	if (outran)
-		log_error("but the interpreter is out of the unit after %u, at 0x%" PRIx64, v->done,
-			v->boundary[v->done].rip);
+	log_error("after %u steps, by %s at or to 0x%" PRIx64, place->boundary, names[place->exit->kind],
+		place->rip);
+	if (!place->last && (place->after ? !place->boundary || at[-1].insn != place->insn : at->insn != place->insn))
+		log_error("where the interpreter has not been: it is at 0x%" PRIx64 " then", at->rip);
+	if (v->looped)
+		log_error("in a loop: compared with the last pass");
 }
 
 /* --- registers --- */
@@ -104,7 +105,7 @@ static void report_general(const struct verify *v, const struct cpu *cpu, const 
 {
 	static const char *const names[] = {"RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI", "R8", "R9",
 		"R10", "R11", "R12", "R13", "R14", "R15"};
-	const struct boundary *before = &v->boundary[0], *want = &v->boundary[MIN(place->boundary, v->done)];
+	const struct boundary *before = &v->boundary[0], *want = &v->boundary[place->boundary];
 
 	uint64_t compared = verify_flags(v, place);
 
@@ -130,7 +131,7 @@ static void report_flags(const struct verify *v, const struct cpu *cpu, const st
 	} flags[] = {{RFLAGS_CF, "CF"}, {RFLAGS_PF, "PF"}, {RFLAGS_AF, "AF"}, {RFLAGS_ZF, "ZF"},
 		{RFLAGS_SF, "SF"}, {RFLAGS_OF, "OF"}, {RFLAGS_IF, "IF"}, {RFLAGS_DF, "DF"},
 		{RFLAGS_AC, "AC"}};
-	const struct boundary *want = &v->boundary[MIN(place->boundary, v->done)];
+	const struct boundary *want = &v->boundary[place->boundary];
 	uint64_t wrong = (want->rflags ^ cpu_rflags(cpu)) & verify_flags(v, place);
 
 	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
@@ -197,7 +198,7 @@ static bool report_piece(const struct verify *v, const struct verify_place *plac
 		want[i] = verify_expected_byte(v, place->boundary, r->host + from + i);
 	}
 	snprintf(name, sizeof(name), "0x%" PRIx64, r->linear + from);
-	snprintf(note, sizeof(note), "  by 0x%" PRIx64, v->plan->insn[r->insn].rip);
+	snprintf(note, sizeof(note), "  by 0x%" PRIx64, v->plan->insn[v->boundary[r->step].insn].rip);
 	report_bytes(name, before, want, r->host + from, size, note);
 	return memcmp(want, r->host + from, size) != 0;
 }
@@ -218,7 +219,7 @@ static void report_memory(const struct verify *v, const struct verify_place *pla
 
 void verify_report(const struct bt *bt, const struct verify *v, const struct verify_place *place)
 {
-	const struct boundary *at = &v->boundary[MIN(place->boundary, v->done)];
+	const struct boundary *at = &v->boundary[place->boundary];
 
 	log_error("--verify: translated code and the interpreter disagree");
 	report_unit(v->unit);
