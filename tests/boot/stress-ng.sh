@@ -21,7 +21,7 @@ shift $(($# < 5 ? $# : 5))
 	shellsort skiplist sparsematrix str stream syncload tree tsc tsearch vecfp vecmath vecshuf vecwide wcs x86cpuid \
 	x86syscall zlib lockbus mcontend membarrier memcpy memfd memrate misaligned \
 	mmap mmapaddr mmapfixed mmapfork mmaphuge mmapmany madvise mprotect mremap msync munmap pageswap remap \
-	resources shm stack stackmmap tlb-shootdown tmpfs vm vm-addr vm-rw vm-splice vma \
+	resources shm stack stackmmap tlb-shootdown tmpfs vm vm-addr vm-rw vm-splice \
 	bad-altstack clone daemon exec exit-group fork futex getrandom kill null pipe pthread \
 	sem sem-sysv sigabrt sigchld sigfd sigfpe sigio signal signest sigpending sigpipe sigq sigrt sigsegv sigsuspend \
 	sigtrap spawn switch syscall sysinfo timer timerfd userfaultfd usersyscall vdso vfork wait yield zombie
