@@ -25,14 +25,15 @@
 #define CODE_BYTES	(24 * MIB)
 #define ALL_CODE_BYTES	(768 * MIB) /* of all vCPUs: all must lie in the low 2 GiB */
 #define LARGEST_UNIT	(32 * KIB)
-#define JUMP_PAGE_BITS	1024
+#define JUMP_PAGE_BITS	65536
 #define UNIT_HEADER	16 /* keeps the code aligned */
 
 /* What has been entered in one jump table, so that emptying it costs what filling it did. */
 struct jump_log {
 	uint16_t local[JUMP_ENTRIES], global[JUMP_ENTRIES]; /* indices */
 	uint32_t local_count, global_count;
-	uint64_t pages[JUMP_PAGE_BITS / 64]; /* pages of code that may be in it, hashed */
+	/* Pages of code that may be in it, hashed: looking through it for one page takes long. */
+	uint64_t local_pages[JUMP_PAGE_BITS / 64], global_pages[JUMP_PAGE_BITS / 64];
 };
 
 struct soft_log {
@@ -285,10 +286,17 @@ struct bt_unit *cache_probe_jump(struct bt *bt, uint64_t rip, unsigned mode)
 	return unit && unit->rip == rip && unit->mode == mode ? unit : NULL;
 }
 
+/* The bit of a page in such a map: by its low bits, apart for the two halves of the address space. */
+static unsigned jump_page_bit(uint64_t linear)
+{
+	return (unsigned)((linear >> PAGE_SHIFT) % (JUMP_PAGE_BITS / 2) +
+			  (linear >> 63) * (JUMP_PAGE_BITS / 2));
+}
+
 void cache_enter_jump(struct bt *bt, struct bt_unit *unit, bool global)
 {
 	unsigned mode = unit->mode & (BT_MODES - 1), index = unit->rip & (JUMP_ENTRIES - 1);
-	unsigned bit = (unit->rip >> PAGE_SHIFT) % JUMP_PAGE_BITS;
+	unsigned bit = jump_page_bit(unit->rip);
 	struct jump_log *log = &bt->cache->log[mode];
 
 	/* To be verified, each unit comes back. */
@@ -304,7 +312,7 @@ void cache_enter_jump(struct bt *bt, struct bt_unit *unit, bool global)
 			log->local[log->local_count++] = (uint16_t)index;
 	}
 	bt->jump[mode][index] = unit->code;
-	log->pages[bit / 64] |= BIT(bit % 64);
+	(global ? log->global_pages : log->local_pages)[bit / 64] |= BIT(bit % 64);
 }
 
 static void empty_list(struct bt *bt, unsigned mode, const uint16_t *list, uint32_t *count)
@@ -316,10 +324,11 @@ static void empty_list(struct bt *bt, unsigned mode, const uint16_t *list, uint3
 
 static void drop_jumps_of_page(struct bt *bt, unsigned mode, uint64_t linear)
 {
-	unsigned bit = (linear >> PAGE_SHIFT) % JUMP_PAGE_BITS;
+	unsigned bit = jump_page_bit(linear);
+	const struct jump_log *log = &bt->cache->log[mode];
 	unsigned first = linear & PAGE_MASK & (JUMP_ENTRIES - 1);
 
-	if (!(bt->cache->log[mode].pages[bit / 64] & BIT(bit % 64)))
+	if (!((log->local_pages[bit / 64] | log->global_pages[bit / 64]) & BIT(bit % 64)))
 		return;
 	for (unsigned i = first; i < first + PAGE_SIZE; i++) {
 		struct bt_unit *unit = entry_unit(bt, bt->jump[mode][i]);
@@ -340,10 +349,13 @@ void cache_flush_jumps(struct bt *bt, enum tlb_flush what, uint64_t linear)
 			drop_jumps_of_page(bt, mode, linear);
 			continue;
 		}
-		empty_list(bt, mode, log->local, &log->local_count);
-		if (what == TLB_FLUSH_ALL || what == TLB_FLUSH_LARGE_PAGE) {
+		if (log->local_count) {
+			empty_list(bt, mode, log->local, &log->local_count);
+			memset(log->local_pages, 0, sizeof(log->local_pages));
+		}
+		if ((what == TLB_FLUSH_ALL || what == TLB_FLUSH_LARGE_PAGE) && log->global_count) {
 			empty_list(bt, mode, log->global, &log->global_count);
-			memset(log->pages, 0, sizeof(log->pages));
+			memset(log->global_pages, 0, sizeof(log->global_pages));
 		}
 	}
 }
