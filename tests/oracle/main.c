@@ -1,5 +1,5 @@
 /* oracle [--seconds N] [--seed S] [--bits 64|32] [--only MNEMONIC] [--show N] [--undefined]
- *        [--engine NAME] [--windows] [--hardened]
+ *        [--engine NAME] [--windows] [--hardened] [--prefixes]
  *
  * Goes round all instruction forms, one random instance of each a round, until the time is over but
  * for at least one round. Exits with 1 where anything architecturally defined differed; differences
@@ -21,6 +21,7 @@ static struct options {
 	unsigned show;  /* failures printed in full */
 	bool undefined; /* and differences in undefined flags */
 	const char *engine;
+	bool prefixes; /* more of them than an instruction has use for */
 	bool windows; /* of engine bt; else its soft TLB */
 } options = {.seconds = 10, .seed = 1, .show = 20, .engine = "interp"};
 
@@ -68,7 +69,8 @@ static void run_one(const struct oracle_forms *forms, unsigned index, struct ora
 	struct oracle_case test;
 	enum oracle_verdict verdict;
 
-	if (!forms_instantiate(forms, index, random, &test))
+	if (!forms_instantiate(forms, index, random, &test) ||
+		(options.prefixes && !forms_add_prefixes(forms, random, &test)))
 		return;
 	random_state(random, &test, &start);
 	native_run(&test, &start, &native);
@@ -164,7 +166,7 @@ static void usage(FILE *to)
 {
 	fprintf(to, "usage: oracle [--seconds N] [--seed S] [--bits 64|32] [--only MNEMONIC] "
 		    "[--show N]\n"
-		    "              [--undefined] [--engine NAME] [--windows] [--hardened]\n");
+		    "              [--undefined] [--engine NAME] [--windows] [--hardened] [--prefixes]\n");
 }
 
 static bool parse(int argc, char **argv)
@@ -174,7 +176,7 @@ static bool parse(int argc, char **argv)
 		{"only", required_argument, NULL, 'o'}, {"show", required_argument, NULL, 'n'},
 		{"undefined", no_argument, NULL, 'u'},
 		{"engine", required_argument, NULL, 'e'}, {"windows", no_argument, NULL, 'w'},
-		{"hardened", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+		{"hardened", no_argument, NULL, 'h'}, {"prefixes", no_argument, NULL, 'p'}, {NULL, 0, NULL, 0}};
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
@@ -202,6 +204,9 @@ static bool parse(int argc, char **argv)
 			break;
 		case 'w':
 			options.windows = true;
+			break;
+		case 'p':
+			options.prefixes = true;
 			break;
 		case 'h':
 			engine_options.hardened = true;

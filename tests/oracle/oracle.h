@@ -93,6 +93,11 @@ const char *forms_class(const struct oracle_forms *forms, unsigned index);
 bool forms_instantiate(const struct oracle_forms *forms, unsigned index,
 	struct oracle_random *random, struct oracle_case *out);
 
+/* Put prefixes before it: superfluous, repeated, contradictory, out of order, or wrong. False where it is
+ * another instruction then. */
+bool forms_add_prefixes(
+	const struct oracle_forms *forms, struct oracle_random *random, struct oracle_case *test);
+
 /* A state for `test` to start from: operands reach the data pages more often than not. */
 void random_state(
 	struct oracle_random *random, const struct oracle_case *test, struct oracle_state *out);

@@ -495,6 +495,7 @@ unsigned analyze(struct translator *t, const uint8_t *bytes, unsigned available,
 		g->bytes = bytes + done;
 		g->rip = rip + done;
 		correct_base(g);
+		g->in.operand_width = interp_operand_width(t->cpu, &g->in);
 		classify(t, g);
 		/* The last page below the hole: there is no way on. */
 		if (!ends_unit(g->kind) && !cpu_canonical(t->cpu, guest_next(g)))

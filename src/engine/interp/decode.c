@@ -980,6 +980,18 @@ static void describe(const struct decoding *d, struct decoded *info)
 	};
 }
 
+/* Zydis has the widths of near branches as Intel's processors see them, which ignore 66h in 64-bit mode. AMD's
+ * take 16 bits of RIP then. */
+uint8_t interp_operand_width(const struct cpu *cpu, const ZydisDecodedInstruction *in)
+{
+	if (cpu->amd && in->machine_mode == ZYDIS_MACHINE_MODE_LONG_64 &&
+		(in->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE) && !in->raw.rex.W &&
+		in->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
+		(in->meta.branch_type == ZYDIS_BRANCH_TYPE_SHORT || in->meta.branch_type == ZYDIS_BRANCH_TYPE_NEAR))
+		return 16;
+	return in->operand_width;
+}
+
 unsigned decode_instruction(struct cpu *cpu, unsigned mode, const uint8_t *bytes,
 	unsigned available, unsigned page_offset, struct insn *out, struct decoded *info)
 {
@@ -1001,6 +1013,7 @@ unsigned decode_instruction(struct cpu *cpu, unsigned mode, const uint8_t *bytes
 		/* All of these bytes made it undefined: a change of any may define it. */
 		return available;
 	}
+	d.zydis.operand_width = interp_operand_width(cpu, &d.zydis);
 	out->length = d.zydis.length;
 	out->next = (uint16_t)(page_offset + d.zydis.length);
 	choose(&d);
