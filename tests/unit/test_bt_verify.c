@@ -38,6 +38,7 @@ static const uint8_t loop[] = {
 };
 
 static uint64_t base; /* where the code sees guest-physical 0: 0, or HIGH_HALF, in windows */
+static bool keep_loop; /* the unit may go round by itself: verify.c does that to every second one */
 
 static int setup(void **state)
 {
@@ -68,6 +69,7 @@ static enum vcpu_exit run_loop(void)
 	cpu->rip = cpu->next_rip = base + CODE;
 	cpu->gpr[RAX] = 1;
 	cpu->gpr[RDX] = 5;
+	memset(memory.ram + DATA, 0, 2 * PAGE_SIZE);
 	cpu->gpr[RDI] = base + DATA;
 	cpu->gpr[RSP] = base + STACK0;
 	memset(cpu->fpu.zmm, 0, sizeof(cpu->fpu.zmm));
@@ -85,6 +87,7 @@ static void translate(void)
 	cpu->cr0 |= CR0_NE | CR0_MP;
 	cpu->cr4 |= CR4_OSFXSR | CR4_OSXMMEXCPT;
 	assert_int_equal(memory_write(&memory, CODE, loop, sizeof(loop)), 0);
+	cpu->bt->stats.units = keep_loop;
 	assert_int_equal(run_loop(), VCPU_EXIT_HALTED);
 }
 
@@ -149,14 +152,14 @@ static void register_wrong(void)
 static void flags_wrong(void)
 {
 	corrupt_constant(COMPARED, 0);
-	expect_report("\nveneer:   CF         0                 1                 0\n");
+	expect_report("\nveneer:   CF         ");
 }
 
 static void value_stored_wrong(void)
 {
 	corrupt_constant(STORED, STORED ^ 0x80);
-	expect_report(base ? "\nveneer: 0xffff800000300000 66554433          66554433          e6554433"
-			   : "\nveneer: 0x300000   66554433          66554433          e6554433");
+	expect_report(base ? "\nveneer: 0xffff800000300000 00000000          66554433          e6554433"
+			   : "\nveneer: 0x300000   00000000          66554433          e6554433");
 }
 
 static void address_of_store_wrong(void)
@@ -180,22 +183,23 @@ static void x87_wrong(void)
 static void branch_wrong(void)
 {
 	corrupt((uint8_t[]){0x31, 0xdb, 0x0f, 0x84}, (uint8_t[]){0x31, 0xdb, 0x0f, 0x85}, 4);
-	expect_report(base ? "\nveneer: RIP        ffff800000200000  ffff80000020002b  ffff800000200029"
-			   : "\nveneer: RIP        0000000000200000  000000000020002b  0000000000200029");
+	expect_report("\nveneer: where the interpreter has not been: it is at 0x");
 }
 
 /* --- tests --- */
 
+/* And with loops and without. */
 static void with_and_without_windows(void (*wrong)(void))
 {
-	for (base = 0;; base = HIGH_HALF) {
-		translate();
+	for (unsigned way = 0; way < 4; way++) {
 		if (!cpu->bt)
 			skip(); /* no room in the low addresses */
+		base = way & 1 ? HIGH_HALF : 0;
+		keep_loop = way & 2;
+		translate();
 		assert_int_equal(!!(cpu->bt->units[0]->mode & BT_WINDOW), base && cpu->bt->windows);
+		assert_int_equal(cpu->bt->units[0]->straight, !keep_loop);
 		wrong();
-		if (base)
-			return;
 		assert_int_equal(teardown(NULL) || setup(NULL), 0);
 	}
 }
@@ -227,7 +231,8 @@ static void nothing_wrong(void)
 		assert_int_equal(cpu->fpu.zmm[0][0], LOOPS * 3);
 	}
 	assert_false(verify_failed(cpu->bt));
-	assert_true(verify_counts(cpu->bt).compared > 3 * LOOPS);
+	assert_true(verify_counts(cpu->bt).compared >= (keep_loop ? 3 : 3 * LOOPS));
+	assert_int_equal(verify_counts(cpu->bt).incomplete, 0);
 	assert_int_equal(verify_counts(cpu->bt).raced, 0);
 }
 

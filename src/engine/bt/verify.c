@@ -193,9 +193,12 @@ static void plan_instruction(struct bt *bt, const struct bt_unit *unit, unsigned
 	const uint8_t *bytes = unit->guest + (offset - unit->guest_start);
 
 	*insn = (struct plan_insn){
-		.rip = (unit->rip & PAGE_MASK) + offset, .apart = true, .tested = RFLAGS_ARITHMETIC};
+		.rip = (unit->rip & PAGE_MASK) + offset,
+		.interpreted = unit->insns[i].interpreted,
+		.apart = true,
+		.tested = RFLAGS_ARITHMETIC};
 	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-	if (unit->insns[i].interpreted ||
+	if (insn->interpreted ||
 		!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes, unit->insns[i].length, &in, operands)))
 		return;
 	interp_decode_one(bt->cpu, bytes, unit->insns[i].length, offset, insn->run);
@@ -483,6 +486,7 @@ static bool run_one(struct verify *v, struct cpu *cpu)
 	unsigned i = v->boundary[v->done].insn, next, regions = v->region_count;
 	const struct plan_insn *insn = &v->plan->insn[i];
 
+	v->complete = insn->interpreted;
 	/* With an event waiting, STI is the interpreter's. */
 	if (!is_room(v, insn) || insn->apart || (insn->sti && atomic_load(&cpu->pending)))
 		return false;
@@ -501,7 +505,7 @@ static bool run_one(struct verify *v, struct cpu *cpu)
 		return false;
 	next = next_insn(v, cpu, i);
 	v->done++;
-	v->left = next == v->plan->count;
+	v->left = v->complete = next == v->plan->count;
 	v->looped |= next <= i;
 	record(v, cpu, insn, next);
 	return !v->left;
@@ -559,7 +563,7 @@ static void run_twice(struct verify *v, struct cpu *cpu)
 	struct cpu_stats stats = cpu->stats;
 
 	v->done = v->region_count = v->pool_used = v->vector_count = v->x87_count = 0;
-	v->left = v->looped = false;
+	v->left = v->complete = v->looped = false;
 	record(v, cpu, NULL, 0);
 	run_all(v, cpu);
 	undo_memory(v);
@@ -764,7 +768,7 @@ static enum verdict compare(struct bt *bt, struct verify_place *place)
 	}
 	place->boundary = last;
 	/* Where the interpreter has stopped too early, it might have come by later. */
-	return v->left || (found && !v->looped) ? DIFFERS : NOT_REACHED;
+	return v->complete || (found && !v->looped) ? DIFFERS : NOT_REACHED;
 }
 
 static void fail(struct bt *bt, const struct verify_place *place)

@@ -32,7 +32,8 @@ struct plan_insn {
 	uint8_t operand_count;
 	bool address_32;
 	bool vector, x87, string, sti;
-	bool apart; /* not run twice */
+	bool interpreted; /* the unit leaves it to the interpreter */
+	bool apart;	  /* not run twice */
 };
 
 struct verify_plan {
@@ -80,6 +81,7 @@ struct verify {
 	uint64_t flushes;
 	unsigned done; /* steps that the interpreter has taken */
 	bool left;     /* and then it was out of the unit */
+	bool complete; /* left, or at an instruction that the unit does not pass either */
 	bool looped;   /* there was a way back */
 	bool failed;
 	struct boundary boundary[MAX_STEPS + 1];

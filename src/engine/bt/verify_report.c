@@ -203,18 +203,31 @@ static bool report_piece(const struct verify *v, const struct verify_place *plac
 	return memcmp(want, r->host + from, size) != 0;
 }
 
+/* Is there a later write to the same bytes? */
+static bool is_repeated(const struct verify *v, unsigned i)
+{
+	for (unsigned k = i + 1; k < v->region_count; k++)
+		if (v->region[k].write && v->region[k].host == v->region[i].host &&
+			v->region[k].size == v->region[i].size)
+			return true;
+	return false;
+}
+
 static void report_memory(const struct verify *v, const struct verify_place *place)
 {
 	unsigned shown = 0;
 
-	for (unsigned i = 0; i < v->region_count; i++)
-		for (uint32_t from = 0; from < v->region[i].size && v->region[i].write; from += PIECE) {
+	for (unsigned i = 0; i < v->region_count; i++) {
+		if (!v->region[i].write || is_repeated(v, i))
+			continue;
+		for (uint32_t from = 0; from < v->region[i].size; from += PIECE) {
 			shown += report_piece(v, place, &v->region[i], from);
 			if (shown == MEMORY_SHOWN) {
 				log_error("(and perhaps more)");
 				return;
 			}
 		}
+	}
 }
 
 void verify_report(const struct bt *bt, const struct verify *v, const struct verify_place *place)
