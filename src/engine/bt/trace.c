@@ -39,65 +39,71 @@ struct subject {
 
 /* --- names --- */
 
-static const struct field {
+struct field {
 	const char *name;
 	size_t offset;
 	unsigned element, count;
-} cpu_fields[] =
-	{
-#define FIELD(type, name, member)                                                                  \
-	{                                                                                          \
-		name, offsetof(struct type, member), sizeof(((struct type *)0)->member), 1         \
-	}
-#define ARRAY(type, name, member)                                                                  \
-	{                                                                                          \
-		name, offsetof(struct type, member), sizeof(((struct type *)0)->member[0]),        \
-			ARRAY_SIZE(((struct type *)0)->member)                                     \
-	}
-		FIELD(cpu, "guest.rax", gpr[RAX]),
-		FIELD(cpu, "guest.rcx", gpr[RCX]),
-		FIELD(cpu, "guest.rsp", gpr[RSP]),
-		FIELD(cpu, "guest.r10", gpr[R10]),
-		FIELD(cpu, "guest.r11", gpr[R11]),
-		ARRAY(cpu, "guest.gpr", gpr),
-		FIELD(cpu, "guest.arithmetic_flags", arithmetic_flags),
-		FIELD(cpu, "guest.system_flags", system_flags),
-		FIELD(cpu, "guest.fs_base", segment_base[SEG_FS]),
-		FIELD(cpu, "guest.gs_base", segment_base[SEG_GS]),
-		FIELD(cpu, "cpu.tlb", tlb),
-		FIELD(cpu, "cpu.attention", attention),
-},
-  bt_fields[] = {
-	  FIELD(bt, "bt.vectors_away", vectors_away),
-	  FIELD(bt, "bt.stack_delta", stack_delta),
-	  FIELD(bt, "bt.minus_stack_delta", minus_stack_delta),
-	  ARRAY(bt, "bt.string_delta", string_delta),
-	  ARRAY(bt, "bt.scratch", scratch),
-	  FIELD(bt, "bt.rax", rax),
-	  FIELD(bt, "bt.flags", flags),
-	  FIELD(bt, "bt.count", count),
-	  FIELD(bt, "bt.branch", branch),
-	  FIELD(bt, "bt.mask_index", mask_index),
-	  FIELD(bt, "bt.mask_page", mask_page),
-	  FIELD(bt, "bt.mask_offset", mask_offset),
-	  FIELD(bt, "bt.last_x87", last_x87),
-	  FIELD(bt, "exit", glue.exit),
-	  FIELD(bt, "miss", glue.miss),
-	  FIELD(bt, "load_vectors", glue.load_vectors),
-	  ARRAY(bt, "soft_tlb.user.minus_read", soft_tlb[TLB_USER].minus_read),
-	  ARRAY(bt, "soft_tlb.user.minus_write", soft_tlb[TLB_USER].minus_write),
-	  ARRAY(bt, "soft_tlb.user.addend", soft_tlb[TLB_USER].addend),
-	  ARRAY(bt, "soft_tlb.kernel.minus_read", soft_tlb[TLB_SUPERVISOR].minus_read),
-	  ARRAY(bt, "soft_tlb.kernel.minus_write", soft_tlb[TLB_SUPERVISOR].minus_write),
-	  ARRAY(bt, "soft_tlb.kernel.addend", soft_tlb[TLB_SUPERVISOR].addend),
-	  ARRAY(bt, "soft_tlb.kernel_ac.minus_read", soft_tlb[TLB_SUPERVISOR_AC].minus_read),
-	  ARRAY(bt, "soft_tlb.kernel_ac.minus_write", soft_tlb[TLB_SUPERVISOR_AC].minus_write),
-	  ARRAY(bt, "soft_tlb.kernel_ac.addend", soft_tlb[TLB_SUPERVISOR_AC].addend),
-	  ARRAY(bt, "delta.user", delta[0]),
-	  ARRAY(bt, "delta.kernel", delta[1]),
-	  {"jump", offsetof(struct bt, jump), sizeof(uint64_t), BT_MODES *JUMP_ENTRIES},
-#undef FIELD
-#undef ARRAY
+};
+
+#define FIELD(type, name, member) \
+	{name, offsetof(struct type, member), sizeof(((struct type *)0)->member), 1}
+#define ARRAY(type, name, member) \
+	{name, offsetof(struct type, member), sizeof(((struct type *)0)->member[0]), \
+		ARRAY_SIZE(((struct type *)0)->member)}
+#define SOFT_TLB(name, view) \
+	ARRAY(bt, "soft_tlb." name ".minus_read", soft_tlb[view].minus_read), \
+		ARRAY(bt, "soft_tlb." name ".minus_write", soft_tlb[view].minus_write), \
+		ARRAY(bt, "soft_tlb." name ".addend", soft_tlb[view].addend)
+
+/* The first that fits gives the name. */
+static const struct field cpu_fields[] = {
+	FIELD(cpu, "guest.rax", gpr[RAX]),
+	FIELD(cpu, "guest.rcx", gpr[RCX]),
+	FIELD(cpu, "guest.rsp", gpr[RSP]),
+	FIELD(cpu, "guest.r10", gpr[R10]),
+	FIELD(cpu, "guest.r11", gpr[R11]),
+	ARRAY(cpu, "guest.gpr", gpr),
+	FIELD(cpu, "guest.arithmetic_flags", arithmetic_flags),
+	FIELD(cpu, "guest.system_flags", system_flags),
+	FIELD(cpu, "guest.fs_base", segment_base[SEG_FS]),
+	FIELD(cpu, "guest.gs_base", segment_base[SEG_GS]),
+	FIELD(cpu, "guest.fs.base", segment[SEG_FS].base),
+	FIELD(cpu, "guest.gs.base", segment[SEG_GS].base),
+	FIELD(cpu, "guest.kernel_gs_base", kernel_gs_base),
+	FIELD(cpu, "guest.cr2", cr2),
+	FIELD(cpu, "guest.tsc_aux", tsc_aux),
+	FIELD(cpu, "guest.pkru", fpu.pkru),
+	FIELD(cpu, "cpu.tlb", tlb),
+	FIELD(cpu, "cpu.attention", attention),
+	FIELD(cpu, "cpu.pending", pending),
+};
+static const struct field bt_fields[] = {
+	FIELD(bt, "bt.vectors_away", vectors_away),
+	FIELD(bt, "bt.wide_away", wide_away),
+	FIELD(bt, "bt.stack_delta", stack_delta),
+	FIELD(bt, "bt.minus_stack_delta", minus_stack_delta),
+	ARRAY(bt, "bt.string_delta", string_delta),
+	ARRAY(bt, "bt.scratch", scratch),
+	FIELD(bt, "bt.rax", rax),
+	FIELD(bt, "bt.flags", flags),
+	FIELD(bt, "bt.count", count),
+	FIELD(bt, "bt.tsc_offset", tsc_offset),
+	FIELD(bt, "bt.branch", branch),
+	FIELD(bt, "bt.last_x87", last_x87),
+	FIELD(bt, "bt.young_left", young_left),
+	FIELD(bt, "bt.mask_index", mask_index),
+	FIELD(bt, "bt.mask_page", mask_page),
+	FIELD(bt, "bt.mask_offset", mask_offset),
+	FIELD(bt, "exit", glue.exit),
+	FIELD(bt, "miss", glue.miss),
+	FIELD(bt, "load_vectors", glue.load_vectors),
+	FIELD(bt, "load_wide", glue.load_wide),
+	SOFT_TLB("user", TLB_USER),
+	SOFT_TLB("kernel", TLB_SUPERVISOR),
+	SOFT_TLB("kernel_ac", TLB_SUPERVISOR_AC),
+	ARRAY(bt, "delta.user", delta[0]),
+	ARRAY(bt, "delta.kernel", delta[1]),
+	{"jump", offsetof(struct bt, jump), sizeof(uint64_t), BT_MODES * JUMP_ENTRIES},
 };
 
 /* "name", "name[element]" or, for an instruction with an index register, "name[register]". */
@@ -129,10 +135,16 @@ static bool name_address(
 {
 	uint64_t in_cpu = address - (uintptr_t)bt->cpu, in_bt = address - (uintptr_t)bt;
 
-	if (in_cpu < sizeof(*bt->cpu))
-		return name_field(cpu_fields, ARRAY_SIZE(cpu_fields), in_cpu, index, out, size);
-	if (in_bt < sizeof(*bt))
-		return name_field(bt_fields, ARRAY_SIZE(bt_fields), in_bt, index, out, size);
+	if (in_cpu < sizeof(*bt->cpu)) {
+		if (!name_field(cpu_fields, ARRAY_SIZE(cpu_fields), in_cpu, index, out, size))
+			snprintf(out, size, "cpu+0x%x", (unsigned)in_cpu);
+		return true;
+	}
+	if (in_bt < sizeof(*bt)) {
+		if (!name_field(bt_fields, ARRAY_SIZE(bt_fields), in_bt, index, out, size))
+			snprintf(out, size, "bt+0x%x", (unsigned)in_bt);
+		return true;
+	}
 	return false;
 }
 
