@@ -160,7 +160,10 @@ static bool try_identical(struct translator *t, struct guest_insn *g)
 			return false;
 		}
 	} else {
-		if (stub.memory >= STUB_GATHER || plan.implicit_memory)
+		g->masked = stub.memory > STUB_GATHER;
+		/* The soft TLB looks at all of an operand. */
+		if (stub.memory == STUB_GATHER || plan.implicit_memory ||
+			(g->masked && (!(t->mode & BT_WINDOW) || (t->mode & (BT_AC | BT_USER)) == BT_AC)))
 			return false;
 	}
 	if (stub.memory != STUB_NO_MEMORY) {
@@ -170,8 +173,8 @@ static bool try_identical(struct translator *t, struct guest_insn *g)
 		if (!g->memory || g->memory->mem.type != ZYDIS_MEMOP_TYPE_MEM)
 			return false;
 		g->memory_size = stub.memory_size;
-		g->reads_memory = stub.memory != STUB_WRITE;
-		g->writes_memory = stub.memory != STUB_READ;
+		g->reads_memory = stub.memory != STUB_WRITE && stub.memory != STUB_MASKED_WRITE;
+		g->writes_memory = stub.memory != STUB_READ && stub.memory != STUB_MASKED_READ;
 		g->other_faults = stub.check != FPU_CLASS_NONE || stub.alignment > 1;
 		if (!g->memory_size || g->memory_size > 64)
 			return false;

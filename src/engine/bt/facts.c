@@ -5,6 +5,8 @@
 /* How far constants may take an address from where it was last seen in its slot. What adds to it: a
  * displacement (2 GiB), a narrow index (8 * 4 GiB), and what facts_include() lets pass. */
 #define DRIFT_LIMIT (INT64_C(1) << 31)
+/* The same for RSP. */
+#define STACK_DRIFT (INT64_C(1) << 20)
 
 static bool same_expression(const struct expression *a, const struct expression *b)
 {
@@ -16,7 +18,7 @@ bool facts_expression(const struct translator *t, unsigned i, struct expression 
 	const struct guest_insn *g = &t->insn[i];
 	const ZydisDecodedOperand *m = g->memory;
 
-	if (g->kind != GUEST_IDENTICAL || !m || !windowed(t) || engine_options.hardened ||
+	if (g->kind != GUEST_IDENTICAL || !m || g->masked || !windowed(t) || engine_options.hardened ||
 		g->in.address_width != 64 || m->mem.segment == ZYDIS_REGISTER_FS ||
 		m->mem.segment == ZYDIS_REGISTER_GS || m->mem.base == ZYDIS_REGISTER_RIP ||
 		m->mem.base == ZYDIS_REGISTER_RSP || t->adapted[i] >= ADAPT_FAULTS ||
@@ -208,6 +210,42 @@ static bool copy_register(struct facts *f, const struct guest_insn *g)
 	return true;
 }
 
+static bool uses_stack(const struct guest_insn *g)
+{
+	switch (g->kind) {
+	case GUEST_PUSH:
+	case GUEST_POP:
+	case GUEST_CALL:
+	case GUEST_CALL_INDIRECT:
+	case GUEST_RET:
+		return true;
+	case GUEST_IDENTICAL:
+		return g->memory && !g->masked && g->memory->mem.base == ZYDIS_REGISTER_RSP &&
+		       g->memory->mem.index == ZYDIS_REGISTER_NONE && g->in.address_width == 64 &&
+		       g->memory->mem.segment != ZYDIS_REGISTER_FS &&
+		       g->memory->mem.segment != ZYDIS_REGISTER_GS;
+	default:
+		return false;
+	}
+}
+
+/* However often a loop moves RSP, it must be used in between: what is known of it is only how far it
+ * has moved since. */
+static void stack_after(struct facts *f, const struct guest_insn *g)
+{
+	int64_t grown;
+
+	if (uses_stack(g)) {
+		f->stack = true;
+		f->stack_at = 0;
+	} else if (g->kind == GUEST_STACK_ALU && constant_growth(g, &grown)) {
+		f->stack_at -= grown;
+		f->stack &= f->stack_at <= STACK_DRIFT && f->stack_at >= -STACK_DRIFT;
+	} else if (g->kind == GUEST_STACK_ALU || g->kind == GUEST_STACK_SET || g->kind == GUEST_LEAVE) {
+		f->stack = false;
+	}
+}
+
 void facts_after(const struct translator *t, struct facts *f, unsigned i)
 {
 	const struct guest_insn *g = &t->insn[i];
@@ -218,6 +256,7 @@ void facts_after(const struct translator *t, struct facts *f, unsigned i)
 		return;
 	}
 	f->vectors = MAX(f->vectors, g->vectors);
+	stack_after(f, g);
 	if (facts_expression(t, i, &e)) {
 		int64_t disp = g->memory->mem.disp.value;
 		int slot = facts_slot(f, &e, disp);
@@ -237,6 +276,7 @@ void facts_meet(struct facts *f, const struct facts *other)
 			f->fact[i].valid = false;
 	}
 	f->narrow &= other->narrow;
+	f->stack &= other->stack && f->stack_at == other->stack_at;
 	f->vectors = MIN(f->vectors, other->vectors);
 }
 
@@ -248,7 +288,8 @@ bool facts_include(const struct facts *f, const struct facts *needed)
 	for (unsigned i = 0; i < MAX_FACTS; i++)
 		if (both.fact[i].valid != needed->fact[i].valid)
 			return false;
-	return both.narrow == needed->narrow && both.vectors == needed->vectors;
+	return both.narrow == needed->narrow && both.stack == needed->stack &&
+	       both.vectors == needed->vectors;
 }
 
 void facts_of_loop(const struct translator *t, struct facts *f, unsigned head, unsigned back)

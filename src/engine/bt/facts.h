@@ -39,6 +39,8 @@ struct facts {
 	struct fact fact[MAX_FACTS];
 	unsigned next;
 	uint16_t narrow; /* registers whose upper 32 bits are zero */
+	bool stack;	 /* RSP + stack_at has been used: it was in its window */
+	int64_t stack_at;
 	uint8_t vectors; /* at least so many of the vector registers are the host's: enum bt_vectors */
 };
 

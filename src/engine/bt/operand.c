@@ -314,8 +314,7 @@ static void emit_constant_access(struct translator *t, const struct access *a, u
 	a->op(t, a->insn, memory);
 }
 
-/* Both registers in host registers of their own, so that the operand can stand as it is. */
-static bool direct_operand(const struct guest_insn *g, const ZydisDecodedOperand *m, struct host_memory *out)
+bool operand_is_direct(const struct guest_insn *g, const ZydisDecodedOperand *m, struct host_memory *out)
 {
 	*out = at_register(NO_REGISTER, (int32_t)m->mem.disp.value);
 	if (g->in.address_width != 64 || m->mem.segment == ZYDIS_REGISTER_FS ||
@@ -342,7 +341,7 @@ static void emit_checked(struct translator *t, const struct access *a, uint16_t 
 	struct code *c = &t->code;
 	const struct guest_insn *g = &t->insn[a->insn];
 	struct host_memory memory;
-	bool direct = direct_operand(g, a->memory, &memory);
+	bool direct = operand_is_direct(g, a->memory, &memory);
 	bool gs = slot == t->gs_slot;
 
 	if (direct && (gs || (memory.index == NO_REGISTER && memory.base != NO_REGISTER))) {
@@ -406,7 +405,7 @@ static bool use_soft(struct translator *t, unsigned insn, const ZydisDecodedOper
 {
 	if (!windowed(t))
 		return true;
-	if (stack_operand(&t->insn[insn], memory))
+	if (stack_operand(&t->insn[insn], memory) || t->insn[insn].masked)
 		return false;
 	return ((t->mode & BT_AC) && !(t->mode & BT_USER)) || t->adapted[insn] >= ADAPT_FAULTS;
 }

@@ -390,8 +390,10 @@ static bool stack_is_touched(const struct translator *t, unsigned i)
 		case GUEST_RET:
 			return true;
 		case GUEST_IDENTICAL:
-			if (g->memory && g->memory->mem.base == ZYDIS_REGISTER_RSP &&
-				g->memory->mem.index == ZYDIS_REGISTER_NONE && g->in.address_width == 64)
+			if (g->memory && !g->masked && g->memory->mem.base == ZYDIS_REGISTER_RSP &&
+				g->memory->mem.index == ZYDIS_REGISTER_NONE && g->in.address_width == 64 &&
+				g->memory->mem.segment != ZYDIS_REGISTER_FS &&
+				g->memory->mem.segment != ZYDIS_REGISTER_GS)
 				return true;
 			if (g->target)
 				return false;
@@ -402,6 +404,40 @@ static bool stack_is_touched(const struct translator *t, unsigned i)
 		default:
 			return false;
 		}
+	}
+	return false;
+}
+
+#define ARITHMETIC_FLAGS                                                                           \
+	(ZYDIS_CPUFLAG_CF | ZYDIS_CPUFLAG_PF | ZYDIS_CPUFLAG_AF | ZYDIS_CPUFLAG_ZF |              \
+		ZYDIS_CPUFLAG_SF | ZYDIS_CPUFLAG_OF)
+
+/* Will the flags that instruction i makes be overwritten before anyone can see them? */
+static bool flags_are_dead(const struct translator *t, unsigned i)
+{
+	for (i++; i < t->count; i++) {
+		const struct guest_insn *g = &t->insn[i];
+		const ZydisAccessedFlags *flags = g->in.cpu_flags;
+
+		if (g->kind == GUEST_LEA || g->kind == GUEST_NOP)
+			continue;
+		/* What may fault shows the flags to its handler. */
+		if (g->kind != GUEST_IDENTICAL || g->memory || g->vectors ||
+			g->in.mnemonic == ZYDIS_MNEMONIC_DIV || g->in.mnemonic == ZYDIS_MNEMONIC_IDIV)
+			return false;
+		/* By zero they leave them as they are. */
+		if (g->in.meta.category == ZYDIS_CATEGORY_SHIFT)
+			return false;
+		if (!flags)
+			continue;
+		if (flags->tested & ARITHMETIC_FLAGS)
+			return false;
+		/* Of what is undefined, some processors leave some as it is (LZCNT, BT, MUL...); but AND and the like
+		 * clear AF. */
+		if (((flags->modified | flags->set_0 | flags->set_1 |
+			     (g->in.meta.category == ZYDIS_CATEGORY_LOGICAL ? flags->undefined : 0)) &
+			    ARITHMETIC_FLAGS) == ARITHMETIC_FLAGS)
+			return true;
 	}
 	return false;
 }
@@ -418,12 +454,15 @@ static void translate_stack_alu(struct translator *t, unsigned i)
 	struct guest_insn *g = &t->insn[i];
 	struct rewrite r = {.in = &g->in, .operands = g->operands, .bytes = g->bytes};
 	int64_t imm = g->operands[1].imm.value.s;
-	bool near = imm > -0x10000 && imm < 0x10000 && stack_is_touched(t, i);
+	bool near = imm > -0x10000 && imm < 0x10000 && g->in.mnemonic != ZYDIS_MNEMONIC_AND &&
+		    (t->facts.stack || stack_is_touched(t, i));
 
-	emit_stack_value(t, SCRATCH_ADDR, 0);
-	r.host[RSP] = SCRATCH_ADDR;
-	rewrite_emit(c, &r);
-	mark(t, i, MARK_AFTER);
+	if (!near || !flags_are_dead(t, i)) {
+		emit_stack_value(t, SCRATCH_ADDR, 0);
+		r.host[RSP] = SCRATCH_ADDR;
+		rewrite_emit(c, &r);
+		mark(t, i, MARK_AFTER);
+	}
 	if (near && g->in.mnemonic == ZYDIS_MNEMONIC_ADD)
 		emit_lea(c, RSP, at_register(RSP, (int32_t)imm));
 	else if (near && g->in.mnemonic == ZYDIS_MNEMONIC_SUB)
@@ -441,7 +480,8 @@ static void translate_stack_set(struct translator *t, unsigned i)
 
 		if (g->memory->mem.base == ZYDIS_REGISTER_RSP &&
 			g->memory->mem.index == ZYDIS_REGISTER_NONE && disp > -0x10000 &&
-			disp < 0x10000 && g->in.address_width == 64 && stack_is_touched(t, i)) {
+			disp < 0x10000 && g->in.address_width == 64 &&
+			(t->facts.stack || stack_is_touched(t, i))) {
 			emit_lea(&t->code, RSP, at_register(RSP, (int32_t)disp));
 			return;
 		}
@@ -729,6 +769,30 @@ static void ensure_vectors(struct translator *t, unsigned i)
 	t->facts.vectors = (uint8_t)needed;
 }
 
+/* LEA of registers that are all in the host's, or of the stack: one instruction. */
+static bool emit_plain_lea(struct translator *t, const struct guest_insn *g, unsigned to)
+{
+	bool wide = g->operands[0].size == 64;
+	const ZydisDecodedOperand *m = g->memory;
+	struct host_memory memory;
+
+	if (m->mem.base == ZYDIS_REGISTER_RSP && m->mem.index == ZYDIS_REGISTER_NONE &&
+		g->in.address_width == 64) {
+		int32_t disp = (int32_t)m->mem.disp.value;
+
+		memory = at_register(RSP, disp);
+		if (windowed(t)) {
+			emit_load(&t->code, SCRATCH, at_address(&t->bt->minus_stack_delta));
+			memory = at_sum(RSP, SCRATCH, disp);
+		}
+	} else if (!operand_is_direct(g, m, &memory) ||
+		   (memory.base == NO_REGISTER && memory.index == NO_REGISTER)) {
+		return false;
+	}
+	emit_memory_op(&t->code, wide, 0x8d, to, memory);
+	return true;
+}
+
 static void translate_lea(struct translator *t, unsigned i)
 {
 	struct code *c = &t->code;
@@ -736,6 +800,8 @@ static void translate_lea(struct translator *t, unsigned i)
 	unsigned guest = rewrite_register_number(g->operands[0].reg.value);
 	bool spilled = guest == R10 || guest == R11;
 
+	if (!spilled && emit_plain_lea(t, g, host_register(guest)))
+		return;
 	emit_linear(t, g, g->memory, SCRATCH_ADDR, false);
 	/* mov to, r10 or r10d */
 	if (spilled) {

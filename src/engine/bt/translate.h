@@ -49,6 +49,7 @@ struct guest_insn {
 	uint16_t fop;
 	uint8_t vectors; /* which vector registers have to be here: enum bt_vectors */
 	bool high_byte;
+	bool masked; /* may touch nothing of its operand, or a part: a mask suppresses faults */
 	/* Registers among the operands that have no host register of their own: R10, R11, and
 	 * RSP where it is read only. */
 	uint8_t spilled[3], spill_count;
@@ -162,6 +163,8 @@ void emit_linear(struct translator *t, const struct guest_insn *g,
 /* After the access of an x87 instruction: its linear address to RCX; changes R10 where that is not needed any
  * more. */
 void emit_linear_again(struct translator *t, unsigned insn);
+/* Are the operand's registers in host registers of their own? Then it can stand as it is: *out. */
+bool operand_is_direct(const struct guest_insn *g, const ZydisDecodedOperand *memory, struct host_memory *out);
 /* Guest RSP becomes R10; changes RCX. */
 void emit_set_stack(struct translator *t);
 /* Guest RSP + disp to a register. */

@@ -184,6 +184,14 @@ static bool is_volatile(ZydisMnemonic mnemonic)
 	       mnemonic == ZYDIS_MNEMONIC_RDRAND || mnemonic == ZYDIS_MNEMONIC_RDSEED;
 }
 
+/* Does it branch back, to an instruction of the unit? */
+static bool branches_back(const struct bt_unit *unit, const struct plan_insn *insn, const ZydisDecodedInstruction *in)
+{
+	uint64_t target = insn->rip + in->length + (uint64_t)in->raw.imm[0].value.s;
+
+	return in->raw.imm[0].is_relative && target >= unit->rip && target <= insn->rip;
+}
+
 static void plan_instruction(struct bt *bt, const struct bt_unit *unit, unsigned i, struct plan_insn *insn)
 {
 	ZydisDecoder decoder;
@@ -203,6 +211,7 @@ static void plan_instruction(struct bt *bt, const struct bt_unit *unit, unsigned
 		return;
 	interp_decode_one(bt->cpu, bytes, unit->insns[i].length, offset, insn->run);
 	plan_flags(insn, &in);
+	insn->back = branches_back(unit, insn, &in);
 	insn->sti = in.mnemonic == ZYDIS_MNEMONIC_STI;
 	insn->apart = is_volatile(in.mnemonic) || !plan_operands(insn, &in, operands);
 }
@@ -220,6 +229,7 @@ static struct verify_plan *make_plan(struct bt *bt, const struct bt_unit *unit)
 		plan_instruction(bt, unit, i, &plan->insn[i]);
 		plan->vector |= plan->insn[i].vector;
 		plan->x87 |= plan->insn[i].x87;
+		plan->loops |= plan->insn[i].back && !unit->straight;
 	}
 	return plan;
 }
@@ -768,7 +778,7 @@ static enum verdict compare(struct bt *bt, struct verify_place *place)
 	}
 	place->boundary = last;
 	/* Where the interpreter has stopped too early, it might have come by later. */
-	return v->complete || (found && !v->looped) ? DIFFERS : NOT_REACHED;
+	return v->complete || (found && !v->plan->loops) ? DIFFERS : NOT_REACHED;
 }
 
 static void fail(struct bt *bt, const struct verify_place *place)

@@ -32,6 +32,7 @@ struct plan_insn {
 	uint8_t operand_count;
 	bool address_32;
 	bool vector, x87, string, sti;
+	bool back;	  /* a branch to an earlier one, or itself */
 	bool interpreted; /* the unit leaves it to the interpreter */
 	bool apart;	  /* not run twice */
 };
@@ -39,6 +40,7 @@ struct plan_insn {
 struct verify_plan {
 	struct verify_plan *next; /* all there are */
 	bool vector, x87;
+	bool loops; /* the unit may run an instruction again */
 	unsigned count;
 	struct plan_insn insn[];
 };
