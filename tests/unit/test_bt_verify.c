@@ -1,6 +1,6 @@
-/* --verify finds wrong translations: a loop is translated, its host code is then changed where a byte of it
- * means something, and it is run again. Each way of being wrong must be found and named; and with
- * nothing changed, nothing may be found. */
+/* --verify finds wrong translations: a loop is translated, its host code is then changed where a
+ * byte of it means something, and it is run again. Each way of being wrong must be found and named;
+ * and with nothing changed, nothing may be found. */
 #include "cpu_fixture.h"
 
 #include "engine/bt/bt.h"
@@ -20,24 +20,25 @@
 #define STORED   0x33445566
 #define DISTANCE 0x1230
 
-#define BYTES_4(value) (value) & 0xff, (value) >> 8 & 0xff, (value) >> 16 & 0xff, (value) >> 24 & 0xff
+#define BYTES_4(value)                                                                             \
+	(value) & 0xff, (value) >> 8 & 0xff, (value) >> 16 & 0xff, (value) >> 24 & 0xff
 
 static const uint8_t loop[] = {
-	0xb9, LOOPS, 0, 0, 0,                       /* mov ecx, LOOPS */
-	0x90,                                       /* nop */
-	0x05, BYTES_4(ADDED),                       /* 1: add eax, ADDED */
-	0xc7, 0x07, BYTES_4(STORED),                /* mov dword [rdi], STORED */
-	0x48, 0x89, 0x87, BYTES_4(DISTANCE),        /* mov [rdi + DISTANCE], rax */
-	0x50, 0x41, 0x5a,                           /* push rax; pop r10 */
-	0x66, 0x0f, 0xfe, 0xc1,                     /* paddd xmm0, xmm1 */
-	0xd9, 0xe8, 0xd8, 0xc0, 0xdd, 0xd8,         /* fld1; fadd st, st(0); fstp st(0) */
-	0x31, 0xdb, 0x74, 0x02, 0x0f, 0x0b,         /* xor ebx, ebx; jz 2f; ud2 */
-	0x81, 0xfa, BYTES_4(COMPARED),              /* 2: cmp edx, COMPARED */
-	0xff, 0xc9, 0x75, 0xd1,                     /* dec ecx; jnz 1b: CF stays */
-	0xf4,                                       /* hlt */
+	0xb9, LOOPS, 0, 0, 0,                /* mov ecx, LOOPS */
+	0x90,                                /* nop */
+	0x05, BYTES_4(ADDED),                /* 1: add eax, ADDED */
+	0xc7, 0x07, BYTES_4(STORED),         /* mov dword [rdi], STORED */
+	0x48, 0x89, 0x87, BYTES_4(DISTANCE), /* mov [rdi + DISTANCE], rax */
+	0x50, 0x41, 0x5a,                    /* push rax; pop r10 */
+	0x66, 0x0f, 0xfe, 0xc1,              /* paddd xmm0, xmm1 */
+	0xd9, 0xe8, 0xd8, 0xc0, 0xdd, 0xd8,  /* fld1; fadd st, st(0); fstp st(0) */
+	0x31, 0xdb, 0x74, 0x02, 0x0f, 0x0b,  /* xor ebx, ebx; jz 2f; ud2 */
+	0x81, 0xfa, BYTES_4(COMPARED),       /* 2: cmp edx, COMPARED */
+	0xff, 0xc9, 0x75, 0xd1,              /* dec ecx; jnz 1b: CF stays */
+	0xf4,                                /* hlt */
 };
 
-static uint64_t base; /* where the code sees guest-physical 0: 0, or HIGH_HALF, in windows */
+static uint64_t base;  /* where the code sees guest-physical 0: 0, or HIGH_HALF, in windows */
 static bool keep_loop; /* the unit may go round by itself: verify.c does that to every second one */
 
 static int setup(void **state)
@@ -98,8 +99,8 @@ static void corrupt(const void *from, const void *to, size_t size)
 	unsigned found = 0;
 
 	for (unsigned i = 0; i < bt->unit_count; i++)
-		for (uintptr_t at = bt->units[i]->code; at + size <= bt->units[i]->code + bt->units[i]->size;
-			at++)
+		for (uintptr_t at = bt->units[i]->code;
+			at + size <= bt->units[i]->code + bt->units[i]->size; at++)
 			if (memcmp((const void *)at, from, size) == 0) {
 				memcpy((void *)(at + (uintptr_t)bt->writable), to, size);
 				found++;
@@ -158,8 +159,9 @@ static void flags_wrong(void)
 static void value_stored_wrong(void)
 {
 	corrupt_constant(STORED, STORED ^ 0x80);
-	expect_report(base ? "\nveneer: 0xffff800000300000 00000000          66554433          e6554433"
-			   : "\nveneer: 0x300000   00000000          66554433          e6554433");
+	expect_report(
+		base ? "\nveneer: 0xffff800000300000 00000000          66554433          e6554433"
+		     : "\nveneer: 0x300000   00000000          66554433          e6554433");
 }
 
 static void address_of_store_wrong(void)

@@ -1,10 +1,10 @@
 /* The lockstep of translator and interpreter.
  *
- * Under --verify nothing is chained, and no jump table leads from one unit to the next. So whatever unit
- * is entered comes back, at a boundary between two of its instructions or where it was left. What the
- * state must be at every such boundary is found out beforehand, from the interpreter. Half of the units are
- * straight lines, left by every branch: there it is known which boundary it is. The other half may be
- * loops: then it must be one of those that the interpreter has passed.
+ * Under --verify nothing is chained, and no jump table leads from one unit to the next. So whatever
+ *unit is entered comes back, at a boundary between two of its instructions or where it was left.
+ *What the state must be at every such boundary is found out beforehand, from the interpreter. Half
+ *of the units are straight lines, left by every branch: there it is known which boundary it is. The
+ *other half may be loops: then it must be one of those that the interpreter has passed.
  *
  * Running an instruction twice must not be felt. The first run therefore ends before one that would
  *
@@ -12,8 +12,9 @@
  *	- be the first to use a page, so that an A or D bit would be set,
  *	- be done by the interpreter under the translator, too,
  *
- * and where an exception is raised, or a loop is too long. The unit is compared up to there only; that there is a lot to be
- * compared is what the counters are for. The next visits find TLBs filled and A bits set.
+ * and where an exception is raised, or a loop is too long. The unit is compared up to there only;
+ *that there is a lot to be compared is what the counters are for. The next visits find TLBs filled
+ *and A bits set.
  *
  * There is one vCPU, but the monitor's own threads write to RAM as well: a device's data, the clock
  * page. If anything that the instructions read is not what it was, a difference means nothing. */
@@ -28,209 +29,17 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* --- plans: units, ready to be run by the interpreter --- */
+/* --- plans --- */
 
-static int gpr_number(ZydisRegister reg)
-{
-	ZydisRegister wide = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
-
-	return wide >= ZYDIS_REGISTER_RAX && wide <= ZYDIS_REGISTER_R15 ? (int)(wide - ZYDIS_REGISTER_RAX) : -1;
-}
-
-static bool is_x87(ZydisRegister reg)
-{
-	ZydisRegisterClass class = ZydisRegisterGetClass(reg);
-
-	return class == ZYDIS_REGCLASS_X87 || class == ZYDIS_REGCLASS_MMX ||
-	       reg == ZYDIS_REGISTER_X87CONTROL || reg == ZYDIS_REGISTER_X87STATUS ||
-	       reg == ZYDIS_REGISTER_X87TAG;
-}
-
-static bool is_vector(ZydisRegister reg)
-{
-	ZydisRegisterClass class = ZydisRegisterGetClass(reg);
-
-	return class == ZYDIS_REGCLASS_XMM || class == ZYDIS_REGCLASS_YMM ||
-	       class == ZYDIS_REGCLASS_ZMM || class == ZYDIS_REGCLASS_MASK ||
-	       reg == ZYDIS_REGISTER_MXCSR;
-}
-
-static bool touches_no_memory(const ZydisDecodedInstruction *in)
-{
-	switch (in->meta.category) {
-	case ZYDIS_CATEGORY_NOP:
-	case ZYDIS_CATEGORY_WIDENOP:
-	case ZYDIS_CATEGORY_PREFETCH:
-		return true;
-	default:
-		return in->mnemonic == ZYDIS_MNEMONIC_NOP;
-	}
-}
-
-/* False: not an address that we can compute. */
-static bool plan_operand(struct plan_insn *insn, const ZydisDecodedInstruction *in, const ZydisDecodedOperand *op)
-{
-	struct plan_operand *o = &insn->operand[insn->operand_count];
-	bool hidden = op->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN;
-
-	if (insn->operand_count == MAX_OPERANDS || op->mem.type != ZYDIS_MEMOP_TYPE_MEM || !op->size)
-		return false;
-	*o = (struct plan_operand){.disp = (uint64_t)op->mem.disp.value,
-		.size = op->size / 8,
-		.base = (int8_t)gpr_number(op->mem.base),
-		.index = (int8_t)gpr_number(op->mem.index),
-		.scale = op->mem.scale,
-		.segment = op->mem.segment == ZYDIS_REGISTER_FS	  ? SEG_FS
-			   : op->mem.segment == ZYDIS_REGISTER_GS ? SEG_GS
-								  : SEG_NONE,
-		.write = op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE,
-		.repeated = insn->string && (in->attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE |
-								      ZYDIS_ATTRIB_HAS_REPNE))};
-	if (op->mem.base == ZYDIS_REGISTER_RIP || op->mem.base == ZYDIS_REGISTER_EIP)
-		o->disp += insn->rip + in->length;
-	/* No base register. Zydis overlooks REX.B in that case. */
-	if (!hidden && in->raw.modrm.mod == 0 && in->raw.modrm.rm == 4 && in->raw.sib.base == 5)
-		*o = (struct plan_operand){.disp = (uint64_t)in->raw.disp.value,
-			.size = o->size,
-			.base = -1,
-			.index = o->index,
-			.scale = o->scale,
-			.segment = o->segment,
-			.write = o->write};
-	/* What PUSH and CALL write lies below RSP. */
-	if (hidden && o->write && op->mem.base == ZYDIS_REGISTER_RSP)
-		o->disp -= o->size;
-	insn->operand_count++;
-	return true;
-}
-
-/* Strings that are searched end who knows where. */
-static bool plan_string(struct plan_insn *insn, const ZydisDecodedInstruction *in)
-{
-	insn->string = in->meta.category == ZYDIS_CATEGORY_STRINGOP;
-	if (!insn->string)
-		return true;
-	switch (in->mnemonic) {
-	case ZYDIS_MNEMONIC_CMPSB:
-	case ZYDIS_MNEMONIC_CMPSW:
-	case ZYDIS_MNEMONIC_CMPSD:
-	case ZYDIS_MNEMONIC_CMPSQ:
-	case ZYDIS_MNEMONIC_SCASB:
-	case ZYDIS_MNEMONIC_SCASW:
-	case ZYDIS_MNEMONIC_SCASD:
-	case ZYDIS_MNEMONIC_SCASQ:
-		return !(in->attributes &
-			 (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE));
-	default:
-		return true;
-	}
-}
-
-static bool plan_operands(struct plan_insn *insn, const ZydisDecodedInstruction *in, const ZydisDecodedOperand *operands)
-{
-	if (!plan_string(insn, in))
-		return false;
-	insn->address_32 = in->address_width == 32;
-	insn->x87 = in->meta.category == ZYDIS_CATEGORY_X87_ALU || in->meta.category == ZYDIS_CATEGORY_MMX;
-	insn->vector = in->mnemonic == ZYDIS_MNEMONIC_VZEROUPPER || in->mnemonic == ZYDIS_MNEMONIC_VZEROALL;
-	for (unsigned i = 0; i < in->operand_count; i++) {
-		const ZydisDecodedOperand *op = &operands[i];
-
-		if (op->type == ZYDIS_OPERAND_TYPE_REGISTER) {
-			insn->x87 |= is_x87(op->reg.value);
-			insn->vector |= is_vector(op->reg.value);
-		}
-		if (op->type == ZYDIS_OPERAND_TYPE_MEMORY && op->mem.type != ZYDIS_MEMOP_TYPE_AGEN &&
-			!touches_no_memory(in) && !plan_operand(insn, in, op))
-			return false;
-	}
-	return true;
-}
-
-/* Flags that the manuals leave undefined are mostly what the processor makes of them, with the interpreter, too.
- * These it computes itself. */
-static uint64_t undefined_flags(ZydisMnemonic mnemonic)
-{
-	switch (mnemonic) {
-	case ZYDIS_MNEMONIC_MUL:
-	case ZYDIS_MNEMONIC_IMUL:
-		return RFLAGS_SF | RFLAGS_ZF | RFLAGS_AF | RFLAGS_PF;
-	case ZYDIS_MNEMONIC_DIV:
-	case ZYDIS_MNEMONIC_IDIV:
-		return RFLAGS_ARITHMETIC;
-	default:
-		return 0;
-	}
-}
-
-static void plan_flags(struct plan_insn *insn, const ZydisDecodedInstruction *in)
-{
-	const ZydisAccessedFlags *flags = in->cpu_flags;
-
-	insn->undefined = undefined_flags(in->mnemonic);
-	insn->tested = flags ? flags->tested & RFLAGS_ARITHMETIC : 0;
-	/* A count of zero leaves them alone. */
-	if (!flags || in->meta.category == ZYDIS_CATEGORY_SHIFT || in->meta.category == ZYDIS_CATEGORY_ROTATE)
-		return;
-	insn->overwritten =
-		(flags->modified | flags->set_0 | flags->set_1 | flags->undefined) & RFLAGS_ARITHMETIC;
-	insn->defined = insn->overwritten & ~(uint64_t)flags->undefined;
-}
-
-/* Can it have another result the second time? */
-static bool is_volatile(ZydisMnemonic mnemonic)
-{
-	return mnemonic == ZYDIS_MNEMONIC_RDTSC || mnemonic == ZYDIS_MNEMONIC_RDTSCP ||
-	       mnemonic == ZYDIS_MNEMONIC_RDRAND || mnemonic == ZYDIS_MNEMONIC_RDSEED;
-}
-
-/* Does it branch back, to an instruction of the unit? */
-static bool branches_back(const struct bt_unit *unit, const struct plan_insn *insn, const ZydisDecodedInstruction *in)
-{
-	uint64_t target = insn->rip + in->length + (uint64_t)in->raw.imm[0].value.s;
-
-	return in->raw.imm[0].is_relative && target >= unit->rip && target <= insn->rip;
-}
-
-static void plan_instruction(struct bt *bt, const struct bt_unit *unit, unsigned i, struct plan_insn *insn)
-{
-	ZydisDecoder decoder;
-	ZydisDecodedInstruction in;
-	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
-	unsigned offset = unit->insns[i].offset;
-	const uint8_t *bytes = unit->guest + (offset - unit->guest_start);
-
-	*insn = (struct plan_insn){
-		.rip = (unit->rip & PAGE_MASK) + offset,
-		.interpreted = unit->insns[i].interpreted,
-		.apart = true,
-		.tested = RFLAGS_ARITHMETIC};
-	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-	if (insn->interpreted ||
-		!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes, unit->insns[i].length, &in, operands)))
-		return;
-	interp_decode_one(bt->cpu, bytes, unit->insns[i].length, offset, insn->run);
-	plan_flags(insn, &in);
-	insn->back = branches_back(unit, insn, &in);
-	insn->sti = in.mnemonic == ZYDIS_MNEMONIC_STI;
-	insn->apart = is_volatile(in.mnemonic) || !plan_operands(insn, &in, operands);
-}
-
-static struct verify_plan *make_plan(struct bt *bt, const struct bt_unit *unit)
+static struct verify_plan *add_plan(struct bt *bt, const struct bt_unit *unit)
 {
 	struct verify *v = bt->verify;
-	struct verify_plan *plan = malloc(sizeof(*plan) + unit->count * sizeof(plan->insn[0]));
+	struct verify_plan *plan = verify_make_plan(bt, unit);
 
 	if (!plan)
 		return NULL;
-	*plan = (struct verify_plan){.next = v->plans, .count = unit->count};
+	plan->next = v->plans;
 	v->plans = plan;
-	for (unsigned i = 0; i < plan->count; i++) {
-		plan_instruction(bt, unit, i, &plan->insn[i]);
-		plan->vector |= plan->insn[i].vector;
-		plan->x87 |= plan->insn[i].x87;
-		plan->loops |= plan->insn[i].back && !unit->straight;
-	}
 	return plan;
 }
 
@@ -270,7 +79,8 @@ static uint8_t *quiet_pointer(struct cpu *cpu, uint64_t linear, bool write)
 	return host && write && access_flagged(cpu, host) ? NULL : host;
 }
 
-static bool add_region(struct verify *v, struct cpu *cpu, uint64_t linear, uint32_t size, bool write)
+static bool add_region(
+	struct verify *v, struct cpu *cpu, uint64_t linear, uint32_t size, bool write)
 {
 	struct region *region = &v->region[v->region_count];
 	uint8_t *host = quiet_pointer(cpu, linear, write);
@@ -366,8 +176,8 @@ static bool see(struct seen *seen, const struct region *r)
 	return true;
 }
 
-static bool region_agrees(const struct verify *v, const struct verify_place *place, const struct region *r,
-	uint32_t want)
+static bool region_agrees(const struct verify *v, const struct verify_place *place,
+	const struct region *r, uint32_t want)
 {
 	if (memcmp(r->host, v->pool + want, r->size) == 0)
 		return true;
@@ -391,7 +201,8 @@ static bool memory_agrees(const struct verify *v, const struct verify_place *pla
 	for (i = done; i--;) {
 		const struct region *r = &v->region[i];
 
-		if (r->write && (!v->looped || see(&seen, r)) && !region_agrees(v, place, r, r->after))
+		if (r->write && (!v->looped || see(&seen, r)) &&
+			!region_agrees(v, place, r, r->after))
 			return false;
 	}
 	for (i = done; i < v->region_count; i++) {
@@ -521,7 +332,8 @@ static bool run_one(struct verify *v, struct cpu *cpu)
 	return !v->left;
 }
 
-/* An exception ends it; one within generated code comes as the host's signal, which does the same. */
+/* An exception ends it; one within generated code comes as the host's signal, which does the same.
+ */
 static void run_all(struct verify *v, struct cpu *cpu)
 {
 	struct interp *interp = interp_of(cpu);
@@ -612,7 +424,7 @@ void verify_begin(struct bt *bt, struct bt_unit *unit)
 	v = bt->verify;
 	v->unit = NULL;
 	if (!unit->plan)
-		unit->plan = make_plan(bt, unit);
+		unit->plan = add_plan(bt, unit);
 	/* FERR# is a signal to the outside. */
 	if (!unit->plan || (unit->plan->x87 && !(bt->cpu->cr0 & CR0_NE)))
 		return;
@@ -648,24 +460,26 @@ static bool x87_agrees(const struct verify *v, struct cpu *cpu, const struct bou
 	for (unsigned i = 0; i < X87_PARTS; i++) {
 		const struct x87_part *part = &verify_x87_parts[i];
 
-		if (memcmp(cpu->fpu.x87 + part->offset, want->image + part->offset, part->size) != 0)
+		if (memcmp(cpu->fpu.x87 + part->offset, want->image + part->offset, part->size) !=
+			0)
 			return false;
 	}
-	return cpu->fpu.fip == want->fip && cpu->fpu.fdp == want->fdp && cpu->fpu.fop == want->fop &&
-	       cpu->fpu.fcs == want->fcs;
+	return cpu->fpu.fip == want->fip && cpu->fpu.fdp == want->fdp &&
+	       cpu->fpu.fop == want->fop && cpu->fpu.fcs == want->fcs;
 }
 
 static bool vectors_agree(const struct verify *v, struct cpu *cpu, const struct boundary *b)
 {
 	const struct vector_state *want = &v->vector[b->vector];
 
-	return !v->vector_count || (memcmp(cpu->fpu.zmm, want->zmm, sizeof(want->zmm)) == 0 &&
-					   memcmp(cpu->fpu.opmask, want->opmask, sizeof(want->opmask)) == 0 &&
-					   fpu_stmxcsr(cpu) == want->mxcsr);
+	return !v->vector_count ||
+	       (memcmp(cpu->fpu.zmm, want->zmm, sizeof(want->zmm)) == 0 &&
+		       memcmp(cpu->fpu.opmask, want->opmask, sizeof(want->opmask)) == 0 &&
+		       fpu_stmxcsr(cpu) == want->mxcsr);
 }
 
-/* A kick comes between instructions where nothing else could, and may find flags not made that are overwritten
- * anyway. */
+/* A kick comes between instructions where nothing else could, and may find flags not made that are
+ * overwritten anyway. */
 static uint64_t dead_flags(const struct verify *v, unsigned insn)
 {
 	uint64_t dead = 0, live = 0;
@@ -684,7 +498,8 @@ uint64_t verify_flags(const struct verify *v, const struct verify_place *place)
 	return ~(b->undefined | (place->exit->kind == BT_EXIT_KICK ? dead_flags(v, b->insn) : 0));
 }
 
-static bool registers_agree(const struct verify *v, const struct cpu *cpu, const struct verify_place *place)
+static bool registers_agree(
+	const struct verify *v, const struct cpu *cpu, const struct verify_place *place)
 {
 	const struct boundary *b = &v->boundary[place->boundary];
 
@@ -693,8 +508,8 @@ static bool registers_agree(const struct verify *v, const struct cpu *cpu, const
 	if (b->tlb != cpu->tlb || ((b->rflags ^ cpu_rflags(cpu)) & verify_flags(v, place)))
 		return false;
 	if (cpu->segment_base[SEG_FS] != b->base[0] || cpu->segment[SEG_FS].base != b->base[0] ||
-		cpu->segment_base[SEG_GS] != b->base[1] || cpu->segment[SEG_GS].base != b->base[1] ||
-		cpu->kernel_gs_base != b->base[2])
+		cpu->segment_base[SEG_GS] != b->base[1] ||
+		cpu->segment[SEG_GS].base != b->base[1] || cpu->kernel_gs_base != b->base[2])
 		return false;
 	for (unsigned i = 0; i < 16; i++)
 		if (cpu->gpr[i] != b->gpr[i] &&
@@ -801,7 +616,8 @@ bool verify_exit(struct bt *bt, uint32_t id)
 		v->unit = NULL;
 		return true;
 	}
-	comes_back = bt->exits[id].kind == BT_EXIT_SOFT_MISS || bt->exits[id].kind == BT_EXIT_WRITTEN;
+	comes_back =
+		bt->exits[id].kind == BT_EXIT_SOFT_MISS || bt->exits[id].kind == BT_EXIT_WRITTEN;
 	verdict = find_place(bt, id, &place) ? compare(bt, &place) : NOT_REACHED;
 	if (verdict == NOT_REACHED) {
 		v->counts.incomplete++;

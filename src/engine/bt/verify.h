@@ -1,8 +1,8 @@
 /* --verify: every unit in lockstep with the interpreter.
  *
- * Before a unit runs, the interpreter runs the same instructions, with every register and every byte of
- * memory that it changes written down, and all of it is undone. When the unit has come back, to
- * wherever, the state must be the one that the interpreter had there. */
+ * Before a unit runs, the interpreter runs the same instructions, with every register and every
+ * byte of memory that it changes written down, and all of it is undone. When the unit has come
+ * back, to wherever, the state must be the one that the interpreter had there. */
 #ifndef VENEER_ENGINE_BT_VERIFY_H
 #define VENEER_ENGINE_BT_VERIFY_H
 
@@ -12,8 +12,8 @@
 
 /* `unit` will be entered at its entry, in the state that the CPU has now. */
 void verify_begin(struct bt *bt, struct bt_unit *unit);
-/* Translated code came back by exit `id`, which has not been served yet. False: it has done something
- * else than the interpreter. That has been reported, and the vCPU is told to stop. */
+/* Translated code came back by exit `id`, which has not been served yet. False: it has done
+ * something else than the interpreter. That has been reported, and the vCPU is told to stop. */
 bool verify_exit(struct bt *bt, uint32_t id);
 /* Has there been a difference? */
 bool verify_failed(const struct bt *bt);
@@ -21,10 +21,10 @@ void verify_destroy(struct bt *bt);
 
 /* For --stats. */
 struct verify_counts {
-	uint64_t runs;	     /* units entered */
+	uint64_t runs;       /* units entered */
 	uint64_t compared;   /* exits at which all state was compared */
 	uint64_t incomplete; /* exits behind something that cannot be run twice */
-	uint64_t raced;	     /* something the unit read was changed from outside, and so the outcome */
+	uint64_t raced; /* something the unit read was changed from outside, and so the outcome */
 };
 struct verify_counts verify_counts(const struct bt *bt);
 

@@ -32,9 +32,9 @@ struct plan_insn {
 	uint8_t operand_count;
 	bool address_32;
 	bool vector, x87, string, sti;
-	bool back;	  /* a branch to an earlier one, or itself */
+	bool back;        /* a branch to an earlier one, or itself */
 	bool interpreted; /* the unit leaves it to the interpreter */
-	bool apart;	  /* not run twice */
+	bool apart;       /* not run twice */
 };
 
 struct verify_plan {
@@ -60,10 +60,10 @@ struct x87_state {
 /* The state between two instructions. */
 struct boundary {
 	uint64_t gpr[16], rip, rflags;
-	uint64_t base[3]; /* FS, GS, and the one that SWAPGS brings */
+	uint64_t base[3];   /* FS, GS, and the one that SWAPGS brings */
 	uint64_t undefined; /* flags that are not comparable */
 	struct tlb_entry *tlb;
-	uint8_t insn;	     /* of the unit: the next one; its count where there is none */
+	uint8_t insn;        /* of the unit: the next one; its count where there is none */
 	uint8_t vector, x87; /* the latest of these, as index */
 };
 
@@ -106,9 +106,12 @@ struct verify_place {
 	bool last;     /* behind all of them, wherever that is */
 	uint64_t rip;
 	bool rip_known;
-	bool string; /* some of the instruction there may be done */
+	bool string;       /* some of the instruction there may be done */
 	unsigned boundary; /* which that is: after so many steps */
 };
+
+/* verify_plan.c: allocated; NULL where there is no memory. */
+struct verify_plan *verify_make_plan(struct bt *bt, const struct bt_unit *unit);
 
 /* What a byte of RAM in one of the regions must be at a boundary. */
 uint8_t verify_expected_byte(const struct verify *v, unsigned boundary, const uint8_t *host);

@@ -19,9 +19,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MEMORY_SHOWN   16 /* differing pieces */
-#define PIECE	       16 /* bytes */
-#define HEX_BYTES(n)   (2 * (n) + 1)
+#define MEMORY_SHOWN 16 /* differing pieces */
+#define PIECE        16 /* bytes */
+#define HEX_BYTES(n) (2 * (n) + 1)
 
 static const char *hex(const uint8_t *bytes, unsigned size, char *out)
 {
@@ -33,11 +33,12 @@ static const char *hex(const uint8_t *bytes, unsigned size, char *out)
 static void report_number(const char *name, uint64_t before, uint64_t want, uint64_t have)
 {
 	if (want != have)
-		log_error("%-10s %016" PRIx64 "  %016" PRIx64 "  %016" PRIx64, name, before, want, have);
+		log_error("%-10s %016" PRIx64 "  %016" PRIx64 "  %016" PRIx64, name, before, want,
+			have);
 }
 
-static void report_bytes(const char *name, const uint8_t *before, const uint8_t *want, const uint8_t *have,
-	unsigned size, const char *note)
+static void report_bytes(const char *name, const uint8_t *before, const uint8_t *want,
+	const uint8_t *have, unsigned size, const char *note)
 {
 	char text[3][HEX_BYTES(64)];
 
@@ -62,8 +63,8 @@ static void report_instruction(const struct bt_unit *unit, unsigned i)
 	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 	ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
 	if (ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes, insn->length, &in, operands)))
-		ZydisFormatterFormatInstruction(&formatter, &in, operands, in.operand_count_visible, text,
-			sizeof(text), rip, NULL);
+		ZydisFormatterFormatInstruction(&formatter, &in, operands, in.operand_count_visible,
+			text, sizeof(text), rip, NULL);
 	log_error("    0x%" PRIx64 "  %-20s %s%s", rip, hex(bytes, insn->length, code), text,
 		insn->interpreted ? "  (left to the interpreter)" : "");
 }
@@ -91,20 +92,23 @@ static void report_place(const struct verify *v, const struct verify_place *plac
 	};
 	const struct boundary *at = &v->boundary[place->boundary];
 
-	log_error("after %u steps, by %s at or to 0x%" PRIx64, place->boundary, names[place->exit->kind],
-		place->rip);
-	if (!place->last && (place->after ? !place->boundary || at[-1].insn != place->insn : at->insn != place->insn))
-		log_error("where the interpreter has not been: it is at 0x%" PRIx64 " then", at->rip);
+	log_error("after %u steps, by %s at or to 0x%" PRIx64, place->boundary,
+		names[place->exit->kind], place->rip);
+	if (!place->last && (place->after ? !place->boundary || at[-1].insn != place->insn
+					  : at->insn != place->insn))
+		log_error(
+			"where the interpreter has not been: it is at 0x%" PRIx64 " then", at->rip);
 	if (v->looped)
 		log_error("in a loop: compared with the last pass");
 }
 
 /* --- registers --- */
 
-static void report_general(const struct verify *v, const struct cpu *cpu, const struct verify_place *place)
+static void report_general(
+	const struct verify *v, const struct cpu *cpu, const struct verify_place *place)
 {
-	static const char *const names[] = {"RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI", "R8", "R9",
-		"R10", "R11", "R12", "R13", "R14", "R15"};
+	static const char *const names[] = {"RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
+		"R8", "R9", "R10", "R11", "R12", "R13", "R14", "R15"};
 	const struct boundary *before = &v->boundary[0], *want = &v->boundary[place->boundary];
 
 	uint64_t compared = verify_flags(v, place);
@@ -113,7 +117,8 @@ static void report_general(const struct verify *v, const struct cpu *cpu, const 
 		report_number(names[i], before->gpr[i], want->gpr[i], cpu->gpr[i]);
 	if (place->rip_known)
 		report_number("RIP", before->rip, want->rip, place->rip);
-	report_number("RFLAGS", before->rflags & compared, want->rflags & compared, cpu_rflags(cpu) & compared);
+	report_number("RFLAGS", before->rflags & compared, want->rflags & compared,
+		cpu_rflags(cpu) & compared);
 	report_number("FS base", before->base[0], want->base[0], cpu->segment_base[SEG_FS]);
 	report_number("GS base", before->base[1], want->base[1], cpu->segment_base[SEG_GS]);
 	report_number("FS base 2", before->base[0], want->base[0], cpu->segment[SEG_FS].base);
@@ -123,7 +128,8 @@ static void report_general(const struct verify *v, const struct cpu *cpu, const 
 		log_error("another view of the address space (see enum tlb_view)");
 }
 
-static void report_flags(const struct verify *v, const struct cpu *cpu, const struct verify_place *place)
+static void report_flags(
+	const struct verify *v, const struct cpu *cpu, const struct verify_place *place)
 {
 	static const struct {
 		uint64_t bit;
@@ -136,9 +142,9 @@ static void report_flags(const struct verify *v, const struct cpu *cpu, const st
 
 	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
 		if (wrong & flags[i].bit)
-			log_error("  %s         %u                 %u                 %u", flags[i].name,
-				!!(v->boundary[0].rflags & flags[i].bit), !!(want->rflags & flags[i].bit),
-				!(want->rflags & flags[i].bit));
+			log_error("  %s         %u                 %u                 %u",
+				flags[i].name, !!(v->boundary[0].rflags & flags[i].bit),
+				!!(want->rflags & flags[i].bit), !(want->rflags & flags[i].bit));
 }
 
 static void report_vectors(const struct verify *v, struct cpu *cpu, const struct boundary *at)
@@ -186,8 +192,8 @@ static uint8_t original_byte(const struct verify *v, const uint8_t *host)
 	return verify_expected_byte(v, 0, host);
 }
 
-static bool report_piece(const struct verify *v, const struct verify_place *place, const struct region *r,
-	uint32_t from)
+static bool report_piece(const struct verify *v, const struct verify_place *place,
+	const struct region *r, uint32_t from)
 {
 	unsigned size = MIN(r->size - from, (uint32_t)PIECE);
 	uint8_t before[PIECE], want[PIECE];
@@ -198,7 +204,8 @@ static bool report_piece(const struct verify *v, const struct verify_place *plac
 		want[i] = verify_expected_byte(v, place->boundary, r->host + from + i);
 	}
 	snprintf(name, sizeof(name), "0x%" PRIx64, r->linear + from);
-	snprintf(note, sizeof(note), "  by 0x%" PRIx64, v->plan->insn[v->boundary[r->step].insn].rip);
+	snprintf(note, sizeof(note), "  by 0x%" PRIx64,
+		v->plan->insn[v->boundary[r->step].insn].rip);
 	report_bytes(name, before, want, r->host + from, size, note);
 	return memcmp(want, r->host + from, size) != 0;
 }
