@@ -151,6 +151,7 @@ veneer=$build/veneer
 
 # The status that run-kernels.sh is to expect of a triple fault.
 export TRIPLE_FAULT_STATUS=6
+export TIMEOUT_SCALE=3
 
 if stage unit; then
 	unit "unit tests" "$build"
