@@ -1,10 +1,10 @@
 /* The lockstep of translator and interpreter.
  *
  * Under --verify nothing is chained, and no jump table leads from one unit to the next. So whatever
- *unit is entered comes back, at a boundary between two of its instructions or where it was left.
- *What the state must be at every such boundary is found out beforehand, from the interpreter. Half
- *of the units are straight lines, left by every branch: there it is known which boundary it is. The
- *other half may be loops: then it must be one of those that the interpreter has passed.
+ * unit is entered comes back, at a boundary between two of its instructions or where it was left.
+ * What the state must be at every such boundary is found out beforehand, from the interpreter. Half
+ * of the units are straight lines, left by every branch: there it is known which boundary it is. The
+ * other half may be loops: then it must be one of those that the interpreter has passed.
  *
  * Running an instruction twice must not be felt. The first run therefore ends before one that would
  *
@@ -13,8 +13,8 @@
  *	- be done by the interpreter under the translator, too,
  *
  * and where an exception is raised, or a loop is too long. The unit is compared up to there only;
- *that there is a lot to be compared is what the counters are for. The next visits find TLBs filled
- *and A bits set.
+ * that there is a lot to be compared is what the counters are for. The next visits find TLBs filled
+ * and A bits set.
  *
  * There is one vCPU, but the monitor's own threads write to RAM as well: a device's data, the clock
  * page. If anything that the instructions read is not what it was, a difference means nothing. */
@@ -27,7 +27,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 /* --- plans --- */
 
