@@ -5,7 +5,7 @@
 struct engine_options engine_options;
 
 /* "auto" takes the first that this host can run: the fastest come first. */
-const struct engine *const engines[] = {&engine_interp, &engine_bt, NULL};
+const struct engine *const engines[] = {&engine_bt, &engine_interp, NULL};
 
 const struct engine *engine_find(const char *name)
 {

@@ -66,7 +66,17 @@ enum bt_mode {
 	BT_SSE = 16,
 	BT_AVX = 32,
 	BT_AVX512 = 64,
+	/* Above: 0, or which slot's delta is the GS base, in window mode; see bt_gs_slot(). */
+	BT_GS_SHIFT = 7,
 };
+
+/* The slot whose delta is the GS base, or -1: then units do not use that. */
+static inline int bt_gs_slot(unsigned mode)
+{
+	unsigned field = mode >> BT_GS_SHIFT;
+
+	return field ? (int)((field - 1) | (mode & BT_USER ? 0 : 0xff00)) : -1;
+}
 
 /* The soft TLB: like struct cpu's, but in the form that code without flags can use. Indexed by
  * bits 12..21 of a linear address. minus_read + address is below 4096 on a hit. */
@@ -128,7 +138,7 @@ enum bt_mark_state {
 };
 
 #define UNIT_MAX_INSNS 64
-#define ADAPT_FAULTS   32
+#define ADAPT_FAULTS   128
 
 /* How much of the vector registers is in the host's. SSE code needs NARROW; what is above its 128 bits
  * then stays in cpu->fpu, unchanged. */
@@ -169,7 +179,7 @@ struct bt_unit {
 /* Counters for --stats. */
 struct bt_stats {
 	uint64_t units, guest_instructions_translated, identical, translated_bytes, chained, jump_misses,
-		interpreted, soft_misses, hidden_faults, true_faults, other_faults, retranslations, maps,
+		interpreted, soft_misses, hidden_faults, rents, true_faults, other_faults, retranslations, maps,
 		unmaps, protects, revalidations, window_evictions, spaces, cache_flushes, pages_dropped,
 		kicks, steps, instructions, entries;
 };
@@ -189,6 +199,7 @@ struct bt {
 	uint64_t count;
 	uint64_t tsc_offset; /* the guest's TSC less the host's */
 	uint64_t host_rsp, entry_rsp;
+	uint64_t gs_base, gs_base_now; /* what translated code wants, and what is in force */
 	uint64_t branch; /* exit ID of the indirect branch under way: for #GP on a wild target */
 	int jump_mode; /* the bits of the mode, of those above BT_MODES, that the jump tables are for */
 	uint64_t last_x87; /* exit ID that tells of the last x87 instruction since the last exit; or 0 */
@@ -213,6 +224,13 @@ struct bt {
 	int fpu_mode;
 
 	struct windows *windows;
+	bool has_fsgsbase;
+	/* As in modes, with BT_GS_SHIFT taken off. */
+	unsigned kernel_gs, gs_in_force[2]; /* by view, as bt->delta */
+	struct {
+		uint64_t root;
+		unsigned gs;
+	} user_gs_of[16]; /* by CR3 */
 	uint8_t jump_heat[4096]; /* by target: passages to code without a unit */
 	struct bt_exit *exits;
 	uint32_t exit_count, exit_limit;

@@ -147,10 +147,14 @@ static bool on_fault(int signal, siginfo_t *info, void *context)
 		return false;
 	}
 	if (trap == VECTOR_PF && signal == SIGSEGV) {
-		count_against(&where);
+		uint64_t rents = bt->stats.rents;
+
 		if (fill_window(bt, &where, (uintptr_t)info->si_addr,
 			    registers[REG_ERR] & PAGE_FAULT_WRITE))
 			return true;
+		/* The first look at a page that may be mapped later proves nothing. */
+		if (bt->stats.rents == rents)
+			count_against(&where);
 	} else if (is_exception(trap)) {
 		if (trap == VECTOR_SS || trap == VECTOR_GP)
 			count_against(&where);

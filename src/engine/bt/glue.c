@@ -40,6 +40,19 @@ static void emit_leave(struct code *c)
 	emit_byte(c, 0xc3);
 }
 
+static void emit_set_gs(struct code *c)
+{
+	struct bt *bt = c->bt;
+	uintptr_t patch;
+
+	emit_load(c, RAX, at_address(&bt->gs_base));
+	emit_memory_op(c, true, 0x3b, RAX, at_address(&bt->gs_base_now)); /* cmp */
+	patch = emit_jcc(c, 4);						  /* je */
+	emit_store(c, at_address(&bt->gs_base_now), RAX);
+	emit_bytes(c, (uint8_t[]){0xf3, 0x48, 0x0f, 0xae, 0xd8}, 5); /* wrgsbase rax */
+	emit_patch(bt, patch, c->at);
+}
+
 static void emit_enter(struct code *c)
 {
 	struct bt *bt = c->bt;
@@ -56,6 +69,8 @@ static void emit_enter(struct code *c)
 	emit_constant(c, RAX, GLUE_NOT_ENTERED);
 	emit_leave(c);
 	emit_patch(bt, patch, c->at);
+	if (bt->has_fsgsbase)
+		emit_set_gs(c);
 	for (unsigned i = 0; i < ARRAY_SIZE(moved); i++)
 		emit_load(c, moved[i], at_address(&cpu->gpr[moved[i]]));
 	emit_load(c, HOST_RCX, at_address(&cpu->gpr[RCX]));

@@ -24,7 +24,12 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
+
+#ifndef HWCAP2_FSGSBASE
+#define HWCAP2_FSGSBASE 2 /* user code may use WRGSBASE */
+#endif
 
 /* Where a unit's exit leads to code without one: translated after so many passages. */
 #define SUCCESSOR_HEAT 8
@@ -61,6 +66,44 @@ static int fpu_mode(struct bt *bt)
 	return bt->fpu_mode;
 }
 
+/* Of the kernel's slots the one with its per-CPU data is used most: for Linux, that is its map of all
+ * memory. Early in its life they lie in the last slot, with the kernel itself. */
+static unsigned kernel_gs(struct bt *bt)
+{
+	uint16_t slot = SLOT_OF(bt->cpu->segment_base[SEG_GS]);
+
+	if (!bt->kernel_gs && slot > 0xff00 && slot < 0xffff)
+		bt->kernel_gs = 1 + (slot & 0xff);
+	return bt->kernel_gs;
+}
+
+/* Of a program's slots: the one with its code, when first asked; its data is near. */
+static unsigned user_gs(struct bt *bt)
+{
+	uint64_t root = bt->cpu->cr3 & PAGE_MASK;
+	unsigned index = (root >> PAGE_SHIFT) % ARRAY_SIZE(bt->user_gs_of);
+
+	if (bt->user_gs_of[index].root != root || !bt->user_gs_of[index].gs) {
+		bt->user_gs_of[index].root = root;
+		bt->user_gs_of[index].gs = 1 + (SLOT_OF(bt->cpu->rip) & 0xff);
+	}
+	return bt->user_gs_of[index].gs;
+}
+
+/* The GS base has to be canonical. Deltas of the upper half often are not, and that of a slot without a
+ * window never is. */
+static bool gs_base_is_window(const struct bt *bt, unsigned mode)
+{
+	int slot = bt_gs_slot(mode);
+
+	int64_t delta;
+
+	if (slot < 0)
+		return false;
+	delta = (int64_t)bt->delta[!(mode & BT_USER)][slot];
+	return delta == ((int64_t)((uint64_t)delta << 16) >> 16);
+}
+
 /* The mode that the CPU is in, or -1: the interpreter's. */
 static int current_mode(struct bt *bt)
 {
@@ -85,6 +128,15 @@ static int current_mode(struct bt *bt)
 	}
 	if (cpu->cr4 & CR4_LA57)
 		mode &= ~BT_WINDOW;
+	if ((mode & BT_WINDOW) && bt->has_fsgsbase && !engine_options.hardened) {
+		int with_gs;
+
+		windows_use_space(bt);
+		with_gs = mode | (int)((mode & BT_USER ? user_gs(bt) : kernel_gs(bt)) << BT_GS_SHIFT);
+
+		if (gs_base_is_window(bt, (unsigned)with_gs))
+			mode = with_gs;
+	}
 	return mode;
 }
 
@@ -177,7 +229,8 @@ static struct bt_unit *find_or_make(struct bt *bt, uint64_t rip, unsigned mode, 
 static void refresh_assumptions(struct bt *bt, unsigned mode)
 {
 	struct cpu *cpu = bt->cpu;
-	int forbids = (int)mode & ~(BT_MODES - 1);
+	int forbids = (int)mode & ((1 << BT_GS_SHIFT) - BT_MODES);
+	unsigned *gs = &bt->gs_in_force[!(mode & BT_USER)];
 
 	bt->tsc_offset = cpu->platform->clock->tsc_offset + cpu->tsc_offset;
 	if (unlikely((cpu->cr4 ^ bt->cr4) & CR4_ASSUMED)) {
@@ -188,6 +241,11 @@ static void refresh_assumptions(struct bt *bt, unsigned mode)
 	if (unlikely(forbids != bt->jump_mode)) {
 		cache_flush_jumps(bt, TLB_FLUSH_ALL, 0);
 		bt->jump_mode = forbids;
+	}
+	/* Nor that they count on the same GS base, or on none. */
+	if (unlikely((mode & BT_WINDOW) && mode >> BT_GS_SHIFT != *gs)) {
+		cache_flush_jumps(bt, TLB_FLUSH_ALL, 0);
+		*gs = mode >> BT_GS_SHIFT;
 	}
 }
 
@@ -210,12 +268,21 @@ static struct bt_unit *unit_here(struct bt *bt, bool hot, unsigned *mode)
 
 /* --- leaving and coming back --- */
 
-/* Host RSP is guest RSP plus its window's delta. */
-static void refresh_stack(struct bt *bt, unsigned mode)
+/* Host RSP is guest RSP plus its window's delta; the GS base is the delta of the slot used most. False:
+ * that has lost its window, and code that counts on it cannot be entered. */
+static bool prepare_entry(struct bt *bt, unsigned mode)
 {
+	int slot = bt_gs_slot(mode);
+
+	if (slot >= 0) {
+		if (!gs_base_is_window(bt, mode))
+			return false;
+		bt->gs_base = bt->delta[!(mode & BT_USER)][slot];
+	}
 	bt->stack_delta =
 		mode & BT_WINDOW ? bt->delta[!(mode & BT_USER)][SLOT_OF(bt->cpu->gpr[RSP])] : 0;
 	bt->minus_stack_delta = -bt->stack_delta;
+	return true;
 }
 
 static bool must_leave(const struct cpu *cpu)
@@ -617,7 +684,8 @@ static bool bt_translated(struct cpu *cpu)
 	while (next.entry) {
 		uint32_t id;
 
-		refresh_stack(bt, mode);
+		if (!prepare_entry(bt, mode))
+			break;
 		id = glue_enter(bt, next.entry, next.r10);
 		if (id == GLUE_NOT_ENTERED)
 			break;
@@ -726,6 +794,7 @@ static int bt_vcpu_create(struct cpu *cpu)
 	bt->mask_index = (uint64_t)(SOFT_TLB_SIZE - 1) << PAGE_SHIFT;
 	bt->mask_page = PAGE_MASK;
 	bt->mask_offset = ~PAGE_MASK;
+	bt->has_fsgsbase = getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE;
 	cpu->bt = bt;
 	bt->translator = malloc(sizeof(*bt->translator));
 	error = bt->translator ? cache_create(bt) : -ENOMEM;
@@ -736,7 +805,8 @@ static int bt_vcpu_create(struct cpu *cpu)
 		free_bt(bt);
 		return without_translation(cpu);
 	}
-	if (!getenv("NOWIN")) windows_create(bt);
+	if (windows_create(bt) < 0)
+		log_warning("vCPU %u has no windows: its code will be slower", cpu->index);
 	bt_signals_init();
 	cpuid_withhold(CPUID_LA57); /* windows show 48-bit linear addresses */
 	cpu->memory->code_hooks.tracked = code_tracked;
@@ -751,6 +821,10 @@ static int bt_vcpu_create(struct cpu *cpu)
 static enum vcpu_exit bt_vcpu_run(struct cpu *cpu)
 {
 	enum vcpu_exit exit;
+
+	/* This may be another thread than last time. */
+	if (cpu->bt)
+		cpu->bt->gs_base_now = ~UINT64_C(0);
 
 	if (cpu->bt && bt_thread_enter(cpu->bt) < 0)
 		interp_of(cpu)->translated = NULL;

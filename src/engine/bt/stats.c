@@ -2,6 +2,8 @@
 
 #include "cpu/cpuid.h"
 #include "engine/bt/bt.h"
+
+#include <sys/auxv.h>
 #include "engine/bt/verify.h"
 #include "engine/options.h"
 
@@ -21,6 +23,7 @@ static const struct {
 	ROW("exits: soft TLB", soft_misses),
 	ROW("exits: other faults", other_faults),
 	ROW("hidden faults", hidden_faults),
+	ROW("  not yet worth a page", rents),
 	ROW("true faults", true_faults),
 	ROW("retranslations", retranslations),
 	ROW("window mappings", maps),
@@ -45,6 +48,8 @@ static void print_host(FILE *to)
 {
 	fprintf(to, "%-22s %16s\n", "address arithmetic",
 		cpuid_has(CPUID_BMI2) ? "BMI2" : "without BMI2: slow");
+	fprintf(to, "%-22s %16s\n", "windows by GS base",
+		getauxval(AT_HWCAP2) & 2 ? "FSGSBASE" : "none: slower");
 }
 
 static void print_verified(const struct verify_counts *counts, FILE *to)

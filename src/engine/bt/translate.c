@@ -1247,7 +1247,7 @@ struct bt_unit *translate_unit(struct bt *bt, uint64_t rip, uint64_t key, unsign
 	t->bt = bt;
 	t->cpu = bt->cpu;
 	t->mode = mode;
-	t->gs_slot = -1;
+	t->gs_slot = bt_gs_slot(mode);
 	t->adapted = adapted;
 	/* Track, then read: see memory/memory.h. All that could be used is tracked first; what a short
 	 * unit does not use was tracked for nothing. */

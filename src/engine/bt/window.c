@@ -294,8 +294,10 @@ static bool enter_page(struct windows *w, const struct fault *fault, bool hidden
 		return false;
 	window = window_find(w, owner, SLOT_OF(fault->linear));
 	index = window ? mapping_find(w, window, fault->linear) : NO_MAPPING;
-	if (!index && fault->user && !rent_paid(w, fault->linear))
+	if (!index && fault->user && !rent_paid(w, fault->linear)) {
+		w->bt->stats.rents++;
 		return false;
+	}
 	if (!window) {
 		window = window_claim(w, owner, SLOT_OF(fault->linear), &evicted);
 		if (!window)
