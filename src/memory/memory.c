@@ -27,9 +27,9 @@ static unsigned host_physical_bits(void)
 }
 
 /* Where RAM is put: memory_flags_displacement() wants an address below 2^42, and ThreadSanitizer has those
- * from 2^40 on for itself. A random one all the same, so that a guest does not know it. */
+ * from 2^39 on for itself. A random one all the same, so that a guest does not know it. */
 #define RAM_LOWEST	 (UINT64_C(1) << 33)
-#define RAM_END		 (UINT64_C(1) << 40)
+#define RAM_END		 (UINT64_C(1) << 39)
 #define RAM_ALIGNMENT	 (2 * MIB) /* for transparent huge pages */
 #define RAM_PLACES_TRIED 16
 
