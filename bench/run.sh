@@ -3,7 +3,7 @@
 #
 #   bench/run.sh [OPTION]...
 #
-#   --engine NAME[,NAME]   veneer's engines to measure (interp)
+#   --engine NAME[,NAME]   veneer's engines to measure (bt)
 #   --veneer FILE          the veneer to measure, instead of building this project's
 #   --only NAME[,NAME]     only these: the groups int, fp and os, single programs such as
 #                          int-sieve, and boot, start and memory
@@ -61,7 +61,7 @@ fifo=
 
 veneer=
 no_veneer=
-engines=interp
+engines=bt
 only=int,fp,os,boot,start,memory
 runs=3
 bochs_runs=1
