@@ -197,6 +197,7 @@ struct bt {
 	uint64_t scratch[4];
 	uint64_t rax, flags;	  /* spills */
 	uint64_t count;
+	uint64_t pauses_left; /* PAUSEs until the host's processor is given up */
 	uint64_t tsc_offset; /* the guest's TSC less the host's */
 	uint64_t host_rsp, entry_rsp;
 	uint64_t gs_base, gs_base_now; /* what translated code wants, and what is in force */

@@ -35,6 +35,8 @@
 #define SUCCESSOR_HEAT 8
 /* A block that cannot be translated is not asked about again soon. */
 #define NEVER 1000000
+/* So many PAUSEs in a row mean waiting for a vCPU that does not run. */
+#define PAUSES 1000
 /* Runs of units and loops in one young address space that prove it worth windows. */
 #define YOUNG_RUNS 50000
 
@@ -232,6 +234,7 @@ static void refresh_assumptions(struct bt *bt, unsigned mode)
 	int forbids = (int)mode & ((1 << BT_GS_SHIFT) - BT_MODES);
 	unsigned *gs = &bt->gs_in_force[!(mode & BT_USER)];
 
+	bt->pauses_left = PAUSES;
 	bt->tsc_offset = cpu->platform->clock->tsc_offset + cpu->tsc_offset;
 	if (unlikely((cpu->cr4 ^ bt->cr4) & CR4_ASSUMED)) {
 		cache_flush(bt);

@@ -39,6 +39,8 @@ static bool handled(const struct translator *t, const struct guest_insn *g)
 	case ZYDIS_MNEMONIC_STI:
 	case ZYDIS_MNEMONIC_SWAPGS:
 		return kernel;
+	case ZYDIS_MNEMONIC_PAUSE:
+		return t->cpu->platform->cpu_count > 1;
 	case ZYDIS_MNEMONIC_CLD: /* DF is clear in every mode that is translated */
 		return true;
 	case ZYDIS_MNEMONIC_PUSHFQ:
@@ -215,6 +217,23 @@ static void translate_pushfq(struct translator *t, unsigned i)
 	push_scratch(t, i);
 }
 
+/* Who waits long waits for a vCPU that the host does not run: its processor may be this one. The
+ * interpreter's PAUSE gives it up. */
+static void translate_pause(struct translator *t, unsigned i)
+{
+	struct code *c = &t->code;
+	uintptr_t patch;
+	uint32_t id = add_exit(t, BT_EXIT_INTERPRET, i);
+
+	emit_load(c, SCRATCH, at_address(&t->bt->pauses_left));
+	emit_lea(c, SCRATCH, at_register(SCRATCH, -1));
+	emit_store(c, at_address(&t->bt->pauses_left), SCRATCH);
+	emit_bytes(c, (uint8_t[]){0xe3, 2, 0xeb, 5}, 4); /* jrcxz 1f; jmp 2f; 1: jmp exit; 2: */
+	patch = emit_jump(c);
+	emit_bytes(c, (uint8_t[]){0xf3, 0x90}, 2);
+	add_cold(t, COLD_EXIT, i, patch, id, NULL);
+}
+
 static void translate_mov_cr2(struct translator *t, unsigned i)
 {
 	emit_load(&t->code, SCRATCH, at_address(&t->cpu->cr2));
@@ -234,6 +253,9 @@ bool special_translate(struct translator *t, unsigned i)
 		translate_swapgs(t, i);
 		break;
 	case ZYDIS_MNEMONIC_CLD:
+		break;
+	case ZYDIS_MNEMONIC_PAUSE:
+		translate_pause(t, i);
 		break;
 	case ZYDIS_MNEMONIC_PUSHFQ:
 		translate_pushfq(t, i);
