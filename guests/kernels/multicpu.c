@@ -248,7 +248,7 @@ static void test_shootdown(void)
 		answers = 0;
 		map_page(&boot_space, PAGE_VA, (ulong)frame, PTE_P | PTE_W);
 		apic_icr(0, ICR_OTHERS | ICR_ASSERT | SHOOTDOWN_VECTOR);
-		if (!wait_for(&answers, cpus - 1, 2000))
+		if (!wait_for(&answers, cpus - 1, 20000))
 			break;
 		round_done = i;
 	}
@@ -359,7 +359,7 @@ static void test_cross_modifying(void)
 		*immediate = i;
 		code_acks = 0;
 		code_version = i;
-		if (!wait_for(&code_acks, cpus - 1, 2000))
+		if (!wait_for(&code_acks, cpus - 1, 20000))
 			break;
 	}
 	check_eq(i, 61, "cross-modifying code: all CPUs answer");
