@@ -170,6 +170,44 @@ void emit_set_stack(struct translator *t);
 /* Guest RSP + disp to a register. */
 void emit_stack_value(struct translator *t, unsigned to, int32_t disp);
 
+/* --- identical.c --- */
+
+static inline unsigned host_register(unsigned guest)
+{
+	return guest == RCX ? HOST_RCX : guest;
+}
+
+/* --- push_pop.c --- */
+
+void translate_push(struct translator *t, unsigned i);
+void translate_pop(struct translator *t, unsigned i);
+void translate_leave(struct translator *t, unsigned i);
+void translate_stack_alu(struct translator *t, unsigned i);
+void translate_stack_set(struct translator *t, unsigned i);
+/* The memory operand of instruction i, 8 bytes, to bt->scratch[0]. */
+void load_to_scratch(struct translator *t, unsigned i);
+void push_constant(struct translator *t, unsigned i, uint64_t value);
+/* Loads 8 bytes to R10. */
+access_op op_to_address;
+
+/* --- branch.c --- */
+
+/* Conditions of emit_branch(), besides the processor's, 0 to 15. */
+#define ALWAYS		  (-1)
+#define ALWAYS_IN_5_BYTES (-2) /* a JRCXZ before it relies on the length */
+
+/* Go to `rip`, if `condition` holds. */
+void emit_branch(struct translator *t, unsigned i, int condition, uint64_t rip);
+void emit_far_page_jump(struct translator *t, uint64_t rip, unsigned mode);
+/* Which instruction of the unit begins at `rip`; -1: none. */
+int unit_index(const struct translator *t, uint64_t rip);
+void translate_jrcxz(struct translator *t, unsigned i);
+void translate_loop(struct translator *t, unsigned i);
+void translate_call(struct translator *t, unsigned i);
+void translate_jmp_indirect(struct translator *t, unsigned i);
+void translate_call_indirect(struct translator *t, unsigned i);
+void translate_return(struct translator *t, unsigned i);
+
 /* --- translate.c --- */
 
 /* What is known after instructions first to last, if `f` is before them. */
@@ -180,6 +218,15 @@ void add_cold(struct translator *t, enum cold_kind kind, unsigned insn, uintptr_
 	access_op *op);
 /* A new exit; returns its ID. */
 uint32_t add_exit(struct translator *t, enum bt_exit_kind kind, unsigned insn);
+static inline struct bt_exit *exit_of(struct translator *t, uint32_t id)
+{
+	return &t->bt->exits[id];
+}
+void emit_exit(struct translator *t, uint32_t id);
+static inline bool same_page(uint64_t a, uint64_t b)
+{
+	return ((a ^ b) & PAGE_MASK) == 0;
+}
 static inline bool windowed(const struct translator *t)
 {
 	return t->mode & BT_WINDOW;

@@ -53,10 +53,6 @@ void windows_use_space(struct bt *bt);
 bool windows_is_mature(struct bt *bt);
 void windows_mature(struct bt *bt);
 
-/* A guess for code about to be translated: `slot`, where it has or may have a window, else one that
- * has been much used under that view. */
-uint16_t windows_likely_slot(const struct bt *bt, uint16_t slot, bool user);
-
 /* The linear address behind a host address in one of this vCPU's windows (not the guards); false:
  * none. */
 bool windows_linear(const struct bt *bt, uintptr_t host, uint64_t *linear);

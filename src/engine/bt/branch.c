@@ -1,0 +1,218 @@
+/* Control transfers: within the unit, to other units of the same guest page (a continuation, then patched into
+ * a direct jump), and by the jump table to anywhere. */
+#include "engine/bt/translate.h"
+#include "engine/options.h"
+
+int unit_index(const struct translator *t, uint64_t rip)
+{
+	for (unsigned i = 0; i < t->count; i++)
+		if (t->insn[i].rip == rip)
+			return (int)i;
+	return -1;
+}
+
+static uintptr_t emit_transfer(struct translator *t, int condition)
+{
+	return condition < 0 ? emit_jump(&t->code) : emit_jcc(&t->code, (unsigned)condition);
+}
+
+void emit_far_page_jump(struct translator *t, uint64_t rip, unsigned mode)
+{
+	emit_constant(&t->code, SCRATCH_ADDR, rip);
+	emit_jump_memory(&t->code, at_address(&t->bt->jump[mode & (BT_MODES - 1)][rip & (JUMP_ENTRIES - 1)]));
+}
+
+/* A branch to code of this unit that is to be patched when that code is there. */
+static void branch_within(struct translator *t, int condition, struct forward forward)
+{
+	forward.patch = emit_transfer(t, condition);
+	if (t->forward_count == ARRAY_SIZE(t->forward)) {
+		t->failed = true;
+		return;
+	}
+	t->forward[t->forward_count++] = forward;
+}
+
+static void join_facts(struct translator *t, unsigned index)
+{
+	if (t->joined & BIT(index))
+		facts_meet(&t->join[index], &t->facts);
+	else
+		t->join[index] = t->facts;
+	t->joined |= BIT(index);
+}
+
+/* The loop with that head which may be entered with what is known here. */
+static struct loop *find_loop(struct translator *t, unsigned head)
+{
+	for (unsigned i = 0; i < t->loop_count; i++)
+		if (t->loop[i].head == head && facts_include(&t->facts, &t->loop[i].start))
+			return &t->loop[i];
+	return NULL;
+}
+
+static struct loop *new_loop(struct translator *t, unsigned head, unsigned back)
+{
+	struct loop *loop = &t->loop[t->loop_count];
+
+	if (t->inside || t->loop_count == MAX_LOOPS)
+		return NULL;
+	*loop = (struct loop){.head = head, .back = back, .start = t->facts, .end = t->facts};
+	facts_of_loop(t, &loop->start, head, back);
+	t->loop_count++;
+	return loop;
+}
+
+/* Within the unit? Branches back go to the second code of a loop, never into the straight run, where
+ * other things are known. With the soft TLB nothing is known anyway at any target. */
+static bool emit_branch_within(struct translator *t, unsigned i, int condition, unsigned index)
+{
+	struct loop *loop;
+
+	if (!windowed(t)) {
+		branch_within(t, condition, (struct forward){.insn = index});
+		return true;
+	}
+	if (index > i && (!t->inside || index <= t->inside->back)) {
+		join_facts(t, index);
+		branch_within(t, condition, (struct forward){.insn = index, .inside = t->inside});
+		return true;
+	}
+	loop = index <= i ? find_loop(t, index) : NULL;
+	if (!loop && index <= i)
+		loop = new_loop(t, index, i);
+	if (!loop)
+		return false;
+	branch_within(t, condition, (struct forward){.insn = index, .loop = loop});
+	return true;
+}
+
+/* Go to `rip`, if `condition` holds. */
+void emit_branch(struct translator *t, unsigned i, int condition, uint64_t rip)
+{
+	int index = t->unit->straight ? -1 : unit_index(t, rip);
+	uintptr_t patch;
+	uint32_t id;
+
+	if (index >= 0 && t->insn_mode[index] == (uint8_t)t->mode &&
+		emit_branch_within(t, i, condition, (unsigned)index))
+		return;
+	if (!same_page(rip, t->unit->rip)) {
+		if (condition == ALWAYS) {
+			emit_far_page_jump(t, rip, t->mode);
+			return;
+		}
+		patch = emit_transfer(t, condition);
+		add_cold(t, COLD_JUMP, i, patch, 0, NULL);
+		t->cold[t->cold_count - 1].rip = rip;
+		return;
+	}
+	patch = emit_transfer(t, condition);
+	id = add_exit(t, BT_EXIT_BRANCH, i);
+	exit_of(t, id)->rip = rip;
+	exit_of(t, id)->patch = patch;
+	add_cold(t, COLD_EXIT, i, patch, id, NULL);
+}
+
+/* To the address in R10. */
+static void emit_indirect(struct translator *t)
+{
+	emit_zero_extend_16(&t->code, SCRATCH, SCRATCH_ADDR);
+	emit_jump_memory(&t->code, at_element(t->bt->jump[t->mode & (BT_MODES - 1)], SCRATCH));
+}
+
+void translate_jrcxz(struct translator *t, unsigned i)
+{
+	struct code *c = &t->code;
+	struct guest_insn *g = &t->insn[i];
+
+	/* mov rcx, r11 or mov ecx, r11d */
+	emit_register_op(c, g->in.address_width == 64, 0x89, HOST_RCX, SCRATCH);
+	emit_bytes(c, (uint8_t[]){0xe3, 2, 0xeb, 5}, 4); /* jrcxz 1f; jmp 2f; 1: jmp target; 2: */
+	emit_branch(t, i, ALWAYS_IN_5_BYTES, branch_target(g));
+}
+
+void translate_loop(struct translator *t, unsigned i)
+{
+	struct code *c = &t->code;
+
+	emit_lea(c, HOST_RCX, at_register(HOST_RCX, -1));
+	mark(t, i, MARK_AFTER);
+	emit_move(c, SCRATCH, HOST_RCX);
+	emit_bytes(c, (uint8_t[]){0xe3, 5}, 2);
+	facts_after(t, &t->facts, i);
+	emit_branch(t, i, ALWAYS_IN_5_BYTES, branch_target(&t->insn[i]));
+}
+
+/* A target that is not canonical is only found after RSP has changed, by `moved`, and a return address has
+ * been pushed: the branch has to be undone then. */
+static void remember_branch(struct translator *t, unsigned i, int32_t moved)
+{
+	uint32_t id = add_exit(t, BT_EXIT_INTERPRET, i);
+
+	exit_of(t, id)->moved = moved;
+	emit_store_constant(&t->code, at_address(&t->bt->branch), (int32_t)id);
+}
+
+void translate_call(struct translator *t, unsigned i)
+{
+	push_constant(t, i, guest_next(&t->insn[i]));
+	mark(t, i, MARK_AFTER);
+	emit_branch(t, i, ALWAYS, branch_target(&t->insn[i]));
+}
+
+/* The target of an indirect branch to R10, or for calls to bt->scratch[0]. */
+void translate_jmp_indirect(struct translator *t, unsigned i)
+{
+	struct guest_insn *g = &t->insn[i];
+
+	remember_branch(t, i, 0);
+	if (g->memory) {
+		emit_access(t, &(struct access){.insn = i, .size = 8, .memory = g->memory, .op = op_to_address});
+	} else {
+		unsigned from = value_of(t, rewrite_register_number(g->operands[0].reg.value), SCRATCH_ADDR);
+
+		if (from != SCRATCH_ADDR)
+			emit_move(&t->code, SCRATCH_ADDR, from);
+	}
+	emit_indirect(t);
+}
+
+void translate_call_indirect(struct translator *t, unsigned i)
+{
+	struct guest_insn *g = &t->insn[i];
+
+	remember_branch(t, i, -8);
+	if (g->memory) {
+		load_to_scratch(t, i);
+	} else {
+		emit_store(&t->code, at_address(&t->bt->scratch[0]),
+			value_of(t, rewrite_register_number(g->operands[0].reg.value), SCRATCH_ADDR));
+	}
+	push_constant(t, i, guest_next(g));
+	mark(t, i, MARK_AFTER);
+	emit_load(&t->code, SCRATCH_ADDR, at_address(&t->bt->scratch[0]));
+	emit_indirect(t);
+}
+
+static int32_t return_pops(const struct guest_insn *g)
+{
+	return 8 + (g->in.raw.imm[0].size ? (int32_t)(uint16_t)g->in.raw.imm[0].value.u : 0);
+}
+
+static void op_return(struct translator *t, unsigned i, struct host_memory memory)
+{
+	emit_load(&t->code, SCRATCH_ADDR, memory);
+	emit_lea(&t->code, RSP, at_register(RSP, return_pops(&t->insn[i])));
+}
+
+void translate_return(struct translator *t, unsigned i)
+{
+	remember_branch(t, i, return_pops(&t->insn[i]));
+	if (windowed(t))
+		op_return(t, i, at_register(RSP, 0));
+	else
+		emit_access(t, &(struct access){.insn = i, .size = 8, .op = op_return});
+	mark(t, i, MARK_AFTER);
+	emit_indirect(t);
+}

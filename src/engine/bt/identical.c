@@ -1,0 +1,136 @@
+/* Identical translation: the guest's instruction, with what renamed and spilled registers need around it. */
+#include "engine/bt/translate.h"
+
+unsigned value_of(struct translator *t, unsigned guest, unsigned temporary)
+{
+	if (guest == R10 || guest == R11) {
+		emit_load(&t->code, temporary, at_address(&t->cpu->gpr[guest]));
+		return temporary;
+	}
+	if (guest == RSP && windowed(t)) {
+		emit_stack_value(t, temporary, 0);
+		return temporary;
+	}
+	return host_register(guest);
+}
+
+void set_register(struct translator *t, unsigned guest, unsigned from)
+{
+	if (guest == R10 || guest == R11)
+		emit_store(&t->code, at_address(&t->cpu->gpr[guest]), from);
+	else
+		emit_move(&t->code, host_register(guest), from);
+}
+
+static bool uses(struct host_memory memory, int reg)
+{
+	return memory.base == reg || memory.index == reg;
+}
+
+static bool needs_rex(struct host_memory memory)
+{
+	return (memory.base != NO_REGISTER && memory.base >= 8) ||
+	       (memory.index != NO_REGISTER && memory.index >= 8);
+}
+
+/* The address in one register. */
+static struct host_memory fold(struct code *c, struct host_memory memory, unsigned reg)
+{
+	struct host_memory folded = at_register((int)reg, 0);
+
+	folded.gs = memory.gs;
+	memory.gs = false;
+	emit_lea(c, reg, memory);
+	return folded;
+}
+
+/* The host's unit would give host addresses. */
+static void emit_record_x87(struct translator *t, unsigned i)
+{
+	struct code *c = &t->code;
+	struct guest_insn *g = &t->insn[i];
+	uint32_t id = add_exit(t, BT_EXIT_INTERPRET, i);
+
+	mark(t, i, MARK_AFTER);
+	t->bt->exits[id].fop = g->fop;
+	emit_store_constant(c, at_address(&t->bt->last_x87), (int32_t)id);
+	if (!g->memory)
+		return;
+	emit_linear_again(t, i);
+	emit_store(c, at_address(&t->cpu->fpu.fdp), SCRATCH);
+}
+
+/* An instruction that names AH to BH cannot have a prefix that names R11, where RCX is. So RCX is put back
+ * where it belongs; or, where a memory operand needs the prefix, CH alone in CL. */
+static void emit_load_rcx(struct translator *t, unsigned i, struct rewrite *r)
+{
+	struct code *c = &t->code;
+
+	emit_move(c, SCRATCH, HOST_RCX);
+	r->host[RCX] = SCRATCH;
+	r->high_is_low = r->memory;
+	if (r->memory)
+		emit_bytes(c, (uint8_t[]){0x0f, 0xb6, 0xcd}, 3); /* movzx ecx, ch */
+}
+
+static void emit_store_rcx(struct translator *t, unsigned i, const struct rewrite *r)
+{
+	struct code *c = &t->code;
+	uint8_t *rcx = (uint8_t *)&t->cpu->gpr[RCX];
+
+	mark(t, i, MARK_AFTER);
+	if (!r->high_is_low) {
+		emit_move(c, HOST_RCX, SCRATCH);
+		return;
+	}
+	emit_store(c, at_address(rcx), HOST_RCX);
+	emit_memory_op(c, false, 0x88, RCX, at_address(rcx + 1)); /* mov [rcx + 1], cl */
+	emit_load(c, HOST_RCX, at_address(rcx));
+}
+
+/* Where nothing is left to do after the instruction, the mark of the next one says so. */
+void emit_identical(struct translator *t, unsigned i, struct host_memory memory)
+{
+	struct code *c = &t->code;
+	struct guest_insn *g = &t->insn[i];
+	static const uint8_t temporaries[] = {SCRATCH, SCRATCH_ADDR};
+	struct rewrite r = {.in = &g->in, .operands = g->operands, .bytes = g->bytes};
+	unsigned next = g->implicit_rcx ? 1 : 0;
+	bool named_rcx = g->high_byte && g->explicit_rcx;
+
+	for (unsigned reg = 0; reg < 16; reg++)
+		r.host[reg] = (uint8_t)host_register(reg);
+	if (g->memory) {
+		bool takes_scratch = g->spill_count || g->implicit_rcx || named_rcx;
+
+		if (g->high_byte && !named_rcx && needs_rex(memory))
+			memory = fold(c, memory, SCRATCH);
+		else if (takes_scratch && uses(memory, SCRATCH))
+			memory = fold(c, memory, SCRATCH_ADDR);
+		r.memory = &memory;
+	}
+	for (unsigned s = 0; s < g->spill_count; s++) {
+		unsigned reg = g->spilled[s], temporary = temporaries[next++];
+
+		r.host[reg] = (uint8_t)temporary;
+		if (g->spill_load & BIT(reg))
+			value_of(t, reg, temporary);
+	}
+	if (named_rcx)
+		emit_load_rcx(t, i, &r);
+	else if (g->implicit_rcx)
+		emit_move(c, SCRATCH, HOST_RCX);
+	rewrite_emit(c, &r);
+	if (named_rcx && g->explicit_rcx_written)
+		emit_store_rcx(t, i, &r);
+	if (g->x87)
+		emit_record_x87(t, i);
+	if (!g->spill_store && !g->implicit_rcx_written)
+		return;
+	mark(t, i, MARK_AFTER);
+	if (g->implicit_rcx_written)
+		emit_move(c, HOST_RCX, SCRATCH);
+	for (unsigned s = 0; s < g->spill_count; s++)
+		if (g->spill_store & BIT(g->spilled[s]))
+			set_register(t, g->spilled[s], r.host[g->spilled[s]]);
+}

@@ -1,0 +1,286 @@
+/* The stack. In window mode the host's RSP is the guest's plus a delta, so PUSH and POP are themselves. What
+ * changes RSP otherwise must see to it that it stays in its window, or within the guards around that. */
+#include "engine/bt/translate.h"
+#include "engine/bt/stack.h"
+
+static void op_load_scratch(struct translator *t, unsigned i, struct host_memory memory)
+{
+	emit_load(&t->code, SCRATCH_ADDR, memory);
+	emit_store(&t->code, at_address(&t->bt->scratch[0]), SCRATCH_ADDR);
+}
+
+/* The memory operand of instruction i, 8 bytes, to bt->scratch[0]. */
+void load_to_scratch(struct translator *t, unsigned i)
+{
+	emit_access(t, &(struct access){.insn = i, .size = 8, .memory = t->insn[i].memory, .op = op_load_scratch});
+}
+
+/* Soft TLB: bt->scratch[0] to the new top of the stack. */
+static void op_push_scratch(struct translator *t, unsigned i, struct host_memory memory)
+{
+	struct code *c = &t->code;
+
+	emit_load(c, SCRATCH, at_address(&t->bt->scratch[0]));
+	emit_store(c, memory, SCRATCH);
+	mark(t, i, MARK_AFTER);
+	emit_lea(c, RSP, at_register(RSP, -8));
+}
+
+void push_scratch(struct translator *t, unsigned i)
+{
+	struct code *c = &t->code;
+
+	if (windowed(t))
+		emit_memory_op(c, false, 0xff, 6, at_address(&t->bt->scratch[0]));
+	else
+		emit_access(t, &(struct access){
+				       .insn = i, .size = 8, .write = true, .disp = -8, .op = op_push_scratch});
+}
+
+/* What a call is about to overwrite, to bt->scratch[1]: see remember_branch(). */
+static void save_overwritten(struct translator *t, unsigned i, struct host_memory memory)
+{
+	if (t->insn[i].kind != GUEST_CALL_INDIRECT)
+		return;
+	emit_load(&t->code, SCRATCH, memory);
+	emit_store(&t->code, at_address(&t->bt->scratch[1]), SCRATCH);
+}
+
+static void op_push_constant(struct translator *t, unsigned i, struct host_memory memory)
+{
+	save_overwritten(t, i, memory);
+	emit_constant(&t->code, SCRATCH, t->bt->push_value);
+	emit_store(&t->code, memory, SCRATCH);
+	mark(t, i, MARK_AFTER);
+	emit_lea(&t->code, RSP, at_register(RSP, -8));
+}
+
+void push_constant(struct translator *t, unsigned i, uint64_t value)
+{
+	struct code *c = &t->code;
+
+	t->bt->push_value = value;
+	if (!windowed(t)) {
+		emit_access(t, &(struct access){
+				       .insn = i, .size = 8, .write = true, .disp = -8, .op = op_push_constant});
+		return;
+	}
+	save_overwritten(t, i, at_register(RSP, -8));
+	if ((int64_t)value == (int32_t)value) {
+		emit_byte(c, 0x68);
+		emit_word(c, (uint32_t)value);
+	} else {
+		emit_constant(c, SCRATCH, value);
+		emit_byte(c, 0x50 | SCRATCH);
+	}
+}
+
+static void op_push_register(struct translator *t, unsigned i, struct host_memory memory)
+{
+	unsigned guest = rewrite_register_number(t->insn[i].operands[0].reg.value);
+
+	emit_store(&t->code, memory, value_of(t, guest, SCRATCH));
+	mark(t, i, MARK_AFTER);
+	emit_lea(&t->code, RSP, at_register(RSP, -8));
+}
+
+void translate_push(struct translator *t, unsigned i)
+{
+	struct code *c = &t->code;
+	struct guest_insn *g = &t->insn[i];
+
+	if (g->memory) {
+		load_to_scratch(t, i);
+		push_scratch(t, i);
+	} else if (g->operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
+		push_constant(t, i, (uint64_t)g->operands[0].imm.value.s);
+	} else if (windowed(t)) {
+		unsigned reg = value_of(t, rewrite_register_number(g->operands[0].reg.value), SCRATCH);
+
+		if (reg & 8)
+			emit_byte(c, 0x41);
+		emit_byte(c, 0x50 | (reg & 7));
+	} else {
+		emit_access(t, &(struct access){
+				       .insn = i, .size = 8, .write = true, .disp = -8, .op = op_push_register});
+	}
+}
+
+static void op_pop(struct translator *t, unsigned i, struct host_memory memory)
+{
+	unsigned guest = rewrite_register_number(t->insn[i].operands[0].reg.value);
+
+	if (guest == R10 || guest == R11) {
+		emit_load(&t->code, SCRATCH, memory);
+		emit_store(&t->code, at_address(&t->cpu->gpr[guest]), SCRATCH);
+	} else {
+		emit_load(&t->code, host_register(guest), memory);
+	}
+	mark(t, i, MARK_AFTER);
+	emit_lea(&t->code, RSP, at_register(RSP, 8));
+}
+
+void translate_pop(struct translator *t, unsigned i)
+{
+	struct code *c = &t->code;
+	unsigned guest = rewrite_register_number(t->insn[i].operands[0].reg.value);
+	bool spilled = guest == R10 || guest == R11;
+	unsigned reg = spilled ? SCRATCH : host_register(guest);
+
+	if (!windowed(t)) {
+		emit_access(t, &(struct access){.insn = i, .size = 8, .op = op_pop});
+		return;
+	}
+	if (reg & 8)
+		emit_byte(c, 0x41);
+	emit_byte(c, 0x58 | (reg & 7));
+	if (spilled) {
+		mark(t, i, MARK_AFTER);
+		emit_store(c, at_address(&t->cpu->gpr[guest]), SCRATCH);
+	}
+}
+
+static void op_load_frame(struct translator *t, unsigned i, struct host_memory memory)
+{
+	emit_load(&t->code, SCRATCH, memory);
+	emit_store(&t->code, at_address(&t->bt->scratch[0]), SCRATCH);
+}
+
+/* MOV RSP, RBP and POP RBP: the load first, since it may fault. */
+void translate_leave(struct translator *t, unsigned i)
+{
+	struct code *c = &t->code;
+	static const ZydisDecodedOperand at_rbp = {.type = ZYDIS_OPERAND_TYPE_MEMORY,
+		.mem = {.type = ZYDIS_MEMOP_TYPE_MEM, .base = ZYDIS_REGISTER_RBP, .segment = ZYDIS_REGISTER_SS}};
+
+	t->insn[i].memory = &at_rbp;
+	emit_access(t, &(struct access){.insn = i, .size = 8, .memory = &at_rbp, .op = op_load_frame});
+	emit_lea(c, SCRATCH_ADDR, at_register(RBP, 8));
+	emit_load(c, RBP, at_address(&t->bt->scratch[0]));
+	mark(t, i, MARK_AFTER);
+	emit_set_stack(t);
+}
+
+/* Does something that touches the stack near RSP follow, before control can go anywhere else? Then a
+ * wild RSP will be found out there. */
+static bool stack_is_touched(const struct translator *t, unsigned i)
+{
+	for (i++; i < t->count; i++) {
+		const struct guest_insn *g = &t->insn[i];
+
+		switch (g->kind) {
+		case GUEST_PUSH:
+		case GUEST_POP:
+		case GUEST_CALL:
+		case GUEST_CALL_INDIRECT:
+		case GUEST_RET:
+			return true;
+		case GUEST_IDENTICAL:
+			if (g->memory && !g->masked && g->memory->mem.base == ZYDIS_REGISTER_RSP &&
+				g->memory->mem.index == ZYDIS_REGISTER_NONE && g->in.address_width == 64 &&
+				g->memory->mem.segment != ZYDIS_REGISTER_FS &&
+				g->memory->mem.segment != ZYDIS_REGISTER_GS)
+				return true;
+			if (g->target)
+				return false;
+			break;
+		case GUEST_LEA:
+		case GUEST_NOP:
+			break;
+		default:
+			return false;
+		}
+	}
+	return false;
+}
+
+#define ARITHMETIC_FLAGS                                                                           \
+	(ZYDIS_CPUFLAG_CF | ZYDIS_CPUFLAG_PF | ZYDIS_CPUFLAG_AF | ZYDIS_CPUFLAG_ZF |              \
+		ZYDIS_CPUFLAG_SF | ZYDIS_CPUFLAG_OF)
+
+/* Will the flags that instruction i makes be overwritten before anyone can see them? */
+static bool flags_are_dead(const struct translator *t, unsigned i)
+{
+	for (i++; i < t->count; i++) {
+		const struct guest_insn *g = &t->insn[i];
+		const ZydisAccessedFlags *flags = g->in.cpu_flags;
+
+		if (g->kind == GUEST_LEA || g->kind == GUEST_NOP)
+			continue;
+		/* What may fault shows the flags to its handler. */
+		if (g->kind != GUEST_IDENTICAL || g->memory || g->vectors ||
+			g->in.mnemonic == ZYDIS_MNEMONIC_DIV || g->in.mnemonic == ZYDIS_MNEMONIC_IDIV)
+			return false;
+		/* By zero they leave them as they are. */
+		if (g->in.meta.category == ZYDIS_CATEGORY_SHIFT)
+			return false;
+		if (!flags)
+			continue;
+		if (flags->tested & ARITHMETIC_FLAGS)
+			return false;
+		/* Of what is undefined, some processors leave some as it is (LZCNT, BT, MUL...); but AND and the like
+		 * clear AF. */
+		if (((flags->modified | flags->set_0 | flags->set_1 |
+			     (g->in.meta.category == ZYDIS_CATEGORY_LOGICAL ? flags->undefined : 0)) &
+			    ARITHMETIC_FLAGS) == ARITHMETIC_FLAGS)
+			return true;
+	}
+	return false;
+}
+
+void op_to_address(struct translator *t, unsigned i, struct host_memory memory)
+{
+	emit_load(&t->code, SCRATCH_ADDR, memory);
+}
+
+/* RSP is computed as the guest's, for its flags, then made the host's. */
+void translate_stack_alu(struct translator *t, unsigned i)
+{
+	struct code *c = &t->code;
+	struct guest_insn *g = &t->insn[i];
+	struct rewrite r = {.in = &g->in, .operands = g->operands, .bytes = g->bytes};
+	int64_t imm = g->operands[1].imm.value.s;
+	bool near = imm > -0x10000 && imm < 0x10000 && g->in.mnemonic != ZYDIS_MNEMONIC_AND &&
+		    (t->facts.stack || stack_is_touched(t, i));
+
+	if (!near || !flags_are_dead(t, i)) {
+		emit_stack_value(t, SCRATCH_ADDR, 0);
+		r.host[RSP] = SCRATCH_ADDR;
+		rewrite_emit(c, &r);
+		mark(t, i, MARK_AFTER);
+	}
+	if (near && g->in.mnemonic == ZYDIS_MNEMONIC_ADD)
+		emit_lea(c, RSP, at_register(RSP, (int32_t)imm));
+	else if (near && g->in.mnemonic == ZYDIS_MNEMONIC_SUB)
+		emit_lea(c, RSP, at_register(RSP, (int32_t)-imm));
+	else
+		emit_set_stack(t);
+}
+
+void translate_stack_set(struct translator *t, unsigned i)
+{
+	struct guest_insn *g = &t->insn[i];
+
+	if (g->in.mnemonic == ZYDIS_MNEMONIC_LEA) {
+		int64_t disp = g->memory->mem.disp.value;
+
+		if (g->memory->mem.base == ZYDIS_REGISTER_RSP &&
+			g->memory->mem.index == ZYDIS_REGISTER_NONE && disp > -0x10000 &&
+			disp < 0x10000 && g->in.address_width == 64 &&
+			(t->facts.stack || stack_is_touched(t, i))) {
+			emit_lea(&t->code, RSP, at_register(RSP, (int32_t)disp));
+			return;
+		}
+		emit_linear(t, g, g->memory, SCRATCH_ADDR, false);
+	} else if (g->memory) {
+		emit_access(t, &(struct access){.insn = i, .size = 8, .memory = g->memory, .op = op_to_address});
+	} else {
+		unsigned from = value_of(t, rewrite_register_number(g->operands[1].reg.value), SCRATCH_ADDR);
+
+		if (from != SCRATCH_ADDR)
+			emit_move(&t->code, SCRATCH_ADDR, from);
+	}
+	/* The deltas are stored before RSP is right. */
+	mark(t, i, MARK_AFTER);
+	emit_set_stack(t);
+}
