@@ -255,7 +255,7 @@ static void test_shootdown(void)
 	check_eq(i, 61, "TLB shootdown: all CPUs answer");
 	stop_listening = 1;
 	for (cpu = 1; cpu < cpus; cpu++)
-		smp_wait(cpu, 2000);
+		smp_wait(cpu, 20000);
 	check_eq(mistakes, 0, "TLB shootdown: nobody sees the old page");
 }
 
@@ -317,7 +317,7 @@ static void test_accessed_dirty(void)
 			lost++;
 	}
 	stop_listening = 1;
-	smp_wait(1, 2000);
+	smp_wait(1, 20000);
 	trap_set_handler(PF_VECTOR, NULL);
 	check_eq(resurrected, 0, "a walk does not bring a cleared entry back");
 	check_eq(lost, 0, "no write without the dirty flag");
@@ -396,7 +396,7 @@ static void test_loop_ended_by_store(void)
 		ended += wait_for(&spinning, 2, 2000);
 		if (ended != i + 1)
 			break;
-		smp_wait(1, 2000);
+		smp_wait(1, 20000);
 	}
 	check_eq(ended, 20, "a loop that another CPU's store ends");
 }
