@@ -151,6 +151,7 @@ struct bt_insn {
 	uint8_t adapted;    /* faults seen; at ADAPT_FAULTS it is translated with the soft TLB */
 	uint16_t slot;      /* predicted slot of its memory operand (window mode) */
 	uint16_t host;      /* offset of its code in the unit */
+	uint16_t x87_before; /* opcode of the x87 instruction before it, where that left no record */
 	bool interpreted;   /* it leaves the unit, which does not run it itself */
 	const char *reason; /* why it is not identical; NULL where it is (string constant) */
 };

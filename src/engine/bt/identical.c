@@ -44,13 +44,26 @@ static struct host_memory fold(struct code *c, struct host_memory memory, unsign
 	return folded;
 }
 
+/* The next instruction will say that it was the last, and between the two there is no exit but a roll-back,
+ * which knows where it happened (bt_insn.x87_before). */
+bool x87_unrecorded(const struct translator *t, unsigned i)
+{
+	const struct guest_insn *next = &t->insn[i + 1];
+
+	return t->insn[i].x87 && !t->insn[i].memory && i + 1 < t->count && next->kind == GUEST_IDENTICAL &&
+	       next->x87 && !next->memory && !next->target;
+}
+
 /* The host's unit would give host addresses. */
 static void emit_record_x87(struct translator *t, unsigned i)
 {
 	struct code *c = &t->code;
 	struct guest_insn *g = &t->insn[i];
-	uint32_t id = add_exit(t, BT_EXIT_INTERPRET, i);
+	uint32_t id;
 
+	if (x87_unrecorded(t, i))
+		return;
+	id = add_exit(t, BT_EXIT_INTERPRET, i);
 	mark(t, i, MARK_AFTER);
 	t->bt->exits[id].fop = g->fop;
 	emit_store_constant(c, at_address(&t->bt->last_x87), (int32_t)id);

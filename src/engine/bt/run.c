@@ -666,6 +666,19 @@ static void record_x87(struct bt *bt)
 	bt->last_x87 = 0;
 }
 
+/* Rolled back to just behind an x87 instruction that left that to the next. */
+static void record_x87_before(struct bt *bt)
+{
+	const struct bt_unit *unit = bt->fault_unit;
+	const struct bt_insn *insn = unit ? &unit->insns[bt->fault_insn] : NULL;
+
+	if (!insn || !insn->x87_before)
+		return;
+	bt->cpu->fpu.fip = (unit->rip & PAGE_MASK) + insn[-1].offset;
+	bt->cpu->fpu.fcs = bt->cpu->segment[SEG_CS].selector;
+	bt->cpu->fpu.fop = insn->x87_before;
+}
+
 /* interp->translated: run what is translated at cpu->rip. */
 static bool bt_translated(struct cpu *cpu)
 {
@@ -694,6 +707,8 @@ static bool bt_translated(struct cpu *cpu)
 			break;
 		if (bt->last_x87)
 			record_x87(bt);
+		if (id == BT_EXIT_ID_KICK || id == BT_EXIT_ID_FAULT)
+			record_x87_before(bt);
 		if (!verify_exit(bt, id))
 			break;
 		mode = exit_mode(bt, mode);

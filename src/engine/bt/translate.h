@@ -177,6 +177,9 @@ static inline unsigned host_register(unsigned guest)
 	return guest == RCX ? HOST_RCX : guest;
 }
 
+/* Is it an x87 instruction that leaves no record of itself? */
+bool x87_unrecorded(const struct translator *t, unsigned i);
+
 /* --- push_pop.c --- */
 
 void translate_push(struct translator *t, unsigned i);
