@@ -57,9 +57,10 @@ static ulong call_code(ulong bx)
 
 /* --- x87 pointers --- */
 
-ROUTINE(pointers, "fnclex; fld1; fldl 8(%rbx); fld1; lea 64(%rbx), %r10; mov $3, %r11d; fadds (%r10,%r11,8)\n"
-		  "pointers_last: faddp %st(1); nop; fnstenv 128(%rbx); fstp %st(0); fstp %st(0)\n"
-		  "pointers_store: fldz; fstpl 16(%rbx); fnstenv 160(%rbx); ret");
+ROUTINE(pointers,
+	"fnclex; fld1; fldl 8(%rbx); fld1; lea 64(%rbx), %r10; mov $3, %r11d; fadds (%r10,%r11,8)\n"
+	"pointers_last: faddp %st(1); nop; fnstenv 128(%rbx); fstp %st(0); fstp %st(0)\n"
+	"pointers_store: fldz; fstpl 16(%rbx); fnstenv 160(%rbx); ret");
 extern const u8 pointers_last[], pointers_store[];
 
 struct environment {
@@ -77,23 +78,27 @@ static void test_pointers(void)
 	for (i = 0; i < TURNS; i++) {
 		memset(data_frame + 128, 0, 64);
 		in_world(call_code, world->data);
-		wrong += trap.vector != NO_TRAP || env[0].ip != (u32)(code + (pointers_last - pointers)) ||
-			 (env[0].opcode & 0x7ff) != 0x6c1 || env[0].operand != (u32)(world->data + 88);
+		wrong += trap.vector != NO_TRAP ||
+			 env[0].ip != (u32)(code + (pointers_last - pointers)) ||
+			 (env[0].opcode & 0x7ff) != 0x6c1 ||
+			 env[0].operand != (u32)(world->data + 88);
 		env = (void *)(data_frame + 160);
 		wrong += env[0].ip != (u32)(code + (pointers_store - pointers) + 2) ||
 			 (env[0].opcode & 0x7ff) != (5 << 8 | 0x5b) ||
 			 env[0].operand != (u32)(world->data + 16);
 		env = (void *)(data_frame + 128);
 		if (wrong == 1)
-			print("turn %u: ip %x opcode %x operand %x\n", i, env->ip, env->opcode, env->operand);
+			print("turn %u: ip %x opcode %x operand %x\n", i, env->ip, env->opcode,
+				env->operand);
 	}
 	check_eq(wrong, 0, "x87 pointers as %s", world->name);
 }
 
 /* --- CR0.TS --- */
 
-ROUTINE(call_often, "push %rbx; mov 8(%rbx), %rcx; mov (%rbx), %rbx; 1: push %rcx; call *%rbx; pop %rcx\n"
-		    "dec %rcx; jnz 1b; pop %rbx; ret");
+ROUTINE(call_often,
+	"push %rbx; mov 8(%rbx), %rcx; mov (%rbx), %rbx; 1: push %rcx; call *%rbx; pop %rcx\n"
+	"dec %rcx; jnz 1b; pop %rbx; ret");
 ROUTINE(use_fpu, "fld1; fstp %st(0); ret");
 ROUTINE(use_sse, "paddd %xmm1, %xmm0; ret");
 ROUTINE(use_none, "inc %rax; ret");
@@ -126,19 +131,28 @@ static void test_task_switched(void)
 
 /* --- forms --- */
 
-ROUTINE(narrow_stack, "mov %rsp, %r8; lea 32(%rbx), %esp; mov %rsp, %rdx; mov %r8, %rsp; mov %rdx, %rax; ret");
-ROUTINE(high_bytes,
-	"mov $0x12345678, %eax; mov $0x9abcdef0, %ecx; mov $0x3c, %dl; xor %r9d, %r9d; mov %rbx, %rdi\n"
-	"movzbl %ch, %esi; add %rsi, %r9; add %ch, %al; mov %ah, %ch; adc %ch, %dl; movb $0x77, (%rbx)\n"
-	"add (%rbx), %ch; lahf; add %rax, %r9; mov %ch, 1(%rdi); xchg %ch, (%rdi); sub %dl, %ch; rol $1, %ch\n"
-	"mov %ch, %cl; shl %cl, %ch; mov %cl, %ch; add %rcx, %r9; inc %ch; neg %ch; cmp %ch, (%rdi); setc %ch\n"
-	"add %rcx, %r9; lock xadd %ch, 1(%rbx); add %rcx, %r9; cmpxchg %ch, (%rbx); lahf; add %rax, %r9\n"
-	"movb $0x5a, %ch; mul %ch; add %rax, %r9; movzbl %ah, %ecx; add %rcx, %r9; movsbl %ch, %ecx; not %ch\n"
-	"test %ch, %cl; lahf; add %rax, %r9; xor (%rdi), %ch; and %ch, 1(%rbx); add (%rbx), %r9w; or %ch, %ah\n"
-	"mov %r9, %rax; add %rcx, %rax; ror $7, %rax; ret");
+ROUTINE(narrow_stack,
+	"mov %rsp, %r8; lea 32(%rbx), %esp; mov %rsp, %rdx; mov %r8, %rsp; mov %rdx, %rax; ret");
+ROUTINE(high_bytes, "mov $0x12345678, %eax; mov $0x9abcdef0, %ecx; mov $0x3c, %dl; xor %r9d, %r9d; "
+		    "mov %rbx, %rdi\n"
+		    "movzbl %ch, %esi; add %rsi, %r9; add %ch, %al; mov %ah, %ch; adc %ch, %dl; "
+		    "movb $0x77, (%rbx)\n"
+		    "add (%rbx), %ch; lahf; add %rax, %r9; mov %ch, 1(%rdi); xchg %ch, (%rdi); sub "
+		    "%dl, %ch; rol $1, %ch\n"
+		    "mov %ch, %cl; shl %cl, %ch; mov %cl, %ch; add %rcx, %r9; inc %ch; neg %ch; "
+		    "cmp %ch, (%rdi); setc %ch\n"
+		    "add %rcx, %r9; lock xadd %ch, 1(%rbx); add %rcx, %r9; cmpxchg %ch, (%rbx); "
+		    "lahf; add %rax, %r9\n"
+		    "movb $0x5a, %ch; mul %ch; add %rax, %r9; movzbl %ah, %ecx; add %rcx, %r9; "
+		    "movsbl %ch, %ecx; not %ch\n"
+		    "test %ch, %cl; lahf; add %rax, %r9; xor (%rdi), %ch; and %ch, 1(%rbx); add "
+		    "(%rbx), %r9w; or %ch, %ah\n"
+		    "mov %r9, %rax; add %rcx, %rax; ror $7, %rax; ret");
 ROUTINE(narrow_addresses,
-	"mov %rbx, %r13; mov $0xdeadbeef00000000, %rax; add %rax, %r13; lea 8(%r13), %r10; mov %r13, %rcx\n"
-	"movl $0x1234, (%ebx); addl $1, (%r13d); addl $2, (%ecx); addl $3, -8(%r10d); mov (%r13d), %eax\n"
+	"mov %rbx, %r13; mov $0xdeadbeef00000000, %rax; add %rax, %r13; lea 8(%r13), %r10; mov "
+	"%r13, %rcx\n"
+	"movl $0x1234, (%ebx); addl $1, (%r13d); addl $2, (%ecx); addl $3, -8(%r10d); mov (%r13d), "
+	"%eax\n"
 	"xor %r9d, %r9d; add (%r13d,%r9d,4), %rax; lea (%r13d,%r13d), %rdx; add %rdx, %rax; ret");
 
 static void test_same(const char *name, ulong routine)
@@ -162,7 +176,8 @@ static void test_same(const char *name, ulong routine)
 static void test_forms(void)
 {
 	test_same("32-bit stack pointer", PLACE(narrow_stack, 0));
-	check_eq(in_world(call_code, world->data), (u32)(world->data + 32), "which is that as %s", world->name);
+	check_eq(in_world(call_code, world->data), (u32)(world->data + 32), "which is that as %s",
+		world->name);
 	test_same("CH", PLACE(high_bytes, 1024));
 	if (world->data >> 32 == 0)
 		test_same("32-bit addresses", PLACE(narrow_addresses, 2048));
@@ -177,7 +192,8 @@ ROUTINE(return_to, "push (%rbx); ret");
 
 static void test_indirect(const char *name, ulong routine, ulong offset, bool pushes)
 {
-	static const ulong nowhere[] = {0x800000000000, 0xffff7fffffffffff, 0x1234567890abcdef, 1ul << 63};
+	static const ulong nowhere[] = {
+		0x800000000000, 0xffff7fffffffffff, 0x1234567890abcdef, 1ul << 63};
 	u64 *data = (u64 *)data_frame;
 	ulong none = PLACE(use_none, 768);
 	u32 i, wrong = 0;
@@ -188,12 +204,13 @@ static void test_indirect(const char *name, ulong routine, ulong offset, bool pu
 
 		data[0] = bad ? nowhere[i / 4 % 4] : none;
 		in_world(call_code, world->data);
-		wrong += bad ? trap.vector != GP_VECTOR || trap.error || (u32)trap.ip != (u32)(code + offset) ||
-				       trap.sp != try_code_sp + 0 - (pushes ? 8 : 0)
+		wrong += bad ? trap.vector != GP_VECTOR || trap.error ||
+					 (u32)trap.ip != (u32)(code + offset) ||
+					 trap.sp != try_code_sp + 0 - (pushes ? 8 : 0)
 			     : trap.vector != NO_TRAP;
 		if (wrong == 1)
-			print("turn %u: vector %d ip %lx sp %lx, was %lx\n", i, trap.vector, trap.ip, trap.sp,
-				try_code_sp);
+			print("turn %u: vector %d ip %lx sp %lx, was %lx\n", i, trap.vector,
+				trap.ip, trap.sp, try_code_sp);
 	}
 	check_eq(wrong, 0, "%s to nowhere as %s", name, world->name);
 }
@@ -218,11 +235,13 @@ static void test_edge(const char *name, const u8 *routine, const u8 *end, ulong 
 		in_world(call_code, !on);
 		/* Intel's processors raise it at the branch, AMD's where that leads. */
 		wrong += on ? trap.vector != GP_VECTOR || trap.error ||
-				      (trap.ip < 1ul << 47 && (trap.ip != code + offset || trap.sp != try_code_sp)) ||
-				      trap.ip >= (1ul << 47) + 0x1000
+					 (trap.ip < 1ul << 47 && (trap.ip != code + offset ||
+									 trap.sp != try_code_sp)) ||
+					 trap.ip >= (1ul << 47) + 0x1000
 			    : trap.vector != NO_TRAP;
 		if (wrong == 1)
-			print("turn %u: vector %d error %x ip %lx\n", i, trap.vector, trap.error, trap.ip);
+			print("turn %u: vector %d error %x ip %lx\n", i, trap.vector, trap.error,
+				trap.ip);
 	}
 	check_eq(wrong, 0, "%s at the end of the lower half as %s", name, world->name);
 }
@@ -241,8 +260,10 @@ static void test_nowhere(void)
 
 /* --- code and stack in one page --- */
 
-ROUTINE(shared_page, "mov %rsp, %r8; lea 4096(%rbx), %rsp; lea 1f(%rip), %rdx; mov $20000, %ecx; xor %eax, %eax\n"
-		     "2: call *%rdx; push %rcx; call 1f; pop %rcx; dec %ecx; jnz 2b; mov %r8, %rsp; ret; 1: inc %eax; ret");
+ROUTINE(shared_page, "mov %rsp, %r8; lea 4096(%rbx), %rsp; lea 1f(%rip), %rdx; mov $20000, %ecx; "
+		     "xor %eax, %eax\n"
+		     "2: call *%rdx; push %rcx; call 1f; pop %rcx; dec %ecx; jnz 2b; mov %r8, "
+		     "%rsp; ret; 1: inc %eax; ret");
 
 static volatile u32 ticks;
 

@@ -75,7 +75,7 @@ def poisoned(pid, maps):
                 data = memory.read(end - start)
             except OSError:
                 continue
-            # Guest registers are part of the monitor's memory. So count only what is not one or two copies of one.
+            # The guest's registers are part of the monitor's memory: the caller looks only where the guest was sent.
             at = data.find(POISON)
             while at >= 0:
                 found.append((start + at, name))

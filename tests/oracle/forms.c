@@ -559,12 +559,15 @@ bool forms_instantiate(const struct oracle_forms *forms, unsigned index,
 bool forms_add_prefixes(
 	const struct oracle_forms *forms, struct oracle_random *random, struct oracle_case *test)
 {
-	static const uint8_t prefixes[] = {0x66, 0x67, 0x2e, 0x3e, 0x36, 0x26, 0x66, 0xf0, 0x40, 0xf2, 0xf3};
-	/* On AMD's processors it takes more than Zydis knows to tell how long a branch is that has all of 66h, F2h
-	 * or F3h, and REX. */
-	unsigned choices = test->instruction.meta.branch_type == ZYDIS_BRANCH_TYPE_NONE ? ARRAY_SIZE(prefixes)
-										       : ARRAY_SIZE(prefixes) - 3;
-	unsigned count = 1 + (random_one_in(random, 8) ? random_below(random, 14) : random_below(random, 4));
+	static const uint8_t prefixes[] = {
+		0x66, 0x67, 0x2e, 0x3e, 0x36, 0x26, 0x66, 0xf0, 0x40, 0xf2, 0xf3};
+	/* On AMD's processors it takes more than Zydis knows to tell how long a branch is that has
+	 * all of 66h, F2h or F3h, and REX. */
+	unsigned choices = test->instruction.meta.branch_type == ZYDIS_BRANCH_TYPE_NONE
+				   ? ARRAY_SIZE(prefixes)
+				   : ARRAY_SIZE(prefixes) - 3;
+	unsigned count =
+		1 + (random_one_in(random, 8) ? random_below(random, 14) : random_below(random, 4));
 	ZydisDecodedInstruction was = test->instruction, now;
 	uint8_t bytes[15 + 14];
 
@@ -582,10 +585,12 @@ bool forms_add_prefixes(
 	memcpy(bytes + count, test->bytes, test->length);
 	memcpy(test->bytes, bytes, sizeof(test->bytes));
 	test->length += count;
-	/* What is wrong is to raise #UD; what is right must still be the instruction that was chosen. */
+	/* What is wrong is to raise #UD; what is right must still be the instruction that was
+	 * chosen. */
 	if (!decode(forms, test->bytes, &now, test->operands)) {
 		decode(forms, test->bytes + count, &test->instruction, test->operands);
-		/* #UD or, where too long for what the processor makes of it, #GP; LOCK MOV CR0 is AMD's MOV CR8. */
+		/* #UD or, where too long for what the processor makes of it, #GP; LOCK MOV CR0 is
+		 * AMD's MOV CR8. */
 		return test->length < 12 && was.mnemonic != ZYDIS_MNEMONIC_MOV;
 	}
 	test->instruction = now;

@@ -1,5 +1,5 @@
-/* Run one instruction under an engine, in a machine that is only a CPU and RAM. An engine that translates does
- * so at once: the instruction runs in a translation of its own.
+/* Run one instruction under an engine, in a machine that is only a CPU and RAM. An engine that
+ * translates does so at once: the instruction runs in a translation of its own.
  *
  * The guest is a user-mode program with the host's selectors and the oracle's pages, under an IDT
  * whose 32 handlers are one HLT each: so the engine returns as soon as an exception has been

@@ -23,7 +23,7 @@ static struct options {
 	bool undefined; /* and differences in undefined flags */
 	const char *engine;
 	bool prefixes; /* more of them than an instruction has use for */
-	bool windows; /* of engine bt; else its soft TLB */
+	bool windows;  /* of engine bt; else its soft TLB */
 } options = {.seconds = 10, .seed = 1, .show = 20, .engine = "interp"};
 
 #define CLASSES 8
@@ -63,7 +63,8 @@ static struct class *find_class(const char *name)
 	return class;
 }
 
-/* A random address may lie in memory of this process, where the native run can reach what the guest cannot. */
+/* A random address may lie in memory of this process, where the native run can reach what the guest
+ * cannot. */
 static bool hit_our_own_memory(const struct oracle_state *native, const struct oracle_state *guest)
 {
 	unsigned char resident;
@@ -178,7 +179,8 @@ static void usage(FILE *to)
 {
 	fprintf(to, "usage: oracle [--seconds N] [--seed S] [--bits 64|32] [--only MNEMONIC] "
 		    "[--show N]\n"
-		    "              [--undefined] [--engine NAME] [--windows] [--hardened] [--prefixes]\n");
+		    "              [--undefined] [--engine NAME] [--windows] [--hardened] "
+		    "[--prefixes]\n");
 }
 
 static bool parse(int argc, char **argv)
@@ -186,9 +188,9 @@ static bool parse(int argc, char **argv)
 	static const struct option names[] = {{"seconds", required_argument, NULL, 's'},
 		{"seed", required_argument, NULL, 'r'}, {"bits", required_argument, NULL, 'b'},
 		{"only", required_argument, NULL, 'o'}, {"show", required_argument, NULL, 'n'},
-		{"undefined", no_argument, NULL, 'u'},
-		{"engine", required_argument, NULL, 'e'}, {"windows", no_argument, NULL, 'w'},
-		{"hardened", no_argument, NULL, 'h'}, {"prefixes", no_argument, NULL, 'p'}, {NULL, 0, NULL, 0}};
+		{"undefined", no_argument, NULL, 'u'}, {"engine", required_argument, NULL, 'e'},
+		{"windows", no_argument, NULL, 'w'}, {"hardened", no_argument, NULL, 'h'},
+		{"prefixes", no_argument, NULL, 'p'}, {NULL, 0, NULL, 0}};
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {

@@ -6,8 +6,8 @@
  * INT3 behind it raises, finds the result in its frame, and puts back what the first one
  * interrupted.
  *
- * A random instruction may well hit what an engine keeps in the low 2 GiB. So where there is such an engine, all
- * this happens in a process of its own. */
+ * A random instruction may well hit what an engine keeps in the low 2 GiB. So where there is such
+ * an engine, all this happens in a process of its own. */
 #include "oracle.h"
 
 #include <cpuid.h>
@@ -243,7 +243,7 @@ static void run_here(
 static struct {
 	struct oracle_case test;
 	struct oracle_state start, end;
-} *shared;
+} * shared;
 static int to_server[2], from_server[2];
 
 /* Until the other end is gone. */
@@ -268,7 +268,8 @@ void native_init(bool apart)
 		prepare();
 		return;
 	}
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	shared = mmap(
+		NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	child = shared == MAP_FAILED || pipe(to_server) < 0 || pipe(from_server) < 0 ? -1 : fork();
 	if (child < 0) {
 		fprintf(stderr, "oracle: cannot start another process\n");

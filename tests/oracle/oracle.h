@@ -93,8 +93,8 @@ const char *forms_class(const struct oracle_forms *forms, unsigned index);
 bool forms_instantiate(const struct oracle_forms *forms, unsigned index,
 	struct oracle_random *random, struct oracle_case *out);
 
-/* Put prefixes before it: superfluous, repeated, contradictory, out of order, or wrong. False where it is
- * another instruction then. */
+/* Put prefixes before it: superfluous, repeated, contradictory, out of order, or wrong. False where
+ * it is another instruction then. */
 bool forms_add_prefixes(
 	const struct oracle_forms *forms, struct oracle_random *random, struct oracle_case *test);
 
@@ -107,8 +107,8 @@ void native_init(bool apart);
 void native_run(
 	const struct oracle_case *test, const struct oracle_state *start, struct oracle_state *end);
 
-/* `windows`: engine bt reaches memory through its windows, not through the soft TLB. False with a message
- * where the machine cannot be built. */
+/* `windows`: engine bt reaches memory through its windows, not through the soft TLB. False with a
+ * message where the machine cannot be built. */
 bool guest_init(const char *engine_name, bool windows);
 void guest_run(
 	const struct oracle_case *test, const struct oracle_state *start, struct oracle_state *end);

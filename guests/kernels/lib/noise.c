@@ -54,8 +54,8 @@ ulong noise_user_call(ulong (*fn)(ulong), ulong argument)
 		ulong (*fn)(ulong);
 		ulong argument;
 	} call = {fn, argument};
-	ulong result = user_call_at(SEL_USER_CODE, (ulong)user_thunk, SEL_USER_DATA, (ulong)user_stack_top,
-		(ulong)&call, 2 | FLAG_IF);
+	ulong result = user_call_at(SEL_USER_CODE, (ulong)user_thunk, SEL_USER_DATA,
+		(ulong)user_stack_top, (ulong)&call, 2 | FLAG_IF);
 
 	irq_enable();
 	return result;

@@ -1,6 +1,7 @@
 /*
- * Interrupts at random moments, for tests that must not notice them. They are taken on a stack of their own, so that they
- * leave nothing below RSP. 64-bit kernels only, CPU 0 only, and no test of the APIC timer beside them.
+ * Interrupts at random moments, for tests that must not notice them. They are taken on a stack of
+ * their own, so that they leave nothing below RSP. 64-bit kernels only, CPU 0 only, and no test of
+ * the APIC timer beside them.
  */
 #ifndef NOISE_H
 #define NOISE_H
