@@ -22,6 +22,8 @@ struct engine {
 	bool translates;     /* struct engine_options has something to say to it */
 	/* 0, or -errno with a message: this host cannot run it. */
 	int (*available)(void);
+	/* Would it do better than the next here? "auto" asks. NULL: yes. */
+	bool (*worthwhile)(void);
 	int (*vcpu_create)(struct cpu *cpu); /* sets cpu->engine_state */
 	void (*vcpu_destroy)(struct cpu *cpu);
 	/* Run until an exit. Called on the vCPU's own thread, without the machine lock. */

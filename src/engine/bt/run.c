@@ -762,6 +762,20 @@ static void code_dropped(void *opaque, uint64_t page)
 
 /* --- the engine --- */
 
+#ifndef __has_feature
+#define __has_feature(feature) 0
+#endif
+
+/* AddressSanitizer takes the low addresses; ThreadSanitizer holds signals back, and so kicks. */
+static bool bt_worthwhile(void)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	return false;
+#else
+	return !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer);
+#endif
+}
+
 static int bt_available(void)
 {
 	return engine_options.trace ? bt_trace_open(engine_options.trace) : 0;
@@ -863,6 +877,7 @@ const struct engine engine_bt = {
 	.summary = "binary translation: near-native speed without hardware virtualization",
 	.translates = true,
 	.available = bt_available,
+	.worthwhile = bt_worthwhile,
 	.vcpu_create = bt_vcpu_create,
 	.vcpu_destroy = bt_vcpu_destroy,
 	.vcpu_run = bt_vcpu_run,
