@@ -173,7 +173,6 @@ static bool try_identical(struct translator *t, struct guest_insn *g)
 		if (!g->memory || g->memory->mem.type != ZYDIS_MEMOP_TYPE_MEM)
 			return false;
 		g->memory_size = stub.memory_size;
-		g->reads_memory = stub.memory != STUB_WRITE && stub.memory != STUB_MASKED_WRITE;
 		g->writes_memory = stub.memory != STUB_READ && stub.memory != STUB_MASKED_READ;
 		g->other_faults = stub.check != FPU_CLASS_NONE || stub.alignment > 1;
 		if (!g->memory_size || g->memory_size > 64)

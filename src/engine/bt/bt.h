@@ -264,6 +264,12 @@ struct bt {
 	uint64_t jump[BT_MODES][JUMP_ENTRIES];
 };
 
+/* The table of deltas that a mode's code goes by. */
+static inline uint64_t *bt_deltas(struct bt *bt, unsigned mode)
+{
+	return bt->delta[!(mode & BT_USER)];
+}
+
 static inline struct bt *bt_of(const struct cpu *cpu)
 {
 	return cpu->bt;

@@ -210,7 +210,7 @@ static bool copy_register(struct facts *f, const struct guest_insn *g)
 	return true;
 }
 
-static bool uses_stack(const struct guest_insn *g)
+bool facts_uses_stack(const struct guest_insn *g)
 {
 	switch (g->kind) {
 	case GUEST_PUSH:
@@ -220,10 +220,7 @@ static bool uses_stack(const struct guest_insn *g)
 	case GUEST_RET:
 		return true;
 	case GUEST_IDENTICAL:
-		return g->memory && !g->masked && g->memory->mem.base == ZYDIS_REGISTER_RSP &&
-		       g->memory->mem.index == ZYDIS_REGISTER_NONE && g->in.address_width == 64 &&
-		       g->memory->mem.segment != ZYDIS_REGISTER_FS &&
-		       g->memory->mem.segment != ZYDIS_REGISTER_GS;
+		return g->memory && !g->masked && operand_is_stack(g, g->memory);
 	default:
 		return false;
 	}
@@ -235,7 +232,7 @@ static void stack_after(struct facts *f, const struct guest_insn *g)
 {
 	int64_t grown;
 
-	if (uses_stack(g)) {
+	if (facts_uses_stack(g)) {
 		f->stack = true;
 		f->stack_at = 0;
 	} else if (g->kind == GUEST_STACK_ALU && constant_growth(g, &grown)) {

@@ -89,7 +89,7 @@ void emit_set_stack(struct translator *t)
 		return;
 	}
 	emit_extract(c, EXTRACT_SLOT, SCRATCH, SCRATCH_ADDR);
-	emit_load(c, SCRATCH, at_element(bt->delta[!(t->mode & BT_USER)], SCRATCH));
+	emit_load(c, SCRATCH, at_element(bt_deltas(bt, t->mode), SCRATCH));
 	emit_store(c, at_address(&bt->stack_delta), SCRATCH);
 	emit_lea(c, RSP, at_sum(SCRATCH_ADDR, SCRATCH, 0));
 	emit_register_op(c, true, 0xf7, 2, SCRATCH); /* not: minus one less */
@@ -252,18 +252,13 @@ static void emit_soft(struct translator *t, const struct access *a)
 
 /* --- windows --- */
 
-static uint64_t *delta_table(struct translator *t)
-{
-	return t->bt->delta[!(t->mode & BT_USER)];
-}
-
 static void emit_table(struct translator *t, unsigned insn, const ZydisDecodedOperand *m, access_op *op)
 {
 	struct code *c = &t->code;
 
 	emit_linear(t, &t->insn[insn], m, SCRATCH_ADDR, true);
 	emit_extract(c, EXTRACT_SLOT, SCRATCH, SCRATCH_ADDR);
-	emit_load(c, SCRATCH, at_element(delta_table(t), SCRATCH));
+	emit_load(c, SCRATCH, at_element(bt_deltas(t->bt, t->mode), SCRATCH));
 	op(t, insn, at_sum(SCRATCH_ADDR, SCRATCH, 0));
 }
 
@@ -285,7 +280,7 @@ static int simple_base(const struct guest_insn *g, const ZydisDecodedOperand *m)
 	return base == RSP ? NO_REGISTER : host_of(base);
 }
 
-static bool stack_operand(const struct guest_insn *g, const ZydisDecodedOperand *m)
+bool operand_is_stack(const struct guest_insn *g, const ZydisDecodedOperand *m)
 {
 	return m->mem.base == ZYDIS_REGISTER_RSP && is_none(m->mem.index) &&
 	       g->in.address_width == 64 && m->mem.segment != ZYDIS_REGISTER_FS &&
@@ -305,7 +300,7 @@ static void emit_constant_access(struct translator *t, const struct access *a, u
 	}
 	memory.gs = SLOT_OF(address) == t->gs_slot;
 	if (!memory.gs) {
-		emit_load(c, SCRATCH, at_address(&delta_table(t)[SLOT_OF(address)]));
+		emit_load(c, SCRATCH, at_address(&bt_deltas(t->bt, t->mode)[SLOT_OF(address)]));
 		if (memory.base == NO_REGISTER)
 			memory.base = SCRATCH;
 		else
@@ -353,7 +348,7 @@ static void emit_checked(struct translator *t, const struct access *a, uint16_t 
 		memory.gs = gs;
 	}
 	if (!gs) {
-		emit_load(c, SCRATCH, at_address(&delta_table(t)[slot]));
+		emit_load(c, SCRATCH, at_address(&bt_deltas(t->bt, t->mode)[slot]));
 		memory.index = SCRATCH;
 	}
 	a->op(t, a->insn, memory);
@@ -371,7 +366,7 @@ static void emit_window(struct translator *t, const struct access *a)
 	uint64_t address;
 	uintptr_t patch;
 
-	if (stack_operand(g, a->memory)) {
+	if (operand_is_stack(g, a->memory)) {
 		a->op(t, a->insn, at_register(RSP, disp));
 		return;
 	}
@@ -405,7 +400,7 @@ static bool use_soft(struct translator *t, unsigned insn, const ZydisDecodedOper
 {
 	if (!windowed(t))
 		return true;
-	if (stack_operand(&t->insn[insn], memory) || t->insn[insn].masked)
+	if (operand_is_stack(&t->insn[insn], memory) || t->insn[insn].masked)
 		return false;
 	return ((t->mode & BT_AC) && !(t->mode & BT_USER)) || t->adapted[insn] >= ADAPT_FAULTS;
 }

@@ -168,28 +168,12 @@ static bool stack_is_touched(const struct translator *t, unsigned i)
 	for (i++; i < t->count; i++) {
 		const struct guest_insn *g = &t->insn[i];
 
-		switch (g->kind) {
-		case GUEST_PUSH:
-		case GUEST_POP:
-		case GUEST_CALL:
-		case GUEST_CALL_INDIRECT:
-		case GUEST_RET:
+		if (facts_uses_stack(g))
 			return true;
-		case GUEST_IDENTICAL:
-			if (g->memory && !g->masked && g->memory->mem.base == ZYDIS_REGISTER_RSP &&
-				g->memory->mem.index == ZYDIS_REGISTER_NONE && g->in.address_width == 64 &&
-				g->memory->mem.segment != ZYDIS_REGISTER_FS &&
-				g->memory->mem.segment != ZYDIS_REGISTER_GS)
-				return true;
-			if (g->target)
-				return false;
-			break;
-		case GUEST_LEA:
-		case GUEST_NOP:
-			break;
-		default:
+		if (g->kind == GUEST_LEA || g->kind == GUEST_NOP)
+			continue;
+		if (g->kind != GUEST_IDENTICAL || g->target)
 			return false;
-		}
 	}
 	return false;
 }

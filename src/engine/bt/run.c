@@ -21,6 +21,7 @@
 #include "cpu/debug.h"
 #include "cpu/fpu.h"
 #include "cpu/tlb.h"
+#include "host/low_memory.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -94,15 +95,14 @@ static unsigned user_gs(struct bt *bt)
 
 /* The GS base has to be canonical. Deltas of the upper half often are not, and that of a slot without a
  * window never is. */
-static bool gs_base_is_window(const struct bt *bt, unsigned mode)
+static bool gs_base_is_window(struct bt *bt, unsigned mode)
 {
 	int slot = bt_gs_slot(mode);
-
 	int64_t delta;
 
 	if (slot < 0)
 		return false;
-	delta = (int64_t)bt->delta[!(mode & BT_USER)][slot];
+	delta = (int64_t)bt_deltas(bt, mode)[slot];
 	return delta == ((int64_t)((uint64_t)delta << 16) >> 16);
 }
 
@@ -280,10 +280,10 @@ static bool prepare_entry(struct bt *bt, unsigned mode)
 	if (slot >= 0) {
 		if (!gs_base_is_window(bt, mode))
 			return false;
-		bt->gs_base = bt->delta[!(mode & BT_USER)][slot];
+		bt->gs_base = bt_deltas(bt, mode)[slot];
 	}
 	bt->stack_delta =
-		mode & BT_WINDOW ? bt->delta[!(mode & BT_USER)][SLOT_OF(bt->cpu->gpr[RSP])] : 0;
+		mode & BT_WINDOW ? bt_deltas(bt, mode)[SLOT_OF(bt->cpu->gpr[RSP])] : 0;
 	bt->minus_stack_delta = -bt->stack_delta;
 	return true;
 }
@@ -562,7 +562,7 @@ static bool open_window(struct bt *bt, unsigned mode)
 			op->mem.base == ZYDIS_REGISTER_RSP)
 			linear -= 8;
 		if (!cpu_canonical(cpu, linear) ||
-			bt->delta[!(mode & BT_USER)][SLOT_OF(linear)] !=
+			bt_deltas(bt, mode)[SLOT_OF(linear)] !=
 				windows_no_delta(SLOT_OF(linear)))
 			continue;
 		opened |= windows_fault(bt, linear, write, mode & BT_USER);
@@ -655,28 +655,29 @@ static unsigned exit_mode(struct bt *bt, unsigned mode)
 }
 
 /* What FNSTENV and others show; the operand's address is there already. */
-static void record_x87(struct bt *bt)
+static void record_x87(struct cpu *cpu, uint64_t rip, uint16_t fop)
 {
-	const struct bt_exit *last = &bt->exits[bt->last_x87];
-	struct cpu *cpu = bt->cpu;
-
-	cpu->fpu.fip = last->rip;
+	cpu->fpu.fip = rip;
 	cpu->fpu.fcs = cpu->segment[SEG_CS].selector;
-	cpu->fpu.fop = last->fop;
-	bt->last_x87 = 0;
+	cpu->fpu.fop = fop;
 }
 
-/* Rolled back to just behind an x87 instruction that left that to the next. */
-static void record_x87_before(struct bt *bt)
+static void record_last_x87(struct bt *bt, uint32_t id)
 {
+	const struct bt_exit *last = &bt->exits[bt->last_x87];
 	const struct bt_unit *unit = bt->fault_unit;
-	const struct bt_insn *insn = unit ? &unit->insns[bt->fault_insn] : NULL;
 
-	if (!insn || !insn->x87_before)
-		return;
-	bt->cpu->fpu.fip = (unit->rip & PAGE_MASK) + insn[-1].offset;
-	bt->cpu->fpu.fcs = bt->cpu->segment[SEG_CS].selector;
-	bt->cpu->fpu.fop = insn->x87_before;
+	if (bt->last_x87)
+		record_x87(bt->cpu, last->rip, last->fop);
+	bt->last_x87 = 0;
+	/* Rolled back to just behind an x87 instruction that left that to the next? */
+	if ((id == BT_EXIT_ID_KICK || id == BT_EXIT_ID_FAULT) && unit) {
+		const struct bt_insn *insn = &unit->insns[bt->fault_insn];
+
+		if (insn->x87_before)
+			record_x87(bt->cpu, (unit->rip & PAGE_MASK) + insn[-1].offset,
+				insn->x87_before);
+	}
 }
 
 /* interp->translated: run what is translated at cpu->rip. */
@@ -705,10 +706,7 @@ static bool bt_translated(struct cpu *cpu)
 		id = glue_enter(bt, next.entry, next.r10);
 		if (id == GLUE_NOT_ENTERED)
 			break;
-		if (bt->last_x87)
-			record_x87(bt);
-		if (id == BT_EXIT_ID_KICK || id == BT_EXIT_ID_FAULT)
-			record_x87_before(bt);
+		record_last_x87(bt, id);
 		if (!verify_exit(bt, id))
 			break;
 		mode = exit_mode(bt, mode);
@@ -824,9 +822,8 @@ static int bt_vcpu_create(struct cpu *cpu)
 
 	if (error || !KICKS_ARRIVE)
 		return error;
-	bt = mmap(NULL, sizeof(*bt), PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_32BIT, -1, 0);
-	if (bt == MAP_FAILED)
+	bt = low_memory_map(sizeof(*bt));
+	if (!bt)
 		return without_translation(cpu);
 	bt->cpu = cpu;
 	bt->vectors_away = bt->wide_away = 1;
@@ -839,7 +836,7 @@ static int bt_vcpu_create(struct cpu *cpu)
 	bt->translator = malloc(sizeof(*bt->translator));
 	error = bt->translator ? cache_create(bt) : -ENOMEM;
 	if (!memory_flags_displacement(cpu->memory, &bt->flags_displacement) ||
-		(uintptr_t)cpu + sizeof(*cpu) > INT32_MAX)
+		!cpu_reachable_32(cpu) || !low_memory_holds(bt, sizeof(*bt)))
 		error = -ENOMEM;
 	if (error) {
 		free_bt(bt);
@@ -865,7 +862,6 @@ static enum vcpu_exit bt_vcpu_run(struct cpu *cpu)
 	/* This may be another thread than last time. */
 	if (cpu->bt)
 		cpu->bt->gs_base_now = ~UINT64_C(0);
-
 	if (cpu->bt && bt_thread_enter(cpu->bt) < 0)
 		interp_of(cpu)->translated = NULL;
 	exit = interp_vcpu_run(cpu);

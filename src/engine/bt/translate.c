@@ -11,7 +11,6 @@
 #include "engine/bt/window.h"
 #include "engine/options.h"
 
-
 /* --- bookkeeping --- */
 
 void mark(struct translator *t, unsigned insn, enum bt_mark_state state)
@@ -276,27 +275,21 @@ static void emit_checked_entry(struct translator *t)
 	emit_jump_to(c, t->bt->glue.miss);
 }
 
-static void emit_count(struct translator *t)
+/* More instructions run; less than nothing, where a side exit leaves out some that the entry counted. */
+static void emit_count(struct translator *t, int32_t more)
 {
 	struct code *c = &t->code;
 
 	if (!engine_options.count)
 		return;
 	emit_load(c, SCRATCH, at_address(&t->bt->count));
-	emit_lea(c, SCRATCH, at_register(SCRATCH, (int32_t)t->count));
+	emit_lea(c, SCRATCH, at_register(SCRATCH, more));
 	emit_store(c, at_address(&t->bt->count), SCRATCH);
 }
 
-/* Instructions counted at the entry that a side exit leaves out. */
 static void emit_uncount(struct translator *t, unsigned insn)
 {
-	struct code *c = &t->code;
-
-	if (!engine_options.count)
-		return;
-	emit_load(c, SCRATCH, at_address(&t->bt->count));
-	emit_lea(c, SCRATCH, at_register(SCRATCH, -(int32_t)(t->count - 1 - insn)));
-	emit_store(c, at_address(&t->bt->count), SCRATCH);
+	emit_count(t, -(int32_t)(t->count - 1 - insn));
 }
 
 /* Out of line, the instruction is done; but the unit relies on what its own check would have shown. So
@@ -533,7 +526,7 @@ static bool emit_unit(struct translator *t)
 	emit_checked_entry(t);
 	unit->entry = c->at;
 	mark(t, 0, MARK_BEFORE);
-	emit_count(t);
+	emit_count(t, (int32_t)t->count);
 	for (unsigned i = 0; i < t->count && !c->full && !t->failed; i++) {
 		t->host[i] = c->at;
 		emit_insn(t, i);
@@ -595,8 +588,7 @@ struct bt_unit *translate_unit(struct bt *bt, uint64_t rip, uint64_t key, unsign
 	t->mode = mode;
 	t->gs_slot = bt_gs_slot(mode);
 	t->adapted = adapted;
-	/* Track, then read: see memory/memory.h. All that could be used is tracked first; what a short
-	 * unit does not use was tracked for nothing. */
+	/* How much is used is known after decoding: so read, track that much, and see that it has not changed. */
 	memcpy(copy, source, available);
 	if (!analyze(t, copy, available, rip))
 		return NULL;

@@ -43,7 +43,7 @@ struct guest_insn {
 	const char *reason; /* why it is not identical */
 	const ZydisDecodedOperand *memory; /* explicit memory operand, or NULL */
 	unsigned memory_size;
-	bool reads_memory, writes_memory;
+	bool writes_memory;
 	bool other_faults; /* something may have to be raised before its page fault */
 	bool x87;	   /* leaves its address, opcode and operand for FNSTENV and others to show */
 	uint16_t fop;
@@ -165,6 +165,8 @@ void emit_linear(struct translator *t, const struct guest_insn *g,
 void emit_linear_again(struct translator *t, unsigned insn);
 /* Are the operand's registers in host registers of their own? Then it can stand as it is: *out. */
 bool operand_is_direct(const struct guest_insn *g, const ZydisDecodedOperand *memory, struct host_memory *out);
+/* Is it [RSP + displacement]? In window mode that needs no check. */
+bool operand_is_stack(const struct guest_insn *g, const ZydisDecodedOperand *memory);
 /* Guest RSP becomes R10; changes RCX. */
 void emit_set_stack(struct translator *t);
 /* Guest RSP + disp to a register. */
