@@ -27,11 +27,6 @@ static unsigned view_access(enum tlb_view view)
 	return access[view];
 }
 
-static enum tlb_view current_view(const struct cpu *cpu)
-{
-	return (enum tlb_view)((cpu->tlb - &cpu->tlb_views[0][0]) / TLB_SIZE);
-}
-
 static struct place place(struct cpu *cpu, enum tlb_view view, uint64_t linear, unsigned what)
 {
 	struct tlb_entry *entry = &cpu->tlb_views[view][(linear >> PAGE_SHIFT) & (TLB_SIZE - 1)];
@@ -273,7 +268,7 @@ static bool store_view(
 static enum tlb_view mode_view(const struct cpu *cpu, enum access_mode mode)
 {
 	if (mode == ACCESS_PROGRAM)
-		return current_view(cpu);
+		return tlb_current_view(cpu);
 	return mode == ACCESS_USER ? TLB_USER : TLB_SUPERVISOR;
 }
 
@@ -308,29 +303,29 @@ void access_probe_write(struct cpu *cpu, uint64_t linear, unsigned size, enum ac
 
 uint64_t access_load_current(struct cpu *cpu, uint64_t linear, unsigned size)
 {
-	return load_view(cpu, current_view(cpu), linear, size);
+	return load_view(cpu, tlb_current_view(cpu), linear, size);
 }
 
 bool access_store_current(struct cpu *cpu, uint64_t linear, uint64_t value, unsigned size)
 {
-	return store_view(cpu, current_view(cpu), linear, value, size);
+	return store_view(cpu, tlb_current_view(cpu), linear, value, size);
 }
 
 void access_read_current(struct cpu *cpu, uint64_t linear, void *buffer, unsigned size)
 {
-	read_view(cpu, current_view(cpu), linear, buffer, size);
+	read_view(cpu, tlb_current_view(cpu), linear, buffer, size);
 }
 
 bool access_write_current(struct cpu *cpu, uint64_t linear, const void *buffer, unsigned size)
 {
-	return write_view(cpu, current_view(cpu), linear, buffer, size);
+	return write_view(cpu, tlb_current_view(cpu), linear, buffer, size);
 }
 
 uint64_t access_load_for_update(struct cpu *cpu, uint64_t linear, unsigned size)
 {
-	check_alignment(cpu, current_view(cpu), linear, size);
-	probe_view(cpu, current_view(cpu), linear, size, PAGING_WRITE);
-	return load_view(cpu, current_view(cpu), linear, size);
+	check_alignment(cpu, tlb_current_view(cpu), linear, size);
+	probe_view(cpu, tlb_current_view(cpu), linear, size, PAGING_WRITE);
+	return load_view(cpu, tlb_current_view(cpu), linear, size);
 }
 
 void *access_pointer(struct cpu *cpu, uint64_t linear, unsigned size, bool write)
@@ -339,7 +334,7 @@ void *access_pointer(struct cpu *cpu, uint64_t linear, unsigned size, bool write
 
 	if (in_page(linear, size) < size)
 		return NULL;
-	at = place(cpu, current_view(cpu), linear, write ? PAGING_WRITE : 0);
+	at = place(cpu, tlb_current_view(cpu), linear, write ? PAGING_WRITE : 0);
 	return at.watched ? NULL : at.host;
 }
 
@@ -353,7 +348,7 @@ bool access_written_slow(struct cpu *cpu, void *pointer, unsigned size)
 
 const uint8_t *access_fetch(struct cpu *cpu, uint64_t linear, uint64_t *gpa)
 {
-	struct place at = place(cpu, current_view(cpu), linear, PAGING_FETCH);
+	struct place at = place(cpu, tlb_current_view(cpu), linear, PAGING_FETCH);
 	uint64_t offset;
 
 	if (!at.host)

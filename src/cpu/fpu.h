@@ -111,13 +111,19 @@ extern const struct fpu_requirement fpu_requirements[FPU_CLASS_COUNT];
 /* Raise what is due: #UD or #NM (SDM vol. 3A 2.5). */
 void fpu_check_failed(struct cpu *cpu, enum fpu_class kind);
 
-/* Checks before a vector or x87 instruction: #UD and #NM by CR0, CR4, XCR0 and mode. */
-static inline void fpu_check(struct cpu *cpu, enum fpu_class kind)
+/* May an instruction of this class run, as CR0, CR4, XCR0 and the mode are? */
+static inline bool fpu_enabled(const struct cpu *cpu, enum fpu_class kind)
 {
 	const struct fpu_requirement *need = &fpu_requirements[kind];
 
-	if (unlikely(((cpu->cr0 & need->cr0_mask) ^ need->cr0_value) | (~cpu->cr4 & need->cr4) |
-		     (~cpu->xcr0 & need->xcr0) | (cpu->system_flags & need->flags_clear)))
+	return !(((cpu->cr0 & need->cr0_mask) ^ need->cr0_value) | (~cpu->cr4 & need->cr4) |
+		 (~cpu->xcr0 & need->xcr0) | (cpu->system_flags & need->flags_clear));
+}
+
+/* Checks before a vector or x87 instruction: #UD and #NM. */
+static inline void fpu_check(struct cpu *cpu, enum fpu_class kind)
+{
+	if (unlikely(!fpu_enabled(cpu, kind)))
 		fpu_check_failed(cpu, kind);
 }
 

@@ -14,4 +14,23 @@ enum tlb_attributes {
 void tlb_enter(struct cpu *cpu, enum tlb_view view, uint64_t linear, const struct translation *page,
 	uint8_t *host);
 
+static inline enum tlb_view tlb_current_view(const struct cpu *cpu)
+{
+	return (enum tlb_view)((cpu->tlb - &cpu->tlb_views[0][0]) / TLB_SIZE);
+}
+
+/* Is the entry in this address's place, under the current view, of a global page? */
+static inline bool tlb_is_global(const struct cpu *cpu, uint64_t linear)
+{
+	return cpu->tlb_attributes[tlb_current_view(cpu)][(linear >> PAGE_SHIFT) & (TLB_SIZE - 1)] &
+	       TLB_GLOBAL;
+}
+
+/* Has code at `linear` just been fetched from a global page? */
+static inline bool tlb_fetched_globally(const struct cpu *cpu, uint64_t linear)
+{
+	return cpu->tlb[(linear >> PAGE_SHIFT) & (TLB_SIZE - 1)].fetch == (linear & PAGE_MASK) &&
+	       tlb_is_global(cpu, linear);
+}
+
 #endif

@@ -43,14 +43,6 @@
 
 /* --- modes --- */
 
-static bool enabled(const struct cpu *cpu, enum fpu_class kind)
-{
-	const struct fpu_requirement *need = &fpu_requirements[kind];
-
-	return !(((cpu->cr0 & need->cr0_mask) ^ need->cr0_value) | (~cpu->cr4 & need->cr4) |
-		(~cpu->xcr0 & need->xcr0));
-}
-
 /* The part of the mode that is about the FPU. */
 static int fpu_mode(struct bt *bt)
 {
@@ -63,9 +55,9 @@ static int fpu_mode(struct bt *bt)
 	bt->fpu_cr4 = cpu->cr4;
 	bt->fpu_xcr0 = cpu->xcr0;
 	bt->fpu_mode =
-		(enabled(cpu, FPU_CLASS_X87) ? BT_X87 : 0) | (enabled(cpu, FPU_CLASS_SSE) ? BT_SSE : 0) |
-		(enabled(cpu, FPU_CLASS_AVX) ? BT_AVX : 0) |
-		(enabled(cpu, FPU_CLASS_AVX512) ? BT_AVX512 : 0);
+		(fpu_enabled(cpu, FPU_CLASS_X87) ? BT_X87 : 0) | (fpu_enabled(cpu, FPU_CLASS_SSE) ? BT_SSE : 0) |
+		(fpu_enabled(cpu, FPU_CLASS_AVX) ? BT_AVX : 0) |
+		(fpu_enabled(cpu, FPU_CLASS_AVX512) ? BT_AVX512 : 0);
 	return bt->fpu_mode;
 }
 
@@ -106,7 +98,7 @@ static bool gs_base_is_window(struct bt *bt, unsigned mode)
 	return delta == ((int64_t)((uint64_t)delta << 16) >> 16);
 }
 
-/* The mode that the CPU is in, or -1: the interpreter's. */
+/* The mode that the CPU is in, its windows in step; or -1: the interpreter's. */
 static int current_mode(struct bt *bt)
 {
 	struct cpu *cpu = bt->cpu;
@@ -130,11 +122,10 @@ static int current_mode(struct bt *bt)
 	}
 	if (cpu->cr4 & CR4_LA57)
 		mode &= ~BT_WINDOW;
-	if ((mode & BT_WINDOW) && bt->has_fsgsbase && !engine_options.hardened) {
-		int with_gs;
-
+	if (mode & BT_WINDOW)
 		windows_use_space(bt);
-		with_gs = mode | (int)((mode & BT_USER ? user_gs(bt) : kernel_gs(bt)) << BT_GS_SHIFT);
+	if ((mode & BT_WINDOW) && bt->has_fsgsbase && !engine_options.hardened) {
+		int with_gs = mode | (int)((mode & BT_USER ? user_gs(bt) : kernel_gs(bt)) << BT_GS_SHIFT);
 
 		if (gs_base_is_window(bt, (unsigned)with_gs))
 			mode = with_gs;
@@ -143,15 +134,6 @@ static int current_mode(struct bt *bt)
 }
 
 /* --- finding units --- */
-
-static bool fetched_globally(const struct cpu *cpu, uint64_t linear)
-{
-	unsigned slot = (linear >> PAGE_SHIFT) & (TLB_SIZE - 1);
-	size_t view = (size_t)(cpu->tlb - &cpu->tlb_views[0][0]) / TLB_SIZE;
-
-	return cpu->tlb[slot].fetch == (linear & PAGE_MASK) &&
-	       (cpu->tlb_attributes[view][slot] & TLB_GLOBAL);
-}
 
 /* RAM offset of the code at `rip`; ~0: not RAM. Raises the page fault of a fetch, with cpu->rip = rip. */
 static uint64_t fetch_key(struct bt *bt, uint64_t rip)
@@ -179,7 +161,7 @@ static struct bt_unit *find_unit(struct bt *bt, uint64_t rip, unsigned mode)
 		return NULL;
 	unit = cache_find(bt, rip, key, mode);
 	if (unit)
-		cache_enter_jump(bt, unit, fetched_globally(bt->cpu, rip));
+		cache_enter_jump(bt, unit, tlb_fetched_globally(bt->cpu, rip));
 	return unit;
 }
 
@@ -211,7 +193,7 @@ static struct bt_unit *make_unit(struct bt *bt, uint64_t rip, unsigned mode, con
 		cache_process_drops(bt);
 		return NULL;
 	}
-	cache_enter_jump(bt, unit, fetched_globally(cpu, rip));
+	cache_enter_jump(bt, unit, tlb_fetched_globally(cpu, rip));
 	bt_trace_unit(bt, unit);
 	return unit;
 }
@@ -264,8 +246,6 @@ static struct bt_unit *unit_here(struct bt *bt, bool hot, unsigned *mode)
 		return NULL;
 	*mode = (unsigned)now;
 	refresh_assumptions(bt, *mode);
-	if (*mode & BT_WINDOW)
-		windows_use_space(bt);
 	return find_or_make(bt, bt->cpu->rip, *mode, hot);
 }
 
@@ -472,11 +452,6 @@ static struct next after_interpreted(
 	return resume(bt, resume_at, vectors);
 }
 
-static enum tlb_view view_of(const struct cpu *cpu)
-{
-	return (enum tlb_view)((cpu->tlb - &cpu->tlb_views[0][0]) / TLB_SIZE);
-}
-
 static bool tlb_hit(struct cpu *cpu, uint64_t linear, bool write)
 {
 	const struct tlb_entry *entry = access_tlb(cpu, linear);
@@ -503,8 +478,8 @@ static struct next after_soft_miss(
 		return after_interpreted(bt, exit, mode, vectors);
 	}
 	entry = access_tlb(cpu, linear);
-	cache_fill_soft_tlb(bt, view_of(cpu), linear, host, entry->write == (linear & PAGE_MASK),
-		cpu->tlb_attributes[view_of(cpu)][(linear >> PAGE_SHIFT) & (TLB_SIZE - 1)] & TLB_GLOBAL);
+	cache_fill_soft_tlb(bt, tlb_current_view(cpu), linear, host,
+		entry->write == (linear & PAGE_MASK), tlb_is_global(cpu, linear));
 	return resume(bt, exit->resume, vectors);
 }
 

@@ -405,15 +405,6 @@ struct block *block_find_single(struct cpu *cpu, uint64_t rip)
 	return block;
 }
 
-static bool fetched_globally(const struct cpu *cpu, uint64_t linear)
-{
-	unsigned slot = (linear >> PAGE_SHIFT) & (TLB_SIZE - 1);
-	size_t view = (size_t)(cpu->tlb - &cpu->tlb_views[0][0]) / TLB_SIZE;
-
-	return cpu->tlb[slot].fetch == (linear & PAGE_MASK) &&
-	       (cpu->tlb_attributes[view][slot] & TLB_GLOBAL);
-}
-
 struct block *block_find(struct cpu *cpu, uint64_t rip)
 {
 	struct interp *interp = interp_of(cpu);
@@ -438,7 +429,7 @@ struct block *block_find(struct cpu *cpu, uint64_t rip)
 	slot->rip = rip;
 	slot->block = block;
 	slot->context =
-		fetched_globally(cpu, linear) ? interp->context_global : interp->context_local;
+		tlb_fetched_globally(cpu, linear) ? interp->context_global : interp->context_local;
 	return block;
 }
 
