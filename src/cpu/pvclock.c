@@ -5,8 +5,8 @@
  *	ns = system_time + ((tsc - tsc_timestamp) << tsc_shift) * tsc_to_system_mul / 2^32
  *
  * between two reads of `version`, which is odd while we write. Our clock (host/clock.h) runs at the
- *host's TSC frequency, all guest TSCs are that clock plus an offset, and pausing stops both alike.
- *So one pair (tsc_timestamp = the vCPU's TSC at clock zero, system_time = 0) stays right for ever,
+ * host's TSC frequency, all guest TSCs are that clock plus an offset, and pausing stops both alike.
+ * So one pair (tsc_timestamp = the vCPU's TSC at clock zero, system_time = 0) stays right for ever,
  * and it is the same line in all vCPUs: the "TSC stable" flag can be promised, and there is
  * nothing to refresh while the guest runs. */
 #include "cpu/pvclock.h"

@@ -6,7 +6,7 @@
  *
  * Whatever ends a run, a device, the user or a signal, only notes the end (machine_request_end()),
  * tells the vCPUs to stop and makes the event loop return; machine_run() then acts on it, on its
- *own thread, with all vCPUs stopped. */
+ * own thread, with all vCPUs stopped. */
 #ifndef VENEER_MACHINE_MACHINE_H
 #define VENEER_MACHINE_MACHINE_H
 

@@ -209,12 +209,12 @@ static void process_barrier(void)
 }
 
 /* Why this is safe against a writer on another thread, which stores, then loads the flag, and,
- *where that was set, passes a fence and loads the lines:
+ * where that was set, passes a fence and loads the lines:
  *
  *	- It loaded the flag as clear. Then it did so before our barrier, its store came before
- *that, and so we read the new bytes.
+ * that, and so we read the new bytes.
  *	- It saw the flag, but its fence came before our lines were set: its store came before the
- *fence, so again we read the new bytes.
+ * fence, so again we read the new bytes.
  *	- It saw the lines: it starts a new generation after ours, and our copy is stale.
  *
  * The lock keeps us from relying on a flag whose barrier another decoder has not finished, and from

@@ -2,9 +2,9 @@
  * bare virtual machine, and everything a program could see afterwards is compared.
  *
  *	forms.c		all instruction encodings there are, sorted into forms; random instances of
- *one random_state.c	registers, flags and memory that make an instruction do something native.c
- *runs one on the host's processor guest.c		runs one under an engine compare.c
- *says what differs main.c		the loop, and the report
+ * one random_state.c	registers, flags and memory that make an instruction do something native.c
+ * runs one on the host's processor guest.c		runs one under an engine compare.c
+ * says what differs main.c		the loop, and the report
  *
  * Both sides see the same linear addresses: a page of code filled with INT3, in which the
  * instruction stands, and two pages of data with nothing around them. So every run ends with an

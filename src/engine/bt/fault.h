@@ -1,19 +1,19 @@
 /* Signals on a vCPU's thread: faults in translated code, and kicks that make it come back.
  *
  * While a unit runs, the host's registers are the guest's, RSP included, and RSP may point
- *anywhere: nowhere, into the monitor's memory, even into the signal stack. So every signal that
- *such a thread can get is handled on an alternate stack, and on one that is disarmed while in use
- *(SS_AUTODISARM), since the kernel would otherwise look at RSP to tell whether it is on that stack
- *already. All others are blocked on vCPU threads (machine/vcpu_thread.c).
+ * anywhere: nowhere, into the monitor's memory, even into the signal stack. So every signal that
+ * such a thread can get is handled on an alternate stack, and on one that is disarmed while in use
+ * (SS_AUTODISARM), since the kernel would otherwise look at RSP to tell whether it is on that stack
+ * already. All others are blocked on vCPU threads (machine/vcpu_thread.c).
  *
  * What the code here expects of glue and units:
  *	- FS is the host's: handlers use thread-local variables.
  *	- No POPF within [code_start, code_end), it would end single-stepping (SAHF and ADD AL, 127
- *set the flags as well); and who uses PUSHF must clear TF in what it pushed.
+ * set the flags as well); and who uses PUSHF must clear TF in what it pushed.
  *	- glue.enter looks at cpu->attention first, and bt->running is 1 before that.
  *	- All glue from glue.exit up to glue.load_vectors leads to C, never back to a unit.
  *	- In MARK_STRINGS, if the host instruction has a REP prefix, the guest's RCX is in RCX;
- *after a roll-back it is in HOST_RCX again, as always. */
+ * after a roll-back it is in HOST_RCX again, as always. */
 #ifndef VENEER_ENGINE_BT_FAULT_H
 #define VENEER_ENGINE_BT_FAULT_H
 

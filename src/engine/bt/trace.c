@@ -1,7 +1,7 @@
 /* The translator, watched: units written as text.
  *
  *	unit 0x400080, kernel, windows: 8 instructions, 23 bytes at RAM offset 0x...; 160 bytes of
- *... checked entry: +0000	lea rcx, [r10-0x400080]
+ * ... checked entry: +0000	lea rcx, [r10-0x400080]
  *		...
  *	0x400080	8b 01		mov eax, [rcx]		; why it is not identical
  *		+0010	...
@@ -11,7 +11,7 @@
  *		...
  *
  * A guest instruction is at the left margin, its translation below it, each host instruction with
- *its offset in the unit. What the host code names by absolute address is printed by name. */
+ * its offset in the unit. What the host code names by absolute address is printed by name. */
 #include "engine/bt/trace.h"
 
 #include "base/log.h"

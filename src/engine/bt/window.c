@@ -6,10 +6,10 @@
  *	- A page goes in with the rights that need no further bit set in the page tables: writable
  *	  if this is a write, or if D is set already.
  *	- A page with code in it goes in read-only whatever it is, and a write to it is the
- *interpreter's.
+ * interpreter's.
  *	- A large page goes in large, in one call, as far as it is RAM.
  *	- A page of the lower half goes in when it faults for the second time: a process touches
- *many pages once, and mapping one costs as much as some hundred interpreted instructions.
+ * many pages once, and mapping one costs as much as some hundred interpreted instructions.
  *	- Its neighbours go along if they lie side by side in RAM, too, and the guest has used them.
  */
 #include "engine/bt/window_internal.h"

@@ -19,16 +19,16 @@
  *
  * RIP is not kept up to date. While a block runs, gpr[CODE_BASE] holds the RIP of the
  * start of the page that the block lies in, and each insn knows where in the page it ends.
- *sync_rip() makes cpu->rip and cpu->next_rip true; everything that may raise an exception is called
- *after it.
+ * sync_rip() makes cpu->rip and cpu->next_rip true; everything that may raise an exception is called
+ * after it.
  *
  * Blocks. A block starts where it was jumped to and runs on, through conditional branches not
- *taken, to an unconditional transfer, an instruction that may change the mode, a page's end, or
- *BLOCK_MAX. It is found by the RAM offset of its first byte and the decode mode; it remembers the
- *page's code generation and may not be entered when that has moved on (memory/memory.h), unless its
- *bytes turn out to be what they were. Only the instruction that straddles a page boundary stands in
- *two pages: it is a block of its own, with both generations. Finding a block by RIP goes through a
- *cache (struct jump_slot) that is emptied, by changing a number, when mappings or modes change.
+ * taken, to an unconditional transfer, an instruction that may change the mode, a page's end, or
+ * BLOCK_MAX. It is found by the RAM offset of its first byte and the decode mode; it remembers the
+ * page's code generation and may not be entered when that has moved on (memory/memory.h), unless its
+ * bytes turn out to be what they were. Only the instruction that straddles a page boundary stands in
+ * two pages: it is a block of its own, with both generations. Finding a block by RIP goes through a
+ * cache (struct jump_slot) that is emptied, by changing a number, when mappings or modes change.
  *
  * Under a translator. An engine that translates hot code runs the rest of it here: it makes its
  * vCPU with interp_vcpu_create(), sets interp->translated, and calls interp_vcpu_run(). Blocks that

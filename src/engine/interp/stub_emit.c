@@ -3,8 +3,8 @@
  *	void stub(struct cpu *rdi, void *rsi)
  *
  * is: load what the instruction reads, the instruction, store what it wrote, return. The
- *instruction is taken apart and put together from its own bytes, changed in as few places as
- *possible:
+ * instruction is taken apart and put together from its own bytes, changed in as few places as
+ * possible:
  *
  *	- its memory operand becomes [rsi]; segment and address-size prefixes are dropped;
  *	- general registers that must be ours or the caller's become others, by changing the
@@ -13,8 +13,8 @@
  *	  becomes its 64-bit form.
  *
  * Then the result is decoded again, and must be the same instruction on the registers we meant.
- *That check is the reason to trust the rest: whatever instruction comes, either the stub does the
- *same or there is none.
+ * That check is the reason to trust the rest: whatever instruction comes, either the stub does the
+ * same or there is none.
  *
  * The flags travel as LAHF and SETO give them (cpu->arithmetic_flags): `add al, 127` sets OF from
  * AL's bit 0, SAHF the others. Loading the general registers afterwards disturbs no flag. */
