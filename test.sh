@@ -6,6 +6,7 @@
 #
 # Without arguments all stages run, in this order (under 15 minutes on two cores):
 #
+#   format     every C file is laid out as .clang-format says
 #   unit       unit tests, and the host's processor as oracle of each engine (fixed seed)
 #   cli        the command line, bad input, the terminal
 #   kernels    our own guest kernels under each engine, and accesses to where the monitor has its memory
@@ -30,7 +31,7 @@ fuzz_seconds=${FUZZ_SECONDS:-15}
 passed=0
 failed=0
 
-stages=(unit cli kernels boot soak demo sanitize thread fuzz)
+stages=(format unit cli kernels boot soak demo sanitize thread fuzz)
 (($#)) || set -- "${stages[@]}"
 for stage; do
 	[[ " ${stages[*]} " == *" $stage "* ]] || {
@@ -41,7 +42,7 @@ done
 wanted=" $* "
 
 "$here/scripts/install-packages.sh" gcc libc6-dev binutils meson ninja-build pkg-config python3 \
-	libzydis-dev libcmocka-dev clang libclang-rt-dev llvm acpica-tools man-db groff || exit 1
+	libzydis-dev libcmocka-dev clang clang-format libclang-rt-dev llvm acpica-tools man-db groff || exit 1
 
 # --- counting ---
 
@@ -152,6 +153,10 @@ veneer=$build/veneer
 # The status that run-kernels.sh is to expect of a triple fault.
 export TRIPLE_FAULT_STATUS=6
 export TIMEOUT_SCALE=3
+
+if stage format; then
+	one "C files are formatted" "$here/scripts/format.sh" --check
+fi
 
 if stage unit; then
 	unit "unit tests" "$build"

@@ -28,6 +28,7 @@ _Noreturn void reach_failed(void)
 
 typedef long kernel(uint64_t data, long n, uint64_t table);
 
+/* clang-format off */
 #define VARIANTS(X)                                                                                \
 	X(native)                                                                                  \
 	X(predicted) X(base) X(constant) X(flags) X(gs) X(table) X(pdep) X(byte) X(tlb) X(once)    \
@@ -35,6 +36,7 @@ typedef long kernel(uint64_t data, long n, uint64_t table);
 #define KERNELS(X)                                                                                 \
 	X(sort, 0, 2000)                                                                           \
 	X(chase, LIST, 60000) X(crc, 0, 40000) X(sum, 0, 16384) X(sha, 0, 60) X(fields, 0, 10000)
+/* clang-format on */
 
 #define DECLARE(v)                                                                                 \
 	kernel kernel_sort_##v, kernel_chase_##v, kernel_crc_##v, kernel_sum_##v, kernel_sha_##v,  \

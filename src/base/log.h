@@ -16,9 +16,9 @@ void log_message(enum log_level level, const char *format, ...)
 /* Set while the terminal is in raw mode: a line ends with "\r\n". */
 extern _Atomic _Bool log_carriage_return;
 
-#define log_error(...)	 log_message(LOG_ERROR, __VA_ARGS__)
+#define log_error(...)   log_message(LOG_ERROR, __VA_ARGS__)
 #define log_warning(...) log_message(LOG_WARNING, __VA_ARGS__)
-#define log_info(...)	 log_message(LOG_INFO, __VA_ARGS__)
-#define log_debug(...)	 log_message(LOG_DEBUG, __VA_ARGS__)
+#define log_info(...)    log_message(LOG_INFO, __VA_ARGS__)
+#define log_debug(...)   log_message(LOG_DEBUG, __VA_ARGS__)
 
 #endif

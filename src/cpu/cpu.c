@@ -152,7 +152,8 @@ void cpu_queue_nmi(struct cpu *cpu)
 {
 	unsigned queued = atomic_load(&cpu->nmi_queued), limit = cpu->nmi_blocked ? 1 : 2;
 
-	while (queued < limit && !atomic_compare_exchange_weak(&cpu->nmi_queued, &queued, queued + 1))
+	while (queued < limit &&
+		!atomic_compare_exchange_weak(&cpu->nmi_queued, &queued, queued + 1))
 		;
 	cpu_set_pending(cpu, PENDING_NMI);
 }
@@ -234,7 +235,8 @@ void cpu_set_segment(struct cpu *cpu, enum seg seg, const struct segment *value)
 	bool same = old->base == value->base && old->limit == value->limit &&
 		    old->access == value->access;
 
-	/* One by one, as they were just written: copied in large pieces they would be waited for. */
+	/* One by one, as they were just written: copied in large pieces they would be waited for.
+	 */
 	cpu->segment[seg].base = value->base;
 	cpu->segment[seg].limit = value->limit;
 	cpu->segment[seg].access = value->access;

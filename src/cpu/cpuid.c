@@ -197,9 +197,8 @@ uint64_t cpuid_xcr0_allowed(void)
 uint64_t cpuid_cr4_allowed(void)
 {
 	return CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE |
-	       CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE |
-	       CR4_PCIDE | CR4_OSXSAVE | CR4_SMEP | CR4_SMAP | CR4_PKE |
-	       (cpuid_has(CPUID_LA57) ? CR4_LA57 : 0);
+	       CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE | CR4_PCIDE |
+	       CR4_OSXSAVE | CR4_SMEP | CR4_SMAP | CR4_PKE | (cpuid_has(CPUID_LA57) ? CR4_LA57 : 0);
 }
 
 uint64_t cpuid_efer_allowed(void)

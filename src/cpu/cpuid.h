@@ -146,7 +146,8 @@ unsigned cpuid_physical_bits(void);
 /* IA32_ARCH_CAPABILITIES, where CPUID_ARCH_CAPABILITIES says that it exists. */
 uint64_t cpuid_arch_capabilities(void);
 
-#define EFER_AUTOIBRS BIT(21) /* AMD Automatic IBRS (CPUID 0x80000021 EAX bit 8); no effect here   \
+#define EFER_AUTOIBRS                                                                              \
+	BIT(21) /* AMD Automatic IBRS (CPUID 0x80000021 EAX bit 8); no effect here   \
 			       */
 
 #endif

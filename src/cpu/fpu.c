@@ -273,8 +273,8 @@ void fpu_init(void)
 {
 	static const int signals[] = {SIGFPE, SIGILL, SIGSEGV, SIGBUS};
 	/* With the translator, RSP may be the guest's when a signal comes. */
-	struct sigaction action = {.sa_sigaction = handle_fault,
-		.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
+	struct sigaction action = {
+		.sa_sigaction = handle_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
 	struct sigaction now;
 
 	fpu_fault_mask(&action.sa_mask);

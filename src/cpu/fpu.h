@@ -33,9 +33,9 @@ enum {
 #define XCR0_AVX    (BIT(XSTATE_X87) | BIT(XSTATE_SSE) | BIT(XSTATE_AVX))
 #define XCR0_AVX512 (BIT(XSTATE_OPMASK) | BIT(XSTATE_ZMM_HI256) | BIT(XSTATE_HI16_ZMM))
 
-/* Once per process: install the handler of faults in generated code (SIGSEGV, SIGBUS, SIGILL, SIGFPE).
- * It asks, in this order: who asked to be first, this file for the interpreter's stubs, and the
- * handler that was there before. */
+/* Once per process: install the handler of faults in generated code (SIGSEGV, SIGBUS, SIGILL,
+ * SIGFPE). It asks, in this order: who asked to be first, this file for the interpreter's stubs,
+ * and the handler that was there before. */
 void fpu_init(void);
 /* `first` is the translator's: it returns true where it has dealt with a signal. */
 typedef bool fpu_fault_handler(int signal, siginfo_t *info, void *context);

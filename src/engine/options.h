@@ -9,8 +9,8 @@ struct engine_options {
 	bool hardened; /* no address check in translated code that the processor could mispredict */
 	bool verify;   /* compare everything that translated code does with the interpreter */
 	const char *trace; /* file to write every translation to; NULL: none */
-	unsigned heat;     /* a block is translated at this of its runs; 0: the engine's own choice */
-	bool count;        /* statistics are wanted: count what costs time to count, too */
+	unsigned heat; /* a block is translated at this of its runs; 0: the engine's own choice */
+	bool count;    /* statistics are wanted: count what costs time to count, too */
 };
 extern struct engine_options engine_options;
 

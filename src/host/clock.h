@@ -1,6 +1,6 @@
 /* The machine's one clock. Guest TSC, timers, and pvclock all derive from it. It counts host TSC
- * cycles, runs at the host's TSC frequency, stops while the machine is paused and goes on from
- * the same value. Times in nanoseconds are the same clock in another unit (offset 0 at creation). */
+ * cycles, runs at the host's TSC frequency, stops while the machine is paused and goes on from the
+ * same value. Times in nanoseconds are the same clock in another unit (offset 0 at creation). */
 #ifndef VENEER_HOST_CLOCK_H
 #define VENEER_HOST_CLOCK_H
 
@@ -35,8 +35,8 @@ void clock_resume(struct clock *clock);
 /* Wall-clock time in ns since 1970 at clock zero, for pvclock's wall clock and the RTC. */
 uint64_t clock_wall_base_ns(const struct clock *clock);
 
-/* How often something that runs at `hz` (up to 4 GHz) has ticked after so many ns, and the first ns at which
- * it has ticked so often. Exact, and inverse to each other. */
+/* How often something that runs at `hz` (up to 4 GHz) has ticked after so many ns, and the first ns
+ * at which it has ticked so often. Exact, and inverse to each other. */
 static inline uint64_t clock_ns_to_ticks(uint64_t ns, uint64_t hz)
 {
 	return ns / 1000000000 * hz + ns % 1000000000 * hz / 1000000000;

@@ -21,8 +21,9 @@ void event_loop_run(struct event_loop *loop);
 /* Make event_loop_run() return; from any thread or a signal handler; lock not needed. */
 void event_loop_stop(struct event_loop *loop);
 
-/* What the loop does with timers in each turn, for those who move the clock themselves (tests, fuzzers): call
- * back some of the timers that are due, and the machine time at which the next is (all ones: none). */
+/* What the loop does with timers in each turn, for those who move the clock themselves (tests,
+ * fuzzers): call back some of the timers that are due, and the machine time at which the next is
+ * (all ones: none). */
 void event_loop_run_timers(struct event_loop *loop);
 uint64_t event_loop_next_deadline(const struct event_loop *loop);
 
@@ -33,8 +34,8 @@ void event_loop_clock_changed(struct event_loop *loop);
  * second. What epoll cannot watch because it is always ready (a file, /dev/null) is reported again
  * and again until it is unwatched. 0 or -errno. */
 typedef void fd_callback(void *opaque, uint32_t events);
-int event_loop_watch(struct event_loop *loop, int fd, uint32_t events, fd_callback *callback,
-	void *opaque);
+int event_loop_watch(
+	struct event_loop *loop, int fd, uint32_t events, fd_callback *callback, void *opaque);
 int event_loop_unwatch(struct event_loop *loop, int fd);
 
 /* A one-shot timer. Embed it in a device; timer_init() once, then arm and cancel at will. */
@@ -43,10 +44,10 @@ struct timer {
 	void (*expired)(void *opaque);
 	void *opaque;
 	uint64_t deadline_ns; /* machine time */
-	int heap_index; /* -1: not armed */
+	int heap_index;       /* -1: not armed */
 };
-void timer_init(struct timer *timer, struct event_loop *loop, void (*expired)(void *opaque),
-	void *opaque);
+void timer_init(
+	struct timer *timer, struct event_loop *loop, void (*expired)(void *opaque), void *opaque);
 /* Expire at machine time deadline_ns (at once if past); moves an armed timer. */
 void timer_arm(struct timer *timer, uint64_t deadline_ns);
 void timer_cancel(struct timer *timer);

@@ -105,7 +105,8 @@ static void on_continue(int number)
 static void install(int number, void (*handler)(int))
 {
 	/* A thread with a signal stack of its own has it for a reason. */
-	struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART | SA_ONSTACK}, before;
+	struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART | SA_ONSTACK},
+			 before;
 
 	sigfillset(&action.sa_mask);
 	/* What our parent had us ignore (nohup), or somebody catches already, stays so. */

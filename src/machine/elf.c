@@ -13,8 +13,9 @@
 #include <errno.h>
 #include <string.h>
 
-#define MAX_SEGMENTS      64   /* vmlinux has five */
-#define LINUX_CMDLINE_MAX 2047 /* COMMAND_LINE_SIZE less its zero; vmlinux does not tell its own   \
+#define MAX_SEGMENTS 64 /* vmlinux has five */
+#define LINUX_CMDLINE_MAX                                                                          \
+	2047 /* COMMAND_LINE_SIZE less its zero; vmlinux does not tell its own   \
 				*/
 
 /* What both classes' headers say, in one form. */

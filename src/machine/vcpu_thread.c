@@ -59,8 +59,8 @@ static int start_thread(struct vcpu_thread *thread)
 	char name[16];
 	int error;
 
-	/* Signals to the process are for other threads: this one's RSP may be the guest's. The engine
-	 * unblocks what it uses itself. */
+	/* Signals to the process are for other threads: this one's RSP may be the guest's. The
+	 * engine unblocks what it uses itself. */
 	fpu_fault_mask(&mask);
 	pthread_sigmask(SIG_BLOCK, &mask, &before);
 	error = pthread_create(&thread->thread, NULL, vcpu_thread_main, thread);

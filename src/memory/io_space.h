@@ -31,7 +31,7 @@ struct io_region {
 };
 
 struct io_space {
-	pthread_mutex_t *lock; /* the machine lock */
+	pthread_mutex_t *lock;     /* the machine lock */
 	struct io_region *regions; /* sorted by start, never overlapping */
 	unsigned count, capacity;
 };
@@ -39,7 +39,8 @@ struct io_space {
 void io_space_init(struct io_space *space, pthread_mutex_t *machine_lock);
 void io_space_destroy(struct io_space *space);
 
-/* Add a region, with the machine lock held or before the machine runs. 0, -EEXIST where it overlaps another (named in the log), -ENOMEM. */
+/* Add a region, with the machine lock held or before the machine runs. 0, -EEXIST where it overlaps
+ * another (named in the log), -ENOMEM. */
 int io_space_add(struct io_space *space, uint64_t start, uint64_t size, const char *name,
 	const struct io_ops *ops, void *opaque);
 
@@ -47,7 +48,8 @@ int io_space_add(struct io_space *space, uint64_t start, uint64_t size, const ch
 int io_space_remove(struct io_space *space, uint64_t start);
 
 /* Access `size` bytes (1, 2, 4, 8). Takes the machine lock. An address in no region reads all ones
- * and drops writes, as an idle bus does. An access that runs past a region's end is split into bytes. */
+ * and drops writes, as an idle bus does. An access that runs past a region's end is split into
+ * bytes. */
 uint64_t io_space_read(struct io_space *space, uint64_t address, unsigned size);
 void io_space_write(struct io_space *space, uint64_t address, uint64_t value, unsigned size);
 

@@ -26,11 +26,12 @@ static unsigned host_physical_bits(void)
 	return MAX(MIN(bits, 52), 36);
 }
 
-/* Where RAM is put: memory_flags_displacement() wants an address below 2^42, and ThreadSanitizer has those
- * from 2^39 on for itself. A random one all the same, so that a guest does not know it. */
-#define RAM_LOWEST	 (UINT64_C(1) << 33)
-#define RAM_END		 (UINT64_C(1) << 39)
-#define RAM_ALIGNMENT	 (2 * MIB) /* for transparent huge pages */
+/* Where RAM is put: memory_flags_displacement() wants an address below 2^42, and ThreadSanitizer
+ * has those from 2^39 on for itself. A random one all the same, so that a guest does not know it.
+ */
+#define RAM_LOWEST       (UINT64_C(1) << 33)
+#define RAM_END          (UINT64_C(1) << 39)
+#define RAM_ALIGNMENT    (2 * MIB) /* for transparent huge pages */
 #define RAM_PLACES_TRIED 16
 
 static void *map_ram_low(const struct memory *memory)

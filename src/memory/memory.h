@@ -1,7 +1,7 @@
 /* The guest-physical address space: RAM and MMIO.
  *
- * RAM is one memfd, mapped once into the monitor. Guest-physically it lies in two pieces, below
- * the PCI hole and above 4 GiB:
+ * RAM is one memfd, mapped once into the monitor. Guest-physically it lies in two pieces, below the
+ * PCI hole and above 4 GiB:
  *
  *	0 .. low_size			RAM, file offset 0
  *	low_size .. 4 GiB		PCI hole: MMIO regions, else nothing
@@ -12,18 +12,18 @@
  * The same file will be mapped a second time, page by page, into the windows that are the binary
  * translator's shadow page tables; that is why it is a file.
  *
- * Code tracking. Engines keep decoded or translated copies of guest code, and a write to that
- * code must be noticed, on whichever vCPU or device it happens. Each RAM page has a byte of flags,
+ * Code tracking. Engines keep decoded or translated copies of guest code, and a write to that code
+ * must be noticed, on whichever vCPU or device it happens. Each RAM page has a byte of flags,
  * tested after every store; PAGE_CODE says that some engine has read code there. Then a mask of
  * 128-byte lines tells code from data in the same page, and a generation number per page, which
  * each copy of code remembers and compares when it is entered, makes stale copies unreachable.
  *
  * A writer stores, then tests the flag; a decoder sets the flag, then reads. For that to be safe
  * without a fence in every store, memory_code_track() makes every other thread of the process pass
- * a barrier (membarrier(2), private expedited) after it has set a flag. That is once a page: where the
- * flag is set already, the writer has come to memory_code_written(), which can afford a fence before it
- * looks at the lines. A write that hits code takes the flag off again, so that a page which is
- * reused for data costs its writers nothing. */
+ * a barrier (membarrier(2), private expedited) after it has set a flag. That is once a page: where
+ * the flag is set already, the writer has come to memory_code_written(), which can afford a fence
+ * before it looks at the lines. A write that hits code takes the flag off again, so that a page
+ * which is reused for data costs its writers nothing. */
 #ifndef VENEER_MEMORY_MEMORY_H
 #define VENEER_MEMORY_MEMORY_H
 
@@ -39,7 +39,7 @@
 #define MEMORY_PCI_HOLE_START  UINT64_C(0xc0000000) /* most RAM below 4 GiB: 3 GiB */
 #define MEMORY_HIGH_START      UINT64_C(0x100000000)
 #define MEMORY_VGA_START       UINT64_C(0xa0000)
-#define MEMORY_VGA_END	       UINT64_C(0xc0000)
+#define MEMORY_VGA_END         UINT64_C(0xc0000)
 #define MEMORY_CODE_LINE_SHIFT 7
 
 enum page_flags {
@@ -73,8 +73,8 @@ struct memory {
 
 	struct io_space mmio;
 	unsigned physical_address_bits; /* MAXPHYADDR, as CPUID reports */
-	/* More than one thread may store to RAM without a fence: set by the machine where it has more
-	 * than one vCPU. DMA through memory_write() has its own fences. */
+	/* More than one thread may store to RAM without a fence: set by the machine where it has
+	 * more than one vCPU. DMA through memory_write() has its own fences. */
 	bool needs_membarrier;
 	pthread_mutex_t code_lock; /* orders decoders and writers that hit code; innermost but for
 				      what the hooks take */

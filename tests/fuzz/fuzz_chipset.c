@@ -1,7 +1,7 @@
-/* The chipset at the hands of a hostile guest: any port, any register, any MSR, from any vCPU, with time
- * passing in between. The input is a list of steps of eight bytes. What must hold, besides the
- * sanitizers: the host is not kept busy (timers fire at a bounded rate), an interrupt is announced where
- * one can be acknowledged, and no vector below 16 is delivered by a local APIC. */
+/* The chipset at the hands of a hostile guest: any port, any register, any MSR, from any vCPU, with
+ * time passing in between. The input is a list of steps of eight bytes. What must hold, besides the
+ * sanitizers: the host is not kept busy (timers fire at a bounded rate), an interrupt is announced
+ * where one can be acknowledged, and no vector below 16 is delivered by a local APIC. */
 #include "device/chipset/chipset.h"
 #include "device/chipset/ioapic.h"
 #include "device/chipset/lapic.h"
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CPUS	     2
+#define CPUS         2
 #define LONGEST_STEP UINT64_C(2000000000) /* ns */
 
 struct step {

@@ -1,5 +1,5 @@
-/* A place to put one device: port and MMIO spaces, an event loop, and a clock that stands still until
- * advance() moves it, so that every test is exact about time. */
+/* A place to put one device: port and MMIO spaces, an event loop, and a clock that stands still
+ * until advance() moves it, so that every test is exact about time. */
 #ifndef VENEER_TESTS_UNIT_DEVICE_FIXTURE_H
 #define VENEER_TESTS_UNIT_DEVICE_FIXTURE_H
 
@@ -22,7 +22,7 @@ struct fixture {
 	struct event_loop *loop;
 	struct io_space ports;
 	struct memory memory;
-	bool level[24]; /* of the interrupt lines */
+	bool level[24];     /* of the interrupt lines */
 	unsigned edges[24]; /* how often each has risen */
 	unsigned resets, power_offs;
 };

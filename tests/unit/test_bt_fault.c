@@ -51,7 +51,11 @@ _Static_assert(MARK_BEFORE == 0 && MARK_AFTER == 1 && MARK_STRINGS == 2, "as in 
 
 /* clang-format off */
 __asm__(
-	".pushsection .data.rel.ro,\"aw\"\n .balign 8\n .globl test_marks\n test_marks:\n .popsection\n"
+	".pushsection .data.rel.ro,\"aw\"\n"
+	".balign 8\n"
+	".globl test_marks\n"
+	"test_marks:\n"
+	".popsection\n"
 	".text\n .balign 64\n"
 	".globl test_code_start\n test_code_start:\n"
 	/* uint64_t test_enter(void): returns the exit ID. */
@@ -89,8 +93,8 @@ __asm__(
 	".globl test_bad_glue\n test_bad_glue: mov (%rbx), %rax\n"
 
 	".globl test_units_start\n test_units_start:\n"
-	/* RAX, RBX, RDX, RSI go up one after the other, for ever; RDX's with tidying that goes through the
-	 * glue, and through memory. */
+	/* RAX, RBX, RDX, RSI go up one after the other, for ever; RDX's with tidying that goes
+	 * through the glue, and through memory. */
 	".globl test_counting\n test_counting:\n"
 	MARK(0, BEFORE) "lea 1(%rax), %rax\n"
 	MARK(1, BEFORE) "lea 5(%rax), %rcx\n mov %rcx, %r10\n lea 1(%rbx), %rbx\n"
@@ -108,7 +112,10 @@ __asm__(
 	".globl test_divide\n test_divide:\n" MARK(6, BEFORE) "div %rbx\n"
 	".globl test_push\n test_push:\n" MARK(7, BEFORE) "push %rax\n"
 	".globl test_undefined\n test_undefined:\n" MARK(8, BEFORE) "ud2\n"
-	".globl test_simd\n test_simd:\n" MARK(9, BEFORE) "movss test_one(%rip), %xmm0\n divss test_zero(%rip), %xmm0\n ud2\n"
+	".globl test_simd\n"
+	"test_simd:\n" MARK(9, BEFORE) "movss test_one(%rip), %xmm0\n"
+	"divss test_zero(%rip), %xmm0\n"
+	"ud2\n"
 	".globl test_x87\n test_x87:\n" MARK(10, BEFORE) "fwait\n ud2\n"
 	".globl test_movs\n test_movs:\n"
 	MARK(11, BEFORE) "mov %r11, %rcx\n"
@@ -122,7 +129,10 @@ __asm__(
 	MARK(14, BEFORE) "jmp test_long\n"
 	".globl test_idle\n test_idle:\n" MARK(14, BEFORE) "jmp test_idle\n"
 	".globl test_code_end\n test_code_end:\n"
-	".pushsection .data.rel.ro,\"aw\"\n .globl test_marks_end\n test_marks_end:\n .popsection\n");
+	".pushsection .data.rel.ro,\"aw\"\n"
+	".globl test_marks_end\n"
+	"test_marks_end:\n"
+	".popsection\n");
 /* clang-format on */
 
 #define INSNS    15

@@ -194,8 +194,8 @@ static void branch_wrong(void)
 static void with_and_without_windows(void (*wrong)(void))
 {
 	for (unsigned way = 0; way < 4; way++) {
-		/* No room in the low addresses (AddressSanitizer): nothing is translated. cmocka's skip() is a
-		 * failure to who reads TAP. */
+		/* No room in the low addresses (AddressSanitizer): nothing is translated. cmocka's
+		 * skip() is a failure to who reads TAP. */
 		if (!cpu->bt) {
 			print_message("# nothing is translated here\n");
 			return;

@@ -1,4 +1,5 @@
-/* The devices together: how interrupts are routed, and what a vCPU reaches through struct cpu_platform. */
+/* The devices together: how interrupts are routed, and what a vCPU reaches through struct
+ * cpu_platform. */
 #include "apic_fixture.h"
 
 #include "device/chipset/acpi_pm.h"

@@ -85,8 +85,8 @@ static void conversions_are_inverse(void **state)
 static void ticks_are_exact(void **state)
 {
 	/* A day of the PIT and of the RTC's oscillator. */
-	assert_int_equal(clock_ns_to_ticks(UINT64_C(86400000000000), 1193182),
-		UINT64_C(86400) * 1193182);
+	assert_int_equal(
+		clock_ns_to_ticks(UINT64_C(86400000000000), 1193182), UINT64_C(86400) * 1193182);
 	assert_int_equal(clock_ns_to_ticks(999999999, 32768), 32767);
 	for (uint64_t ticks = 0; ticks < BIT(40); ticks = ticks * 5 + 1) {
 		uint64_t ns = clock_ticks_to_ns(ticks, 3579545);

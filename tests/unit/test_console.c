@@ -167,7 +167,8 @@ static void *write_a_lot(void *opaque)
 	return NULL;
 }
 
-/* Nobody reads. The writer must not keep the machine lock, and must give up when the machine stops. */
+/* Nobody reads. The writer must not keep the machine lock, and must give up when the machine stops.
+ */
 static void full_queue_blocks_without_the_lock(void **state)
 {
 	pthread_t writer;

@@ -98,7 +98,7 @@ static void moved_and_cancelled_timers(void **state)
 		timer_arm(&list[i].timer, now + (i + 1) * 2 * MS);
 	}
 	timer_cancel(&list[0].timer);
-	timer_cancel(&list[0].timer); /* harmless */
+	timer_cancel(&list[0].timer);            /* harmless */
 	timer_arm(&list[3].timer, now + 1 * MS); /* forward */
 	timer_arm(&list[1].timer, now + 9 * MS); /* back */
 	assert_false(timer_armed(&list[0].timer));
@@ -305,7 +305,7 @@ static void stop_before_run(void **state)
 {
 	event_loop_stop(loop);
 	event_loop_run(loop); /* returns */
-	run_for(1 * MS); /* and can run again */
+	run_for(1 * MS);      /* and can run again */
 }
 
 int main(void)

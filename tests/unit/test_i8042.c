@@ -165,7 +165,8 @@ static void each_byte_is_an_edge(void **state)
 	assert_int_equal(f.edges[KEYBOARD_IRQ], 3);
 }
 
-/* The test of the auxiliary port that Linux makes: what goes in by 0xd3 comes out as from the mouse. */
+/* The test of the auxiliary port that Linux makes: what goes in by 0xd3 comes out as from the
+ * mouse. */
 static void aux_loop(void **state)
 {
 	command(0xd3);

@@ -419,12 +419,12 @@ static void mode_transitions(void **state)
 	assert_false(wrmsr(1, 0x1b, base | x2)); /* xAPIC to invalid */
 	assert_true(wrmsr(1, 0x1b, base | en | x2));
 	assert_true(cpus[1]->apic_page == ~UINT64_C(0));
-	assert_false(wrmsr(1, 0x1b, base | en)); /* x2APIC to xAPIC */
-	assert_false(wrmsr(1, 0x1b, base | x2)); /* x2APIC to invalid */
+	assert_false(wrmsr(1, 0x1b, base | en));     /* x2APIC to xAPIC */
+	assert_false(wrmsr(1, 0x1b, base | x2));     /* x2APIC to invalid */
 	assert_true(wrmsr(1, 0x1b, base | en | x2)); /* no change */
-	assert_true(wrmsr(1, 0x1b, base)); /* to disabled */
+	assert_true(wrmsr(1, 0x1b, base));           /* to disabled */
 	assert_false(rdmsr(1, 0x802, &value));
-	assert_false(wrmsr(1, 0x1b, base | x2)); /* disabled to invalid */
+	assert_false(wrmsr(1, 0x1b, base | x2));      /* disabled to invalid */
 	assert_false(wrmsr(1, 0x1b, base | en | x2)); /* disabled to x2APIC */
 	assert_true(wrmsr(1, 0x1b, base | en));
 	assert_int_equal(cpus[1]->apic_page, base);
@@ -461,11 +461,11 @@ static void x2apic_registers(void **state)
 static void x2apic_faults(void **state)
 {
 	/* Not there, or not to be read. */
-	static const uint16_t unreadable[] = {0x800, 0x804, 0x809, 0x80b, 0x80c, 0x80e, 0x829,
-		0x82f, 0x831, 0x83a, 0x83d, 0x83f};
+	static const uint16_t unreadable[] = {
+		0x800, 0x804, 0x809, 0x80b, 0x80c, 0x80e, 0x829, 0x82f, 0x831, 0x83a, 0x83d, 0x83f};
 	/* Read-only, or not there. */
-	static const uint16_t unwritable[] = {0x802, 0x803, 0x80a, 0x80d, 0x80e, 0x810, 0x818,
-		0x820, 0x831, 0x839, 0x800, 0x82f};
+	static const uint16_t unwritable[] = {
+		0x802, 0x803, 0x80a, 0x80d, 0x80e, 0x810, 0x818, 0x820, 0x831, 0x839, 0x800, 0x82f};
 	static const struct {
 		uint32_t msr;
 		uint64_t value;
@@ -571,8 +571,8 @@ static void timer_divider(void **state)
 {
 	static const struct {
 		uint32_t value, by;
-	} dividers[] = {{0x0, 2}, {0x1, 4}, {0x2, 8}, {0x3, 16}, {0x8, 32}, {0x9, 64},
-		{0xa, 128}, {0xb, 1}};
+	} dividers[] = {{0x0, 2}, {0x1, 4}, {0x2, 8}, {0x3, 16}, {0x8, 32}, {0x9, 64}, {0xa, 128},
+		{0xb, 1}};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(dividers); i++) {
 		set(0, DIVIDE, dividers[i].value);
@@ -718,7 +718,7 @@ static void masked_timer_that_expired_is_silent(void **state)
 	assert_int_equal(timer_interrupts(1 * MS, 100 * US), 1);
 }
 
-#define TEST(name)	   cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name)         cmocka_unit_test_setup_teardown(name, setup, teardown)
 #define TEST_ENABLED(name) cmocka_unit_test_setup_teardown(name, setup_enabled, teardown)
 
 int main(void)

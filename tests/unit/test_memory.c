@@ -249,8 +249,8 @@ static void flags_are_a_displacement_away(void **state)
 		return;
 	assert_ptr_equal((void *)(((uintptr_t)memory.ram >> PAGE_SHIFT) + (uintptr_t)displacement),
 		memory.page_flags);
-	assert_ptr_equal((void *)(((uintptr_t)(memory.ram + last) >> PAGE_SHIFT) +
-				  (uintptr_t)displacement),
+	assert_ptr_equal(
+		(void *)(((uintptr_t)(memory.ram + last) >> PAGE_SHIFT) + (uintptr_t)displacement),
 		&memory.page_flags[last >> PAGE_SHIFT]);
 	assert_true((uintptr_t)memory.ram + last < UINT64_C(1) << 42);
 	assert_int_equal((uintptr_t)memory.ram % (2 * MIB), 0);
@@ -276,7 +276,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			hooks_see_pages_become_code_and_change, setup, teardown),
 		cmocka_unit_test_setup_teardown(flags_are_a_displacement_away, setup, teardown),
-		cmocka_unit_test_setup_teardown(flags_are_a_displacement_away, setup_large, teardown),
+		cmocka_unit_test_setup_teardown(
+			flags_are_a_displacement_away, setup_large, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -237,7 +237,7 @@ static void latches(void **state)
 
 static void single_byte_access(void **state)
 {
-	outb(0x43, 0x14); /* channel 0, low byte only, mode 2 */
+	outb(0x43, 0x14);                         /* channel 0, low byte only, mode 2 */
 	assert_int_equal(status(0) & 0x40, 0x40); /* no count yet */
 	outb(0x40, 200);
 	assert_int_equal(status(0) & 0x40, 0);

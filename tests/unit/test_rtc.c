@@ -23,9 +23,8 @@ static void set(uint8_t index, uint8_t value)
 static int setup(void **state)
 {
 	fixture_setup();
-	assert_int_equal(rtc_init(&rtc, &f.ports, fixture_irq(IRQ), f.loop, &f.clock, 64 * MIB,
-				 0, 2),
-		0);
+	assert_int_equal(
+		rtc_init(&rtc, &f.ports, fixture_irq(IRQ), f.loop, &f.clock, 64 * MIB, 0, 2), 0);
 	/* A known time, at the start of a second: 2024-02-28 23:59:50 UTC, a Wednesday. */
 	rtc.wall_base_ns = UINT64_C(1709164790) * 1000000000 - clock_ns(&f.clock);
 	rtc.flags_s = 1709164790;
@@ -67,9 +66,8 @@ static void starts_at_the_hosts_time(void **state)
 	struct tm tm;
 
 	io_space_remove(&f.ports, 0x70);
-	assert_int_equal(rtc_init(&fresh, &f.ports, fixture_irq(IRQ), f.loop, &f.clock, 64 * MIB,
-				 0, 2),
-		0);
+	assert_int_equal(
+		rtc_init(&fresh, &f.ports, fixture_irq(IRQ), f.loop, &f.clock, 64 * MIB, 0, 2), 0);
 	set(11, 0x06); /* binary, 24 hours */
 	gmtime_r(&now, &tm);
 	if (get(0) == tm.tm_sec + 1) {

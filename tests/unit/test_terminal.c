@@ -23,8 +23,7 @@ static size_t consumed, produced;
 
 static enum terminal_command parse(struct terminal_parser *parser, const char *in)
 {
-	return terminal_parse(
-		parser, (const uint8_t *)in, strlen(in), out, &consumed, &produced);
+	return terminal_parse(parser, (const uint8_t *)in, strlen(in), out, &consumed, &produced);
 }
 
 static void plain_text_goes_through(void **state)

@@ -101,7 +101,8 @@ static void thr_empty_interrupt(void **state)
 	/* Reading IIR has answered it. */
 	assert_false(f.level[IRQ]);
 	assert_int_equal(inb(IIR), 0x01);
-	/* Each byte that has gone is a new cause, and a new edge even if the last was not answered. */
+	/* Each byte that has gone is a new cause, and a new edge even if the last was not answered.
+	 */
 	outb(DATA, 'a');
 	assert_int_equal(f.edges[IRQ], 2);
 	outb(DATA, 'b');
@@ -131,7 +132,8 @@ static void receives_without_fifo(void **state)
 	assert_int_equal(asked, 1);
 }
 
-/* What comes before anybody listens must survive the driver's clearing the FIFO when it opens the port. */
+/* What comes before anybody listens must survive the driver's clearing the FIFO when it opens the
+ * port. */
 static void early_input_waits(void **state)
 {
 	assert_int_equal(uart_receive(&uart, "boot", 4), 0);

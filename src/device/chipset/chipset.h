@@ -49,8 +49,8 @@ void chipset_destroy(struct chipset *chipset);
 /* Machine reset: every device to its power-up state; the RTC keeps the time. */
 void chipset_reset(struct chipset *chipset);
 /* What firmware does before it starts an operating system, for machines booted without one: PIC at
- * vectors 0x08 and 0x70 and mostly masked, the SCI level-triggered, CPU 0's local APIC enabled in virtual
- * wire mode, A20 open. */
+ * vectors 0x08 and 0x70 and mostly masked, the SCI level-triggered, CPU 0's local APIC enabled in
+ * virtual wire mode, A20 open. */
 void chipset_firmware_setup(struct chipset *chipset);
 /* Bytes typed at COM1. Returns how many were taken; see console_input_ready. */
 size_t chipset_console_input(struct chipset *chipset, const void *bytes, size_t size);

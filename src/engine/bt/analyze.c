@@ -1,5 +1,5 @@
-/* Decoding a run of guest instructions, and sorting them: which can be copied, which need code of their
- * own, and which are the interpreter's.
+/* Decoding a run of guest instructions, and sorting them: which can be copied, which need code of
+ * their own, and which are the interpreter's.
  *
  * What can be copied is what a stub of the interpreter can run natively (stub_select.c knows: the
  * guest's CPUID shows it, nothing about it is privileged, and its effects are on registers, flags
@@ -50,7 +50,8 @@ static bool needed_mode(enum fpu_class class, unsigned mode)
 	}
 }
 
-/* Which vector registers must be the host's for this operand? VEX and EVEX change all of a register. */
+/* Which vector registers must be the host's for this operand? VEX and EVEX change all of a
+ * register. */
 static enum bt_vectors needed_vectors(const struct guest_insn *g, const ZydisDecodedOperand *op)
 {
 	if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
@@ -58,7 +59,7 @@ static enum bt_vectors needed_vectors(const struct guest_insn *g, const ZydisDec
 	switch (ZydisRegisterGetClass(op->reg.value)) {
 	case ZYDIS_REGCLASS_XMM:
 		return g->in.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY ? VECTORS_NARROW
-									    : VECTORS_WIDE;
+									   : VECTORS_WIDE;
 	case ZYDIS_REGCLASS_YMM:
 	case ZYDIS_REGCLASS_ZMM:
 	case ZYDIS_REGCLASS_MASK:
@@ -85,7 +86,7 @@ static bool loads(const struct guest_insn *g, const ZydisDecodedOperand *op)
 
 static void add_spill(struct guest_insn *g, unsigned reg, const ZydisDecodedOperand *op)
 {
-	if (!(( g->spill_load | g->spill_store) & BIT(reg)))
+	if (!((g->spill_load | g->spill_store) & BIT(reg)))
 		g->spilled[g->spill_count++] = (uint8_t)reg;
 	if (loads(g, op))
 		g->spill_load |= (uint16_t)BIT(reg);
@@ -163,7 +164,8 @@ static bool try_identical(struct translator *t, struct guest_insn *g)
 		g->masked = stub.memory > STUB_GATHER;
 		/* The soft TLB looks at all of an operand. */
 		if (stub.memory == STUB_GATHER || plan.implicit_memory ||
-			(g->masked && (!(t->mode & BT_WINDOW) || (t->mode & (BT_AC | BT_USER)) == BT_AC)))
+			(g->masked &&
+				(!(t->mode & BT_WINDOW) || (t->mode & (BT_AC | BT_USER)) == BT_AC)))
 			return false;
 	}
 	if (stub.memory != STUB_NO_MEMORY) {
@@ -226,10 +228,12 @@ static void classify_branch(struct translator *t, struct guest_insn *g)
 
 	if (g->in.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR || g->in.operand_width == 16) {
 		set_kind(g, GUEST_END, "far transfer");
-	} else if (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE && !cpu_canonical(t->cpu, branch_target(g))) {
+	} else if (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE &&
+		   !cpu_canonical(t->cpu, branch_target(g))) {
 		set_kind(g, GUEST_END, "branch to an address that is not canonical");
 	} else if (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
-		set_kind(g, call ? GUEST_CALL : GUEST_JMP, "control transfer: RIP is not the guest's");
+		set_kind(g, call ? GUEST_CALL : GUEST_JMP,
+			"control transfer: RIP is not the guest's");
 	} else if (is_rsp(op)) {
 		set_kind(g, GUEST_END, "rare branch");
 	} else {
@@ -267,11 +271,12 @@ static bool classify_stack_write(struct translator *t, struct guest_insn *g)
 	}
 }
 
-/* Near, with a displacement, and to an address that can be one: others are for the interpreter to raise #GP
- * for, at the branch. (Zydis knows the VEX branches of Knights Corner, too.) */
+/* Near, with a displacement, and to an address that can be one: others are for the interpreter to
+ * raise #GP for, at the branch. (Zydis knows the VEX branches of Knights Corner, too.) */
 static void classify_jcc(struct translator *t, struct guest_insn *g, enum guest_kind kind)
 {
-	bool plain = g->in.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY && g->in.operand_width != 16 &&
+	bool plain = g->in.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
+		     g->in.operand_width != 16 &&
 		     g->in.address_width == (kind == GUEST_LOOP ? 64 : g->in.address_width);
 
 	set_kind(g, plain && cpu_canonical(t->cpu, branch_target(g)) ? kind : GUEST_END,
@@ -462,8 +467,8 @@ static void mark_targets(struct translator *t)
 	}
 }
 
-/* A SIB byte with base 101b and mod 00 has a displacement instead of a base. Zydis 4.0 forgets that where
- * REX.B is set and there is no index. */
+/* A SIB byte with base 101b and mod 00 has a displacement instead of a base. Zydis 4.0 forgets that
+ * where REX.B is set and there is no index. */
 static void correct_base(struct guest_insn *g)
 {
 	if (!(g->in.attributes & ZYDIS_ATTRIB_HAS_SIB) || g->in.raw.modrm.mod != 0 ||

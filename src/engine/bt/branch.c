@@ -1,5 +1,5 @@
-/* Control transfers: within the unit, to other units of the same guest page (a continuation, then patched into
- * a direct jump), and by the jump table to anywhere. */
+/* Control transfers: within the unit, to other units of the same guest page (a continuation, then
+ * patched into a direct jump), and by the jump table to anywhere. */
 #include "engine/bt/translate.h"
 #include "engine/options.h"
 
@@ -19,7 +19,8 @@ static uintptr_t emit_transfer(struct translator *t, int condition)
 void emit_far_page_jump(struct translator *t, uint64_t rip, unsigned mode)
 {
 	emit_constant(&t->code, SCRATCH_ADDR, rip);
-	emit_jump_memory(&t->code, at_address(&t->bt->jump[mode & (BT_MODES - 1)][rip & (JUMP_ENTRIES - 1)]));
+	emit_jump_memory(&t->code,
+		at_address(&t->bt->jump[mode & (BT_MODES - 1)][rip & (JUMP_ENTRIES - 1)]));
 }
 
 /* A branch to code of this unit that is to be patched when that code is there. */
@@ -63,8 +64,8 @@ static struct loop *new_loop(struct translator *t, unsigned head, unsigned back)
 	return loop;
 }
 
-/* Within the unit? Branches back go to the second code of a loop, never into the straight run, where
- * other things are known. With the soft TLB nothing is known anyway at any target. */
+/* Within the unit? Branches back go to the second code of a loop, never into the straight run,
+ * where other things are known. With the soft TLB nothing is known anyway at any target. */
 static bool emit_branch_within(struct translator *t, unsigned i, int condition, unsigned index)
 {
 	struct loop *loop;
@@ -144,8 +145,8 @@ void translate_loop(struct translator *t, unsigned i)
 	emit_branch(t, i, ALWAYS_IN_5_BYTES, branch_target(&t->insn[i]));
 }
 
-/* A target that is not canonical is only found after RSP has changed, by `moved`, and a return address has
- * been pushed: the branch has to be undone then. */
+/* A target that is not canonical is only found after RSP has changed, by `moved`, and a return
+ * address has been pushed: the branch has to be undone then. */
 static void remember_branch(struct translator *t, unsigned i, int32_t moved)
 {
 	uint32_t id = add_exit(t, BT_EXIT_INTERPRET, i);
@@ -168,9 +169,12 @@ void translate_jmp_indirect(struct translator *t, unsigned i)
 
 	remember_branch(t, i, 0);
 	if (g->memory) {
-		emit_access(t, &(struct access){.insn = i, .size = 8, .memory = g->memory, .op = op_to_address});
+		emit_access(
+			t, &(struct access){
+				   .insn = i, .size = 8, .memory = g->memory, .op = op_to_address});
 	} else {
-		unsigned from = value_of(t, rewrite_register_number(g->operands[0].reg.value), SCRATCH_ADDR);
+		unsigned from = value_of(
+			t, rewrite_register_number(g->operands[0].reg.value), SCRATCH_ADDR);
 
 		if (from != SCRATCH_ADDR)
 			emit_move(&t->code, SCRATCH_ADDR, from);
@@ -187,7 +191,8 @@ void translate_call_indirect(struct translator *t, unsigned i)
 		load_to_scratch(t, i);
 	} else {
 		emit_store(&t->code, at_address(&t->bt->scratch[0]),
-			value_of(t, rewrite_register_number(g->operands[0].reg.value), SCRATCH_ADDR));
+			value_of(t, rewrite_register_number(g->operands[0].reg.value),
+				SCRATCH_ADDR));
 	}
 	push_constant(t, i, guest_next(g));
 	mark(t, i, MARK_AFTER);

@@ -1,8 +1,8 @@
 /* The binary translator's inside: what its files share.
  *
  * Hot guest code (64-bit mode only) is translated into units of host code; cold code stays in the
- * interpreter, whose run loop (engine/interp/run.c) asks bt_run() first. A unit is made for a place in
- * RAM, a RIP and a mode, and never leaves one guest page.
+ * interpreter, whose run loop (engine/interp/run.c) asks bt_run() first. A unit is made for a place
+ * in RAM, a RIP and a mode, and never leaves one guest page.
  *
  *	analyze.c	a run of guest instructions, decoded and classified
  *	translate.c	a unit from them: control flow, exits, special instructions
@@ -22,15 +22,15 @@
  *	RCX		in host R11
  *	RSP		in host RSP, plus bt->stack_delta
  *	R10 R11		in memory, cpu->gpr[]
- *	flags		the six arithmetic ones in the host's flags, exact at every instruction; others
- *			in cpu->system_flags; host DF, AC, TF are clear
+ *	flags		the six arithmetic ones in the host's flags, exact at every instruction;
+ *			others in cpu->system_flags; host DF, AC, TF are clear
  *	vectors		in the host's, if bt->vectors_away is 0; else in cpu->fpu
  *	x87, MXCSR	in the host's
  *
- * Host RCX and R10 are scratch. RCX, because JRCXZ is the only conditional jump that looks at no flag:
- * all address checks end in one. Everything translated code reaches besides the guest's memory lies
- * in the low 2 GiB of the address space (struct cpu, struct bt, the code), so an absolute 32-bit
- * address names it and no register is spent on a pointer.
+ * Host RCX and R10 are scratch. RCX, because JRCXZ is the only conditional jump that looks at no
+ * flag: all address checks end in one. Everything translated code reaches besides the guest's
+ * memory lies in the low 2 GiB of the address space (struct cpu, struct bt, the code), so an
+ * absolute 32-bit address names it and no register is spent on a pointer.
  *
  * Every guest instruction's translation does nothing visible up to one host instruction that does
  * it all (the commit), and at most tidying after that. So a fault or kick before the commit is
@@ -58,8 +58,8 @@ struct verify_plan;
 /* What a translation depends on besides RIP and code bytes. Always 64-bit code, CR0.PG, no TF, no
  * DF, IOPL 0, NT clear, 48-bit linear addresses. */
 enum bt_mode {
-	BT_USER = 1,   /* CPL 3 */
-	BT_AC = 2,     /* EFLAGS.AC: at CPL 0 suspends SMAP; at CPL 3 without CR0.AM it means nothing */
+	BT_USER = 1, /* CPL 3 */
+	BT_AC = 2, /* EFLAGS.AC: at CPL 0 suspends SMAP; at CPL 3 without CR0.AM it means nothing */
 	BT_WINDOW = 4, /* memory through windows; else through the soft TLB */
 	BT_MODES = 8,  /* the bits above choose tables; those below only forbid instructions */
 	BT_X87 = 8,
@@ -88,40 +88,44 @@ struct soft_tlb {
 /* No address with this index can hit, nor one just below its page: for an entry without a page. */
 #define SOFT_TLB_EMPTY(index) (-((uint64_t)((index) ^ 2) << PAGE_SHIFT))
 
-#define SLOT_SHIFT 39 /* a slot: 512 GiB of linear addresses, what one window shows */
+#define SLOT_SHIFT      39 /* a slot: 512 GiB of linear addresses, what one window shows */
 #define SLOT_OF(linear) ((uint16_t)((linear) >> SLOT_SHIFT))
-#define SLOTS      65536
+#define SLOTS           65536
 
 /* The table from RIP, by its low 16 bits, to a unit's checked entry; or bt->glue.miss. */
 #define JUMP_ENTRIES 65536
 
 /* Why a unit came back. */
 enum bt_exit_kind {
-	BT_EXIT_BRANCH,	   /* direct branch to a place in the same page with no unit yet: patch it */
-	BT_EXIT_JUMP,	   /* target in R10 (indirect, or another page) with no unit in the jump table */
-	BT_EXIT_INTERPRET, /* this instruction by the interpreter, then on at `resume` (0: find out) */
+	BT_EXIT_BRANCH, /* direct branch to a place in the same page with no unit yet: patch it */
+	BT_EXIT_JUMP, /* target in R10 (indirect, or another page) with no unit in the jump table */
+	/* this instruction by the interpreter, then on at `resume` (0: find out) */
+	BT_EXIT_INTERPRET,
 	BT_EXIT_SOFT_MISS, /* address in R10 is not in the soft TLB */
-	BT_EXIT_WRITTEN,   /* a store hit a page with code; host address in R10; go on at `resume` */
-	BT_EXIT_MATURE,	   /* much code has run in a young address space */
-	BT_EXIT_KICK,	   /* from a signal handler: state is that before cpu->rip */
-	BT_EXIT_FAULT,	   /* the same, and the interpreter should run the instruction there */
+	BT_EXIT_WRITTEN, /* a store hit a page with code; host address in R10; go on at `resume` */
+	BT_EXIT_MATURE,  /* much code has run in a young address space */
+	BT_EXIT_KICK,    /* from a signal handler: state is that before cpu->rip */
+	BT_EXIT_FAULT,   /* the same, and the interpreter should run the instruction there */
 };
 
 struct bt_exit {
 	uint8_t kind, size; /* size: of the access, for SOFT_MISS and WRITTEN */
 	bool write;
-	bool other_faults; /* SOFT_MISS: the instruction may have to raise something else than a page fault */
-	uint8_t heat;	 /* BRANCH: passages */
-	uint16_t fop;	 /* opcode of the x87 instruction that bt->last_x87 names by this */
-	uint16_t insn;	 /* which instruction of the unit it belongs to */
-	uint32_t patch;	 /* BRANCH: where in the code the rel32 is to be patched, as cache offset */
-	uint64_t rip;	 /* BRANCH: target; else of the instruction */
+	/* SOFT_MISS: the instruction may have to raise something else than a page fault */
+	bool other_faults;
+	uint8_t heat;   /* BRANCH: passages */
+	uint16_t fop;   /* opcode of the x87 instruction that bt->last_x87 names by this */
+	uint16_t insn;  /* which instruction of the unit it belongs to */
+	uint32_t patch; /* BRANCH: where in the code the rel32 is to be patched, as cache offset */
+	uint64_t rip;   /* BRANCH: target; else of the instruction */
 	uint64_t next_rip; /* 0: in bt->scratch[0] */
-	uintptr_t resume; /* host address to go on at */
-	int32_t moved;	  /* by how much RSP has changed, where the instruction may have to be undone */
+	uintptr_t resume;  /* host address to go on at */
+	/* by how much RSP has changed, where the instruction may have to be undone */
+	int32_t moved;
 	struct bt_unit *unit;
 	void (*transfer)(struct cpu *cpu); /* INTERPRET: what does it; NULL: insns */
-	struct insn *insns; /* INTERPRET: the instruction decoded for the interpreter, then op_leave */
+	struct insn
+		*insns; /* INTERPRET: the instruction decoded for the interpreter, then op_leave */
 };
 
 /* Which guest instruction a stretch of host code belongs to; sorted by `host`. */
@@ -140,18 +144,19 @@ enum bt_mark_state {
 #define UNIT_MAX_INSNS 64
 #define ADAPT_FAULTS   128
 
-/* How much of the vector registers is in the host's. SSE code needs NARROW; what is above its 128 bits
- * then stays in cpu->fpu, unchanged. */
+/* How much of the vector registers is in the host's. SSE code needs NARROW; what is above its 128
+ * bits then stays in cpu->fpu, unchanged. */
 enum bt_vectors { VECTORS_AWAY, VECTORS_NARROW, VECTORS_WIDE };
 
 struct bt_insn {
 	uint16_t offset; /* of its first byte, in the guest page */
 	uint8_t length;
-	bool shadowed;	    /* it follows an STI */
-	uint8_t adapted;    /* faults seen; at ADAPT_FAULTS it is translated with the soft TLB */
-	uint16_t slot;      /* predicted slot of its memory operand (window mode) */
-	uint16_t host;      /* offset of its code in the unit */
-	uint16_t x87_before; /* opcode of the x87 instruction before it, where that left no record */
+	bool shadowed;   /* it follows an STI */
+	uint8_t adapted; /* faults seen; at ADAPT_FAULTS it is translated with the soft TLB */
+	uint16_t slot;   /* predicted slot of its memory operand (window mode) */
+	uint16_t host;   /* offset of its code in the unit */
+	uint16_t
+		x87_before; /* opcode of the x87 instruction before it, where that left no record */
 	bool interpreted;   /* it leaves the unit, which does not run it itself */
 	const char *reason; /* why it is not identical; NULL where it is (string constant) */
 };
@@ -159,58 +164,63 @@ struct bt_insn {
 struct bt_unit {
 	uint64_t rip, key; /* key: RAM offset of the first byte */
 	uint16_t mode;
-	uint16_t count;	     /* guest instructions */
+	uint16_t count; /* guest instructions */
 	uint16_t mark_count;
-	bool dropped;	     /* its page was written; unreachable, but its code is intact until a flush */
-	uint32_t size;	     /* bytes of host code, from `code` on */
-	uintptr_t code;	     /* host address; here is the checked entry (RIP in R10) */
-	uintptr_t entry;     /* the entry that checks nothing */
-	uint16_t again, cold; /* where loops' second codes begin, and what is out of line; for the trace */
+	bool dropped;  /* its page was written; unreachable, but its code is intact until a flush */
+	uint32_t size; /* bytes of host code, from `code` on */
+	uintptr_t code;  /* host address; here is the checked entry (RIP in R10) */
+	uintptr_t entry; /* the entry that checks nothing */
+	uint16_t again,
+		cold; /* where loops' second codes begin, and what is out of line; for the trace */
 	struct bt_unit *hash_next, *page_next;
 	struct bt_insn *insns;
 	struct bt_mark *marks;
-	uint8_t *guest;      /* copy of the guest code: the bytes from the first to the last instruction */
+	/* copy of the guest code: the bytes from the first to the last instruction */
+	uint8_t *guest;
 	uint16_t guest_bytes;
-	uint16_t guest_start; /* offset in the page of guest[0] */
-	uint64_t runs;	     /* counted only with bt_options.count */
+	uint16_t guest_start;     /* offset in the page of guest[0] */
+	uint64_t runs;            /* counted only with bt_options.count */
 	struct verify_plan *plan; /* --verify */
-	bool straight;	     /* no branch stays within it */
+	bool straight;            /* no branch stays within it */
 };
 
 /* Counters for --stats. */
 struct bt_stats {
-	uint64_t units, guest_instructions_translated, identical, translated_bytes, chained, jump_misses,
-		interpreted, soft_misses, hidden_faults, rents, true_faults, other_faults, retranslations, maps,
-		unmaps, protects, revalidations, window_evictions, spaces, cache_flushes, pages_dropped,
-		kicks, steps, instructions, entries;
+	uint64_t units, guest_instructions_translated, identical, translated_bytes, chained,
+		jump_misses, interpreted, soft_misses, hidden_faults, rents, true_faults,
+		other_faults, retranslations, maps, unmaps, protects, revalidations,
+		window_evictions, spaces, cache_flushes, pages_dropped, kicks, steps, instructions,
+		entries;
 };
 
 /* Per vCPU; cpu->bt. One mapping in the low 2 GiB. */
 struct bt {
 	struct cpu *cpu;
 	/* --- what translated code touches --- */
-	/* 0: the low 128 bits of XMM0..15 are in the host's registers. 0: all the rest is, too. 1: in
-	 * cpu->fpu. */
+	/* 0: the low 128 bits of XMM0..15 are in the host's registers. 0: all the rest is, too. 1:
+	 * in cpu->fpu. */
 	uint64_t vectors_away, wide_away;
-	uint64_t stack_delta;	  /* host RSP less guest RSP; 0 outside window mode */
+	uint64_t stack_delta; /* host RSP less guest RSP; 0 outside window mode */
 	uint64_t minus_stack_delta;
 	uint64_t string_delta[2]; /* added to RSI, RDI while a string instruction runs */
 	uint64_t scratch[4];
-	uint64_t rax, flags;	  /* spills */
+	uint64_t rax, flags; /* spills */
 	uint64_t count;
 	uint64_t pauses_left; /* PAUSEs until the host's processor is given up */
-	uint64_t tsc_offset; /* the guest's TSC less the host's */
+	uint64_t tsc_offset;  /* the guest's TSC less the host's */
 	uint64_t host_rsp, entry_rsp;
 	uint64_t gs_base, gs_base_now; /* what translated code wants, and what is in force */
 	uint64_t branch; /* exit ID of the indirect branch under way: for #GP on a wild target */
-	int jump_mode; /* the bits of the mode, of those above BT_MODES, that the jump tables are for */
-	uint64_t last_x87; /* exit ID that tells of the last x87 instruction since the last exit; or 0 */
+	/* the bits of the mode, of those above BT_MODES, that the jump tables are for */
+	int jump_mode;
+	/* exit ID that tells of the last x87 instruction since the last exit; or 0 */
+	uint64_t last_x87;
 	int32_t flags_displacement; /* host address >> 12, plus this: address of the page's flags */
 	uint64_t push_value;
 	uint64_t young_left; /* runs of code in this young address space until it is mature */
 	uint64_t vectors_were_here; /* at the last exit: enum bt_vectors */
 	uint64_t entry, entry_r10;  /* where glue.enter goes, and R10 then */
-	uint64_t exit_address;	/* R10 on exit */
+	uint64_t exit_address;      /* R10 on exit */
 	/* Field masks for PEXT. */
 	uint64_t mask_index, mask_page, mask_offset;
 
@@ -222,7 +232,8 @@ struct bt {
 	unsigned fault_insn;
 
 	uint64_t cr4; /* that the units were made under */
-	uint64_t fpu_cr0, fpu_cr4, fpu_xcr0; /* where fpu_mode, a part of enum bt_mode, comes from */
+	uint64_t fpu_cr0, fpu_cr4,
+		fpu_xcr0; /* where fpu_mode, a part of enum bt_mode, comes from */
 	int fpu_mode;
 
 	struct windows *windows;
@@ -232,15 +243,15 @@ struct bt {
 	struct {
 		uint64_t root;
 		unsigned gs;
-	} user_gs_of[16]; /* by CR3 */
+	} user_gs_of[16];        /* by CR3 */
 	uint8_t jump_heat[4096]; /* by target: passages to code without a unit */
 	struct bt_exit *exits;
 	uint32_t exit_count, exit_limit;
 
 	uintptr_t code_start, code_end; /* executable: glue first, then units */
-	uintptr_t units_start;		/* end of the glue */
-	intptr_t writable;		/* added to a code address: where it can be written */
-	uintptr_t code_used;		/* end of the last unit */
+	uintptr_t units_start;          /* end of the glue */
+	intptr_t writable;              /* added to a code address: where it can be written */
+	uintptr_t code_used;            /* end of the last unit */
 	struct {
 		uintptr_t enter, exit, miss, load_vectors, load_wide;
 		/* Handlers set RIP here: RCX = exit ID; all other registers are the guest's. */
@@ -253,13 +264,13 @@ struct bt {
 	struct bt_stats stats;
 	struct bt_cache *cache;
 	struct translator *translator; /* working space */
-	struct verify *verify;	       /* --verify */
-	bool cache_full;		 /* a unit did not fit: flush before the next */
-	_Atomic bool drops_pending;	 /* pages wait in the cache's queue */
+	struct verify *verify;         /* --verify */
+	bool cache_full;               /* a unit did not fit: flush before the next */
+	_Atomic bool drops_pending;    /* pages wait in the cache's queue */
 
 	struct soft_tlb soft_tlb[TLB_VIEWS];
-	/* Added to a linear address: the host's. By view: [0] user, [1] supervisor; index SLOT_OF(). A slot
-	 * without a window has a value that leads nowhere (window.h). */
+	/* Added to a linear address: the host's. By view: [0] user, [1] supervisor; index
+	 * SLOT_OF(). A slot without a window has a value that leads nowhere (window.h). */
 	uint64_t delta[2][SLOTS];
 	uint64_t jump[BT_MODES][JUMP_ENTRIES];
 };
@@ -291,9 +302,9 @@ struct bt_where {
 bool bt_locate(const struct bt *bt, uintptr_t pc, struct bt_where *where);
 
 /* Exit IDs that every vCPU has. */
-#define BT_EXIT_ID_KICK	 0
+#define BT_EXIT_ID_KICK  0
 #define BT_EXIT_ID_FAULT 1
-#define BT_EXIT_ID_JUMP	 2
+#define BT_EXIT_ID_JUMP  2
 #define BT_EXIT_ID_FIRST 3
 
 #endif

@@ -1,9 +1,10 @@
 /* The translation cache.
  *
  * Units lie in the code area in the order they were made; when it (or anything else) is full,
- * everything is dropped and begins anew. Direct jumps between units never leave a guest page: so when a page's
- * code is written, all its units go at once, and nothing has to be unlinked but its entries in the jump tables. The
- * code itself stays until the next flush; no way leads to it any more. */
+ * everything is dropped and begins anew. Direct jumps between units never leave a guest page: so
+ * when a page's code is written, all its units go at once, and nothing has to be unlinked but its
+ * entries in the jump tables. The code itself stays until the next flush; no way leads to it any
+ * more. */
 #include "engine/bt/cache.h"
 #include "engine/bt/glue.h"
 #include "engine/options.h"
@@ -16,17 +17,17 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define HASH_BITS	15
-#define PAGE_HASH_BITS	12
-#define BOOK_BYTES	(24 * MIB)
-#define MAX_UNITS	65536
-#define MAX_EXITS	(1u << 18)
-#define MAX_DROPS	256
-#define CODE_BYTES	(24 * MIB)
-#define ALL_CODE_BYTES	(768 * MIB) /* of all vCPUs: all must lie in the low 2 GiB */
-#define LARGEST_UNIT	(32 * KIB)
-#define JUMP_PAGE_BITS	65536
-#define UNIT_HEADER	16 /* keeps the code aligned */
+#define HASH_BITS      15
+#define PAGE_HASH_BITS 12
+#define BOOK_BYTES     (24 * MIB)
+#define MAX_UNITS      65536
+#define MAX_EXITS      (1u << 18)
+#define MAX_DROPS      256
+#define CODE_BYTES     (24 * MIB)
+#define ALL_CODE_BYTES (768 * MIB) /* of all vCPUs: all must lie in the low 2 GiB */
+#define LARGEST_UNIT   (32 * KIB)
+#define JUMP_PAGE_BITS 65536
+#define UNIT_HEADER    16 /* keeps the code aligned */
 
 /* What has been entered in one jump table, so that emptying it costs what filling it did. */
 struct jump_log {
@@ -192,7 +193,8 @@ void cache_code_used(struct bt *bt, uintptr_t end)
 
 static unsigned hash_of(uint64_t rip, uint64_t key, unsigned mode)
 {
-	return (unsigned)(((key ^ rip << 7 ^ (uint64_t)mode << 52) * UINT64_C(0x9e3779b97f4a7c15)) >>
+	return (unsigned)(((key ^ rip << 7 ^ (uint64_t)mode << 52) *
+				  UINT64_C(0x9e3779b97f4a7c15)) >>
 			  (64 - HASH_BITS));
 }
 
@@ -286,7 +288,8 @@ struct bt_unit *cache_probe_jump(struct bt *bt, uint64_t rip, unsigned mode)
 	return unit && unit->rip == rip && unit->mode == mode ? unit : NULL;
 }
 
-/* The bit of a page in such a map: by its low bits, apart for the two halves of the address space. */
+/* The bit of a page in such a map: by its low bits, apart for the two halves of the address space.
+ */
 static unsigned jump_page_bit(uint64_t linear)
 {
 	return (unsigned)((linear >> PAGE_SHIFT) % (JUMP_PAGE_BITS / 2) +
@@ -302,7 +305,8 @@ void cache_enter_jump(struct bt *bt, struct bt_unit *unit, bool global)
 	/* To be verified, each unit comes back. */
 	if (engine_options.verify)
 		return;
-	/* An entry is in one of the lists at least once; what lists do not tell apart goes too early. */
+	/* An entry is in one of the lists at least once; what lists do not tell apart goes too
+	 * early. */
 	if (bt->jump[mode][index] == bt->glue.miss || !global) {
 		if (log->local_count == JUMP_ENTRIES || log->global_count == JUMP_ENTRIES)
 			cache_flush_jumps(bt, TLB_FLUSH_ALL, 0);
@@ -362,8 +366,8 @@ void cache_flush_jumps(struct bt *bt, enum tlb_flush what, uint64_t linear)
 
 /* --- the soft TLB --- */
 
-void cache_fill_soft_tlb(struct bt *bt, enum tlb_view view, uint64_t linear, const void *host, bool writable,
-	bool global)
+void cache_fill_soft_tlb(struct bt *bt, enum tlb_view view, uint64_t linear, const void *host,
+	bool writable, bool global)
 {
 	struct soft_tlb *tlb = &bt->soft_tlb[view];
 	struct soft_log *log = &bt->cache->soft[view];
@@ -371,7 +375,8 @@ void cache_fill_soft_tlb(struct bt *bt, enum tlb_view view, uint64_t linear, con
 
 	tlb->minus_read[index] = -(linear & PAGE_MASK);
 	tlb->minus_write[index] = writable ? -(linear & PAGE_MASK) : SOFT_TLB_EMPTY(index);
-	tlb->addend[index] = (uintptr_t)host - (engine_options.hardened ? linear & ~PAGE_MASK : linear);
+	tlb->addend[index] =
+		(uintptr_t)host - (engine_options.hardened ? linear & ~PAGE_MASK : linear);
 	if (global)
 		return;
 	if (log->count < SOFT_TLB_SIZE)
@@ -394,7 +399,8 @@ void cache_flush_soft_tlb(struct bt *bt, enum tlb_flush what, uint64_t linear)
 		struct soft_log *log = &bt->cache->soft[view];
 
 		if (what == TLB_FLUSH_PAGE) {
-			empty_entry(&bt->soft_tlb[view], (linear >> PAGE_SHIFT) & (SOFT_TLB_SIZE - 1));
+			empty_entry(
+				&bt->soft_tlb[view], (linear >> PAGE_SHIFT) & (SOFT_TLB_SIZE - 1));
 		} else if (all || log->count > SOFT_TLB_SIZE) {
 			empty_soft_tlb(bt, view);
 		} else {
@@ -445,7 +451,8 @@ static void drop_page(struct bt *bt, uint64_t page)
 	bt->stats.pages_dropped++;
 }
 
-/* The code of a unit that others are chained to becomes a jump to its own exit: they must find the new one. */
+/* The code of a unit that others are chained to becomes a jump to its own exit: they must find the
+ * new one. */
 void cache_remove(struct bt *bt, struct bt_unit *unit)
 {
 	struct bt_unit **link = &bt->cache->pages[page_hash(unit->key >> PAGE_SHIFT)];

@@ -18,7 +18,8 @@ void cache_code_used(struct bt *bt, uintptr_t end);
 void cache_add(struct bt *bt, struct bt_unit *unit);
 /* The unit for RAM offset `key`, that RIP and mode, or NULL. */
 struct bt_unit *cache_find(struct bt *bt, uint64_t rip, uint64_t key, unsigned mode);
-/* Forget this one unit (it is to be retranslated); others may be chained to its code, which stays. */
+/* Forget this one unit (it is to be retranslated); others may be chained to its code, which stays.
+ */
 void cache_remove(struct bt *bt, struct bt_unit *unit);
 /* Forget everything. No translated code may be running or be resumed. */
 void cache_flush(struct bt *bt);
@@ -31,8 +32,8 @@ struct bt_unit *cache_probe_jump(struct bt *bt, uint64_t rip, unsigned mode);
 void cache_flush_jumps(struct bt *bt, enum tlb_flush what, uint64_t linear);
 
 /* Soft TLB. */
-void cache_fill_soft_tlb(struct bt *bt, enum tlb_view view, uint64_t linear, const void *host, bool writable,
-	bool global);
+void cache_fill_soft_tlb(struct bt *bt, enum tlb_view view, uint64_t linear, const void *host,
+	bool writable, bool global);
 void cache_flush_soft_tlb(struct bt *bt, enum tlb_flush what, uint64_t linear);
 
 /* Any thread: RAM page `page` was written where code is. */

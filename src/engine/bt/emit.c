@@ -178,7 +178,8 @@ void emit_jump_to(struct code *c, uintptr_t target)
 }
 
 /* Without BMI2: shifts change flags, so those are put aside. RAX carries them. */
-static void emit_extract_shifting(struct code *c, unsigned left, unsigned right, unsigned to, unsigned from)
+static void emit_extract_shifting(
+	struct code *c, unsigned left, unsigned right, unsigned to, unsigned from)
 {
 	struct bt *bt = c->bt;
 
@@ -209,20 +210,27 @@ void emit_extract(struct code *c, enum extract field, unsigned to, unsigned from
 	unsigned rxb;
 
 	if (!bmi2) {
-		static const uint8_t shifts[][2] = {
-			[EXTRACT_INDEX] = {42, 54}, [EXTRACT_PAGE] = {0, 12}, [EXTRACT_OFFSET] = {52, 52}, [EXTRACT_SLOT] = {9, 48}};
+		static const uint8_t shifts[][2] = {[EXTRACT_INDEX] = {42, 54},
+			[EXTRACT_PAGE] = {0, 12},
+			[EXTRACT_OFFSET] = {52, 52},
+			[EXTRACT_SLOT] = {9, 48}};
 
 		emit_extract_shifting(c, shifts[field][0], shifts[field][1], to, from);
 		return;
 	}
 	rxb = (to & 8 ? 0 : 0x80) | 0x40;
 	if (field == EXTRACT_SLOT) { /* rorx to, from, 39; movzx to, to16 */
-		emit_bytes(c, (uint8_t[]){0xc4, (uint8_t)(rxb | (from & 8 ? 0 : 0x20) | 3), 0xfb, 0xf0,
-			(uint8_t)(0xc0 | (to & 7) << 3 | (from & 7)), SLOT_SHIFT}, 6);
+		emit_bytes(c,
+			(uint8_t[]){0xc4, (uint8_t)(rxb | (from & 8 ? 0 : 0x20) | 3), 0xfb, 0xf0,
+				(uint8_t)(0xc0 | (to & 7) << 3 | (from & 7)), SLOT_SHIFT},
+			6);
 		emit_zero_extend_16(c, to, to);
 		return;
 	}
 	/* pext to, from, [mask] */
-	emit_bytes(c, (uint8_t[]){0xc4, (uint8_t)(rxb | 0x20 | 2), (uint8_t)(0x82 | (~from & 15) << 3), 0xf5}, 4);
+	emit_bytes(c,
+		(uint8_t[]){
+			0xc4, (uint8_t)(rxb | 0x20 | 2), (uint8_t)(0x82 | (~from & 15) << 3), 0xf5},
+		4);
 	emit_modrm_memory(c, to, &memory, true);
 }

@@ -1,7 +1,7 @@
 /* A small assembler: the host instructions that the translator itself needs.
  *
- * Code is written through one mapping and runs in another (W^X); `at` and all addresses here are the
- * executable ones. */
+ * Code is written through one mapping and runs in another (W^X); `at` and all addresses here are
+ * the executable ones. */
 #ifndef VENEER_ENGINE_BT_EMIT_H
 #define VENEER_ENGINE_BT_EMIT_H
 
@@ -38,22 +38,24 @@ static inline struct host_memory at_sum(int base, int index, int32_t disp)
 /* Something of ours; it lies in the low 2 GiB. */
 static inline struct host_memory at_address(const void *pointer)
 {
-	return (struct host_memory){.base = NO_REGISTER, .index = NO_REGISTER,
-		.disp = (int32_t)(uintptr_t)pointer};
+	return (struct host_memory){
+		.base = NO_REGISTER, .index = NO_REGISTER, .disp = (int32_t)(uintptr_t)pointer};
 }
 
 /* Element `index` of an array of ours with 8-byte elements. */
 static inline struct host_memory at_element(const void *array, int index)
 {
-	return (struct host_memory){.base = NO_REGISTER, .index = (int8_t)index, .scale = 3,
+	return (struct host_memory){.base = NO_REGISTER,
+		.index = (int8_t)index,
+		.scale = 3,
 		.disp = (int32_t)(uintptr_t)array};
 }
 
 void emit_bytes(struct code *c, const void *bytes, unsigned size);
 void emit_byte(struct code *c, unsigned value);
 void emit_word(struct code *c, uint32_t value);
-/* ModRM, SIB and displacement; `reg` gives the reg field. `short_displacement` false where EVEX would
- * scale a short one. */
+/* ModRM, SIB and displacement; `reg` gives the reg field. `short_displacement` false where EVEX
+ * would scale a short one. */
 void emit_modrm_memory(
 	struct code *c, unsigned reg, const struct host_memory *memory, bool short_displacement);
 
@@ -75,7 +77,7 @@ void emit_zero_extend_16(struct code *c, unsigned to, unsigned from);
 /* JRCXZ over a jump: go on where RCX is zero, else to a place yet to be emitted. Returns where that
  * jump's displacement lies, for emit_patch(). */
 uintptr_t emit_unless_rcx_zero(struct code *c);
-uintptr_t emit_jump(struct code *c);		 /* JMP rel32 to be patched */
+uintptr_t emit_jump(struct code *c);                    /* JMP rel32 to be patched */
 uintptr_t emit_jcc(struct code *c, unsigned condition); /* Jcc rel32 to be patched */
 void emit_jump_to(struct code *c, uintptr_t target);
 /* Make the rel32 at `patch` lead to `target`. */

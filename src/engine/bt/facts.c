@@ -18,10 +18,11 @@ bool facts_expression(const struct translator *t, unsigned i, struct expression 
 	const struct guest_insn *g = &t->insn[i];
 	const ZydisDecodedOperand *m = g->memory;
 
-	if (g->kind != GUEST_IDENTICAL || !m || g->masked || !windowed(t) || engine_options.hardened ||
-		g->in.address_width != 64 || m->mem.segment == ZYDIS_REGISTER_FS ||
-		m->mem.segment == ZYDIS_REGISTER_GS || m->mem.base == ZYDIS_REGISTER_RIP ||
-		m->mem.base == ZYDIS_REGISTER_RSP || t->adapted[i] >= ADAPT_FAULTS ||
+	if (g->kind != GUEST_IDENTICAL || !m || g->masked || !windowed(t) ||
+		engine_options.hardened || g->in.address_width != 64 ||
+		m->mem.segment == ZYDIS_REGISTER_FS || m->mem.segment == ZYDIS_REGISTER_GS ||
+		m->mem.base == ZYDIS_REGISTER_RIP || m->mem.base == ZYDIS_REGISTER_RSP ||
+		t->adapted[i] >= ADAPT_FAULTS ||
 		((t->insn_mode[i] & BT_AC) && !(t->insn_mode[i] & BT_USER)))
 		return false;
 	*e = (struct expression){.base = -1, .index = -1};
@@ -79,7 +80,8 @@ static void forget(struct facts *f, int reg)
 			f->fact[i].valid = false;
 }
 
-/* The register has grown by a constant: what was known about old + at is known about new + at - grown. */
+/* The register has grown by a constant: what was known about old + at is known about new + at -
+ * grown. */
 static void shift(struct facts *f, int reg, int64_t grown)
 {
 	for (unsigned i = 0; i < MAX_FACTS; i++) {
@@ -113,7 +115,8 @@ static bool constant_growth(const struct guest_insn *g, int64_t *grown)
 	case ZYDIS_MNEMONIC_SUB:
 		if (from->type != ZYDIS_OPERAND_TYPE_IMMEDIATE)
 			return false;
-		*grown = g->in.mnemonic == ZYDIS_MNEMONIC_ADD ? from->imm.value.s : -from->imm.value.s;
+		*grown = g->in.mnemonic == ZYDIS_MNEMONIC_ADD ? from->imm.value.s
+							      : -from->imm.value.s;
 		return true;
 	case ZYDIS_MNEMONIC_LEA:
 		if (from->mem.base != to->reg.value || from->mem.index != ZYDIS_REGISTER_NONE ||
@@ -226,8 +229,8 @@ bool facts_uses_stack(const struct guest_insn *g)
 	}
 }
 
-/* However often a loop moves RSP, it must be used in between: what is known of it is only how far it
- * has moved since. */
+/* However often a loop moves RSP, it must be used in between: what is known of it is only how far
+ * it has moved since. */
 static void stack_after(struct facts *f, const struct guest_insn *g)
 {
 	int64_t grown;
@@ -238,7 +241,8 @@ static void stack_after(struct facts *f, const struct guest_insn *g)
 	} else if (g->kind == GUEST_STACK_ALU && constant_growth(g, &grown)) {
 		f->stack_at -= grown;
 		f->stack &= f->stack_at <= STACK_DRIFT && f->stack_at >= -STACK_DRIFT;
-	} else if (g->kind == GUEST_STACK_ALU || g->kind == GUEST_STACK_SET || g->kind == GUEST_LEAVE) {
+	} else if (g->kind == GUEST_STACK_ALU || g->kind == GUEST_STACK_SET ||
+		   g->kind == GUEST_LEAVE) {
 		f->stack = false;
 	}
 }

@@ -1,9 +1,9 @@
 /* What the translator knows at a point of a unit, and so need not check again.
  *
- * Where an access has succeeded, its address was in the slot it was checked for. As long as the registers
- * that made the address change by constants only, other addresses made of them cannot have gone farther
- * than those constants say, and a window's guards are 64 GiB wide: such an access needs no check. If
- * it has left the window it faults, and the interpreter runs it.
+ * Where an access has succeeded, its address was in the slot it was checked for. As long as the
+ * registers that made the address change by constants only, other addresses made of them cannot
+ * have gone farther than those constants say, and a window's guards are 64 GiB wide: such an access
+ * needs no check. If it has left the window it faults, and the interpreter runs it.
  *
  *	mov rax, [rdi]		checked: rdi is in slot s
  *	mov rdx, [rdi + 8]	not checked
@@ -39,9 +39,10 @@ struct facts {
 	struct fact fact[MAX_FACTS];
 	unsigned next;
 	uint16_t narrow; /* registers whose upper 32 bits are zero */
-	bool stack;	 /* RSP + stack_at has been used: it was in its window */
+	bool stack;      /* RSP + stack_at has been used: it was in its window */
 	int64_t stack_at;
-	uint8_t vectors; /* at least so many of the vector registers are the host's: enum bt_vectors */
+	/* at least so many of the vector registers are the host's: enum bt_vectors */
+	uint8_t vectors;
 };
 
 /* The expression of instruction i's memory operand; false: not one that facts are about. */

@@ -1,10 +1,11 @@
-/* Between C and translated code: generated, because it names struct cpu by its address, and so that it lies
- * in the code area, where a signal handler knows what it interrupts.
+/* Between C and translated code: generated, because it names struct cpu by its address, and so that
+ * it lies in the code area, where a signal handler knows what it interrupts.
  *
- * enter:		called by C with no arguments. Looks at cpu->attention first; whoever sets that and
- *			then sees bt->running sends a signal, so it cannot be missed.
- * exit:		RCX = exit ID, R10 = address. Saves everything and returns to enter's caller. Vector
- *			registers are saved only where a unit had them (bt->vectors_away == 0).
+ * enter:		called by C with no arguments. Looks at cpu->attention first; whoever sets
+ *			that and then sees bt->running sends a signal, so it cannot be missed.
+ * exit:		RCX = exit ID, R10 = address. Saves everything and returns to enter's
+ *			caller. Vector registers are saved only where a unit had them
+ *			(bt->vectors_away == 0).
  * miss:		what empty entries of the jump tables lead to.
  * load_vectors:	fills XMM0 to XMM15 and goes on at R10.
  * load_wide:		fills all vector and mask registers, whether or not the former were here. */
@@ -15,8 +16,8 @@
 
 static const uint8_t callee_saved[] = {RBX, RBP, R12, R13, R14, R15};
 
-/* Where guest registers travel between memory and the host's registers. RCX is handled apart, R10 and
- * R11 stay in memory, RSP comes with the stack. */
+/* Where guest registers travel between memory and the host's registers. RCX is handled apart, R10
+ * and R11 stay in memory, RSP comes with the stack. */
 static const uint8_t moved[] = {RBX, RDX, RSI, RDI, RBP, R8, R9, R12, R13, R14, R15};
 
 static void emit_push(struct code *c, unsigned reg)
@@ -47,7 +48,7 @@ static void emit_set_gs(struct code *c)
 
 	emit_load(c, RAX, at_address(&bt->gs_base));
 	emit_memory_op(c, true, 0x3b, RAX, at_address(&bt->gs_base_now)); /* cmp */
-	patch = emit_jcc(c, 4);						  /* je */
+	patch = emit_jcc(c, 4);                                           /* je */
 	emit_store(c, at_address(&bt->gs_base_now), RAX);
 	emit_bytes(c, (uint8_t[]){0xf3, 0x48, 0x0f, 0xae, 0xd8}, 5); /* wrgsbase rax */
 	emit_patch(bt, patch, c->at);
@@ -63,7 +64,8 @@ static void emit_enter(struct code *c)
 	for (unsigned i = 0; i < ARRAY_SIZE(callee_saved); i++)
 		emit_push(c, callee_saved[i]);
 	emit_store(c, at_address(&bt->host_rsp), RSP);
-	emit_memory_op(c, false, 0x83, 7, at_address((const void *)&cpu->attention)); /* cmp attention, 0 */
+	emit_memory_op(c, false, 0x83, 7,
+		at_address((const void *)&cpu->attention)); /* cmp attention, 0 */
 	emit_byte(c, 0);
 	patch = emit_jcc(c, 4); /* je */
 	emit_constant(c, RAX, GLUE_NOT_ENTERED);
@@ -90,12 +92,18 @@ static void emit_move_vector(struct code *c, bool store, unsigned number)
 	unsigned opcode = store ? 0x11 : 0x10;
 
 	if (cpuid_has(CPUID_AVX512F)) {
-		emit_bytes(c, (uint8_t[]){0x62,
-				      (uint8_t)((number & 8 ? 0 : 0x80) | 0x60 | (number & 16 ? 0 : 0x10) | 1),
-				      0x7c, 0x48, (uint8_t)opcode}, 5);
+		emit_bytes(c,
+			(uint8_t[]){0x62,
+				(uint8_t)((number & 8 ? 0 : 0x80) | 0x60 |
+					  (number & 16 ? 0 : 0x10) | 1),
+				0x7c, 0x48, (uint8_t)opcode},
+			5);
 		emit_modrm_memory(c, number & 7, &memory, false);
 	} else if (cpuid_has(CPUID_AVX)) {
-		emit_bytes(c, (uint8_t[]){0xc5, (uint8_t)((number & 8 ? 0 : 0x80) | 0x7c), (uint8_t)opcode}, 3);
+		emit_bytes(c,
+			(uint8_t[]){
+				0xc5, (uint8_t)((number & 8 ? 0 : 0x80) | 0x7c), (uint8_t)opcode},
+			3);
 		emit_modrm_memory(c, number & 7, &memory, true);
 	} else {
 		emit_memory_op(c, false, 0x0f00 | opcode, number, memory);
@@ -129,7 +137,8 @@ static void emit_move_wide(struct code *c, bool store)
 static void emit_move_narrow(struct code *c, bool store)
 {
 	for (unsigned i = 0; i < 16; i++)
-		emit_memory_op(c, false, store ? 0x0f11 : 0x0f10, i, at_address(c->bt->cpu->fpu.zmm[i]));
+		emit_memory_op(
+			c, false, store ? 0x0f11 : 0x0f10, i, at_address(c->bt->cpu->fpu.zmm[i]));
 }
 
 static void emit_vzeroupper(struct code *c)
@@ -168,8 +177,8 @@ static void emit_save_vectors(struct code *c)
 	emit_patch(bt, away, c->at);
 }
 
-/* Registers whose upper parts are known to be zero are faster: an SSE instruction has to merge its result
- * with what is there else. */
+/* Registers whose upper parts are known to be zero are faster: an SSE instruction has to merge its
+ * result with what is there else. */
 static void emit_load_narrow(struct code *c)
 {
 	c->bt->glue.load_vectors = c->at;
@@ -190,17 +199,19 @@ static void emit_test_upper(struct code *c)
 			struct host_memory memory = at_address(c->bt->cpu->fpu.zmm[i]);
 
 			memory.disp += (int32_t)(16 * part);
-			emit_bytes(c, (uint8_t[]){0xc5, 0xf9, 0xeb}, 3); /* vpor xmm0, xmm0, [...] */
+			emit_bytes(
+				c, (uint8_t[]){0xc5, 0xf9, 0xeb}, 3); /* vpor xmm0, xmm0, [...] */
 			emit_modrm_memory(c, 0, &memory, true);
 		}
 	emit_bytes(c, (uint8_t[]){0xc5, 0xf9, 0x70, 0xc8, 0x4e}, 5); /* vpshufd xmm1, xmm0, 0x4e */
-	emit_bytes(c, (uint8_t[]){0xc5, 0xf9, 0xeb, 0xc1}, 4);	     /* vpor xmm0, xmm0, xmm1 */
+	emit_bytes(c, (uint8_t[]){0xc5, 0xf9, 0xeb, 0xc1}, 4);       /* vpor xmm0, xmm0, xmm1 */
 	emit_bytes(c, (uint8_t[]){0xc4, 0xe1, 0xf9, 0x7e, 0xc1}, 5); /* vmovq rcx, xmm0 */
 }
 
-/* Loading a wide register makes its upper part count as used, even with zeros in it, and then SSE code is
- * three times slower (AMD Zen 4). A program that keeps to the rules has nothing there (VZEROUPPER), and must not
- * pay for wide instructions elsewhere, in the C library's memset() say. */
+/* Loading a wide register makes its upper part count as used, even with zeros in it, and then SSE
+ * code is three times slower (AMD Zen 4). A program that keeps to the rules has nothing there
+ * (VZEROUPPER), and must not pay for wide instructions elsewhere, in the C library's memset() say.
+ */
 static void emit_load_first_sixteen(struct code *c)
 {
 	uintptr_t dirty, done;
@@ -259,7 +270,8 @@ static void emit_exit_path(struct code *c)
 
 void glue_generate(struct bt *bt)
 {
-	struct code c = {.bt = bt, .start = bt->code_start, .at = bt->code_start, .limit = bt->code_end};
+	struct code c = {
+		.bt = bt, .start = bt->code_start, .at = bt->code_start, .limit = bt->code_end};
 
 	emit_enter(&c);
 	emit_exit_path(&c);

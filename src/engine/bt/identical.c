@@ -1,4 +1,5 @@
-/* Identical translation: the guest's instruction, with what renamed and spilled registers need around it. */
+/* Identical translation: the guest's instruction, with what renamed and spilled registers need
+ * around it. */
 #include "engine/bt/translate.h"
 
 unsigned value_of(struct translator *t, unsigned guest, unsigned temporary)
@@ -44,14 +45,14 @@ static struct host_memory fold(struct code *c, struct host_memory memory, unsign
 	return folded;
 }
 
-/* The next instruction will say that it was the last, and between the two there is no exit but a roll-back,
- * which knows where it happened (bt_insn.x87_before). */
+/* The next instruction will say that it was the last, and between the two there is no exit but a
+ * roll-back, which knows where it happened (bt_insn.x87_before). */
 bool x87_unrecorded(const struct translator *t, unsigned i)
 {
 	const struct guest_insn *next = &t->insn[i + 1];
 
-	return t->insn[i].x87 && !t->insn[i].memory && i + 1 < t->count && next->kind == GUEST_IDENTICAL &&
-	       next->x87 && !next->memory && !next->target;
+	return t->insn[i].x87 && !t->insn[i].memory && i + 1 < t->count &&
+	       next->kind == GUEST_IDENTICAL && next->x87 && !next->memory && !next->target;
 }
 
 /* The host's unit would give host addresses. */
@@ -73,8 +74,8 @@ static void emit_record_x87(struct translator *t, unsigned i)
 	emit_store(c, at_address(&t->cpu->fpu.fdp), SCRATCH);
 }
 
-/* An instruction that names AH to BH cannot have a prefix that names R11, where RCX is. So RCX is put back
- * where it belongs; or, where a memory operand needs the prefix, CH alone in CL. */
+/* An instruction that names AH to BH cannot have a prefix that names R11, where RCX is. So RCX is
+ * put back where it belongs; or, where a memory operand needs the prefix, CH alone in CL. */
 static void emit_load_rcx(struct translator *t, unsigned i, struct rewrite *r)
 {
 	struct code *c = &t->code;

@@ -10,16 +10,16 @@
  * 1:	mov	rcx, [delta + 8 * slot]
  *	op	[base + rcx + disp]
  *
- * A displacement need not be checked: it cannot leave the window's guards. An address with an
- * index is first computed in R10. No flag is touched, so none must be known dead.
+ * A displacement need not be checked: it cannot leave the window's guards. An address with an index
+ * is first computed in R10. No flag is touched, so none must be known dead.
  *
  * Window mode, by the table: the slot of the address indexes bt->delta, with no branch at all.
  *
  *	lea	r10, address; rorx rcx, r10, 39; movzx ecx, cx; mov rcx, [delta + 8 * rcx]
  *	op	[r10 + rcx]
  *
- * The stack: host RSP is guest RSP plus its window's delta at all times, so [rsp + disp], PUSH and POP
- * need nothing.
+ * The stack: host RSP is guest RSP plus its window's delta at all times, so [rsp + disp], PUSH and
+ * POP need nothing.
  *
  * Soft TLB:
  *
@@ -34,8 +34,8 @@
  *	mov	rcx, [addend + 8 * rcx]
  *	op	[r10 + rcx]
  *
- * The jump may be mispredicted, and then the sum is any address, for a while. Hardened, the addend is the host's
- * page instead, and only the offset in the page comes from the address:
+ * The jump may be mispredicted, and then the sum is any address, for a while. Hardened, the addend
+ * is the host's page instead, and only the offset in the page comes from the address:
  *
  * 1:	pext	rcx, r10, index mask
  *	mov	rcx, [addend + 8 * rcx]
@@ -47,8 +47,7 @@
  *	pext	rcx, r10, page mask	R10 is the host address here
  *	movzx	ecx, byte [flags of pages + rcx]
  *	jrcxz	1f
- *	jmp	written
- */
+ *	jmp	written */
 #include "engine/bt/translate.h"
 #include "engine/options.h"
 
@@ -103,7 +102,8 @@ static bool is_none(ZydisRegister reg)
 }
 
 /* An address known now: RIP-relative, or a displacement alone, with no segment base to add. */
-static bool constant_address(const struct guest_insn *g, const ZydisDecodedOperand *m, uint64_t *address)
+static bool constant_address(
+	const struct guest_insn *g, const ZydisDecodedOperand *m, uint64_t *address)
 {
 	uint64_t disp = (uint64_t)m->mem.disp.value;
 
@@ -167,7 +167,8 @@ void emit_linear(struct translator *t, const struct guest_insn *g, const ZydisDe
 		sum.disp = (int32_t)disp;
 		emit_memory_op(c, wide, 0x8d, to, sum);
 	}
-	if (segment && (m->mem.segment == ZYDIS_REGISTER_FS || m->mem.segment == ZYDIS_REGISTER_GS)) {
+	if (segment &&
+		(m->mem.segment == ZYDIS_REGISTER_FS || m->mem.segment == ZYDIS_REGISTER_GS)) {
 		enum seg seg = m->mem.segment == ZYDIS_REGISTER_FS ? SEG_FS : SEG_GS;
 
 		emit_load(c, SCRATCH, at_address(&t->cpu->segment_base[seg]));
@@ -180,7 +181,8 @@ static void linear_of_access(struct translator *t, const struct access *a)
 	if (a->memory)
 		emit_linear(t, &t->insn[a->insn], a->memory, SCRATCH_ADDR, true);
 	else
-		emit_lea(&t->code, SCRATCH_ADDR, at_register(RSP, a->disp)); /* soft TLB: RSP is the guest's */
+		emit_lea(&t->code, SCRATCH_ADDR,
+			at_register(RSP, a->disp)); /* soft TLB: RSP is the guest's */
 }
 
 /* --- the soft TLB --- */
@@ -204,7 +206,8 @@ static uint32_t sized_exit(struct translator *t, enum bt_exit_kind kind, const s
 	return id;
 }
 
-/* The exit just added. Where the instruction goes on after its store (a call does), so does the exit. */
+/* The exit just added. Where the instruction goes on after its store (a call does), so does the
+ * exit. */
 static struct bt_exit *written_exit(struct translator *t, unsigned insn)
 {
 	struct bt_exit *exit = &t->bt->exits[t->cold[t->cold_count - 1].id];
@@ -243,8 +246,7 @@ static void emit_soft(struct translator *t, const struct access *a)
 	a->op(t, a->insn, at_register(SCRATCH_ADDR, 0));
 	mark(t, a->insn, MARK_AFTER);
 	emit_extract(c, EXTRACT_PAGE, SCRATCH, SCRATCH_ADDR);
-	emit_memory_op(c, false, 0x0fb6, SCRATCH,
-		at_register(SCRATCH, t->bt->flags_displacement));
+	emit_memory_op(c, false, 0x0fb6, SCRATCH, at_register(SCRATCH, t->bt->flags_displacement));
 	patch = emit_unless_rcx_zero(c);
 	add_cold(t, COLD_EXIT, a->insn, patch, sized_exit(t, BT_EXIT_WRITTEN, a), NULL);
 	written_exit(t, a->insn)->resume = c->at;
@@ -252,7 +254,8 @@ static void emit_soft(struct translator *t, const struct access *a)
 
 /* --- windows --- */
 
-static void emit_table(struct translator *t, unsigned insn, const ZydisDecodedOperand *m, access_op *op)
+static void emit_table(
+	struct translator *t, unsigned insn, const ZydisDecodedOperand *m, access_op *op)
 {
 	struct code *c = &t->code;
 
@@ -309,7 +312,8 @@ static void emit_constant_access(struct translator *t, const struct access *a, u
 	a->op(t, a->insn, memory);
 }
 
-bool operand_is_direct(const struct guest_insn *g, const ZydisDecodedOperand *m, struct host_memory *out)
+bool operand_is_direct(
+	const struct guest_insn *g, const ZydisDecodedOperand *m, struct host_memory *out)
 {
 	*out = at_register(NO_REGISTER, (int32_t)m->mem.disp.value);
 	if (g->in.address_width != 64 || m->mem.segment == ZYDIS_REGISTER_FS ||

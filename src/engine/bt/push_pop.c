@@ -1,5 +1,6 @@
-/* The stack. In window mode the host's RSP is the guest's plus a delta, so PUSH and POP are themselves. What
- * changes RSP otherwise must see to it that it stays in its window, or within the guards around that. */
+/* The stack. In window mode the host's RSP is the guest's plus a delta, so PUSH and POP are
+ * themselves. What changes RSP otherwise must see to it that it stays in its window, or within the
+ * guards around that. */
 #include "engine/bt/translate.h"
 #include "engine/bt/stack.h"
 
@@ -12,7 +13,9 @@ static void op_load_scratch(struct translator *t, unsigned i, struct host_memory
 /* The memory operand of instruction i, 8 bytes, to bt->scratch[0]. */
 void load_to_scratch(struct translator *t, unsigned i)
 {
-	emit_access(t, &(struct access){.insn = i, .size = 8, .memory = t->insn[i].memory, .op = op_load_scratch});
+	emit_access(t,
+		&(struct access){
+			.insn = i, .size = 8, .memory = t->insn[i].memory, .op = op_load_scratch});
 }
 
 /* Soft TLB: bt->scratch[0] to the new top of the stack. */
@@ -33,8 +36,11 @@ void push_scratch(struct translator *t, unsigned i)
 	if (windowed(t))
 		emit_memory_op(c, false, 0xff, 6, at_address(&t->bt->scratch[0]));
 	else
-		emit_access(t, &(struct access){
-				       .insn = i, .size = 8, .write = true, .disp = -8, .op = op_push_scratch});
+		emit_access(t, &(struct access){.insn = i,
+				       .size = 8,
+				       .write = true,
+				       .disp = -8,
+				       .op = op_push_scratch});
 }
 
 /* What a call is about to overwrite, to bt->scratch[1]: see remember_branch(). */
@@ -61,8 +67,11 @@ void push_constant(struct translator *t, unsigned i, uint64_t value)
 
 	t->bt->push_value = value;
 	if (!windowed(t)) {
-		emit_access(t, &(struct access){
-				       .insn = i, .size = 8, .write = true, .disp = -8, .op = op_push_constant});
+		emit_access(t, &(struct access){.insn = i,
+				       .size = 8,
+				       .write = true,
+				       .disp = -8,
+				       .op = op_push_constant});
 		return;
 	}
 	save_overwritten(t, i, at_register(RSP, -8));
@@ -95,14 +104,18 @@ void translate_push(struct translator *t, unsigned i)
 	} else if (g->operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
 		push_constant(t, i, (uint64_t)g->operands[0].imm.value.s);
 	} else if (windowed(t)) {
-		unsigned reg = value_of(t, rewrite_register_number(g->operands[0].reg.value), SCRATCH);
+		unsigned reg =
+			value_of(t, rewrite_register_number(g->operands[0].reg.value), SCRATCH);
 
 		if (reg & 8)
 			emit_byte(c, 0x41);
 		emit_byte(c, 0x50 | (reg & 7));
 	} else {
-		emit_access(t, &(struct access){
-				       .insn = i, .size = 8, .write = true, .disp = -8, .op = op_push_register});
+		emit_access(t, &(struct access){.insn = i,
+				       .size = 8,
+				       .write = true,
+				       .disp = -8,
+				       .op = op_push_register});
 	}
 }
 
@@ -151,18 +164,21 @@ void translate_leave(struct translator *t, unsigned i)
 {
 	struct code *c = &t->code;
 	static const ZydisDecodedOperand at_rbp = {.type = ZYDIS_OPERAND_TYPE_MEMORY,
-		.mem = {.type = ZYDIS_MEMOP_TYPE_MEM, .base = ZYDIS_REGISTER_RBP, .segment = ZYDIS_REGISTER_SS}};
+		.mem = {.type = ZYDIS_MEMOP_TYPE_MEM,
+			.base = ZYDIS_REGISTER_RBP,
+			.segment = ZYDIS_REGISTER_SS}};
 
 	t->insn[i].memory = &at_rbp;
-	emit_access(t, &(struct access){.insn = i, .size = 8, .memory = &at_rbp, .op = op_load_frame});
+	emit_access(
+		t, &(struct access){.insn = i, .size = 8, .memory = &at_rbp, .op = op_load_frame});
 	emit_lea(c, SCRATCH_ADDR, at_register(RBP, 8));
 	emit_load(c, RBP, at_address(&t->bt->scratch[0]));
 	mark(t, i, MARK_AFTER);
 	emit_set_stack(t);
 }
 
-/* Does something that touches the stack near RSP follow, before control can go anywhere else? Then a
- * wild RSP will be found out there. */
+/* Does something that touches the stack near RSP follow, before control can go anywhere else? Then
+ * a wild RSP will be found out there. */
 static bool stack_is_touched(const struct translator *t, unsigned i)
 {
 	for (i++; i < t->count; i++) {
@@ -179,7 +195,7 @@ static bool stack_is_touched(const struct translator *t, unsigned i)
 }
 
 #define ARITHMETIC_FLAGS                                                                           \
-	(ZYDIS_CPUFLAG_CF | ZYDIS_CPUFLAG_PF | ZYDIS_CPUFLAG_AF | ZYDIS_CPUFLAG_ZF |              \
+	(ZYDIS_CPUFLAG_CF | ZYDIS_CPUFLAG_PF | ZYDIS_CPUFLAG_AF | ZYDIS_CPUFLAG_ZF |               \
 		ZYDIS_CPUFLAG_SF | ZYDIS_CPUFLAG_OF)
 
 /* Will the flags that instruction i makes be overwritten before anyone can see them? */
@@ -193,7 +209,8 @@ static bool flags_are_dead(const struct translator *t, unsigned i)
 			continue;
 		/* What may fault shows the flags to its handler. */
 		if (g->kind != GUEST_IDENTICAL || g->memory || g->vectors ||
-			g->in.mnemonic == ZYDIS_MNEMONIC_DIV || g->in.mnemonic == ZYDIS_MNEMONIC_IDIV)
+			g->in.mnemonic == ZYDIS_MNEMONIC_DIV ||
+			g->in.mnemonic == ZYDIS_MNEMONIC_IDIV)
 			return false;
 		/* By zero they leave them as they are. */
 		if (g->in.meta.category == ZYDIS_CATEGORY_SHIFT)
@@ -202,10 +219,11 @@ static bool flags_are_dead(const struct translator *t, unsigned i)
 			continue;
 		if (flags->tested & ARITHMETIC_FLAGS)
 			return false;
-		/* Of what is undefined, some processors leave some as it is (LZCNT, BT, MUL...); but AND and the like
-		 * clear AF. */
+		/* Of what is undefined, some processors leave some as it is (LZCNT, BT, MUL...);
+		 * but AND and the like clear AF. */
 		if (((flags->modified | flags->set_0 | flags->set_1 |
-			     (g->in.meta.category == ZYDIS_CATEGORY_LOGICAL ? flags->undefined : 0)) &
+			     (g->in.meta.category == ZYDIS_CATEGORY_LOGICAL ? flags->undefined
+									    : 0)) &
 			    ARITHMETIC_FLAGS) == ARITHMETIC_FLAGS)
 			return true;
 	}
@@ -257,9 +275,12 @@ void translate_stack_set(struct translator *t, unsigned i)
 		}
 		emit_linear(t, g, g->memory, SCRATCH_ADDR, false);
 	} else if (g->memory) {
-		emit_access(t, &(struct access){.insn = i, .size = 8, .memory = g->memory, .op = op_to_address});
+		emit_access(
+			t, &(struct access){
+				   .insn = i, .size = 8, .memory = g->memory, .op = op_to_address});
 	} else {
-		unsigned from = value_of(t, rewrite_register_number(g->operands[1].reg.value), SCRATCH_ADDR);
+		unsigned from = value_of(
+			t, rewrite_register_number(g->operands[1].reg.value), SCRATCH_ADDR);
 
 		if (from != SCRATCH_ADDR)
 			emit_move(&t->code, SCRATCH_ADDR, from);

@@ -97,7 +97,8 @@ static unsigned extend_rm(const struct rewrite *r, const struct fields *f, unsig
 	return original;
 }
 
-static void emit_tail(struct code *c, const struct rewrite *r, const struct fields *f, bool short_displacement)
+static void emit_tail(
+	struct code *c, const struct rewrite *r, const struct fields *f, bool short_displacement)
 {
 	const ZydisDecodedInstruction *in = r->in;
 

@@ -9,9 +9,10 @@ struct rewrite {
 	const ZydisDecodedInstruction *in;
 	const ZydisDecodedOperand *operands;
 	const uint8_t *bytes;
-	uint8_t host[16];		  /* guest register to host register */
-	bool high_is_low;		  /* what is AH to BH in the guest is AL to BL here */
-	const struct host_memory *memory; /* instead of the memory operand; NULL where there is none */
+	uint8_t host[16]; /* guest register to host register */
+	bool high_is_low; /* what is AH to BH in the guest is AL to BL here */
+	const struct host_memory
+		*memory; /* instead of the memory operand; NULL where there is none */
 };
 
 /* Emit it. The caller has seen to it that it can be expressed: no REX prefix may be needed where

@@ -1,8 +1,9 @@
 /* The translator's part of the run loop, and the engine's table.
  *
- * The interpreter's loop (engine/interp/run.c) asks bt_translated() before it interprets a block. Here that
- * block's unit is found or made, and run; and its exits are served, as long as translated code can
- * go on from them. What is left then is the interpreter's: an instruction or a cold block. */
+ * The interpreter's loop (engine/interp/run.c) asks bt_translated() before it interprets a block.
+ * Here that block's unit is found or made, and run; and its exits are served, as long as translated
+ * code can go on from them. What is left then is the interpreter's: an instruction or a cold block.
+ */
 #include "engine/bt/bt.h"
 #include "engine/bt/cache.h"
 #include "engine/bt/fault.h"
@@ -54,15 +55,15 @@ static int fpu_mode(struct bt *bt)
 	bt->fpu_cr0 = cpu->cr0;
 	bt->fpu_cr4 = cpu->cr4;
 	bt->fpu_xcr0 = cpu->xcr0;
-	bt->fpu_mode =
-		(fpu_enabled(cpu, FPU_CLASS_X87) ? BT_X87 : 0) | (fpu_enabled(cpu, FPU_CLASS_SSE) ? BT_SSE : 0) |
-		(fpu_enabled(cpu, FPU_CLASS_AVX) ? BT_AVX : 0) |
-		(fpu_enabled(cpu, FPU_CLASS_AVX512) ? BT_AVX512 : 0);
+	bt->fpu_mode = (fpu_enabled(cpu, FPU_CLASS_X87) ? BT_X87 : 0) |
+		       (fpu_enabled(cpu, FPU_CLASS_SSE) ? BT_SSE : 0) |
+		       (fpu_enabled(cpu, FPU_CLASS_AVX) ? BT_AVX : 0) |
+		       (fpu_enabled(cpu, FPU_CLASS_AVX512) ? BT_AVX512 : 0);
 	return bt->fpu_mode;
 }
 
-/* Of the kernel's slots the one with its per-CPU data is used most: for Linux, that is its map of all
- * memory. Early in its life they lie in the last slot, with the kernel itself. */
+/* Of the kernel's slots the one with its per-CPU data is used most: for Linux, that is its map of
+ * all memory. Early in its life they lie in the last slot, with the kernel itself. */
 static unsigned kernel_gs(struct bt *bt)
 {
 	uint16_t slot = SLOT_OF(bt->cpu->segment_base[SEG_GS]);
@@ -85,8 +86,8 @@ static unsigned user_gs(struct bt *bt)
 	return bt->user_gs_of[index].gs;
 }
 
-/* The GS base has to be canonical. Deltas of the upper half often are not, and that of a slot without a
- * window never is. */
+/* The GS base has to be canonical. Deltas of the upper half often are not, and that of a slot
+ * without a window never is. */
 static bool gs_base_is_window(struct bt *bt, unsigned mode)
 {
 	int slot = bt_gs_slot(mode);
@@ -104,7 +105,8 @@ static int current_mode(struct bt *bt)
 	struct cpu *cpu = bt->cpu;
 	int mode;
 
-	if (!cpu_code64(cpu) || (cpu->system_flags & (RFLAGS_TF | RFLAGS_DF | RFLAGS_IOPL | RFLAGS_NT)))
+	if (!cpu_code64(cpu) ||
+		(cpu->system_flags & (RFLAGS_TF | RFLAGS_DF | RFLAGS_IOPL | RFLAGS_NT)))
 		return -1;
 	mode = fpu_mode(bt);
 	if (cpu->cpl == 3) {
@@ -125,7 +127,8 @@ static int current_mode(struct bt *bt)
 	if (mode & BT_WINDOW)
 		windows_use_space(bt);
 	if ((mode & BT_WINDOW) && bt->has_fsgsbase && !engine_options.hardened) {
-		int with_gs = mode | (int)((mode & BT_USER ? user_gs(bt) : kernel_gs(bt)) << BT_GS_SHIFT);
+		int with_gs =
+			mode | (int)((mode & BT_USER ? user_gs(bt) : kernel_gs(bt)) << BT_GS_SHIFT);
 
 		if (gs_base_is_window(bt, (unsigned)with_gs))
 			mode = with_gs;
@@ -135,7 +138,8 @@ static int current_mode(struct bt *bt)
 
 /* --- finding units --- */
 
-/* RAM offset of the code at `rip`; ~0: not RAM. Raises the page fault of a fetch, with cpu->rip = rip. */
+/* RAM offset of the code at `rip`; ~0: not RAM. Raises the page fault of a fetch, with cpu->rip =
+ * rip. */
 static uint64_t fetch_key(struct bt *bt, uint64_t rip)
 {
 	struct cpu *cpu = bt->cpu;
@@ -234,8 +238,8 @@ static void refresh_assumptions(struct bt *bt, unsigned mode)
 	}
 }
 
-/* The unit for cpu->rip in the mode that the CPU is in, which becomes *mode. NULL: there is none; then *mode
- * is as it was if there never will be one in this mode. */
+/* The unit for cpu->rip in the mode that the CPU is in, which becomes *mode. NULL: there is none;
+ * then *mode is as it was if there never will be one in this mode. */
 static struct bt_unit *unit_here(struct bt *bt, bool hot, unsigned *mode)
 {
 	int now = current_mode(bt);
@@ -251,8 +255,8 @@ static struct bt_unit *unit_here(struct bt *bt, bool hot, unsigned *mode)
 
 /* --- leaving and coming back --- */
 
-/* Host RSP is guest RSP plus its window's delta; the GS base is the delta of the slot used most. False:
- * that has lost its window, and code that counts on it cannot be entered. */
+/* Host RSP is guest RSP plus its window's delta; the GS base is the delta of the slot used most.
+ * False: that has lost its window, and code that counts on it cannot be entered. */
 static bool prepare_entry(struct bt *bt, unsigned mode)
 {
 	int slot = bt_gs_slot(mode);
@@ -262,8 +266,7 @@ static bool prepare_entry(struct bt *bt, unsigned mode)
 			return false;
 		bt->gs_base = bt_deltas(bt, mode)[slot];
 	}
-	bt->stack_delta =
-		mode & BT_WINDOW ? bt_deltas(bt, mode)[SLOT_OF(bt->cpu->gpr[RSP])] : 0;
+	bt->stack_delta = mode & BT_WINDOW ? bt_deltas(bt, mode)[SLOT_OF(bt->cpu->gpr[RSP])] : 0;
 	bt->minus_stack_delta = -bt->stack_delta;
 	return true;
 }
@@ -411,13 +414,14 @@ static struct next after_jump(struct bt *bt, unsigned mode)
 	return unit && !engine_options.verify ? enter_unit(unit) : run_loop;
 }
 
-/* Where the next instruction's code is, if `exit` is in the unit's straight run; else 0: in a loop's second code,
- * other things are known than in the first. */
+/* Where the next instruction's code is, if `exit` is in the unit's straight run; else 0: in a
+ * loop's second code, other things are known than in the first. */
 static uintptr_t after_insn(const struct bt_exit *exit)
 {
 	const struct bt_unit *unit = exit->unit;
 
-	if (exit->resume != unit->code + unit->insns[exit->insn].host || exit->insn + 1u == unit->count)
+	if (exit->resume != unit->code + unit->insns[exit->insn].host ||
+		exit->insn + 1u == unit->count)
 		return 0;
 	return unit->code + unit->insns[exit->insn + 1].host;
 }
@@ -471,7 +475,8 @@ static struct next after_soft_miss(
 	cpu->rip = exit->rip;
 	cpu->next_rip = exit->next_rip;
 	/* Before an instruction of the FPU may raise a page fault, there are other exceptions. */
-	if (cpu_canonical(cpu, linear) && (!exit->other_faults || tlb_hit(cpu, linear, exit->write)))
+	if (cpu_canonical(cpu, linear) &&
+		(!exit->other_faults || tlb_hit(cpu, linear, exit->write)))
 		host = access_pointer(cpu, linear, exit->size, exit->write);
 	if (!host || !tlb_hit(cpu, linear, exit->write)) {
 		interpret_exit(bt, exit);
@@ -503,8 +508,8 @@ static struct next after_written(struct bt *bt, struct bt_exit *exit, enum bt_ve
 
 /* --- faults --- */
 
-/* An access to a slot without a window faults without an address. See what it was, and make a window if it
- * deserves one. True: run the instruction again. */
+/* An access to a slot without a window faults without an address. See what it was, and make a
+ * window if it deserves one. True: run the instruction again. */
 static bool open_window(struct bt *bt, unsigned mode)
 {
 	struct cpu *cpu = bt->cpu;
@@ -526,7 +531,8 @@ static bool open_window(struct bt *bt, unsigned mode)
 		bool write = op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
 
 		if (op->type != ZYDIS_OPERAND_TYPE_MEMORY || op->mem.type != ZYDIS_MEMOP_TYPE_MEM ||
-			!ZYAN_SUCCESS(ZydisCalcAbsoluteAddressEx(&in, op, cpu->rip, &registers, &linear)))
+			!ZYAN_SUCCESS(
+				ZydisCalcAbsoluteAddressEx(&in, op, cpu->rip, &registers, &linear)))
 			continue;
 		if (op->mem.segment == ZYDIS_REGISTER_FS)
 			linear += cpu->segment_base[SEG_FS];
@@ -537,8 +543,7 @@ static bool open_window(struct bt *bt, unsigned mode)
 			op->mem.base == ZYDIS_REGISTER_RSP)
 			linear -= 8;
 		if (!cpu_canonical(cpu, linear) ||
-			bt_deltas(bt, mode)[SLOT_OF(linear)] !=
-				windows_no_delta(SLOT_OF(linear)))
+			bt_deltas(bt, mode)[SLOT_OF(linear)] != windows_no_delta(SLOT_OF(linear)))
 			continue;
 		opened |= windows_fault(bt, linear, write, mode & BT_USER);
 	}
@@ -773,8 +778,8 @@ static void bt_vcpu_destroy(struct cpu *cpu)
 	interp_vcpu_destroy(cpu);
 }
 
-/* All of it has to lie in the low 2 GiB of the address space, which other things (a sanitizer) may have
- * taken. */
+/* All of it has to lie in the low 2 GiB of the address space, which other things (a sanitizer) may
+ * have taken. */
 static int without_translation(struct cpu *cpu)
 {
 	log_warning("engine bt: vCPU %u finds no room in the low addresses and only interprets",
@@ -782,8 +787,8 @@ static int without_translation(struct cpu *cpu)
 	return 0;
 }
 
-/* ThreadSanitizer holds signals back until the program calls a function that it knows. Translated code calls
- * none, and kicks are signals: a loop would never hear of anything. */
+/* ThreadSanitizer holds signals back until the program calls a function that it knows. Translated
+ * code calls none, and kicks are signals: a loop would never hear of anything. */
 #if defined(__SANITIZE_THREAD__)
 #define KICKS_ARRIVE false
 #else

@@ -1,12 +1,14 @@
-/* System instructions that need no more than a few host instructions on the virtual processor's state.
+/* System instructions that need no more than a few host instructions on the virtual processor's
+ * state.
  *
- * What they depend on besides the mode (CR4's bits for them) was looked at when the unit was made; when
- * those bits change, all units go (CR4_ASSUMED). Where an instruction would raise an exception, or has
- * more to do than is done here, the interpreter runs it: guarded by a JRCXZ to an exit.
+ * What they depend on besides the mode (CR4's bits for them) was looked at when the unit was made;
+ * when those bits change, all units go (CR4_ASSUMED). Where an instruction would raise an
+ * exception, or has more to do than is done here, the interpreter runs it: guarded by a JRCXZ to an
+ * exit.
  *
- * STI. Interrupts that wait already are the interpreter's to deliver: then it runs the STI. One that comes
- * later kicks us, and if that finds the instruction after the STI not done yet, it is still under the
- * shadow (fault.c looks at bt_insn.shadowed). So the shadow costs nothing. */
+ * STI. Interrupts that wait already are the interpreter's to deliver: then it runs the STI. One
+ * that comes later kicks us, and if that finds the instruction after the STI not done yet, it is
+ * still under the shadow (fault.c looks at bt_insn.shadowed). So the shadow costs nothing. */
 #include "engine/bt/special.h"
 
 #include "cpu/cpuid.h"
@@ -14,7 +16,8 @@
 
 static bool is_register(const ZydisDecodedOperand *op, ZydisRegisterClass class)
 {
-	return op->type == ZYDIS_OPERAND_TYPE_REGISTER && ZydisRegisterGetClass(op->reg.value) == class;
+	return op->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+	       ZydisRegisterGetClass(op->reg.value) == class;
 }
 
 static bool from_cr2(const struct guest_insn *g)
@@ -138,7 +141,8 @@ static void translate_read_base(struct translator *t, unsigned i, enum seg seg)
 	set_register(t, rewrite_register_number(g->operands[0].reg.value), SCRATCH);
 }
 
-/* The new base must be canonical: bits 63..47 all the same, so adding bit 47 leaves bits 63..48 zero. */
+/* The new base must be canonical: bits 63..47 all the same, so adding bit 47 leaves bits 63..48
+ * zero. */
 static void translate_write_base(struct translator *t, unsigned i, enum seg seg)
 {
 	struct code *c = &t->code;
@@ -192,8 +196,9 @@ static void translate_rdpkru(struct translator *t, unsigned i)
 	emit_constant(c, RDX, 0);
 }
 
-/* RFLAGS from LAHF and SETO, with shifts made of LEA. The image shows no RF, and VM cannot be. RF is never
- * set here: IRET's lasts for one instruction, which nobody can tell without breakpoints. */
+/* RFLAGS from LAHF and SETO, with shifts made of LEA. The image shows no RF, and VM cannot be. RF
+ * is never set here: IRET's lasts for one instruction, which nobody can tell without breakpoints.
+ */
 static void translate_pushfq(struct translator *t, unsigned i)
 {
 	struct code *c = &t->code;
@@ -208,7 +213,8 @@ static void translate_pushfq(struct translator *t, unsigned i)
 	for (int k = 0; k < 3; k++)
 		emit_lea(c, RAX, times_8);
 	/* OF to bit 11; bit 1 is in system_flags, too */
-	emit_lea(c, SCRATCH, (struct host_memory){.base = SCRATCH, .index = RAX, .scale = 2, .disp = -2});
+	emit_lea(c, SCRATCH,
+		(struct host_memory){.base = SCRATCH, .index = RAX, .scale = 2, .disp = -2});
 	emit_load(c, RAX, at_address(&t->cpu->system_flags));
 	emit_lea(c, SCRATCH, at_sum(SCRATCH, RAX, 0));
 	emit_store(c, at_address(&bt->scratch[0]), SCRATCH);

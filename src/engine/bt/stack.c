@@ -1,6 +1,6 @@
-/* RSP from the stack or by a register. Where it points then nobody knows, so its slot is looked up. The
- * system call path of Linux has two: SUB RSP, RAX takes a random piece off the kernel's stack, and POP RSP
- * goes back to the user's. */
+/* RSP from the stack or by a register. Where it points then nobody knows, so its slot is looked up.
+ * The system call path of Linux has two: SUB RSP, RAX takes a random piece off the kernel's stack,
+ * and POP RSP goes back to the user's. */
 #include "engine/bt/stack.h"
 
 static bool is_gpr64(const ZydisDecodedOperand *op)

@@ -11,7 +11,10 @@ static const struct {
 	const char *name;
 	size_t offset;
 } rows[] = {
-#define ROW(name, field) {name, offsetof(struct bt_stats, field)}
+#define ROW(name, field)                                                                           \
+	{                                                                                          \
+		name, offsetof(struct bt_stats, field)                                             \
+	}
 	ROW("units made", units),
 	ROW("  instructions in them", guest_instructions_translated),
 	ROW("  identical ones", identical),

@@ -1,5 +1,5 @@
-/* MOVS and STOS, mostly repeated: what a kernel clears and copies memory with. In window mode the host's own
- * instruction does it, with RSI and RDI turned into host addresses while it runs:
+/* MOVS and STOS, mostly repeated: what a kernel clears and copies memory with. In window mode the
+ * host's own instruction does it, with RSI and RDI turned into host addresses while it runs:
  *
  *	delta of RDI's slot to bt->string_delta[1], and added to RDI; the same for RSI
  *	mov	rcx, r11
@@ -7,10 +7,11 @@
  *	mov	r11, rcx
  *	both deltas subtracted again
  *
- * The slots are looked up in the table, so that nothing is predicted, and no flag is touched. However
- * far it runs, it cannot pass a window's guard: there it faults. A fault or kick in the middle takes the
- * deltas away and keeps what has been done (fault.c), as the processor itself does; the interpreter or
- * another run of this code goes on from there. DF is clear in every mode that is translated. */
+ * The slots are looked up in the table, so that nothing is predicted, and no flag is touched.
+ * However far it runs, it cannot pass a window's guard: there it faults. A fault or kick in the
+ * middle takes the deltas away and keeps what has been done (fault.c), as the processor itself
+ * does; the interpreter or another run of this code goes on from there. DF is clear in every mode
+ * that is translated. */
 #include "engine/bt/string.h"
 
 bool string_classify(const struct translator *t, struct guest_insn *g)
@@ -28,7 +29,8 @@ bool string_classify(const struct translator *t, struct guest_insn *g)
 	default:
 		return false;
 	}
-	/* SSE's MOVSD has the same name. Kernel code that reaches user memory finds it by the soft TLB. */
+	/* SSE's MOVSD has the same name. Kernel code that reaches user memory finds it by the soft
+	 * TLB. */
 	if (g->in.meta.category != ZYDIS_CATEGORY_STRINGOP || !(t->mode & BT_WINDOW) ||
 		((t->mode & BT_AC) && !(t->mode & BT_USER)) || g->in.address_width != 64 ||
 		(g->in.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS)))
@@ -76,7 +78,8 @@ static void subtract_delta(struct translator *t, unsigned reg, unsigned which)
 	emit_lea(c, reg, at_sum((int)reg, SCRATCH, 1));
 }
 
-/* Not the guest's own bytes, which may have prefixes in any number and order: fault.c looks for the REP. */
+/* Not the guest's own bytes, which may have prefixes in any number and order: fault.c looks for the
+ * REP. */
 static void emit_instruction(struct code *c, const struct guest_insn *g, bool repeated)
 {
 	if (repeated)
@@ -92,10 +95,12 @@ bool string_translate(struct translator *t, unsigned i)
 {
 	struct code *c = &t->code;
 	const struct guest_insn *g = &t->insn[i];
-	bool move = is_move(g), repeated = g->in.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE |
-							       ZYDIS_ATTRIB_HAS_REPNE);
+	bool move = is_move(g),
+	     repeated = g->in.attributes &
+			(ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE);
 
-	/* AC may have been set since; and where pages are mostly touched once, the interpreter is better. */
+	/* AC may have been set since; and where pages are mostly touched once, the interpreter is
+	 * better. */
 	if (((t->mode & BT_AC) && !(t->mode & BT_USER)) || t->adapted[i] >= ADAPT_FAULTS)
 		return false;
 	find_delta(t, 1, SCRATCH, RDI);

@@ -45,14 +45,18 @@ struct field {
 	unsigned element, count;
 };
 
-#define FIELD(type, name, member) \
-	{name, offsetof(struct type, member), sizeof(((struct type *)0)->member), 1}
-#define ARRAY(type, name, member) \
-	{name, offsetof(struct type, member), sizeof(((struct type *)0)->member[0]), \
-		ARRAY_SIZE(((struct type *)0)->member)}
-#define SOFT_TLB(name, view) \
-	ARRAY(bt, "soft_tlb." name ".minus_read", soft_tlb[view].minus_read), \
-		ARRAY(bt, "soft_tlb." name ".minus_write", soft_tlb[view].minus_write), \
+#define FIELD(type, name, member)                                                                  \
+	{                                                                                          \
+		name, offsetof(struct type, member), sizeof(((struct type *)0)->member), 1         \
+	}
+#define ARRAY(type, name, member)                                                                  \
+	{                                                                                          \
+		name, offsetof(struct type, member), sizeof(((struct type *)0)->member[0]),        \
+			ARRAY_SIZE(((struct type *)0)->member)                                     \
+	}
+#define SOFT_TLB(name, view)                                                                       \
+	ARRAY(bt, "soft_tlb." name ".minus_read", soft_tlb[view].minus_read),                      \
+		ARRAY(bt, "soft_tlb." name ".minus_write", soft_tlb[view].minus_write),            \
 		ARRAY(bt, "soft_tlb." name ".addend", soft_tlb[view].addend)
 
 /* The first that fits gives the name. */
@@ -103,7 +107,7 @@ static const struct field bt_fields[] = {
 	SOFT_TLB("kernel_ac", TLB_SUPERVISOR_AC),
 	ARRAY(bt, "delta.user", delta[0]),
 	ARRAY(bt, "delta.kernel", delta[1]),
-	{"jump", offsetof(struct bt, jump), sizeof(uint64_t), BT_MODES * JUMP_ENTRIES},
+	{"jump", offsetof(struct bt, jump), sizeof(uint64_t), BT_MODES *JUMP_ENTRIES},
 };
 
 /* "name", "name[element]" or, for an instruction with an index register, "name[register]". */

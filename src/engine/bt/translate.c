@@ -1,8 +1,8 @@
 /* From guest instructions to a unit of host code.
  *
  * A unit begins where some branch led and runs on, through conditional branches not taken, to an
- * unconditional transfer or the end of the page. What is rare (a branch leaving the unit, an address
- * that was predicted wrong) goes to the unit's end, out of line. */
+ * unconditional transfer or the end of the page. What is rare (a branch leaving the unit, an
+ * address that was predicted wrong) goes to the unit's end, out of line. */
 #include "engine/bt/translate.h"
 #include "engine/bt/cache.h"
 #include "engine/bt/special.h"
@@ -19,12 +19,13 @@ void mark(struct translator *t, unsigned insn, enum bt_mark_state state)
 		t->failed = true;
 		return;
 	}
-	t->marks[t->mark_count++] = (struct bt_mark){
-		.host = (uint16_t)(t->code.at - t->unit->code), .insn = (uint8_t)insn, .state = (uint8_t)state};
+	t->marks[t->mark_count++] = (struct bt_mark){.host = (uint16_t)(t->code.at - t->unit->code),
+		.insn = (uint8_t)insn,
+		.state = (uint8_t)state};
 }
 
-void add_cold(struct translator *t, enum cold_kind kind, unsigned insn, uintptr_t patch, uint32_t id,
-	access_op *op)
+void add_cold(struct translator *t, enum cold_kind kind, unsigned insn, uintptr_t patch,
+	uint32_t id, access_op *op)
 {
 	if (t->cold_count == MAX_COLD) {
 		t->failed = true;
@@ -65,7 +66,8 @@ void emit_exit(struct translator *t, uint32_t id)
 
 /* --- system instructions --- */
 
-/* TF, DF, IOPL and NT are clear in every mode that is translated: IF is all there is in this byte. */
+/* TF, DF, IOPL and NT are clear in every mode that is translated: IF is all there is in this byte.
+ */
 static void translate_cli(struct translator *t)
 {
 	emit_memory_op(&t->code, false, 0xc6, 0, at_address((uint8_t *)&t->cpu->system_flags + 1));
@@ -153,7 +155,8 @@ static void translate_lea(struct translator *t, unsigned i)
 			emit_register_op(c, false, 0x89, SCRATCH_ADDR, SCRATCH_ADDR);
 		emit_store(c, at_address(&t->cpu->gpr[guest]), SCRATCH_ADDR);
 	} else {
-		emit_register_op(c, g->operands[0].size == 64, 0x89, SCRATCH_ADDR, host_register(guest));
+		emit_register_op(
+			c, g->operands[0].size == 64, 0x89, SCRATCH_ADDR, host_register(guest));
 	}
 }
 
@@ -275,7 +278,8 @@ static void emit_checked_entry(struct translator *t)
 	emit_jump_to(c, t->bt->glue.miss);
 }
 
-/* More instructions run; less than nothing, where a side exit leaves out some that the entry counted. */
+/* More instructions run; less than nothing, where a side exit leaves out some that the entry
+ * counted. */
 static void emit_count(struct translator *t, int32_t more)
 {
 	struct code *c = &t->code;
@@ -292,8 +296,8 @@ static void emit_uncount(struct translator *t, unsigned insn)
 	emit_count(t, -(int32_t)(t->count - 1 - insn));
 }
 
-/* Out of line, the instruction is done; but the unit relies on what its own check would have shown. So
- * control goes on in another unit. */
+/* Out of line, the instruction is done; but the unit relies on what its own check would have shown.
+ * So control goes on in another unit. */
 static void emit_leave_after(struct translator *t, unsigned insn)
 {
 	uint64_t next = guest_next(&t->insn[insn]);
@@ -353,8 +357,9 @@ static void emit_cold(struct translator *t)
 		case COLD_VECTORS:
 			mark(t, cold->insn, MARK_BEFORE);
 			emit_constant(c, SCRATCH_ADDR, cold->resume);
-			emit_jump_memory(c, at_address(cold->id == VECTORS_WIDE ? &t->bt->glue.load_wide
-									: &t->bt->glue.load_vectors));
+			emit_jump_memory(c,
+				at_address(cold->id == VECTORS_WIDE ? &t->bt->glue.load_wide
+								    : &t->bt->glue.load_vectors));
 			break;
 		}
 	}
@@ -374,8 +379,8 @@ static void find_modes(struct translator *t)
 	}
 }
 
-/* The slot that each memory operand will probably be in. Registers usually still hold what they held
- * when the code ran last. */
+/* The slot that each memory operand will probably be in. Registers usually still hold what they
+ * held when the code ran last. */
 static void predict_slots(struct translator *t)
 {
 	for (unsigned i = 0; i < t->count; i++) {
@@ -391,7 +396,8 @@ static void predict_slots(struct translator *t)
 			m->mem.base != ZYDIS_REGISTER_EIP)
 			address += t->cpu->gpr[rewrite_register_number(m->mem.base)];
 		if (m->mem.index != ZYDIS_REGISTER_NONE)
-			address += t->cpu->gpr[rewrite_register_number(m->mem.index)] * m->mem.scale;
+			address +=
+				t->cpu->gpr[rewrite_register_number(m->mem.index)] * m->mem.scale;
 		if (m->mem.segment == ZYDIS_REGISTER_FS)
 			address += t->cpu->segment_base[SEG_FS];
 		if (m->mem.segment == ZYDIS_REGISTER_GS)
@@ -469,7 +475,8 @@ static void patch_forward(struct translator *t, unsigned first)
 		const struct forward *f = &t->forward[i];
 
 		if (!f->loop)
-			emit_patch(t->bt, f->patch, f->inside ? t->host_again[f->insn] : t->host[f->insn]);
+			emit_patch(t->bt, f->patch,
+				f->inside ? t->host_again[f->insn] : t->host[f->insn]);
 	}
 }
 
@@ -513,8 +520,10 @@ static bool emit_unit(struct translator *t)
 	struct bt_unit *unit = t->unit;
 	struct code *c = &t->code;
 
-	*c = (struct code){
-		.bt = t->bt, .start = unit->code, .at = unit->code, .limit = cache_code_limit(t->bt)};
+	*c = (struct code){.bt = t->bt,
+		.start = unit->code,
+		.at = unit->code,
+		.limit = cache_code_limit(t->bt)};
 	t->mode = unit->mode;
 	t->failed = false;
 	t->facts = (struct facts){0};
@@ -576,11 +585,13 @@ static bool fill_unit(struct translator *t)
 	return true;
 }
 
-struct bt_unit *translate_unit(struct bt *bt, uint64_t rip, uint64_t key, unsigned mode, const uint8_t *adapted)
+struct bt_unit *translate_unit(
+	struct bt *bt, uint64_t rip, uint64_t key, unsigned mode, const uint8_t *adapted)
 {
 	struct translator *t = bt->translator;
 	uint8_t copy[UNIT_MAX_INSNS * 15];
-	unsigned available = MIN((unsigned)(PAGE_SIZE - (rip & ~PAGE_MASK)), (unsigned)sizeof(copy));
+	unsigned available =
+		MIN((unsigned)(PAGE_SIZE - (rip & ~PAGE_MASK)), (unsigned)sizeof(copy));
 	const uint8_t *source = bt->cpu->memory->ram + key;
 
 	t->bt = bt;
@@ -588,7 +599,8 @@ struct bt_unit *translate_unit(struct bt *bt, uint64_t rip, uint64_t key, unsign
 	t->mode = mode;
 	t->gs_slot = bt_gs_slot(mode);
 	t->adapted = adapted;
-	/* How much is used is known after decoding: so read, track that much, and see that it has not changed. */
+	/* How much is used is known after decoding: so read, track that much, and see that it has
+	 * not changed. */
 	memcpy(copy, source, available);
 	if (!analyze(t, copy, available, rip))
 		return NULL;
@@ -603,9 +615,10 @@ struct bt_unit *translate_unit(struct bt *bt, uint64_t rip, uint64_t key, unsign
 		return NULL;
 	}
 	*t->unit = (struct bt_unit){.rip = rip, .key = key, .mode = (uint16_t)mode};
-	/* To be counted, each pass through a unit must begin at its entry. To be verified, too: but for every second
-	 * one, so that both kinds are. */
-	t->unit->straight = engine_options.count || (engine_options.verify && bt->stats.units % 2 == 0);
+	/* To be counted, each pass through a unit must begin at its entry. To be verified, too: but
+	 * for every second one, so that both kinds are. */
+	t->unit->straight =
+		engine_options.count || (engine_options.verify && bt->stats.units % 2 == 0);
 	t->unit->code = t->unit->entry = cache_code_start(bt);
 	t->first_exit = bt->exit_count;
 	/* What is too complicated for one unit may do in parts. */

@@ -28,10 +28,10 @@ enum guest_kind {
 	GUEST_CLI,
 	GUEST_STAC,
 	GUEST_CLAC,
-	GUEST_SPECIAL,	 /* special.c */
-	GUEST_STRING,	 /* string.c */
+	GUEST_SPECIAL,   /* special.c */
+	GUEST_STRING,    /* string.c */
 	GUEST_INTERPRET, /* by the interpreter, then on in the unit */
-	GUEST_END,	 /* by the interpreter, and the unit ends */
+	GUEST_END,       /* by the interpreter, and the unit ends */
 };
 
 struct guest_insn {
@@ -40,12 +40,12 @@ struct guest_insn {
 	const uint8_t *bytes;
 	uint64_t rip;
 	enum guest_kind kind;
-	const char *reason; /* why it is not identical */
+	const char *reason;                /* why it is not identical */
 	const ZydisDecodedOperand *memory; /* explicit memory operand, or NULL */
 	unsigned memory_size;
 	bool writes_memory;
 	bool other_faults; /* something may have to be raised before its page fault */
-	bool x87;	   /* leaves its address, opcode and operand for FNSTENV and others to show */
+	bool x87; /* leaves its address, opcode and operand for FNSTENV and others to show */
 	uint16_t fop;
 	uint8_t vectors; /* which vector registers have to be here: enum bt_vectors */
 	bool high_byte;
@@ -91,20 +91,21 @@ struct cold {
 #define MAX_COLD  (UNIT_MAX_INSNS * 8)
 #define MAX_LOOPS 3
 
-/* A loop within the unit, instructions head to back. The first turn is in the unit's straight run; the
- * code for all others is made a second time, knowing what the first has checked. */
+/* A loop within the unit, instructions head to back. The first turn is in the unit's straight run;
+ * the code for all others is made a second time, knowing what the first has checked. */
 struct loop {
 	unsigned head, back;
 	struct facts start; /* holds at the head, from the second turn on */
 	struct facts end;   /* what the straight run knows after it */
-	uintptr_t host;	    /* of the second code; 0: not made yet */
+	uintptr_t host;     /* of the second code; 0: not made yet */
 };
 
 /* A branch to code of the unit that was not there yet. */
 struct forward {
 	uintptr_t patch;
 	unsigned insn;
-	struct loop *loop; /* to the head of its second code; NULL: to the straight run, or where `inside` */
+	/* to the head of its second code; NULL: to the straight run, or where `inside` */
+	struct loop *loop;
 	bool inside;
 };
 
@@ -115,8 +116,8 @@ struct translator {
 	struct bt_unit *unit;
 	unsigned mode;
 	struct facts facts; /* here */
-	uintptr_t here;	    /* where the code of the instruction at hand begins */
-	int gs_slot;	    /* the slot whose delta is the GS base, or -1 */
+	uintptr_t here;     /* where the code of the instruction at hand begins */
+	int gs_slot;        /* the slot whose delta is the GS base, or -1 */
 	unsigned count, cold_count, mark_count;
 	uint32_t first_exit;
 	struct guest_insn insn[UNIT_MAX_INSNS];
@@ -128,18 +129,18 @@ struct translator {
 	unsigned forward_count;
 	struct loop loop[MAX_LOOPS], *inside; /* inside: whose second code is being made */
 	unsigned loop_count;
-	struct facts join[UNIT_MAX_INSNS]; /* what is known on the branches that lead here */
-	uint64_t joined;		   /* which of them are set */
+	struct facts join[UNIT_MAX_INSNS];   /* what is known on the branches that lead here */
+	uint64_t joined;                     /* which of them are set */
 	uint64_t host_again[UNIT_MAX_INSNS]; /* as `host`, in a loop's second code */
-	bool failed; /* ran out of something */
-	uint16_t slots[UNIT_MAX_INSNS]; /* predicted */
+	bool failed;                         /* ran out of something */
+	uint16_t slots[UNIT_MAX_INSNS];      /* predicted */
 	const uint8_t *adapted;
 };
 
 /* --- analyze.c --- */
 
-/* Decode and classify from `bytes` (of one page, `available` of them) on, at `rip`. Returns the number of
- * instructions; 0: nothing worth a unit. */
+/* Decode and classify from `bytes` (of one page, `available` of them) on, at `rip`. Returns the
+ * number of instructions; 0: nothing worth a unit. */
 unsigned analyze(struct translator *t, const uint8_t *bytes, unsigned available, uint64_t rip);
 
 /* --- operand.c --- */
@@ -152,19 +153,20 @@ struct access {
 	access_op *op;
 };
 
-/* The access, with `op` emitted to do it: once, or once more out of line. After it the access is done
- * and so are its consequences for tracked code. */
+/* The access, with `op` emitted to do it: once, or once more out of line. After it the access is
+ * done and so are its consequences for tracked code. */
 void emit_access(struct translator *t, const struct access *access);
 /* Out of line: the same by the table. */
 void emit_access_table(struct translator *t, const struct cold *cold);
 /* The linear address of an operand to `to` (R10); changes RCX. */
 void emit_linear(struct translator *t, const struct guest_insn *g,
 	const ZydisDecodedOperand *memory, unsigned to, bool segment);
-/* After the access of an x87 instruction: its linear address to RCX; changes R10 where that is not needed any
- * more. */
+/* After the access of an x87 instruction: its linear address to RCX; changes R10 where that is not
+ * needed any more. */
 void emit_linear_again(struct translator *t, unsigned insn);
 /* Are the operand's registers in host registers of their own? Then it can stand as it is: *out. */
-bool operand_is_direct(const struct guest_insn *g, const ZydisDecodedOperand *memory, struct host_memory *out);
+bool operand_is_direct(
+	const struct guest_insn *g, const ZydisDecodedOperand *memory, struct host_memory *out);
 /* Is it [RSP + displacement]? In window mode that needs no check. */
 bool operand_is_stack(const struct guest_insn *g, const ZydisDecodedOperand *memory);
 /* Guest RSP becomes R10; changes RCX. */
@@ -198,7 +200,7 @@ access_op op_to_address;
 /* --- branch.c --- */
 
 /* Conditions of emit_branch(), besides the processor's, 0 to 15. */
-#define ALWAYS		  (-1)
+#define ALWAYS            (-1)
 #define ALWAYS_IN_5_BYTES (-2) /* a JRCXZ before it relies on the length */
 
 /* Go to `rip`, if `condition` holds. */
@@ -219,8 +221,8 @@ void translate_return(struct translator *t, unsigned i);
 void facts_walk(const struct translator *t, struct facts *f, unsigned first, unsigned last);
 
 void mark(struct translator *t, unsigned insn, enum bt_mark_state state);
-void add_cold(struct translator *t, enum cold_kind kind, unsigned insn, uintptr_t patch, uint32_t id,
-	access_op *op);
+void add_cold(struct translator *t, enum cold_kind kind, unsigned insn, uintptr_t patch,
+	uint32_t id, access_op *op);
 /* A new exit; returns its ID. */
 uint32_t add_exit(struct translator *t, enum bt_exit_kind kind, unsigned insn);
 static inline struct bt_exit *exit_of(struct translator *t, uint32_t id)
@@ -247,8 +249,9 @@ access_op emit_identical;
 
 /* `adapted` has the faults seen so far, for each instruction that could be in it (UNIT_MAX_INSNS).
  *
- * Make a unit for RAM offset `key` at `rip`; NULL where that is not possible (now or ever). The code and
- * the bookkeeping are in place, the unit is not yet findable. */
-struct bt_unit *translate_unit(struct bt *bt, uint64_t rip, uint64_t key, unsigned mode, const uint8_t *adapted);
+ * Make a unit for RAM offset `key` at `rip`; NULL where that is not possible (now or ever). The
+ * code and the bookkeeping are in place, the unit is not yet findable. */
+struct bt_unit *translate_unit(
+	struct bt *bt, uint64_t rip, uint64_t key, unsigned mode, const uint8_t *adapted);
 
 #endif

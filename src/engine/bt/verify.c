@@ -3,8 +3,8 @@
  * Under --verify nothing is chained, and no jump table leads from one unit to the next. So whatever
  * unit is entered comes back, at a boundary between two of its instructions or where it was left.
  * What the state must be at every such boundary is found out beforehand, from the interpreter. Half
- * of the units are straight lines, left by every branch: there it is known which boundary it is. The
- * other half may be loops: then it must be one of those that the interpreter has passed.
+ * of the units are straight lines, left by every branch: there it is known which boundary it is.
+ * The other half may be loops: then it must be one of those that the interpreter has passed.
  *
  * Running an instruction twice must not be felt. The first run therefore ends before one that would
  *

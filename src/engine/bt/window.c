@@ -181,7 +181,7 @@ static bool map_small(
 	new->size = SIZE_4K;
 	new->writable = new->writable && !has_code(w, fault->ram_page);
 	/* A page that is read-only for its code has no neighbours of its kind. */
-	if (new->guest_shift == PAGE_SHIFT &&new->writable == fault->page.can_write) {
+	if (new->guest_shift == PAGE_SHIFT && fault->page.can_write == new->writable) {
 		while (last + 1 < lowest + AROUND &&
 			is_neighbour(w, window, fault, last + 1, new->writable))
 			last++;

@@ -9,9 +9,9 @@
 
 #define COLLECT_FLAGS "\n\tlahf\n\tseto %%al"
 /* Put the guest's carry into CF. */
-#define LOAD_CARRY    "btw $8, %[in_flags]\n\t"
+#define LOAD_CARRY "btw $8, %[in_flags]\n\t"
 /* Put all six flags into the host's: 1 + 127 overflows, 0 + 127 does not; then the rest. */
-#define LOAD_FLAGS    "movw %[in_flags], %%ax\n\taddb $127, %%al\n\tsahf\n\t"
+#define LOAD_FLAGS "movw %[in_flags], %%ax\n\taddb $127, %%al\n\tsahf\n\t"
 
 /* --- two operands: alu_<op>_<size>(cpu, d, s) returns the new d and sets flags --- */
 
@@ -20,9 +20,9 @@
 	{                                                                                          \
 		uint16_t flags;                                                                    \
 		asm(prepare #name " %[s], %[d]" COLLECT_FLAGS                                      \
-		    : [d] "+r"(d), "=&a"(flags)                                                    \
-		    : [s] "r"(s), [in_flags] "m"(cpu->arithmetic_flags)                            \
-		    : "cc");                                                                       \
+			: [d] "+r"(d), "=&a"(flags)                                                \
+			: [s] "r"(s), [in_flags] "m"(cpu->arithmetic_flags)                        \
+			: "cc");                                                                   \
 		cpu->arithmetic_flags = flags;                                                     \
 		return d;                                                                          \
 	}
@@ -31,9 +31,9 @@
 	{                                                                                          \
 		uint16_t flags;                                                                    \
 		asm(#name " %[s], %[d]" COLLECT_FLAGS                                              \
-		    : "=a"(flags)                                                                  \
-		    : [d] "r"(d), [s] "r"(s)                                                       \
-		    : "cc");                                                                       \
+			: "=a"(flags)                                                              \
+			: [d] "r"(d), [s] "r"(s)                                                   \
+			: "cc");                                                                   \
 		cpu->arithmetic_flags = flags;                                                     \
 		return d;                                                                          \
 	}
@@ -134,26 +134,37 @@ FOR_SIZES(DEFINE_QUIET, add, d + s)
 FOR_SIZES(DEFINE_QUIET, or, d | s)
 FOR_SIZES(DEFINE_QUIET, adc, d + s + CARRY)
 FOR_SIZES(DEFINE_QUIET, sbb, d - s - CARRY)
-FOR_SIZES(DEFINE_QUIET, and, d & s)
+FOR_SIZES(DEFINE_QUIET, and, d &s)
 FOR_SIZES(DEFINE_QUIET, sub, d - s)
 FOR_SIZES(DEFINE_QUIET, xor, d ^ s)
 
-#define ROW(prefix) { prefix##_1, prefix##_2, prefix##_4, prefix##_8 }
-#define FORM_ROWS(prefix) { ROW(prefix##_simple), ROW(prefix##_full), ROW(prefix##_legacy) }
+#define ROW(prefix)                                                                                \
+	{                                                                                          \
+		prefix##_1, prefix##_2, prefix##_4, prefix##_8                                     \
+	}
+#define FORM_ROWS(prefix)                                                                          \
+	{                                                                                          \
+		ROW(prefix##_simple), ROW(prefix##_full), ROW(prefix##_legacy)                     \
+	}
 #define COMPARE_FORMS(name)                                                                        \
 	.rr = ROW(name##_rr), .ri = ROW(name##_ri), .rm = FORM_ROWS(name##_rm),                    \
 	.mr = FORM_ROWS(name##_mr), .mi = FORM_ROWS(name##_mi)
 #define ALU_FORMS(name)                                                                            \
 	{                                                                                          \
 		COMPARE_FORMS(name), .rr_quiet = ROW(name##_rr_quiet),                             \
-		.ri_quiet = ROW(name##_ri_quiet),                                                  \
+				     .ri_quiet = ROW(name##_ri_quiet),                             \
 	}
 
 const struct op_forms alu_forms[ALU_OPS] = {
-	[ALU_ADD] = ALU_FORMS(add), [ALU_OR] = ALU_FORMS(or), [ALU_ADC] = ALU_FORMS(adc),
-	[ALU_SBB] = ALU_FORMS(sbb), [ALU_AND] = ALU_FORMS(and), [ALU_SUB] = ALU_FORMS(sub),
-	[ALU_XOR] = ALU_FORMS(xor), [ALU_CMP] = { COMPARE_FORMS(cmp) },
-	[ALU_TEST] = { COMPARE_FORMS(test) },
+	[ALU_ADD] = ALU_FORMS(add),
+	[ALU_OR] = ALU_FORMS(or),
+	[ALU_ADC] = ALU_FORMS(adc),
+	[ALU_SBB] = ALU_FORMS(sbb),
+	[ALU_AND] = ALU_FORMS(and),
+	[ALU_SUB] = ALU_FORMS(sub),
+	[ALU_XOR] = ALU_FORMS(xor),
+	[ALU_CMP] = {COMPARE_FORMS(cmp)},
+	[ALU_TEST] = {COMPARE_FORMS(test)},
 };
 
 /* --- one operand --- */
@@ -163,9 +174,9 @@ const struct op_forms alu_forms[ALU_OPS] = {
 	{                                                                                          \
 		uint16_t flags;                                                                    \
 		asm(prepare #name " %[d]" COLLECT_FLAGS                                            \
-		    : [d] "+r"(d), "=&a"(flags)                                                    \
-		    : [in_flags] "m"(cpu->arithmetic_flags)                                        \
-		    : "cc");                                                                       \
+			: [d] "+r"(d), "=&a"(flags)                                                \
+			: [in_flags] "m"(cpu->arithmetic_flags)                                    \
+			: "cc");                                                                   \
 		cpu->arithmetic_flags = flags;                                                     \
 		return d;                                                                          \
 	}
@@ -199,7 +210,7 @@ FOR_SIZES(DEFINE_NOT, )
 DEFINE_UNARY_OPS(inc)
 DEFINE_UNARY_OPS(dec)
 DEFINE_UNARY_OPS(neg)
-DEFINE_UNARY_OPS(not)
+DEFINE_UNARY_OPS(not )
 
 #define DEFINE_UNARY_QUIET(x, T, name, expression)                                                 \
 	static OP(name##_r_quiet_##x)                                                              \
@@ -214,10 +225,10 @@ FOR_SIZES(DEFINE_UNARY_QUIET, neg, -d)
 
 #define UNARY_FORMS(name) .r = ROW(name##_r), .m = FORM_ROWS(name##_m)
 const struct unary_forms unary_forms[UNARY_OPS] = {
-	[UNARY_INC] = { UNARY_FORMS(inc), .r_quiet = ROW(inc_r_quiet) },
-	[UNARY_DEC] = { UNARY_FORMS(dec), .r_quiet = ROW(dec_r_quiet) },
-	[UNARY_NEG] = { UNARY_FORMS(neg), .r_quiet = ROW(neg_r_quiet) },
-	[UNARY_NOT] = { UNARY_FORMS(not) },
+	[UNARY_INC] = {UNARY_FORMS(inc), .r_quiet = ROW(inc_r_quiet)},
+	[UNARY_DEC] = {UNARY_FORMS(dec), .r_quiet = ROW(dec_r_quiet)},
+	[UNARY_NEG] = {UNARY_FORMS(neg), .r_quiet = ROW(neg_r_quiet)},
+	[UNARY_NOT] = {UNARY_FORMS(not )},
 };
 
 /* --- shifts and rotates: a count of zero leaves the flags, rotates leave most of them --- */
@@ -227,9 +238,9 @@ const struct unary_forms unary_forms[UNARY_OPS] = {
 	{                                                                                          \
 		uint16_t flags;                                                                    \
 		asm(LOAD_FLAGS #name " %%cl, %[d]" COLLECT_FLAGS                                   \
-		    : [d] "+r"(d), "=&a"(flags)                                                    \
-		    : "c"(count), [in_flags] "m"(cpu->arithmetic_flags)                            \
-		    : "cc");                                                                       \
+			: [d] "+r"(d), "=&a"(flags)                                                \
+			: "c"(count), [in_flags] "m"(cpu->arithmetic_flags)                        \
+			: "cc");                                                                   \
 		cpu->arithmetic_flags = flags;                                                     \
 		return d;                                                                          \
 	}                                                                                          \
@@ -267,7 +278,9 @@ FOR_SIZES(DEFINE_SHIFT_QUIET, rol)
 FOR_SIZES(DEFINE_SHIFT_QUIET, ror)
 
 #define SHIFT_FORMS(name)                                                                          \
-	{ .ri = ROW(name##_ri), .ri_quiet = ROW(name##_ri_quiet), .rc = ROW(name##_rc) }
+	{                                                                                          \
+		.ri = ROW(name##_ri), .ri_quiet = ROW(name##_ri_quiet), .rc = ROW(name##_rc)       \
+	}
 const struct shift_forms shift_forms[SHIFT_OPS] = {
 	[SHIFT_SHL] = SHIFT_FORMS(shl),
 	[SHIFT_SHR] = SHIFT_FORMS(shr),
@@ -283,9 +296,9 @@ const struct shift_forms shift_forms[SHIFT_OPS] = {
 	{                                                                                          \
 		uint16_t flags;                                                                    \
 		asm("imul %[s], %[d]" COLLECT_FLAGS                                                \
-		    : [d] "+r"(d), "=&a"(flags)                                                    \
-		    : [s] "r"(s)                                                                   \
-		    : "cc");                                                                       \
+			: [d] "+r"(d), "=&a"(flags)                                                \
+			: [s] "r"(s)                                                               \
+			: "cc");                                                                   \
 		cpu->arithmetic_flags = flags;                                                     \
 		return d;                                                                          \
 	}                                                                                          \
@@ -324,27 +337,32 @@ FOR_WORD_SIZES(DEFINE_LOAD_OP, imul, simple, EA_SIMPLE, SET_REG)
 FOR_WORD_SIZES(DEFINE_LOAD_OP, imul, full, EA_FULL, SET_REG)
 FOR_WORD_SIZES(DEFINE_LOAD_OP, imul, legacy, EA_LEGACY, SET_REG)
 
-#define WORD_ROW(prefix) { NULL, prefix##_2, prefix##_4, prefix##_8 }
+#define WORD_ROW(prefix)                                                                           \
+	{                                                                                          \
+		NULL, prefix##_2, prefix##_4, prefix##_8                                           \
+	}
 op_fn *const imul_rr[SIZES] = WORD_ROW(imul_rr);
 op_fn *const imul_rri[SIZES] = WORD_ROW(imul_rri);
 op_fn *const imul_rr_quiet[SIZES] = WORD_ROW(imul_rr_quiet);
 op_fn *const imul_rri_quiet[SIZES] = WORD_ROW(imul_rri_quiet);
 op_fn *const imul_rm[FORMS][SIZES] = {
-	WORD_ROW(imul_rm_simple), WORD_ROW(imul_rm_full), WORD_ROW(imul_rm_legacy),
+	WORD_ROW(imul_rm_simple),
+	WORD_ROW(imul_rm_full),
+	WORD_ROW(imul_rm_legacy),
 };
 
 /* --- MUL, IMUL, DIV, IDIV of the accumulator --- */
 
-/* The host's instruction on the whole RAX and RDX: narrow forms leave the upper parts as the guest's
- * would. Flags end up in AX, so the product is saved first. */
+/* The host's instruction on the whole RAX and RDX: narrow forms leave the upper parts as the
+ * guest's would. Flags end up in AX, so the product is saved first. */
 #define DEFINE_MUL(x, T, name)                                                                     \
 	static inline void wide_##name##_##x(struct cpu *cpu, T s)                                 \
 	{                                                                                          \
 		uint64_t rax = cpu->gpr[RAX], rdx = cpu->gpr[RDX], low;                            \
 		asm(#name " %[s]\n\tmovq %%rax, %[low]" COLLECT_FLAGS                              \
-		    : "+a"(rax), "+d"(rdx), [low] "=&r"(low)                                       \
-		    : [s] "r"(s)                                                                   \
-		    : "cc");                                                                       \
+			: "+a"(rax), "+d"(rdx), [low] "=&r"(low)                                   \
+			: [s] "r"(s)                                                               \
+			: "cc");                                                                   \
 		cpu->arithmetic_flags = (uint16_t)rax;                                             \
 		cpu->gpr[RAX] = low;                                                               \
 		cpu->gpr[RDX] = rdx;                                                               \
@@ -393,8 +411,8 @@ static inline void wide_idiv_1(struct cpu *cpu, guest_1 s)
 
 	if (divisor == 0 || dividend / divisor != (int8_t)(dividend / divisor))
 		cpu_raise(cpu, VECTOR_DE);
-	REG(guest_2, RAX * 8) = (uint16_t)((dividend % divisor) << 8 |
-					   ((dividend / divisor) & 0xff));
+	REG(guest_2, RAX * 8) =
+		(uint16_t)((dividend % divisor) << 8 | ((dividend / divisor) & 0xff));
 }
 
 /* 128 by 64 bits: checked as above, then the host's own instruction, which C has no word for. */
@@ -415,7 +433,8 @@ static inline void wide_idiv_8(struct cpu *cpu, guest_8 s)
 	if (divisor == 0 || overflow)
 		cpu_raise(cpu, VECTOR_DE);
 	quotient = high == low >> 63 ? (__int128)0 : dividend / divisor;
-	if (quotient != (int64_t)quotient || (high == low >> 63 && low == INT64_MIN && divisor == -1))
+	if (quotient != (int64_t)quotient ||
+		(high == low >> 63 && low == INT64_MIN && divisor == -1))
 		cpu_raise(cpu, VECTOR_DE);
 	asm("idivq %[s]" : "+a"(cpu->gpr[RAX]), "+d"(cpu->gpr[RDX]) : [s] "r"(s) : "cc");
 }
@@ -439,10 +458,16 @@ FOR_SIZES(DEFINE_WIDE_OPS, div)
 FOR_SIZES(DEFINE_WIDE_OPS, idiv)
 
 op_fn *const wide_register[WIDE_OPS][SIZES] = {
-	ROW(mul_register), ROW(imul_register), ROW(div_register), ROW(idiv_register),
+	ROW(mul_register),
+	ROW(imul_register),
+	ROW(div_register),
+	ROW(idiv_register),
 };
 op_fn *const wide_memory[WIDE_OPS][SIZES] = {
-	ROW(mul_memory), ROW(imul_memory), ROW(div_memory), ROW(idiv_memory),
+	ROW(mul_memory),
+	ROW(imul_memory),
+	ROW(div_memory),
+	ROW(idiv_memory),
 };
 
 /* --- a compare and the branch on it --- */
@@ -450,7 +475,7 @@ op_fn *const wide_memory[WIDE_OPS][SIZES] = {
 /* The flags are made all the same; the branch has them at hand, and one jump between handlers is
  * saved. in[1] is the branch, in[2] what follows it. */
 #define FROM_REGISTER(T)  REG(T, in->src)
-#define FROM_IMMEDIATE(T) (T)in->imm
+#define FROM_IMMEDIATE(T) (T) in->imm
 #define DEFINE_FUSED(x, T, name, operand, source, code)                                            \
 	static OP(name##_##operand##_##x##_jcc_##code)                                             \
 	{                                                                                          \
@@ -462,25 +487,31 @@ op_fn *const wide_memory[WIDE_OPS][SIZES] = {
 		BRANCH;                                                                            \
 	}
 #define DEFINE_FUSED_SIZES(code)                                                                   \
-	FOR_SIZES(DEFINE_FUSED, cmp, rr, FROM_REGISTER, code)                                    \
-	FOR_SIZES(DEFINE_FUSED, cmp, ri, FROM_IMMEDIATE, code)                                         \
-	FOR_SIZES(DEFINE_FUSED, test, rr, FROM_REGISTER, code)                                   \
+	FOR_SIZES(DEFINE_FUSED, cmp, rr, FROM_REGISTER, code)                                      \
+	FOR_SIZES(DEFINE_FUSED, cmp, ri, FROM_IMMEDIATE, code)                                     \
+	FOR_SIZES(DEFINE_FUSED, test, rr, FROM_REGISTER, code)                                     \
 	FOR_SIZES(DEFINE_FUSED, test, ri, FROM_IMMEDIATE, code)
 FOR_CONDITIONS(DEFINE_FUSED_SIZES)
 
 enum compare_form { CMP_RR, CMP_RI, TEST_RR, TEST_RI, COMPARE_FORMS_COUNT };
 
 #define FUSED_SIZES(prefix, code)                                                                  \
-	{ prefix##_1_jcc_##code, prefix##_2_jcc_##code, prefix##_4_jcc_##code, prefix##_8_jcc_##code }
+	{                                                                                          \
+		prefix##_1_jcc_##code, prefix##_2_jcc_##code, prefix##_4_jcc_##code,               \
+			prefix##_8_jcc_##code                                                      \
+	}
 #define FUSED_ROW(code)                                                                            \
-	[code] = { FUSED_SIZES(cmp_rr, code), FUSED_SIZES(cmp_ri, code),                           \
-		FUSED_SIZES(test_rr, code), FUSED_SIZES(test_ri, code) },
-static op_fn *const fused[16][COMPARE_FORMS_COUNT][SIZES] = { FOR_CONDITIONS(FUSED_ROW) };
+	[code] = {FUSED_SIZES(cmp_rr, code), FUSED_SIZES(cmp_ri, code),                            \
+		FUSED_SIZES(test_rr, code), FUSED_SIZES(test_ri, code)},
+static op_fn *const fused[16][COMPARE_FORMS_COUNT][SIZES] = {FOR_CONDITIONS(FUSED_ROW)};
 
 op_fn *branch_fuse(op_fn *compare, op_fn *branch)
 {
 	static op_fn *const compares[COMPARE_FORMS_COUNT][SIZES] = {
-		ROW(cmp_rr), ROW(cmp_ri), ROW(test_rr), ROW(test_ri),
+		ROW(cmp_rr),
+		ROW(cmp_ri),
+		ROW(test_rr),
+		ROW(test_ri),
 	};
 	unsigned code = 0;
 

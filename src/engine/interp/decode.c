@@ -980,14 +980,15 @@ static void describe(const struct decoding *d, struct decoded *info)
 	};
 }
 
-/* Zydis has the widths of near branches as Intel's processors see them, which ignore 66h in 64-bit mode. AMD's
- * take 16 bits of RIP then. */
+/* Zydis has the widths of near branches as Intel's processors see them, which ignore 66h in 64-bit
+ * mode. AMD's take 16 bits of RIP then. */
 uint8_t interp_operand_width(const struct cpu *cpu, const ZydisDecodedInstruction *in)
 {
 	if (cpu->amd && in->machine_mode == ZYDIS_MACHINE_MODE_LONG_64 &&
 		(in->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE) && !in->raw.rex.W &&
 		in->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
-		(in->meta.branch_type == ZYDIS_BRANCH_TYPE_SHORT || in->meta.branch_type == ZYDIS_BRANCH_TYPE_NEAR))
+		(in->meta.branch_type == ZYDIS_BRANCH_TYPE_SHORT ||
+			in->meta.branch_type == ZYDIS_BRANCH_TYPE_NEAR))
 		return 16;
 	return in->operand_width;
 }

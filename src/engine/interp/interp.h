@@ -3,9 +3,9 @@
  *
  * Guest code is decoded once, into blocks of struct insn. Each insn names a C function, its
  * handler, chosen so finely (operation, operand kinds, size, form of address) that the handler has
- * nothing left to decide. A handler ends by jumping to the next insn's handler: in C that is a
- * call in tail position, which the compiler turns into a jump ("direct-threaded" code). `cpu` and
- * `in` stay in two host registers all along.
+ * nothing left to decide. A handler ends by jumping to the next insn's handler: in C that is a call
+ * in tail position, which the compiler turns into a jump ("direct-threaded" code). `cpu` and `in`
+ * stay in two host registers all along.
  *
  *	static const struct insn *op_x(struct cpu *cpu, const struct insn *in)
  *	{
@@ -17,18 +17,18 @@
  * does so when something must be looked at between blocks: interrupts, single-stepping, a mode
  * change. An exception never returns at all, it unwinds to the run loop by longjmp.
  *
- * RIP is not kept up to date. While a block runs, gpr[CODE_BASE] holds the RIP of the
- * start of the page that the block lies in, and each insn knows where in the page it ends.
- * sync_rip() makes cpu->rip and cpu->next_rip true; everything that may raise an exception is called
- * after it.
+ * RIP is not kept up to date. While a block runs, gpr[CODE_BASE] holds the RIP of the start of the
+ * page that the block lies in, and each insn knows where in the page it ends. sync_rip() makes
+ * cpu->rip and cpu->next_rip true; everything that may raise an exception is called after it.
  *
  * Blocks. A block starts where it was jumped to and runs on, through conditional branches not
  * taken, to an unconditional transfer, an instruction that may change the mode, a page's end, or
  * BLOCK_MAX. It is found by the RAM offset of its first byte and the decode mode; it remembers the
- * page's code generation and may not be entered when that has moved on (memory/memory.h), unless its
- * bytes turn out to be what they were. Only the instruction that straddles a page boundary stands in
- * two pages: it is a block of its own, with both generations. Finding a block by RIP goes through a
- * cache (struct jump_slot) that is emptied, by changing a number, when mappings or modes change.
+ * page's code generation and may not be entered when that has moved on (memory/memory.h), unless
+ * its bytes turn out to be what they were. Only the instruction that straddles a page boundary
+ * stands in two pages: it is a block of its own, with both generations. Finding a block by RIP goes
+ * through a cache (struct jump_slot) that is emptied, by changing a number, when mappings or modes
+ * change.
  *
  * Under a translator. An engine that translates hot code runs the rest of it here: it makes its
  * vCPU with interp_vcpu_create(), sets interp->translated, and calls interp_vcpu_run(). Blocks that
@@ -344,7 +344,8 @@ struct decoded {
 	bool ends;           /* the block must end after it */
 };
 
-/* The decoder for 64-bit code, set up for the vendor whose processor the guest sees. Of this thread. */
+/* The decoder for 64-bit code, set up for the vendor whose processor the guest sees. Of this
+ * thread. */
 struct ZydisDecoder_;
 const struct ZydisDecoder_ *interp_decoder64(const struct cpu *cpu);
 /* What it says of an instruction's operand width, corrected. */

@@ -10,14 +10,15 @@
 #include <sched.h>
 #include <string.h>
 
-/* decode.c's convention for slow handlers: first register operand `dst`, second `src` (one alone: both),
- * the memory operand by ea_checked(), a control, debug or segment register's number or an immediate in `imm`. */
+/* decode.c's convention for slow handlers: first register operand `dst`, second `src` (one alone:
+ * both), the memory operand by ea_checked(), a control, debug or segment register's number or an
+ * immediate in `imm`. */
 
 /* Slow handlers that are only a call. */
-#define CALL(name, work)                                                     \
-	static void name(struct cpu *cpu, const struct insn *in)             \
-	{                                                                    \
-		work;                                                        \
+#define CALL(name, work)                                                                           \
+	static void name(struct cpu *cpu, const struct insn *in)                                   \
+	{                                                                                          \
+		work;                                                                              \
 	}
 
 CALL(do_cpuid, control_cpuid(cpu))
@@ -35,8 +36,8 @@ CALL(do_stac, control_clac_stac(cpu, true))
 CALL(do_clts, control_clts(cpu))
 CALL(do_cache, control_cache(cpu))
 CALL(do_swapgs, control_swapgs(cpu))
-CALL(do_xsetbv, control_xsetbv(cpu, (uint32_t)cpu->gpr[RCX],
-		cpu->gpr[RDX] << 32 | (uint32_t)cpu->gpr[RAX]))
+CALL(do_xsetbv,
+	control_xsetbv(cpu, (uint32_t)cpu->gpr[RCX], cpu->gpr[RDX] << 32 | (uint32_t)cpu->gpr[RAX]))
 CALL(do_syscall, transfer_syscall(cpu))
 CALL(do_sysret, transfer_sysret(cpu, in->size))
 CALL(do_sysenter, transfer_sysenter(cpu))
@@ -103,8 +104,8 @@ static void do_mov_to_dr(struct cpu *cpu, const struct insn *in)
 		bits_zero_extend(REG(guest_8, in->src), cpu_code64(cpu) ? 8 : 4));
 }
 
-slow_fn *const slow_mov_cr[2] = { do_mov_from_cr, do_mov_to_cr };
-slow_fn *const slow_mov_dr[2] = { do_mov_from_dr, do_mov_to_dr };
+slow_fn *const slow_mov_cr[2] = {do_mov_from_cr, do_mov_to_cr};
+slow_fn *const slow_mov_dr[2] = {do_mov_from_dr, do_mov_to_dr};
 
 /* Stored as a selector: registers take the operand size, memory always two bytes. */
 static void write_selector(struct cpu *cpu, const struct insn *in, uint16_t selector)
@@ -152,10 +153,10 @@ static uint64_t table_linear(struct cpu *cpu, const struct insn *in, bool write)
 	return ea_checked(cpu, in, cpu_code64(cpu) ? 10 : 6, write);
 }
 
-CALL(do_sgdt, control_store_table(cpu, &cpu->gdtr, table_linear(cpu, in, true),
-		table_size(cpu, in)))
-CALL(do_sidt, control_store_table(cpu, &cpu->idtr, table_linear(cpu, in, true),
-		table_size(cpu, in)))
+CALL(do_sgdt,
+	control_store_table(cpu, &cpu->gdtr, table_linear(cpu, in, true), table_size(cpu, in)))
+CALL(do_sidt,
+	control_store_table(cpu, &cpu->idtr, table_linear(cpu, in, true), table_size(cpu, in)))
 /* Privilege before the address. */
 CALL(do_lgdt, control_require_cpl0(cpu);
 	control_load_table(cpu, &cpu->gdtr, table_linear(cpu, in, false), table_size(cpu, in)))
@@ -254,9 +255,9 @@ static void do_arpl(struct cpu *cpu, const struct insn *in)
 
 	if (cpu_real_segments(cpu))
 		cpu_raise(cpu, VECTOR_UD);
-	selector = in->attributes & INSN_MEMORY ?
-			   (uint16_t)access_load_current(cpu, ea_checked(cpu, in, 2, false), 2) :
-			   REG(guest_2, in->dst);
+	selector = in->attributes & INSN_MEMORY
+			   ? (uint16_t)access_load_current(cpu, ea_checked(cpu, in, 2, false), 2)
+			   : REG(guest_2, in->dst);
 	lower = (selector & 3) < (other & 3);
 	if (lower)
 		operand_write(cpu, in, (selector & ~3u) | (other & 3), 2);
@@ -271,17 +272,17 @@ static uint64_t requested_state(const struct cpu *cpu)
 }
 
 /* The area's size is checked piece by piece by fpu.h; here only its start. */
-#define XSAVE_CALL(name, form)                                                                 \
-	CALL(name, fpu_xsave(cpu, ea_checked(cpu, in, 1, true), requested_state(cpu), form,    \
-			in->size))
+#define XSAVE_CALL(name, form)                                                                     \
+	CALL(name, fpu_xsave(cpu, ea_checked(cpu, in, 1, true), requested_state(cpu), form,        \
+			   in->size))
 XSAVE_CALL(do_xsave, XSAVE_STANDARD)
 XSAVE_CALL(do_xsaveopt, XSAVE_OPT)
 XSAVE_CALL(do_xsavec, XSAVE_COMPACT)
 XSAVE_CALL(do_xsaves, XSAVE_SUPERVISOR)
-CALL(do_xrstor, fpu_xrstor(cpu, ea_checked(cpu, in, 1, false), requested_state(cpu), false,
-		in->size))
-CALL(do_xrstors, fpu_xrstor(cpu, ea_checked(cpu, in, 1, false), requested_state(cpu), true,
-		in->size))
+CALL(do_xrstor,
+	fpu_xrstor(cpu, ea_checked(cpu, in, 1, false), requested_state(cpu), false, in->size))
+CALL(do_xrstors,
+	fpu_xrstor(cpu, ea_checked(cpu, in, 1, false), requested_state(cpu), true, in->size))
 
 static void set_edx_eax(struct cpu *cpu, uint64_t value)
 {
@@ -313,15 +314,15 @@ static void do_stmxcsr(struct cpu *cpu, const struct insn *in)
 
 /* --- segment bases, TLB, ports --- */
 
-#define BASE_CALLS(name, seg)                                                                  \
-	static void do_rd##name(struct cpu *cpu, const struct insn *in)                        \
-	{                                                                                      \
-		operand_write(cpu, in, control_read_fs_gs_base(cpu, seg), in->size);           \
-	}                                                                                      \
-	static void do_wr##name(struct cpu *cpu, const struct insn *in)                        \
-	{                                                                                      \
-		control_write_fs_gs_base(cpu, seg,                                             \
-			bits_zero_extend(REG(guest_8, in->src), in->size));                    \
+#define BASE_CALLS(name, seg)                                                                      \
+	static void do_rd##name(struct cpu *cpu, const struct insn *in)                            \
+	{                                                                                          \
+		operand_write(cpu, in, control_read_fs_gs_base(cpu, seg), in->size);               \
+	}                                                                                          \
+	static void do_wr##name(struct cpu *cpu, const struct insn *in)                            \
+	{                                                                                          \
+		control_write_fs_gs_base(                                                          \
+			cpu, seg, bits_zero_extend(REG(guest_8, in->src), in->size));              \
 	}
 BASE_CALLS(fsbase, SEG_FS)
 BASE_CALLS(gsbase, SEG_GS)
@@ -332,8 +333,8 @@ static void do_invpcid(struct cpu *cpu, const struct insn *in)
 
 	if (cpu_protected(cpu) && cpu->cpl != 0)
 		cpu_raise_error(cpu, VECTOR_GP, 0);
-	control_invpcid(cpu, bits_zero_extend(REG(guest_8, in->dst), size),
-		ea_checked(cpu, in, 16, false));
+	control_invpcid(
+		cpu, bits_zero_extend(REG(guest_8, in->dst), size), ea_checked(cpu, in, 16, false));
 }
 
 static uint16_t port_of(const struct cpu *cpu, const struct insn *in)
@@ -351,8 +352,8 @@ static void do_in(struct cpu *cpu, const struct insn *in)
 		memcpy(&cpu->gpr[RAX], &value, in->size);
 }
 
-CALL(do_out, control_out(cpu, port_of(cpu, in),
-		(uint32_t)bits_zero_extend(cpu->gpr[RAX], in->size), in->size))
+CALL(do_out, control_out(cpu, port_of(cpu, in), (uint32_t)bits_zero_extend(cpu->gpr[RAX], in->size),
+		     in->size))
 
 /* Far JMP and CALL: the pointer is immediate (selector in disp) or in memory. */
 static void far_target(struct cpu *cpu, const struct insn *in, uint16_t *selector, uint64_t *offset)
@@ -402,61 +403,112 @@ static void do_xlat(struct cpu *cpu, const struct insn *in)
 /* Cache-line instructions translate their address and do nothing more. */
 CALL(do_touch, access_load_current(cpu, ea_checked(cpu, in, 1, false), 1))
 
-#define ROW(name, call, how) { ZYDIS_MNEMONIC_##name, call, how }
+#define ROW(name, call, how)                                                                       \
+	{                                                                                          \
+		ZYDIS_MNEMONIC_##name, call, how                                                   \
+	}
 
 static const struct slow_entry entries[] = {
-	ROW(CPUID, do_cpuid, op_call_continue), ROW(RDTSC, do_rdtsc, op_call_continue),
-	ROW(RDTSCP, do_rdtscp, op_call_continue), ROW(RDPMC, do_rdpmc, op_call_continue),
-	ROW(RDMSR, do_rdmsr, op_call_continue), ROW(WRMSR, do_wrmsr, op_call_jump),
-	ROW(VMCALL, do_hypercall, op_call_continue), ROW(VMMCALL, do_hypercall, op_call_continue),
-	ROW(HLT, do_hlt, op_call_leave), ROW(CLI, do_cli, op_call_continue),
-	ROW(STI, do_sti, op_call_leave), ROW(CLAC, do_clac, op_call_continue),
-	ROW(STAC, do_stac, op_call_continue), ROW(CLTS, do_clts, op_call_continue),
-	ROW(INVD, do_cache, op_call_continue), ROW(WBINVD, do_cache, op_call_continue),
-	ROW(SWAPGS, do_swapgs, op_call_continue), ROW(XSETBV, do_xsetbv, op_call_continue),
-	ROW(SYSCALL, do_syscall, op_call_flags), ROW(SYSRET, do_sysret, op_call_flags),
-	ROW(SYSENTER, do_sysenter, op_call_flags), ROW(SYSEXIT, do_sysexit, op_call_flags),
-	ROW(IRET, do_iret, op_call_flags), ROW(IRETD, do_iret, op_call_flags),
-	ROW(IRETQ, do_iret, op_call_flags), ROW(INT, do_int, op_call_flags),
-	ROW(INT1, do_int1, op_call_flags), ROW(INT3, do_int3, op_call_flags),
+	ROW(CPUID, do_cpuid, op_call_continue),
+	ROW(RDTSC, do_rdtsc, op_call_continue),
+	ROW(RDTSCP, do_rdtscp, op_call_continue),
+	ROW(RDPMC, do_rdpmc, op_call_continue),
+	ROW(RDMSR, do_rdmsr, op_call_continue),
+	ROW(WRMSR, do_wrmsr, op_call_jump),
+	ROW(VMCALL, do_hypercall, op_call_continue),
+	ROW(VMMCALL, do_hypercall, op_call_continue),
+	ROW(HLT, do_hlt, op_call_leave),
+	ROW(CLI, do_cli, op_call_continue),
+	ROW(STI, do_sti, op_call_leave),
+	ROW(CLAC, do_clac, op_call_continue),
+	ROW(STAC, do_stac, op_call_continue),
+	ROW(CLTS, do_clts, op_call_continue),
+	ROW(INVD, do_cache, op_call_continue),
+	ROW(WBINVD, do_cache, op_call_continue),
+	ROW(SWAPGS, do_swapgs, op_call_continue),
+	ROW(XSETBV, do_xsetbv, op_call_continue),
+	ROW(SYSCALL, do_syscall, op_call_flags),
+	ROW(SYSRET, do_sysret, op_call_flags),
+	ROW(SYSENTER, do_sysenter, op_call_flags),
+	ROW(SYSEXIT, do_sysexit, op_call_flags),
+	ROW(IRET, do_iret, op_call_flags),
+	ROW(IRETD, do_iret, op_call_flags),
+	ROW(IRETQ, do_iret, op_call_flags),
+	ROW(INT, do_int, op_call_flags),
+	ROW(INT1, do_int1, op_call_flags),
+	ROW(INT3, do_int3, op_call_flags),
 	ROW(INTO, do_into, op_call_flags),
-	ROW(PUSHF, do_pushf, op_call_continue), ROW(PUSHFD, do_pushf, op_call_continue),
-	ROW(PUSHFQ, do_pushf, op_call_continue), ROW(POPF, do_popf, op_call_flags),
-	ROW(POPFD, do_popf, op_call_flags), ROW(POPFQ, do_popf, op_call_flags),
-	ROW(INVLPG, do_invlpg, op_call_jump), ROW(INVPCID, do_invpcid, op_call_jump),
-	ROW(FXSAVE, do_fxsave, op_call_continue), ROW(FXSAVE64, do_fxsave, op_call_continue),
-	ROW(FXRSTOR, do_fxrstor, op_call_continue), ROW(FXRSTOR64, do_fxrstor, op_call_continue),
-	ROW(FNSAVE, do_fnsave, op_call_continue), ROW(FRSTOR, do_frstor, op_call_continue),
-	ROW(FNSTENV, do_fnstenv, op_call_continue), ROW(FLDENV, do_fldenv, op_call_continue),
-	ROW(XSAVE, do_xsave, op_call_continue), ROW(XSAVE64, do_xsave, op_call_continue),
-	ROW(XSAVEOPT, do_xsaveopt, op_call_continue), ROW(XSAVEOPT64, do_xsaveopt, op_call_continue),
-	ROW(XSAVEC, do_xsavec, op_call_continue), ROW(XSAVEC64, do_xsavec, op_call_continue),
-	ROW(XSAVES, do_xsaves, op_call_continue), ROW(XSAVES64, do_xsaves, op_call_continue),
-	ROW(XRSTOR, do_xrstor, op_call_continue), ROW(XRSTOR64, do_xrstor, op_call_continue),
-	ROW(XRSTORS, do_xrstors, op_call_continue), ROW(XRSTORS64, do_xrstors, op_call_continue),
-	ROW(XGETBV, do_xgetbv, op_call_continue), ROW(RDPKRU, do_rdpkru, op_call_continue),
+	ROW(PUSHF, do_pushf, op_call_continue),
+	ROW(PUSHFD, do_pushf, op_call_continue),
+	ROW(PUSHFQ, do_pushf, op_call_continue),
+	ROW(POPF, do_popf, op_call_flags),
+	ROW(POPFD, do_popf, op_call_flags),
+	ROW(POPFQ, do_popf, op_call_flags),
+	ROW(INVLPG, do_invlpg, op_call_jump),
+	ROW(INVPCID, do_invpcid, op_call_jump),
+	ROW(FXSAVE, do_fxsave, op_call_continue),
+	ROW(FXSAVE64, do_fxsave, op_call_continue),
+	ROW(FXRSTOR, do_fxrstor, op_call_continue),
+	ROW(FXRSTOR64, do_fxrstor, op_call_continue),
+	ROW(FNSAVE, do_fnsave, op_call_continue),
+	ROW(FRSTOR, do_frstor, op_call_continue),
+	ROW(FNSTENV, do_fnstenv, op_call_continue),
+	ROW(FLDENV, do_fldenv, op_call_continue),
+	ROW(XSAVE, do_xsave, op_call_continue),
+	ROW(XSAVE64, do_xsave, op_call_continue),
+	ROW(XSAVEOPT, do_xsaveopt, op_call_continue),
+	ROW(XSAVEOPT64, do_xsaveopt, op_call_continue),
+	ROW(XSAVEC, do_xsavec, op_call_continue),
+	ROW(XSAVEC64, do_xsavec, op_call_continue),
+	ROW(XSAVES, do_xsaves, op_call_continue),
+	ROW(XSAVES64, do_xsaves, op_call_continue),
+	ROW(XRSTOR, do_xrstor, op_call_continue),
+	ROW(XRSTOR64, do_xrstor, op_call_continue),
+	ROW(XRSTORS, do_xrstors, op_call_continue),
+	ROW(XRSTORS64, do_xrstors, op_call_continue),
+	ROW(XGETBV, do_xgetbv, op_call_continue),
+	ROW(RDPKRU, do_rdpkru, op_call_continue),
 	ROW(WRPKRU, do_wrpkru, op_call_continue),
-	ROW(LDMXCSR, do_ldmxcsr, op_call_continue), ROW(VLDMXCSR, do_ldmxcsr, op_call_continue),
-	ROW(STMXCSR, do_stmxcsr, op_call_continue), ROW(VSTMXCSR, do_stmxcsr, op_call_continue),
-	ROW(SGDT, do_sgdt, op_call_continue), ROW(SIDT, do_sidt, op_call_continue),
-	ROW(LGDT, do_lgdt, op_call_continue), ROW(LIDT, do_lidt, op_call_continue),
-	ROW(SLDT, do_sldt, op_call_continue), ROW(STR, do_str, op_call_continue),
-	ROW(LLDT, do_lldt, op_call_continue), ROW(LTR, do_ltr, op_call_continue),
-	ROW(SMSW, do_smsw, op_call_continue), ROW(LMSW, do_lmsw, op_call_leave),
-	ROW(LAR, do_lar, op_call_continue), ROW(LSL, do_lsl, op_call_continue),
-	ROW(VERR, do_verr, op_call_continue), ROW(VERW, do_verw, op_call_continue),
+	ROW(LDMXCSR, do_ldmxcsr, op_call_continue),
+	ROW(VLDMXCSR, do_ldmxcsr, op_call_continue),
+	ROW(STMXCSR, do_stmxcsr, op_call_continue),
+	ROW(VSTMXCSR, do_stmxcsr, op_call_continue),
+	ROW(SGDT, do_sgdt, op_call_continue),
+	ROW(SIDT, do_sidt, op_call_continue),
+	ROW(LGDT, do_lgdt, op_call_continue),
+	ROW(LIDT, do_lidt, op_call_continue),
+	ROW(SLDT, do_sldt, op_call_continue),
+	ROW(STR, do_str, op_call_continue),
+	ROW(LLDT, do_lldt, op_call_continue),
+	ROW(LTR, do_ltr, op_call_continue),
+	ROW(SMSW, do_smsw, op_call_continue),
+	ROW(LMSW, do_lmsw, op_call_leave),
+	ROW(LAR, do_lar, op_call_continue),
+	ROW(LSL, do_lsl, op_call_continue),
+	ROW(VERR, do_verr, op_call_continue),
+	ROW(VERW, do_verw, op_call_continue),
 	ROW(ARPL, do_arpl, op_call_continue),
-	ROW(RDFSBASE, do_rdfsbase, op_call_continue), ROW(RDGSBASE, do_rdgsbase, op_call_continue),
-	ROW(WRFSBASE, do_wrfsbase, op_call_continue), ROW(WRGSBASE, do_wrgsbase, op_call_continue),
-	ROW(RDPID, do_rdpid, op_call_continue), ROW(PAUSE, do_pause, op_call_jump),
-	ROW(IN, do_in, op_call_continue), ROW(OUT, do_out, op_call_jump),
-	ROW(XLAT, do_xlat, op_call_continue), ROW(BOUND, slow_bound, op_call_continue),
-	ROW(PUSHA, slow_pusha, op_call_continue), ROW(PUSHAD, slow_pusha, op_call_continue),
-	ROW(POPA, slow_popa, op_call_continue), ROW(POPAD, slow_popa, op_call_continue),
-	ROW(ENTER, slow_enter, op_call_continue), ROW(LEAVE, slow_leave, op_call_continue),
-	ROW(AAM, slow_aam, op_call_continue), ROW(AAD, slow_aad, op_call_continue),
+	ROW(RDFSBASE, do_rdfsbase, op_call_continue),
+	ROW(RDGSBASE, do_rdgsbase, op_call_continue),
+	ROW(WRFSBASE, do_wrfsbase, op_call_continue),
+	ROW(WRGSBASE, do_wrgsbase, op_call_continue),
+	ROW(RDPID, do_rdpid, op_call_continue),
+	ROW(PAUSE, do_pause, op_call_jump),
+	ROW(IN, do_in, op_call_continue),
+	ROW(OUT, do_out, op_call_jump),
+	ROW(XLAT, do_xlat, op_call_continue),
+	ROW(BOUND, slow_bound, op_call_continue),
+	ROW(PUSHA, slow_pusha, op_call_continue),
+	ROW(PUSHAD, slow_pusha, op_call_continue),
+	ROW(POPA, slow_popa, op_call_continue),
+	ROW(POPAD, slow_popa, op_call_continue),
+	ROW(ENTER, slow_enter, op_call_continue),
+	ROW(LEAVE, slow_leave, op_call_continue),
+	ROW(AAM, slow_aam, op_call_continue),
+	ROW(AAD, slow_aad, op_call_continue),
 	ROW(SALC, slow_salc, op_call_continue),
-	ROW(CLFLUSH, do_touch, op_call_continue), ROW(CLFLUSHOPT, do_touch, op_call_continue),
+	ROW(CLFLUSH, do_touch, op_call_continue),
+	ROW(CLFLUSHOPT, do_touch, op_call_continue),
 	ROW(CLWB, do_touch, op_call_continue),
 };
 
@@ -470,8 +522,8 @@ const struct slow_entry *slow_find(ZydisMnemonic mnemonic)
 
 	if (unlikely(!atomic_load_explicit(&ready, memory_order_acquire))) {
 		for (unsigned i = 0; i < ARRAY_SIZE(entries); i++)
-			atomic_store_explicit(&index[entries[i].mnemonic], &entries[i],
-				memory_order_relaxed);
+			atomic_store_explicit(
+				&index[entries[i].mnemonic], &entries[i], memory_order_relaxed);
 		atomic_store_explicit(&ready, true, memory_order_release);
 	}
 	return atomic_load_explicit(&index[mnemonic], memory_order_relaxed);
