@@ -20,47 +20,63 @@
 
 /* --- asking the host, once --- */
 
-#define HOST_CACHE_SIZE 128
+/* Every leaf that anything here is made from. What the guest asks for never adds to them. */
+static const struct {
+	uint32_t first, last;
+	unsigned subleaves; /* of each leaf from first to last */
+} host_ranges[] = {
+	{0, 2, 1},
+	{4, 4, 16},
+	{7, 7, 2},
+	{0xd, 0xd, XSTATE_COUNT},
+	{0x16, 0x16, 1},
+	{0x80000000, 0x80000008, 1},
+	{0x80000019, 0x8000001a, 1},
+	{0x8000001d, 0x8000001d, 16},
+};
+
+static struct host_leaf {
+	uint32_t leaf, subleaf;
+	struct cpuid_result result;
+} host_leaves[64];
+static unsigned host_leaf_count;
+static pthread_once_t host_leaves_once = PTHREAD_ONCE_INIT;
+
+static struct cpuid_result execute_cpuid(uint32_t leaf, uint32_t subleaf)
+{
+	struct cpuid_result out;
+
+	__asm__ volatile("cpuid"
+			 : "=a"(out.eax), "=b"(out.ebx), "=c"(out.ecx), "=d"(out.edx)
+			 : "a"(leaf), "c"(subleaf));
+	return out;
+}
+
+static void read_host_leaf(uint32_t leaf, unsigned subleaves)
+{
+	if (leaf > execute_cpuid(leaf & 0x80000000, 0).eax)
+		return;
+	for (unsigned i = 0; i < subleaves && host_leaf_count < ARRAY_SIZE(host_leaves); i++)
+		host_leaves[host_leaf_count++] =
+			(struct host_leaf){leaf, i, execute_cpuid(leaf, i)};
+}
+
+static void read_host_leaves(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(host_ranges); i++)
+		for (uint32_t leaf = host_ranges[i].first; leaf <= host_ranges[i].last; leaf++)
+			read_host_leaf(leaf, host_ranges[i].subleaves);
+}
 
 const struct cpuid_result *cpuid_host(uint32_t leaf, uint32_t subleaf)
 {
-	static struct {
-		uint32_t leaf, subleaf;
-		struct cpuid_result result;
-	} cache[HOST_CACHE_SIZE];
-	static unsigned used;
-	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-	struct cpuid_result *result = NULL;
+	static const struct cpuid_result nothing;
 
-	pthread_mutex_lock(&lock);
-	for (unsigned i = 0; i < used && !result; i++) {
-		if (cache[i].leaf == leaf && cache[i].subleaf == subleaf)
-			result = &cache[i].result;
-	}
-	if (!result) {
-		/* The leaves asked for are a fixed set, smaller than this. */
-		unsigned i = used < HOST_CACHE_SIZE ? used++ : HOST_CACHE_SIZE - 1;
-
-		cache[i].leaf = leaf;
-		cache[i].subleaf = subleaf;
-		result = &cache[i].result;
-		__asm__ volatile(
-			"cpuid"
-			: "=a"(result->eax), "=b"(result->ebx), "=c"(result->ecx), "=d"(result->edx)
-			: "a"(leaf), "c"(subleaf));
-	}
-	pthread_mutex_unlock(&lock);
-	return result;
-}
-
-/* A host leaf, or zeroes beyond the host's last. */
-static struct cpuid_result host_leaf(uint32_t leaf, uint32_t subleaf)
-{
-	uint32_t base = leaf & 0x80000000;
-
-	if (leaf > cpuid_host(base, 0)->eax)
-		return (struct cpuid_result){0};
-	return *cpuid_host(leaf, subleaf);
+	pthread_once(&host_leaves_once, read_host_leaves);
+	for (unsigned i = 0; i < host_leaf_count; i++)
+		if (host_leaves[i].leaf == leaf && host_leaves[i].subleaf == subleaf)
+			return &host_leaves[i].result;
+	return &nothing;
 }
 
 bool cpuid_is_intel(void)
@@ -158,7 +174,7 @@ static void find_features(void)
 		struct cpuid_result host = {0};
 
 		if (word->native)
-			host = host_leaf(word->leaf, word->subleaf);
+			host = *cpuid_host(word->leaf, word->subleaf);
 		features[i] = word->ours | (word->native & (&host.eax)[word->reg]);
 	}
 	if (cpuid_is_intel()) {
@@ -210,7 +226,7 @@ uint64_t cpuid_efer_allowed(void)
 
 unsigned cpuid_physical_bits(void)
 {
-	unsigned bits = host_leaf(0x80000008, 0).eax & 0xff;
+	unsigned bits = cpuid_host(0x80000008, 0)->eax & 0xff;
 
 	return bits ? MIN(bits, 52) : 36;
 }
@@ -281,7 +297,7 @@ static void leaf_cache(
 {
 	unsigned count = cpu_count(cpu), level, sharing, cores;
 
-	*out = host_leaf(leaf, subleaf);
+	*out = *cpuid_host(leaf, subleaf);
 	if (!(out->eax & 0x1f))
 		return;
 	level = (out->eax >> 5) & 7;
@@ -336,7 +352,7 @@ static void leaf_d(const struct cpu *cpu, uint32_t subleaf, struct cpuid_result 
 	} else if (subleaf < XSTATE_COUNT && (allowed & BIT(subleaf))) {
 		out->eax = fpu_xsave_component_size(subleaf);
 		out->ebx = fpu_xsave_offset(subleaf);
-		out->ecx = host_leaf(0xd, subleaf).ecx & 2;
+		out->ecx = cpuid_host(0xd, subleaf)->ecx & 2;
 	}
 }
 
@@ -353,7 +369,7 @@ static void leaf_basic(
 		break;
 	case 2:
 		if (cpuid_is_intel())
-			*out = host_leaf(2, 0);
+			*out = *cpuid_host(2, 0);
 		break;
 	case 4:
 		if (cpuid_is_intel())
@@ -378,7 +394,7 @@ static void leaf_basic(
 				.eax = 1000, .ebx = cpu->platform->clock->tsc_khz, .ecx = 1000000};
 		break;
 	case 0x16:
-		*out = host_leaf(0x16, 0);
+		*out = *cpuid_host(0x16, 0);
 		break;
 	}
 }
@@ -435,7 +451,7 @@ static void leaf_extended(
 		out->edx = feature_word(CPUID_80000001_EDX);
 		break;
 	case 0x80000002 ... 0x80000006: /* name, caches */
-		*out = host_leaf(leaf, 0);
+		*out = *cpuid_host(leaf, 0);
 		break;
 	case 0x80000007:
 		/* Not "invariant TSC" (EDX bit 8), although it is: Linux would take the TSC as its
@@ -450,7 +466,7 @@ static void leaf_extended(
 	case 0x80000019: /* TLBs for 1 GiB pages, how wide the SIMD units are */
 	case 0x8000001a:
 		if (amd)
-			*out = host_leaf(leaf, 0);
+			*out = *cpuid_host(leaf, 0);
 		break;
 	case 0x8000001d:
 		if (amd)

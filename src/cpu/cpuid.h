@@ -10,7 +10,9 @@ struct cpuid_result {
 };
 void cpuid_query(const struct cpu *cpu, uint32_t leaf, uint32_t subleaf, struct cpuid_result *out);
 
-/* The host's own answer, asked for once per process: under another hypervisor CPUID is slow. */
+/* The host's own answer, asked for once per process: under another hypervisor CPUID is slow. Zeroes
+ * for what the host does not have, and for leaves that the guest's CPUID is not made from. The
+ * pointer stays good, and what it points to the same. */
 const struct cpuid_result *cpuid_host(uint32_t leaf, uint32_t subleaf);
 
 /* Words of feature bits, and the features as (word, bit). */

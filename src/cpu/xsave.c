@@ -22,6 +22,8 @@
 /* Offsets in the legacy region (SDM vol. 1 table 10-2). */
 enum { FCW = 0, FSW = 2, FTW = 4, FOP = 6, FIP = 8, FDP = 16, MXCSR = 24, ST = 32, XMM = 160 };
 
+#define COMPONENT_MAX 1024 /* bytes of the largest component */
+
 /* --- the layout --- */
 
 static struct component {
@@ -40,7 +42,7 @@ static void find_components(void)
 		if (!(cpuid_xcr0_allowed() & BIT(i)))
 			continue;
 		host = cpuid_host(0xd, i);
-		components[i].size = host->eax;
+		components[i].size = MIN(host->eax, COMPONENT_MAX);
 		components[i].offset = host->ebx;
 		components[i].align = host->ecx & 2;
 		if (i == XSTATE_PKRU && !host->eax)
@@ -95,8 +97,6 @@ unsigned fpu_xsave_size(uint64_t set, bool compact)
 }
 
 /* --- components, unpacked and back --- */
-
-#define COMPONENT_MAX 1024
 
 static unsigned vector_count(const struct cpu *cpu)
 {

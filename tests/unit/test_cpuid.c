@@ -2,6 +2,7 @@
  * same story in every leaf that tells it. */
 #include "cpu_fixture.h"
 #include "cpu/cpuid.h"
+#include "cpu/fpu.h"
 
 static struct cpuid_result leaf(uint32_t number, uint32_t subleaf)
 {
@@ -15,6 +16,27 @@ static void with_cpus(unsigned count, unsigned index)
 {
 	platform.cpu_count = count;
 	cpu->index = index;
+}
+
+/* The guest names subleaves as it likes: what is known of the host stays what it is. */
+static void test_many_subleaves(void **state)
+{
+	const struct cpuid_result *name;
+	struct cpuid_result before;
+
+	for (uint32_t subleaf = 0; subleaf < 300; subleaf++) {
+		struct cpuid_result cache = leaf(4, subleaf), amd = leaf(0x8000001d, subleaf);
+
+		if (subleaf >= 16)
+			assert_int_equal((cache.eax | amd.eax) & 0x1f, 0);
+	}
+	name = cpuid_host(0x80000003, 0);
+	before = *name;
+	leaf(4, 300);
+	leaf(0x8000001d, 300);
+	assert_memory_equal(name, &before, sizeof(before));
+	if (cpuid_xcr0_allowed() & BIT(XSTATE_AVX))
+		assert_int_equal(fpu_xsave_component_size(XSTATE_AVX), 256);
 }
 
 static void test_vendor_and_family_are_the_hosts(void **state)
@@ -207,6 +229,7 @@ static void test_address_sizes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cpu_test(test_many_subleaves),
 		cpu_test(test_vendor_and_family_are_the_hosts),
 		cpu_test(test_native_features_need_the_host),
 		cpu_test(test_emulated_features_do_not),
