@@ -35,13 +35,15 @@ static struct place place(struct cpu *cpu, enum tlb_view view, uint64_t linear, 
 					     : entry->read;
 	struct translation page;
 	struct place place;
+	enum walk_outcome outcome;
 
 	if (tag == (linear & PAGE_MASK))
 		return (struct place){.host = (uint8_t *)(linear + entry->addend)};
 
 	cpu->stats.tlb_misses++;
-	if (unlikely(paging_walk(cpu, linear, what | view_access(view), &page) < 0))
-		cpu_raise_page_fault(cpu, linear, page.error);
+	outcome = paging_walk(cpu, linear, what | view_access(view), &page);
+	if (unlikely(outcome != WALKED))
+		paging_raise(cpu, linear, outcome, &page);
 	place.gpa = page.gpa;
 	place.host = memory_ram_pointer(cpu->memory, page.gpa);
 	place.watched = debug_page_watched(cpu, linear & PAGE_MASK);

@@ -308,7 +308,8 @@ struct cpu {
 	/* --- the mechanism --- */
 	unsigned index; /* 0..count-1; also the initial APIC ID */
 	struct cpu_platform *platform;
-	struct memory *memory; /* platform->memory */
+	struct memory *memory;                   /* platform->memory */
+	const struct second_stage *second_stage; /* cpu/paging.h; NULL: none */
 	bool amd; /* CPUID says so (or Hygon): where the vendors differ, act as AMD's processors do
 		   */
 	_Atomic uint32_t pending;    /* enum pending */

@@ -99,7 +99,7 @@ static void change_type(struct cpu *cpu, struct descriptor *d, uint8_t type_byte
 	uint8_t *host = NULL;
 
 	access_probe_write(cpu, linear, 1, ACCESS_SUPERVISOR);
-	if (paging_walk(cpu, linear, PAGING_WRITE | PAGING_IMPLICIT, &page) == 0)
+	if (paging_walk(cpu, linear, PAGING_WRITE | PAGING_IMPLICIT, &page) == WALKED)
 		host = memory_ram_pointer(cpu->memory, page.gpa);
 	if (!host) {
 		access_store(cpu, linear, type_byte, 1, ACCESS_SUPERVISOR);

@@ -12,7 +12,10 @@
  *
  * The guest owns these tables and may write anything at all into them. An entry is never used
  * before its reserved bits, which include all address bits above MAXPHYADDR, have been tested, and
- * a table is only ever reached through memory_ram_pointer(). */
+ * a table is only ever reached through memory_ram_pointer().
+ *
+ * entry_reach() and page_reach() are the only places that go from an address in an entry to memory:
+ * where there is a second stage of translation, it stands there. */
 #include "cpu/paging.h"
 #include "cpu/access.h"
 
@@ -38,18 +41,68 @@ struct walk {
 			  */
 	uint64_t leaf;
 	void *leaf_pointer; /* NULL where the entry is not in RAM */
+	uint64_t leaf_gpa;  /* where the page tables have the entry */
 	uint64_t frame;     /* guest-physical address of the page's first byte */
 	uint64_t page_size;
+	/* After WALK_REFUSED: which entry, and whether it was to be written. */
+	uint64_t refused_gpa;
+	unsigned refused_access;
 };
 
-enum walk_result { WALK_DONE, WALK_NOT_PRESENT, WALK_RESERVED, WALK_AGAIN };
+enum walk_result { WALK_DONE, WALK_NOT_PRESENT, WALK_RESERVED, WALK_AGAIN, WALK_REFUSED };
+
+/* --- the second stage --- */
+
+/* May the walk access an entry? */
+static bool entry_translate(struct cpu *cpu, uint64_t *gpa, unsigned access, struct walk *walk)
+{
+	struct translation entry = {
+		.first_stage_gpa = *gpa,
+		.page_size = PAGE_SIZE,
+		.can_read = true,
+		.can_write = true,
+		.can_fetch = true,
+	};
+
+	access |= PAGING_TABLE;
+	if (cpu->second_stage->translate(cpu, access, &entry)) {
+		*gpa = entry.gpa;
+		return true;
+	}
+	walk->refused_gpa = *gpa;
+	walk->refused_access = access;
+	return false;
+}
+
+/* The host address of an entry: NULL where it is not in RAM. False: WALK_REFUSED. */
+static inline bool entry_reach(
+	struct cpu *cpu, uint64_t gpa, unsigned access, struct walk *walk, void **pointer)
+{
+	if (unlikely(cpu->second_stage != NULL) &&
+		!entry_translate(cpu, &gpa, access & PAGING_PROBE, walk))
+		return false;
+	*pointer = memory_ram_pointer(cpu->memory, gpa);
+	return true;
+}
+
+/* Bits are about to be set in an entry that could be read. */
+static inline bool entry_may_be_set(struct cpu *cpu, uint64_t gpa, struct walk *walk)
+{
+	return likely(cpu->second_stage == NULL) || entry_translate(cpu, &gpa, PAGING_WRITE, walk);
+}
+
+/* The page that the page tables lead to. */
+static inline enum walk_outcome page_reach(
+	struct cpu *cpu, unsigned access, struct translation *out)
+{
+	out->gpa = out->first_stage_gpa;
+	if (likely(cpu->second_stage == NULL) || cpu->second_stage->translate(cpu, access, out))
+		return WALKED;
+	out->second_access = access;
+	return SECOND_STAGE;
+}
 
 /* --- entries in guest RAM --- */
-
-static void *entry_pointer(const struct cpu *cpu, uint64_t gpa)
-{
-	return memory_ram_pointer(cpu->memory, gpa);
-}
 
 /* Page tables may lie in pages that also hold translated code. */
 static void entry_written(struct cpu *cpu, void *pointer, unsigned size)
@@ -132,15 +185,16 @@ static uint32_t access_error(const struct cpu *cpu, unsigned access)
 	return error;
 }
 
-static int fault(const struct cpu *cpu, struct translation *out, unsigned access, uint32_t error)
+static enum walk_outcome fault(
+	const struct cpu *cpu, struct translation *out, unsigned access, uint32_t error)
 {
 	out->error = access_error(cpu, access) | error;
-	return -1;
+	return PAGE_FAULT;
 }
 
 /* Decide, and fill in the answer. The caller then sets the leaf's A and D bits in *set. */
-static int permit(const struct cpu *cpu, const struct walk *walk, uint64_t linear, unsigned access,
-	struct translation *out, unsigned *set)
+static enum walk_outcome permit(const struct cpu *cpu, const struct walk *walk, uint64_t linear,
+	unsigned access, struct translation *out, unsigned *set)
 {
 	unsigned key;
 	bool ok;
@@ -156,13 +210,13 @@ static int permit(const struct cpu *cpu, const struct walk *walk, uint64_t linea
 		return fault(cpu, out, access, PF_PRESENT | (key_fault ? PF_PK : 0));
 	}
 	*set = access & PAGING_PROBE ? 0 : ENTRY_A | (access & PAGING_WRITE ? ENTRY_D : 0);
-	out->gpa = walk->frame | (linear & (walk->page_size - 1));
+	out->first_stage_gpa = walk->frame | (linear & (walk->page_size - 1));
 	out->page_size = walk->page_size;
 	out->user = walk->rights & ENTRY_U;
 	out->global = (walk->leaf & ENTRY_G) && (cpu->cr4 & CR4_PGE);
 	out->accessed = *set || (walk->rights & ENTRY_A);
 	out->can_write &= ((walk->leaf | *set) & ENTRY_D) != 0;
-	return 0;
+	return WALKED;
 }
 
 /* --- PAE, 4-level, 5-level --- */
@@ -189,12 +243,14 @@ static enum walk_result walk_wide(struct cpu *cpu, uint64_t linear, unsigned acc
 
 	for (;; level--) {
 		unsigned shift = 3 + 9 * level;
-		uint64_t *pointer = entry_pointer(cpu, table + ((linear >> shift) & 0x1ff) * 8);
-		uint64_t entry = likely(pointer != NULL)
-					 ? atomic_load_explicit((_Atomic uint64_t *)pointer,
-						   memory_order_relaxed)
-					 : OPEN_BUS;
+		uint64_t gpa = table + ((linear >> shift) & 0x1ff) * 8, entry = OPEN_BUS;
+		void *pointer;
 
+		if (unlikely(!entry_reach(cpu, gpa, access, walk, &pointer)))
+			return WALK_REFUSED;
+		if (likely(pointer != NULL))
+			entry = atomic_load_explicit(
+				(_Atomic uint64_t *)pointer, memory_order_relaxed);
 		if (unlikely(!(entry & ENTRY_P)))
 			return WALK_NOT_PRESENT;
 		if (unlikely(entry & reserved))
@@ -209,13 +265,20 @@ static enum walk_result walk_wide(struct cpu *cpu, uint64_t linear, unsigned acc
 			/* The address of a large page is aligned to it; bit 12 is PAT. */
 			if (unlikely(entry & (size - 1) & ~UINT64_C(0x1fff)))
 				return WALK_RESERVED;
-			*walk = (struct walk){
-				rights, entry, pointer, entry & ENTRY_ADDRESS & ~(size - 1), size};
+			walk->rights = rights;
+			walk->leaf = entry;
+			walk->leaf_pointer = pointer;
+			walk->leaf_gpa = gpa;
+			walk->frame = entry & ENTRY_ADDRESS & ~(size - 1);
+			walk->page_size = size;
 			return WALK_DONE;
 		}
-		if (unlikely(!(entry & ENTRY_A)) && !(access & PAGING_PROBE) &&
-			!entry_set_wide(cpu, pointer, entry, ENTRY_A))
-			return WALK_AGAIN;
+		if (unlikely(!(entry & ENTRY_A)) && !(access & PAGING_PROBE)) {
+			if (!entry_may_be_set(cpu, gpa, walk))
+				return WALK_REFUSED;
+			if (!entry_set_wide(cpu, pointer, entry, ENTRY_A))
+				return WALK_AGAIN;
+		}
 		table = entry & ENTRY_ADDRESS;
 	}
 }
@@ -232,15 +295,27 @@ static enum walk_result walk_pae(
 	return walk_wide(cpu, linear, access, pdpte & ENTRY_ADDRESS, 2, walk);
 }
 
+static enum walk_outcome refused(const struct walk *walk, struct translation *out)
+{
+	out->first_stage_gpa = walk->refused_gpa;
+	out->second_access = walk->refused_access;
+	return SECOND_STAGE;
+}
+
 bool paging_load_pdptes(struct cpu *cpu, uint64_t cr3)
 {
 	uint64_t reserved = UINT64_C(0x1e6) | ~(BIT(cpu->memory->physical_address_bits) - 1);
 	uint64_t pdpte[4];
+	struct translation out = {0};
+	struct walk walk;
+	void *pointer;
 
 	for (unsigned i = 0; i < 4; i++) {
-		_Atomic uint64_t *pointer = entry_pointer(cpu, (cr3 & 0xffffffe0) + i * 8);
-
-		pdpte[i] = pointer ? atomic_load_explicit(pointer, memory_order_relaxed) : OPEN_BUS;
+		if (!entry_reach(cpu, (cr3 & 0xffffffe0) + i * 8, 0, &walk, &pointer))
+			paging_raise(cpu, 0, refused(&walk, &out), &out);
+		pdpte[i] = pointer ? atomic_load_explicit(
+					     (_Atomic uint64_t *)pointer, memory_order_relaxed)
+				   : OPEN_BUS;
 		if ((pdpte[i] & ENTRY_P) && (pdpte[i] & reserved))
 			return false;
 	}
@@ -274,19 +349,26 @@ static enum walk_result walk_4mib(const struct cpu *cpu, uint32_t entry, struct 
 static enum walk_result walk_legacy(
 	struct cpu *cpu, uint64_t linear, unsigned access, struct walk *walk)
 {
-	void *pointer = entry_pointer(cpu, (cpu->cr3 & 0xfffff000) + bits_get(linear, 31, 22) * 4);
-	uint32_t directory = legacy_load(pointer);
-	uint32_t entry = directory;
+	uint64_t gpa = (cpu->cr3 & 0xfffff000) + bits_get(linear, 31, 22) * 4;
+	uint32_t directory, entry;
+	void *pointer;
 
+	if (!entry_reach(cpu, gpa, access, walk, &pointer))
+		return WALK_REFUSED;
+	directory = entry = legacy_load(pointer);
 	if (!(directory & ENTRY_P))
 		return WALK_NOT_PRESENT;
 	walk->rights = ENTRY_NX | (directory & (ENTRY_W | ENTRY_U | ENTRY_A));
 	if (!(directory & ENTRY_PS) || !(cpu->cr4 & CR4_PSE)) {
-		if (!(directory & ENTRY_A) && !(access & PAGING_PROBE) &&
-			!entry_set_legacy(cpu, pointer, directory, ENTRY_A))
-			return WALK_AGAIN;
-		pointer =
-			entry_pointer(cpu, (directory & 0xfffff000) + bits_get(linear, 21, 12) * 4);
+		if (!(directory & ENTRY_A) && !(access & PAGING_PROBE)) {
+			if (!entry_may_be_set(cpu, gpa, walk))
+				return WALK_REFUSED;
+			if (!entry_set_legacy(cpu, pointer, directory, ENTRY_A))
+				return WALK_AGAIN;
+		}
+		gpa = (directory & 0xfffff000) + bits_get(linear, 21, 12) * 4;
+		if (!entry_reach(cpu, gpa, access, walk, &pointer))
+			return WALK_REFUSED;
 		entry = legacy_load(pointer);
 		if (!(entry & ENTRY_P))
 			return WALK_NOT_PRESENT;
@@ -298,6 +380,7 @@ static enum walk_result walk_legacy(
 	}
 	walk->leaf = entry;
 	walk->leaf_pointer = pointer;
+	walk->leaf_gpa = gpa;
 	return WALK_DONE;
 }
 
@@ -321,10 +404,11 @@ static bool set_leaf(struct cpu *cpu, const struct walk *walk, unsigned bits)
 	return entry_set_legacy(cpu, walk->leaf_pointer, (uint32_t)walk->leaf, bits);
 }
 
-static int identity(uint64_t linear, struct translation *out)
+static enum walk_outcome identity(
+	struct cpu *cpu, uint64_t linear, unsigned access, struct translation *out)
 {
 	*out = (struct translation){
-		.gpa = linear,
+		.first_stage_gpa = linear,
 		.page_size = PAGE_SIZE,
 		.can_read = true,
 		.can_write = true,
@@ -332,16 +416,18 @@ static int identity(uint64_t linear, struct translation *out)
 		.user = true,
 		.accessed = true,
 	};
-	return 0;
+	return page_reach(cpu, access, out);
 }
 
-int paging_walk(struct cpu *cpu, uint64_t linear, unsigned access, struct translation *out)
+enum walk_outcome paging_walk(
+	struct cpu *cpu, uint64_t linear, unsigned access, struct translation *out)
 {
+	enum walk_outcome outcome;
 	struct walk walk;
 	unsigned set;
 
 	if (!(cpu->cr0 & CR0_PG))
-		return identity((uint32_t)linear, out);
+		return identity(cpu, (uint32_t)linear, access, out);
 	if (unlikely(cpu_long_mode(cpu) && !cpu_canonical(cpu, linear)))
 		return fault(cpu, out, access, 0);
 	for (;;) {
@@ -353,9 +439,26 @@ int paging_walk(struct cpu *cpu, uint64_t linear, unsigned access, struct transl
 			return fault(cpu, out, access, 0);
 		if (unlikely(result == WALK_RESERVED))
 			return fault(cpu, out, access, PF_PRESENT | PF_RESERVED);
-		if (unlikely(permit(cpu, &walk, linear, access, out, &set) < 0))
-			return -1;
-		if (likely((walk.leaf & set) == set) || set_leaf(cpu, &walk, set))
-			return 0;
+		if (unlikely(result == WALK_REFUSED))
+			return refused(&walk, out);
+		outcome = permit(cpu, &walk, linear, access, out, &set);
+		if (unlikely(outcome != WALKED))
+			return outcome;
+		/* Before the bits are set: D only where the write can be done. */
+		outcome = page_reach(cpu, access, out);
+		if (unlikely(outcome != WALKED) || likely((walk.leaf & set) == set))
+			return outcome;
+		if (!entry_may_be_set(cpu, walk.leaf_gpa, &walk))
+			return refused(&walk, out);
+		if (set_leaf(cpu, &walk, set))
+			return WALKED;
 	}
+}
+
+_Noreturn void paging_raise(
+	struct cpu *cpu, uint64_t linear, enum walk_outcome outcome, const struct translation *out)
+{
+	if (outcome == SECOND_STAGE)
+		cpu->second_stage->leave(cpu, linear, out);
+	cpu_raise_page_fault(cpu, linear, out->error);
 }

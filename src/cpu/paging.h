@@ -12,6 +12,8 @@ enum paging_access {
 	PAGING_IMPLICIT =
 		1 << 8, /* supervisor access to a system structure: AC does not suspend SMAP */
 	PAGING_PROBE = 1 << 9, /* set no A or D bits */
+	PAGING_TABLE =
+		1 << 10, /* only to a second stage: the walk itself, at an entry of a table */
 };
 
 #define PF_PRESENT  BIT(0)
@@ -21,25 +23,57 @@ enum paging_access {
 #define PF_FETCH    BIT(4)
 #define PF_PK       BIT(5)
 
+/* How a walk ended. */
+enum walk_outcome {
+	WALKED,
+	PAGE_FAULT,   /* the page tables forbid it: translation.error */
+	SECOND_STAGE, /* the second stage forbids it: translation.first_stage_gpa, .second_access */
+};
+
 struct translation {
-	uint64_t gpa;       /* of the address asked for */
-	uint64_t page_size; /* 4 KiB, 2 MiB, 4 MiB or 1 GiB; 4 KiB where paging is off */
+	uint64_t gpa; /* of the address asked for: what memory/ knows it by */
+	/* What the page tables say, where a second stage of translation (EPT) goes on from there;
+	 * else the same as `gpa`. After SECOND_STAGE: what was refused, be it the page or an entry
+	 * of a table. */
+	uint64_t first_stage_gpa;
+	/* 4 KiB, 2 MiB, 4 MiB or 1 GiB, the smaller one of both stages; 4 KiB where paging is off
+	 */
+	uint64_t page_size;
 	/* What else may be done through this translation under the same view, with no further walk:
 	 */
 	bool can_read, can_write, can_fetch; /* can_write only if D is set already */
 	bool user;                           /* U/S of the whole walk */
 	bool global;
 	bool accessed; /* A is set in every entry passed; only after PAGING_PROBE can it be clear */
-	uint32_t error; /* page-fault error code where the walk failed */
+	uint32_t error;         /* after PAGE_FAULT: its error code */
+	unsigned second_access; /* after SECOND_STAGE: what it refused, enum paging_access */
 };
 
-/* Translate. Sets accessed bits, and the dirty bit for a write, atomically. 0, or -1 with
- * out->error. A page table that lies outside RAM reads as all ones does on a real bus: a
- * reserved-bit or not-present fault as its bits fall. Linear must be canonical (else -1, error
- * without P). */
-int paging_walk(struct cpu *cpu, uint64_t linear, unsigned access, struct translation *out);
+/* A second stage of translation below the page tables, as EPT is (SDM vol. 3C 29.3): what they call
+ * physical addresses are its input. cpu->second_stage; NULL: there is none. */
+struct second_stage {
+	/* Translate out->first_stage_gpa for `access` (PAGING_WRITE, PAGING_FETCH, else a read;
+	 * with PAGING_TABLE, PAGING_PROBE). True: out->gpa is set; out->page_size, can_read,
+	 * can_write and can_fetch, which say what the page tables do, are made smaller where this
+	 * stage does less. False: refused, nothing is changed. */
+	bool (*translate)(struct cpu *cpu, unsigned access, struct translation *out);
+	/* The guest is left because of a refusal. State is as before the instruction. */
+	void (*leave)(struct cpu *cpu, uint64_t linear, const struct translation *refused)
+		__attribute__((noreturn));
+};
 
-/* Load the four PDPTEs for PAE paging from cr3; false where a reserved bit is set (then #GP). */
+/* Translate. Sets accessed bits, and the dirty bit for a write, atomically. A page table that lies
+ * outside RAM reads as all ones does on a real bus: a reserved-bit or not-present fault as its bits
+ * fall. Linear must be canonical (else PAGE_FAULT, error without P). */
+enum walk_outcome paging_walk(
+	struct cpu *cpu, uint64_t linear, unsigned access, struct translation *out);
+
+/* Raise what a walk that ended in `outcome` (not WALKED) calls for. */
+_Noreturn void paging_raise(
+	struct cpu *cpu, uint64_t linear, enum walk_outcome outcome, const struct translation *out);
+
+/* Load the four PDPTEs for PAE paging from cr3; false where a reserved bit is set (then #GP).
+ * Raises what a second stage says of them. */
 bool paging_load_pdptes(struct cpu *cpu, uint64_t cr3);
 
 #endif

@@ -575,7 +575,7 @@ static bool expected(uint64_t linear, bool write, uint64_t *gpa)
 	unsigned access = PAGING_PROBE | (linear >> 63 ? 0 : PAGING_USER);
 	uint64_t ram_page;
 
-	if (paging_walk(cpu, linear, access | (write ? PAGING_WRITE : 0), &page) < 0 ||
+	if (paging_walk(cpu, linear, access | (write ? PAGING_WRITE : 0), &page) != WALKED ||
 		(linear >> 63 && page.user))
 		return false;
 	*gpa = page.gpa;

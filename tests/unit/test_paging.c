@@ -17,7 +17,7 @@ enum { P = 1, W = 2, U = 4, A = 0x20, D = 0x40, PS = 0x80, G = 0x100 };
 
 static struct translation walked;
 
-static int walk(uint64_t linear, unsigned access)
+static enum walk_outcome walk(uint64_t linear, unsigned access)
 {
 	memset(&walked, 0, sizeof(walked));
 	return paging_walk(cpu, linear, access, &walked);
@@ -25,7 +25,7 @@ static int walk(uint64_t linear, unsigned access)
 
 static void assert_fault(uint64_t linear, unsigned access, uint32_t error)
 {
-	assert_int_equal(walk(linear, access), -1);
+	assert_int_equal(walk(linear, access), PAGE_FAULT);
 	assert_int_equal(walked.error, error);
 }
 
@@ -82,7 +82,7 @@ static void check_situation(const struct situation *s)
 	cpu->cr4 = CR4_PAE | (s->smep ? CR4_SMEP : 0) | (s->smap ? CR4_SMAP : 0);
 	cpu_set_rflags(cpu, s->ac ? RFLAGS_AC : 0);
 	if (oracle(s)) {
-		assert_int_equal(walk(LINEAR, s->access), 0);
+		assert_int_equal(walk(LINEAR, s->access), WALKED);
 		assert_int_equal(walked.gpa, FRAME | 0x123);
 		entry = leaf | A | (s->access & PAGING_WRITE ? D : 0);
 	} else {
@@ -126,12 +126,12 @@ static void other_rights_agree(void **state)
 
 		put(PT + 8, FRAME | P | D | (n & 1 ? W : 0) | (n & 2 ? U : 0) | (n & 4 ? NX : 0),
 			8);
-		if (walk(LINEAR, authority) < 0)
+		if (walk(LINEAR, authority) != WALKED)
 			continue;
 		first = walked;
 		assert_int_equal(first.can_read, true);
-		assert_int_equal(first.can_write, walk(LINEAR, authority | PAGING_WRITE) == 0);
-		assert_int_equal(first.can_fetch, walk(LINEAR, authority | PAGING_FETCH) == 0);
+		assert_int_equal(first.can_write, walk(LINEAR, authority | PAGING_WRITE) == WALKED);
+		assert_int_equal(first.can_fetch, walk(LINEAR, authority | PAGING_FETCH) == WALKED);
 		assert_int_equal(first.user, (n & 2) != 0);
 	}
 }
@@ -139,11 +139,11 @@ static void other_rights_agree(void **state)
 static void clean_page_is_not_writable_yet(void **state)
 {
 	four_level();
-	assert_int_equal(walk(LINEAR, 0), 0);
+	assert_int_equal(walk(LINEAR, 0), WALKED);
 	assert_false(walked.can_write);
-	assert_int_equal(walk(LINEAR, PAGING_WRITE), 0);
+	assert_int_equal(walk(LINEAR, PAGING_WRITE), WALKED);
 	assert_true(walked.can_write);
-	assert_int_equal(walk(LINEAR, 0), 0);
+	assert_int_equal(walk(LINEAR, 0), WALKED);
 	assert_true(walked.can_write);
 }
 
@@ -166,18 +166,18 @@ static void protection_keys(void **state)
 	cpu->cr4 |= CR4_PKE;
 	put(PT + 8, FRAME | key5 | P | W | U, 8);
 	cpu->fpu.pkru = 2u << 10; /* key 5: no writes */
-	assert_int_equal(walk(LINEAR, PAGING_USER), 0);
+	assert_int_equal(walk(LINEAR, PAGING_USER), WALKED);
 	assert_fault(LINEAR, PAGING_USER | PAGING_WRITE, PF_PRESENT | PF_WRITE | PF_USER | PF_PK);
 	assert_fault(LINEAR, PAGING_WRITE, PF_PRESENT | PF_WRITE | PF_PK);
 	cpu->cr0 &= ~CR0_WP; /* then the supervisor may */
-	assert_int_equal(walk(LINEAR, PAGING_WRITE), 0);
+	assert_int_equal(walk(LINEAR, PAGING_WRITE), WALKED);
 	cpu->fpu.pkru = 1u << 10; /* no access; fetches are not data */
 	assert_fault(LINEAR, PAGING_USER, PF_PRESENT | PF_USER | PF_PK);
 	assert_fault(LINEAR, 0, PF_PRESENT | PF_PK);
-	assert_int_equal(walk(LINEAR, PAGING_USER | PAGING_FETCH), 0);
+	assert_int_equal(walk(LINEAR, PAGING_USER | PAGING_FETCH), WALKED);
 	/* Supervisor pages have no keys. */
 	put(PT + 8, FRAME | key5 | P | W, 8);
-	assert_int_equal(walk(LINEAR, 0), 0);
+	assert_int_equal(walk(LINEAR, 0), WALKED);
 }
 
 /* --- accessed and dirty bits --- */
@@ -185,12 +185,12 @@ static void protection_keys(void **state)
 static void accessed_bits_along_the_path(void **state)
 {
 	four_level();
-	assert_int_equal(walk(LINEAR, 0), 0);
+	assert_int_equal(walk(LINEAR, 0), WALKED);
 	assert_int_equal(get(PML4 + 8, 8) & (A | D), A);
 	assert_int_equal(get(PDPT + 8, 8) & (A | D), A);
 	assert_int_equal(get(PD + 8, 8) & (A | D), A);
 	assert_int_equal(get(PT + 8, 8) & (A | D), A);
-	assert_int_equal(walk(LINEAR, PAGING_WRITE), 0);
+	assert_int_equal(walk(LINEAR, PAGING_WRITE), WALKED);
 	assert_int_equal(get(PD + 8, 8) & (A | D), A);
 	assert_int_equal(get(PT + 8, 8) & (A | D), A | D);
 }
@@ -198,7 +198,7 @@ static void accessed_bits_along_the_path(void **state)
 static void probe_leaves_no_trace(void **state)
 {
 	four_level();
-	assert_int_equal(walk(LINEAR, PAGING_WRITE | PAGING_PROBE), 0);
+	assert_int_equal(walk(LINEAR, PAGING_WRITE | PAGING_PROBE), WALKED);
 	assert_int_equal(get(PML4 + 8, 8) & A, 0);
 	assert_int_equal(get(PT + 8, 8) & (A | D), 0);
 }
@@ -210,7 +210,7 @@ static void table_write_drops_code(void **state)
 
 	four_level();
 	generation = memory_code_track(&memory, PT >> PAGE_SHIFT, 0, 64);
-	assert_int_equal(walk(LINEAR, PAGING_WRITE), 0);
+	assert_int_equal(walk(LINEAR, PAGING_WRITE), WALKED);
 	assert_int_not_equal(atomic_load(&memory.code_generation[PT >> PAGE_SHIFT]), generation);
 }
 
@@ -239,7 +239,7 @@ static void reserved_address_bits(void **state)
 				assert_fault(LINEAR, 0, PF_PRESENT | PF_RESERVED);
 				assert_int_equal(get(PT + 8, 8) & A, 0);
 			} else if (i == 3) {
-				assert_int_equal(walk(LINEAR, 0), 0);
+				assert_int_equal(walk(LINEAR, 0), WALKED);
 			}
 		}
 }
@@ -248,7 +248,7 @@ static void nx_is_reserved_without_nxe(void **state)
 {
 	four_level();
 	put(PT + 8, FRAME | P | W | U | NX, 8);
-	assert_int_equal(walk(LINEAR, 0), 0);
+	assert_int_equal(walk(LINEAR, 0), WALKED);
 	cpu->efer &= ~EFER_NXE;
 	assert_fault(LINEAR, 0, PF_PRESENT | PF_RESERVED);
 	assert_fault(
@@ -264,7 +264,7 @@ static void top_levels_map_no_pages(void **state)
 	cpu->amd = true;
 	assert_fault(LINEAR, 0, PF_PRESENT | PF_RESERVED);
 	cpu->amd = false;
-	assert_int_equal(walk(LINEAR, 0), 0);
+	assert_int_equal(walk(LINEAR, 0), WALKED);
 }
 
 static void non_canonical(void **state)
@@ -290,7 +290,7 @@ static void large_pages(void **state)
 	four_level();
 	put(PD + 8, UINT64_C(0x40000000) | P | W | U | PS | G, 8);
 	cpu->cr4 |= CR4_PGE;
-	assert_int_equal(walk(LINEAR, PAGING_WRITE), 0);
+	assert_int_equal(walk(LINEAR, PAGING_WRITE), WALKED);
 	assert_int_equal(walked.gpa, 0x40000000 | (LINEAR & 0x1fffff));
 	assert_int_equal(walked.page_size, 2 * MIB);
 	assert_true(walked.global);
@@ -298,12 +298,12 @@ static void large_pages(void **state)
 	for (unsigned bit = 12; bit < 21; bit++) {
 		put(PD + 8, UINT64_C(0x40000000) | BIT(bit) | P | W | U | PS, 8);
 		if (bit == 12) /* PAT */
-			assert_int_equal(walk(LINEAR, 0), 0);
+			assert_int_equal(walk(LINEAR, 0), WALKED);
 		else
 			assert_fault(LINEAR, 0, PF_PRESENT | PF_RESERVED);
 	}
 	put(PDPT + 8, UINT64_C(0x80000000) | P | W | U | PS, 8);
-	assert_int_equal(walk(LINEAR, 0), 0);
+	assert_int_equal(walk(LINEAR, 0), WALKED);
 	assert_int_equal(walked.gpa, 0x80000000 | (LINEAR & 0x3fffffff));
 	assert_int_equal(walked.page_size, GIB);
 	put(PDPT + 8, UINT64_C(0x80000000) | BIT(21) | P | W | U | PS, 8);
@@ -318,7 +318,7 @@ static void five_levels(void **state)
 	put(PML5 + 16, PML4 | P | W | U, 8);
 	cpu->cr3 = PML5;
 	cpu->cr4 |= CR4_LA57;
-	assert_int_equal(walk(linear, 0), 0);
+	assert_int_equal(walk(linear, 0), WALKED);
 	assert_int_equal(walked.gpa, FRAME | 0x123);
 	assert_int_equal(get(PML5 + 16, 8) & A, A);
 	assert_fault(BIT(56), 0, 0); /* not canonical in 57 bits */
@@ -336,7 +336,7 @@ static void pae(void **state)
 	put(top + 8, PD | P, 8);
 	assert_true(paging_load_pdptes(cpu, top));
 	cpu->cr3 = top;
-	assert_int_equal(walk(linear, PAGING_USER | PAGING_WRITE), 0);
+	assert_int_equal(walk(linear, PAGING_USER | PAGING_WRITE), WALKED);
 	assert_int_equal(walked.gpa, FRAME | 0x123);
 	assert_fault(0, 0, 0);
 	/* Bits 62..52 are reserved outside IA-32e paging. */
@@ -345,7 +345,7 @@ static void pae(void **state)
 	/* The registers are used, not memory. */
 	put(PT + 8, FRAME | P | W | U, 8);
 	put(top + 8, 0, 8);
-	assert_int_equal(walk(linear, 0), 0);
+	assert_int_equal(walk(linear, 0), WALKED);
 }
 
 static void pdpte_reserved_bits(void **state)
@@ -368,7 +368,7 @@ static void two_level(void **state)
 	put(PT + 4, FRAME | P | U, 4);
 	cpu->cr0 |= CR0_PE | CR0_PG | CR0_WP;
 	cpu->cr3 = PD | 0xfff; /* low bits are ignored */
-	assert_int_equal(walk(linear, PAGING_USER), 0);
+	assert_int_equal(walk(linear, PAGING_USER), WALKED);
 	assert_int_equal(walked.gpa, FRAME | 0x123);
 	assert_int_equal(get(PD + 4, 4) & (A | D), A);
 	assert_int_equal(get(PT + 4, 4) & (A | D), A);
@@ -376,11 +376,11 @@ static void two_level(void **state)
 	assert_fault(linear, PAGING_WRITE, PF_PRESENT | PF_WRITE);
 	assert_fault(linear, PAGING_USER | PAGING_WRITE, PF_PRESENT | PF_WRITE | PF_USER);
 	put(PT + 4, FRAME | P | W | U, 4);
-	assert_int_equal(walk(linear, PAGING_WRITE), 0);
+	assert_int_equal(walk(linear, PAGING_WRITE), WALKED);
 	assert_int_equal(get(PT + 4, 4) & (A | D), A | D);
 	/* Without CR4.PSE bit 7 of a PDE means nothing. */
 	put(PD + 4, PT | P | W | U | PS, 4);
-	assert_int_equal(walk(linear, 0), 0);
+	assert_int_equal(walk(linear, 0), WALKED);
 	assert_int_equal(walked.page_size, 4 * KIB);
 }
 
@@ -392,21 +392,21 @@ static void pse36(void **state)
 	cpu->cr4 |= CR4_PSE;
 	cpu->cr3 = PD;
 	put(PD + 4, 0x00800000 | 0xab << 13 | P | W | U | PS, 4);
-	assert_int_equal(walk(linear, PAGING_WRITE), 0);
+	assert_int_equal(walk(linear, PAGING_WRITE), WALKED);
 	assert_int_equal(walked.gpa, UINT64_C(0xab00800000) | 0x123456);
 	assert_int_equal(walked.page_size, 4 * MIB);
 	put(PD + 4, 0x00800000 | 1 << 21 | P | W | U | PS, 4);
 	assert_fault(linear, 0, PF_PRESENT | PF_RESERVED);
 	memory.physical_address_bits = 36;
 	put(PD + 4, 0x00800000 | 0x0f << 13 | P | W | U | PS, 4);
-	assert_int_equal(walk(linear, 0), 0);
+	assert_int_equal(walk(linear, 0), WALKED);
 	put(PD + 4, 0x00800000 | 0x10 << 13 | P | W | U | PS, 4);
 	assert_fault(linear, 0, PF_PRESENT | PF_RESERVED);
 }
 
 static void paging_off(void **state)
 {
-	assert_int_equal(walk(0x12345678, PAGING_WRITE | PAGING_USER), 0);
+	assert_int_equal(walk(0x12345678, PAGING_WRITE | PAGING_USER), WALKED);
 	assert_int_equal(walked.gpa, 0x12345678);
 	assert_true(walked.can_write && walked.can_fetch);
 }
@@ -421,6 +421,139 @@ static void through_the_tlb(void **state)
 	tlb_flush_page(cpu, LINEAR);
 	assert_raises(VECTOR_PF, PF_USER | PF_WRITE, access_store(cpu, LINEAR, 1, 8, ACCESS_USER));
 	assert_int_equal(cpu->cr2, LINEAR);
+}
+
+/* --- a second stage --- */
+
+/* What the page tables call physical lies SHIFT lower in the machine, in pages of 4 KiB. The one at
+ * `hidden` is refused; the one at `fixed` may only be read. */
+#define SHIFT UINT64_C(0x800000)
+static uint64_t hidden, fixed;
+static unsigned left;
+
+static bool shifted(struct cpu *c, unsigned access, struct translation *out)
+{
+	uint64_t page = out->first_stage_gpa & PAGE_MASK;
+
+	if (page == hidden || (page == fixed && (access & PAGING_WRITE)))
+		return false;
+	out->gpa = out->first_stage_gpa - SHIFT;
+	out->page_size = MIN(out->page_size, PAGE_SIZE);
+	out->can_write &= page != fixed;
+	return true;
+}
+
+static _Noreturn void leave(struct cpu *c, uint64_t linear, const struct translation *out)
+{
+	left++;
+	cpu_raise(c, VECTOR_MC);
+}
+
+static const struct second_stage stage = {shifted, leave};
+
+static void with_second_stage(void)
+{
+	four_level();
+	put(PML4 + 8, (PDPT + SHIFT) | P | W | U, 8);
+	put(PDPT + 8, (PD + SHIFT) | P | W | U, 8);
+	put(PD + 8, (PT + SHIFT) | P | W | U, 8);
+	put(PT + 8, (FRAME + SHIFT) | P | W | U, 8);
+	cpu->cr3 += SHIFT;
+	cpu->second_stage = &stage;
+	hidden = fixed = 0;
+	left = 0;
+}
+
+static void second_stage_translates_tables_and_page(void **state)
+{
+	with_second_stage();
+	assert_int_equal(walk(LINEAR, PAGING_WRITE), WALKED);
+	assert_int_equal(walked.first_stage_gpa, FRAME + SHIFT + 0x123);
+	assert_int_equal(walked.gpa, FRAME + 0x123);
+	assert_int_equal(get(PML4 + 8, 8), (PDPT + SHIFT) | P | W | U | A);
+	assert_int_equal(get(PT + 8, 8), (FRAME + SHIFT) | P | W | U | A | D);
+	/* A large page is as large as both stages have it. */
+	put(PD + 8, (FRAME + SHIFT) | P | W | U | PS, 8);
+	assert_int_equal(walk(LINEAR, 0), WALKED);
+	assert_int_equal(walked.gpa, FRAME + 0x1123);
+	assert_int_equal(walked.page_size, PAGE_SIZE);
+	cpu->second_stage = NULL;
+}
+
+static void second_stage_refuses_any_table_and_the_page(void **state)
+{
+	static const uint64_t pages[] = {PML4, PDPT, PD, PT, FRAME};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(pages); i++) {
+		bool table = pages[i] != FRAME;
+
+		with_second_stage();
+		hidden = pages[i] + SHIFT;
+		assert_int_equal(walk(LINEAR, PAGING_USER), SECOND_STAGE);
+		assert_int_equal(walked.first_stage_gpa, hidden + (table ? 8 : 0x123));
+		assert_int_equal(walked.second_access, table ? PAGING_TABLE : PAGING_USER);
+		/* The page's own bits are not set for an access that is not made. */
+		assert_int_equal(get(PT + 8, 8), (FRAME + SHIFT) | P | W | U);
+	}
+	cpu->second_stage = NULL;
+}
+
+/* Tables that may only be read: a walk that has no bit to set passes. */
+static void second_stage_refuses_setting_bits(void **state)
+{
+	static const uint64_t tables[] = {PML4, PDPT, PD, PT};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(tables); i++) {
+		with_second_stage();
+		fixed = tables[i] + SHIFT;
+		assert_int_equal(walk(LINEAR, 0), SECOND_STAGE);
+		assert_int_equal(walked.first_stage_gpa, fixed + 8);
+		assert_int_equal(walked.second_access, PAGING_TABLE | PAGING_WRITE);
+		assert_int_equal(get(tables[i] + 8, 8) & A, 0);
+		assert_int_equal(walk(LINEAR, PAGING_PROBE), WALKED);
+		put(tables[i] + 8, get(tables[i] + 8, 8) | A, 8);
+		assert_int_equal(walk(LINEAR, 0), WALKED);
+	}
+	cpu->second_stage = NULL;
+}
+
+/* Rights that only the page tables give are not entered in the TLB. */
+static void second_stage_narrows_what_the_tlb_holds(void **state)
+{
+	with_second_stage();
+	fixed = FRAME + SHIFT;
+	put(FRAME + 0x123, 0x55, 1);
+	put(PT + 8, (FRAME + SHIFT) | P | W | U | A | D, 8);
+	assert_int_equal(access_load(cpu, LINEAR, 1, ACCESS_SUPERVISOR), 0x55);
+	assert_true(RAISED(access_store(cpu, LINEAR, 1, 1, ACCESS_SUPERVISOR)));
+	assert_int_equal(left, 1);
+	assert_int_equal(get(FRAME + 0x123, 1), 0x55);
+	/* Without paging it is asked, too. */
+	cpu->efer = 0;
+	cpu->cr0 &= ~CR0_PG;
+	assert_int_equal(walk(FRAME + SHIFT + 0x123, 0), WALKED);
+	assert_int_equal(walked.gpa, FRAME + 0x123);
+	assert_int_equal(walk(FRAME + SHIFT, PAGING_WRITE), SECOND_STAGE);
+	cpu->second_stage = NULL;
+}
+
+static void second_stage_holds_for_32_bit_tables(void **state)
+{
+	with_second_stage();
+	cpu->efer = 0;
+	cpu->cr4 &= ~CR4_PAE;
+	put(PML4 + 4, (PT + SHIFT) | P | W, 4);
+	put(PT + 4, (FRAME + SHIFT) | P | W, 4);
+	assert_int_equal(walk(BIT(22) | BIT(12) | 4, 0), WALKED);
+	assert_int_equal(walked.gpa, FRAME + 4);
+	hidden = PT + SHIFT;
+	assert_int_equal(walk(BIT(22) | BIT(12), 0), SECOND_STAGE);
+	assert_int_equal(walked.first_stage_gpa, hidden + 4);
+	/* PAE's four registers are loaded through it. */
+	hidden = PML4 + SHIFT;
+	assert_true(RAISED(paging_load_pdptes(cpu, PML4 + SHIFT)));
+	assert_int_equal(left, 1);
+	cpu->second_stage = NULL;
 }
 
 int main(void)
@@ -448,6 +581,11 @@ int main(void)
 		cpu_test(pse36),
 		cpu_test(paging_off),
 		cpu_test(through_the_tlb),
+		cpu_test(second_stage_translates_tables_and_page),
+		cpu_test(second_stage_refuses_any_table_and_the_page),
+		cpu_test(second_stage_refuses_setting_bits),
+		cpu_test(second_stage_narrows_what_the_tlb_holds),
+		cpu_test(second_stage_holds_for_32_bit_tables),
 	};
 
 	return cmocka_run_group_tests_name("paging", tests, NULL, NULL);

@@ -84,10 +84,11 @@ static void test_long_mode(void **state)
 	assert_int_equal(cpu_code_bits(cpu), 64);
 	assert_int_equal(guest64(&fixture, cpu->gdtr.base + 0x10), 0x00af9b000000ffff);
 	for (i = 0; i < ARRAY_SIZE(addresses); i++) {
-		assert_int_equal(paging_walk(cpu, addresses[i], PAGING_WRITE, &translation), 0);
+		assert_int_equal(
+			paging_walk(cpu, addresses[i], PAGING_WRITE, &translation), WALKED);
 		assert_int_equal(translation.gpa, addresses[i]);
 	}
-	assert_int_equal(paging_walk(cpu, 0x100000000, 0, &translation), -1);
+	assert_int_equal(paging_walk(cpu, 0x100000000, 0, &translation), PAGE_FAULT);
 }
 
 int main(void)

@@ -69,9 +69,9 @@ static uint8_t *quiet_pointer(struct cpu *cpu, uint64_t linear, bool write)
 			access |= PAGING_USER;
 		else if (cpu->tlb == cpu->tlb_views[TLB_SUPERVISOR])
 			access |= PAGING_IMPLICIT;
-		if (!cpu_canonical(cpu, linear) || paging_walk(cpu, linear, access, &page) < 0 ||
-			!page.accessed || (write && !page.can_write) ||
-			(page.gpa & PAGE_MASK) == cpu->apic_page)
+		if (!cpu_canonical(cpu, linear) ||
+			paging_walk(cpu, linear, access, &page) != WALKED || !page.accessed ||
+			(write && !page.can_write) || (page.gpa & PAGE_MASK) == cpu->apic_page)
 			return NULL;
 		host = memory_ram_pointer(cpu->memory, page.gpa);
 	}

@@ -127,7 +127,7 @@ static bool find_page(struct windows *w, struct fault *fault)
 	unsigned access = (fault->write ? PAGING_WRITE : 0) | (fault->user ? PAGING_USER : 0);
 	uint8_t *host;
 
-	if (paging_walk(w->cpu, fault->linear, access, &fault->page) < 0) {
+	if (paging_walk(w->cpu, fault->linear, access, &fault->page) != WALKED) {
 		w->bt->stats.true_faults++;
 		return false;
 	}
@@ -158,8 +158,8 @@ static bool is_neighbour(struct windows *w, const struct window *window, const s
 	if (!host ||
 		memory_page_number(w->cpu->memory, host) != fault->ram_page + (uint64_t)distance ||
 		mapping_find(w, window, linear) ||
-		paging_walk(w->cpu, linear, PAGING_PROBE | (fault->user ? PAGING_USER : 0), &page) <
-			0)
+		paging_walk(w->cpu, linear, PAGING_PROBE | (fault->user ? PAGING_USER : 0),
+			&page) != WALKED)
 		return false;
 	return page.gpa == expected && page.accessed && page.page_size == PAGE_SIZE &&
 	       page.can_write == writable && page.global == fault->page.global &&

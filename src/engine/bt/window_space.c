@@ -74,7 +74,8 @@ static bool still_good(struct windows *w, uint32_t index)
 	uint8_t *host;
 
 	w->bt->stats.revalidations++;
-	if (paging_walk(w->cpu, m->linear, PAGING_PROBE | (upper ? 0 : PAGING_USER), &page) < 0 ||
+	if (paging_walk(w->cpu, m->linear, PAGING_PROBE | (upper ? 0 : PAGING_USER), &page) !=
+			WALKED ||
 		!page.accessed || (upper && page.user) ||
 		(upper && page.global != (m->list == LIST_GLOBAL)) ||
 		page.page_size != BIT(m->guest_shift))
