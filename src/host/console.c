@@ -177,9 +177,9 @@ void console_write(struct console *console, const void *bytes, size_t size)
 		size -= taken;
 		if (!size || (config->stopping && config->stopping(config->opaque)))
 			return;
-		pthread_mutex_unlock(config->machine_lock);
+		priority_lock_release(config->machine_lock);
 		wait_for_room(console);
-		pthread_mutex_lock(config->machine_lock);
+		priority_lock_take(config->machine_lock);
 	}
 }
 

@@ -21,7 +21,7 @@ struct console_config {
 	int input_fd; /* -1: no input */
 	int output_fd;
 	struct event_loop *loop;
-	pthread_mutex_t *machine_lock;
+	struct priority_lock *machine_lock;
 	/* Give bytes to the guest: returns how many it took. Machine lock held. */
 	size_t (*receive)(void *opaque, const void *bytes, size_t size);
 	/* Ctrl-a x was typed. Machine lock held. */

@@ -34,7 +34,7 @@ struct watch {
 
 struct event_loop {
 	struct clock *clock;
-	pthread_mutex_t *lock;
+	struct priority_lock *lock;
 	int epoll_fd, timer_fd, wake_fd;
 	atomic_bool stop;
 	struct watch *watches;
@@ -293,7 +293,7 @@ static int watch_edges(struct event_loop *loop, int fd, int *marker)
 	return epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event);
 }
 
-struct event_loop *event_loop_create(struct clock *clock, pthread_mutex_t *machine_lock)
+struct event_loop *event_loop_create(struct clock *clock, struct priority_lock *machine_lock)
 {
 	struct event_loop *loop = calloc(1, sizeof(*loop));
 
@@ -353,16 +353,20 @@ static void dispatch(struct event_loop *loop, const struct epoll_event *events, 
 void event_loop_run(struct event_loop *loop)
 {
 	struct epoll_event events[BATCH];
-	bool poll_only = false;
+	bool poll_only = false, stop;
 
-	while (!atomic_exchange(&loop->stop, false)) {
-		int count = epoll_wait(loop->epoll_fd, events, BATCH, poll_only ? 0 : -1);
+	do {
+		int count;
 
-		pthread_mutex_lock(loop->lock);
+		/* Asked to stop, it still serves what is ready: a guest that asks again and again,
+		 * always before we wait, must not keep a signal from us. */
+		stop = atomic_exchange(&loop->stop, false);
+		count = epoll_wait(loop->epoll_fd, events, BATCH, stop || poll_only ? 0 : -1);
+		priority_lock_take_first(loop->lock);
 		dispatch(loop, events, MAX(count, 0));
 		poll_only = loop->always_ready;
-		pthread_mutex_unlock(loop->lock);
-	}
+		priority_lock_release(loop->lock);
+	} while (!stop);
 }
 
 void event_loop_stop(struct event_loop *loop)

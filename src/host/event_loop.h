@@ -1,22 +1,24 @@
 /* The machine's I/O thread: epoll over descriptors, and timers in machine time. Callbacks run on
- * the I/O thread with the machine lock held. Everything here except event_loop_run() may be
- * called from any thread that holds the machine lock (or before the loop runs). */
+ * the I/O thread with the machine lock held, which it gets before vCPU threads do. Everything here
+ * except event_loop_run() may be called from any thread that holds the machine lock (or before the
+ * loop runs). */
 #ifndef VENEER_HOST_EVENT_LOOP_H
 #define VENEER_HOST_EVENT_LOOP_H
 
+#include "base/priority_lock.h"
 #include "host/clock.h"
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 struct event_loop;
 
 /* NULL with errno set on failure. The clock and lock outlive the loop. */
-struct event_loop *event_loop_create(struct clock *clock, pthread_mutex_t *machine_lock);
+struct event_loop *event_loop_create(struct clock *clock, struct priority_lock *machine_lock);
 void event_loop_destroy(struct event_loop *loop);
 
-/* Run until event_loop_stop(). */
+/* Run until event_loop_stop(). What is ready by then is served before it returns: even where the
+ * stop comes before the run, there is one turn. */
 void event_loop_run(struct event_loop *loop);
 /* Make event_loop_run() return; from any thread or a signal handler; lock not needed. */
 void event_loop_stop(struct event_loop *loop);

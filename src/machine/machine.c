@@ -21,9 +21,29 @@
 
 _Static_assert(MACHINE_MAX_CPUS <= ACPI_MAX_CPUS, "the ACPI tables list all vCPUs");
 
+/* What the guest does may be followed by more of the guest, after a reset; so it must not hide what
+ * the user wants, or that an engine has failed. */
+static unsigned rank(enum machine_end end)
+{
+	switch (end) {
+	case MACHINE_RUNS_ON:
+		return 0;
+	case MACHINE_POWERED_OFF:
+	case MACHINE_RESET:
+	case MACHINE_DEBUG_EXIT:
+	case MACHINE_TRIPLE_FAULT:
+		return 1;
+	case MACHINE_QUIT:
+	case MACHINE_SIGNAL:
+	case MACHINE_FAILED:
+		break;
+	}
+	return 2;
+}
+
 void machine_request_end(struct machine *machine, enum machine_end end, int value)
 {
-	if (machine->request.end != MACHINE_RUNS_ON)
+	if (rank(end) <= rank(machine->request.end))
 		return;
 	machine->request = (struct machine_result){end, value};
 	vcpu_threads_kick(machine);
@@ -232,9 +252,9 @@ static int load_guest(struct machine *machine)
 static void prepare_start(struct machine *machine)
 {
 	boot_start_cpu(machine->cpus[0], &machine->start);
-	pthread_mutex_lock(&machine->lock);
+	priority_lock_take(&machine->lock);
 	chipset_firmware_setup(machine->chipset);
-	pthread_mutex_unlock(&machine->lock);
+	priority_lock_release(&machine->lock);
 }
 
 static void *measure_clock(void *clock)
@@ -266,7 +286,7 @@ int machine_create(struct machine *machine, const struct machine_config *config)
 
 	*machine = (struct machine){
 		.config = *config, .memory.fd = -1, .kernel.fd = -1, .initrd.fd = -1};
-	pthread_mutex_init(&machine->lock, NULL);
+	priority_lock_init(&machine->lock);
 	io_space_init(&machine->ports, &machine->lock);
 
 	error = image_open(&machine->kernel, "--kernel", config->kernel_path);
@@ -306,7 +326,7 @@ void machine_destroy(struct machine *machine)
 	free(machine->testdev);
 	image_close(&machine->kernel);
 	image_close(&machine->initrd);
-	pthread_mutex_destroy(&machine->lock);
+	priority_lock_destroy(&machine->lock);
 }
 
 /* --- running --- */
@@ -337,12 +357,12 @@ static int reset(struct machine *machine)
 	for (i = 0; i < machine->config.cpu_count; i++)
 		cpu_reset(
 			machine->cpus[i]); /* asks the chipset things, and takes the lock for it */
-	pthread_mutex_lock(&machine->lock);
+	priority_lock_take(&machine->lock);
 	machine->request = (struct machine_result){MACHINE_RUNS_ON, 0};
 	chipset_reset(machine->chipset);
 	if (machine->serial2)
 		serial_log_reset(machine->serial2);
-	pthread_mutex_unlock(&machine->lock);
+	priority_lock_release(&machine->lock);
 	error = clear_ram(&machine->memory);
 	if (!error)
 		error = load_guest(machine);
@@ -355,9 +375,9 @@ static bool end_requested(struct machine *machine)
 {
 	bool requested;
 
-	pthread_mutex_lock(&machine->lock);
+	priority_lock_take(&machine->lock);
 	requested = machine->request.end != MACHINE_RUNS_ON;
-	pthread_mutex_unlock(&machine->lock);
+	priority_lock_release(&machine->lock);
 	return requested;
 }
 

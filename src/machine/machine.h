@@ -58,7 +58,7 @@ struct vcpu_thread;
 
 struct machine {
 	struct machine_config config;
-	pthread_mutex_t lock;
+	struct priority_lock lock;
 	struct clock clock;
 	struct memory memory;
 	struct io_space ports;
@@ -84,8 +84,9 @@ int machine_create(struct machine *machine, const struct machine_config *config)
 struct machine_result machine_run(struct machine *machine);
 void machine_destroy(struct machine *machine);
 
-/* End the run, or reset the machine where `end` is MACHINE_RESET and the configuration allows: the
- * first request counts. Machine lock held; from any thread. */
+/* End the run, or reset the machine where `end` is MACHINE_RESET and the configuration allows. What
+ * the user asks for (MACHINE_QUIT, MACHINE_SIGNAL) and MACHINE_FAILED replace what the guest asks
+ * for; between equals the first request counts. Machine lock held; from any thread. */
 void machine_request_end(struct machine *machine, enum machine_end end, int value);
 
 /* All vCPUs' counters added up. With the vCPUs stopped. */

@@ -24,9 +24,9 @@ static void wait_for_work(struct cpu *cpu)
 
 static void end_machine(struct machine *machine, struct cpu *cpu, enum machine_end end)
 {
-	pthread_mutex_lock(&machine->lock);
+	priority_lock_take(&machine->lock);
 	machine_request_end(machine, end, (int)cpu->index);
-	pthread_mutex_unlock(&machine->lock);
+	priority_lock_release(&machine->lock);
 }
 
 static void *vcpu_thread_main(void *opaque)

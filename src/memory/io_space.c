@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-void io_space_init(struct io_space *space, pthread_mutex_t *machine_lock)
+void io_space_init(struct io_space *space, struct priority_lock *machine_lock)
 {
 	*space = (struct io_space){.lock = machine_lock};
 }
@@ -152,15 +152,15 @@ uint64_t io_space_read(struct io_space *space, uint64_t address, unsigned size)
 {
 	uint64_t value;
 
-	pthread_mutex_lock(space->lock);
+	priority_lock_take(space->lock);
 	value = locked_read(space, address, size);
-	pthread_mutex_unlock(space->lock);
+	priority_lock_release(space->lock);
 	return value;
 }
 
 void io_space_write(struct io_space *space, uint64_t address, uint64_t value, unsigned size)
 {
-	pthread_mutex_lock(space->lock);
+	priority_lock_take(space->lock);
 	locked_write(space, address, value, size);
-	pthread_mutex_unlock(space->lock);
+	priority_lock_release(space->lock);
 }

@@ -7,7 +7,8 @@
 #ifndef VENEER_MEMORY_IO_SPACE_H
 #define VENEER_MEMORY_IO_SPACE_H
 
-#include <pthread.h>
+#include "base/priority_lock.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -31,12 +32,12 @@ struct io_region {
 };
 
 struct io_space {
-	pthread_mutex_t *lock;     /* the machine lock */
-	struct io_region *regions; /* sorted by start, never overlapping */
+	struct priority_lock *lock; /* the machine lock */
+	struct io_region *regions;  /* sorted by start, never overlapping */
 	unsigned count, capacity;
 };
 
-void io_space_init(struct io_space *space, pthread_mutex_t *machine_lock);
+void io_space_init(struct io_space *space, struct priority_lock *machine_lock);
 void io_space_destroy(struct io_space *space);
 
 /* Add a region, with the machine lock held or before the machine runs. 0, -EEXIST where it overlaps

@@ -81,7 +81,7 @@ static int map_ram(struct memory *memory)
 	return 0;
 }
 
-int memory_create(struct memory *memory, uint64_t size, pthread_mutex_t *machine_lock)
+int memory_create(struct memory *memory, uint64_t size, struct priority_lock *machine_lock)
 {
 	uint64_t pages = size >> PAGE_SHIFT;
 

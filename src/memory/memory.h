@@ -83,7 +83,7 @@ struct memory {
 
 /* Make a space with `size` bytes of RAM (a multiple of 4 KiB, at least 1 MiB), zeroed and lazily
  * backed by the host. 0; -EINVAL (size), -ENOMEM. */
-int memory_create(struct memory *memory, uint64_t size, pthread_mutex_t *machine_lock);
+int memory_create(struct memory *memory, uint64_t size, struct priority_lock *machine_lock);
 void memory_destroy(struct memory *memory);
 
 /* The host address of RAM at `gpa`, or NULL where there is none. Valid to the end of that page. */

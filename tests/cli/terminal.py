@@ -102,7 +102,7 @@ def check_end(name, kernel, act, want, *arguments):
     terminal = Terminal(kernel, *arguments)
     raw = terminal.wait_raw()
     if kernel != 'halt':
-        raw = terminal.expect(b'.\n' if kernel == 'spin' else b'x') and raw
+        raw = terminal.expect({'spin': b'.\n', 'reset-loop': b'rr'}.get(kernel, b'x')) and raw
     act(terminal)
     status = terminal.finish()
     result(raw and status == want and terminal.restored(), name,
@@ -122,6 +122,9 @@ def keys(text):
 check_end('Ctrl-a x quits a guest that spins with interrupts off', 'spin', keys(b'\x01x'), 0)
 check_end('Ctrl-a x quits a halted guest', 'halt', keys(b'\x01x'), 0)
 check_end('Ctrl-a x quits a guest that floods the terminal', 'flood', keys(b'\x01x'), 0)
+check_end('Ctrl-a x quits a guest that resets the machine for ever', 'reset-loop', keys(b'\x01x'), 0)
+check_end('SIGINT ends a guest that resets the machine for ever', 'reset-loop', kill(signal.SIGINT),
+          -signal.SIGINT)
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGSEGV,
                signal.SIGABRT):
     check_end(f'the terminal is restored after {number.name}', 'spin', kill(number), -number)

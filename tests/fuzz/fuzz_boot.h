@@ -45,7 +45,7 @@ static inline void fuzz_check_low_memory(void)
 static inline int fuzz_load(const struct boot_protocol *protocol, struct boot_request *request,
 	const void *kernel, size_t size, struct boot_start *start)
 {
-	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	static struct priority_lock lock = PRIORITY_LOCK_INITIALIZER;
 	struct image image;
 	int error;
 

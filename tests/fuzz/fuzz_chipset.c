@@ -39,7 +39,7 @@ enum action {
 	ACTIONS
 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct priority_lock lock = PRIORITY_LOCK_INITIALIZER;
 static struct clock machine_clock;
 static struct event_loop *loop;
 static struct memory memory;
@@ -118,14 +118,14 @@ static void let_time_pass(uint64_t ns)
 	/* Each timer fires at most every 50 us, but for the RTC's, at 8192 Hz; and some at once. */
 	uint64_t bound = (ns / 50000 + 1) * (CPUS + 2) + 100;
 
-	pthread_mutex_lock(&lock);
+	priority_lock_take(&lock);
 	while ((next = event_loop_next_deadline(loop)) <= end) {
 		require(bound--);
 		if (next > clock_ns(&machine_clock))
 			set_time(next);
 		event_loop_run_timers(loop);
 	}
-	pthread_mutex_unlock(&lock);
+	priority_lock_release(&lock);
 	set_time(end);
 }
 
@@ -167,9 +167,9 @@ static void set_line(unsigned gsi, bool level)
 {
 	struct irq_line line = chipset_irq_line(chipset, gsi);
 
-	pthread_mutex_lock(&lock);
+	priority_lock_take(&lock);
 	irq_set(&line, level);
-	pthread_mutex_unlock(&lock);
+	priority_lock_release(&lock);
 }
 
 static void run_step(const struct step *step)
@@ -215,9 +215,9 @@ static void run_step(const struct step *step)
 		set_line(step->address % 32, value & 1);
 		break;
 	case CONSOLE_INPUT:
-		pthread_mutex_lock(&lock);
+		priority_lock_take(&lock);
 		chipset_console_input(chipset, "abcdefghijklmnopqrstuvwxyz", value % 26);
-		pthread_mutex_unlock(&lock);
+		priority_lock_release(&lock);
 		break;
 	case TASK_PRIORITY:
 		platform.apic_tpr_write(chipset, cpu, value & 15);
@@ -231,12 +231,12 @@ static void run_step(const struct step *step)
 		platform.tsc_changed(chipset, cpu);
 		break;
 	case RESET:
-		pthread_mutex_lock(&lock);
+		priority_lock_take(&lock);
 		if (value % 16 == 0)
 			chipset_reset(chipset);
 		else
 			chipset_power_button(chipset);
-		pthread_mutex_unlock(&lock);
+		priority_lock_release(&lock);
 		break;
 	}
 }

@@ -50,7 +50,7 @@ enum {
 static struct memory memory;
 static struct io_space ports;
 static struct clock machine_clock;
-static pthread_mutex_t machine_lock;
+static struct priority_lock machine_lock;
 static struct cpu *vcpu;
 static const struct engine *engine;
 static bool want_windows;
@@ -177,7 +177,7 @@ bool guest_init(const char *engine_name, bool windows)
 	}
 	engine_options.heat = 1;
 	want_windows = windows;
-	pthread_mutex_init(&machine_lock, NULL);
+	priority_lock_init(&machine_lock);
 	clock_init(&machine_clock);
 	io_space_init(&ports, &machine_lock);
 	if (memory_create(&memory, RAM_SIZE, &machine_lock) < 0)

@@ -17,7 +17,7 @@
 #include <cmocka.h>
 
 struct boot_fixture {
-	pthread_mutex_t lock;
+	struct priority_lock lock;
 	struct memory memory;
 	uint8_t *bytes; /* the kernel image */
 	size_t size;
@@ -31,7 +31,7 @@ static inline void boot_fixture_init(struct boot_fixture *f, uint64_t memory_siz
 {
 	memset(f, 0, sizeof(*f));
 	log_threshold = LOG_ERROR;
-	pthread_mutex_init(&f->lock, NULL);
+	priority_lock_init(&f->lock);
 	assert_int_equal(memory_create(&f->memory, memory_size, &f->lock), 0);
 	f->size = size;
 	f->bytes = calloc(1, size);
@@ -43,7 +43,7 @@ static inline void boot_fixture_free(struct boot_fixture *f)
 {
 	memory_destroy(&f->memory);
 	free(f->bytes);
-	pthread_mutex_destroy(&f->lock);
+	priority_lock_destroy(&f->lock);
 }
 
 static inline void put16(struct boot_fixture *f, size_t offset, uint16_t value)

@@ -35,7 +35,7 @@
 #define STACK_X  0xc000 /* a third one */
 #define TABLES   0x100000
 
-static pthread_mutex_t fixture_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct priority_lock fixture_lock = PRIORITY_LOCK_INITIALIZER;
 static struct memory memory;
 static struct io_space ports;
 static struct clock fixture_clock;

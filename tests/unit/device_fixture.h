@@ -17,7 +17,7 @@
 #define US UINT64_C(1000)
 
 struct fixture {
-	pthread_mutex_t lock;
+	struct priority_lock lock;
 	struct clock clock;
 	struct event_loop *loop;
 	struct io_space ports;
@@ -71,7 +71,7 @@ static inline void fixture_power_off(void *opaque)
 static inline void fixture_setup(void)
 {
 	f = (struct fixture){0};
-	pthread_mutex_init(&f.lock, NULL);
+	priority_lock_init(&f.lock);
 	clock_init(&f.clock);
 	f.clock.paused = true;
 	set_time_ns(1000 * MS);
@@ -86,7 +86,7 @@ static inline void fixture_teardown(void)
 	event_loop_destroy(f.loop);
 	io_space_destroy(&f.ports);
 	memory_destroy(&f.memory);
-	pthread_mutex_destroy(&f.lock);
+	priority_lock_destroy(&f.lock);
 }
 
 static inline uint8_t inb(uint16_t port)

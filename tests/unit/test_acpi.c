@@ -17,7 +17,7 @@
 
 #define HEADER_SIZE 36
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct priority_lock lock = PRIORITY_LOCK_INITIALIZER;
 static struct memory memory;
 static uint64_t rsdp;
 

@@ -15,7 +15,7 @@
 
 #define MS UINT64_C(1000000)
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct priority_lock lock = PRIORITY_LOCK_INITIALIZER;
 static struct clock machine_clock;
 static struct event_loop *loop;
 static struct console *console;
@@ -93,17 +93,17 @@ static void run_for(uint64_t ns)
 	struct timer end;
 
 	timer_init(&end, loop, stop_loop, NULL);
-	pthread_mutex_lock(&lock);
+	priority_lock_take(&lock);
 	timer_arm(&end, clock_ns(&machine_clock) + ns);
-	pthread_mutex_unlock(&lock);
+	priority_lock_release(&lock);
 	event_loop_run(loop);
 }
 
 static void guest_writes(const void *bytes, size_t size)
 {
-	pthread_mutex_lock(&lock);
+	priority_lock_take(&lock);
 	console_write(console, bytes, size);
-	pthread_mutex_unlock(&lock);
+	priority_lock_release(&lock);
 }
 
 static void bytes_come_out_soon_and_together(void **state)
@@ -177,12 +177,12 @@ static void full_queue_blocks_without_the_lock(void **state)
 	pthread_create(&writer, NULL, write_a_lot, NULL);
 	for (int i = 0; i < 10; i++) {
 		usleep(10000);
-		pthread_mutex_lock(&lock);
-		pthread_mutex_unlock(&lock);
+		priority_lock_take(&lock);
+		priority_lock_release(&lock);
 	}
-	pthread_mutex_lock(&lock);
+	priority_lock_take(&lock);
 	stopping = true;
-	pthread_mutex_unlock(&lock);
+	priority_lock_release(&lock);
 	pthread_join(writer, NULL);
 	/* Leaving does not hang either. What hangs on is the thread, until the reader goes. */
 	console_destroy(console, 50);
@@ -229,10 +229,10 @@ static void input_waits_for_the_guest(void **state)
 	run_for(10 * MS);
 	assert_int_equal(eaten_count, 16);
 	for (int i = 0; i < 2000 && eaten_count < sizeof(text); i++) {
-		pthread_mutex_lock(&lock);
+		priority_lock_take(&lock);
 		appetite = 16;
 		console_input_ready(console);
-		pthread_mutex_unlock(&lock);
+		priority_lock_release(&lock);
 		if (i % 16 == 0)
 			run_for(MS / 10);
 	}
@@ -273,9 +273,9 @@ static void end_of_input(void **state)
 	run_for(5 * MS);
 	assert_int_equal(eaten_count, 4);
 	/* A guest that asks for more gets nothing, and the descriptor is not polled for ever. */
-	pthread_mutex_lock(&lock);
+	priority_lock_take(&lock);
 	console_input_ready(console);
-	pthread_mutex_unlock(&lock);
+	priority_lock_release(&lock);
 	run_for(1 * MS);
 	console_destroy(console, -1);
 

@@ -16,7 +16,7 @@
 
 #define MS UINT64_C(1000000)
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct priority_lock lock = PRIORITY_LOCK_INITIALIZER;
 static struct clock machine_clock;
 static struct event_loop *loop;
 
@@ -43,10 +43,10 @@ static void run_for(uint64_t ns)
 {
 	struct timer end;
 
-	pthread_mutex_lock(&lock);
+	priority_lock_take(&lock);
 	timer_init(&end, loop, stop_loop, NULL);
 	timer_arm(&end, clock_ns(&machine_clock) + ns);
-	pthread_mutex_unlock(&lock);
+	priority_lock_release(&lock);
 	event_loop_run(loop);
 }
 
@@ -62,7 +62,7 @@ static void fire(void *opaque)
 	struct shot *shot = opaque;
 
 	/* Callbacks run with the machine lock held. */
-	assert_int_equal(pthread_mutex_trylock(&lock), EBUSY);
+	assert_int_equal(pthread_mutex_trylock(&lock.mutex), EBUSY);
 	shot->fired_ns = clock_ns(&machine_clock);
 	shot->order = shots++;
 }
@@ -162,9 +162,9 @@ static void *arm_from_outside(void *opaque)
 	struct shot *shot = opaque;
 
 	usleep(10000); /* the loop sleeps now, for long */
-	pthread_mutex_lock(&lock);
+	priority_lock_take(&lock);
 	timer_arm(&shot->timer, clock_ns(&machine_clock) + 1 * MS);
-	pthread_mutex_unlock(&lock);
+	priority_lock_release(&lock);
 	return NULL;
 }
 
@@ -183,10 +183,10 @@ static void earlier_timer_of_another_thread_wakes_the_loop(void **state)
 static void *resume_later(void *opaque)
 {
 	usleep(20000);
-	pthread_mutex_lock(&lock);
+	priority_lock_take(&lock);
 	clock_resume(&machine_clock);
 	event_loop_clock_changed(loop);
-	pthread_mutex_unlock(&lock);
+	priority_lock_release(&lock);
 	return NULL;
 }
 
@@ -308,6 +308,31 @@ static void stop_before_run(void **state)
 	run_for(1 * MS);      /* and can run again */
 }
 
+static void count_and_read(void *opaque, uint32_t events)
+{
+	char byte;
+
+	assert_int_equal(read(((int *)opaque)[0], &byte, 1), 1);
+	((int *)opaque)[1]++;
+}
+
+/* Somebody who asks for the end before each run must not keep what is ready from being served. */
+static void stop_before_run_serves_what_is_ready(void **state)
+{
+	int fds[2], served[2] = {-1, 0};
+
+	assert_int_equal(pipe(fds), 0);
+	served[0] = fds[0];
+	assert_int_equal(event_loop_watch(loop, fds[0], EPOLLIN, count_and_read, served), 0);
+	assert_int_equal(write(fds[1], "x", 1), 1);
+	event_loop_stop(loop);
+	event_loop_run(loop);
+	assert_int_equal(served[1], 1);
+	event_loop_unwatch(loop, fds[0]);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -323,6 +348,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(unwatched_in_the_same_turn, setup, teardown),
 		cmocka_unit_test_setup_teardown(files_are_always_ready, setup, teardown),
 		cmocka_unit_test_setup_teardown(stop_before_run, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			stop_before_run_serves_what_is_ready, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

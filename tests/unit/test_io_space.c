@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct priority_lock lock = PRIORITY_LOCK_INITIALIZER;
 static struct io_space space;
 
 /* The accesses a device has seen. */
@@ -27,7 +27,7 @@ static uint64_t read_pattern(void *opaque, uint64_t offset, unsigned size)
 static void record_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
 	/* The machine lock is held in every callback. */
-	assert_int_equal(pthread_mutex_trylock(&lock), EBUSY);
+	assert_int_equal(pthread_mutex_trylock(&lock.mutex), EBUSY);
 	seen[count++] = (struct access){opaque, offset, value, size};
 }
 

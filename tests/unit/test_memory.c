@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct priority_lock lock = PRIORITY_LOCK_INITIALIZER;
 static struct memory memory;
 
 static int setup(void **state)

@@ -71,13 +71,13 @@ static void broadcast_eoi(void *opaque, uint8_t vector)
 /* Enter the chipset from a vCPU, and find that vCPU's local APIC. */
 static struct lapic *lock_lapic(struct chipset *chipset, const struct cpu *cpu)
 {
-	pthread_mutex_lock(chipset->config.machine_lock);
+	priority_lock_take(chipset->config.machine_lock);
 	return &chipset->apics.lapics[cpu->index];
 }
 
 static void unlock(struct chipset *chipset)
 {
-	pthread_mutex_unlock(chipset->config.machine_lock);
+	priority_lock_release(chipset->config.machine_lock);
 }
 
 static int acknowledge_interrupt(void *opaque, struct cpu *cpu)
@@ -172,7 +172,7 @@ static void ferr(void *opaque, bool level)
 {
 	struct chipset *chipset = opaque;
 
-	pthread_mutex_lock(chipset->config.machine_lock);
+	priority_lock_take(chipset->config.machine_lock);
 	set_gsi(chipset, FPU_IRQ, level);
 	unlock(chipset);
 }

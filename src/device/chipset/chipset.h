@@ -21,7 +21,7 @@ struct chipset_config {
 	 * `opaque` and the interrupt controller's callbacks. */
 	struct cpu_platform *platform;
 	struct event_loop *loop;
-	pthread_mutex_t *machine_lock;
+	struct priority_lock *machine_lock;
 	uint16_t debug_exit_port;    /* 0: none */
 	uint16_t debug_console_port; /* Bochs' port 0xe9 hack: bytes to the console; 0: none */
 
