@@ -332,6 +332,16 @@ static void interpret_exit(struct bt *bt, struct bt_exit *exit)
 	interp_run_one(cpu, exit->insns);
 }
 
+/* A unit was left at an instruction that it has not run. If that follows an STI, no interrupt may
+ * be taken before it: the run loop is told, and steps it. Entering translated code again would not
+ * do, for the glue looks at cpu->attention first. */
+static bool left_in_shadow(struct cpu *cpu, const struct bt_unit *unit, unsigned insn)
+{
+	if (unit->insns[insn].shadowed)
+		cpu->interrupt_shadow = SHADOW_STI;
+	return unit->insns[insn].shadowed;
+}
+
 /* --- one exit --- */
 
 /* Where to go on; `entry` 0: nowhere, the run loop decides. */
@@ -485,6 +495,8 @@ static struct next after_soft_miss(
 	entry = access_tlb(cpu, linear);
 	cache_fill_soft_tlb(bt, tlb_current_view(cpu), linear, host,
 		entry->write == (linear & PAGE_MASK), tlb_is_global(cpu, linear));
+	if (left_in_shadow(cpu, exit->unit, exit->insn))
+		return run_loop;
 	return resume(bt, exit->resume, vectors);
 }
 
@@ -585,6 +597,8 @@ static struct next after_fault(struct bt *bt, unsigned *mode)
 
 	cpu->next_rip = rip;
 	if ((*mode & BT_WINDOW) && open_window(bt, *mode)) {
+		if (bt->fault_unit && left_in_shadow(cpu, bt->fault_unit, bt->fault_insn))
+			return run_loop;
 		unit = find_unit(bt, rip, *mode);
 		return unit ? enter_unit(unit) : run_loop;
 	}

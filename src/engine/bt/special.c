@@ -6,9 +6,10 @@
  * exception, or has more to do than is done here, the interpreter runs it: guarded by a JRCXZ to an
  * exit.
  *
- * STI. Interrupts that wait already are the interpreter's to deliver: then it runs the STI. One
- * that comes later kicks us, and if that finds the instruction after the STI not done yet, it is
- * still under the shadow (fault.c looks at bt_insn.shadowed). So the shadow costs nothing. */
+ * STI. Where an interrupt waits already, the interpreter runs the STI. One that comes later kicks
+ * this vCPU, and if the unit is then left at the instruction after the STI (by the kick, a fault,
+ * or a soft-TLB miss), that is still in the shadow: bt_insn.shadowed says so to the code that
+ * serves exits, and the run loop steps the instruction. A unit that runs through pays nothing. */
 #include "engine/bt/special.h"
 
 #include "cpu/cpuid.h"
