@@ -74,8 +74,9 @@ static inline bool access_written(struct cpu *cpu, void *pointer, unsigned size)
 void tlb_flush_all(struct cpu *cpu); /* global pages too */
 void tlb_flush_non_global(struct cpu *cpu);
 void tlb_flush_page(struct cpu *cpu, uint64_t linear);
-void tlb_switch_space(struct cpu *cpu);              /* a CR3 write that flushes nothing */
-void tlb_flush_pcid(struct cpu *cpu, uint64_t pcid); /* not the current one; or TLB_EVERY_PCID */
+void tlb_switch_space(struct cpu *cpu); /* a CR3 write that flushes nothing */
+/* Not the current one; or TLB_EVERY_PCID. */
+void tlb_flush_pcid(struct cpu *cpu, struct address_space space);
 
 /* Host pointer to the code byte at `linear` for fetching, valid to the page's end; raises #PF.
  * NULL: not RAM. *gpa gets the guest-physical address. */

@@ -9,7 +9,6 @@
 #define CR0_DEFINED                                                                                \
 	(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | \
 		CR0_PG)
-#define CR3_PCID     UINT64_C(0xfff)
 #define CR3_NO_FLUSH BIT(63)
 
 /* Bits whose change alters what the page tables mean: nothing cached may survive. */
@@ -287,7 +286,8 @@ enum invpcid_type { INVPCID_ADDRESS, INVPCID_CONTEXT, INVPCID_ALL_GLOBAL, INVPCI
  * not told from all: that is allowed, and rare. */
 void control_invpcid(struct cpu *cpu, uint64_t type, uint64_t descriptor_linear)
 {
-	uint64_t descriptor[2], current = cpu->cr4 & CR4_PCIDE ? cpu->cr3 & CR3_PCID : 0;
+	uint64_t descriptor[2];
+	struct address_space current = cpu_address_space(cpu), named = current;
 
 	control_require_cpl0(cpu);
 	access_read_current(cpu, descriptor_linear, descriptor, sizeof(descriptor));
@@ -297,25 +297,27 @@ void control_invpcid(struct cpu *cpu, uint64_t type, uint64_t descriptor_linear)
 		general_protection(cpu);
 	if (type == INVPCID_ADDRESS && !cpu_canonical_base(descriptor[1]))
 		general_protection(cpu);
+	named.pcid = (uint16_t)descriptor[0];
 	switch ((enum invpcid_type)type) {
 	case INVPCID_ADDRESS:
-		if (descriptor[0] == current)
+		if (address_space_same_tag(named, current))
 			tlb_flush_page(cpu, descriptor[1]);
 		else
-			tlb_flush_pcid(cpu, descriptor[0]);
+			tlb_flush_pcid(cpu, named);
 		break;
 	case INVPCID_CONTEXT:
-		if (descriptor[0] == current)
+		if (address_space_same_tag(named, current))
 			tlb_flush_non_global(cpu);
 		else
-			tlb_flush_pcid(cpu, descriptor[0]);
+			tlb_flush_pcid(cpu, named);
 		break;
 	case INVPCID_ALL_GLOBAL:
 		tlb_flush_all(cpu);
 		break;
 	case INVPCID_ALL:
 		tlb_flush_non_global(cpu);
-		tlb_flush_pcid(cpu, TLB_EVERY_PCID);
+		named.pcid = TLB_EVERY_PCID;
+		tlb_flush_pcid(cpu, named);
 		break;
 	}
 }

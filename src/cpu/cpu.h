@@ -10,6 +10,7 @@
 #define VENEER_CPU_CPU_H
 
 #include "base/bits.h"
+#include "cpu/address_space.h"
 #include "host/clock.h"
 #include "host/low_memory.h"
 #include "memory/memory.h"
@@ -150,16 +151,22 @@ enum vector {
  * asked. */
 enum tlb_flush {
 	TLB_FLUSH_ALL,
-	TLB_FLUSH_NON_GLOBAL, /* of the current PCID */
+	TLB_FLUSH_NON_GLOBAL, /* of `space` */
 	TLB_FLUSH_SPACE_KEPT, /* CR3 was written, and all that is cached may stay: for the soft TLB
 				 the same as NON_GLOBAL */
-	TLB_FLUSH_PAGE,       /* `linear`, in the current PCID, and global */
+	TLB_FLUSH_PAGE,       /* `linear`, in `space`, and global */
 	TLB_FLUSH_LARGE_PAGE, /* the same, but large pages lie around: who cannot tell where these
 				 begin and end, take it as ALL */
-	TLB_FLUSH_PCID,       /* not the current one but `linear`, TLB_EVERY_PCID for all; the soft
-				 TLB keeps what it has */
+	TLB_FLUSH_PCID,       /* what is not global of `space`, which is not the current one; its
+				 PCID may be TLB_EVERY_PCID; the soft TLB keeps what it has */
 };
-#define TLB_EVERY_PCID UINT64_C(0x1000)
+#define TLB_EVERY_PCID 0x1000
+
+struct tlb_request {
+	enum tlb_flush what;
+	struct address_space space; /* the current one, but for TLB_FLUSH_PCID: of that, the tag */
+	uint64_t linear;            /* of a page */
+};
 
 enum tlb_view {
 	TLB_SUPERVISOR,    /* SMAP in force; also what implicit system accesses use */
@@ -331,7 +338,7 @@ struct cpu {
 	void (*code_context_changed)(struct cpu *cpu);
 	/* Called on every TLB flush, so that look-ups of code by linear address are dropped too.
 	 * May be NULL. */
-	void (*tlb_flushed)(struct cpu *cpu, enum tlb_flush what, uint64_t linear);
+	void (*tlb_flushed)(struct cpu *cpu, const struct tlb_request *request);
 	/* Called by cpu_set_pending(), on any thread, after `attention` is set: for an engine whose
 	 * running code does not look at `attention`. May be NULL; changed only while no other
 	 * thread can reach this vCPU. */
@@ -389,6 +396,17 @@ void cpu_set_rflags(struct cpu *cpu, uint64_t value);
 static inline void cpu_set_arithmetic_flags(struct cpu *cpu, uint64_t rflags)
 {
 	cpu->arithmetic_flags = (uint16_t)(((rflags & 0xd5) | 2) << 8 | ((rflags >> 11) & 1));
+}
+
+#define CR3_PCID UINT64_C(0xfff)
+
+/* The address space that the vCPU is in. Nothing sets EPTP and VPID yet. */
+static inline struct address_space cpu_address_space(const struct cpu *cpu)
+{
+	return (struct address_space){
+		.root = cpu->cr3 & UINT64_C(0x000ffffffffff000),
+		.pcid = cpu->cr4 & CR4_PCIDE ? (uint16_t)(cpu->cr3 & CR3_PCID) : 0,
+	};
 }
 
 static inline bool cpu_protected(const struct cpu *cpu)

@@ -16,11 +16,16 @@ static void entry_clear(struct cpu *cpu, unsigned view, unsigned slot)
 	entry->read = entry->write = entry->fetch = TLB_INVALID;
 }
 
-static void notify(struct cpu *cpu, enum tlb_flush what, uint64_t linear)
+static void request(struct cpu *cpu, const struct tlb_request *request)
 {
 	cpu->stats.tlb_flushes++;
 	if (cpu->tlb_flushed)
-		cpu->tlb_flushed(cpu, what, linear);
+		cpu->tlb_flushed(cpu, request);
+}
+
+static void notify(struct cpu *cpu, enum tlb_flush what, uint64_t linear)
+{
+	request(cpu, &(struct tlb_request){what, cpu_address_space(cpu), linear});
 }
 
 static void forget_large(struct cpu *cpu)
@@ -72,9 +77,9 @@ void tlb_switch_space(struct cpu *cpu)
 	notify(cpu, TLB_FLUSH_SPACE_KEPT, 0);
 }
 
-void tlb_flush_pcid(struct cpu *cpu, uint64_t pcid)
+void tlb_flush_pcid(struct cpu *cpu, struct address_space space)
 {
-	notify(cpu, TLB_FLUSH_PCID, pcid);
+	request(cpu, &(struct tlb_request){TLB_FLUSH_PCID, space, 0});
 }
 
 /* The bytes that an entry's own page spans. */

@@ -181,6 +181,42 @@ static void invpcid_descriptor(void **state)
 	assert_gp(control_invpcid(cpu, 4, 0x300000));
 }
 
+static struct tlb_request requested;
+
+static void note_request(struct cpu *c, const struct tlb_request *request)
+{
+	requested = *request;
+}
+
+/* A flush of the current space and one of another are different requests, and say of which. */
+static void flushes_name_their_space(void **state)
+{
+	enter_long(0);
+	cpu->cr4 |= CR4_PCIDE;
+	cpu->cr3 |= 7;
+	cpu->tlb_flushed = note_request;
+	put(0x300000, 7, 8);
+	put(0x300008, 0x601000, 8);
+	control_invpcid(cpu, 1, 0x300000);
+	assert_int_equal(requested.what, TLB_FLUSH_NON_GLOBAL);
+	assert_true(address_space_equal(requested.space, cpu_address_space(cpu)));
+	assert_int_equal(requested.space.pcid, 7);
+	assert_int_equal(requested.space.root, cpu->cr3 & PAGE_MASK);
+	put(0x300000, 8, 8);
+	for (unsigned type = 0; type <= 1; type++) {
+		requested = (struct tlb_request){0};
+		control_invpcid(cpu, type, 0x300000);
+		assert_int_equal(requested.what, TLB_FLUSH_PCID);
+		assert_int_equal(requested.space.pcid, 8);
+		assert_false(address_space_same_tag(requested.space, cpu_address_space(cpu)));
+	}
+	control_invlpg(cpu, 0x601000);
+	assert_int_equal(requested.what, TLB_FLUSH_PAGE);
+	assert_int_equal(requested.linear, 0x601000);
+	assert_int_equal(requested.space.pcid, 7);
+	cpu->tlb_flushed = NULL;
+}
+
 /* --- XCR0 --- */
 
 static void xcr0_groups(void **state)
@@ -398,6 +434,7 @@ int main(void)
 		cpu_test(flushes),
 		cpu_test(global_pages_survive_cr3),
 		cpu_test(invpcid_descriptor),
+		cpu_test(flushes_name_their_space),
 		cpu_test(xcr0_groups),
 		cpu_test(table_registers),
 		cpu_test(wide_bases),

@@ -34,9 +34,9 @@ static void on_segv(int signal)
 	siglongjmp(landing, 1);
 }
 
-static inline void bt_flushed(struct cpu *c, enum tlb_flush what, uint64_t linear)
+static inline void bt_flushed(struct cpu *c, const struct tlb_request *request)
 {
-	windows_flush(bt, what, linear);
+	windows_flush(bt, request);
 }
 
 static inline uint64_t low(unsigned page)

@@ -76,7 +76,7 @@ static unsigned kernel_gs(struct bt *bt)
 /* Of a program's slots: the one with its code, when first asked; its data is near. */
 static unsigned user_gs(struct bt *bt)
 {
-	uint64_t root = bt->cpu->cr3 & PAGE_MASK;
+	uint64_t root = cpu_address_space(bt->cpu).root;
 	unsigned index = (root >> PAGE_SHIFT) % ARRAY_SIZE(bt->user_gs_of);
 
 	if (bt->user_gs_of[index].root != root || !bt->user_gs_of[index].gs) {
@@ -715,17 +715,17 @@ static bool bt_translated(struct cpu *cpu)
 
 /* --- hooks --- */
 
-static void flushed(struct cpu *cpu, enum tlb_flush what, uint64_t linear)
+static void flushed(struct cpu *cpu, const struct tlb_request *request)
 {
 	struct bt *bt = cpu->bt;
 
-	interp_tlb_flushed(cpu, what, linear);
-	if (what == TLB_FLUSH_NON_GLOBAL || what == TLB_FLUSH_SPACE_KEPT)
+	interp_tlb_flushed(cpu, request);
+	if (request->what == TLB_FLUSH_NON_GLOBAL || request->what == TLB_FLUSH_SPACE_KEPT)
 		bt->young_left = YOUNG_RUNS;
-	cache_flush_soft_tlb(bt, what, linear);
-	cache_flush_jumps(bt, what, linear);
+	cache_flush_soft_tlb(bt, request->what, request->linear);
+	cache_flush_jumps(bt, request->what, request->linear);
 	if (bt->windows)
-		windows_flush(bt, what, linear);
+		windows_flush(bt, request);
 }
 
 static void code_tracked(void *opaque, uint64_t page)

@@ -69,7 +69,7 @@ bool windows_fault(struct bt *bt, uint64_t linear, bool write, bool user);
 
 /* The guest flushed translations (cpu->tlb_flushed's contract). windows_use_space() comes after it.
  */
-void windows_flush(struct bt *bt, enum tlb_flush what, uint64_t linear);
+void windows_flush(struct bt *bt, const struct tlb_request *request);
 
 /* RAM page `page` is about to be read as code (PAGE_CODE is set): no window of this vCPU may stay
  * writable there. Called on any thread, also with memory->code_lock held; on return no store

@@ -59,8 +59,8 @@ struct window {
 struct space {
 	bool used;
 	bool doubt; /* flushed: each page must be looked up again before it is used */
-	uint16_t pcid;
-	uint64_t root, last_use;
+	struct address_space is;
+	uint64_t last_use;
 };
 
 #define PENDING_PAGES 32
@@ -80,9 +80,8 @@ struct windows {
 	uint64_t cr3;      /* that `current` is for */
 	bool stale;        /* windows_use_space() has work to do */
 
-	/* Local translations of the upper half are good under this CR3 only. */
-	uint64_t upper_root;
-	uint16_t upper_pcid;
+	/* Local translations of the upper half are good in this address space only. */
+	struct address_space upper;
 	bool upper_doubt, upper_hidden, global_doubt;
 
 	/* Pages of the current space's lower half that were flushed one by one: unmapping them

@@ -21,22 +21,10 @@
 
 #include <string.h>
 
-#define CR3_ROOT UINT64_C(0x000ffffffffff000)
-#define CR3_PCID UINT64_C(0xfff)
 #define FEW_LOCAL                                                                                  \
 	32 /* local pages of the upper half that are looked up without being asked for             \
 	    */
 #define PROCESS_PAGES 4 /* a space that loses this many pages, and all, is another process */
-
-static uint64_t current_root(const struct windows *w)
-{
-	return w->cpu->cr3 & CR3_ROOT;
-}
-
-static uint16_t current_pcid(const struct windows *w)
-{
-	return w->cpu->cr4 & CR4_PCIDE ? (uint16_t)(w->cpu->cr3 & CR3_PCID) : 0;
-}
 
 static bool owned(const struct windows *w, const struct window *window, int owner)
 {
@@ -213,17 +201,18 @@ static void put_in_doubt(struct windows *w, int number)
 	}
 }
 
-static int space_of_root(const struct windows *w, uint64_t root)
+static int space_of_tables(const struct windows *w, struct address_space is)
 {
 	for (unsigned i = 0; i < w->space_limit; i++)
-		if (w->space[i].used && w->space[i].root == root)
+		if (w->space[i].used && address_space_same_tables(w->space[i].is, is))
 			return (int)i;
 	return -1;
 }
 
 static void switch_lower(struct windows *w)
 {
-	int number = space_of_root(w, current_root(w));
+	struct address_space now = cpu_address_space(w->cpu);
+	int number = space_of_tables(w, now);
 
 	if (number != w->current) {
 		drop_pending(w);
@@ -236,8 +225,8 @@ static void switch_lower(struct windows *w)
 		return;
 	}
 	w->space[number].last_use = w->clock;
-	if (w->space[number].pcid != current_pcid(w)) {
-		w->space[number].pcid = current_pcid(w);
+	if (!address_space_same_tag(w->space[number].is, now)) {
+		w->space[number].is = now;
 		put_in_doubt(w, number);
 	}
 	for_windows_of(window, w, number) window->last_use = w->clock;
@@ -257,7 +246,8 @@ static unsigned upper_local(struct windows *w)
 
 void space_settle_upper(struct windows *w)
 {
-	bool same = w->upper_root == current_root(w) && w->upper_pcid == current_pcid(w);
+	struct address_space now = cpu_address_space(w->cpu);
+	bool same = address_space_equal(w->upper, now);
 
 	for_windows_of(window, w, OWNER_UPPER)
 	{
@@ -265,14 +255,13 @@ void space_settle_upper(struct windows *w)
 			revalidate(w, window, LIST_LOCAL);
 		window_show(w, window);
 	}
-	w->upper_root = current_root(w);
-	w->upper_pcid = current_pcid(w);
+	w->upper = now;
 	w->upper_doubt = w->upper_hidden = false;
 }
 
 static void switch_upper(struct windows *w)
 {
-	bool same = w->upper_root == current_root(w) && w->upper_pcid == current_pcid(w);
+	bool same = address_space_equal(w->upper, cpu_address_space(w->cpu));
 
 	/* What the kernel uses all the time never faults, and would look old. */
 	for_windows_of(window, w, OWNER_UPPER) window->last_use = w->clock;
@@ -348,8 +337,7 @@ void windows_mature(struct bt *bt)
 		space_forget(w, number);
 	w->space[number] = (struct space){
 		.used = true,
-		.root = current_root(w),
-		.pcid = current_pcid(w),
+		.is = cpu_address_space(w->cpu),
 		.last_use = ++w->clock,
 	};
 	w->current = number;
@@ -382,30 +370,43 @@ static void flush_page(struct windows *w, uint64_t linear)
 	w->pending[w->pending_count++] = linear & PAGE_MASK;
 }
 
-static void flush_pcid(struct windows *w, uint64_t pcid)
+/* Does a flush of `named` reach what was entered in `is`? */
+static bool reached(struct address_space is, struct address_space named)
+{
+	if (named.pcid == TLB_EVERY_PCID)
+		named.pcid = is.pcid;
+	return address_space_same_tag(is, named);
+}
+
+static void flush_tag(struct windows *w, struct address_space named)
 {
 	for (unsigned i = 0; i < w->space_limit; i++)
-		if (w->space[i].used && (pcid == TLB_EVERY_PCID || w->space[i].pcid == pcid))
+		if (w->space[i].used && reached(w->space[i].is, named))
 			put_in_doubt(w, (int)i);
-	if (pcid == TLB_EVERY_PCID || w->upper_pcid == pcid)
+	if (reached(w->upper, named))
 		w->upper_doubt = true;
 }
 
-void windows_flush(struct bt *bt, enum tlb_flush what, uint64_t linear)
+static void flush_everything(struct windows *w)
+{
+	for (unsigned i = 0; i < w->space_limit; i++)
+		if (w->space[i].used)
+			put_in_doubt(w, (int)i);
+	w->upper_doubt = w->global_doubt = true;
+}
+
+void windows_flush(struct bt *bt, const struct tlb_request *request)
 {
 	struct windows *w = bt->windows;
 
 	pthread_mutex_lock(&w->lock);
-	switch (what) {
+	switch (request->what) {
 	case TLB_FLUSH_ALL:
-		flush_pcid(w, TLB_EVERY_PCID);
-		w->global_doubt = true;
+		flush_everything(w);
 		break;
 	case TLB_FLUSH_NON_GLOBAL:
-		flush_pcid(w, current_pcid(w));
-		break;
 	case TLB_FLUSH_PCID:
-		flush_pcid(w, linear);
+		flush_tag(w, request->space);
 		break;
 	case TLB_FLUSH_SPACE_KEPT:
 		break;
@@ -413,8 +414,8 @@ void windows_flush(struct bt *bt, enum tlb_flush what, uint64_t linear)
 	case TLB_FLUSH_LARGE_PAGE:
 		/* It may be the first that is done under a new CR3. */
 		space_sync(w);
-		if (cpu_canonical(w->cpu, linear))
-			flush_page(w, linear);
+		if (cpu_canonical(w->cpu, request->linear))
+			flush_page(w, request->linear);
 		pthread_mutex_unlock(&w->lock);
 		return;
 	}

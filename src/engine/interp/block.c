@@ -73,14 +73,15 @@ static void drop_jump_page(struct interp *interp, uint64_t linear)
 		slot[i].context = 0;
 }
 
-void interp_tlb_flushed(struct cpu *cpu, enum tlb_flush what, uint64_t linear)
+void interp_tlb_flushed(struct cpu *cpu, const struct tlb_request *request)
 {
 	struct interp *interp = interp_of(cpu);
+	enum tlb_flush what = request->what;
 
 	if (what == TLB_FLUSH_PCID)
 		return;
 	if (what == TLB_FLUSH_PAGE && (interp->mode & MODE_CODE_64)) {
-		drop_jump_page(interp, linear);
+		drop_jump_page(interp, request->linear);
 		return;
 	}
 	interp->serial++;

@@ -365,7 +365,7 @@ op_fn op_undefined;              /* #UD */
 op_fn op_too_long;               /* #GP(0): longer than 15 bytes */
 
 void interp_context_changed(struct cpu *cpu);
-void interp_tlb_flushed(struct cpu *cpu, enum tlb_flush what, uint64_t linear);
+void interp_tlb_flushed(struct cpu *cpu, const struct tlb_request *request);
 void interp_drop_blocks(struct cpu *cpu);
 /* Size of interp->hash. */
 size_t block_hash_bytes(void);
