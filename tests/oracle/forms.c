@@ -4,6 +4,9 @@
  * kinds and sizes. The first encoding that yields a form stands for it. */
 #include "oracle.h"
 
+#include "cpu/cpuid.h"
+#include "isa/decode.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -250,7 +253,8 @@ static void add_form(struct oracle_forms *forms, const struct oracle_form *form)
 static bool decode(const struct oracle_forms *forms, const uint8_t *bytes,
 	ZydisDecodedInstruction *in, ZydisDecodedOperand *operands)
 {
-	return ZYAN_SUCCESS(ZydisDecoderDecodeFull(&forms->decoder, bytes, 15, in, operands)) &&
+	return isa_decode(forms->code_bits == 64 ? ISA_64 : ISA_32, !cpuid_is_intel(), bytes,
+		       INSN_LENGTH_MAX, in, operands) == ISA_DECODED &&
 	       !is_excluded(in, operands);
 }
 
@@ -377,11 +381,6 @@ void forms_enumerate(struct oracle_forms *forms, unsigned code_bits)
 	}
 	memset(forms, 0, sizeof(*forms));
 	forms->code_bits = code_bits;
-	if (code_bits == 64)
-		ZydisDecoderInit(&forms->decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-	else
-		ZydisDecoderInit(
-			&forms->decoder, ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32);
 	enumerate_legacy(forms, known);
 	enumerate_vex(forms, known);
 	enumerate_evex(forms, known);

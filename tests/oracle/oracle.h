@@ -80,7 +80,6 @@ struct oracle_forms {
 	struct oracle_form *form;
 	unsigned count, capacity;
 	unsigned code_bits;
-	ZydisDecoder decoder;
 };
 
 /* All forms of a code size. Prints nothing; exits where memory is short. */

@@ -2,6 +2,7 @@
  * docs/fpu-and-simd.md. */
 #include "cpu/fpu.h"
 #include "engine/interp/stub.h"
+#include "isa/decode.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,11 +44,9 @@ static void disassemble(const uint8_t *code)
 {
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 	ZydisDecodedInstruction in;
-	ZydisDecoder decoder;
 
-	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 	do {
-		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, code, 15, &in, operands)))
+		if (isa_decode(ISA_64, false, code, INSN_LENGTH_MAX, &in, operands) != ISA_DECODED)
 			return;
 		print(&in, operands, code);
 		code += in.length;
@@ -59,15 +58,11 @@ static int dump(struct stub_cache *cache, bool narrow, const char *hex)
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 	ZydisDecodedInstruction in;
 	const struct stub *stub;
-	ZydisDecoder decoder;
-	uint8_t bytes[15];
+	uint8_t bytes[INSN_LENGTH_MAX];
 	uintptr_t code;
 
-	ZydisDecoderInit(&decoder,
-		narrow ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32 : ZYDIS_MACHINE_MODE_LONG_64,
-		narrow ? ZYDIS_STACK_WIDTH_32 : ZYDIS_STACK_WIDTH_64);
-	if (!ZYAN_SUCCESS(
-		    ZydisDecoderDecodeFull(&decoder, bytes, parse(hex, bytes), &in, operands))) {
+	if (isa_decode(narrow ? ISA_32 : ISA_64, false, bytes, parse(hex, bytes), &in, operands) !=
+		ISA_DECODED) {
 		fprintf(stderr, "%s: not an instruction\n", hex);
 		return 1;
 	}

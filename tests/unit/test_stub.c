@@ -2,6 +2,8 @@
  * happens at page ends, and how the host's faults become the guest's. tests/oracle runs all forms
  * against the host; here is what it cannot see. */
 #include "cpu_fixture.h"
+
+#include "isa/decode.h"
 #include "cpu/cpuid.h"
 #include "engine/interp/stub.h"
 
@@ -35,24 +37,19 @@ static int stub_teardown(void **state)
 
 #define stub_test(function) cmocka_unit_test_setup_teardown(function, stub_setup, stub_teardown)
 
-static const struct stub *get_stub(ZydisMachineMode mode, const void *bytes, size_t size)
+static const struct stub *get_stub(enum isa_mode mode, const void *bytes, size_t size)
 {
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 	ZydisDecodedInstruction instruction;
-	ZydisDecoder decoder;
 
-	ZydisDecoderInit(&decoder, mode,
-		mode == ZYDIS_MACHINE_MODE_LONG_64     ? ZYDIS_STACK_WIDTH_64
-		: mode == ZYDIS_MACHINE_MODE_LEGACY_16 ? ZYDIS_STACK_WIDTH_16
-						       : ZYDIS_STACK_WIDTH_32);
-	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes, size, &instruction, operands)))
+	if (isa_decode(mode, false, bytes, size, &instruction, operands) != ISA_DECODED)
 		fail_msg("not an instruction");
 	return stub_get(cache, &instruction, operands, bytes);
 }
 
-#define STUB(string)   get_stub(ZYDIS_MACHINE_MODE_LONG_64, string, sizeof(string) - 1)
-#define STUB32(string) get_stub(ZYDIS_MACHINE_MODE_LONG_COMPAT_32, string, sizeof(string) - 1)
-#define STUB16(string) get_stub(ZYDIS_MACHINE_MODE_LEGACY_16, string, sizeof(string) - 1)
+#define STUB(string)   get_stub(ISA_64, string, sizeof(string) - 1)
+#define STUB32(string) get_stub(ISA_32, string, sizeof(string) - 1)
+#define STUB16(string) get_stub(ISA_16, string, sizeof(string) - 1)
 
 /* Run as the engine does: with the FPU live. An exception leaves it live, as in a run loop. */
 static bool run(const struct stub *stub, uint64_t linear)

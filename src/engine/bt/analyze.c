@@ -11,6 +11,7 @@
 
 #include "cpu/cpuid.h"
 #include "cpu/fpu.h"
+#include "isa/decode.h"
 
 static void set_kind(struct guest_insn *g, enum guest_kind kind, const char *reason)
 {
@@ -467,27 +468,8 @@ static void mark_targets(struct translator *t)
 	}
 }
 
-/* A SIB byte with base 101b and mod 00 has a displacement instead of a base. Zydis 4.0 forgets that
- * where REX.B is set and there is no index. */
-static void correct_base(struct guest_insn *g)
-{
-	if (!(g->in.attributes & ZYDIS_ATTRIB_HAS_SIB) || g->in.raw.modrm.mod != 0 ||
-		g->in.raw.sib.base != 5)
-		return;
-	for (unsigned i = 0; i < g->in.operand_count_visible; i++) {
-		ZydisDecodedOperandMem *mem = &g->operands[i].mem;
-
-		if (g->operands[i].type != ZYDIS_OPERAND_TYPE_MEMORY)
-			continue;
-		mem->base = ZYDIS_REGISTER_NONE;
-		mem->disp.has_displacement = true;
-		mem->disp.value = g->in.raw.disp.value;
-	}
-}
-
 unsigned analyze(struct translator *t, const uint8_t *bytes, unsigned available, uint64_t rip)
 {
-	const ZydisDecoder *decoder = interp_decoder64(t->cpu);
 	unsigned done = 0;
 
 	t->count = 0;
@@ -496,13 +478,11 @@ unsigned analyze(struct translator *t, const uint8_t *bytes, unsigned available,
 
 		memset(g, 0, offsetof(struct guest_insn, operands));
 		memset(&g->bytes, 0, sizeof(*g) - offsetof(struct guest_insn, bytes));
-		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(decoder, bytes + done,
-			    MIN(available - done, 15u), &g->in, g->operands)))
+		if (isa_decode(ISA_64, t->cpu->amd, bytes + done, available - done, &g->in,
+			    g->operands) != ISA_DECODED)
 			break; /* straddles the page's end, or is not an instruction */
 		g->bytes = bytes + done;
 		g->rip = rip + done;
-		correct_base(g);
-		g->in.operand_width = interp_operand_width(t->cpu, &g->in);
 		classify(t, g);
 		/* The last page below the hole: there is no way on. */
 		if (!ends_unit(g->kind) && !cpu_canonical(t->cpu, guest_next(g)))

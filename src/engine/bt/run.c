@@ -18,6 +18,7 @@
 #include "engine/options.h"
 
 #include "base/log.h"
+#include "isa/decode.h"
 #include "cpu/cpuid.h"
 #include "cpu/debug.h"
 #include "cpu/fpu.h"
@@ -533,8 +534,8 @@ static bool open_window(struct bt *bt, unsigned mode)
 	bool opened = false;
 
 	host = access_fetch(cpu, cpu->rip, &gpa);
-	if (!host || !ZYAN_SUCCESS(ZydisDecoderDecodeFull(interp_decoder64(cpu), host,
-			     MIN(PAGE_SIZE - (cpu->rip & ~PAGE_MASK), 15u), &in, operands)))
+	if (!host || isa_decode(ISA_64, cpu->amd, host, PAGE_SIZE - (cpu->rip & ~PAGE_MASK), &in,
+			     operands) != ISA_DECODED)
 		return false;
 	for (unsigned i = 0; i < 16; i++)
 		registers.values[ZYDIS_REGISTER_RAX + i] = cpu->gpr[i];

@@ -15,6 +15,7 @@
 #include "engine/bt/trace.h"
 
 #include "base/log.h"
+#include "isa/decode.h"
 #include "engine/options.h"
 
 #include <errno.h>
@@ -26,7 +27,6 @@ static struct {
 	pthread_mutex_t lock; /* guards the rest */
 	FILE *file;
 	bool failed;
-	ZydisDecoder decoder;
 	ZydisFormatter guest, host;
 	const void *print_memory, *print_immediate; /* the formatter's own */
 } trace = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -232,7 +232,6 @@ static void init_formatters(void)
 {
 	trace.print_memory = (const void *)print_memory;
 	trace.print_immediate = (const void *)print_immediate;
-	ZydisDecoderInit(&trace.decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 	ZydisFormatterInit(&trace.guest, ZYDIS_FORMATTER_STYLE_INTEL);
 	ZydisFormatterInit(&trace.host, ZYDIS_FORMATTER_STYLE_INTEL);
 	for (int i = 0; i < 2; i++) {
@@ -276,19 +275,30 @@ static void print_exit(const struct bt *bt, uint64_t id)
 	fprintf(trace.file, exit_names[exit->kind], exit->rip);
 }
 
-struct host_insn {
+struct decoded_insn {
 	ZydisDecodedInstruction in;
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 };
 
-static bool decode(const void *bytes, size_t available, struct host_insn *insn)
+static bool decode_host(const uint8_t *bytes, size_t available, struct decoded_insn *insn)
 {
-	return ZYAN_SUCCESS(ZydisDecoderDecodeFull(
-		&trace.decoder, bytes, available, &insn->in, insn->operands));
+	return isa_decode(ISA_64, false, bytes, available, &insn->in, insn->operands) ==
+	       ISA_DECODED;
+}
+
+/* The unit's instruction number i. */
+static bool decode_guest(const struct subject *s, unsigned i, struct decoded_insn *insn)
+{
+	const struct bt_unit *unit = s->unit;
+	const struct bt_insn *guest = &unit->insns[i];
+
+	return isa_decode(ISA_64, s->bt->cpu->amd,
+		       unit->guest + (guest->offset - unit->guest_start), guest->length, &insn->in,
+		       insn->operands) == ISA_DECODED;
 }
 
 /* MOV ECX, id */
-static bool is_exit_id(const struct host_insn *insn)
+static bool is_exit_id(const struct decoded_insn *insn)
 {
 	return insn->in.mnemonic == ZYDIS_MNEMONIC_MOV &&
 	       insn->operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
@@ -296,7 +306,7 @@ static bool is_exit_id(const struct host_insn *insn)
 	       insn->operands[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
 }
 
-static bool is_jump_to_exit(const struct bt *bt, const struct host_insn *insn)
+static bool is_jump_to_exit(const struct bt *bt, const struct decoded_insn *insn)
 {
 	return insn->in.mnemonic == ZYDIS_MNEMONIC_JMP &&
 	       insn->operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY &&
@@ -312,10 +322,10 @@ static void print_host(const struct subject *s, unsigned from, unsigned to)
 
 	while (from < to) {
 		const uint8_t *bytes = (const uint8_t *)unit->code + from;
-		struct host_insn insn;
+		struct decoded_insn insn;
 		char text[128];
 
-		if (!decode(bytes, to - from, &insn) ||
+		if (!decode_host(bytes, to - from, &insn) ||
 			!ZYAN_SUCCESS(ZydisFormatterFormatInstruction(&trace.host, &insn.in,
 				insn.operands, insn.in.operand_count_visible, text, sizeof(text),
 				unit->code + from, (void *)(uintptr_t)s))) {
@@ -352,15 +362,16 @@ static void print_heading(const struct bt *bt, const struct bt_unit *unit)
 		unit->count, unit->guest_bytes, unit->key, unit->size, unit->code);
 }
 
-static void print_guest(const struct bt_unit *unit, unsigned i)
+static void print_guest(const struct subject *s, unsigned i)
 {
+	const struct bt_unit *unit = s->unit;
 	const struct bt_insn *insn = &unit->insns[i];
 	const uint8_t *bytes = unit->guest + (insn->offset - unit->guest_start);
-	struct host_insn decoded;
+	struct decoded_insn decoded;
 	char text[128] = "?";
 	int width;
 
-	if (decode(bytes, insn->length, &decoded))
+	if (decode_guest(s, i, &decoded))
 		ZydisFormatterFormatInstruction(&trace.guest, &decoded.in, decoded.operands,
 			decoded.in.operand_count_visible, text, sizeof(text), rip_of(unit, i),
 			NULL);
@@ -376,14 +387,14 @@ static void print_guest(const struct bt_unit *unit, unsigned i)
 }
 
 /* A unit whose last instruction does not end it goes on to the next one: from where? */
-static unsigned way_on(const struct bt_unit *unit)
+static unsigned way_on(const struct subject *s)
 {
+	const struct bt_unit *unit = s->unit;
 	unsigned last = unit->count - 1, on = unit->again;
 	const struct bt_insn *insn = &unit->insns[last];
-	struct host_insn guest;
+	struct decoded_insn guest;
 
-	if (!decode(unit->guest + (insn->offset - unit->guest_start), insn->length, &guest) ||
-		guest.in.meta.category == ZYDIS_CATEGORY_UNCOND_BR ||
+	if (!decode_guest(s, last, &guest) || guest.in.meta.category == ZYDIS_CATEGORY_UNCOND_BR ||
 		guest.in.meta.category == ZYDIS_CATEGORY_CALL ||
 		guest.in.meta.category == ZYDIS_CATEGORY_RET)
 		return on;
@@ -415,7 +426,7 @@ static void print_again(const struct subject *s)
 				fputs("    the loop from its second turn on, with what is known "
 				      "then:\n",
 					trace.file);
-			print_guest(unit, mark->insn);
+			print_guest(s, mark->insn);
 		}
 		insn = mark->insn;
 		print_host(s, mark->host, MIN(mark_end(unit, i), (unsigned)unit->cold));
@@ -444,7 +455,7 @@ static void print_unit(const struct subject *s)
 {
 	const struct bt_unit *unit = s->unit;
 	unsigned entry = (unsigned)(unit->entry - unit->code), first = unit->insns[0].host;
-	unsigned on = way_on(unit);
+	unsigned on = way_on(s);
 
 	print_heading(s->bt, unit);
 	fputs("    checked entry:\n", trace.file);
@@ -454,7 +465,7 @@ static void print_unit(const struct subject *s)
 		print_host(s, entry, first);
 	}
 	for (unsigned i = 0; i < unit->count; i++) {
-		print_guest(unit, i);
+		print_guest(s, i);
 		print_host(
 			s, unit->insns[i].host, i + 1 < unit->count ? unit->insns[i + 1].host : on);
 	}

@@ -2,6 +2,7 @@
  * memory it touches as addresses in terms of registers, and what it does to flags. Zydis knows all
  * that; what is here is where the processor and Zydis see things differently. */
 #include "engine/bt/verify_internal.h"
+#include "isa/decode.h"
 
 #include <stdlib.h>
 
@@ -68,15 +69,6 @@ static bool plan_operand(
 						      ZYDIS_ATTRIB_HAS_REPNE))};
 	if (op->mem.base == ZYDIS_REGISTER_RIP || op->mem.base == ZYDIS_REGISTER_EIP)
 		o->disp += insn->rip + in->length;
-	/* No base register. Zydis overlooks REX.B in that case. */
-	if (!hidden && in->raw.modrm.mod == 0 && in->raw.modrm.rm == 4 && in->raw.sib.base == 5)
-		*o = (struct plan_operand){.disp = (uint64_t)in->raw.disp.value,
-			.size = o->size,
-			.base = -1,
-			.index = o->index,
-			.scale = o->scale,
-			.segment = o->segment,
-			.write = o->write};
 	/* What PUSH and CALL write lies below RSP. */
 	if (hidden && o->write && op->mem.base == ZYDIS_REGISTER_RSP)
 		o->disp -= o->size;
@@ -181,7 +173,6 @@ static bool branches_back(
 static void plan_instruction(
 	struct bt *bt, const struct bt_unit *unit, unsigned i, struct plan_insn *insn)
 {
-	ZydisDecoder decoder;
 	ZydisDecodedInstruction in;
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 	unsigned offset = unit->insns[i].offset;
@@ -191,9 +182,8 @@ static void plan_instruction(
 		.interpreted = unit->insns[i].interpreted,
 		.apart = true,
 		.tested = RFLAGS_ARITHMETIC};
-	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-	if (insn->interpreted || !ZYAN_SUCCESS(ZydisDecoderDecodeFull(
-					 &decoder, bytes, unit->insns[i].length, &in, operands)))
+	if (insn->interpreted || isa_decode(ISA_64, bt->cpu->amd, bytes, unit->insns[i].length, &in,
+					 operands) != ISA_DECODED)
 		return;
 	interp_decode_one(bt->cpu, bytes, unit->insns[i].length, offset, insn->run);
 	plan_flags(insn, &in);

@@ -13,6 +13,7 @@
 #include "engine/bt/verify_internal.h"
 
 #include "base/log.h"
+#include "isa/decode.h"
 #include "cpu/fpu.h"
 
 #include <inttypes.h>
@@ -49,33 +50,31 @@ static void report_bytes(const char *name, const uint8_t *before, const uint8_t 
 
 /* --- which unit --- */
 
-static void report_instruction(const struct bt_unit *unit, unsigned i)
+static void report_instruction(const struct bt *bt, const struct bt_unit *unit, unsigned i)
 {
 	const struct bt_insn *insn = &unit->insns[i];
 	const uint8_t *bytes = unit->guest + (insn->offset - unit->guest_start);
 	uint64_t rip = (unit->rip & PAGE_MASK) + insn->offset;
-	ZydisDecoder decoder;
 	ZydisDecodedInstruction in;
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 	ZydisFormatter formatter;
 	char text[128] = "?", code[HEX_BYTES(15)];
 
-	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 	ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
-	if (ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes, insn->length, &in, operands)))
+	if (isa_decode(ISA_64, bt->cpu->amd, bytes, insn->length, &in, operands) == ISA_DECODED)
 		ZydisFormatterFormatInstruction(&formatter, &in, operands, in.operand_count_visible,
 			text, sizeof(text), rip, NULL);
 	log_error("    0x%" PRIx64 "  %-20s %s%s", rip, hex(bytes, insn->length, code), text,
 		insn->interpreted ? "  (left to the interpreter)" : "");
 }
 
-static void report_unit(const struct bt_unit *unit)
+static void report_unit(const struct bt *bt, const struct bt_unit *unit)
 {
 	log_error("unit 0x%" PRIx64 ", %s%s, %s, at RAM offset 0x%" PRIx64 ":", unit->rip,
 		unit->mode & BT_USER ? "user" : "kernel", unit->mode & BT_AC ? " with AC" : "",
 		unit->mode & BT_WINDOW ? "windows" : "soft TLB", unit->key);
 	for (unsigned i = 0; i < unit->count; i++)
-		report_instruction(unit, i);
+		report_instruction(bt, unit, i);
 }
 
 static void report_place(const struct verify *v, const struct verify_place *place)
@@ -242,7 +241,7 @@ void verify_report(const struct bt *bt, const struct verify *v, const struct ver
 	const struct boundary *at = &v->boundary[place->boundary];
 
 	log_error("--verify: translated code and the interpreter disagree");
-	report_unit(v->unit);
+	report_unit(bt, v->unit);
 	report_place(v, place);
 	log_error("%-10s %-16s  %-16s  %-16s", "", "before", "interpreter", "translation");
 	report_general(v, bt->cpu, place);

@@ -1,4 +1,4 @@
-/* From instruction bytes to a handler: Zydis takes the bytes apart, this file chooses.
+/* From instruction bytes to a handler: isa_decode() takes the bytes apart, this file chooses.
  *
  * Choosing goes from the common to the rare. Integer instructions have families of handlers, picked
  * by operand kinds, size and address form. What touches the system, and old or odd instructions,
@@ -6,6 +6,7 @@
  * registers and memory only (SIMD, x87, rare integer instructions) and becomes a stub, the
  * instruction itself run natively. What no one takes is undefined. */
 #include "engine/interp/legacy.h"
+#include "isa/decode.h"
 
 #include <string.h>
 
@@ -79,14 +80,6 @@ static enum seg segment_of(ZydisRegister reg)
 	return (enum seg)(reg - ZYDIS_REGISTER_ES);
 }
 
-/* A SIB byte with base 101b and mod 00 has a displacement instead of a base. Zydis 4.0 forgets that
- * where REX.B is set and there is no index. */
-static bool no_base(const struct decoding *d)
-{
-	return (d->zydis.attributes & ZYDIS_ATTRIB_HAS_SIB) && d->zydis.raw.modrm.mod == 0 &&
-	       d->zydis.raw.sib.base == 5;
-}
-
 /* Note where a memory operand is; returns its form. */
 static enum address_form set_address(struct decoding *d, const ZydisDecodedOperand *operand)
 {
@@ -98,9 +91,7 @@ static enum address_form set_address(struct decoding *d, const ZydisDecodedOpera
 	in->attributes |= INSN_MEMORY;
 	in->base = in->index = ZERO_REG * 8;
 	in->scale = 0;
-	if (no_base(d)) {
-		displacement = d->zydis.raw.disp.value;
-	} else if (mem->base == ZYDIS_REGISTER_RIP || mem->base == ZYDIS_REGISTER_EIP) {
+	if (mem->base == ZYDIS_REGISTER_RIP || mem->base == ZYDIS_REGISTER_EIP) {
 		in->base = CODE_BASE * 8;
 		displacement += in->next;
 	} else if (mem->base != ZYDIS_REGISTER_NONE) {
@@ -132,8 +123,6 @@ static bool displacement_fits(const struct decoding *d, const ZydisDecodedOperan
 {
 	int64_t value = operand->mem.disp.value;
 
-	if (no_base(d))
-		return true;
 	if (operand->mem.base == ZYDIS_REGISTER_RIP)
 		value += d->insn->next;
 	return !code64(d) || value == (int32_t)value;
@@ -928,33 +917,6 @@ static void choose(struct decoding *d)
 	}
 }
 
-static const ZydisDecoder *decoder_for(const struct cpu *cpu, unsigned mode)
-{
-	static _Thread_local ZydisDecoder decoders[3];
-	static _Thread_local bool ready;
-	unsigned which = mode & MODE_CODE_64 ? 2 : mode & MODE_CODE_32 ? 1 : 0;
-
-	if (unlikely(!ready)) {
-		ZydisDecoderInit(&decoders[0], ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16);
-		ZydisDecoderInit(&decoders[1], ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
-		ZydisDecoderInit(&decoders[2], ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-		for (unsigned i = 0; i < 3; i++) {
-			ZydisDecoderEnableMode(&decoders[i], ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
-			ZydisDecoderEnableMode(
-				&decoders[i], ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
-			ZydisDecoderEnableMode(&decoders[i], ZYDIS_DECODER_MODE_AMD_BRANCHES,
-				cpu->amd ? ZYAN_TRUE : ZYAN_FALSE);
-		}
-		ready = true;
-	}
-	return &decoders[which];
-}
-
-const ZydisDecoder *interp_decoder64(const struct cpu *cpu)
-{
-	return decoder_for(cpu, MODE_CODE_64);
-}
-
 /* What comes of the flags, for struct decoded. Only integer handlers on registers count as plain.
  */
 static void describe(const struct decoding *d, struct decoded *info)
@@ -980,41 +942,24 @@ static void describe(const struct decoding *d, struct decoded *info)
 	};
 }
 
-/* Zydis has the widths of near branches as Intel's processors see them, which ignore 66h in 64-bit
- * mode. AMD's take 16 bits of RIP then. */
-uint8_t interp_operand_width(const struct cpu *cpu, const ZydisDecodedInstruction *in)
-{
-	if (cpu->amd && in->machine_mode == ZYDIS_MACHINE_MODE_LONG_64 &&
-		(in->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE) && !in->raw.rex.W &&
-		in->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
-		(in->meta.branch_type == ZYDIS_BRANCH_TYPE_SHORT ||
-			in->meta.branch_type == ZYDIS_BRANCH_TYPE_NEAR))
-		return 16;
-	return in->operand_width;
-}
-
 unsigned decode_instruction(struct cpu *cpu, unsigned mode, const uint8_t *bytes,
 	unsigned available, unsigned page_offset, struct insn *out, struct decoded *info)
 {
 	struct decoding d = {.cpu = cpu, .mode = mode, .bytes = bytes, .insn = out};
-	ZyanStatus status = ZydisDecoderDecodeFull(
-		decoder_for(cpu, mode), bytes, available, &d.zydis, d.operand);
+	enum isa_mode code = mode & MODE_CODE_64 ? ISA_64 : mode & MODE_CODE_32 ? ISA_32 : ISA_16;
+	enum isa_status status = isa_decode(code, cpu->amd, bytes, available, &d.zydis, d.operand);
 
 	memset(out, 0, sizeof(*out));
-	if (status == ZYDIS_STATUS_NO_MORE_DATA) {
-		if (available < 15)
-			return 0;
-		status = ZYDIS_STATUS_INSTRUCTION_TOO_LONG;
-	}
-	if (ZYAN_FAILED(status)) {
-		out->run = status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG ? op_too_long : op_undefined;
+	if (status == ISA_MORE)
+		return 0;
+	if (status != ISA_DECODED) {
+		out->run = status == ISA_TOO_LONG ? op_too_long : op_undefined;
 		out->length = 1;
 		out->next = (uint16_t)(page_offset + 1);
 		*info = (struct decoded){.ends = true};
 		/* All of these bytes made it undefined: a change of any may define it. */
 		return available;
 	}
-	d.zydis.operand_width = interp_operand_width(cpu, &d.zydis);
 	out->length = d.zydis.length;
 	out->next = (uint16_t)(page_offset + d.zydis.length);
 	choose(&d);

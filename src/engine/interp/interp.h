@@ -344,14 +344,6 @@ struct decoded {
 	bool ends;           /* the block must end after it */
 };
 
-/* The decoder for 64-bit code, set up for the vendor whose processor the guest sees. Of this
- * thread. */
-struct ZydisDecoder_;
-const struct ZydisDecoder_ *interp_decoder64(const struct cpu *cpu);
-/* What it says of an instruction's operand width, corrected. */
-struct ZydisDecodedInstruction_;
-uint8_t interp_operand_width(const struct cpu *cpu, const struct ZydisDecodedInstruction_ *in);
-
 /* Decode one instruction's handler and operands. `bytes` holds `available` (1..15) bytes; returns
  * the length, or 0 where more bytes are needed. Invalid bytes decode to a handler that raises #UD.
  */

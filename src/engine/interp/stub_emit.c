@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "cpu/cpuid.h"
 #include "engine/interp/stub_internal.h"
+#include "isa/decode.h"
 
 #include <string.h>
 
@@ -435,10 +436,8 @@ static bool same_instruction(const struct stub_plan *plan, const uint8_t *code, 
 	const ZydisDecodedInstruction *want = plan->instruction;
 	ZydisDecodedInstruction got;
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
-	ZydisDecoder decoder;
 
-	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, code, size, &got, operands)) ||
+	if (isa_decode(ISA_64, false, code, size, &got, operands) != ISA_DECODED ||
 		got.length != size || got.mnemonic != want->mnemonic ||
 		got.operand_count != want->operand_count ||
 		got.avx.vector_length != want->avx.vector_length ||

@@ -1,0 +1,38 @@
+/* Decoding: from instruction bytes to what Zydis says of them, put right where Zydis is not.
+ *
+ * Everything that decodes asks here, the engines for the guest's code, and the trace and the checks
+ * for our own, so that no two of them can understand the same bytes differently. */
+#ifndef VENEER_ISA_DECODE_H
+#define VENEER_ISA_DECODE_H
+
+#include <Zydis/Zydis.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define INSN_LENGTH_MAX 15 /* bytes, SDM vol. 2 2.3.11 */
+
+/* The default operand and address size of the code. */
+enum isa_mode { ISA_16, ISA_32, ISA_64, ISA_MODES };
+
+enum isa_status {
+	ISA_DECODED,
+	ISA_MORE,      /* the bytes end within the instruction */
+	ISA_TOO_LONG,  /* longer than 15 bytes: #GP */
+	ISA_UNDEFINED, /* not an instruction: #UD */
+};
+
+/* Decode the instruction at the start of `bytes`, of which `available` may be read (more than 15 do
+ * no harm). `amd` says whose processor the code is for: the vendors differ in the operand size of
+ * near branches with a 66h prefix in 64-bit mode (AMD's take 16 bits of RIP, Intel's ignore it).
+ * For code that has none, such as our own, it does not matter. Fills in *instruction and `operands`
+ * (ZYDIS_MAX_OPERAND_COUNT of them, the first instruction->operand_count valid) where it returns
+ * ISA_DECODED.
+ *
+ * MPX and CLDEMOTE are not known: their opcodes are the NOPs that they are on a processor that does
+ * not have them. */
+enum isa_status isa_decode(enum isa_mode mode, bool amd, const uint8_t *bytes, size_t available,
+	ZydisDecodedInstruction *instruction, ZydisDecodedOperand *operands);
+
+#endif

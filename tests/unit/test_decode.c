@@ -1,0 +1,251 @@
+/* Instruction bytes as isa_decode() understands them, where Zydis alone does not, or not for the
+ * vendor: every form of address, near branches with an operand size prefix, its four answers. */
+#include "base/bits.h"
+#include "isa/decode.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static ZydisDecodedInstruction in;
+static ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+
+static enum isa_status decode(enum isa_mode mode, bool amd, const void *bytes, size_t size)
+{
+	return isa_decode(mode, amd, bytes, size, &in, operands);
+}
+
+#define DECODE(mode, amd, string) decode(mode, amd, string, sizeof(string) - 1)
+
+static const ZydisDecodedOperand *memory_operand(void)
+{
+	for (unsigned i = 0; i < in.operand_count; i++)
+		if (operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
+			return &operands[i];
+	fail_msg("no memory operand");
+	return NULL;
+}
+
+/* --- addresses --- */
+
+#define DISPLACEMENT UINT32_C(0x84332211)
+
+enum encoding { LEGACY, VEX, EVEX, GATHER, ENCODINGS };
+
+/* What is before ModRM; the bits are those of REX, `extend` its low three. Returns the size. */
+static unsigned put_opcode(uint8_t *at, enum encoding encoding, bool narrow, unsigned extend)
+{
+	uint8_t inverted = (uint8_t)((~extend & 7) << 5), *start = at;
+
+	if (narrow)
+		*at++ = 0x67;
+	switch (encoding) {
+	case LEGACY: /* MOV r/m32, r32 */
+		if (extend)
+			*at++ = (uint8_t)(0x40 | extend);
+		*at++ = 0x89;
+		break;
+	case VEX: /* VMOVUPS xmm, m128 */
+		memcpy(at, (uint8_t[]){0xc4, inverted | 1, 0x78, 0x10}, 4);
+		at += 4;
+		break;
+	case EVEX: /* the same */
+		memcpy(at, (uint8_t[]){0x62, inverted | 0x11, 0x7c, 0x08, 0x10}, 5);
+		at += 5;
+		break;
+	default: /* VGATHERDPS xmm, vm32x, xmm */
+		memcpy(at, (uint8_t[]){0xc4, inverted | 2, 0x71, 0x92}, 4);
+		at += 4;
+	}
+	return (unsigned)(at - start);
+}
+
+/* The base register of ModRM and SIB in 64-bit code (SDM vol. 2, 2.1.5 and 2.2.1). */
+static ZydisRegister expected_base(bool narrow, unsigned b, uint8_t modrm, uint8_t sib)
+{
+	unsigned rm = (modrm & 7) == 4 ? sib & 7 : modrm & 7;
+	bool displacement_only = modrm >> 6 == 0 && rm == 5;
+
+	if (displacement_only && (modrm & 7) == 4)
+		return ZYDIS_REGISTER_NONE;
+	if (displacement_only)
+		return narrow ? ZYDIS_REGISTER_EIP : ZYDIS_REGISTER_RIP;
+	return (ZydisRegister)((narrow ? ZYDIS_REGISTER_EAX : ZYDIS_REGISTER_RAX) + rm + 8 * b);
+}
+
+static ZydisRegister expected_index(bool narrow, unsigned x, uint8_t modrm, uint8_t sib)
+{
+	unsigned index = (sib >> 3 & 7) + 8 * x;
+
+	if ((modrm & 7) != 4 || index == 4)
+		return ZYDIS_REGISTER_NONE;
+	return (ZydisRegister)((narrow ? ZYDIS_REGISTER_EAX : ZYDIS_REGISTER_RAX) + index);
+}
+
+static void check_address(
+	enum encoding encoding, bool narrow, unsigned extend, uint8_t modrm, uint8_t sib)
+{
+	uint8_t bytes[INSN_LENGTH_MAX + 4] = {0};
+	unsigned size = put_opcode(bytes, encoding, narrow, extend);
+	unsigned mod = modrm >> 6;
+	const ZydisDecodedOperandMem *mem;
+	ZydisRegister base = expected_base(narrow, extend & 1, modrm, sib);
+	int64_t displacement = 0;
+	uint32_t value = DISPLACEMENT;
+
+	bytes[size++] = modrm;
+	if ((modrm & 7) == 4)
+		bytes[size++] = sib;
+	memcpy(bytes + size, &value, 4);
+	if (mod == 2 || (mod == 0 && (base == ZYDIS_REGISTER_NONE || base == ZYDIS_REGISTER_RIP ||
+					     base == ZYDIS_REGISTER_EIP))) {
+		displacement = (int32_t)DISPLACEMENT;
+		size += 4;
+	} else if (mod == 1) { /* EVEX counts in operands */
+		displacement = (int8_t)DISPLACEMENT * (encoding == EVEX ? 16 : 1);
+		size++;
+	}
+	if (decode(ISA_64, false, bytes, sizeof(bytes)) != ISA_DECODED)
+		fail_msg("encoding %u, 67: %d, RXB %x, %02x %02x: not decoded", encoding, narrow,
+			extend, modrm, sib);
+	mem = &memory_operand()->mem;
+	if (in.length != size || mem->base != base || mem->disp.value != displacement ||
+		(encoding != GATHER &&
+			mem->index != expected_index(narrow, extend >> 1 & 1, modrm, sib)))
+		fail_msg("encoding %u, 67: %d, RXB %x, %02x %02x: %s + %s + %#lx, %u bytes",
+			encoding, narrow, extend, modrm, sib, ZydisRegisterGetString(mem->base),
+			ZydisRegisterGetString(mem->index), (long)mem->disp.value, in.length);
+}
+
+/* A gather has an index, and it must be neither its destination, here XMM8, nor its mask, XMM1. */
+static bool is_gather(unsigned extend, unsigned modrm, unsigned sib)
+{
+	unsigned index = (sib >> 3 & 7) + (extend & 2 ? 8 : 0);
+
+	return (modrm & 0x3f) == 4 && (extend & 4) && index != 8 && index != 1;
+}
+
+static void every_address_is_understood(void **state)
+{
+	for (unsigned i = 0; i < ENCODINGS * 8 * 0xc0 * 256 * 2; i++) {
+		unsigned narrow = i & 1, sib = i >> 1 & 0xff, modrm = (i >> 9) % 0xc0;
+		unsigned extend = (i >> 9) / 0xc0 & 7, encoding = (i >> 9) / 0xc0 / 8;
+
+		if (((modrm & 7) == 4 || !sib) &&
+			(encoding != GATHER || is_gather(extend, modrm, sib)))
+			check_address(encoding, narrow, extend, (uint8_t)modrm, (uint8_t)sib);
+	}
+}
+
+/* PUSH has two memory operands, and the one on the stack keeps its base. */
+static void stack_operand_keeps_its_base(void **state)
+{
+	assert_int_equal(
+		DECODE(ISA_64, false, "\x67\x41\xff\x34\x25\x11\x22\x33\x44"), ISA_DECODED);
+	assert_int_equal(operands[0].mem.base, ZYDIS_REGISTER_NONE);
+	assert_int_equal(operands[0].mem.disp.value, 0x44332211);
+	for (unsigned i = in.operand_count_visible; i < in.operand_count; i++)
+		if (operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
+			assert_int_equal(operands[i].mem.base, ZYDIS_REGISTER_RSP);
+}
+
+static void narrow_code_has_no_extensions(void **state)
+{
+	assert_int_equal(DECODE(ISA_32, false, "\x89\x04\x25\x11\x22\x33\x44"), ISA_DECODED);
+	assert_int_equal(in.length, 7);
+	assert_int_equal(memory_operand()->mem.base, ZYDIS_REGISTER_NONE);
+	assert_int_equal(DECODE(ISA_16, false, "\x67\x89\x44\x25\x11"), ISA_DECODED);
+	assert_int_equal(memory_operand()->mem.base, ZYDIS_REGISTER_EBP);
+	assert_int_equal(DECODE(ISA_16, false, "\x89\x46\x11"), ISA_DECODED);
+	assert_int_equal(memory_operand()->mem.base, ZYDIS_REGISTER_BP);
+}
+
+/* --- vendors --- */
+
+/* Only AMD's processors take 66h as 16 bits of RIP: APM vol. 3, 1.2.2; SDM vol. 2, "Jcc". */
+static void near_branches_are_the_vendors(void **state)
+{
+	static const struct {
+		uint8_t bytes[4];
+		uint8_t fixed; /* bytes before the displacement */
+		bool byte;     /* the displacement is one, with both */
+	} branches[] = {
+		{{0x66, 0xe8}, 2, false},
+		{{0x66, 0xe9}, 2, false},
+		{{0x66, 0xeb}, 2, true},
+		{{0x66, 0x74}, 2, true},
+		{{0x66, 0x0f, 0x84}, 3, false},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(branches); i++) {
+		uint8_t bytes[INSN_LENGTH_MAX] = {0};
+
+		memcpy(bytes, branches[i].bytes, 4);
+		assert_int_equal(decode(ISA_64, false, bytes, sizeof(bytes)), ISA_DECODED);
+		assert_int_equal(in.length, branches[i].fixed + (branches[i].byte ? 1 : 4));
+		assert_int_equal(in.operand_width, 64);
+		assert_int_equal(decode(ISA_64, true, bytes, sizeof(bytes)), ISA_DECODED);
+		assert_int_equal(in.length, branches[i].fixed + (branches[i].byte ? 1 : 2));
+		assert_int_equal(in.operand_width, 16);
+	}
+	/* RET, and JMP through memory, too; REX.W outweighs 66h. */
+	assert_int_equal(DECODE(ISA_64, true, "\x66\xc3"), ISA_DECODED);
+	assert_int_equal(in.operand_width, 16);
+	assert_int_equal(DECODE(ISA_64, false, "\x66\xc3"), ISA_DECODED);
+	assert_int_equal(in.operand_width, 64);
+	assert_int_equal(DECODE(ISA_64, true, "\x66\xff\x20"), ISA_DECODED);
+	assert_int_equal(in.operand_width, 16);
+	assert_int_equal(DECODE(ISA_64, true, "\x66\x48\xff\x20"), ISA_DECODED);
+	assert_int_equal(in.operand_width, 64);
+	assert_int_equal(DECODE(ISA_32, false, "\x66\xe9\x11\x22"), ISA_DECODED);
+	assert_int_equal(in.length, 4);
+}
+
+static void unknown_extensions_are_nops(void **state)
+{
+	assert_int_equal(DECODE(ISA_64, false, "\x66\x0f\x1a\xc1"), ISA_DECODED);
+	assert_int_equal(in.mnemonic, ZYDIS_MNEMONIC_NOP);
+	assert_int_equal(DECODE(ISA_64, false, "\x0f\x1c\x00"), ISA_DECODED);
+	assert_int_equal(in.mnemonic, ZYDIS_MNEMONIC_NOP);
+}
+
+/* --- answers --- */
+
+static void bytes_may_be_too_few_or_too_many(void **state)
+{
+	uint8_t longest[16], nothing = 0x90;
+
+	memset(longest, 0x66, sizeof(longest));
+	longest[14] = 0x90;
+	assert_int_equal(decode(ISA_64, false, longest, 16), ISA_DECODED);
+	assert_int_equal(in.length, 15);
+	assert_int_equal(decode(ISA_64, false, longest, 14), ISA_MORE);
+	longest[14] = 0x66;
+	longest[15] = 0x90;
+	assert_int_equal(decode(ISA_64, false, longest, 15), ISA_TOO_LONG);
+	assert_int_equal(decode(ISA_64, false, longest, 16), ISA_TOO_LONG);
+	assert_int_equal(decode(ISA_64, false, &nothing, 0), ISA_MORE);
+	assert_int_equal(DECODE(ISA_64, false, "\x48\xb8\x01\x02"), ISA_MORE);
+	assert_int_equal(DECODE(ISA_64, false, "\x06"), ISA_UNDEFINED);
+	assert_int_equal(DECODE(ISA_32, false, "\x06"), ISA_DECODED);
+	assert_int_equal(DECODE(ISA_16, false, "\xb8\x11\x22"), ISA_DECODED);
+	assert_int_equal(DECODE(ISA_32, false, "\xb8\x11\x22"), ISA_MORE);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_address_is_understood),
+		cmocka_unit_test(stack_operand_keeps_its_base),
+		cmocka_unit_test(narrow_code_has_no_extensions),
+		cmocka_unit_test(near_branches_are_the_vendors),
+		cmocka_unit_test(unknown_extensions_are_nops),
+		cmocka_unit_test(bytes_may_be_too_few_or_too_many),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
