@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "cpu/cpuid.h"
 #include "cpu/fpu.h"
+#include "host/fault.h"
 
 #include <string.h>
 #include <ucontext.h>
@@ -204,9 +205,6 @@ static _Noreturn void landing(uint64_t vector)
 	}
 }
 
-static struct sigaction previous[NSIG];
-static fpu_fault_handler *asked_first;
-
 static bool is_guest_fault(const struct cpu *cpu, const greg_t *registers)
 {
 	uintptr_t pc = (uintptr_t)registers[REG_RIP];
@@ -226,63 +224,21 @@ static bool is_guest_fault(const struct cpu *cpu, const greg_t *registers)
 	}
 }
 
-void fpu_chain_signal(const struct sigaction *action, int signal, siginfo_t *info, void *context)
-{
-	if (action->sa_flags & SA_SIGINFO) {
-		action->sa_sigaction(signal, info, context);
-	} else if (action->sa_handler == SIG_DFL || action->sa_handler == SIG_IGN) {
-		sigaction(signal, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
-		raise(signal); /* one that kill(2) sent would not come again by itself */
-	} else {
-		action->sa_handler(signal);
-	}
-}
-
-static void handle_fault(int signal, siginfo_t *info, void *context)
+static bool on_fault(int signal, siginfo_t *info, void *context)
 {
 	greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
 
-	if (asked_first && asked_first(signal, info, context))
-		return;
-	if (is_guest_fault(cpu_current, registers)) {
-		registers[REG_RDI] = registers[REG_TRAPNO];
-		registers[REG_RIP] = (greg_t)(uintptr_t)landing;
-		/* Below the red zone, aligned as after a call. */
-		registers[REG_RSP] = ((registers[REG_RSP] - 128) & ~INT64_C(15)) - 8;
-		registers[REG_EFL] &= ~(greg_t)(RFLAGS_DF | RFLAGS_AC);
-		return;
-	}
-	fpu_chain_signal(&previous[signal], signal, info, context);
-}
-
-void fpu_ask_first(fpu_fault_handler *first)
-{
-	asked_first = first;
-}
-
-void fpu_fault_mask(sigset_t *mask)
-{
-	static const int faults[] = {SIGFPE, SIGILL, SIGSEGV, SIGBUS, SIGTRAP, SIGABRT, SIGSYS};
-
-	sigfillset(mask);
-	for (size_t i = 0; i < ARRAY_SIZE(faults); i++)
-		sigdelset(mask, faults[i]);
+	if (signal == SIGTRAP || !is_guest_fault(cpu_current, registers))
+		return false;
+	registers[REG_RDI] = registers[REG_TRAPNO];
+	registers[REG_RIP] = (greg_t)(uintptr_t)landing;
+	/* Below the red zone, aligned as after a call. */
+	registers[REG_RSP] = ((registers[REG_RSP] - 128) & ~INT64_C(15)) - 8;
+	registers[REG_EFL] &= ~(greg_t)(RFLAGS_DF | RFLAGS_AC);
+	return true;
 }
 
 void fpu_init(void)
 {
-	static const int signals[] = {SIGFPE, SIGILL, SIGSEGV, SIGBUS};
-	/* With the translator, RSP may be the guest's when a signal comes. */
-	struct sigaction action = {
-		.sa_sigaction = handle_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
-	struct sigaction now;
-
-	fpu_fault_mask(&action.sa_mask);
-	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
-		sigaction(signals[i], NULL, &now);
-		if ((now.sa_flags & SA_SIGINFO) && now.sa_sigaction == handle_fault)
-			continue;
-		previous[signals[i]] = now;
-		sigaction(signals[i], &action, NULL);
-	}
+	fault_handle(FAULT_NATIVE_STUB, on_fault);
 }

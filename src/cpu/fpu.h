@@ -13,8 +13,6 @@
 
 #include "cpu/cpu.h"
 
-#include <signal.h>
-
 #define MXCSR_DEFAULT 0x1f80u
 #define MXCSR_MASKS   0x1f80u
 #define MXCSR_MM      BIT(17) /* AMD: misaligned SSE operands are allowed */
@@ -33,17 +31,8 @@ enum {
 #define XCR0_AVX    (BIT(XSTATE_X87) | BIT(XSTATE_SSE) | BIT(XSTATE_AVX))
 #define XCR0_AVX512 (BIT(XSTATE_OPMASK) | BIT(XSTATE_ZMM_HI256) | BIT(XSTATE_HI16_ZMM))
 
-/* Once per process: install the handler of faults in generated code (SIGSEGV, SIGBUS, SIGILL,
- * SIGFPE). It asks, in this order: who asked to be first, this file for the interpreter's stubs,
- * and the handler that was there before. */
+/* Once per process: have faults in generated stubs come here (host/fault.h). Again does no harm. */
 void fpu_init(void);
-/* `first` is the translator's: it returns true where it has dealt with a signal. */
-typedef bool fpu_fault_handler(int signal, siginfo_t *info, void *context);
-void fpu_ask_first(fpu_fault_handler *first);
-/* What such handlers block: all but what the processor itself raises, which cannot wait. */
-void fpu_fault_mask(sigset_t *mask);
-/* Do what `action` says, in a handler. */
-void fpu_chain_signal(const struct sigaction *action, int signal, siginfo_t *info, void *context);
 void fpu_reset(struct cpu *cpu); /* power-up state; INIT leaves it alone */
 
 void fpu_enter(struct cpu *cpu); /* cpu->fpu to the host; called by run loops of software engines */

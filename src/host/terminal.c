@@ -2,6 +2,7 @@
 
 #include "base/bits.h"
 #include "base/log.h"
+#include "host/fault.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -78,6 +79,13 @@ static void on_fatal(int number)
 	take_default_action(number);
 }
 
+/* A fault that nobody claims: the process dies of it next. */
+static bool on_fatal_fault(int number, siginfo_t *info, void *context)
+{
+	terminal_restore();
+	return false;
+}
+
 static void install(int number, void (*handler)(int));
 
 static void on_stop(int number)
@@ -116,8 +124,8 @@ static void install(int number, void (*handler)(int))
 
 int terminal_raw(int fd)
 {
-	static const int fatal[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGSEGV, SIGBUS, SIGILL,
-		SIGABRT, SIGALRM, SIGXCPU, SIGXFSZ};
+	static const int fatal[] = {
+		SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGABRT, SIGALRM, SIGXCPU, SIGXFSZ};
 
 	if (!isatty(fd))
 		return 0;
@@ -129,6 +137,7 @@ int terminal_raw(int fd)
 		atexit(terminal_restore);
 		for (unsigned i = 0; i < ARRAY_SIZE(fatal); i++)
 			install(fatal[i], on_fatal);
+		fault_handle(FAULT_FATAL, on_fatal_fault);
 		install(SIGTSTP, on_stop);
 		install(SIGCONT, on_continue);
 	}

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "cpu/fpu.h"
 #include "cpu/transfer.h"
+#include "host/fault.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -61,7 +62,7 @@ static int start_thread(struct vcpu_thread *thread)
 
 	/* Signals to the process are for other threads: this one's RSP may be the guest's. The
 	 * engine unblocks what it uses itself. */
-	fpu_fault_mask(&mask);
+	fault_other_signals(&mask);
 	pthread_sigmask(SIG_BLOCK, &mask, &before);
 	error = pthread_create(&thread->thread, NULL, vcpu_thread_main, thread);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -88,7 +89,6 @@ int vcpu_threads_start(struct machine *machine)
 	unsigned i, count = machine->config.cpu_count;
 	int error;
 
-	/* Here, so that it comes before the console's handlers of the same signals in line. */
 	fpu_init();
 	machine->threads = calloc(count, sizeof(*machine->threads));
 	if (!machine->threads) {

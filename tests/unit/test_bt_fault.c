@@ -2,6 +2,7 @@
  * its labels, and windows are one page. Each test enters that code with random registers, and
  * checks what comes back against what a roll-back to an instruction's start must give. */
 #include "engine/bt/fault.h"
+#include "host/fault.h"
 
 #include "cpu/fpu.h"
 #include "engine/bt/window.h"
@@ -695,7 +696,7 @@ static pthread_t start_monitor(bool block)
 		_exit(4);
 	install_handlers();
 	cpu_current = NULL;
-	fpu_fault_mask(&mask);
+	fault_other_signals(&mask);
 	pthread_sigmask(block ? SIG_BLOCK : SIG_UNBLOCK, &mask, &saved);
 	if (pthread_create(&thread, NULL, vcpu_main, NULL))
 		_exit(5);

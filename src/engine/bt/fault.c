@@ -12,12 +12,14 @@
  * place to stop or the code has left for C by itself. Units that were chained into a loop need no
  * poll for this.
  *
- * A handler never jumps out (see cpu/fpu.c): it changes the interrupted registers and returns. */
+ * A handler never jumps out (see host/fault.h): it changes the interrupted registers and returns.
+ */
 #include "engine/bt/fault.h"
 
 #include "base/log.h"
 #include "cpu/fpu.h"
 #include "engine/bt/window.h"
+#include "host/fault.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -129,8 +131,7 @@ static bool fill_window(struct bt *bt, const struct bt_where *where, uintptr_t a
 	return windows_fault(bt, linear, write, where->unit->mode & BT_USER);
 }
 
-/* The fault of a unit is dealt with, and true returned; others are left to whoever had them before.
- */
+/* The fault of a unit is dealt with, and true returned; others are left to their owners. */
 static bool on_fault(int signal, siginfo_t *info, void *context)
 {
 	greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
@@ -212,22 +213,24 @@ static void on_kick(int signal, siginfo_t *info, void *context)
 		stop_soon(bt, registers);
 }
 
-static struct sigaction previous_trap;
-
-static void on_trap(int signal, siginfo_t *info, void *context)
+static bool on_trap(siginfo_t *info, void *context)
 {
 	greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
+	struct bt *bt;
 
-	if (stepping && info->si_code == TRAP_TRACE) {
-		struct bt *bt = bt_of(cpu_current);
+	if (!stepping || info->si_code != TRAP_TRACE)
+		return false;
+	bt = bt_of(cpu_current);
+	if (bt_owns_pc(bt, (uintptr_t)registers[REG_RIP]))
+		stop_soon(bt, registers);
+	else
+		stop_stepping(registers);
+	return true;
+}
 
-		if (bt_owns_pc(bt, (uintptr_t)registers[REG_RIP]))
-			stop_soon(bt, registers);
-		else
-			stop_stepping(registers);
-		return;
-	}
-	fpu_chain_signal(&previous_trap, signal, info, context);
+static bool on_signal(int signal, siginfo_t *info, void *context)
+{
+	return signal == SIGTRAP ? on_trap(info, context) : on_fault(signal, info, context);
 }
 
 void bt_kick(struct cpu *cpu)
@@ -240,27 +243,15 @@ void bt_kick(struct cpu *cpu)
 		syscall(SYS_tgkill, getpid(), bt->tid, BT_KICK_SIGNAL);
 }
 
-static void install(int signal, void (*handler)(int, siginfo_t *, void *), struct sigaction *before)
-{
-	struct sigaction now, action = {.sa_sigaction = handler,
-				      .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
-
-	/* A kick that came while a fault is handled would find itself in C and do nothing. */
-	fpu_fault_mask(&action.sa_mask);
-	sigaction(signal, NULL, &now);
-	if ((now.sa_flags & SA_SIGINFO) && now.sa_sigaction == handler)
-		return;
-	*before = now;
-	sigaction(signal, &action, NULL);
-}
-
 void bt_signals_init(void)
 {
-	struct sigaction ignored;
+	struct sigaction kick = {
+		.sa_sigaction = on_kick, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
 
-	fpu_ask_first(on_fault);
-	install(SIGTRAP, on_trap, &previous_trap);
-	install(BT_KICK_SIGNAL, on_kick, &ignored);
+	fault_handle(FAULT_TRANSLATED_CODE, on_signal);
+	/* A kick that came while a fault is handled would find itself in C and do nothing. */
+	fault_other_signals(&kick.sa_mask);
+	sigaction(BT_KICK_SIGNAL, &kick, NULL);
 }
 
 /* --- the signal stack --- */

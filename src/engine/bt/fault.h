@@ -25,9 +25,8 @@
  * is ignored where it has no handler. */
 #define BT_KICK_SIGNAL SIGURG
 
-/* Have signals sent to the functions here; again does no harm. Faults that are not a unit's go
- * where they went before. That of the processor's faults is fpu_init()'s, which must be called,
- * too: but by who starts the vCPUs, since the console's handlers are to be behind it in line. */
+/* Have signals sent to the functions here; again does no harm. Faults that are not a unit's go to
+ * their owners (host/fault.h). */
 void bt_signals_init(void);
 
 /* First and last thing in vcpu_run, on the vCPU's thread. Cheap, except the first time on a thread:
