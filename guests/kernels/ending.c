@@ -12,6 +12,7 @@
 #define SPIN            6
 #define HALT            7
 #define STORM           8
+#define NO_RESET_CF8    9 /* goes on to the end */
 
 void guest_main(void)
 {
@@ -32,6 +33,14 @@ void guest_main(void)
 		outb(0xcf9, 2);
 		outb(0xcf9, 6);
 		break;
+	case NO_RESET_CF8:
+		/* PCI's configuration address, of which the reset register would be the second
+		 * byte. No PCI bus: nobody answers. */
+		outl(0xcf8, 0x80000400);
+		check(inl(0xcf8) == 0xffffffff, "PCI's address register is not there");
+		outw(0xcf8, 0x0600);
+		outw(0xcf9, 0x0006);
+		return;
 	case RESET_PORT_92:
 		outb(0x92, inb(0x92) | 1);
 		break;

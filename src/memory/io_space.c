@@ -98,6 +98,16 @@ static const struct io_region *find(
 	return region;
 }
 
+/* An access was split in parts and one of them lies here, where a register wants to
+ * be accessed alone. */
+static bool refuses_part(const struct io_space *space, uint64_t address)
+{
+	unsigned index = first_above(space, address);
+
+	return index < space->count && space->regions[index].start <= address &&
+	       space->regions[index].ops->undivided;
+}
+
 /* How far an access that find() wants split goes in one step. */
 static unsigned step_size(const struct io_space *space, uint64_t address, unsigned size)
 {
@@ -124,8 +134,13 @@ static uint64_t locked_read(struct io_space *space, uint64_t address, unsigned s
 			region->ops->read(region->opaque, address - region->start, size), size);
 	}
 	step = step_size(space, address, size);
-	for (unsigned i = 0; i < size; i += step)
-		value |= locked_read(space, address + i, step) << (8 * i);
+	for (unsigned i = 0; i < size; i += step) {
+		uint64_t part = bits_zero_extend(~UINT64_C(0), step);
+
+		if (!refuses_part(space, address + i))
+			part = locked_read(space, address + i, step);
+		value |= part << (8 * i);
+	}
 	return value;
 }
 
@@ -145,7 +160,8 @@ static void locked_write(struct io_space *space, uint64_t address, uint64_t valu
 	}
 	step = step_size(space, address, size);
 	for (unsigned i = 0; i < size; i += step)
-		locked_write(space, address + i, value >> (8 * i), step);
+		if (!refuses_part(space, address + i))
+			locked_write(space, address + i, value >> (8 * i), step);
 }
 
 uint64_t io_space_read(struct io_space *space, uint64_t address, unsigned size)

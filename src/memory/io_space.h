@@ -21,6 +21,9 @@ struct io_ops {
 	/* The widest access the device understands: wider ones reach it as several, lowest address
 	 * first, as the ISA bus does it to 8-bit cards. 0: any. */
 	unsigned width;
+	/* Parts of an access that had to be split do not reach the device: for them the bus is idle
+	 * here. For a register that shares its address with a wider one of another device. */
+	bool undivided;
 };
 
 struct io_region {
@@ -39,6 +42,10 @@ struct io_space {
 
 void io_space_init(struct io_space *space, struct priority_lock *machine_lock);
 void io_space_destroy(struct io_space *space);
+
+/* Regions may be added and removed from inside a callback of any region, that of the access
+ * included (a PCI function's BAR moves so): the access that is under way ends with the callback
+ * that it is in, or, where it was split, goes on with the regions there are then. */
 
 /* Add a region, with the machine lock held or before the machine runs. 0, -EEXIST where it overlaps
  * another (named in the log), -ENOMEM. */

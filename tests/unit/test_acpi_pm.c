@@ -37,9 +37,13 @@ static uint32_t pm_timer(void)
 static void enabling_acpi(void **state)
 {
 	assert_int_equal(in16(ACPI_PM1_CONTROL_PORT) & 1, 0);
+	out16(ACPI_PM1_CONTROL_PORT, 1); /* SCI_EN is not software's to set */
+	assert_int_equal(in16(ACPI_PM1_CONTROL_PORT) & 1, 0);
+	outb(ACPI_PM1_CONTROL_PORT, 1);
+	assert_int_equal(in16(ACPI_PM1_CONTROL_PORT) & 1, 0);
 	outb(ACPI_SMI_COMMAND_PORT, ACPI_ENABLE_VALUE);
 	assert_int_equal(in16(ACPI_PM1_CONTROL_PORT) & 1, 1);
-	out16(ACPI_PM1_CONTROL_PORT, 0); /* not software's to change */
+	out16(ACPI_PM1_CONTROL_PORT, 0); /* nor to clear */
 	assert_int_equal(in16(ACPI_PM1_CONTROL_PORT) & 1, 1);
 	outb(ACPI_SMI_COMMAND_PORT, ACPI_DISABLE_VALUE);
 	assert_int_equal(in16(ACPI_PM1_CONTROL_PORT) & 1, 0);
@@ -142,6 +146,23 @@ static void reset_register(void **state)
 	assert_int_equal(f.resets, 1);
 }
 
+/* PCI's configuration address is a doubleword at 0xcf8, in which the reset register is one byte;
+ * only a byte access is for it (82371AB data sheet, RC register). */
+static void reset_register_takes_bytes_only(void **state)
+{
+	assert_int_equal(ACPI_RESET_PORT, 0xcf9);
+	outb(ACPI_RESET_PORT, 0x02);
+	io_space_write(&f.ports, 0xcf8, 0x80000400, 4);
+	io_space_write(&f.ports, 0xcf8, 0x0600, 2);
+	io_space_write(&f.ports, 0xcf9, 0x0006, 2);
+	io_space_write(&f.ports, 0xcf9, 0x00000006, 4);
+	io_space_write(&f.ports, 0xcf6, 0x06000000, 4);
+	assert_int_equal(f.resets, 0);
+	assert_int_equal(inb(ACPI_RESET_PORT), 0x02);
+	assert_int_equal(io_space_read(&f.ports, 0xcf8, 4), 0xffffffff);
+	assert_int_equal(io_space_read(&f.ports, 0xcf9, 2), 0xffff);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -153,6 +174,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(timer_overflow_interrupt, setup, teardown),
 		cmocka_unit_test_setup_teardown(general_purpose_events, setup, teardown),
 		cmocka_unit_test_setup_teardown(reset_register, setup, teardown),
+		cmocka_unit_test_setup_teardown(reset_register_takes_bytes_only, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

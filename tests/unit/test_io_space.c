@@ -31,10 +31,12 @@ static void record_write(void *opaque, uint64_t offset, uint64_t value, unsigned
 	seen[count++] = (struct access){opaque, offset, value, size};
 }
 
-static const struct io_ops any = {read_pattern, record_write, 0};
-static const struct io_ops bytes_only = {read_pattern, record_write, 1};
-static const struct io_ops words = {read_pattern, record_write, 2};
+static const struct io_ops any = {read_pattern, record_write, 0, false};
+static const struct io_ops bytes_only = {read_pattern, record_write, 1, false};
+static const struct io_ops words = {read_pattern, record_write, 2, false};
 static const struct io_ops silent = {0};
+static const struct io_ops undivided_byte = {read_pattern, record_write, 1, true};
+static const struct io_ops undivided_word = {read_pattern, record_write, 2, true};
 
 static int setup(void **state)
 {
@@ -132,6 +134,67 @@ static void wide_access_to_narrow_device_is_split(void **state)
 	assert_int_equal(seen[1].size, 2);
 }
 
+/* Parts of an access do not reach a region that wants to be accessed by itself, whatever it was
+ * that split the access: the region's width, its end, or a neighbour. */
+static void undivided_region_sees_no_parts(void **state)
+{
+	io_space_add(&space, 0x101, 1, "byte", &undivided_byte, NULL);
+	io_space_add(&space, 0x102, 2, "neighbour", &any, NULL);
+	io_space_add(&space, 0x200, 4, "words", &undivided_word, NULL);
+
+	assert_int_equal(io_space_read(&space, 0x100, 4), 0x2211ffff);
+	assert_int_equal(count, 2); /* the neighbour's bytes */
+	count = 0;
+	io_space_write(&space, 0x101, 0x0605, 2);
+	assert_int_equal(count, 1);
+	assert_int_equal(seen[0].value, 0x06);
+	count = 0;
+	io_space_write(&space, 0x101, 0x06, 1);
+	assert_int_equal(count, 1);
+
+	count = 0;
+	assert_int_equal(io_space_read(&space, 0x200, 4), 0xffffffff);
+	io_space_write(&space, 0x1fe, 0x12345678, 4);
+	io_space_write(&space, 0x202, 0x12345678, 4);
+	assert_int_equal(count, 0);
+	assert_int_equal(io_space_read(&space, 0x202, 2), 0x4433);
+	io_space_write(&space, 0x200, 0x1234, 2);
+	assert_int_equal(count, 2);
+}
+
+/* A device whose register decides where it is, as a PCI function's BAR does. */
+static void move_myself(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+	static const struct io_ops moving = {.write = move_myself, .width = 1};
+
+	count++;
+	assert_int_equal(io_space_remove(&space, *(uint64_t *)opaque), 0);
+	*(uint64_t *)opaque = 0x1000 * value;
+	assert_int_equal(io_space_add(&space, 0x1000 * value, 4, "moving", &moving, opaque), 0);
+	/* Enough of them for the table to be moved in memory. */
+	for (uint64_t i = 0; i < 64; i++)
+		io_space_add(&space, 0x100000 + 0x10000 * value + i, 1, "more", &any, NULL);
+}
+
+static void regions_change_inside_a_callback(void **state)
+{
+	static const struct io_ops moving = {.write = move_myself, .width = 1};
+	uint64_t start = 0x1000;
+
+	assert_int_equal(io_space_add(&space, start, 4, "moving", &moving, &start), 0);
+	io_space_write(&space, 0x1000, 2, 1);
+	assert_int_equal(start, 0x2000);
+	assert_int_equal(count, 1);
+	/* An access in parts: the first moves the region away, the others find an idle bus. */
+	io_space_write(&space, 0x2000, 0x09080703, 4);
+	assert_int_equal(start, 0x3000);
+	assert_int_equal(count, 2);
+	io_space_write(&space, 0x2000, 5, 1);
+	assert_int_equal(count, 2);
+	io_space_write(&space, 0x3003, 4, 1);
+	assert_int_equal(start, 0x4000);
+}
+
 static void result_is_cut_to_size(void **state)
 {
 	io_space_add(&space, 0, 8, "a", &any, NULL);
@@ -158,6 +221,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(access_past_the_end_is_split, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			wide_access_to_narrow_device_is_split, setup, teardown),
+		cmocka_unit_test_setup_teardown(undivided_region_sees_no_parts, setup, teardown),
+		cmocka_unit_test_setup_teardown(regions_change_inside_a_callback, setup, teardown),
 		cmocka_unit_test_setup_teardown(result_is_cut_to_size, setup, teardown),
 		cmocka_unit_test_setup_teardown(missing_operations, setup, teardown),
 	};

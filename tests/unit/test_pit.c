@@ -107,6 +107,24 @@ static void square_wave(void **state)
 	assert_int_equal(f.edges[IRQ], before + 1);
 }
 
+/* The odd tick is high, and the counter is even all the same (8254 data sheet, mode 3). */
+static void square_wave_of_an_odd_count(void **state)
+{
+	static const struct {
+		bool out;
+		unsigned counter;
+	} ticks[] = {{true, 4}, {true, 2}, {true, 0}, {false, 4}, {false, 2}};
+	uint64_t start = clock_ns_to_ticks(clock_ns(&f.clock), PIT_HZ);
+
+	program(2, 3, 5);
+	outb(0x61, 1); /* the gate: counting begins */
+	for (unsigned i = 0; i < 4 * ARRAY_SIZE(ticks); i++) {
+		set_time_ns(clock_ticks_to_ns(start + i, PIT_HZ));
+		assert_int_equal(out(2), ticks[i % ARRAY_SIZE(ticks)].out);
+		assert_int_equal(read_counter(2), ticks[i % ARRAY_SIZE(ticks)].counter);
+	}
+}
+
 static void one_shot_interrupt(void **state)
 {
 	unsigned before;
@@ -321,6 +339,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(rate_generator, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_backlog_after_a_stall, setup, teardown),
 		cmocka_unit_test_setup_teardown(square_wave, setup, teardown),
+		cmocka_unit_test_setup_teardown(square_wave_of_an_odd_count, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_shot_interrupt, setup, teardown),
 		cmocka_unit_test_setup_teardown(software_strobe, setup, teardown),
 		cmocka_unit_test_setup_teardown(speaker_measures_time, setup, teardown),

@@ -212,6 +212,93 @@ static void alarm_interrupt(void **state)
 	assert_false(f.level[IRQ]);
 }
 
+static uint8_t bcd(unsigned value)
+{
+	return (uint8_t)(value / 10 << 4 | value % 10);
+}
+
+static bool shows(uint8_t alarm, uint8_t shown)
+{
+	return alarm >= 0xc0 || alarm == shown;
+}
+
+/* When the alarm goes off next, by trying each second of a day; UINT64_MAX: never. */
+static uint64_t searched_alarm(const uint8_t alarm[3], bool by_12)
+{
+	uint64_t base = rtc.wall_base_ns / 1000000000 * 1000000000;
+	uint64_t start = (rtc.wall_base_ns + clock_ns(&f.clock)) / 1000000000 + 1;
+
+	for (uint64_t second = start; second < start + 86400; second++) {
+		unsigned hour = second / 3600 % 24;
+		uint8_t hours =
+			by_12 ? bcd((hour + 11) % 12 + 1) | (hour >= 12 ? 0x80 : 0) : bcd(hour);
+
+		if (shows(alarm[0], bcd(second % 60)) && shows(alarm[1], bcd(second / 60 % 60)) &&
+			shows(alarm[2], hours))
+			return second * 1000000000 - base - rtc.wall_base_ns % 1000000000;
+	}
+	return UINT64_MAX;
+}
+
+/* Every sort of alarm at every sort of time: fields that match, do not care, or never match. */
+static void alarm_times(void **state)
+{
+	static const uint8_t seconds[] = {0, 0x30, 0x59, 0x5a, 0x60, 0xbf, 0xff};
+	static const uint8_t minutes[] = {0, 0x01, 0x59, 0x0f, 0xff};
+	static const uint8_t hours[] = {0, 0x01, 0x11, 0x12, 0x23, 0x81, 0x92, 0xff};
+	static const unsigned steps[] = {1, 59, 3600, 40000};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(seconds) * ARRAY_SIZE(minutes) * ARRAY_SIZE(hours);
+		i++) {
+		const uint8_t alarm[3] = {seconds[i % ARRAY_SIZE(seconds)],
+			minutes[i / ARRAY_SIZE(seconds) % ARRAY_SIZE(minutes)],
+			hours[i / (ARRAY_SIZE(seconds) * ARRAY_SIZE(minutes))]};
+		bool by_12 = i & 1;
+
+		set(11, 0);
+		advance(steps[i % ARRAY_SIZE(steps)] * 1000 * MS);
+		set(1, alarm[0]);
+		set(3, alarm[1]);
+		set(5, alarm[2]);
+		set(11, by_12 ? 0x20 : 0x22);
+		get(12);
+		assert_true(event_loop_next_deadline(f.loop) == searched_alarm(alarm, by_12));
+	}
+}
+
+static uint64_t cpu_time_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static uint64_t time_of_reads(uint8_t second)
+{
+	uint64_t start;
+
+	set(1, second);
+	start = cpu_time_ns();
+	for (unsigned i = 0; i < 2000; i++)
+		get(12);
+	return cpu_time_ns() - start;
+}
+
+/* A search through a day would take a thousand times as long, all of it under the machine lock. */
+static void alarm_that_never_comes_is_cheap(void **state)
+{
+	uint64_t usual;
+
+	set(3, 0xff);
+	set(5, 0xff);
+	usual = time_of_reads(0);
+	assert_in_range(time_of_reads(0xbf), 0, 20 * usual);
+	set(3, 0xbf);
+	set(5, 0x23);
+	assert_in_range(time_of_reads(0x59), 0, 20 * usual);
+}
+
 static void update_in_progress(void **state)
 {
 	assert_int_equal(get(10) & 0x80, 0);
@@ -271,6 +358,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(update_interrupt, setup, teardown),
 		cmocka_unit_test_setup_teardown(flags_without_interrupts, setup, teardown),
 		cmocka_unit_test_setup_teardown(alarm_interrupt, setup, teardown),
+		cmocka_unit_test_setup_teardown(alarm_times, setup, teardown),
+		cmocka_unit_test_setup_teardown(alarm_that_never_comes_is_cheap, setup, teardown),
 		cmocka_unit_test_setup_teardown(update_in_progress, setup, teardown),
 		cmocka_unit_test_setup_teardown(memory_sizes, setup, teardown),
 		cmocka_unit_test_setup_teardown(cmos_survives_reset, setup, teardown),

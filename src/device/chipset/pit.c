@@ -49,6 +49,12 @@ static uint64_t elapsed(const struct pit_channel *channel, uint64_t now)
 	return channel->running ? now - channel->start_tick : channel->held_ticks;
 }
 
+/* Mode 3: how long the high half of a period is. An odd tick belongs to it. */
+static uint32_t high_half(const struct pit_channel *channel)
+{
+	return (channel->count + 1) / 2;
+}
+
 static bool output(const struct pit_channel *channel, uint64_t now)
 {
 	uint64_t ticks = elapsed(channel, now);
@@ -63,7 +69,7 @@ static bool output(const struct pit_channel *channel, uint64_t now)
 	case 2:
 		return !channel->gate || ticks % channel->count != channel->count - 1;
 	case 3:
-		return !channel->gate || ticks % channel->count < (channel->count + 1) / 2;
+		return !channel->gate || ticks % channel->count < high_half(channel);
 	default:
 		return ticks != channel->count;
 	}
@@ -80,6 +86,14 @@ static uint32_t from_bcd(uint16_t bcd)
 	return (bcd & 15) + (bcd >> 4 & 15) * 10u + (bcd >> 8 & 15) * 100u + (bcd >> 12) * 1000u;
 }
 
+/* Mode 3 counts by two, twice a period, from the count or, where that is odd, from one below. */
+static uint32_t square_wave_counter(const struct pit_channel *channel, uint64_t ticks)
+{
+	uint32_t phase = (uint32_t)(ticks % channel->count), half = high_half(channel);
+
+	return (channel->count & ~1u) - 2 * (phase < half ? phase : phase - half);
+}
+
 /* What the counting element holds, as it is read. */
 static uint16_t counter(const struct pit_channel *channel, uint64_t now)
 {
@@ -87,9 +101,9 @@ static uint16_t counter(const struct pit_channel *channel, uint64_t now)
 	uint32_t wrap = channel->bcd ? 10000 : 0x10000, value;
 
 	if (channel->mode == 2)
-		value = channel->count - ticks % channel->count;
+		value = (uint32_t)(channel->count - ticks % channel->count);
 	else if (channel->mode == 3)
-		value = channel->count - 2 * ticks % channel->count;
+		value = square_wave_counter(channel, ticks);
 	else /* goes on below 0 when it is over */
 		value = (uint32_t)((channel->count + wrap - ticks % wrap) % wrap);
 	return channel->bcd ? to_bcd(value) : (uint16_t)value;

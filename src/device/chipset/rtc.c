@@ -146,33 +146,51 @@ static void take_time(struct rtc *rtc)
 
 /* --- interrupts --- */
 
-static bool field_matches(const struct rtc *rtc, unsigned alarm, int value)
+#define EVERY -1 /* the alarm does not care about this field */
+#define NEVER -2 /* the alarm waits for a value that the field never has */
+
+/* What the alarm waits for in the field whose alarm register this is. */
+static int alarm_field(const struct rtc *rtc, unsigned alarm)
 {
 	uint8_t wanted = rtc->cmos[alarm];
+	bool hours = alarm == HOURS_ALARM;
+	int value = hours ? decode_hours(rtc, wanted) : decode(rtc, wanted);
 
-	if (wanted >= 0xc0) /* don't care */
-		return true;
-	return value == (alarm == HOURS_ALARM ? decode_hours(rtc, wanted) : decode(rtc, wanted));
+	if (wanted >= 0xc0)
+		return EVERY;
+	/* The chip compares bytes: one that is no encoding of a value never matches. */
+	if (value >= (hours ? 24 : 60) ||
+		wanted != (hours ? encode_hours(rtc, value) : encode(rtc, value)))
+		return NEVER;
+	return value;
 }
 
-/* The first second after `after` at which the alarm goes off; 0 if none within a day. */
+/* The first time from `second` on whose field, `unit` seconds a step, has the wanted value. Where
+ * that is later, it is the start of the step. */
+static int64_t move_to(int64_t second, int wanted, int unit, int steps)
+{
+	int have = (int)(second / unit % steps);
+
+	if (wanted == EVERY || wanted == have)
+		return second;
+	return second - second % unit + (int64_t)((wanted - have + steps) % steps) * unit;
+}
+
+/* The first second after `after` at which the alarm goes off; 0 if there is none, ever. */
 static int64_t next_alarm(const struct rtc *rtc, int64_t after)
 {
-	int64_t second = after + 1;
+	int hour = alarm_field(rtc, HOURS_ALARM), minute = alarm_field(rtc, MINUTES_ALARM);
+	int second = alarm_field(rtc, SECONDS_ALARM);
+	int64_t when = after + 1;
 
-	while (second <= after + DAY_S) {
-		int in_day = (int)(second % DAY_S);
-
-		if (!field_matches(rtc, HOURS_ALARM, in_day / 3600))
-			second += 3600 - in_day % 3600;
-		else if (!field_matches(rtc, MINUTES_ALARM, in_day / 60 % 60))
-			second += 60 - in_day % 60;
-		else if (!field_matches(rtc, SECONDS_ALARM, in_day % 60))
-			second++;
-		else
-			return second;
-	}
-	return 0;
+	if (hour == NEVER || minute == NEVER || second == NEVER)
+		return 0;
+	/* Moving a field may carry into the larger ones, which sets the smaller ones to 0. */
+	when = move_to(when, second, 1, 60);
+	when = move_to(when, minute, 60, 60);
+	when = move_to(when, hour, 3600, 24);
+	when = move_to(when, minute, 60, 60);
+	return move_to(when, second, 1, 60);
 }
 
 /* Ticks of the oscillator between periodic interrupts; 0: none. */
