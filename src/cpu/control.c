@@ -33,8 +33,7 @@ void control_require_cpl0(struct cpu *cpu)
 static void context_changed(struct cpu *cpu)
 {
 	cpu_update_view(cpu);
-	if (cpu->code_context_changed)
-		cpu->code_context_changed(cpu);
+	cpu->engine_ops->code_context_changed(cpu);
 }
 
 static bool pae_paging(uint64_t cr0, uint64_t cr4, uint64_t efer)

@@ -22,6 +22,24 @@ _Thread_local struct cpu *cpu_current;
 #define MISC_ENABLE_FAST_STRINGS BIT(0)
 #define HWCR_TSC_FREQ_SEL        BIT(24)
 
+static void no_context_changed(struct cpu *cpu)
+{
+}
+
+static void no_tlb_flushed(struct cpu *cpu, const struct tlb_request *request)
+{
+}
+
+void cpu_no_kick(struct cpu *cpu)
+{
+}
+
+const struct cpu_engine_ops cpu_engine_ops_none = {
+	.code_context_changed = no_context_changed,
+	.tlb_flushed = no_tlb_flushed,
+	.kick = cpu_no_kick,
+};
+
 struct cpu *cpu_create(struct cpu_platform *platform, unsigned index)
 {
 	struct cpu *cpu = low_memory_map(sizeof(*cpu));
@@ -31,6 +49,7 @@ struct cpu *cpu_create(struct cpu_platform *platform, unsigned index)
 		return NULL;
 	}
 	cpu->index = index;
+	cpu->engine_ops = &cpu_engine_ops_none;
 	cpu->platform = platform;
 	cpu->memory = platform->memory;
 	cpu->page_flags_biased = (uintptr_t)platform->memory->page_flags -
@@ -67,7 +86,7 @@ static void reset_common(struct cpu *cpu)
 	cpu->cpl = 0;
 	cpu->interrupt_shadow = SHADOW_NONE;
 	cpu->no_step_trap = false;
-	cpu->nmi_blocked = false;
+	cpu_set_nmi_blocked(cpu, false);
 	cpu->pending_debug = 0;
 	cpu->monitor_address = 0;
 	cpu_set_rflags(cpu, RFLAGS_FIXED1);
@@ -110,8 +129,7 @@ void cpu_reset(struct cpu *cpu)
 	fpu_reset(cpu);
 	cpu_update_view(cpu);
 	tlb_flush_all(cpu);
-	if (cpu->code_context_changed)
-		cpu->code_context_changed(cpu);
+	cpu->engine_ops->code_context_changed(cpu);
 }
 
 void cpu_init_reset(struct cpu *cpu)
@@ -121,8 +139,7 @@ void cpu_init_reset(struct cpu *cpu)
 	cpu_clear_pending(cpu, PENDING_DEBUG | PENDING_RECHECK);
 	cpu_update_view(cpu);
 	tlb_flush_all(cpu);
-	if (cpu->code_context_changed)
-		cpu->code_context_changed(cpu);
+	cpu->engine_ops->code_context_changed(cpu);
 }
 
 /* --- requests from other threads --- */
@@ -142,15 +159,14 @@ void cpu_set_pending(struct cpu *cpu, uint32_t bits)
 	uint32_t before = atomic_fetch_or(&cpu->pending, bits);
 
 	atomic_store(&cpu->attention, 1);
-	if (cpu->kick)
-		cpu->kick(cpu);
+	cpu->engine_ops->kick(cpu);
 	if ((before & PENDING_WAITING) && (before & bits) != bits)
 		futex_wake(&cpu->pending);
 }
 
 void cpu_queue_nmi(struct cpu *cpu)
 {
-	unsigned queued = atomic_load(&cpu->nmi_queued), limit = cpu->nmi_blocked ? 1 : 2;
+	unsigned queued = atomic_load(&cpu->nmi_queued), limit = cpu_nmi_blocked(cpu) ? 1 : 2;
 
 	while (queued < limit &&
 		!atomic_compare_exchange_weak(&cpu->nmi_queued, &queued, queued + 1))
@@ -225,8 +241,8 @@ void cpu_set_rflags(struct cpu *cpu, uint64_t value)
 		((changed & system & (RFLAGS_IF | RFLAGS_VIF)) &&
 			atomic_load_explicit(&cpu->pending, memory_order_relaxed)))
 		atomic_store_explicit(&cpu->attention, 1, memory_order_relaxed);
-	if ((changed & RFLAGS_VM) && cpu->code_context_changed)
-		cpu->code_context_changed(cpu);
+	if (changed & RFLAGS_VM)
+		cpu->engine_ops->code_context_changed(cpu);
 }
 
 void cpu_set_segment(struct cpu *cpu, enum seg seg, const struct segment *value)
@@ -243,10 +259,8 @@ void cpu_set_segment(struct cpu *cpu, enum seg seg, const struct segment *value)
 	cpu->segment[seg].selector = value->selector;
 	/* 64-bit code runs at base 0 whatever its descriptor says. */
 	cpu->segment_base[seg] = seg == SEG_CS && cpu_code64(cpu) ? 0 : value->base;
-	if (same || seg > SEG_GS || !cpu->code_context_changed)
-		return;
-	if (seg == SEG_CS || !cpu_code64(cpu))
-		cpu->code_context_changed(cpu);
+	if (!same && seg <= SEG_GS && (seg == SEG_CS || !cpu_code64(cpu)))
+		cpu->engine_ops->code_context_changed(cpu);
 }
 
 void cpu_set_cpl(struct cpu *cpu, unsigned cpl)
@@ -255,8 +269,7 @@ void cpu_set_cpl(struct cpu *cpu, unsigned cpl)
 		return;
 	cpu->cpl = (uint8_t)cpl;
 	cpu_update_view(cpu);
-	if (cpu->code_context_changed)
-		cpu->code_context_changed(cpu);
+	cpu->engine_ops->code_context_changed(cpu);
 }
 
 void cpu_update_view(struct cpu *cpu)

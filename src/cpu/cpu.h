@@ -1,8 +1,8 @@
-/* The architected state of one virtual CPU, and what every engine and device may do with it.
+/* One virtual CPU: its architected state (cpu_state.h), what is needed to run it, and what every
+ * engine and device may do with it.
  *
- * All engines share this struct: what a guest can see of its processor is here and nowhere else,
- * in the names of the manuals. What an engine needs besides (decoded code, translations) hangs off
- * `engine_state`. The first cache lines are what an interpreter touches for every instruction.
+ * All engines share this struct. What an engine needs besides (decoded code, translations) hangs
+ * off `engine_state`. The first cache lines are what an interpreter touches for every instruction.
  *
  * Who may touch it: the vCPU's own thread, except for `pending`, `attention` (atomic, any thread),
  * and everything while the vCPU is stopped. */
@@ -11,109 +11,13 @@
 
 #include "base/bits.h"
 #include "cpu/address_space.h"
+#include "cpu/cpu_state.h"
 #include "host/clock.h"
 #include "host/low_memory.h"
 #include "memory/memory.h"
 
 #include <setjmp.h>
 #include <stdatomic.h>
-
-enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15 };
-
-/* Segment registers in their encoding order, then the two system segments. SEG_NONE has base 0 and
- * is what address arithmetic uses where 64-bit mode ignores the segment. */
-enum seg { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR, SEG_NONE, SEG_COUNT };
-
-/* Access rights as VMX lays them out (SDM vol. 3C 25.4.1). */
-enum {
-	AR_TYPE_MASK = 0xf,
-	AR_ACCESSED = 1,
-	AR_WRITABLE = 2,    /* data */
-	AR_READABLE = 2,    /* code */
-	AR_EXPAND_DOWN = 4, /* data */
-	AR_CONFORMING = 4,  /* code */
-	AR_CODE = 8,
-	AR_S = 1 << 4, /* code or data; clear: system */
-	AR_DPL_SHIFT = 5,
-	AR_DPL_MASK = 3 << 5,
-	AR_P = 1 << 7,
-	AR_AVL = 1 << 12,
-	AR_L = 1 << 13,
-	AR_DB = 1 << 14,
-	AR_G = 1 << 15,
-	AR_UNUSABLE = 1 << 16, /* a null selector was loaded */
-};
-
-struct segment {
-	uint64_t base;
-	uint32_t limit;  /* in bytes, granularity applied */
-	uint32_t access; /* AR_* */
-	uint16_t selector;
-};
-
-struct descriptor_table {
-	uint64_t base;
-	uint16_t limit;
-};
-
-#define RFLAGS_CF         BIT(0)
-#define RFLAGS_FIXED1     BIT(1)
-#define RFLAGS_PF         BIT(2)
-#define RFLAGS_AF         BIT(4)
-#define RFLAGS_ZF         BIT(6)
-#define RFLAGS_SF         BIT(7)
-#define RFLAGS_TF         BIT(8)
-#define RFLAGS_IF         BIT(9)
-#define RFLAGS_DF         BIT(10)
-#define RFLAGS_OF         BIT(11)
-#define RFLAGS_IOPL       (BIT(12) | BIT(13))
-#define RFLAGS_IOPL_SHIFT 12
-#define RFLAGS_NT         BIT(14)
-#define RFLAGS_RF         BIT(16)
-#define RFLAGS_VM         BIT(17)
-#define RFLAGS_AC         BIT(18)
-#define RFLAGS_VIF        BIT(19)
-#define RFLAGS_VIP        BIT(20)
-#define RFLAGS_ID         BIT(21)
-#define RFLAGS_ARITHMETIC (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)
-
-#define CR0_PE BIT(0)
-#define CR0_MP BIT(1)
-#define CR0_EM BIT(2)
-#define CR0_TS BIT(3)
-#define CR0_ET BIT(4)
-#define CR0_NE BIT(5)
-#define CR0_WP BIT(16)
-#define CR0_AM BIT(18)
-#define CR0_NW BIT(29)
-#define CR0_CD BIT(30)
-#define CR0_PG BIT(31)
-
-#define CR4_VME        BIT(0)
-#define CR4_PVI        BIT(1)
-#define CR4_TSD        BIT(2)
-#define CR4_DE         BIT(3)
-#define CR4_PSE        BIT(4)
-#define CR4_PAE        BIT(5)
-#define CR4_MCE        BIT(6)
-#define CR4_PGE        BIT(7)
-#define CR4_PCE        BIT(8)
-#define CR4_OSFXSR     BIT(9)
-#define CR4_OSXMMEXCPT BIT(10)
-#define CR4_UMIP       BIT(11)
-#define CR4_LA57       BIT(12)
-#define CR4_FSGSBASE   BIT(16)
-#define CR4_PCIDE      BIT(17)
-#define CR4_OSXSAVE    BIT(18)
-#define CR4_SMEP       BIT(20)
-#define CR4_SMAP       BIT(21)
-#define CR4_PKE        BIT(22)
-
-#define EFER_SCE   BIT(0)
-#define EFER_LME   BIT(8)
-#define EFER_LMA   BIT(10)
-#define EFER_NXE   BIT(11)
-#define EFER_FFXSR BIT(14)
 
 enum vector {
 	VECTOR_DE = 0,
@@ -146,9 +50,9 @@ enum vector {
 
 #define TLB_RECENT 512
 
-/* What cpu->tlb_flushed() tells. The soft TLB's entries carry no PCID, so it drops more than the
- * guest asked for; an engine whose own cache does tell address spaces apart may do just what was
- * asked. */
+/* What an engine is told by tlb_flushed(). The soft TLB's entries carry no PCID, so it drops
+ * more than the guest asked for; an engine whose own cache does tell address spaces apart may do
+ * just what was asked. */
 enum tlb_flush {
 	TLB_FLUSH_ALL,
 	TLB_FLUSH_NON_GLOBAL, /* of `space` */
@@ -195,17 +99,7 @@ enum pending {
 	PENDING_WAITING = 1 << 30, /* cpu.c's own: the vCPU's thread sleeps in cpu_wait_pending() */
 };
 
-/* What the last instruction holds back until the next one is done (SDM vol. 3A 6.8.3): after STI,
- * interrupts; after MOV SS and POP SS, debug traps and NMIs too. The engine that runs an
- * instruction under a shadow runs that one only, clears the shadow, and then calls
- * cpu_service_pending() if `attention` is set. */
-enum interrupt_shadow { SHADOW_NONE, SHADOW_STI, SHADOW_MOV_SS };
-
-/* What the architecture calls the activity state (SDM vol. 3C 25.4.2). */
-enum activity { ACTIVITY_RUNNING, ACTIVITY_HALTED, ACTIVITY_WAIT_FOR_SIPI, ACTIVITY_SHUTDOWN };
-
 struct cpu;
-struct bt;
 
 /* What the CPU reaches outside itself. Given by the machine, shared by all its vCPUs. */
 struct cpu_platform {
@@ -237,24 +131,6 @@ struct cpu_platform {
 	struct cpu **cpus;
 };
 
-/* XSAVE-managed state, unpacked. While the vCPU runs under `interp` or `bt` the x87 unit and MXCSR
- * are live in the host's own; see cpu/fpu.h for who has them when. */
-struct fpu {
-	uint8_t zmm[32][64] __attribute__((aligned(64)));
-	uint64_t opmask[8];
-	uint32_t mxcsr;
-	uint32_t pkru;
-	/* x87 in FXSAVE64 layout (SDM vol. 1 10.5.1), valid while not live; 16-byte aligned. */
-	uint8_t x87[160] __attribute__((aligned(64)));
-	bool live; /* x87 and MXCSR are in the host's registers */
-	/* Last x87 instruction and operand, kept by us: host FIP/FDP would show host addresses. */
-	uint64_t fip, fdp;
-	uint16_t fop, fcs, fds;
-	/* Where the engine's generated code for this vCPU lies: a host fault in there is the
-	 * guest's, and becomes its exception. 0, 0: nowhere. */
-	uintptr_t native_start, native_end;
-};
-
 struct exception {
 	uint8_t vector;
 	bool has_error;
@@ -264,55 +140,52 @@ struct exception {
 	uint32_t error;
 };
 
+/* What the engine that runs a vCPU wants to hear of. No member is NULL. */
+struct cpu_engine_ops {
+	/* Something changed that decides what code runs next and how: CS, SS size, CR0, CR4, EFER,
+	 * CPL. */
+	void (*code_context_changed)(struct cpu *cpu);
+	/* The TLB was flushed, so look-ups of code by linear address are to be dropped too. */
+	void (*tlb_flushed)(struct cpu *cpu, const struct tlb_request *request);
+	/* Called by cpu_set_pending(), on any thread, after `attention` is set: for an engine whose
+	 * running code does not look at `attention`. */
+	void (*kick)(struct cpu *cpu);
+};
+/* Of a vCPU without an engine: they do nothing. */
+extern const struct cpu_engine_ops cpu_engine_ops_none;
+/* For an engine that needs no kick. */
+void cpu_no_kick(struct cpu *cpu);
+
 struct cpu {
 	/* --- touched by every instruction --- */
-	/* General registers; [16] is the interpreter's code base, [17] is always zero, so that an
-	 * effective address is one formula. */
-	uint64_t gpr[18];
-	/* The arithmetic flags as LAHF and SETO give them: bits 15..8 = SF ZF 0 AF 0 PF 1 CF, bit 0
-	 * = OF. Use cpu_rflags() and cpu_set_rflags(). */
-	uint16_t arithmetic_flags;
-	uint8_t cpl;
-	uint8_t interrupt_shadow; /* enum interrupt_shadow: what the last instruction was */
-	_Atomic uint32_t
-		attention;     /* engines test this at every block: non-zero, look at `pending` */
-	struct tlb_entry *tlb; /* the current view: tlb_views[...] */
+	struct tlb_entry *tlb;       /* the current view: tlb_views[...] */
 	uintptr_t page_flags_biased; /* page_flags - (ram >> 12): add a host pointer >> 12, to have
 					the address of its page's flags */
 	void *engine_state;          /* owned by the engine that runs this CPU */
-	struct bt *bt;               /* the binary translator's, where that is the engine */
-	uint64_t segment_base[SEG_COUNT]; /* copy of segment[].base; [SEG_NONE] is 0 */
+	/* The interpreter's: RIP of the current page's first byte, and zero. They stand beside the
+	 * general registers so that an effective address is one formula. */
+	uint64_t code_base, zero;
+	uint64_t next_rip; /* of the instruction after `rip`; control transfers set it */
+	_Atomic uint32_t
+		attention; /* engines test this at every block: non-zero, look at `pending` */
+	/* The instruction decided about its single-step trap itself (SYSCALL, SYSRET). */
+	bool no_step_trap;
+	bool fpu_live; /* x87 and MXCSR are in the host's registers */
 
-	/* --- architected --- */
-	uint64_t rip;          /* of the instruction being executed: what a fault pushes */
-	uint64_t next_rip;     /* of the one after it; control transfers set it */
-	uint64_t system_flags; /* RFLAGS less the arithmetic ones; bit 1 set */
-	struct segment segment[SEG_COUNT];
-	struct descriptor_table gdtr, idtr;
-	uint64_t cr0, cr2, cr3, cr4;
-	uint64_t pdpte[4]; /* loaded by MOV CR3 in PAE paging (SDM vol. 3A 4.4.1) */
-	uint64_t dr[4], dr6, dr7;
-	uint64_t efer, star, lstar, cstar, sfmask, kernel_gs_base;
-	uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
-	uint64_t xcr0, xss;
-	uint64_t tsc_offset; /* guest TSC = clock_cycles() + tsc_offset */
-	uint64_t tsc_adjust, tsc_aux, pat, misc_enable, debug_control, spec_ctrl;
-	uint64_t mcg_status;
-	uint64_t amd_hwcr, amd_syscfg, amd_de_cfg; /* MSRs of AMD processors only */
-	uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_variable[16];
-	uint64_t pvclock_msr, pvclock_wall_msr; /* KVM's MSR_KVM_SYSTEM_TIME_NEW, WALL_CLOCK_NEW */
-	uint32_t pvclock_version;
-	uint64_t monitor_address; /* MONITOR's line, 0: none armed */
-	_Atomic bool nmi_blocked; /* until IRET; other threads look when they queue one */
-	enum activity activity;
-	uint8_t sipi_vector;
-	bool no_step_trap; /* the instruction decided about its single-step trap itself (SYSCALL,
-			      SYSRET) */
-	uint64_t pending_debug; /* DR6 bits of a debug trap due after this instruction */
-	uint64_t apic_page;     /* guest-physical page of the enabled xAPIC; ~0 where none */
-	struct fpu fpu;
+	/* --- architected: cpu->state as a whole, cpu->rip and the like by itself --- */
+	union {
+		struct cpu_state state;
+		struct cpu_state;
+	};
 
 	/* --- the mechanism --- */
+	uint64_t segment_base[SEG_COUNT]; /* copy of segment[].base; [SEG_NONE] is 0 */
+	/* Changed only while no other thread can reach this vCPU. */
+	const struct cpu_engine_ops *engine_ops;
+	uint64_t apic_page; /* guest-physical page of the enabled xAPIC; ~0 where none */
+	/* Where the engine's generated code for this vCPU lies: a host fault in there is the
+	 * guest's, and becomes its exception. 0, 0: nowhere. */
+	uintptr_t native_start, native_end;
 	unsigned index; /* 0..count-1; also the initial APIC ID */
 	struct cpu_platform *platform;
 	struct memory *memory;                   /* platform->memory */
@@ -333,16 +206,6 @@ struct cpu {
 	struct {
 		uint64_t low, high;
 	} tlb_large[2]; /* linear range that large pages were entered for; [1]: upper half */
-	/* Called after anything that changes what code runs next and how: CS, SS size, CR0, CR4,
-	 * EFER, CPL. May be NULL. */
-	void (*code_context_changed)(struct cpu *cpu);
-	/* Called on every TLB flush, so that look-ups of code by linear address are dropped too.
-	 * May be NULL. */
-	void (*tlb_flushed)(struct cpu *cpu, const struct tlb_request *request);
-	/* Called by cpu_set_pending(), on any thread, after `attention` is set: for an engine whose
-	 * running code does not look at `attention`. May be NULL; changed only while no other
-	 * thread can reach this vCPU. */
-	void (*kick)(struct cpu *cpu);
 	/* Counters for --stats. */
 	struct cpu_stats {
 		uint64_t instructions, blocks, blocks_decoded, accesses, tlb_misses, page_faults,
@@ -367,6 +230,24 @@ void cpu_destroy(struct cpu *cpu);
 /* Back to the power-up state (RESET), or what INIT does (keeps FPU state, some MSRs, TSC). */
 void cpu_reset(struct cpu *cpu);
 void cpu_init_reset(struct cpu *cpu);
+
+/* All of the architected state, and all of it again. For the vCPU's own thread, or while it is
+ * stopped, between instructions; what an engine keeps elsewhere (registers in the host's) must have
+ * been pulled into struct cpu. Setting it makes everything that follows from it agree: segment
+ * bases, TLB, what the engine looked up. 0, or -EINVAL where `state` could not have come from
+ * cpu_get_state(): then nothing has changed. */
+void cpu_get_state(struct cpu *cpu, struct cpu_state *state);
+int cpu_set_state(struct cpu *cpu, const struct cpu_state *state);
+
+/* NMIs wait for IRET: another thread looks when it queues one. */
+static inline bool cpu_nmi_blocked(const struct cpu *cpu)
+{
+	return __atomic_load_n(&cpu->nmi_blocked, __ATOMIC_SEQ_CST);
+}
+static inline void cpu_set_nmi_blocked(struct cpu *cpu, bool blocked)
+{
+	__atomic_store_n(&cpu->nmi_blocked, blocked, __ATOMIC_SEQ_CST);
+}
 
 /* Ask something of a vCPU from any thread: sets the bits, makes it notice soon, wakes it if it is
  * halted. */

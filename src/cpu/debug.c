@@ -144,8 +144,7 @@ static void dr7_changed(struct cpu *cpu)
 {
 	/* Watched pages must not be in the TLB; the engine may have to check each instruction. */
 	tlb_flush_all(cpu);
-	if (cpu->code_context_changed)
-		cpu->code_context_changed(cpu);
+	cpu->engine_ops->code_context_changed(cpu);
 }
 
 void debug_task_switched(struct cpu *cpu)

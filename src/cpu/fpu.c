@@ -67,14 +67,14 @@ void fpu_reset(struct cpu *cpu)
 	fpu->pkru = 0;
 	fpu->fip = fpu->fdp = 0;
 	fpu->fop = fpu->fcs = fpu->fds = 0;
-	if (fpu->live)
+	if (cpu->fpu_live)
 		to_host(fpu);
 }
 
 void fpu_enter(struct cpu *cpu)
 {
 	to_host(&cpu->fpu);
-	cpu->fpu.live = true;
+	cpu->fpu_live = true;
 }
 
 void fpu_leave(struct cpu *cpu)
@@ -82,19 +82,19 @@ void fpu_leave(struct cpu *cpu)
 	uint32_t mxcsr = MXCSR_DEFAULT;
 
 	from_host(&cpu->fpu);
-	cpu->fpu.live = false;
+	cpu->fpu_live = false;
 	__asm__ volatile("fninit; ldmxcsr %0" : : "m"(mxcsr) : X87_REGISTERS);
 }
 
 void fpu_sync(struct cpu *cpu)
 {
-	if (cpu->fpu.live)
+	if (cpu->fpu_live)
 		from_host(&cpu->fpu);
 }
 
 void fpu_reload(struct cpu *cpu)
 {
-	if (cpu->fpu.live)
+	if (cpu->fpu_live)
 		to_host(&cpu->fpu);
 }
 
@@ -118,13 +118,13 @@ void fpu_ldmxcsr(struct cpu *cpu, uint32_t value)
 	if (value & ~fpu_mxcsr_mask())
 		cpu_raise_error(cpu, VECTOR_GP, 0);
 	cpu->fpu.mxcsr = value;
-	if (cpu->fpu.live)
+	if (cpu->fpu_live)
 		__asm__ volatile("ldmxcsr %0" : : "m"(value));
 }
 
 uint32_t fpu_stmxcsr(struct cpu *cpu)
 {
-	if (cpu->fpu.live)
+	if (cpu->fpu_live)
 		__asm__ volatile("stmxcsr %0" : "=m"(cpu->fpu.mxcsr));
 	return cpu->fpu.mxcsr;
 }
@@ -181,7 +181,7 @@ void fpu_raise_pending(struct cpu *cpu)
 	uint16_t status;
 
 	__asm__ volatile("fnstsw %0" : "=m"(status));
-	if (cpu->fpu.live ? status & 0x80 : cpu->fpu.x87[2] & 0x80)
+	if (cpu->fpu_live ? status & 0x80 : cpu->fpu.x87[2] & 0x80)
 		raise_x87_error(cpu);
 }
 
@@ -209,7 +209,7 @@ static bool is_guest_fault(const struct cpu *cpu, const greg_t *registers)
 {
 	uintptr_t pc = (uintptr_t)registers[REG_RIP];
 
-	if (!cpu || pc < cpu->fpu.native_start || pc >= cpu->fpu.native_end)
+	if (!cpu || pc < cpu->native_start || pc >= cpu->native_end)
 		return false;
 	switch (registers[REG_TRAPNO]) {
 	case VECTOR_DE:

@@ -23,7 +23,7 @@ static bool interrupts_open(const struct cpu *cpu)
 
 static bool nmi_open(const struct cpu *cpu)
 {
-	return !cpu->nmi_blocked && cpu->interrupt_shadow == SHADOW_NONE;
+	return !cpu_nmi_blocked(cpu) && cpu->interrupt_shadow == SHADOW_NONE;
 }
 
 /* Requests that can be acted upon as things stand. */
@@ -98,7 +98,7 @@ static void inject_nmi(struct cpu *cpu)
 	claim(cpu, PENDING_NMI);
 	if (atomic_load(&cpu->nmi_queued) > 0 && atomic_fetch_sub(&cpu->nmi_queued, 1) > 1)
 		cpu_set_pending(cpu, PENDING_NMI);
-	cpu->nmi_blocked = true;
+	cpu_set_nmi_blocked(cpu, true);
 	cpu->exception = (struct exception){.vector = VECTOR_NMI, .external = true};
 	cpu->stats.interrupts++;
 	inject(cpu);

@@ -279,8 +279,7 @@ void task_switch(struct cpu *cpu, uint16_t selector, enum task_reason reason, ui
 	if (new.layout == &layout32)
 		load_cr3(cpu, state.cr3);
 	load_segments(cpu, &state);
-	if (cpu->code_context_changed)
-		cpu->code_context_changed(cpu);
+	cpu->engine_ops->code_context_changed(cpu);
 	transfer_check_near(cpu, cpu->rip);
 	if (error) {
 		struct stack stack = stack_current(cpu);

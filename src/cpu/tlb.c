@@ -19,8 +19,7 @@ static void entry_clear(struct cpu *cpu, unsigned view, unsigned slot)
 static void request(struct cpu *cpu, const struct tlb_request *request)
 {
 	cpu->stats.tlb_flushes++;
-	if (cpu->tlb_flushed)
-		cpu->tlb_flushed(cpu, request);
+	cpu->engine_ops->tlb_flushed(cpu, request);
 }
 
 static void notify(struct cpu *cpu, enum tlb_flush what, uint64_t linear)

@@ -32,9 +32,10 @@ static uint64_t descriptor(uint32_t access, uint32_t limit)
 
 static void set_segments(struct cpu *cpu, uint32_t code_size)
 {
-	struct segment code = {0, 0xffffffff, AR_FLAT_CODE | code_size, BOOT_CS};
-	struct segment data = {0, 0xffffffff, AR_FLAT_DATA, BOOT_DS};
-	struct segment task = {0, 0x67, AR_BUSY_TSS, BOOT_TSS};
+	struct segment code = {
+		.limit = ~0u, .access = AR_FLAT_CODE | code_size, .selector = BOOT_CS};
+	struct segment data = {.limit = ~0u, .access = AR_FLAT_DATA, .selector = BOOT_DS};
+	struct segment task = {.limit = 0x67, .access = AR_BUSY_TSS, .selector = BOOT_TSS};
 	uint64_t gdt[6] = {
 		[BOOT_CS / 8] = descriptor(code.access, code.limit),
 		[BOOT_DS / 8] = descriptor(data.access, data.limit),
@@ -43,8 +44,8 @@ static void set_segments(struct cpu *cpu, uint32_t code_size)
 	enum seg seg;
 
 	memory_write(cpu->memory, LAYOUT_GDT, gdt, sizeof(gdt));
-	cpu->gdtr = (struct descriptor_table){LAYOUT_GDT, sizeof(gdt) - 1};
-	cpu->idtr = (struct descriptor_table){0, 0}; /* no exception can be taken yet */
+	cpu->gdtr = (struct descriptor_table){.base = LAYOUT_GDT, .limit = sizeof(gdt) - 1};
+	cpu->idtr = (struct descriptor_table){.limit = 0}; /* no exception can be taken yet */
 	for (seg = SEG_ES; seg <= SEG_GS; seg++)
 		cpu_set_segment(cpu, seg, seg == SEG_CS ? &code : &data);
 	cpu_set_segment(cpu, SEG_TR, &task);

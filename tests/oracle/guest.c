@@ -229,10 +229,10 @@ static void load_state(const struct oracle_case *test, const struct oracle_state
 	vcpu->fpu.mxcsr = start->mxcsr;
 	cpu_update_view(vcpu);
 	/* User code gets windows when it has run for long; here it must not have to. */
-	if (want_windows && vcpu->bt) {
-		windows_use_space(vcpu->bt);
-		if (!windows_is_mature(vcpu->bt))
-			windows_mature(vcpu->bt);
+	if (want_windows && bt_of(vcpu)) {
+		windows_use_space(bt_of(vcpu));
+		if (!windows_is_mature(bt_of(vcpu)))
+			windows_mature(bt_of(vcpu));
 	}
 }
 

@@ -74,7 +74,7 @@ static int dump(struct stub_cache *cache, bool narrow, const char *hex)
 	}
 	printf("becomes\n");
 	code = (uintptr_t)stub->code;
-	if (code >= processor.fpu.native_start && code < processor.fpu.native_end)
+	if (code >= processor.native_start && code < processor.native_end)
 		disassemble((const uint8_t *)code);
 	else
 		printf("    a C function\n");

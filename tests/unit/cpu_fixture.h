@@ -223,8 +223,8 @@ static inline void fill_gdt(bool long_mode)
 	gdt_set(DATA1, 0, ~0u, data | DPL(1));
 	gdt_set(LDT_SEL, LDT, 0xff, SYS_LDT | AR_P);
 	put(GDT + LDT_SEL + 8, 0, 8);
-	cpu->gdtr = (struct descriptor_table){GDT, GDT_LIMIT};
-	cpu->idtr = (struct descriptor_table){IDT, long_mode ? 0xfff : 0x7ff};
+	cpu->gdtr = (struct descriptor_table){.base = GDT, .limit = GDT_LIMIT};
+	cpu->idtr = (struct descriptor_table){.base = IDT, .limit = long_mode ? 0xfff : 0x7ff};
 }
 
 /* To CPL 0 or 3 with the stack of that level. */

@@ -143,6 +143,7 @@ __asm__(
 
 static struct cpu *cpu;
 static struct bt *bt;
+static struct interp interp;
 static struct bt_insn insns[INSNS];
 static struct bt_unit unit = {.insns = insns};
 
@@ -217,7 +218,8 @@ static int setup(void **state)
 	cpu = calloc(1, (sizeof(*cpu) + 63) & ~63ul);
 	bt = calloc(1, sizeof(*bt));
 	bt->cpu = cpu;
-	cpu->bt = bt;
+	cpu->engine_state = &interp;
+	interp.translator = bt;
 	bt->code_start = (uintptr_t)test_code_start;
 	bt->code_end = (uintptr_t)test_code_end;
 	bt->glue.exit = bt->glue.exit_rolled_back = (uintptr_t)test_rolled_back;

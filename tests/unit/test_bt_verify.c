@@ -88,14 +88,14 @@ static void translate(void)
 	cpu->cr0 |= CR0_NE | CR0_MP;
 	cpu->cr4 |= CR4_OSFXSR | CR4_OSXMMEXCPT;
 	assert_int_equal(memory_write(&memory, CODE, loop, sizeof(loop)), 0);
-	cpu->bt->stats.units = keep_loop;
+	bt_of(cpu)->stats.units = keep_loop;
 	assert_int_equal(run_loop(), VCPU_EXIT_HALTED);
 }
 
 /* Overwrite `size` bytes of host code that are `from`, wherever they are. */
 static void corrupt(const void *from, const void *to, size_t size)
 {
-	const struct bt *bt = cpu->bt;
+	const struct bt *bt = bt_of(cpu);
 	unsigned found = 0;
 
 	for (unsigned i = 0; i < bt->unit_count; i++)
@@ -130,7 +130,7 @@ static void expect_difference(char *report, size_t size)
 	close(pipes[0]);
 	close(pipes[1]);
 	assert_int_equal(exit, VCPU_EXIT_FAILED);
-	assert_true(verify_failed(cpu->bt));
+	assert_true(verify_failed(bt_of(cpu)));
 }
 
 static void expect_report(const char *line)
@@ -196,15 +196,16 @@ static void with_and_without_windows(void (*wrong)(void))
 	for (unsigned way = 0; way < 4; way++) {
 		/* No room in the low addresses (AddressSanitizer): nothing is translated. cmocka's
 		 * skip() is a failure to who reads TAP. */
-		if (!cpu->bt) {
+		if (!bt_of(cpu)) {
 			print_message("# nothing is translated here\n");
 			return;
 		}
 		base = way & 1 ? HIGH_HALF : 0;
 		keep_loop = way & 2;
 		translate();
-		assert_int_equal(!!(cpu->bt->units[0]->mode & BT_WINDOW), base && cpu->bt->windows);
-		assert_int_equal(cpu->bt->units[0]->straight, !keep_loop);
+		assert_int_equal(
+			!!(bt_of(cpu)->units[0]->mode & BT_WINDOW), base && bt_of(cpu)->windows);
+		assert_int_equal(bt_of(cpu)->units[0]->straight, !keep_loop);
 		wrong();
 		assert_int_equal(teardown(NULL) || setup(NULL), 0);
 	}
@@ -236,10 +237,10 @@ static void nothing_wrong(void)
 		assert_int_equal(get(DATA + DISTANCE, 8), cpu->gpr[RAX]);
 		assert_int_equal(cpu->fpu.zmm[0][0], LOOPS * 3);
 	}
-	assert_false(verify_failed(cpu->bt));
-	assert_true(verify_counts(cpu->bt).compared >= (keep_loop ? 3 : 3 * LOOPS));
-	assert_int_equal(verify_counts(cpu->bt).incomplete, 0);
-	assert_int_equal(verify_counts(cpu->bt).raced, 0);
+	assert_false(verify_failed(bt_of(cpu)));
+	assert_true(verify_counts(bt_of(cpu)).compared >= (keep_loop ? 3 : 3 * LOOPS));
+	assert_int_equal(verify_counts(bt_of(cpu)).incomplete, 0);
+	assert_int_equal(verify_counts(bt_of(cpu)).raced, 0);
 }
 
 static void finds_nothing_where_nothing_is_wrong(void **state)

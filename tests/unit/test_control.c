@@ -191,10 +191,13 @@ static void note_request(struct cpu *c, const struct tlb_request *request)
 /* A flush of the current space and one of another are different requests, and say of which. */
 static void flushes_name_their_space(void **state)
 {
+	struct cpu_engine_ops noting = cpu_engine_ops_none;
+
+	noting.tlb_flushed = note_request;
 	enter_long(0);
 	cpu->cr4 |= CR4_PCIDE;
 	cpu->cr3 |= 7;
-	cpu->tlb_flushed = note_request;
+	cpu->engine_ops = &noting;
 	put(0x300000, 7, 8);
 	put(0x300008, 0x601000, 8);
 	control_invpcid(cpu, 1, 0x300000);
@@ -214,7 +217,7 @@ static void flushes_name_their_space(void **state)
 	assert_int_equal(requested.what, TLB_FLUSH_PAGE);
 	assert_int_equal(requested.linear, 0x601000);
 	assert_int_equal(requested.space.pcid, 7);
-	cpu->tlb_flushed = NULL;
+	cpu->engine_ops = &cpu_engine_ops_none;
 }
 
 /* --- XCR0 --- */

@@ -75,7 +75,7 @@ static void nmi_blocks_itself(void **state)
 	cpu_set_pending(cpu, PENDING_NMI);
 	assert_true(cpu_service_pending(cpu));
 	assert_int_equal(cpu->rip, HANDLER(VECTOR_NMI));
-	assert_true(cpu->nmi_blocked);
+	assert_true(cpu_nmi_blocked(cpu));
 	cpu_set_pending(cpu, PENDING_NMI);
 	cpu->rip = 0x1234;
 	assert_true(cpu_service_pending(cpu));
@@ -99,7 +99,7 @@ static void nmis_queue_up(void **state)
 		cpu_queue_nmi(cpu);
 	while (cpu_has_wakeup(cpu)) {
 		assert_true(cpu_service_pending(cpu));
-		cpu->nmi_blocked = false;
+		cpu_set_nmi_blocked(cpu, false);
 		delivered++;
 	}
 	assert_int_equal(delivered, 2);

@@ -55,14 +55,14 @@ static void test_enter_and_leave_carry_the_state(void **state)
 	memcpy(before, cpu->fpu.x87, 160);
 
 	fpu_enter(cpu);
-	assert_true(cpu->fpu.live);
+	assert_true(cpu->fpu_live);
 	assert_int_equal(host_control_word(), 0x0f7f);
 	assert_int_equal(host_mxcsr(), 0x7fa1);
 	memset(cpu->fpu.x87, 0xee, 160);
 	cpu->fpu.mxcsr = 0;
 	fpu_leave(cpu);
 
-	assert_false(cpu->fpu.live);
+	assert_false(cpu->fpu_live);
 	assert_memory_equal(cpu->fpu.x87, before, 8);
 	assert_memory_equal(cpu->fpu.x87 + 32, before + 32, 128);
 	assert_int_equal(cpu->fpu.mxcsr, 0x7fa1);

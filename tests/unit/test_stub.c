@@ -58,7 +58,7 @@ static bool run(const struct stub *stub, uint64_t linear)
 
 	assert_non_null(stub);
 	fpu_init(); /* cmocka has put its own handlers in place for the test */
-	if (!cpu->fpu.live)
+	if (!cpu->fpu_live)
 		fpu_enter(cpu);
 	stale = stub_run(cpu, stub, linear);
 	fpu_leave(cpu);
@@ -68,7 +68,7 @@ static bool run(const struct stub *stub, uint64_t linear)
 #define assert_stub_raises(vector_, error_, stub, linear)                                          \
 	do {                                                                                       \
 		assert_raises(vector_, error_, run(stub, linear));                                 \
-		if (cpu->fpu.live)                                                                 \
+		if (cpu->fpu_live)                                                                 \
 			fpu_leave(cpu);                                                            \
 	} while (0)
 

@@ -39,6 +39,12 @@ static inline void bt_flushed(struct cpu *c, const struct tlb_request *request)
 	windows_flush(bt, request);
 }
 
+static inline void bt_context_changed(struct cpu *c)
+{
+}
+
+static const struct cpu_engine_ops bt_ops = {bt_context_changed, bt_flushed, cpu_no_kick};
+
 static inline uint64_t low(unsigned page)
 {
 	return LOWER + page * PAGE_SIZE;
@@ -89,13 +95,13 @@ static inline int bt_setup(void **state)
 		put(FRAME + page * PAGE_SIZE, 0x1000 + page, 8);
 	if (windows_create(bt) < 0)
 		return -1;
-	cpu->tlb_flushed = bt_flushed;
+	cpu->engine_ops = &bt_ops;
 	return 0;
 }
 
 static inline int bt_teardown(void **state)
 {
-	cpu->tlb_flushed = NULL;
+	cpu->engine_ops = &cpu_engine_ops_none;
 	windows_destroy(bt);
 	munmap(bt, sizeof(*bt));
 	windows_limits = (struct windows_limits){0};

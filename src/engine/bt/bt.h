@@ -193,7 +193,7 @@ struct bt_stats {
 		entries;
 };
 
-/* Per vCPU; cpu->bt. One mapping in the low 2 GiB. */
+/* Per vCPU; bt_of(). One mapping in the low 2 GiB. */
 struct bt {
 	struct cpu *cpu;
 	/* --- what translated code touches --- */
@@ -283,7 +283,9 @@ static inline uint64_t *bt_deltas(struct bt *bt, unsigned mode)
 
 static inline struct bt *bt_of(const struct cpu *cpu)
 {
-	return cpu->bt;
+	struct interp *interp = interp_of(cpu);
+
+	return interp ? interp->translator : NULL;
 }
 
 /* Is `pc` in this vCPU's translated code or glue? */

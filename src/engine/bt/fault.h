@@ -35,7 +35,8 @@ void bt_signals_init(void);
 int bt_thread_enter(struct bt *bt);
 void bt_thread_leave(struct bt *bt);
 
-/* cpu->kick: make a vCPU come out of translated code. For any thread, after `attention` was set. */
+/* struct cpu_engine_ops's kick: make a vCPU come out of translated code. For any thread, after
+ * `attention` was set. */
 void bt_kick(struct cpu *cpu);
 
 #endif

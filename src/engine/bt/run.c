@@ -678,7 +678,7 @@ static void record_last_x87(struct bt *bt, uint32_t id)
 /* interp->translated: run what is translated at cpu->rip. */
 static bool bt_translated(struct cpu *cpu)
 {
-	struct bt *bt = cpu->bt;
+	struct bt *bt = bt_of(cpu);
 	struct block *hot = interp_hot(cpu);
 	unsigned mode = 0;
 	struct bt_unit *unit;
@@ -718,7 +718,7 @@ static bool bt_translated(struct cpu *cpu)
 
 static void flushed(struct cpu *cpu, const struct tlb_request *request)
 {
-	struct bt *bt = cpu->bt;
+	struct bt *bt = bt_of(cpu);
 
 	interp_tlb_flushed(cpu, request);
 	if (request->what == TLB_FLUSH_NON_GLOBAL || request->what == TLB_FLUSH_SPACE_KEPT)
@@ -729,6 +729,12 @@ static void flushed(struct cpu *cpu, const struct tlb_request *request)
 		windows_flush(bt, request);
 }
 
+static const struct cpu_engine_ops bt_ops = {
+	.code_context_changed = interp_context_changed,
+	.tlb_flushed = flushed,
+	.kick = bt_kick,
+};
+
 static void code_tracked(void *opaque, uint64_t page)
 {
 	struct cpu_platform *platform = opaque;
@@ -736,8 +742,8 @@ static void code_tracked(void *opaque, uint64_t page)
 	for (unsigned i = 0; i < platform->cpu_count; i++) {
 		struct cpu *cpu = platform->cpus[i];
 
-		if (cpu && cpu->bt && cpu->bt->windows)
-			windows_protect_code(cpu->bt, page);
+		if (cpu && bt_of(cpu) && bt_of(cpu)->windows)
+			windows_protect_code(bt_of(cpu), page);
 	}
 }
 
@@ -748,8 +754,8 @@ static void code_dropped(void *opaque, uint64_t page)
 	for (unsigned i = 0; i < platform->cpu_count; i++) {
 		struct cpu *cpu = platform->cpus[i];
 
-		if (cpu && cpu->bt)
-			cache_page_written(cpu->bt, page);
+		if (cpu && bt_of(cpu))
+			cache_page_written(bt_of(cpu), page);
 	}
 }
 
@@ -776,8 +782,8 @@ static int bt_available(void)
 
 static void free_bt(struct bt *bt)
 {
-	bt->cpu->kick = NULL;
-	bt->cpu->bt = NULL;
+	bt->cpu->engine_ops = &cpu_engine_ops_none;
+	interp_of(bt->cpu)->translator = NULL;
 	if (bt->windows)
 		windows_destroy(bt);
 	cache_destroy(bt);
@@ -788,8 +794,8 @@ static void free_bt(struct bt *bt)
 
 static void bt_vcpu_destroy(struct cpu *cpu)
 {
-	if (cpu->bt)
-		free_bt(cpu->bt);
+	if (bt_of(cpu))
+		free_bt(bt_of(cpu));
 	interp_vcpu_destroy(cpu);
 }
 
@@ -827,7 +833,7 @@ static int bt_vcpu_create(struct cpu *cpu)
 	bt->mask_page = PAGE_MASK;
 	bt->mask_offset = ~PAGE_MASK;
 	bt->has_fsgsbase = getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE;
-	cpu->bt = bt;
+	interp_of(cpu)->translator = bt;
 	bt->translator = malloc(sizeof(*bt->translator));
 	error = bt->translator ? cache_create(bt) : -ENOMEM;
 	if (!memory_flags_displacement(cpu->memory, &bt->flags_displacement) ||
@@ -844,23 +850,23 @@ static int bt_vcpu_create(struct cpu *cpu)
 	cpu->memory->code_hooks.tracked = code_tracked;
 	cpu->memory->code_hooks.dropped = code_dropped;
 	cpu->memory->code_hooks.opaque = cpu->platform;
-	cpu->kick = bt_kick;
-	cpu->tlb_flushed = flushed;
+	cpu->engine_ops = &bt_ops;
 	interp_of(cpu)->translated = bt_translated;
 	return 0;
 }
 
 static enum vcpu_exit bt_vcpu_run(struct cpu *cpu)
 {
+	struct bt *bt = bt_of(cpu);
 	enum vcpu_exit exit;
 
 	/* This may be another thread than last time. */
-	if (cpu->bt)
-		cpu->bt->gs_base_now = ~UINT64_C(0);
-	if (cpu->bt && bt_thread_enter(cpu->bt) < 0)
+	if (bt)
+		bt->gs_base_now = ~UINT64_C(0);
+	if (bt && bt_thread_enter(bt) < 0)
 		interp_of(cpu)->translated = NULL;
 	exit = interp_vcpu_run(cpu);
-	return cpu->bt && verify_failed(cpu->bt) ? VCPU_EXIT_FAILED : exit;
+	return bt && verify_failed(bt) ? VCPU_EXIT_FAILED : exit;
 }
 
 const struct engine engine_bt = {

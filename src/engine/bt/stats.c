@@ -71,7 +71,7 @@ void bt_print_stats(struct cpu *const *cpus, unsigned count, FILE *to)
 	struct verify_counts verified = {0};
 
 	for (unsigned i = 0; i < count; i++) {
-		const struct bt *bt = cpus[i]->bt;
+		const struct bt *bt = bt_of(cpus[i]);
 
 		if (!bt)
 			continue;

@@ -67,8 +67,8 @@ bool windows_linear(const struct bt *bt, uintptr_t host, uint64_t *linear);
  * another window had to be taken away the answer is false, so that translated code is left. */
 bool windows_fault(struct bt *bt, uint64_t linear, bool write, bool user);
 
-/* The guest flushed translations (cpu->tlb_flushed's contract). windows_use_space() comes after it.
- */
+/* The guest flushed translations (struct cpu_engine_ops's tlb_flushed). windows_use_space()
+ * comes after it. */
 void windows_flush(struct bt *bt, const struct tlb_request *request);
 
 /* RAM page `page` is about to be read as code (PAGE_CODE is set): no window of this vCPU may stay

@@ -374,23 +374,25 @@ FOR_SIZES(DEFINE_MUL, imul)
 #define DEFINE_DIV(x, T, S, W, SW)                                                                 \
 	static inline void wide_div_##x(struct cpu *cpu, T s)                                      \
 	{                                                                                          \
-		W dividend = (W)((W)REG(T, RDX * 8) << (8 * sizeof(T))) | REG(T, RAX * 8);         \
+		W dividend = (W)((W)REG(T, REG_OFFSET(RDX)) << (8 * sizeof(T))) |                  \
+			     REG(T, REG_OFFSET(RAX));                                              \
 		if (s == 0 || (dividend >> (8 * sizeof(T))) >= s)                                  \
 			cpu_raise(cpu, VECTOR_DE);                                                 \
 		T quotient = (T)(dividend / s), remainder = (T)(dividend % s);                     \
-		SET_REG(T, RAX * 8, quotient);                                                     \
-		SET_REG(T, RDX * 8, remainder);                                                    \
+		SET_REG(T, REG_OFFSET(RAX), quotient);                                             \
+		SET_REG(T, REG_OFFSET(RDX), remainder);                                            \
 	}                                                                                          \
 	static inline void wide_idiv_##x(struct cpu *cpu, T s)                                     \
 	{                                                                                          \
-		SW dividend = (SW)((W)((W)REG(T, RDX * 8) << (8 * sizeof(T))) | REG(T, RAX * 8));  \
+		SW dividend = (SW)((W)((W)REG(T, REG_OFFSET(RDX)) << (8 * sizeof(T))) |            \
+				   REG(T, REG_OFFSET(RAX)));                                       \
 		SW divisor = (S)s, minimum = (SW)((W)1 << (16 * sizeof(T) - 1));                   \
 		if (divisor == 0 || (divisor == -1 && dividend == minimum) ||                      \
 			dividend / divisor != (S)(dividend / divisor))                             \
 			cpu_raise(cpu, VECTOR_DE);                                                 \
 		T quotient = (T)(dividend / divisor), remainder = (T)(dividend % divisor);         \
-		SET_REG(T, RAX * 8, quotient);                                                     \
-		SET_REG(T, RDX * 8, remainder);                                                    \
+		SET_REG(T, REG_OFFSET(RAX), quotient);                                             \
+		SET_REG(T, REG_OFFSET(RDX), remainder);                                            \
 	}
 DEFINE_DIV(2, guest_2, int16_t, uint32_t, int32_t)
 DEFINE_DIV(4, guest_4, int32_t, uint64_t, int64_t)
@@ -398,20 +400,20 @@ DEFINE_DIV(4, guest_4, int32_t, uint64_t, int64_t)
 /* Bytes divide AX, to AL and AH. */
 static inline void wide_div_1(struct cpu *cpu, guest_1 s)
 {
-	unsigned dividend = REG(guest_2, RAX * 8);
+	unsigned dividend = REG(guest_2, REG_OFFSET(RAX));
 
 	if (s == 0 || dividend >> 8 >= s)
 		cpu_raise(cpu, VECTOR_DE);
-	REG(guest_2, RAX * 8) = (uint16_t)((dividend % s) << 8 | dividend / s);
+	REG(guest_2, REG_OFFSET(RAX)) = (uint16_t)((dividend % s) << 8 | dividend / s);
 }
 
 static inline void wide_idiv_1(struct cpu *cpu, guest_1 s)
 {
-	int dividend = (int16_t)REG(guest_2, RAX * 8), divisor = (int8_t)s;
+	int dividend = (int16_t)REG(guest_2, REG_OFFSET(RAX)), divisor = (int8_t)s;
 
 	if (divisor == 0 || dividend / divisor != (int8_t)(dividend / divisor))
 		cpu_raise(cpu, VECTOR_DE);
-	REG(guest_2, RAX * 8) =
+	REG(guest_2, REG_OFFSET(RAX)) =
 		(uint16_t)((dividend % divisor) << 8 | ((dividend / divisor) & 0xff));
 }
 

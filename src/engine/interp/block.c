@@ -232,7 +232,7 @@ OP(op_heat)
 	cpu->stats.instructions -= block->count;
 	cpu->stats.accesses -= block->accesses;
 	cpu->stats.blocks--;
-	cpu->rip = cpu->next_rip = cpu->gpr[CODE_BASE] + in->next;
+	cpu->rip = cpu->next_rip = cpu->code_base + in->next;
 	interp->hot = block;
 	interp->hot_rip = cpu->rip;
 	return NULL;
@@ -383,10 +383,10 @@ static bool within_limit(const struct cpu *cpu, const struct block *block, uint6
 	       rip + block->bytes - 1 <= cpu->segment[SEG_CS].limit;
 }
 
-/* Make gpr[CODE_BASE] right for a block entered at `rip`. */
+/* Make cpu->code_base right for a block entered at `rip`. */
 static void enter_page(struct cpu *cpu, const struct block *block, uint64_t rip)
 {
-	cpu->gpr[CODE_BASE] = rip - (block->key & ~PAGE_MASK);
+	cpu->code_base = rip - (block->key & ~PAGE_MASK);
 }
 
 static uint64_t linear_of(const struct cpu *cpu, uint64_t rip)
@@ -447,7 +447,7 @@ OP(branch_slow)
 {
 	struct interp *interp = interp_of(cpu);
 	uint64_t drops = interp->drops, target = in->imm;
-	struct block *block = block_find(cpu, cpu->gpr[CODE_BASE] + target);
+	struct block *block = block_find(cpu, cpu->code_base + target);
 
 	if (!block)
 		return NULL;

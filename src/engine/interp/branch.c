@@ -18,7 +18,7 @@ OP(op_jmp)
 
 OP(op_jmp_far)
 {
-	JUMP_TO(cpu->gpr[CODE_BASE] + in->imm);
+	JUMP_TO(cpu->code_base + in->imm);
 }
 
 OP(op_block_end)
@@ -28,12 +28,12 @@ OP(op_block_end)
 
 OP(op_page_end)
 {
-	JUMP_TO(cpu->gpr[CODE_BASE] + in->imm);
+	JUMP_TO(cpu->code_base + in->imm);
 }
 
 OP(op_leave)
 {
-	cpu->rip = cpu->next_rip = (cpu->gpr[CODE_BASE] + in->next) & interp_of(cpu)->rip_mask;
+	cpu->rip = cpu->next_rip = (cpu->code_base + in->next) & interp_of(cpu)->rip_mask;
 	return NULL;
 }
 
@@ -51,7 +51,7 @@ OP(op_leave)
 		if (!condition(cpu, code))                                                         \
 			NEXT;                                                                      \
 		cpu->stats.instructions -= in->remaining;                                          \
-		JUMP_TO(cpu->gpr[CODE_BASE] + in->imm);                                            \
+		JUMP_TO(cpu->code_base + in->imm);                                                 \
 	}
 FOR_CONDITIONS(DEFINE_JCC)
 #define JCC_ROW(code)     [code] = jcc_##code,
@@ -61,9 +61,9 @@ op_fn *const jcc_far[16] = {FOR_CONDITIONS(JCC_FAR_ROW)};
 
 OP(op_call)
 {
-	DO_PUSH(cpu->gpr[CODE_BASE] + in->next);
+	DO_PUSH(cpu->code_base + in->next);
 	if (unlikely(stale_)) {
-		cpu->rip = cpu->next_rip = cpu->gpr[CODE_BASE] + in->imm;
+		cpu->rip = cpu->next_rip = cpu->code_base + in->imm;
 		return NULL;
 	}
 	BRANCH;
@@ -71,9 +71,9 @@ OP(op_call)
 
 OP(op_call_far)
 {
-	uint64_t target = cpu->gpr[CODE_BASE] + in->imm;
+	uint64_t target = cpu->code_base + in->imm;
 
-	DO_PUSH(cpu->gpr[CODE_BASE] + in->next);
+	DO_PUSH(cpu->code_base + in->next);
 	(void)stale_; /* the target is looked up, or found stale, anyway */
 	JUMP_TO(target);
 }
@@ -84,7 +84,7 @@ OP(op_call_r)
 	uint64_t target = REG(guest_8, in->src);
 
 	check_target(cpu, in, target);
-	DO_PUSH(cpu->gpr[CODE_BASE] + in->next);
+	DO_PUSH(cpu->code_base + in->next);
 	(void)stale_;
 	JUMP_TO(target);
 }
@@ -96,7 +96,7 @@ OP(op_call_m)
 	sync_rip(cpu, in);
 	target = operand_read(cpu, in, 8);
 	check_target(cpu, in, target);
-	DO_PUSH(cpu->gpr[CODE_BASE] + in->next);
+	DO_PUSH(cpu->code_base + in->next);
 	(void)stale_;
 	JUMP_TO(target);
 }

@@ -34,17 +34,17 @@ static bool code64(const struct decoding *d)
 static int register_offset(ZydisRegister reg)
 {
 	if (reg >= ZYDIS_REGISTER_AL && reg <= ZYDIS_REGISTER_BL)
-		return (reg - ZYDIS_REGISTER_AL) * 8;
+		return REG_OFFSET(reg - ZYDIS_REGISTER_AL);
 	if (reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH)
-		return (reg - ZYDIS_REGISTER_AH) * 8 + 1;
+		return REG_OFFSET(reg - ZYDIS_REGISTER_AH) + 1;
 	if (reg >= ZYDIS_REGISTER_SPL && reg <= ZYDIS_REGISTER_R15B)
-		return (reg - ZYDIS_REGISTER_SPL) * 8 + RSP * 8;
+		return REG_OFFSET(reg - ZYDIS_REGISTER_SPL + RSP);
 	if (reg >= ZYDIS_REGISTER_AX && reg <= ZYDIS_REGISTER_R15W)
-		return (reg - ZYDIS_REGISTER_AX) * 8;
+		return REG_OFFSET(reg - ZYDIS_REGISTER_AX);
 	if (reg >= ZYDIS_REGISTER_EAX && reg <= ZYDIS_REGISTER_R15D)
-		return (reg - ZYDIS_REGISTER_EAX) * 8;
+		return REG_OFFSET(reg - ZYDIS_REGISTER_EAX);
 	if (reg >= ZYDIS_REGISTER_RAX && reg <= ZYDIS_REGISTER_R15)
-		return (reg - ZYDIS_REGISTER_RAX) * 8;
+		return REG_OFFSET(reg - ZYDIS_REGISTER_RAX);
 	return -1;
 }
 
@@ -89,10 +89,10 @@ static enum address_form set_address(struct decoding *d, const ZydisDecodedOpera
 	enum seg segment = segment_of(mem->segment);
 
 	in->attributes |= INSN_MEMORY;
-	in->base = in->index = ZERO_REG * 8;
+	in->base = in->index = ZERO_OFFSET;
 	in->scale = 0;
 	if (mem->base == ZYDIS_REGISTER_RIP || mem->base == ZYDIS_REGISTER_EIP) {
-		in->base = CODE_BASE * 8;
+		in->base = CODE_BASE_OFFSET;
 		displacement += in->next;
 	} else if (mem->base != ZYDIS_REGISTER_NONE) {
 		in->base = (uint8_t)register_offset(mem->base);
@@ -114,7 +114,7 @@ static enum address_form set_address(struct decoding *d, const ZydisDecodedOpera
 		in->attributes |= INSN_ADDRESS_32;
 	if (!code64(d) || d->zydis.address_width != 64)
 		return FORM_LEGACY;
-	return in->index == ZERO_REG * 8 && in->segment == SEG_NONE ? FORM_SIMPLE : FORM_FULL;
+	return in->index == ZERO_OFFSET && in->segment == SEG_NONE ? FORM_SIMPLE : FORM_FULL;
 }
 
 /* A 64-bit absolute address or a RIP-relative one at the very edge does not fit struct insn's
@@ -472,7 +472,7 @@ static bool choose_push_pop(struct decoding *d, bool push)
 
 /* --- branches --- */
 
-/* Where a relative branch goes: from CODE_BASE for the fast handlers. */
+/* Where a relative branch goes: from cpu->code_base for the fast handlers. */
 static bool choose_relative(struct decoding *d, op_fn *fast, op_fn *far, slow_fn *slow)
 {
 	struct insn *in = d->insn;
@@ -831,8 +831,8 @@ static bool choose_slow(struct decoding *d)
 		for (unsigned i = 0; i < d->zydis.operand_count; i++)
 			if (is_memory(&d->operand[i]))
 				set_address(d, &d->operand[i]);
-		d->insn->base = RBX * 8;
-		d->insn->index = ZERO_REG * 8; /* AL, added by the handler */
+		d->insn->base = REG_OFFSET(RBX);
+		d->insn->index = ZERO_OFFSET; /* AL, added by the handler */
 		break;
 	default:
 		break;

@@ -17,7 +17,7 @@
  * does so when something must be looked at between blocks: interrupts, single-stepping, a mode
  * change. An exception never returns at all, it unwinds to the run loop by longjmp.
  *
- * RIP is not kept up to date. While a block runs, gpr[CODE_BASE] holds the RIP of the start of the
+ * RIP is not kept up to date. While a block runs, cpu->code_base holds the RIP of the start of the
  * page that the block lies in, and each insn knows where in the page it ends. sync_rip() makes
  * cpu->rip and cpu->next_rip true; everything that may raise an exception is called after it.
  *
@@ -62,8 +62,9 @@ enum insn_attributes {
 	INSN_IMMEDIATE = 1 << 7, /* slow handlers: the operand is imm */
 };
 
-/* Registers are named by byte offset in struct cpu (gpr is its first member), so that AH is RAX's
- * offset plus one and a handler adds instead of scaling. */
+/* Registers are named by byte offset in struct cpu, so that AH is RAX's offset plus one and a
+ * handler adds instead of scaling. What is no register of the guest but stands where one may, in
+ * an address, has an offset too: cpu->code_base and cpu->zero. */
 struct insn {
 	op_fn *run;
 	uint64_t imm;
@@ -147,10 +148,8 @@ struct interp {
 	bool (*translated)(struct cpu *cpu);
 	struct block *hot; /* op_heat left this block, at hot_rip; see interp_hot() */
 	uint64_t hot_rip;
+	void *translator; /* the translator's own state of this vCPU */
 };
-
-#define CODE_BASE 16 /* gpr[] that holds the RIP of the current page's first byte */
-#define ZERO_REG  17
 
 static inline struct interp *interp_of(const struct cpu *cpu)
 {
@@ -198,8 +197,8 @@ void sync_rip(struct cpu *cpu, const struct insn *in);
 /* Leave for the run loop, continuing at the next instruction. */
 const struct insn *leave_after(struct cpu *cpu, const struct insn *in);
 
-/* The block at `rip`, ready to run (CODE_BASE set, counted), or NULL with cpu->rip = rip where the
- * run loop must look first. May raise a page fault for the fetch, with cpu->rip = rip. */
+/* The block at `rip`, ready to run (cpu->code_base set, counted), or NULL with cpu->rip = rip
+ * where the run loop must look first. May raise a page fault for the fetch, with cpu->rip = rip. */
 struct block *block_find(struct cpu *cpu, uint64_t rip);
 
 static inline bool block_fresh(const struct block *block)
@@ -246,14 +245,14 @@ const struct insn *jump_slow(struct cpu *cpu, uint64_t rip);
 				    slot_->context == interp_->context_global) &&                  \
 			    block_fresh(slot_->block) &&                                           \
 			    !atomic_load_explicit(&cpu->attention, memory_order_relaxed))) {       \
-			cpu->gpr[CODE_BASE] = target_ - (slot_->block->key & ~PAGE_MASK);          \
+			cpu->code_base = target_ - (slot_->block->key & ~PAGE_MASK);               \
 			ENTER_BLOCK(slot_->block);                                                 \
 		}                                                                                  \
 		CONTINUE_SLOW(jump_slow(cpu, target_));                                            \
 	} while (0)
 
-/* Go where a direct branch goes: imm is the target relative to CODE_BASE. BRANCH is for targets in
- * the same page, which are remembered; JUMP_TO for others. */
+/* Go where a direct branch goes: imm is the target relative to cpu->code_base. BRANCH is for
+ * targets in the same page, which are remembered; JUMP_TO for others. */
 const struct insn *branch_slow(struct cpu *cpu, const struct insn *in);
 #define BRANCH                                                                                     \
 	do {                                                                                       \
@@ -266,7 +265,11 @@ const struct insn *branch_slow(struct cpu *cpu, const struct insn *in);
 
 /* --- operands --- */
 
-_Static_assert(offsetof(struct cpu, gpr) == 0, "registers are named by offset in struct cpu");
+#define REG_OFFSET(number) ((uint8_t)(offsetof(struct cpu, gpr) + 8 * (number)))
+#define CODE_BASE_OFFSET   ((uint8_t)offsetof(struct cpu, code_base))
+#define ZERO_OFFSET        ((uint8_t)offsetof(struct cpu, zero))
+_Static_assert(offsetof(struct cpu, gpr) + sizeof(((struct cpu *)0)->gpr) <= 256,
+	"struct insn names registers by offsets of eight bits");
 
 typedef uint8_t __attribute__((may_alias)) guest_1;
 typedef uint16_t __attribute__((aligned(1), may_alias)) guest_2;
@@ -366,9 +369,9 @@ size_t block_hash_bytes(void);
 
 #define HEAT_THRESHOLD 200 /* runs of a block before `translated` is asked about it */
 
-/* What engine_interp is made of. A translator that changes code_context_changed or tlb_flushed must
- * go on calling interp_context_changed() and interp_tlb_flushed(). It sets interp->translated
- * before the first run. */
+/* What engine_interp is made of. A translator sets interp->translated before the first run.
+ * Where it puts its own cpu->engine_ops in place, these must go on calling
+ * interp_context_changed() and interp_tlb_flushed(). */
 int interp_vcpu_create(struct cpu *cpu);
 void interp_vcpu_destroy(struct cpu *cpu);
 enum vcpu_exit interp_vcpu_run(struct cpu *cpu);

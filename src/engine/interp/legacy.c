@@ -324,7 +324,7 @@ void slow_daa_das(struct cpu *cpu, const struct insn *in)
 	}
 	if (high)
 		al = (uint8_t)(al + in->disp * 0x60);
-	REG(guest_1, RAX * 8) = al;
+	REG(guest_1, REG_OFFSET(RAX)) = al;
 	set_al_flags(cpu, new_carry, low);
 }
 
@@ -334,8 +334,8 @@ void slow_aaa_aas(struct cpu *cpu, const struct insn *in)
 	bool adjust = (cpu->gpr[RAX] & 0xf) > 9 || (cpu_rflags(cpu) & RFLAGS_AF);
 
 	if (adjust)
-		REG(guest_2, RAX * 8) = (uint16_t)(cpu->gpr[RAX] + in->disp * 0x106);
-	REG(guest_1, RAX * 8) &= 0xf;
+		REG(guest_2, REG_OFFSET(RAX)) = (uint16_t)(cpu->gpr[RAX] + in->disp * 0x106);
+	REG(guest_1, REG_OFFSET(RAX)) &= 0xf;
 	set_al_flags(cpu, adjust, adjust);
 }
 
@@ -345,7 +345,7 @@ void slow_aam(struct cpu *cpu, const struct insn *in)
 
 	if (base == 0)
 		cpu_raise(cpu, VECTOR_DE);
-	REG(guest_2, RAX * 8) = (uint16_t)((al / base) << 8 | al % base);
+	REG(guest_2, REG_OFFSET(RAX)) = (uint16_t)((al / base) << 8 | al % base);
 	set_al_flags(cpu, false, false);
 }
 
@@ -353,13 +353,13 @@ void slow_aad(struct cpu *cpu, const struct insn *in)
 {
 	uint8_t al = (uint8_t)cpu->gpr[RAX], ah = (uint8_t)(cpu->gpr[RAX] >> 8);
 
-	REG(guest_2, RAX * 8) = (uint8_t)(al + ah * (uint8_t)in->imm);
+	REG(guest_2, REG_OFFSET(RAX)) = (uint8_t)(al + ah * (uint8_t)in->imm);
 	set_al_flags(cpu, false, false);
 }
 
 void slow_salc(struct cpu *cpu, const struct insn *in)
 {
-	REG(guest_1, RAX * 8) = cpu->arithmetic_flags & 0x100 ? 0xff : 0;
+	REG(guest_1, REG_OFFSET(RAX)) = cpu->arithmetic_flags & 0x100 ? 0xff : 0;
 }
 
 void slow_bound(struct cpu *cpu, const struct insn *in)

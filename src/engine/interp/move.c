@@ -190,10 +190,10 @@ OP(op_nop)
 		work;                                                                              \
 		NEXT;                                                                              \
 	}
-DEFINE_SIMPLE(op_cbw, REG(guest_2, RAX * 8) = (uint16_t)(int8_t)cpu->gpr[RAX])
+DEFINE_SIMPLE(op_cbw, REG(guest_2, REG_OFFSET(RAX)) = (uint16_t)(int8_t)cpu->gpr[RAX])
 DEFINE_SIMPLE(op_cwde, cpu->gpr[RAX] = (uint32_t)(int16_t)cpu->gpr[RAX])
 DEFINE_SIMPLE(op_cdqe, cpu->gpr[RAX] = (uint64_t)(int32_t)cpu->gpr[RAX])
-DEFINE_SIMPLE(op_cwd, REG(guest_2, RDX * 8) = (uint16_t)((int16_t)cpu->gpr[RAX] >> 15))
+DEFINE_SIMPLE(op_cwd, REG(guest_2, REG_OFFSET(RDX)) = (uint16_t)((int16_t)cpu->gpr[RAX] >> 15))
 DEFINE_SIMPLE(op_cdq, cpu->gpr[RDX] = (uint32_t)((int32_t)cpu->gpr[RAX] >> 31))
 DEFINE_SIMPLE(op_cqo, cpu->gpr[RDX] = (uint64_t)((int64_t)cpu->gpr[RAX] >> 63))
 DEFINE_SIMPLE(op_bswap_4, REG(guest_8, in->dst) = __builtin_bswap32(REG(guest_4, in->dst)))
@@ -203,7 +203,7 @@ DEFINE_SIMPLE(op_stc, cpu->arithmetic_flags |= 0x100)
 DEFINE_SIMPLE(op_cmc, cpu->arithmetic_flags ^= 0x100)
 DEFINE_SIMPLE(op_cld, cpu->system_flags &= ~RFLAGS_DF)
 DEFINE_SIMPLE(op_std, cpu->system_flags |= RFLAGS_DF)
-DEFINE_SIMPLE(op_lahf, REG(guest_1, RAX * 8 + 1) = (uint8_t)(cpu->arithmetic_flags >> 8))
+DEFINE_SIMPLE(op_lahf, REG(guest_1, REG_OFFSET(RAX) + 1) = (uint8_t)(cpu->arithmetic_flags >> 8))
 DEFINE_SIMPLE(op_sahf, cpu->arithmetic_flags = (uint16_t)((cpu->arithmetic_flags & 1) |
 							  (((cpu->gpr[RAX] & 0xd500) | 0x200))))
 

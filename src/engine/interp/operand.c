@@ -7,7 +7,7 @@
 void sync_rip(struct cpu *cpu, const struct insn *in)
 {
 	struct interp *interp = interp_of(cpu);
-	uint64_t next = cpu->gpr[CODE_BASE] + in->next;
+	uint64_t next = cpu->code_base + in->next;
 
 	cpu->next_rip = next & interp->rip_mask;
 	cpu->rip = (next - in->length) & interp->rip_mask;
@@ -17,7 +17,7 @@ void sync_rip(struct cpu *cpu, const struct insn *in)
 OP(leave_after)
 {
 	cpu->stats.instructions -= in->remaining;
-	cpu->rip = cpu->next_rip = (cpu->gpr[CODE_BASE] + in->next) & interp_of(cpu)->rip_mask;
+	cpu->rip = cpu->next_rip = (cpu->code_base + in->next) & interp_of(cpu)->rip_mask;
 	return NULL;
 }
 

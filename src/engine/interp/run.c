@@ -35,9 +35,14 @@ void interp_vcpu_destroy(struct cpu *cpu)
 	free(interp->hash);
 	free(interp);
 	cpu->engine_state = NULL;
-	cpu->code_context_changed = NULL;
-	cpu->tlb_flushed = NULL;
+	cpu->engine_ops = &cpu_engine_ops_none;
 }
+
+static const struct cpu_engine_ops interp_ops = {
+	.code_context_changed = interp_context_changed,
+	.tlb_flushed = interp_tlb_flushed,
+	.kick = cpu_no_kick,
+};
 
 int interp_vcpu_create(struct cpu *cpu)
 {
@@ -60,9 +65,7 @@ int interp_vcpu_create(struct cpu *cpu)
 	}
 	/* Serial numbers start at 1: an empty jump slot has context 0. */
 	interp->serial = interp->global_serial = 1;
-	cpu->gpr[ZERO_REG] = 0;
-	cpu->code_context_changed = interp_context_changed;
-	cpu->tlb_flushed = interp_tlb_flushed;
+	cpu->engine_ops = &interp_ops;
 	interp_context_changed(cpu);
 	return 0;
 }
@@ -180,7 +183,7 @@ bool interp_run_one(struct cpu *cpu, const struct insn in[2])
 	/* The instruction's stub is gone? Blocks are decoded anew after that. */
 	if (unlikely(in[1].imm != interp->stub_resets))
 		in = block_find_single(cpu, cpu->rip)->insn;
-	cpu->gpr[CODE_BASE] = cpu->rip + in->length - in->next;
+	cpu->code_base = cpu->rip + in->length - in->next;
 	next = cpu->rip + in->length;
 	cpu->stats.instructions++;
 	cpu->stats.accesses += !!(in->attributes & (INSN_MEMORY | INSN_STACK));

@@ -90,8 +90,8 @@ struct stub_cache *stub_cache_create(struct cpu *cpu, size_t limit)
 		stub_cache_destroy(cache);
 		return NULL;
 	}
-	cpu->fpu.native_start = (uintptr_t)cache->executable;
-	cpu->fpu.native_end = (uintptr_t)cache->executable + cache->limit;
+	cpu->native_start = (uintptr_t)cache->executable;
+	cpu->native_end = (uintptr_t)cache->executable + cache->limit;
 	return cache;
 }
 
@@ -99,7 +99,7 @@ void stub_cache_destroy(struct stub_cache *cache)
 {
 	if (!cache)
 		return;
-	cache->cpu->fpu.native_start = cache->cpu->fpu.native_end = 0;
+	cache->cpu->native_start = cache->cpu->native_end = 0;
 	unmap(cache->entries, cache->entry_limit * sizeof(struct entry));
 	unmap(cache->table, (cache->table_mask + 1) * sizeof(uint32_t));
 	unmap(cache->writable, cache->limit);

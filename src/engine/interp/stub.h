@@ -59,7 +59,7 @@ struct stub_cache;
 #define STUB_FULL ((const struct stub *)1)
 
 /* A cache with up to `limit` bytes of code memory (used pages only are backed). NULL, with a
- * message, where the host refuses. Sets cpu->fpu.native_start and native_end. */
+ * message, where the host refuses. Sets cpu->native_start and native_end. */
 struct stub_cache *stub_cache_create(struct cpu *cpu, size_t limit);
 void stub_cache_destroy(struct stub_cache *cache);
 /* Forget all stubs; every `const struct stub *` becomes invalid. */

@@ -396,7 +396,7 @@ static void do_xlat(struct cpu *cpu, const struct insn *in)
 		offset = (uint16_t)offset;
 	else if (in->attributes & INSN_ADDRESS_32)
 		offset = (uint32_t)offset;
-	REG(guest_1, RAX * 8) =
+	REG(guest_1, REG_OFFSET(RAX)) =
 		(uint8_t)access_load_current(cpu, legacy_linear(cpu, in, offset, 1, false), 1);
 }
 
