@@ -225,8 +225,8 @@ void slow_lods(struct cpu *cpu, const struct insn *in)
 	} while (string_continues(&op));
 }
 
-/* The flags of `left - right`, as CMP of that size sets them. */
-static void compare(struct cpu *cpu, uint64_t left, uint64_t right, unsigned size)
+/* The flags of `left - right`, as CMP of that size sets them, as AH:AL of LAHF and SETO. */
+static uint16_t compare(uint64_t left, uint64_t right, unsigned size)
 {
 	/* Compare in the top bits: carry, zero, sign and overflow come out right; adjust and
 	 * parity, which look at low bits, are taken from a byte compare. */
@@ -238,22 +238,26 @@ static void compare(struct cpu *cpu, uint64_t left, uint64_t right, unsigned siz
 		: "r"(left << shift), "r"(right << shift)
 		: "cc");
 	asm("cmpb %b2, %b1\n\tlahf" : "=a"(low) : "r"(left), "r"(right) : "cc");
-	cpu->arithmetic_flags = (uint16_t)((wide & 0xc301) | (low & 0x1400));
+	return (uint16_t)((wide & 0xc301) | (low & 0x1400));
 }
 
-/* REPE goes on while ZF is set, REPNE while it is clear. */
-static bool compare_continues(const struct string_op *op)
+/* REPE goes on while ZF is set, REPNE while it is clear. A fault at a later element leaves, on
+ * Intel's processors, the flags from before the instruction (SDM vol. 2B, REP); on AMD's, those of
+ * the last comparison. So for Intel's they become the guest's at the end only. */
+static bool compare_continues(const struct string_op *op, uint16_t flags)
 {
-	bool zero = op->cpu->arithmetic_flags & 0x4000;
+	bool zero = flags & 0x4000, more;
 
-	if (op->repeated && zero != !!(op->in->attributes & INSN_REP))
-		return false;
-	return string_continues(op);
+	more = (!op->repeated || zero == !!(op->in->attributes & INSN_REP)) && string_continues(op);
+	if (!more || op->cpu->amd)
+		op->cpu->arithmetic_flags = flags;
+	return more;
 }
 
 void slow_cmps(struct cpu *cpu, const struct insn *in)
 {
 	struct string_op op = string_begin(cpu, in);
+	uint16_t flags;
 
 	if (remaining(&op) == 0)
 		return;
@@ -261,27 +265,28 @@ void slow_cmps(struct cpu *cpu, const struct insn *in)
 		uint64_t left = access_load_current(cpu, source_linear(&op), op.size);
 		uint64_t right = access_load_current(cpu, destination_linear(&op, false), op.size);
 
-		compare(cpu, left, right, op.size);
+		flags = compare(left, right, op.size);
 		advance(&op, RSI, 1);
 		advance(&op, RDI, 1);
 		count_down(&op, 1);
-	} while (compare_continues(&op));
+	} while (compare_continues(&op, flags));
 }
 
 void slow_scas(struct cpu *cpu, const struct insn *in)
 {
 	struct string_op op = string_begin(cpu, in);
 	uint64_t wanted = bits_zero_extend(cpu->gpr[RAX], op.size);
+	uint16_t flags;
 
 	if (remaining(&op) == 0)
 		return;
 	do {
 		uint64_t found = access_load_current(cpu, destination_linear(&op, false), op.size);
 
-		compare(cpu, wanted, found, op.size);
+		flags = compare(wanted, found, op.size);
 		advance(&op, RDI, 1);
 		count_down(&op, 1);
-	} while (compare_continues(&op));
+	} while (compare_continues(&op, flags));
 }
 
 /* The memory side is probed first: a port must not be read in vain, nor written twice. */

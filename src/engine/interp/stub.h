@@ -40,9 +40,12 @@ struct stub {
 	uint8_t natural_alignment; /* #AC, where a program has asked for that, unless it is a
 				      multiple */
 	bool misaligned_mode;      /* ... except where MXCSR.MM is set */
-	bool locked;               /* LOCK prefix, or XCHG */
-	bool x87;                  /* records fip, fdp, fop */
-	bool waits;                /* x87 or MMX: raises a pending exception first */
+	/* VCVTPS2PH on Intel's processors: its floating-point exceptions come before its store's,
+	 * so it is run as a masked store even where it has no mask. */
+	bool computes_first;
+	bool locked; /* LOCK prefix, or XCHG */
+	bool x87;    /* records fip, fdp, fop */
+	bool waits;  /* x87 or MMX: raises a pending exception first */
 	uint16_t fop;
 	const struct stub_elements
 		*elements; /* of a masked operand, gather or scatter; else NULL */

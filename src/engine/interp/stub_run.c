@@ -189,10 +189,12 @@ static void run_masked_write(struct cpu *cpu, const struct stub *stub, uint64_t 
 	memset(zeroes.data, 0, sizeof(zeroes.data));
 	memset(ones.data, 0xff, sizeof(ones.data));
 	/* A store that faults raises no floating-point exception, and no flag: not yet. */
-	fpu_ldmxcsr(cpu, mxcsr | MXCSR_MASKS);
+	if (!stub->computes_first)
+		fpu_ldmxcsr(cpu, mxcsr | MXCSR_MASKS);
 	stub->code(cpu, zeroes.data);
 	stub->code(cpu, ones.data);
-	fpu_ldmxcsr(cpu, mxcsr);
+	if (!stub->computes_first)
+		fpu_ldmxcsr(cpu, mxcsr);
 	if (!stub->elements->suppresses) {
 		check_element(cpu, stub, linear, stub->memory_size);
 		check_natural_alignment(cpu, stub, linear);
@@ -242,6 +244,19 @@ static void clear_above(uint8_t *data, unsigned used)
 	memset(data + used, 0, 64 - used);
 }
 
+/* Intel's processors make a whole mask vector ones and zeroes before the first element is accessed,
+ * as the SDM's VGATHERDPS says, those elements too that have no index; AMD's leave elements that
+ * were not reached. */
+static void normalise_mask(struct cpu *cpu, const struct stub_elements *elements)
+{
+	uint8_t *mask = cpu->fpu.zmm[elements->mask];
+
+	for (unsigned i = 0; i < elements->vector_size / elements->size; i++)
+		memset(mask + i * elements->size, take_element(cpu, elements, i) ? 0xff : 0,
+			elements->size);
+	clear_above(mask, elements->vector_size);
+}
+
 static void run_indexed(struct cpu *cpu, const struct stub *stub, uint64_t linear)
 {
 	const struct stub_elements *elements = stub->elements;
@@ -252,6 +267,8 @@ static void run_indexed(struct cpu *cpu, const struct stub *stub, uint64_t linea
 
 	if (!cpu_code64(cpu) || segment == SEG_FS || segment == SEG_GS)
 		base -= cpu->segment_base[segment];
+	if (elements->vector_mask && !cpu->amd)
+		normalise_mask(cpu, elements);
 	for (unsigned i = 0; i < elements->count; i++) {
 		uint64_t at;
 
@@ -266,9 +283,9 @@ static void run_indexed(struct cpu *cpu, const struct stub *stub, uint64_t linea
 		} else {
 			access_read(cpu, at, data + i * elements->size, elements->size, mode);
 			/* AVX-512 forms write whole vectors from the first element on, although a
-			 * later one may fault. (So AMD's processors do it; the manuals leave it
-			 * open.) */
-			if (!elements->vector_mask)
+			 * later one may fault; Intel's processors do so for AVX2 forms too. (The
+			 * manuals leave it open.) */
+			if (!elements->vector_mask || !cpu->amd)
 				clear_above(data, elements->vector_size);
 		}
 		finish_element(cpu, elements, i);

@@ -587,7 +587,7 @@ static void select_masked(
 		   (write || suppresses_faults(in)) && in->avx.mask.reg != ZYDIS_REGISTER_NONE &&
 		   in->avx.mask.reg != ZYDIS_REGISTER_K0) {
 		*elements = opmask_elements(plan, stub->memory_size);
-	} else if (!plan->implicit_memory) {
+	} else if (!plan->implicit_memory && !stub->computes_first) {
 		return;
 	}
 	/* MASKMOVDQU is allowed to fault on all of its operand (SDM vol. 2), and does on AMD's. */
@@ -598,9 +598,17 @@ static void select_masked(
 	stub->memory = write ? STUB_MASKED_WRITE : STUB_MASKED_READ;
 }
 
-/* What EFLAGS.AC holds an operand to: its size, up to 16 bytes; where a mask suppresses faults, and
- * for compressed stores, the elements' size. (AMD's processors; the manuals define it for general
- * registers.) */
+/* Between vectors of half and of single precision (F16C and AVX-512). */
+static bool is_half_conversion(ZydisMnemonic mnemonic)
+{
+	return mnemonic == ZYDIS_MNEMONIC_VCVTPH2PS || mnemonic == ZYDIS_MNEMONIC_VCVTPS2PH;
+}
+
+/* What EFLAGS.AC holds an operand to. The manuals define it for general registers, and the vendors
+ * differ on vectors. Intel's processors check operands of up to 8 bytes for their size, except
+ * half-precision conversions, and no longer ones. AMD's check up to 16 bytes; where a mask
+ * suppresses faults, and for compressed stores, they check for the size of an element. Both found
+ * by experiment. */
 static unsigned natural_alignment(
 	const struct stub_plan *plan, const struct stub *stub, const struct stub_elements *elements)
 {
@@ -609,13 +617,15 @@ static unsigned natural_alignment(
 
 	if (elements->kind == ELEMENTS_VECTOR)
 		return 1;
-	if (plan->implicit_memory)
+	if (plan->implicit_memory || size == 10)
 		return 8;
+	if (cpuid_is_intel())
+		return size <= 8 && !is_half_conversion(plan->instruction->mnemonic) ? size : 1;
 	if (elements->suppresses)
 		size = elements->size;
 	else if (plan->instruction->meta.category == ZYDIS_CATEGORY_COMPRESS)
 		size = memory->element_size / 8;
-	return size == 10 ? 8 : MIN(size & -size, 16);
+	return MIN(size & -size, 16);
 }
 
 static bool select_indexed(
@@ -674,6 +684,7 @@ static bool select_memory(const struct stub_plan *plan, struct stub *stub,
 	stub->locked =
 		(in->attributes & ZYDIS_ATTRIB_HAS_LOCK) || in->mnemonic == ZYDIS_MNEMONIC_XCHG;
 	select_alignment(plan, stub);
+	stub->computes_first = in->mnemonic == ZYDIS_MNEMONIC_VCVTPS2PH && cpuid_is_intel();
 	select_masked(plan, stub, elements);
 	stub->natural_alignment = natural_alignment(plan, stub, elements);
 	return true;
