@@ -445,6 +445,17 @@ static void change_in_space(ulong n, u64 frame)
 	pte_set(&spaces[n], LOW_BASE, 1, (ulong)frames[frame] | world->flags);
 }
 
+/* A monitor may keep little of a program that has not run for long, and so forget it in time
+ * whatever a flush does. */
+static void run_long(ulong space)
+{
+	ulong n;
+
+	privileged(switch_to, (ulong)spaces[space].root | (space + 1), 0);
+	for (n = 0; n < 60000; n++)
+		load(LOW_BASE);
+}
+
 /* What a load of CR3 without bit 63 flushes, with it does not have to, and what INVPCID reaches
  * elsewhere. */
 static ulong pcid_flushes(ulong unused)
@@ -452,6 +463,8 @@ static ulong pcid_flushes(ulong unused)
 	ulong home = (ulong)boot_space.root, bad = 0;
 	u32 i;
 
+	for (i = 0; i < 3; i++)
+		run_long(i);
 	for (i = 0; i < heat; i++) {
 		ulong n = i % 3;
 
@@ -463,6 +476,39 @@ static ulong pcid_flushes(ulong unused)
 			privileged(by_invpcid, LOW_BASE, 3);
 		privileged(switch_to, (ulong)spaces[n].root | (n + 1), i & 1 ? 1ull << 63 : 0);
 		bad += load(LOW_BASE) != 100 + i % FRAMES;
+	}
+	privileged(switch_to, home, 0);
+	return bad;
+}
+
+#define GLOBAL_AT (LOW_BASE + 0x2000)
+
+static void change_global(ulong frame, u64 unused)
+{
+	int n;
+
+	for (n = 0; n < 2; n++)
+		pte_set(&spaces[n], GLOBAL_AT, 1, (ulong)frames[frame] | world->flags | PTE_G);
+	invlpg(GLOBAL_AT);
+}
+
+/* INVLPG under one PCID reaches a global page under the others, too (SDM vol. 3A 4.10.4.1). */
+static ulong pcid_global(ulong unused)
+{
+	ulong home = (ulong)boot_space.root, bad = 0;
+	u32 i;
+
+	run_long(1);
+	run_long(0);
+	privileged(change_global, 0, 0);
+	for (i = 0; i < heat; i++) {
+		privileged(switch_to, (ulong)spaces[0].root | 1, 1ull << 63);
+		bad += load(GLOBAL_AT) != 100 + i % FRAMES;
+		store(GLOBAL_AT + 12, i);
+		privileged(switch_to, (ulong)spaces[1].root | 2, 1ull << 63);
+		privileged(change_global, (i + 1) % FRAMES, 0);
+		if (i & 1)
+			bad += load(GLOBAL_AT) != 100 + (i + 1) % FRAMES;
 	}
 	privileged(switch_to, home, 0);
 	return bad;
@@ -523,6 +569,31 @@ static ulong large_pages(ulong unused)
 	return bad + !faulted(0, at + 0x7000);
 }
 
+static void set_large_global(ulong address, u64 value)
+{
+	pte_set(&boot_space, address, 2, value);
+	invlpg(address + 0x123456);
+}
+
+/* Hot code in a global large page that becomes another one. */
+static ulong large_code(ulong unused)
+{
+	static u8 *const pages[] = {(u8 *)0x2000000, (u8 *)0x2200000};
+	ulong at = world->base + LARGE_AT, bad = 0;
+	u32 i, j;
+
+	for (i = 0; i < 2; i++)
+		memcpy(pages[i] + 0x5100, frames[i] + 0x100, 6);
+	for (i = 0; i < heat; i++) {
+		privileged(
+			set_large_global, at, (ulong)pages[i & 1] | world->flags | PTE_PS | PTE_G);
+		for (j = 0; j < (i < 4 ? heat : 3); j++)
+			bad += call(at + 0x5100) != 200 + (i & 1);
+	}
+	privileged(set_large_global, at, 0);
+	return bad;
+}
+
 /* Many pages far apart, more than a monitor may want to map one by one. */
 static ulong many_pages(ulong unused)
 {
@@ -554,6 +625,7 @@ static const struct test {
 	{"code pages exchanged", exchange_code, 0},
 	{"code pages taken away", take_code, 0},
 	{"large pages split and joined", large_pages, 0},
+	{"code in large pages exchanged", large_code, 0},
 	{"many pages", many_pages, 0},
 };
 
@@ -593,6 +665,7 @@ static void test_spaces(void)
 	check_eq(run(switch_spaces, 1), 0, "%s: address spaces switched, with PCIDs", world->name);
 	if (cpu_has(FEATURE_INVPCID))
 		check_eq(run(pcid_flushes, 0), 0, "%s: what flushes a PCID", world->name);
+	check_eq(run(pcid_global, 0), 0, "%s: a global page under several PCIDs", world->name);
 	write_cr3(read_cr3() & ~0xffful);
 	set_pcide(0, 0);
 }
@@ -618,6 +691,7 @@ void guest_main(void)
 		fill_frame(i);
 	}
 	map_image();
+	write_cr4(read_cr4() | CR4_PGE);
 	idt_reset(VECTOR_PRIVILEGED, 3);
 	trap_set_handler(VECTOR_PRIVILEGED, serve);
 	noise_start(boot_option("noise", 50000));

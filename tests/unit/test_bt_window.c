@@ -3,32 +3,50 @@
  * page tables and flushes, what a window shows is what the page tables say. */
 #include "window_fixture.h"
 
-static bool canonical_on_host(uint64_t address)
+#include <sys/resource.h>
+
+/* Is all of [start, end) reserved with no right to anything? */
+static bool inaccessible(uint64_t start, uint64_t end)
 {
-	return (uint64_t)((int64_t)(address << 16) >> 16) == address;
+	FILE *file = fopen("/proc/self/maps", "re");
+	uint64_t from, to;
+	char rights[8];
+
+	assert_non_null(file);
+	while (start < end && fscanf(file, "%lx-%lx %7s%*[^\n]", &from, &to, rights) == 3)
+		if (from <= start && start < to && strcmp(rights, "---p") == 0)
+			start = to;
+	fclose(file);
+	return start >= end;
 }
 
+/* Whichever of the upper bits a processor ignores, be it for a moment only: 48 to 63, or 57 to 63.
+ */
 static void slot_without_window_leads_nowhere(void **state)
 {
+	uint64_t nowhere = windows_no_delta(0), first = nowhere - WINDOW_GUARD;
+	uint64_t end = nowhere + WINDOW_SIZE + WINDOW_GUARD;
+
+	assert_true(first > 0 && end < BIT(47));
+	assert_true(inaccessible(first, end));
 	for (unsigned slot = 0; slot < SLOTS; slot++)
 		for (unsigned top = 0; top < 512; top += slot % 256 ? 511 : 1) {
 			uint64_t start = (uint64_t)top << 55 | (uint64_t)slot << SLOT_SHIFT;
-			uint64_t delta = windows_no_delta((uint16_t)slot);
+			uint64_t delta = bt->delta[slot & 1][slot];
 
-			if (!delta && canonical_on_host(start))
-				fail_msg("slot %#x: a canonical address without a delta", slot);
 			for (int side = 0; side < 4; side++) {
 				uint64_t drift[] = {-WINDOW_GUARD, 0, WINDOW_SIZE - 1,
 					WINDOW_SIZE - 1 + WINDOW_GUARD};
-				uint64_t address = start + delta + drift[side];
+				uint64_t at = (start + delta + drift[side]) & (BIT(48) - 1);
 
-				if (canonical_on_host(address))
-					fail_msg("slot %#x top %#x leads to %#lx", slot, top,
-						address);
+				if (at < first || at >= end)
+					fail_msg("slot %#x top %#x leads to %#lx", slot, top, at);
 			}
 		}
-	assert_int_equal(bt->delta[0][0xffff], windows_no_delta(0xffff));
-	assert_int_equal(bt->delta[1][0], windows_no_delta(0));
+	for (unsigned view = 0; view < 2; view++)
+		for (unsigned slot = 0; slot < SLOTS; slot++)
+			if (bt->delta[view][slot] != windows_no_delta((uint16_t)slot))
+				fail_msg("slot %#x of view %u leads elsewhere", slot, view);
 }
 
 static void first_access_sets_a_then_d(void **state)
@@ -266,6 +284,56 @@ static void pcid_keeps_spaces_apart(void **state)
 	assert_loads(low(0), 0x1007);
 }
 
+/* INVLPG of a global page reaches it under every PCID, that of another one under its own PCID only;
+ * but that in each space that has it (SDM vol. 3A 4.10.4.1). */
+static void invlpg_reaches_other_spaces(void **state)
+{
+	second_space();
+	map_low(0, FRAME | P | W | U | A | D | G);
+	map_low(2, (FRAME + 0x2000) | P | W | U | A | D);
+	load_cr3(ROOT | 1);
+	mature();
+	assert_loads(low(0), 0x1000);
+	assert_loads(low(2), 0x1002);
+	load_cr3(ROOT_B | 2);
+	map_low(0, (FRAME + 0x5000) | P | W | U | A | D | G);
+	map_low(2, (FRAME + 0x6000) | P | W | U | A | D);
+	tlb_flush_page(cpu, low(2));
+	load_cr3(KEEP | ROOT | 1);
+	assert_loads(low(2), 0x1002);
+	load_cr3(KEEP | ROOT_B | 2);
+	tlb_flush_page(cpu, low(0));
+	load_cr3(KEEP | ROOT | 1);
+	assert_loads(low(0), 0x1005);
+	/* Two roots under one PCID, where nothing was flushed between them. */
+	map_low(2, (FRAME + 0x6000) | P | W | U | A | D);
+	assert_loads(low(2), 0x1006);
+	load_cr3(KEEP | ROOT_B | 1);
+	mature();
+	map_low(2, (FRAME + 0x8000) | P | W | U | A | D);
+	tlb_flush_page(cpu, low(2));
+	load_cr3(KEEP | ROOT | 1);
+	assert_loads(low(2), 0x1008);
+}
+
+static void invpcid_all_reaches_other_spaces(void **state)
+{
+	uint64_t descriptor[2] = {0};
+
+	second_space();
+	map_low(0, FRAME | P | W | U | A | D);
+	load_cr3(ROOT | 1);
+	mature();
+	assert_loads(low(0), 0x1000);
+	load_cr3(ROOT_B | 2);
+	map_low(0, (FRAME + 0x5000) | P | W | U | A | D);
+	memory_write(&memory, FRAME + 0x1ff000, descriptor, sizeof(descriptor));
+	map_high(0, (FRAME + 0x1ff000) | P | W | A | D | G);
+	control_invpcid(cpu, 3, high(0));
+	load_cr3(KEEP | ROOT | 1);
+	assert_loads(low(0), 0x1005);
+}
+
 static void reused_root_is_young(void **state)
 {
 	mature();
@@ -313,6 +381,20 @@ static void large_page_is_one_mapping(void **state)
 	assert_false(mapped(UPPER + 2 * MIB, false));
 	assert_false(mapped(UPPER + 4 * MIB - PAGE_SIZE, false));
 	assert_int_equal(bt->windows->borders, 0);
+}
+
+/* A page with a data breakpoint in it is never mapped, nor is one that it would come along with. */
+static void large_page_with_a_breakpoint(void **state)
+{
+	uint64_t value, base = UPPER + 2 * MIB;
+
+	put(PD_UP + 16, FRAME | P | W | A | D | PS, 8);
+	cpu->dr[0] = base + 5 * PAGE_SIZE + 8;
+	cpu->dr7 |= 1 | 3 << 16;
+	assert_loads(base + 4 * PAGE_SIZE, 0x1004);
+	assert_false(mapped(base + 5 * PAGE_SIZE, false));
+	assert_false(load(base + 5 * PAGE_SIZE, &value));
+	assert_loads(base + 6 * PAGE_SIZE, 0x1006);
 }
 
 static void large_page_is_clipped(void **state)
@@ -513,6 +595,113 @@ static void storms_are_bounded(void **state)
 	assert_true(most > 60 && most <= 204);
 }
 
+/* KiB of page tables that the host has for this process. */
+static unsigned page_tables(void)
+{
+	FILE *file = fopen("/proc/self/status", "re");
+	unsigned kib = 0;
+	char line[128];
+
+	assert_non_null(file);
+	while (!kib && fgets(line, sizeof(line), file))
+		sscanf(line, "VmPTE: %u kB", &kib);
+	fclose(file);
+	return kib;
+}
+
+/* A page in each of very many blocks of 2 MiB, and taken away again at once: the host keeps a page
+ * table for each. */
+static void page_tables_are_bounded(void **state)
+{
+	unsigned before = page_tables(), most = 0;
+	uint64_t bound = 2 * (2048 + 2 * RAM_SIZE / (2 * MIB)) * 4;
+
+	for (unsigned slot = 256; slot < 512; slot++)
+		put(ROOT + slot * 8, PDPT_UP | P | W, 8);
+	for (unsigned i = 0; i < 512; i++) {
+		put(PDPT_UP + i * 8, PD_UP | P | W, 8);
+		put(PD_UP + i * 8, PT_UP | P | W, 8);
+	}
+	map_high(0, FRAME | P | W | A | D | G);
+	for (unsigned i = 0; i < 12000; i++) {
+		uint64_t linear = UINT64_C(0xffff800000000000) + ((uint64_t)(i % 3) << SLOT_SHIFT) +
+				  (uint64_t)i * 2 * MIB;
+
+		assert_loads(linear, 0x1000);
+		tlb_flush_page(cpu, linear);
+		most = i % 64 ? most : MAX(most, page_tables());
+	}
+	assert_true(most - before > 1024);
+	if (most - before > bound)
+		fail_msg("%u KiB of page tables, at most %lu expected", most - before, bound);
+	windows_destroy(bt);
+	assert_true(page_tables() <= before + 64);
+	assert_int_equal(windows_create(bt), 0);
+}
+
+/* A window that is released, mapped or not, leaves no page tables behind. */
+static void released_window_has_no_page_tables(void **state)
+{
+	unsigned before;
+
+	for (unsigned i = 0; i < 512; i++)
+		put(PD + i * 8, PT | P | W | U, 8);
+	map_low(0, FRAME | P | W | U | A | D);
+	windows_destroy(bt);
+	windows_limits.spaces = 1;
+	assert_int_equal(windows_create(bt), 0);
+	before = page_tables();
+	mature();
+	for (unsigned i = 0; i < 512; i++) {
+		uint64_t linear = (LOWER & ~(GIB - 1)) + (uint64_t)i * 2 * MIB;
+
+		assert_loads(linear, 0x1000);
+		tlb_flush_page(cpu, linear);
+		assert_false(mapped(linear, false));
+	}
+	assert_true(page_tables() > before + 1024);
+	assert_int_equal(bt->windows->mapping_used, 0);
+	load_cr3(ROOT_B);
+	mature(); /* the only space there may be */
+	assert_true(page_tables() < before + 128);
+}
+
+/* Most of one window's frames are mapped in another one, too, and later: chains of records that
+ * begin with the others'. Emptying it must not search them. */
+static void emptying_is_linear(void **state)
+{
+	struct windows *w = bt->windows;
+	struct window *window[2];
+	struct rusage before, after;
+	bool evicted;
+	int64_t spent;
+
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t start = UINT64_C(0xffff800000000000) + ((uint64_t)i << SLOT_SHIFT);
+
+		window[i] = window_claim(w, OWNER_UPPER, SLOT_OF(start), &evicted);
+		for (unsigned page = 0; page < 13000; page++) {
+			struct mapping new = {
+				.linear = start + page * PAGE_SIZE,
+				.page = FRAME >> PAGE_SHIFT,
+				.pages = 1,
+				.guest_shift = PAGE_SHIFT,
+			};
+
+			assert_true(mapping_add(w, window[i], &new, 1));
+		}
+	}
+	getrusage(RUSAGE_THREAD, &before);
+	window_empty(w, window[0]);
+	getrusage(RUSAGE_THREAD, &after);
+	assert_int_equal(window[0]->count[LIST_LOCAL], 0);
+	assert_int_equal(w->mapping_used, 13000);
+	spent = (after.ru_utime.tv_sec - before.ru_utime.tv_sec) * 1000000 +
+		(after.ru_utime.tv_usec - before.ru_utime.tv_usec);
+	if (spent > 50000)
+		fail_msg("emptying a window of 13,000 records took %ld us", spent);
+}
+
 static void windows_are_bounded(void **state)
 {
 	uint64_t value;
@@ -677,15 +866,21 @@ int main(void)
 		bt_test(flush_looks_up_again),
 		bt_test(global_pages_survive_cr3),
 		bt_test(pcid_keeps_spaces_apart),
+		bt_test(invlpg_reaches_other_spaces),
+		bt_test(invpcid_all_reaches_other_spaces),
 		bt_test(reused_root_is_young),
 		bt_test(spaces_are_bounded),
 		bt_test(large_page_is_one_mapping),
+		bt_test(large_page_with_a_breakpoint),
 		bt_test(large_page_is_clipped),
 		bt_test(large_page_read_first),
 		bt_test(code_is_read_only),
 		bt_test(no_store_slips_by),
 		bt_test(neighbours_come_along),
 		bt_test(storms_are_bounded),
+		bt_test(page_tables_are_bounded),
+		bt_test(released_window_has_no_page_tables),
+		bt_test(emptying_is_linear),
 		bt_test(windows_are_bounded),
 		bt_test(random_operations),
 	};

@@ -87,8 +87,7 @@ static unsigned user_gs(struct bt *bt)
 	return bt->user_gs_of[index].gs;
 }
 
-/* The GS base has to be canonical. Deltas of the upper half often are not, and that of a slot
- * without a window never is. */
+/* The GS base has to be canonical; deltas of the upper half often are not. */
 static bool gs_base_is_window(struct bt *bt, unsigned mode)
 {
 	int slot = bt_gs_slot(mode);
@@ -97,7 +96,8 @@ static bool gs_base_is_window(struct bt *bt, unsigned mode)
 	if (slot < 0)
 		return false;
 	delta = (int64_t)bt_deltas(bt, mode)[slot];
-	return delta == ((int64_t)((uint64_t)delta << 16) >> 16);
+	return delta == ((int64_t)((uint64_t)delta << 16) >> 16) &&
+	       (uint64_t)delta != windows_no_delta((uint16_t)slot);
 }
 
 /* The mode that the CPU is in, its windows in step; or -1: the interpreter's. */
@@ -843,8 +843,7 @@ static int bt_vcpu_create(struct cpu *cpu)
 		free_bt(bt);
 		return without_translation(cpu);
 	}
-	if (windows_create(bt) < 0)
-		log_warning("vCPU %u has no windows: its code will be slower", cpu->index);
+	windows_create(bt); /* without them all goes through the soft TLB */
 	bt_signals_init();
 	cpuid_withhold(CPUID_LA57); /* windows show 48-bit linear addresses */
 	cpu->memory->code_hooks.tracked = code_tracked;

@@ -26,19 +26,21 @@
 #define AROUND    16 /* pages: neighbours are looked for in a block of so many */
 #define HOLES_MAX 64 /* a large page with more code pages goes in by smaller pieces */
 
-uint64_t windows_no_delta(uint16_t slot)
-{
-	/* The canonical slots and one beyond. */
-	if (slot <= 0x100)
-		return BIT(54);
-	return slot >= 0xfeff ? -BIT(54) : 0;
-}
-
 static void fill_deltas(struct bt *bt)
 {
 	for (unsigned slot = 0; slot < SLOTS; slot++)
-		if (windows_no_delta((uint16_t)slot))
-			bt->delta[0][slot] = bt->delta[1][slot] = windows_no_delta((uint16_t)slot);
+		bt->delta[0][slot] = bt->delta[1][slot] = windows_no_delta((uint16_t)slot);
+}
+
+/* Once for all vCPUs: it is the same for each. */
+static void say_there_are_none(void)
+{
+	static atomic_flag said = ATOMIC_FLAG_INIT;
+
+	if (!atomic_flag_test_and_set(&said))
+		log_warning("engine bt: the host has no room for windows in the address space; "
+			    "expected no limit on virtual memory (ulimit -v unlimited). Code will "
+			    "be slower");
 }
 
 int windows_create(struct bt *bt)
@@ -64,6 +66,7 @@ int windows_create(struct bt *bt)
 	bt->windows = w;
 	if (error < 0) {
 		windows_destroy(bt);
+		say_there_are_none();
 		return error;
 	}
 	fill_deltas(bt);
@@ -80,7 +83,6 @@ void windows_destroy(struct bt *bt)
 	window_map_destroy(w);
 	pthread_mutex_destroy(&w->lock);
 	free(w);
-	fill_deltas(bt);
 }
 
 bool windows_linear(const struct bt *bt, uintptr_t host, uint64_t *linear)
@@ -243,6 +245,7 @@ static bool map_fault(struct windows *w, struct window *window, const struct fau
 		.guest_shift = (uint8_t)__builtin_ctzll(fault->page.page_size),
 		.writable = fault->page.can_write,
 		.list = !fault->user && fault->page.global ? LIST_GLOBAL : LIST_LOCAL,
+		.global = fault->page.global,
 	};
 
 	for (unsigned size = SIZE_1G; size > SIZE_4K; size--) {

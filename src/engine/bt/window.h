@@ -23,20 +23,24 @@ extern struct windows_limits {
 	unsigned windows, spaces;
 	uint32_t records;       /* of mappings, a vCPU */
 	uint32_t host_mappings; /* in the whole process; default: what vm.max_map_count leaves */
+	uint32_t blocks;        /* of 2 MiB that may have page tables, in the whole process */
 } windows_limits;
 
 #define WINDOW_SIZE  (UINT64_C(1) << SLOT_SHIFT)
 #define WINDOW_GUARD (UINT64_C(64) << 30)
 
-/* What a slot without a window adds to an address: bit 54 is turned over, so that the sum is not
- * canonical on the host, whatever bits 55..63 of the address are (SLOT_OF() does not look at them)
- * and however far up to WINDOW_GUARD it has drifted. Any access faults. Slots that no canonical
- * address has keep delta 0: what is not canonical stays so. Only the two next to the canonical
- * ones, from which an address may drift into these, are like them. */
+/* What a slot without a window adds to an address: the sum lies in "nowhere", a window with its
+ * guards that is reserved for that and in which nothing is ever mapped, so that any access faults.
+ * All slots that bits 39 to 54 of an address can name have such a delta, also those of no canonical
+ * address. Bits 55 to 63 stay in the sum as far as they differ from bit 54: it is not canonical
+ * then, or names a part of a 57-bit address space that Linux gives only to those that ask for it.
+ * A processor that ignores the upper bits for a while (some do, before the fault comes) sees an
+ * address in nowhere. Only after windows_create() has succeeded once. */
 uint64_t windows_no_delta(uint16_t slot);
 
 /* bt->delta[0] (user view: lower-half slots only) and bt->delta[1] (supervisor view: upper-half
- * slots only) are filled here and kept right by everything below. 0 or -errno with a message. */
+ * slots only) are filled here and kept right by everything below. 0, or -errno where the host has
+ * no memory or no address space for windows; that is said in a warning, once. */
 int windows_create(struct bt *bt);
 void windows_destroy(struct bt *bt);
 

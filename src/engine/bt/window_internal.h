@@ -16,9 +16,10 @@
 
 #include <pthread.h>
 
-#define WINDOWS_MAX 24 /* a vCPU */
-#define SPACES_MAX  8
-#define NO_MAPPING  0 /* record 0 is not used */
+#define WINDOWS_MAX   24 /* a vCPU */
+#define WINDOW_BLOCKS (WINDOW_SIZE / (2 * MIB))
+#define SPACES_MAX    8
+#define NO_MAPPING    0 /* record 0 is not used */
 
 /* Three sizes of mapping: they are what lookups try one after the other. A mapping of the larger
  * ones lies within one block of its size, in linear addresses and in RAM, and fills it unless RAM
@@ -36,10 +37,11 @@ enum mapping_list {
 struct mapping {
 	uint64_t linear;
 	uint32_t page, pages; /* of RAM: first, and how many */
-	uint32_t next_by_linear, next_by_page, next, previous;
+	uint32_t next_by_linear, next_by_page, previous_by_page, next, previous;
 	uint8_t size, list, window;
 	uint8_t guest_shift; /* log2 of the guest's page, of which this may be a piece */
 	bool writable;
+	bool global; /* the guest's page is: INVLPG reaches it under any PCID */
 };
 
 #define OWNER_NONE  (-2) /* reserved, empty */
@@ -53,6 +55,10 @@ struct window {
 	uint32_t sizes[SIZES]; /* how many mappings of each, holes included */
 	uint32_t pieces;       /* how many are smaller than the guest's page */
 	uint32_t borders;      /* between host mappings, inside the window */
+	/* Blocks of 2 MiB in which something was mapped since the window was last empty: each may
+	 * cost the host a page table, mapped or not. And how many of them the large mappings that
+	 * there are now span. */
+	uint32_t blocks, large_blocks;
 	uint64_t last_use;
 };
 
@@ -92,7 +98,9 @@ struct windows {
 	struct mapping *mapping;
 	uint32_t mapping_limit, mapping_top, mapping_free, mapping_used;
 	uint32_t *by_linear, *by_page;
-	uint32_t borders, border_share;
+	uint64_t hash_multiplier; /* odd, and unknown to the guest */
+	uint64_t *block_map;      /* WINDOW_BLOCKS bits for each window */
+	uint32_t borders, border_share, blocks, block_share;
 
 	uint64_t last_spurious;
 	uint64_t touched[TOUCHED_PAGES];
@@ -120,7 +128,8 @@ struct window *window_find(struct windows *w, int owner, uint16_t slot);
  * hidden). NULL where none can be had now. */
 struct window *window_claim(struct windows *w, int owner, uint16_t slot, bool *evicted);
 
-/* Unmap all of a window; and let it be used for another slot. */
+/* Unmap all of a window, which also frees the host's page tables for it; and let it be used for
+ * another slot. */
 void window_empty(struct windows *w, struct window *window);
 void window_release(struct windows *w, struct window *window);
 
@@ -128,8 +137,8 @@ void window_release(struct windows *w, struct window *window);
 void window_show(struct windows *w, const struct window *window);
 void window_hide(struct windows *w, const struct window *window);
 
-/* Make room for `borders` more borders between mappings and `records` more records, by emptying
- * windows if need be. */
+/* Make room for `borders` more borders between mappings and `records` more records, and for the
+ * page tables of one more mapping, by emptying windows if need be. */
 void window_make_room(struct windows *w, unsigned records, unsigned borders);
 
 /* What is mapped at a linear address, holes before the mapping they are in; or NO_MAPPING. */

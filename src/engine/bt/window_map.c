@@ -1,7 +1,7 @@
 /* Windows' host mappings, and the record of each.
  *
  * The host's kernel knows what is mapped where, but not in a way that can be asked cheaply. So
- * each mapping has a record of 40 bytes, found by linear address (a fault, INVLPG) and by RAM page
+ * each mapping has a record of 48 bytes, found by linear address (a fault, INVLPG) and by RAM page
  * (code appears there), and listed by window (all of it goes, or is looked up again).
  *
  * What must stay bounded, whatever page tables a guest makes:
@@ -10,7 +10,12 @@
  *	  different things in a window, because the kernel joins what is alike. We count them
  *	  exactly, by looking at the neighbours of what changes, and for all vCPUs together.
  *	- records: a fixed number a vCPU.
- *	- time: a window is emptied by one system call.
+ *	- the host's page tables, 4 KiB for each block of 2 MiB in which something was mapped. The
+ *	  kernel keeps them when a page is unmapped, and frees them when a whole window is. So we
+ *	  count the blocks that were mapped since a window was last empty.
+ *	- time: a window is emptied by one system call, and its records are forgotten in a time that
+ *	  depends on their number alone, whatever else is mapped. A guest chooses which addresses
+ *	  and frames there are, but not which of them share a hash chain.
  *
  * place() is the only caller of mmap(MAP_FIXED): it alone could overwrite the monitor. */
 #include "engine/bt/window_internal.h"
@@ -23,18 +28,22 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 
-#define RECORDS        131072 /* of 40 bytes, touched as they are needed */
+#define RECORDS        131072 /* of 48 bytes, touched as they are needed */
 #define BUCKETS        32768
 #define WINDOWS_BUDGET 168  /* of 640 GiB: 105 of the 128 TiB that a process may have */
+#define WINDOWS_MIN    8    /* a program has three or four, a kernel as many */
 #define OTHER_MAPPINGS 5530 /* what the rest of the process may need of vm.max_map_count */
+/* Of 2 MiB, for each vCPU: 8 MiB of page tables for what is mapped here and there. */
+#define SPARSE_BLOCKS 2048
 
 /* How many faults a window must have been idle for before another one may take its place. */
 #define IDLE_FAULTS 64
 
 struct windows_limits windows_limits;
 
-static _Atomic int64_t process_borders;
+static _Atomic int64_t process_borders, process_blocks;
 
 /* --- the host's limits --- */
 
@@ -62,12 +71,64 @@ static uint32_t border_limit(void)
 	return host;
 }
 
+/* Besides the sparse ones, all RAM may be mapped by the guest's kernel and by its programs. */
+static uint32_t block_limit(const struct windows *w)
+{
+	uint64_t dense = 2 * (w->cpu->memory->ram_size / (2 * MIB));
+	uint64_t limit = (SPARSE_BLOCKS + dense) * MAX(w->cpu->platform->cpu_count, 1u);
+
+	return windows_limits.blocks ? windows_limits.blocks : (uint32_t)MIN(limit, UINT32_MAX);
+}
+
 static void *map_zeroed(size_t size)
 {
 	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	return memory == MAP_FAILED ? NULL : memory;
+}
+
+/* A window with its guards, empty; returns where it begins, or 0. It begins at a multiple of 2 MiB,
+ * so that its blocks are those of the host's page tables. */
+static uintptr_t reserve(void)
+{
+	size_t whole = WINDOW_SIZE + 2 * WINDOW_GUARD, size = whole + 2 * MIB;
+	char *start =
+		mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	size_t skip;
+
+	if (start == MAP_FAILED)
+		return 0;
+	skip = -(uintptr_t)start & (2 * MIB - 1);
+	if (skip)
+		munmap(start, skip);
+	munmap(start + skip + whole, size - skip - whole);
+	return (uintptr_t)start + skip + WINDOW_GUARD;
+}
+
+static bool window_reserve(struct window *window)
+{
+	window->base = reserve();
+	return window->base != 0;
+}
+
+static uint64_t slot_start(uint16_t slot)
+{
+	return (uint64_t)((int64_t)((uint64_t)slot << 48) >> (48 - SLOT_SHIFT));
+}
+
+/* A window that shows nothing, of all vCPUs; reserved when first asked for and kept. */
+static uintptr_t nowhere;
+static pthread_once_t nowhere_once = PTHREAD_ONCE_INIT;
+
+static void reserve_nowhere(void)
+{
+	nowhere = reserve();
+}
+
+uint64_t windows_no_delta(uint16_t slot)
+{
+	return nowhere - slot_start(slot);
 }
 
 int window_map_create(struct windows *w)
@@ -78,17 +139,26 @@ int window_map_create(struct windows *w)
 	w->window_limit = windows_limits.windows ? windows_limits.windows : windows;
 	w->window_limit = MAX(MIN(w->window_limit, (unsigned)WINDOWS_MAX), 2u);
 	w->border_share = border_limit() / cpus;
+	w->block_share = block_limit(w) / cpus;
 	w->mapping_limit = windows_limits.records ? windows_limits.records : RECORDS;
 	w->mapping_top = NO_MAPPING + 1;
 	w->mapping = map_zeroed(w->mapping_limit * sizeof(*w->mapping));
 	w->by_linear = map_zeroed(BUCKETS * sizeof(*w->by_linear));
 	w->by_page = map_zeroed(BUCKETS * sizeof(*w->by_page));
+	w->block_map = map_zeroed(WINDOWS_MAX * WINDOW_BLOCKS / 8);
+	if (getrandom(&w->hash_multiplier, sizeof(w->hash_multiplier), GRND_NONBLOCK) < 0)
+		w->hash_multiplier = UINT64_C(0x9e3779b97f4a7c15);
+	w->hash_multiplier |= 1;
 	for (unsigned i = 0; i < WINDOWS_MAX; i++)
 		w->window[i].owner = OWNER_NONE;
-	if (!w->mapping || !w->by_linear || !w->by_page) {
-		log_error("no memory for the tables of vCPU %u's windows", w->cpu->index);
+	if (!w->mapping || !w->by_linear || !w->by_page || !w->block_map)
 		return -ENOMEM;
-	}
+	/* Where the host has no room for a few, it is better to do without any from the beginning:
+	 * each access in a slot without a window is a fault. */
+	pthread_once(&nowhere_once, reserve_nowhere);
+	for (unsigned i = 0; i < MIN(w->window_limit, (unsigned)WINDOWS_MIN); i++)
+		if (!nowhere || !window_reserve(&w->window[i]))
+			return -ENOMEM;
 	return 0;
 }
 
@@ -99,6 +169,9 @@ void window_map_destroy(struct windows *w)
 			munmap((void *)(w->window[i].base - WINDOW_GUARD),
 				WINDOW_SIZE + 2 * WINDOW_GUARD);
 	atomic_fetch_sub(&process_borders, w->borders);
+	atomic_fetch_sub(&process_blocks, w->blocks);
+	if (w->block_map)
+		munmap(w->block_map, WINDOWS_MAX * WINDOW_BLOCKS / 8);
 	if (w->mapping)
 		munmap(w->mapping, w->mapping_limit * sizeof(*w->mapping));
 	if (w->by_linear)
@@ -108,6 +181,11 @@ void window_map_destroy(struct windows *w)
 }
 
 /* --- system calls --- */
+
+static unsigned window_number(const struct windows *w, const struct window *window)
+{
+	return (unsigned)(window - w->window);
+}
 
 static uintptr_t host_address(const struct window *window, uint64_t linear)
 {
@@ -120,6 +198,34 @@ static bool inside(const struct window *window, uint64_t linear, uint64_t size)
 
 	return window->base && SLOT_OF(linear) == window->slot && size && size <= WINDOW_SIZE &&
 	       offset <= WINDOW_SIZE - size && !((linear | size) & (PAGE_SIZE - 1));
+}
+
+static uint64_t *block_map(const struct windows *w, const struct window *window)
+{
+	return w->block_map + window_number(w, window) * (WINDOW_BLOCKS / 64);
+}
+
+/* Something was mapped there: the host may keep a page table for each block of it. */
+static void note_blocks(struct windows *w, struct window *window, uint64_t linear, uint64_t size)
+{
+	uint64_t offset = linear & (WINDOW_SIZE - 1), *map = block_map(w, window);
+	uint32_t more = 0;
+
+	for (uint64_t i = offset / (2 * MIB); i <= (offset + size - 1) / (2 * MIB); i++) {
+		more += !(map[i / 64] & BIT(i % 64));
+		map[i / 64] |= BIT(i % 64);
+	}
+	window->blocks += more;
+	w->blocks += more;
+	atomic_fetch_add_explicit(&process_blocks, more, memory_order_relaxed);
+}
+
+static void forget_blocks(struct windows *w, struct window *window)
+{
+	memset(block_map(w, window), 0, WINDOW_BLOCKS / 8);
+	w->blocks -= window->blocks;
+	atomic_fetch_sub_explicit(&process_blocks, window->blocks, memory_order_relaxed);
+	window->blocks = 0;
 }
 
 /* Map RAM from `page` on (PROT_NONE: nothing) over part of a window, and over nothing else. */
@@ -140,8 +246,11 @@ static bool place(struct windows *w, struct window *window, uint64_t linear, uin
 	if (page + (size >> PAGE_SHIFT) > memory->ram_size >> PAGE_SHIFT)
 		return false;
 	w->bt->stats.maps++;
-	return mmap(start, size, prot, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, memory->fd,
-		       (off_t)(page << PAGE_SHIFT)) != MAP_FAILED;
+	if (mmap(start, size, prot, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, memory->fd,
+		    (off_t)(page << PAGE_SHIFT)) == MAP_FAILED)
+		return false;
+	note_blocks(w, window, linear, size);
+	return true;
 }
 
 static bool protect(
@@ -166,23 +275,19 @@ static void unmap(struct windows *w, struct window *window, uint64_t linear, uin
 
 /* --- records --- */
 
-static unsigned linear_bucket(unsigned window, unsigned size, uint64_t linear)
+static unsigned linear_bucket(
+	const struct windows *w, unsigned window, unsigned size, uint64_t linear)
 {
 	uint64_t key = (linear >> SIZE_SHIFT(size)) ^ (uint64_t)(window * SIZES + size) << 46;
 
-	return (key * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - 15);
+	return (key * w->hash_multiplier) >> (64 - 15);
 }
 
-static unsigned page_bucket(unsigned size, uint64_t page)
+static unsigned page_bucket(const struct windows *w, unsigned size, uint64_t page)
 {
 	uint64_t key = (page >> (9 * size)) ^ (uint64_t)size << 46;
 
-	return (key * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - 15);
-}
-
-static unsigned window_number(const struct windows *w, const struct window *window)
-{
-	return (unsigned)(window - w->window);
+	return (key * w->hash_multiplier) >> (64 - 15);
 }
 
 static uint32_t record_new(struct windows *w)
@@ -203,14 +308,22 @@ static bool is_piece(const struct mapping *m)
 	return m->list != LIST_HOLES && (uint64_t)m->pages << PAGE_SHIFT < BIT(m->guest_shift);
 }
 
+static uint32_t large_blocks(const struct mapping *m)
+{
+	return m->size == SIZE_4K ? 0 : (m->pages + 511) / 512;
+}
+
 static void record_enter(struct windows *w, struct window *window, uint32_t index)
 {
 	struct mapping *m = &w->mapping[index];
-	uint32_t *linear = &w->by_linear[linear_bucket(m->window, m->size, m->linear)];
-	uint32_t *page = &w->by_page[page_bucket(m->size, m->page)];
+	uint32_t *linear = &w->by_linear[linear_bucket(w, m->window, m->size, m->linear)];
+	uint32_t *page = &w->by_page[page_bucket(w, m->size, m->page)];
 
 	m->next_by_linear = *linear;
 	m->next_by_page = *page;
+	m->previous_by_page = NO_MAPPING;
+	if (*page)
+		w->mapping[*page].previous_by_page = index;
 	*linear = *page = index;
 	m->previous = NO_MAPPING;
 	m->next = window->first[m->list];
@@ -220,21 +333,25 @@ static void record_enter(struct windows *w, struct window *window, uint32_t inde
 	window->count[m->list]++;
 	window->sizes[m->size]++;
 	window->pieces += is_piece(m);
+	window->large_blocks += large_blocks(m);
 }
 
 static void record_remove(struct windows *w, uint32_t index)
 {
 	struct mapping *m = &w->mapping[index];
 	struct window *window = &w->window[m->window];
-	uint32_t *at = &w->by_linear[linear_bucket(m->window, m->size, m->linear)];
+	uint32_t *at = &w->by_linear[linear_bucket(w, m->window, m->size, m->linear)];
 
 	while (*at != index)
 		at = &w->mapping[*at].next_by_linear;
 	*at = m->next_by_linear;
-	at = &w->by_page[page_bucket(m->size, m->page)];
-	while (*at != index)
-		at = &w->mapping[*at].next_by_page;
-	*at = m->next_by_page;
+	/* One frame may be mapped at very many addresses: that chain is not to be walked. */
+	if (m->previous_by_page)
+		w->mapping[m->previous_by_page].next_by_page = m->next_by_page;
+	else
+		w->by_page[page_bucket(w, m->size, m->page)] = m->next_by_page;
+	if (m->next_by_page)
+		w->mapping[m->next_by_page].previous_by_page = m->previous_by_page;
 	if (m->previous)
 		w->mapping[m->previous].next = m->next;
 	else
@@ -244,6 +361,7 @@ static void record_remove(struct windows *w, uint32_t index)
 	window->count[m->list]--;
 	window->sizes[m->size]--;
 	window->pieces -= is_piece(m);
+	window->large_blocks -= large_blocks(m);
 	m->next = w->mapping_free;
 	w->mapping_free = index;
 	w->mapping_used--;
@@ -257,7 +375,7 @@ static uint32_t find_size(
 
 	if (!window->sizes[size])
 		return NO_MAPPING;
-	for (index = w->by_linear[linear_bucket(number, size, linear)]; index;
+	for (index = w->by_linear[linear_bucket(w, number, size, linear)]; index;
 		index = w->mapping[index].next_by_linear) {
 		const struct mapping *m = &w->mapping[index];
 
@@ -330,17 +448,6 @@ struct window *window_find(struct windows *w, int owner, uint16_t slot)
 	return NULL;
 }
 
-static bool window_reserve(struct window *window)
-{
-	void *start = mmap(NULL, WINDOW_SIZE + 2 * WINDOW_GUARD, PROT_NONE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	if (start == MAP_FAILED)
-		return false;
-	window->base = (uintptr_t)start + WINDOW_GUARD;
-	return true;
-}
-
 static struct window *least_recently_used(struct windows *w, bool with_records)
 {
 	struct window *oldest = NULL;
@@ -406,11 +513,6 @@ static void records_remove_all(struct windows *w, struct window *window)
 	window->borders = 0;
 }
 
-static uint64_t slot_start(uint16_t slot)
-{
-	return (uint64_t)((int64_t)((uint64_t)slot << 48) >> (48 - SLOT_SHIFT));
-}
-
 static void empty(struct windows *w, struct window *window)
 {
 	/* If this fails, nothing is left that would keep the guest to its own memory. */
@@ -419,11 +521,12 @@ static void empty(struct windows *w, struct window *window)
 		abort();
 	}
 	records_remove_all(w, window);
+	forget_blocks(w, window);
 }
 
 void window_empty(struct windows *w, struct window *window)
 {
-	if (window->count[LIST_LOCAL] || window->count[LIST_GLOBAL])
+	if (window->blocks)
 		empty(w, window);
 }
 
@@ -450,27 +553,58 @@ void window_hide(struct windows *w, const struct window *window)
 		w->bt->delta[0][window->slot] = windows_no_delta(window->slot);
 }
 
+/* May this vCPU have `mine` of something of which all have `total`? One with more than its share
+ * begins to save earlier; and a part of its share is certain, whatever the others have. */
+static bool within_limit(int64_t mine, int64_t share, int64_t total, int64_t limit)
+{
+	if (mine > share)
+		return total <= limit - limit / 4;
+	return mine <= share / 8 || total <= limit - limit / 8;
+}
+
 static bool has_room(const struct windows *w, unsigned records, unsigned more)
 {
-	int64_t total = atomic_load_explicit(&process_borders, memory_order_relaxed) + more;
-	int64_t limit = border_limit(), mine = (int64_t)w->borders + more;
+	int64_t total = atomic_load_explicit(&process_borders, memory_order_relaxed);
 
-	if (w->mapping_limit - 1 - w->mapping_used < records)
-		return false;
-	/* A vCPU with more than its share begins to save earlier; and a part of its share is
-	 * certain, whatever the others have. */
-	if (mine > w->border_share)
-		return total <= limit - limit / 4;
-	return mine <= w->border_share / 8 || total <= limit - limit / 8;
+	return w->mapping_limit - 1 - w->mapping_used >= records &&
+	       within_limit(
+		       (int64_t)w->borders + more, w->border_share, total + more, border_limit());
+}
+
+static bool has_room_for_tables(const struct windows *w)
+{
+	return within_limit(w->blocks, w->block_share,
+		atomic_load_explicit(&process_blocks, memory_order_relaxed), block_limit(w));
+}
+
+/* To fill it again costs no more than it did, and that was most. What large mappings span does not
+ * count, as long as there is something else: it would all be back after a few faults. */
+static struct window *most_page_tables(struct windows *w)
+{
+	struct window *most = NULL;
+	int64_t most_sparse = -1;
+
+	for (unsigned i = 0; i < w->window_limit; i++) {
+		struct window *window = &w->window[i];
+		int64_t sparse = MAX((int64_t)window->blocks - window->large_blocks, 0);
+
+		if (window->blocks && sparse > most_sparse) {
+			most = window;
+			most_sparse = sparse;
+		}
+	}
+	return most;
 }
 
 void window_make_room(struct windows *w, unsigned records, unsigned more)
 {
-	while (!has_room(w, records, more)) {
-		struct window *window = least_recently_used(w, true);
+	struct window *window;
 
-		if (!window)
-			return;
+	while (!has_room(w, records, more) && (window = least_recently_used(w, true))) {
+		window_empty(w, window);
+		w->bt->stats.window_evictions++;
+	}
+	while (!has_room_for_tables(w) && (window = most_page_tables(w))) {
 		window_empty(w, window);
 		w->bt->stats.window_evictions++;
 	}
@@ -505,7 +639,8 @@ unsigned code_pages(const struct memory *memory, uint64_t page, uint64_t pages, 
 
 /* --- mappings --- */
 
-/* Make a hole in a large writable mapping; where that is not possible, drop the mapping. */
+/* Make a hole in a large writable mapping. Where that is not possible the host is short of
+ * something, and the whole window goes: so that this cannot come again for each of very many. */
 static void make_hole(struct windows *w, uint32_t large, uint64_t linear)
 {
 	const struct mapping *m = &w->mapping[large];
@@ -519,7 +654,7 @@ static void make_hole(struct windows *w, uint32_t large, uint64_t linear)
 			w->mapping_free = index;
 			w->mapping_used--;
 		}
-		mapping_drop(w, large);
+		empty(w, window);
 		return;
 	}
 	w->mapping[index] = (struct mapping){
@@ -564,21 +699,32 @@ static bool overlaps(const struct mapping *m, uint64_t start, uint64_t end)
 	return m->linear < end && mapping_end(m) > start;
 }
 
+static void forget_hole(struct windows *w, struct window *window, uint32_t index)
+{
+	uint64_t linear = w->mapping[index].linear;
+	unsigned before = borders(w, window, linear, linear + PAGE_SIZE);
+
+	record_remove(w, index);
+	count_borders(w, window, linear, linear + PAGE_SIZE, before);
+}
+
 /* Holes go without a system call: what they are in is about to change as a whole. */
 static void forget_holes(struct windows *w, struct window *window, uint64_t start, uint64_t end)
 {
-	uint32_t next;
+	uint32_t next, index;
 
-	for (uint32_t index = window->first[LIST_HOLES]; index; index = next) {
-		uint64_t linear = w->mapping[index].linear;
-		unsigned before;
-
+	if (window->count[LIST_HOLES] > (end - start) >> PAGE_SHIFT) {
+		for (uint64_t linear = start; linear < end; linear += PAGE_SIZE) {
+			index = find_size(w, window, SIZE_4K, linear);
+			if (index && w->mapping[index].list == LIST_HOLES)
+				forget_hole(w, window, index);
+		}
+		return;
+	}
+	for (index = window->first[LIST_HOLES]; index; index = next) {
 		next = w->mapping[index].next;
-		if (!overlaps(&w->mapping[index], start, end))
-			continue;
-		before = borders(w, window, linear, linear + PAGE_SIZE);
-		record_remove(w, index);
-		count_borders(w, window, linear, linear + PAGE_SIZE, before);
+		if (overlaps(&w->mapping[index], start, end))
+			forget_hole(w, window, index);
 	}
 }
 
@@ -688,7 +834,7 @@ static bool set_writable(struct windows *w, uint32_t index, bool writable)
 	unsigned before = borders(w, window, m->linear, end);
 
 	if (!protect(w, window, m->linear, end - m->linear, writable)) {
-		mapping_drop(w, index);
+		empty(w, window);
 		return false;
 	}
 	m->writable = writable;
@@ -725,7 +871,7 @@ void mapping_forbid_write(struct windows *w, uint32_t index, uint64_t linear)
 		make_hole(w, index, linear & PAGE_MASK);
 }
 
-/* A failure here drops mappings, so that the chain may change: begin again then. */
+/* A failure here empties a window, so that the chain changes: begin again then. */
 void windows_protect_code(struct bt *bt, uint64_t page)
 {
 	struct windows *w = bt->windows;
@@ -735,7 +881,7 @@ void windows_protect_code(struct bt *bt, uint64_t page)
 		return;
 	pthread_mutex_lock(&w->lock);
 	for (unsigned size = SIZE_4K; size < SIZES; size++) {
-		for (index = w->by_page[page_bucket(size, page)]; index; index = next) {
+		for (index = w->by_page[page_bucket(w, size, page)]; index; index = next) {
 			const struct mapping *m = &w->mapping[index];
 			uint32_t used = w->mapping_used;
 
@@ -746,7 +892,7 @@ void windows_protect_code(struct bt *bt, uint64_t page)
 			mapping_forbid_write(
 				w, index, m->linear + ((page - m->page) << PAGE_SHIFT));
 			if (w->mapping_used < used)
-				next = w->by_page[page_bucket(size, page)];
+				next = w->by_page[page_bucket(w, size, page)];
 		}
 	}
 	pthread_mutex_unlock(&w->lock);

@@ -77,6 +77,7 @@ static bool still_good(struct windows *w, uint32_t index)
 			return false;
 		mapping_forbid_write(w, index, m->linear);
 	}
+	m->global = page.global;
 	return true;
 }
 
@@ -347,18 +348,43 @@ void windows_mature(struct bt *bt)
 	pthread_mutex_unlock(&w->lock);
 }
 
-static void flush_page(struct windows *w, uint64_t linear)
+/* May INVLPG reach something of a space that is not current? It drops what translates the address
+ * under the current PCID, and global translations under any (SDM vol. 3A 4.10.4.1). */
+static bool space_has_page(struct windows *w, int number, const struct tlb_request *request)
 {
+	const struct space *space = &w->space[number];
+	struct window *window = window_find(w, number, SLOT_OF(request->linear));
+	uint32_t index;
+
+	if (!space->used || space->doubt || !window)
+		return false;
+	index = mapping_find(w, window, request->linear);
+	if (!index)
+		return window->pieces;
+	return w->mapping[index].global || address_space_same_tag(space->is, request->space);
+}
+
+static void flush_upper_page(struct windows *w, uint64_t linear)
+{
+	struct window *window = window_find(w, OWNER_UPPER, SLOT_OF(linear));
 	struct unmap_run run = {.windows = w};
-	struct window *window;
+
+	if (window)
+		drop_page(w, window, linear, &run);
+	unmap_run_flush(&run);
+}
+
+static void flush_page(struct windows *w, const struct tlb_request *request)
+{
+	uint64_t linear = request->linear;
 
 	if (linear_is_upper(linear)) {
-		window = window_find(w, OWNER_UPPER, SLOT_OF(linear));
-		if (window)
-			drop_page(w, window, linear, &run);
-		unmap_run_flush(&run);
+		flush_upper_page(w, linear);
 		return;
 	}
+	for (unsigned i = 0; i < w->space_limit; i++)
+		if ((int)i != w->current && space_has_page(w, (int)i, request))
+			put_in_doubt(w, (int)i);
 	if (w->current < 0 || w->space[w->current].doubt ||
 		!window_find(w, w->current, SLOT_OF(linear)))
 		return;
@@ -415,7 +441,7 @@ void windows_flush(struct bt *bt, const struct tlb_request *request)
 		/* It may be the first that is done under a new CR3. */
 		space_sync(w);
 		if (cpu_canonical(w->cpu, request->linear))
-			flush_page(w, request->linear);
+			flush_page(w, request);
 		pthread_mutex_unlock(&w->lock);
 		return;
 	}
