@@ -1,8 +1,9 @@
-/* Timers are a binary heap by deadline, and one timerfd that is set to the earliest. It is set
- * again only when a deadline comes in front of what it is set to: a timer that was cancelled or
- * moved back leaves it alone and costs one idle turn of the loop later. Any thread may set it,
- * since the kernel then wakes the loop by itself. Both it and the eventfd, which tells the loop to
- * look round or to stop, are watched for edges, and so need not be read. */
+/* Timers are a pairing heap by deadline, made of the timers themselves, so that no timer ever needs
+ * memory, and one timerfd that is set to the earliest. It is set again only when a deadline comes
+ * in front of what it is set to: a timer that was cancelled or moved back leaves it alone and costs
+ * one idle turn of the loop later. Any thread may set it, since the kernel then wakes the loop by
+ * itself. Both it and the eventfd, which tells the loop to look round or to stop, are watched for
+ * edges, and so need not be read. */
 #include "host/event_loop.h"
 
 #include "base/bits.h"
@@ -41,62 +42,79 @@ struct event_loop {
 	/* Unwatched, but epoll_wait() may have returned them already: freed after the turn. */
 	struct watch *graveyard;
 	unsigned always_ready;
-	struct timer **heap;
-	unsigned heap_count, heap_capacity, timers;
+	struct timer *earliest; /* the heap's root */
 	uint64_t programmed_ns; /* machine time the timerfd is set to; NOT_SET */
 	bool dispatching;       /* the loop will look at the heap after the callbacks */
+	/* Posted work, first come, first served; under post_lock, which is the innermost lock. */
+	pthread_mutex_t post_lock;
+	struct event_work *posted, **posted_end;
 };
 
 /* --- the heap --- */
 
-static void heap_put(struct event_loop *loop, unsigned index, struct timer *timer)
+/* Of two heaps one: the later root becomes the earlier root's first child. */
+static struct timer *heap_meld(struct timer *a, struct timer *b)
 {
-	loop->heap[index] = timer;
-	timer->heap_index = (int)index;
+	struct timer *first = b->deadline_ns < a->deadline_ns ? b : a;
+	struct timer *second = first == a ? b : a;
+
+	second->previous = first;
+	second->next = first->child;
+	if (first->child)
+		first->child->previous = second;
+	first->child = second;
+	return first;
 }
 
-static void heap_up(struct event_loop *loop, unsigned index, struct timer *timer)
+/* One heap of a list of heaps: meld them in pairs, then all pairs, the last first. NULL for
+ * none. */
+static struct timer *heap_meld_list(struct timer *list)
 {
-	while (index) {
-		unsigned parent = (index - 1) / 2;
+	struct timer *pairs = NULL, *heap = NULL;
 
-		if (loop->heap[parent]->deadline_ns <= timer->deadline_ns)
-			break;
-		heap_put(loop, index, loop->heap[parent]);
-		index = parent;
+	while (list) {
+		struct timer *a = list, *b = a->next;
+
+		list = b ? b->next : NULL;
+		a = b ? heap_meld(a, b) : a;
+		a->next = pairs;
+		pairs = a;
 	}
-	heap_put(loop, index, timer);
+	while (pairs) {
+		struct timer *pair = pairs;
+
+		pairs = pair->next;
+		heap = heap ? heap_meld(heap, pair) : pair;
+	}
+	if (heap)
+		heap->next = heap->previous = NULL;
+	return heap;
 }
 
-static void heap_down(struct event_loop *loop, unsigned index, struct timer *timer)
+static void heap_insert(struct event_loop *loop, struct timer *timer)
 {
-	for (;;) {
-		unsigned child = 2 * index + 1;
-
-		if (child >= loop->heap_count)
-			break;
-		if (child + 1 < loop->heap_count &&
-			loop->heap[child + 1]->deadline_ns < loop->heap[child]->deadline_ns)
-			child++;
-		if (loop->heap[child]->deadline_ns >= timer->deadline_ns)
-			break;
-		heap_put(loop, index, loop->heap[child]);
-		index = child;
-	}
-	heap_put(loop, index, timer);
+	timer->child = timer->next = timer->previous = NULL;
+	timer->armed = true;
+	loop->earliest = loop->earliest ? heap_meld(loop->earliest, timer) : timer;
 }
 
 static void heap_remove(struct event_loop *loop, struct timer *timer)
 {
-	unsigned index = (unsigned)timer->heap_index;
-	struct timer *last = loop->heap[--loop->heap_count];
+	struct timer *below = heap_meld_list(timer->child);
 
-	timer->heap_index = -1;
-	if (last == timer)
+	timer->armed = false;
+	if (timer == loop->earliest) {
+		loop->earliest = below;
 		return;
-	/* The last one fills the gap, and may belong further up or further down. */
-	heap_up(loop, index, last);
-	heap_down(loop, (unsigned)last->heap_index, last);
+	}
+	if (timer->previous->child == timer)
+		timer->previous->child = timer->next;
+	else
+		timer->previous->next = timer->next;
+	if (timer->next)
+		timer->next->previous = timer->previous;
+	if (below)
+		loop->earliest = heap_meld(loop->earliest, below);
 }
 
 /* --- timers --- */
@@ -119,30 +137,16 @@ static void set_timerfd(struct event_loop *loop, uint64_t deadline_ns)
 /* Have the timerfd expire no later than the earliest timer. */
 static void program_timerfd(struct event_loop *loop)
 {
-	if (loop->dispatching || !loop->heap_count || loop->clock->paused)
+	if (loop->dispatching || !loop->earliest || loop->clock->paused)
 		return;
-	if (loop->heap[0]->deadline_ns < loop->programmed_ns)
-		set_timerfd(loop, loop->heap[0]->deadline_ns);
+	if (loop->earliest->deadline_ns < loop->programmed_ns)
+		set_timerfd(loop, loop->earliest->deadline_ns);
 }
 
 void timer_init(
 	struct timer *timer, struct event_loop *loop, void (*expired)(void *opaque), void *opaque)
 {
-	*timer = (struct timer){
-		.loop = loop, .expired = expired, .opaque = opaque, .heap_index = -1};
-
-	/* Room for all timers that there are, so that arming one cannot fail. */
-	if (++loop->timers > loop->heap_capacity) {
-		unsigned capacity = MAX(2 * loop->heap_capacity, 16u);
-		struct timer **heap = realloc(loop->heap, capacity * sizeof(*heap));
-
-		if (!heap) {
-			log_error("out of memory for %u timers", capacity);
-			abort();
-		}
-		loop->heap = heap;
-		loop->heap_capacity = capacity;
-	}
+	*timer = (struct timer){.loop = loop, .expired = expired, .opaque = opaque};
 }
 
 void timer_arm(struct timer *timer, uint64_t deadline_ns)
@@ -153,8 +157,7 @@ void timer_arm(struct timer *timer, uint64_t deadline_ns)
 		heap_remove(loop, timer);
 	/* Never before now, or a timer that arms itself for the past would always come first. */
 	timer->deadline_ns = MAX(deadline_ns, clock_ns(loop->clock));
-	loop->heap_count++;
-	heap_up(loop, loop->heap_count - 1, timer);
+	heap_insert(loop, timer);
 	program_timerfd(loop);
 }
 
@@ -172,7 +175,7 @@ void event_loop_clock_changed(struct event_loop *loop)
 
 uint64_t event_loop_next_deadline(const struct event_loop *loop)
 {
-	return loop->heap_count ? loop->heap[0]->deadline_ns : UINT64_MAX;
+	return loop->earliest ? loop->earliest->deadline_ns : UINT64_MAX;
 }
 
 /* At most BATCH, because a timer may arm itself for now again and again. */
@@ -180,8 +183,8 @@ void event_loop_run_timers(struct event_loop *loop)
 {
 	uint64_t now = clock_ns(loop->clock);
 
-	for (int i = 0; i < BATCH && loop->heap_count && loop->heap[0]->deadline_ns <= now; i++) {
-		struct timer *timer = loop->heap[0];
+	for (int i = 0; i < BATCH && loop->earliest && loop->earliest->deadline_ns <= now; i++) {
+		struct timer *timer = loop->earliest;
 
 		heap_remove(loop, timer);
 		timer->expired(timer->opaque);
@@ -284,6 +287,73 @@ static void run_always_ready(struct event_loop *loop)
 	watch->callback(watch->opaque, watch->events);
 }
 
+/* --- posted work --- */
+
+void event_work_init(struct event_work *work, void (*run)(void *opaque), void *opaque)
+{
+	*work = (struct event_work){.run = run, .opaque = opaque};
+}
+
+void event_loop_post(struct event_loop *loop, struct event_work *work)
+{
+	pthread_mutex_lock(&loop->post_lock);
+	if (!work->posted) {
+		work->posted = true;
+		work->next = NULL;
+		*loop->posted_end = work;
+		loop->posted_end = &work->next;
+		wake(loop);
+	}
+	pthread_mutex_unlock(&loop->post_lock);
+}
+
+/* Out of the list, whose member `*link` points at. Post lock held. */
+static void take_work(struct event_loop *loop, struct event_work **link)
+{
+	struct event_work *work = *link;
+
+	*link = work->next;
+	if (loop->posted_end == &work->next)
+		loop->posted_end = link;
+	work->posted = false;
+}
+
+void event_loop_unpost(struct event_loop *loop, struct event_work *work)
+{
+	struct event_work **link = &loop->posted;
+
+	pthread_mutex_lock(&loop->post_lock);
+	while (*link && *link != work)
+		link = &(*link)->next;
+	if (*link)
+		take_work(loop, link);
+	pthread_mutex_unlock(&loop->post_lock);
+}
+
+static struct event_work *next_work(struct event_loop *loop)
+{
+	struct event_work *work;
+
+	pthread_mutex_lock(&loop->post_lock);
+	work = loop->posted;
+	if (work)
+		take_work(loop, &loop->posted);
+	pthread_mutex_unlock(&loop->post_lock);
+	return work;
+}
+
+/* At most BATCH, because work may post itself again. What is left waits for the next turn. */
+static void run_posted(struct event_loop *loop)
+{
+	struct event_work *work;
+	int i;
+
+	for (i = 0; i < BATCH && (work = next_work(loop)); i++)
+		work->run(work->opaque);
+	if (i == BATCH)
+		wake(loop);
+}
+
 /* --- the loop --- */
 
 static int watch_edges(struct event_loop *loop, int fd, int *marker)
@@ -302,6 +372,8 @@ struct event_loop *event_loop_create(struct clock *clock, struct priority_lock *
 	loop->clock = clock;
 	loop->lock = machine_lock;
 	loop->programmed_ns = NOT_SET;
+	pthread_mutex_init(&loop->post_lock, NULL);
+	loop->posted_end = &loop->posted;
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	loop->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -326,7 +398,7 @@ void event_loop_destroy(struct event_loop *loop)
 			close(fds[i]);
 	free_watches(&loop->watches);
 	free_watches(&loop->graveyard);
-	free(loop->heap);
+	pthread_mutex_destroy(&loop->post_lock);
 	free(loop);
 }
 
@@ -341,6 +413,7 @@ static void dispatch(struct event_loop *loop, const struct epoll_event *events, 
 		else if (events[i].data.ptr != &loop->wake_fd && watch->callback)
 			watch->callback(watch->opaque, events[i].events);
 	}
+	run_posted(loop);
 	if (loop->always_ready)
 		run_always_ready(loop);
 	if (!loop->clock->paused)
@@ -350,7 +423,7 @@ static void dispatch(struct event_loop *loop, const struct epoll_event *events, 
 	program_timerfd(loop);
 }
 
-void event_loop_run(struct event_loop *loop)
+int event_loop_run(struct event_loop *loop)
 {
 	struct epoll_event events[BATCH];
 	bool poll_only = false, stop;
@@ -362,11 +435,18 @@ void event_loop_run(struct event_loop *loop)
 		 * always before we wait, must not keep a signal from us. */
 		stop = atomic_exchange(&loop->stop, false);
 		count = epoll_wait(loop->epoll_fd, events, BATCH, stop || poll_only ? 0 : -1);
+		if (count < 0 && errno != EINTR) {
+			int error = errno;
+
+			log_error("cannot wait for events: %s", strerror(error));
+			return -error;
+		}
 		priority_lock_take_first(loop->lock);
 		dispatch(loop, events, MAX(count, 0));
 		poll_only = loop->always_ready;
 		priority_lock_release(loop->lock);
 	} while (!stop);
+	return 0;
 }
 
 void event_loop_stop(struct event_loop *loop)

@@ -18,8 +18,9 @@ struct event_loop *event_loop_create(struct clock *clock, struct priority_lock *
 void event_loop_destroy(struct event_loop *loop);
 
 /* Run until event_loop_stop(). What is ready by then is served before it returns: even where the
- * stop comes before the run, there is one turn. */
-void event_loop_run(struct event_loop *loop);
+ * stop comes before the run, there is one turn. 0; or -errno, with a message, where the host does
+ * not let us wait for events: then the machine cannot go on. */
+int event_loop_run(struct event_loop *loop);
 /* Make event_loop_run() return; from any thread or a signal handler; lock not needed. */
 void event_loop_stop(struct event_loop *loop);
 
@@ -40,13 +41,33 @@ int event_loop_watch(
 	struct event_loop *loop, int fd, uint32_t events, fd_callback *callback, void *opaque);
 int event_loop_unwatch(struct event_loop *loop, int fd);
 
-/* A one-shot timer. Embed it in a device; timer_init() once, then arm and cancel at will. */
+/* Something to be done soon on the I/O thread. Embed it; event_work_init() once, then post it as
+ * often as there is need. Neither call can fail. */
+struct event_work {
+	struct event_work *next;
+	void (*run)(void *opaque);
+	void *opaque;
+	bool posted;
+};
+void event_work_init(struct event_work *work, void (*run)(void *opaque), void *opaque);
+/* Have run() called soon, once, on the I/O thread with the machine lock held. Posting what waits
+ * already does nothing more. From any thread, lock or no lock, but not from a signal handler. What
+ * was written before the call is seen in run(). */
+void event_loop_post(struct event_loop *loop, struct event_work *work);
+/* Take it back, before its memory goes: run() will not be called. With the machine lock held. */
+void event_loop_unpost(struct event_loop *loop, struct event_work *work);
+
+/* A one-shot timer. Embed it in a device; timer_init() once, then arm and cancel at will. An armed
+ * timer must be cancelled before its memory goes. None of it allocates or can fail. */
 struct timer {
 	struct event_loop *loop;
 	void (*expired)(void *opaque);
 	void *opaque;
 	uint64_t deadline_ns; /* machine time */
-	int heap_index;       /* -1: not armed */
+	bool armed;
+	/* The heap's: the first of the timers below this one, the next one beside it, and what
+	 * points at this one: its parent or the one before it. */
+	struct timer *child, *next, *previous;
 };
 void timer_init(
 	struct timer *timer, struct event_loop *loop, void (*expired)(void *opaque), void *opaque);
@@ -55,7 +76,7 @@ void timer_arm(struct timer *timer, uint64_t deadline_ns);
 void timer_cancel(struct timer *timer);
 static inline bool timer_armed(const struct timer *timer)
 {
-	return timer->heap_index >= 0;
+	return timer->armed;
 }
 
 #endif

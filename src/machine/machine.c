@@ -383,13 +383,15 @@ static bool end_requested(struct machine *machine)
 
 static struct machine_result run_until_request(struct machine *machine)
 {
+	int error;
+
 	if (vcpu_threads_start(machine) < 0)
 		return (struct machine_result){MACHINE_FAILED, 0};
 	do
-		event_loop_run(machine->loop);
-	while (!end_requested(machine));
+		error = event_loop_run(machine->loop);
+	while (!error && !end_requested(machine));
 	vcpu_threads_stop(machine);
-	return machine->request;
+	return error ? (struct machine_result){MACHINE_FAILED, 0} : machine->request;
 }
 
 static struct machine_result run_over_resets(struct machine *machine)

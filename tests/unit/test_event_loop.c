@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -208,6 +209,133 @@ static void no_timer_while_the_clock_stands(void **state)
 	assert_true(shot.fired_ns >= shot.timer.deadline_ns);
 }
 
+/* As many timers as anybody likes, and what they leave behind is only their own memory. */
+static void timers_need_no_memory_of_the_loop(void **state)
+{
+	struct shot *list = calloc(5000, sizeof(*list));
+	uint64_t now = clock_ns(&machine_clock), last = 0;
+
+	assert_non_null(list);
+	for (unsigned i = 0; i < 5000; i++) {
+		timer_init(&list[i].timer, loop, fire, &list[i]);
+		timer_arm(&list[i].timer, now + 1000 * MS + i * 7919 % 5000);
+	}
+	/* Taken out from the front they come in order. */
+	for (unsigned i = 0; i < 5000; i++) {
+		uint64_t next = event_loop_next_deadline(loop);
+
+		assert_true(next >= last && next != UINT64_MAX);
+		last = next;
+		timer_cancel(&list[(next - now - 1000 * MS) * 2679 % 5000].timer);
+	}
+	assert_true(event_loop_next_deadline(loop) == UINT64_MAX);
+	free(list);
+}
+
+struct job {
+	struct event_work work;
+	unsigned runs;
+	pthread_t thread;
+};
+static pthread_t loop_thread;
+
+static void do_job(void *opaque)
+{
+	struct job *job = opaque;
+
+	/* On the I/O thread, under the machine lock. */
+	assert_true(pthread_equal(pthread_self(), loop_thread));
+	assert_int_equal(pthread_mutex_trylock(&lock.mutex), EBUSY);
+	job->runs++;
+}
+
+static void *post_from_outside(void *opaque)
+{
+	struct job *job = opaque;
+
+	usleep(10000); /* the loop sleeps now */
+	event_loop_post(loop, &job->work);
+	return NULL;
+}
+
+static void posted_work_runs_once(void **state)
+{
+	struct job jobs[3] = {0};
+	pthread_t thread;
+
+	loop_thread = pthread_self();
+	for (unsigned i = 0; i < 3; i++)
+		event_work_init(&jobs[i].work, do_job, &jobs[i]);
+	event_loop_post(loop, &jobs[0].work);
+	event_loop_post(loop, &jobs[0].work); /* waits already */
+	event_loop_post(loop, &jobs[1].work);
+	event_loop_unpost(loop, &jobs[1].work);
+	event_loop_unpost(loop, &jobs[1].work); /* harmless */
+	pthread_create(&thread, NULL, post_from_outside, &jobs[2]);
+	run_for(100 * MS);
+	pthread_join(thread, NULL);
+	assert_int_equal(jobs[0].runs, 1);
+	assert_int_equal(jobs[1].runs, 0);
+	assert_int_equal(jobs[2].runs, 1);
+	/* The list is intact behind what was taken back from its end. */
+	event_loop_post(loop, &jobs[0].work);
+	event_loop_post(loop, &jobs[1].work);
+	event_loop_unpost(loop, &jobs[1].work);
+	event_loop_post(loop, &jobs[2].work);
+	run_for(1 * MS);
+	assert_int_equal(jobs[0].runs, 2);
+	assert_int_equal(jobs[1].runs, 0);
+	assert_int_equal(jobs[2].runs, 2);
+}
+
+static void do_it_again(void *opaque)
+{
+	struct job *job = opaque;
+
+	job->runs++;
+	event_loop_post(loop, &job->work);
+}
+
+/* Work that posts itself goes on for ever, and keeps neither timers nor a stop from the loop. */
+static void posted_again_does_not_starve(void **state)
+{
+	struct job job = {0};
+
+	event_work_init(&job.work, do_it_again, &job);
+	event_loop_post(loop, &job.work);
+	run_for(5 * MS);
+	assert_true(job.runs > 16);
+	event_loop_unpost(loop, &job.work);
+}
+
+static void *post_many(void *opaque)
+{
+	struct job *job = opaque;
+
+	for (unsigned i = 0; i < 20000; i++)
+		event_loop_post(loop, &job->work);
+	return NULL;
+}
+
+static void posted_by_many_threads(void **state)
+{
+	struct job jobs[4] = {0};
+
+	loop_thread = pthread_self();
+	for (unsigned i = 0; i < 4; i++) {
+		event_work_init(&jobs[i].work, do_job, &jobs[i]);
+		pthread_create(&jobs[i].thread, NULL, post_many, &jobs[i]);
+	}
+	run_for(5 * MS);
+	for (unsigned i = 0; i < 4; i++)
+		pthread_join(jobs[i].thread, NULL);
+	run_for(1 * MS);
+	for (unsigned i = 0; i < 4; i++) {
+		assert_in_range(jobs[i].runs, 1, 20000);
+		assert_false(jobs[i].work.posted);
+	}
+}
+
 static int pipe_fds[2];
 static char got[64];
 static unsigned calls;
@@ -301,6 +429,25 @@ static void files_are_always_ready(void **state)
 	close(null);
 }
 
+/* What epoll does not forgive ends the run instead of spinning: here its descriptor is gone. */
+static void broken_epoll_ends_the_run(void **state)
+{
+	int next = dup(0), epoll = next;
+
+	/* The loop's descriptors are the last ones opened before: find epoll's by its name. */
+	close(next);
+	while (--epoll >= 0) {
+		char link[32], name[32] = "";
+
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", epoll);
+		if (readlink(link, name, sizeof(name) - 1) > 0 && strstr(name, "eventpoll"))
+			break;
+	}
+	assert_true(epoll >= 0);
+	dup2(0, epoll);
+	assert_int_equal(event_loop_run(loop), -EINVAL);
+}
+
 static void stop_before_run(void **state)
 {
 	event_loop_stop(loop);
@@ -344,9 +491,14 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			earlier_timer_of_another_thread_wakes_the_loop, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_timer_while_the_clock_stands, setup, teardown),
+		cmocka_unit_test_setup_teardown(timers_need_no_memory_of_the_loop, setup, teardown),
+		cmocka_unit_test_setup_teardown(posted_work_runs_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(posted_again_does_not_starve, setup, teardown),
+		cmocka_unit_test_setup_teardown(posted_by_many_threads, setup, teardown),
 		cmocka_unit_test_setup_teardown(descriptor_callback, setup, teardown),
 		cmocka_unit_test_setup_teardown(unwatched_in_the_same_turn, setup, teardown),
 		cmocka_unit_test_setup_teardown(files_are_always_ready, setup, teardown),
+		cmocka_unit_test_setup_teardown(broken_epoll_ends_the_run, setup, teardown),
 		cmocka_unit_test_setup_teardown(stop_before_run, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			stop_before_run_serves_what_is_ready, setup, teardown),
