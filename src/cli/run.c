@@ -15,6 +15,7 @@ struct settings {
 	struct machine_config machine;
 	const char *engine_name;
 	struct engine_options engine;
+	bool bt_test; /* there was a --bt-test */
 	bool help;
 };
 
@@ -80,6 +81,20 @@ static int set_trace(void *opaque, const char *value)
 	return 0;
 }
 
+static int set_bt_test(void *opaque, const char *value)
+{
+	struct settings *settings = opaque;
+
+	if (engine_options_test(&settings->engine, value) == 0) {
+		settings->bt_test = true;
+		return 0;
+	}
+	log_error("--bt-test %s: expected words of hot, no-bmi2, no-fsgsbase, no-avx, no-avx512, "
+		  "separated by commas",
+		value);
+	return -EINVAL;
+}
+
 static int set_debug_exit(void *opaque, const char *value)
 {
 	struct settings *settings = opaque;
@@ -140,6 +155,11 @@ static const struct option_row table[] = {
 	{"trace-bt", "FILE",
 		"write every translation to FILE: guest code, host code,\nand why they differ",
 		set_trace},
+	{"bt-test", "WORDS",
+		"for tests of the translator, separated by commas: hot\n(translate code at its "
+		"first "
+		"run), no-bmi2, no-fsgsbase,\nno-avx, no-avx512 (as on a host without)",
+		set_bt_test},
 	{"serial2", "FILE", "add a second serial port that writes to FILE", set_serial2},
 	{"debug-exit", "PORT",
 		"I/O port that ends the run: writing V to it makes the\nexit status (V << 1) | 1",
@@ -178,10 +198,11 @@ static void print_help(void)
 static int check_engine_options(const struct settings *settings)
 {
 	const struct engine_options *options = &settings->engine;
-	const char *option = options->hardened ? "--hardened"
-			     : options->verify ? "--verify"
-			     : options->trace  ? "--trace-bt"
-					       : NULL;
+	const char *option = options->hardened   ? "--hardened"
+			     : options->verify   ? "--verify"
+			     : options->trace    ? "--trace-bt"
+			     : settings->bt_test ? "--bt-test"
+						 : NULL;
 
 	if (option && !settings->machine.engine->translates) {
 		log_error("%s: engine %s does not translate code; expected --engine bt", option,

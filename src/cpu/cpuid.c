@@ -197,6 +197,7 @@ void cpuid_withhold(enum cpuid_feature feature)
 {
 	feature_word(0);
 	drop(feature);
+	drop_dependent();
 }
 
 bool cpuid_has(enum cpuid_feature feature)

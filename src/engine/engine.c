@@ -1,8 +1,42 @@
 #include "engine/engine.h"
 
+#include <errno.h>
 #include <string.h>
 
 struct engine_options engine_options;
+
+static bool is_word(const char *word, size_t length, const char *name)
+{
+	return strlen(name) == length && memcmp(word, name, length) == 0;
+}
+
+int engine_options_test(struct engine_options *options, const char *words)
+{
+	static const struct {
+		const char *name;
+		unsigned heat, without;
+	} table[] = {
+		{"hot", 1, 0},
+		{"no-bmi2", 0, HOST_BMI2},
+		{"no-fsgsbase", 0, HOST_FSGSBASE},
+		{"no-avx", 0, HOST_AVX},
+		{"no-avx512", 0, HOST_AVX512},
+	};
+
+	for (;;) {
+		size_t length = strcspn(words, ","), i = 0;
+
+		while (i < ARRAY_SIZE(table) && !is_word(words, length, table[i].name))
+			i++;
+		if (i == ARRAY_SIZE(table))
+			return -EINVAL;
+		options->heat |= table[i].heat;
+		options->without |= table[i].without;
+		if (!words[length])
+			return 0;
+		words += length + 1;
+	}
+}
 
 /* "auto" takes the first that this host can run: the fastest come first. */
 const struct engine *const engines[] = {&engine_bt, &engine_interp, NULL};

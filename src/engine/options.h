@@ -11,7 +11,22 @@ struct engine_options {
 	const char *trace; /* file to write every translation to; NULL: none */
 	unsigned heat; /* a block is translated at this of its runs; 0: the engine's own choice */
 	bool count;    /* statistics are wanted: count what costs time to count, too */
+	unsigned without; /* enum host_feature: what the translator is not to use, for tests */
 };
 extern struct engine_options engine_options;
+
+/* Features of the host that the translator has another way for. AVX and AVX-512 are the guest's,
+ * too: what it may use has to be carried in the host's registers. */
+enum host_feature {
+	HOST_BMI2 = 1,
+	HOST_FSGSBASE = 2,
+	HOST_AVX = 4,
+	HOST_AVX512 = 8,
+};
+
+/* For tests: words separated by commas, "hot" (translate code when it runs for the first time) and
+ * "no-bmi2", "no-fsgsbase", "no-avx", "no-avx512" (do without that feature of the host). 0, or
+ * -EINVAL without a message. */
+int engine_options_test(struct engine_options *options, const char *words);
 
 #endif

@@ -115,13 +115,17 @@ for port in '' 0 0x10000 -1 0xfffd f4 0x; do
 		run --kernel "$image" --debug-exit "$port"
 done
 refused "unknown engine" 2 '--engine warp: no such engine' run --kernel "$image" --engine warp
-for option in --hardened --verify --trace-bt=/dev/null; do
+for option in --hardened --verify --trace-bt=/dev/null --bt-test=hot; do
 	refused "${option%=*} for the interpreter" 2 \
 		"^[^ ]* *${option%=*}: engine interp does not translate code; expected --engine bt" \
 		run --kernel "$image" --engine interp "$option"
 done
 refused "--verify with two processors" 2 '--verify: cannot compare with --cpus 2; expected --cpus 1' \
 	run --kernel "$image" --engine bt --verify --cpus 2
+for words in '' hot, ,hot no-sse bmi2; do
+	refused "--bt-test '$words'" 2 "--bt-test $words: expected words of hot, no-bmi2, no-fsgsbase" \
+		run --kernel "$image" --engine bt --bt-test "$words"
+done
 refused "--trace-bt without its file" 2 '--trace-bt needs an argument' run --kernel "$image" --trace-bt
 
 # --- files that cannot be what they should be ---

@@ -6,7 +6,8 @@
 #
 # kernels.list in that directory has a line for each: name, CPUs, the exit status VENEER must
 # have ("timeout": it must run until it is stopped; "triple": that of a triple fault), seconds.
-# On a busy host or with a slow VENEER it may take TIMEOUT_SCALE times as long.
+# On a busy host or with a slow VENEER it may take TIMEOUT_SCALE times as long. RUN_OPTIONS are more
+# options of "veneer run".
 set -u
 
 if [ $# -lt 2 ]; then
@@ -45,7 +46,7 @@ while read -r name cpus want seconds; do
 	[ "$want" = timeout ] || seconds=$((seconds * ${TIMEOUT_SCALE:-1}))
 	timeout -k 5 "$seconds" "$veneer" run --kernel "$kernels/$name" --append "cpus=$cpus" \
 		--cpus "$cpus" --memory 64M --engine "$engine" --debug-exit 0xf4 \
-		--no-reboot </dev/null >"$log" 2>&1
+		--no-reboot ${RUN_OPTIONS-} </dev/null >"$log" 2>&1
 	status=$?
 
 	case $want in

@@ -180,7 +180,7 @@ static void usage(FILE *to)
 	fprintf(to, "usage: oracle [--seconds N] [--seed S] [--bits 64|32] [--only MNEMONIC] "
 		    "[--show N]\n"
 		    "              [--undefined] [--engine NAME] [--windows] [--hardened] "
-		    "[--prefixes]\n");
+		    "[--prefixes] [--bt-test WORDS]\n");
 }
 
 static bool parse(int argc, char **argv)
@@ -190,7 +190,8 @@ static bool parse(int argc, char **argv)
 		{"only", required_argument, NULL, 'o'}, {"show", required_argument, NULL, 'n'},
 		{"undefined", no_argument, NULL, 'u'}, {"engine", required_argument, NULL, 'e'},
 		{"windows", no_argument, NULL, 'w'}, {"hardened", no_argument, NULL, 'h'},
-		{"prefixes", no_argument, NULL, 'p'}, {NULL, 0, NULL, 0}};
+		{"prefixes", no_argument, NULL, 'p'}, {"bt-test", required_argument, NULL, 't'},
+		{NULL, 0, NULL, 0}};
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
@@ -224,6 +225,10 @@ static bool parse(int argc, char **argv)
 			break;
 		case 'h':
 			engine_options.hardened = true;
+			break;
+		case 't':
+			if (engine_options_test(&engine_options, optarg) < 0)
+				return false;
 			break;
 		default:
 			return false;

@@ -136,8 +136,9 @@ struct bt_mark {
 };
 
 enum bt_mark_state {
-	MARK_BEFORE,  /* nothing has happened yet: may roll back to the instruction's start */
-	MARK_AFTER,   /* committed: must run on to the next mark */
+	MARK_BEFORE, /* nothing has happened yet: may roll back to the instruction's start */
+	/* committed, or (without BMI2) flags are put aside: must run on to the next mark */
+	MARK_AFTER,
 	MARK_STRINGS, /* as BEFORE; RSI and RDI hold host addresses (bt->string_delta) */
 };
 
@@ -237,7 +238,7 @@ struct bt {
 	int fpu_mode;
 
 	struct windows *windows;
-	bool has_fsgsbase;
+	bool has_fsgsbase, has_bmi2; /* of the host */
 	/* As in modes, with BT_GS_SHIFT taken off. */
 	unsigned kernel_gs, gs_in_force[2]; /* by view, as bt->delta */
 	struct {

@@ -1,7 +1,5 @@
 #include "engine/bt/emit.h"
 
-#include "cpu/cpuid.h"
-
 void emit_bytes(struct code *c, const void *bytes, unsigned size)
 {
 	if (c->at + size > c->limit) {
@@ -202,14 +200,13 @@ static void emit_extract_shifting(
 void emit_extract(struct code *c, enum extract field, unsigned to, unsigned from)
 {
 	struct bt *bt = c->bt;
-	bool bmi2 = cpuid_has(CPUID_BMI2);
 	const uint64_t *mask = field == EXTRACT_INDEX  ? &bt->mask_index
 			       : field == EXTRACT_PAGE ? &bt->mask_page
 						       : &bt->mask_offset;
 	struct host_memory memory = at_address(mask);
 	unsigned rxb;
 
-	if (!bmi2) {
+	if (!bt->has_bmi2) {
 		static const uint8_t shifts[][2] = {[EXTRACT_INDEX] = {42, 54},
 			[EXTRACT_PAGE] = {0, 12},
 			[EXTRACT_OFFSET] = {52, 52},

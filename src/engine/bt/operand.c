@@ -87,7 +87,7 @@ void emit_set_stack(struct translator *t)
 		emit_move(c, RSP, SCRATCH_ADDR);
 		return;
 	}
-	emit_extract(c, EXTRACT_SLOT, SCRATCH, SCRATCH_ADDR);
+	extract_field(t, EXTRACT_SLOT, SCRATCH, SCRATCH_ADDR);
 	emit_load(c, SCRATCH, at_element(bt_deltas(bt, t->mode), SCRATCH));
 	emit_store(c, at_address(&bt->stack_delta), SCRATCH);
 	emit_lea(c, RSP, at_sum(SCRATCH_ADDR, SCRATCH, 0));
@@ -228,16 +228,16 @@ static void emit_soft(struct translator *t, const struct access *a)
 	linear_of_access(t, a);
 	if (t->insn[a->insn].x87)
 		emit_store(c, at_address(&t->bt->scratch[2]), SCRATCH_ADDR);
-	emit_extract(c, EXTRACT_INDEX, SCRATCH, SCRATCH_ADDR);
+	extract_field(t, EXTRACT_INDEX, SCRATCH, SCRATCH_ADDR);
 	emit_load(c, SCRATCH, at_element(a->write ? tlb->minus_write : tlb->minus_read, SCRATCH));
 	emit_lea(c, SCRATCH, at_sum(SCRATCH, SCRATCH_ADDR, (int32_t)a->size - 1));
-	emit_extract(c, EXTRACT_PAGE, SCRATCH, SCRATCH);
+	extract_field(t, EXTRACT_PAGE, SCRATCH, SCRATCH);
 	patch = emit_unless_rcx_zero(c);
 	add_cold(t, COLD_EXIT, a->insn, patch, sized_exit(t, BT_EXIT_SOFT_MISS, a), NULL);
-	emit_extract(c, EXTRACT_INDEX, SCRATCH, SCRATCH_ADDR);
+	extract_field(t, EXTRACT_INDEX, SCRATCH, SCRATCH_ADDR);
 	emit_load(c, SCRATCH, at_element(tlb->addend, SCRATCH));
 	if (engine_options.hardened)
-		emit_extract(c, EXTRACT_OFFSET, SCRATCH_ADDR, SCRATCH_ADDR);
+		extract_field(t, EXTRACT_OFFSET, SCRATCH_ADDR, SCRATCH_ADDR);
 	if (!a->write) {
 		a->op(t, a->insn, at_sum(SCRATCH_ADDR, SCRATCH, 0));
 		return;
@@ -245,7 +245,7 @@ static void emit_soft(struct translator *t, const struct access *a)
 	emit_lea(c, SCRATCH_ADDR, at_sum(SCRATCH_ADDR, SCRATCH, 0));
 	a->op(t, a->insn, at_register(SCRATCH_ADDR, 0));
 	mark(t, a->insn, MARK_AFTER);
-	emit_extract(c, EXTRACT_PAGE, SCRATCH, SCRATCH_ADDR);
+	extract_field(t, EXTRACT_PAGE, SCRATCH, SCRATCH_ADDR);
 	emit_memory_op(c, false, 0x0fb6, SCRATCH, at_register(SCRATCH, t->bt->flags_displacement));
 	patch = emit_unless_rcx_zero(c);
 	add_cold(t, COLD_EXIT, a->insn, patch, sized_exit(t, BT_EXIT_WRITTEN, a), NULL);
@@ -260,7 +260,7 @@ static void emit_table(
 	struct code *c = &t->code;
 
 	emit_linear(t, &t->insn[insn], m, SCRATCH_ADDR, true);
-	emit_extract(c, EXTRACT_SLOT, SCRATCH, SCRATCH_ADDR);
+	extract_field(t, EXTRACT_SLOT, SCRATCH, SCRATCH_ADDR);
 	emit_load(c, SCRATCH, at_element(bt_deltas(t->bt, t->mode), SCRATCH));
 	op(t, insn, at_sum(SCRATCH_ADDR, SCRATCH, 0));
 }
@@ -390,7 +390,8 @@ static void emit_window(struct translator *t, const struct access *a)
 	}
 	if (base == NO_REGISTER)
 		emit_linear(t, g, a->memory, SCRATCH_ADDR, true);
-	emit_extract(c, EXTRACT_SLOT, SCRATCH, base == NO_REGISTER ? SCRATCH_ADDR : (unsigned)base);
+	extract_field(
+		t, EXTRACT_SLOT, SCRATCH, base == NO_REGISTER ? SCRATCH_ADDR : (unsigned)base);
 	if (slot)
 		emit_memory_op(c, false, 0x8d, SCRATCH, at_register(SCRATCH, -(int32_t)slot));
 	patch = emit_unless_rcx_zero(c);

@@ -43,6 +43,18 @@
 /* Runs of units and loops in one young address space that prove it worth windows. */
 #define YOUNG_RUNS 50000
 
+/* Where a test wants code translated early, all of this comes early. */
+static unsigned successor_heat(void)
+{
+	return engine_options.heat ? MIN(engine_options.heat, (unsigned)SUCCESSOR_HEAT)
+				   : SUCCESSOR_HEAT;
+}
+
+static unsigned young_runs(void)
+{
+	return engine_options.heat ? MIN(engine_options.heat, 1000u) * 50 : YOUNG_RUNS;
+}
+
 /* --- modes --- */
 
 /* The part of the mode that is about the FPU. */
@@ -378,11 +390,11 @@ static struct next after_branch(struct bt *bt, uint32_t id, unsigned mode)
 	uint64_t flushes = bt->stats.cache_flushes;
 
 	bt->cpu->rip = bt->cpu->next_rip = exit->rip;
-	to = find_or_make(bt, exit->rip, mode, ++exit->heat >= SUCCESSOR_HEAT);
+	to = find_or_make(bt, exit->rip, mode, ++exit->heat >= successor_heat());
 	if (engine_options.verify)
 		return run_loop;
 	if (!to) {
-		if (exit->heat >= SUCCESSOR_HEAT)
+		if (exit->heat >= successor_heat())
 			exit->heat = 0;
 		return run_loop;
 	}
@@ -419,8 +431,8 @@ static struct next after_jump(struct bt *bt, unsigned mode)
 	}
 	cpu->rip = cpu->next_rip = rip;
 	heat = &bt->jump_heat[rip % ARRAY_SIZE(bt->jump_heat)];
-	unit = find_or_make(bt, rip, mode, ++*heat >= SUCCESSOR_HEAT);
-	if (unit || *heat >= SUCCESSOR_HEAT)
+	unit = find_or_make(bt, rip, mode, ++*heat >= successor_heat());
+	if (unit || *heat >= successor_heat())
 		*heat = 0;
 	return unit && !engine_options.verify ? enter_unit(unit) : run_loop;
 }
@@ -633,7 +645,7 @@ static struct next serve_exit(struct bt *bt, uint32_t id, unsigned *mode)
 	case BT_EXIT_MATURE:
 		bt->cpu->rip = bt->cpu->next_rip = exit->rip;
 		windows_mature(bt);
-		bt->young_left = YOUNG_RUNS;
+		bt->young_left = young_runs();
 		return run_loop;
 	case BT_EXIT_KICK:
 		bt->cpu->next_rip = bt->cpu->rip;
@@ -722,7 +734,7 @@ static void flushed(struct cpu *cpu, const struct tlb_request *request)
 
 	interp_tlb_flushed(cpu, request);
 	if (request->what == TLB_FLUSH_NON_GLOBAL || request->what == TLB_FLUSH_SPACE_KEPT)
-		bt->young_left = YOUNG_RUNS;
+		bt->young_left = young_runs();
 	cache_flush_soft_tlb(bt, request->what, request->linear);
 	cache_flush_jumps(bt, request->what, request->linear);
 	if (bt->windows)
@@ -816,6 +828,18 @@ static int without_translation(struct cpu *cpu)
 #define KICKS_ARRIVE true
 #endif
 
+static void find_host_features(struct bt *bt)
+{
+	unsigned without = engine_options.without;
+
+	bt->has_fsgsbase = (getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE) && !(without & HOST_FSGSBASE);
+	bt->has_bmi2 = (cpuid_host(7, 0)->ebx & BIT(8)) && !(without & HOST_BMI2);
+	if (without & HOST_AVX)
+		cpuid_withhold(CPUID_AVX);
+	if (without & HOST_AVX512)
+		cpuid_withhold(CPUID_AVX512F);
+}
+
 static int bt_vcpu_create(struct cpu *cpu)
 {
 	struct bt *bt;
@@ -828,11 +852,11 @@ static int bt_vcpu_create(struct cpu *cpu)
 		return without_translation(cpu);
 	bt->cpu = cpu;
 	bt->vectors_away = bt->wide_away = 1;
-	bt->young_left = YOUNG_RUNS;
+	bt->young_left = young_runs();
 	bt->mask_index = (uint64_t)(SOFT_TLB_SIZE - 1) << PAGE_SHIFT;
 	bt->mask_page = PAGE_MASK;
 	bt->mask_offset = ~PAGE_MASK;
-	bt->has_fsgsbase = getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE;
+	find_host_features(bt);
 	interp_of(cpu)->translator = bt;
 	bt->translator = malloc(sizeof(*bt->translator));
 	error = bt->translator ? cache_create(bt) : -ENOMEM;

@@ -59,7 +59,7 @@ static void find_delta(struct translator *t, unsigned which, unsigned to, unsign
 	struct code *c = &t->code;
 	struct bt *bt = t->bt;
 
-	emit_extract(c, EXTRACT_SLOT, to, reg);
+	extract_field(t, EXTRACT_SLOT, to, reg);
 	emit_load(c, to, at_element(bt->delta[!(t->mode & BT_USER)], (int)to));
 	emit_store(c, at_address(&bt->string_delta[which]), to);
 }

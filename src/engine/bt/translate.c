@@ -64,6 +64,17 @@ void emit_exit(struct translator *t, uint32_t id)
 	emit_jump_memory(&t->code, at_address(&t->bt->glue.exit));
 }
 
+void extract_field(struct translator *t, enum extract field, unsigned to, unsigned from)
+{
+	const struct bt_mark here = t->marks[t->mark_count - 1];
+
+	if (!t->bt->has_bmi2)
+		mark(t, here.insn, MARK_AFTER);
+	emit_extract(&t->code, field, to, from);
+	if (!t->bt->has_bmi2)
+		mark(t, here.insn, here.state);
+}
+
 /* --- system instructions --- */
 
 /* TF, DF, IOPL and NT are clear in every mode that is translated: IF is all there is in this byte.

@@ -230,6 +230,8 @@ static inline struct bt_exit *exit_of(struct translator *t, uint32_t id)
 	return &t->bt->exits[id];
 }
 void emit_exit(struct translator *t, uint32_t id);
+/* emit_extract(), and where that puts flags aside, nothing is rolled back in between. */
+void extract_field(struct translator *t, enum extract field, unsigned to, unsigned from);
 static inline bool same_page(uint64_t a, uint64_t b)
 {
 	return ((a ^ b) & PAGE_MASK) == 0;
