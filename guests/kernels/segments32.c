@@ -642,6 +642,48 @@ static void test_umip(void)
 	write_cr4(read_cr4() & ~(ulong)CR4_UMIP);
 }
 
+/* Branches in a code segment that ends with their page, to the page after it: #GP belongs to the
+ * branch, and nothing is pushed. */
+static const struct limit_case {
+	const char *name;
+	u8 length, at;
+	u8 code[12];
+} limit_cases[] = {
+	{"jmp", 5, 0, {0xe9, 0xfb, 0x1f, 0, 0}},
+	{"call", 5, 0, {0xe8, 0xfb, 0x1f, 0, 0}},
+	{"jz", 8, 2, {0x39, 0xc0, 0x0f, 0x84, 0xfb, 0x1f, 0, 0}},
+	{"jmp by register", 7, 5, {0xb8, 0, 0, 0, 0x80, 0xff, 0xe0}},
+	{"call by register", 7, 5, {0xb8, 0, 0, 0, 0x80, 0xff, 0xd0}},
+	{"call below 0", 5, 0, {0xe8, 0, 0, 0, 0x80}},
+};
+
+SNIPPET(enter_segment, "ljmp *(%ebx)");
+
+static void test_branch_limits(void)
+{
+	u8 *page = page_alloc();
+	struct {
+		u32 offset;
+		u16 selector;
+	} __attribute__((packed)) entry = {(u32)page, SEL_A};
+	size_t i, turn;
+
+	gdt_set(SEL_A, 0, (u32)page >> 12, READABLE_CODE | BIG | PAGES);
+	for (i = 0; i < sizeof(limit_cases) / sizeof(limit_cases[0]); i++) {
+		const struct limit_case *c = &limit_cases[i];
+
+		memcpy(page, c->code, c->length);
+		for (turn = 0; turn < 2; turn++) {
+			try_code(enter_segment, 0, (ulong)&entry);
+			check_eq(trap.vector, GP_VECTOR, "branch beyond the limit: %s", c->name);
+			check_eq(trap.error, 0, "branch beyond the limit: %s: error", c->name);
+			check_eq(trap.ip - (ulong)page, c->at, "branch beyond the limit: %s: EIP",
+				c->name);
+			check_eq(trap.sp, try_code_sp, "branch beyond the limit: %s: ESP", c->name);
+		}
+	}
+}
+
 void guest_main(void)
 {
 	test_loads();
@@ -655,4 +697,5 @@ void guest_main(void)
 	test_iret();
 	test_ldt();
 	test_umip();
+	test_branch_limits();
 }

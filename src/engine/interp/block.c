@@ -357,6 +357,19 @@ static struct block *chain_find(struct cpu *cpu, struct block **link, const stru
 	return NULL;
 }
 
+/* How far a relative branch leads from anywhere in a page. */
+#define BRANCH_REACH ((UINT64_C(1) << 31) + 2 * PAGE_SIZE)
+
+/* Relative branches are not checked where they cannot go wrong: in a code segment of 4 GiB, and in
+ * 64-bit code far from addresses that are not canonical. */
+static bool needs_checked_branches(const struct cpu *cpu, uint64_t linear, unsigned mode)
+{
+	if (mode & MODE_CODE_64)
+		return !cpu_canonical(cpu, linear - BRANCH_REACH) ||
+		       !cpu_canonical(cpu, linear + BRANCH_REACH);
+	return !(mode & MODE_FLAT_CODE);
+}
+
 /* The block at a linear address; decodes it where there is none. */
 static struct block *block_at(struct cpu *cpu, uint64_t linear, unsigned mode)
 {
@@ -365,6 +378,8 @@ static struct block *block_at(struct cpu *cpu, uint64_t linear, unsigned mode)
 	struct block *block;
 	unsigned slot;
 
+	if (needs_checked_branches(cpu, linear, mode))
+		mode |= MODE_CHECKED_BRANCHES;
 	fetch_source(cpu, linear, &source);
 	slot = hash_of(source.offset, mode);
 	block = chain_find(cpu, &interp->hash[slot], &source, linear, mode);

@@ -478,16 +478,19 @@ static bool choose_relative(struct decoding *d, op_fn *fast, op_fn *far, slow_fn
 	struct insn *in = d->insn;
 	unsigned size = d->zydis.operand_width / 8;
 
+	uint64_t target = in->next + (uint64_t)d->operand[0].imm.value.s;
+	bool checked = (d->mode & MODE_CHECKED_BRANCHES) && !(code64(d) && target < PAGE_SIZE);
+
 	in->size = (uint8_t)size;
 	in->imm = (uint64_t)d->operand[0].imm.value.s;
 	if (slow == slow_call)
 		in->attributes |= INSN_STACK;
 	/* A 16-bit operand size cuts the target; CALL pushes by size: only JMP and Jcc are
 	 * the same in 32- and 64-bit code. */
-	if (size == 2 || (!code64(d) && slow == slow_call))
+	if (size == 2 || (!code64(d) && slow == slow_call) || checked)
 		return use_slow(d, slow, op_call_jump);
-	in->imm += in->next;
-	return use(d, in->imm < PAGE_SIZE ? fast : far);
+	in->imm = target;
+	return use(d, target < PAGE_SIZE ? fast : far);
 }
 
 static bool choose_far(struct decoding *d, slow_fn *call)

@@ -93,6 +93,8 @@ enum block_mode {
 	MODE_STACK_32 = 4,   /* outside 64-bit mode */
 	MODE_FLAT_CODE = 16, /* CS limit is 4 GiB or ignored: a branch within the page needs no
 				limit check */
+	MODE_CHECKED_BRANCHES = 32, /* a relative branch out of the page may lead out of CS or to
+				       an address that is not canonical: block_at() says so */
 	MODE_SINGLE =
 		8, /* one instruction, then back to the run loop: stepping, breakpoints, shadows */
 };

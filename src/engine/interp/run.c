@@ -163,8 +163,10 @@ unsigned interp_decode_one(struct cpu *cpu, const uint8_t *bytes, unsigned avail
 {
 	struct interp *interp = interp_of(cpu);
 	struct decoded ignored;
-	unsigned length = decode_instruction(cpu, interp->mode | MODE_SINGLE, bytes,
-		MIN(available, 15u), page_offset, &out[0], &ignored);
+	/* The caller does not say where it will run, so branches are checked wherever it is. */
+	unsigned mode = interp->mode | MODE_SINGLE | MODE_CHECKED_BRANCHES;
+	unsigned length = decode_instruction(
+		cpu, mode, bytes, MIN(available, 15u), page_offset, &out[0], &ignored);
 
 	/* op_leave has no use for imm; here it says which stubs out[0] was decoded with. */
 	out[1] = (struct insn){.run = op_leave, .next = out[0].next, .imm = interp->stub_resets};
