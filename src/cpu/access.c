@@ -1,9 +1,10 @@
 /* Guest memory by linear address, the slow path: what happens when the inlined TLB look-up misses.
  *
- * The walk function here is place(): it turns one linear address into either a host pointer to RAM
+ * The walk function here is locate(): it turns one linear address into either a host pointer to RAM
  * or a guest-physical address of something else, and enters the TLB on the way. Everything below
  * it is about accesses that touch two pages, and about devices. */
 #include "cpu/access.h"
+#include "cpu/mappable.h"
 #include "cpu/tlb.h"
 
 #include <string.h>
@@ -27,7 +28,12 @@ static unsigned view_access(enum tlb_view view)
 	return access[view];
 }
 
-static struct place place(struct cpu *cpu, enum tlb_view view, uint64_t linear, unsigned what)
+static bool is_writable(const struct cpu *cpu, const uint8_t *host)
+{
+	return memory_page_writable(cpu->memory, memory_page_number(cpu->memory, host));
+}
+
+static struct place locate(struct cpu *cpu, enum tlb_view view, uint64_t linear, unsigned what)
 {
 	struct tlb_entry *entry = &cpu->tlb_views[view][(linear >> PAGE_SHIFT) & (TLB_SIZE - 1)];
 	uint64_t tag = what & PAGING_WRITE   ? entry->write
@@ -45,12 +51,17 @@ static struct place place(struct cpu *cpu, enum tlb_view view, uint64_t linear, 
 	if (unlikely(outcome != WALKED))
 		paging_raise(cpu, linear, outcome, &page);
 	place.gpa = page.gpa;
-	place.host = memory_ram_pointer(cpu->memory, page.gpa);
+	place.host = cpu_memory_pointer(cpu, page.gpa);
 	place.watched = debug_page_watched(cpu, linear & PAGE_MASK);
-	if (unlikely((page.gpa & PAGE_MASK) == cpu->apic_page))
-		place.host = NULL;
-	if (place.host && !place.watched && view != TLB_USER_ALIGNED)
+	if (unlikely(!place.host))
+		return place;
+	if (unlikely(!is_writable(cpu, place.host)))
+		page.can_write = false;
+	if (!place.watched && view != TLB_USER_ALIGNED)
 		tlb_enter(cpu, view, linear, &page, place.host - (linear & ~PAGE_MASK));
+	/* The bus drops stores to a ROM. */
+	if (unlikely((what & PAGING_WRITE) && !is_writable(cpu, place.host)))
+		place.host = NULL;
 	return place;
 }
 
@@ -103,7 +114,7 @@ static void host_store(uint8_t *host, uint64_t value, unsigned size)
 static uint64_t device_load(struct cpu *cpu, uint64_t gpa, unsigned size)
 {
 	cpu->stats.mmio++;
-	if ((gpa & PAGE_MASK) == cpu->apic_page)
+	if (cpu_at_apic(cpu, gpa))
 		return cpu->platform->apic_mmio_read(
 			cpu->platform->opaque, cpu, gpa & ~PAGE_MASK, size);
 	return io_space_read(&cpu->memory->mmio, gpa, size);
@@ -112,7 +123,7 @@ static uint64_t device_load(struct cpu *cpu, uint64_t gpa, unsigned size)
 static void device_store(struct cpu *cpu, uint64_t gpa, uint64_t value, unsigned size)
 {
 	cpu->stats.mmio++;
-	if ((gpa & PAGE_MASK) == cpu->apic_page)
+	if (cpu_at_apic(cpu, gpa))
 		cpu->platform->apic_mmio_write(
 			cpu->platform->opaque, cpu, gpa & ~PAGE_MASK, value, size);
 	else
@@ -129,7 +140,7 @@ static unsigned device_chunk(unsigned size)
 static void load_piece(
 	struct cpu *cpu, enum tlb_view view, uint64_t linear, void *buffer, unsigned size)
 {
-	struct place at = place(cpu, view, linear, 0);
+	struct place at = locate(cpu, view, linear, 0);
 
 	if (at.host) {
 		memcpy(buffer, at.host, size);
@@ -149,7 +160,7 @@ static void load_piece(
 static bool store_piece(
 	struct cpu *cpu, enum tlb_view view, uint64_t linear, const void *buffer, unsigned size)
 {
-	struct place at = place(cpu, view, linear, PAGING_WRITE);
+	struct place at = locate(cpu, view, linear, PAGING_WRITE);
 	bool stale = false;
 
 	if (at.host) {
@@ -196,7 +207,7 @@ static void probe_view(
 {
 	for (unsigned done = 0; done < size;
 		done += in_page(advance(cpu, linear, done), size - done))
-		place(cpu, view, advance(cpu, linear, done), what);
+		locate(cpu, view, advance(cpu, linear, done), what);
 }
 
 /* A fault on a later page must come before a device on an earlier one is read. */
@@ -235,7 +246,7 @@ static uint64_t load_view(struct cpu *cpu, enum tlb_view view, uint64_t linear, 
 
 	check_alignment(cpu, view, linear, size);
 	if (likely(in_page(linear, size) == size)) {
-		struct place at = place(cpu, view, linear, 0);
+		struct place at = locate(cpu, view, linear, 0);
 
 		value = at.host ? host_load(at.host, size) : device_load(cpu, at.gpa, size);
 		if (unlikely(at.host == NULL || at.watched))
@@ -251,7 +262,7 @@ static bool store_view(
 {
 	check_alignment(cpu, view, linear, size);
 	if (likely(in_page(linear, size) == size)) {
-		struct place at = place(cpu, view, linear, PAGING_WRITE);
+		struct place at = locate(cpu, view, linear, PAGING_WRITE);
 		bool stale = false;
 
 		if (at.host) {
@@ -336,27 +347,19 @@ void *access_pointer(struct cpu *cpu, uint64_t linear, unsigned size, bool write
 
 	if (in_page(linear, size) < size)
 		return NULL;
-	at = place(cpu, tlb_current_view(cpu), linear, write ? PAGING_WRITE : 0);
+	at = locate(cpu, tlb_current_view(cpu), linear, write ? PAGING_WRITE : 0);
 	return at.watched ? NULL : at.host;
 }
 
 bool access_written_slow(struct cpu *cpu, void *pointer, unsigned size)
 {
-	if (!memory_code_written(cpu->memory, pointer, size))
+	if (!memory_written(cpu->memory, pointer, size))
 		return false;
 	cpu->stats.code_invalidations++;
 	return true;
 }
 
-const uint8_t *access_fetch(struct cpu *cpu, uint64_t linear, uint64_t *gpa)
+const uint8_t *access_fetch(struct cpu *cpu, uint64_t linear)
 {
-	struct place at = place(cpu, tlb_current_view(cpu), linear, PAGING_FETCH);
-	uint64_t offset;
-
-	if (!at.host)
-		return NULL;
-	offset = (uint64_t)(at.host - cpu->memory->ram);
-	*gpa = offset < cpu->memory->low_size ? offset
-					      : offset - cpu->memory->low_size + MEMORY_HIGH_START;
-	return at.host;
+	return locate(cpu, tlb_current_view(cpu), linear, PAGING_FETCH).host;
 }

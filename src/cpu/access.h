@@ -60,8 +60,8 @@ static inline bool access_flagged(const struct cpu *cpu, const void *pointer)
 		memory_order_relaxed);
 }
 
-/* Code in a page just written through a host pointer? Drops it. True: the running block may be
- * stale. */
+/* A page with flags was just stored to through a host pointer: see memory_written(). True: code in
+ * it was dropped, and the running block may be stale. */
 bool access_written_slow(struct cpu *cpu, void *pointer, unsigned size);
 static inline bool access_written(struct cpu *cpu, void *pointer, unsigned size)
 {
@@ -69,6 +69,10 @@ static inline bool access_written(struct cpu *cpu, void *pointer, unsigned size)
 		return false;
 	return access_written_slow(cpu, pointer, size);
 }
+
+/* Flush what the vCPU was asked to forget by memory_revoke(): between two instructions, on its
+ * thread. */
+void tlb_catch_up(struct cpu *cpu);
 
 /* TLB maintenance. They promise what the architecture's instructions do, or more. */
 void tlb_flush_all(struct cpu *cpu); /* global pages too */
@@ -79,8 +83,8 @@ void tlb_switch_space(struct cpu *cpu); /* a CR3 write that flushes nothing */
 void tlb_flush_pcid(struct cpu *cpu, struct address_space space);
 
 /* Host pointer to the code byte at `linear` for fetching, valid to the page's end; raises #PF.
- * NULL: not RAM. *gpa gets the guest-physical address. */
-const uint8_t *access_fetch(struct cpu *cpu, uint64_t linear, uint64_t *gpa);
+ * NULL: not RAM or ROM. */
+const uint8_t *access_fetch(struct cpu *cpu, uint64_t linear);
 
 /* Data breakpoints armed in DR7 (cpu/debug.c): pages that hold one stay out of the TLB. */
 bool debug_page_watched(const struct cpu *cpu, uint64_t page);

@@ -4,6 +4,7 @@
 #include "cpu/access.h"
 #include "cpu/cpuid.h"
 #include "cpu/fpu.h"
+#include "cpu/tlb.h"
 #include "cpu/transfer.h"
 
 #include <errno.h>
@@ -56,14 +57,17 @@ struct cpu *cpu_create(struct cpu_platform *platform, unsigned index)
 				 ((uintptr_t)platform->memory->ram >> PAGE_SHIFT);
 	cpu->apic_page = ~UINT64_C(0);
 	cpu->amd = !cpuid_is_intel();
+	tlb_listen(cpu);
 	cpu_reset(cpu);
 	return cpu;
 }
 
 void cpu_destroy(struct cpu *cpu)
 {
-	if (cpu)
-		munmap(cpu, sizeof(*cpu));
+	if (!cpu)
+		return;
+	memory_unlisten(cpu->memory, &cpu->memory_listener);
+	munmap(cpu, sizeof(*cpu));
 }
 
 /* What RESET and INIT have in common (SDM vol. 3A table 10-1). */

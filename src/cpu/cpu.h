@@ -190,6 +190,8 @@ struct cpu {
 	struct cpu_platform *platform;
 	struct memory *memory;                   /* platform->memory */
 	const struct second_stage *second_stage; /* cpu/paging.h; NULL: none */
+	struct memory_listener memory_listener;
+	_Atomic uint32_t revokes_asked, revokes_done; /* see cpu_revoked() */
 	bool amd; /* CPUID says so (or Hygon): where the vendors differ, act as AMD's processors do
 		   */
 	_Atomic uint32_t pending;    /* enum pending */
@@ -256,6 +258,15 @@ void cpu_set_pending(struct cpu *cpu, uint32_t bits);
  * as on the processor. */
 void cpu_queue_nmi(struct cpu *cpu);
 void cpu_clear_pending(struct cpu *cpu, uint32_t bits);
+/* Has the vCPU forgotten what memory_revoke() took away before this was asked? It does so on its
+ * own thread, at the latest before its next instruction when it runs again. So a caller that needs
+ * it done waits for each vCPU that runs; one that sleeps or is stopped need not be waited for. Any
+ * thread. */
+static inline bool cpu_revoked(const struct cpu *cpu)
+{
+	return atomic_load(&cpu->revokes_asked) == atomic_load(&cpu->revokes_done) ||
+	       (atomic_load(&cpu->pending) & PENDING_WAITING);
+}
 /* Block the vCPU's thread until `pending` has a bit. May return early. */
 void cpu_wait_pending(struct cpu *cpu);
 

@@ -1,6 +1,7 @@
 /* Reading and changing segment descriptors in the GDT and LDT. */
 #include "cpu/descriptor.h"
 #include "cpu/access.h"
+#include "cpu/mappable.h"
 #include "cpu/paging.h"
 
 /* The table a selector points into, and that `size` bytes at it are inside. */
@@ -100,8 +101,8 @@ static void change_type(struct cpu *cpu, struct descriptor *d, uint8_t type_byte
 
 	access_probe_write(cpu, linear, 1, ACCESS_SUPERVISOR);
 	if (paging_walk(cpu, linear, PAGING_WRITE | PAGING_IMPLICIT, &page) == WALKED)
-		host = memory_ram_pointer(cpu->memory, page.gpa);
-	if (!host) {
+		host = cpu_memory_pointer(cpu, page.gpa);
+	if (!host || !memory_page_writable(cpu->memory, memory_page_number(cpu->memory, host))) {
 		access_store(cpu, linear, type_byte, 1, ACCESS_SUPERVISOR);
 	} else {
 		atomic_compare_exchange_strong((_Atomic uint8_t *)host, &old, type_byte);

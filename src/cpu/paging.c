@@ -110,9 +110,16 @@ static void entry_written(struct cpu *cpu, void *pointer, unsigned size)
 	access_written(cpu, pointer, size);
 }
 
+/* In a ROM, and where nothing is, bits are not set, and the walk goes on. */
+static bool entry_is_fixed(const struct cpu *cpu, const void *pointer)
+{
+	return !pointer ||
+	       !memory_page_writable(cpu->memory, memory_page_number(cpu->memory, pointer));
+}
+
 static bool entry_set_wide(struct cpu *cpu, void *pointer, uint64_t entry, uint64_t bits)
 {
-	if (!pointer)
+	if (entry_is_fixed(cpu, pointer))
 		return true;
 	if (!atomic_compare_exchange_strong((_Atomic uint64_t *)pointer, &entry, entry | bits))
 		return false;
@@ -122,7 +129,7 @@ static bool entry_set_wide(struct cpu *cpu, void *pointer, uint64_t entry, uint6
 
 static bool entry_set_legacy(struct cpu *cpu, void *pointer, uint32_t entry, uint32_t bits)
 {
-	if (!pointer)
+	if (entry_is_fixed(cpu, pointer))
 		return true;
 	if (!atomic_compare_exchange_strong((_Atomic uint32_t *)pointer, &entry, entry | bits))
 		return false;

@@ -1,5 +1,6 @@
 /* What happens between two instructions: INIT, SIPI, debug traps, NMIs, interrupts (SDM vol.
  * 3A 6.9). */
+#include "cpu/access.h"
 #include "cpu/debug.h"
 #include "cpu/instruction.h"
 #include "cpu/segmentation.h"
@@ -121,6 +122,7 @@ bool cpu_service_pending(struct cpu *cpu)
 
 	atomic_store(&cpu->attention, 0);
 	claim(cpu, PENDING_RECHECK);
+	tlb_catch_up(cpu);
 	if (load_pending(cpu) & PENDING_INIT)
 		init(cpu);
 	if (load_pending(cpu) & PENDING_SIPI)

@@ -45,6 +45,39 @@ void tlb_flush_all(struct cpu *cpu)
 	notify(cpu, TLB_FLUSH_ALL, 0);
 }
 
+/* --- revoked pages --- */
+
+/* memory_listener.revoke. Which entries lead to a page is not recorded, and revoking is rare. */
+static void on_revoke(void *opaque, uint64_t page, uint64_t count)
+{
+	struct cpu *cpu = opaque;
+
+	if (cpu == cpu_current) {
+		tlb_flush_all(cpu);
+		return;
+	}
+	atomic_fetch_add(&cpu->revokes_asked, 1);
+	cpu_set_pending(cpu, PENDING_RECHECK);
+}
+
+void tlb_catch_up(struct cpu *cpu)
+{
+	uint32_t asked = atomic_load(&cpu->revokes_asked);
+
+	if (likely(asked == atomic_load_explicit(&cpu->revokes_done, memory_order_relaxed)))
+		return;
+	tlb_flush_all(cpu);
+	atomic_store(&cpu->revokes_done, asked);
+}
+
+void tlb_listen(struct cpu *cpu)
+{
+	cpu->memory_listener = (struct memory_listener){.revoke = on_revoke, .opaque = cpu};
+	memory_listen(cpu->memory, &cpu->memory_listener);
+}
+
+/* --- flushing --- */
+
 static void drop_local(struct cpu *cpu)
 {
 	if (cpu->tlb_recent_count <= TLB_RECENT) {

@@ -14,6 +14,9 @@ enum tlb_attributes {
 void tlb_enter(struct cpu *cpu, enum tlb_view view, uint64_t linear, const struct translation *page,
 	uint8_t *host);
 
+/* Register for revoked pages; memory_unlisten() undoes it. */
+void tlb_listen(struct cpu *cpu);
+
 static inline enum tlb_view tlb_current_view(const struct cpu *cpu)
 {
 	return (enum tlb_view)((cpu->tlb - &cpu->tlb_views[0][0]) / TLB_SIZE);

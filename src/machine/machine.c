@@ -338,8 +338,8 @@ static int clear_ram(struct memory *memory)
 	uint64_t page;
 
 	for (page = 0; page < memory->ram_size >> PAGE_SHIFT; page++)
-		if (atomic_load(&memory->page_flags[page]) & PAGE_CODE)
-			memory_code_written(memory, memory->ram + (page << PAGE_SHIFT), PAGE_SIZE);
+		if (atomic_load(&memory->page_flags[page]))
+			memory_written(memory, memory->ram + (page << PAGE_SHIFT), PAGE_SIZE);
 	if (madvise(memory->ram, memory->ram_size, MADV_REMOVE) < 0) {
 		log_error("cannot clear the guest's memory: %s", strerror(errno));
 		return -EIO;

@@ -1,27 +1,41 @@
-/* The guest-physical address space: RAM and MMIO.
+/* The guest-physical address space: RAM, ROM and MMIO.
  *
- * RAM is one memfd, mapped once into the monitor. Guest-physically it lies in two pieces, below the
- * PCI hole and above 4 GiB:
+ * What lies where is a table of regions (struct memory_region), for whoever has to hand it on: an
+ * engine to its hypervisor, the boot code to the guest. RAM is one memfd, mapped once into the
+ * monitor. Guest-physically it lies in two pieces, below the PCI hole and above 4 GiB, and as that
+ * never changes the look-up of RAM is arithmetic:
  *
  *	0 .. low_size			RAM, file offset 0
- *	low_size .. 4 GiB		PCI hole: MMIO regions, else nothing
+ *	low_size .. 4 GiB		PCI hole: ROM, MMIO, else nothing
  *	4 GiB .. 4 GiB + high_size	RAM, file offset low_size
  *
- * Inside the low piece 0xa0000..0xbffff (the VGA window) is not RAM: reads give all ones.
+ * Inside the low piece 0xa0000..0xbffff (the VGA window) is not RAM: reads give all ones. A ROM in
+ * the low piece takes the place of the RAM there, in the file too; one outside has pages behind
+ * RAM's. So every byte that a guest can read as memory is in the one file, at one place: its page
+ * number is the file offset shifted by PAGE_SHIFT, and the tables below are indexed by that.
  *
- * The same file will be mapped a second time, page by page, into the windows that are the binary
+ * The same file is mapped a second time, page by page, into the windows that are the binary
  * translator's shadow page tables; that is why it is a file.
  *
+ * Page flags. Each page has a byte of flags, and a page with any flag is one whose stores must not
+ * pass unnoticed. Who stores through a host pointer tests the byte after the store and, where it is
+ * not 0, calls memory_written(). Who cannot test it (translated code in a window) must have no
+ * writable mapping of such a page: memory_listener.protect tells when a page becomes one.
+ *
+ *	PAGE_CODE	some engine holds copies of code from the page
+ *	PAGE_LOGGED	the first store since the log was last taken is to be written down
+ *	PAGE_ROM	there are to be no stores at all: who makes host pointers for stores
+ *			asks memory_page_writable() first; the bus drops the store
+ *
  * Code tracking. Engines keep decoded or translated copies of guest code, and a write to that code
- * must be noticed, on whichever vCPU or device it happens. Each RAM page has a byte of flags,
- * tested after every store; PAGE_CODE says that some engine has read code there. Then a mask of
- * 128-byte lines tells code from data in the same page, and a generation number per page, which
- * each copy of code remembers and compares when it is entered, makes stale copies unreachable.
+ * must be noticed, on whichever vCPU or device it happens. In a page with PAGE_CODE a mask of
+ * 128-byte lines tells code from data, and a generation number per page, which each copy of code
+ * remembers and compares when it is entered, makes stale copies unreachable.
  *
  * A writer stores, then tests the flag; a decoder sets the flag, then reads. For that to be safe
  * without a fence in every store, memory_code_track() makes every other thread of the process pass
  * a barrier (membarrier(2), private expedited) after it has set a flag. That is once a page: where
- * the flag is set already, the writer has come to memory_code_written(), which can afford a fence
+ * the flag is set already, the writer has come to memory_written(), which can afford a fence
  * before it looks at the lines. A write that hits code takes the flag off again, so that a page
  * which is reused for data costs its writers nothing. */
 #ifndef VENEER_MEMORY_MEMORY_H
@@ -31,6 +45,7 @@
 #include "memory/io_space.h"
 
 #include <stdatomic.h>
+#include <sys/uio.h>
 
 #define PAGE_SHIFT 12
 #define PAGE_SIZE  UINT64_C(4096)
@@ -43,42 +58,83 @@
 #define MEMORY_CODE_LINE_SHIFT 7
 
 enum page_flags {
-	PAGE_CODE = 1, /* an engine holds copies of code from this page */
+	PAGE_CODE = 1,
+	PAGE_LOGGED = 2,
+	PAGE_ROM = 4,
 };
 
-/* For an engine that writes to RAM in ways that look at no flag, and one that wants to be told
- * which copies are stale. Both are called with code_lock held, on the thread that decodes or writes
- * (devices write too), and may take locks that come after it: the order is code_lock, then a vCPU's
- * window lock. They may not call memory_code_*(). Either may be NULL. */
-struct memory_code_hooks {
-	/* RAM page `page` got PAGE_CODE, and its bytes will be read when this returns: from then on
-	 * no store to it may go unnoticed. */
-	void (*tracked)(void *opaque, uint64_t page);
+enum memory_kind {
+	MEMORY_RAM,
+	MEMORY_ROM,
+	MEMORY_HOLE, /* nothing in it but what `mmio` has */
+};
+
+/* A stretch of guest-physical space that is all alike. */
+struct memory_region {
+	uint64_t gpa, size; /* multiples of the page */
+	enum memory_kind kind;
+	bool logged;      /* RAM: stores are logged (memory_log_start()) */
+	int fd;           /* RAM and ROM: the file, to be mapped shared; else -1 */
+	uint64_t offset;  /* of its first byte in the file */
+	const char *name; /* for messages; not owned */
+};
+
+#define MEMORY_REGIONS  32         /* rows at most */
+#define MEMORY_ROM_ROOM (16 * MIB) /* in the file, behind RAM, for ROMs that lie outside RAM */
+
+/* What is told to those who keep something about pages: host mappings, host pointers, copies of
+ * code, a hypervisor's memory slots. Each may be NULL.
+ *
+ * All are called with memory->lock held, one at a time, on the thread that has caused it (a vCPU, a
+ * device, the control thread), in the order in which the listeners were added. They may take locks
+ * that come after memory->lock, such as the lock of a vCPU's windows. They may not call memory_*()
+ * functions that take memory->lock: all that say `lock` in their comments. */
+struct memory_listener {
+	/* Pages [page, page + count) have just got a flag: once this returns, no store to them may
+	 * go unnoticed. */
+	void (*protect)(void *opaque, uint64_t page, uint64_t count);
+	/* What the guest finds at the addresses of these pages has changed, or will: no mapping
+	 * and no host pointer of theirs may be used any more, and the next access must ask memory/
+	 * and the page tables again. Where a vCPU that runs has to do this on its own thread,
+	 * it has been asked to when this returns; see cpu_revoked(). */
+	void (*revoke)(void *opaque, uint64_t page, uint64_t count);
 	/* Code of the page was written; its generation has moved on. Its lines and PAGE_CODE are
 	 * taken off when this returns, so that another writer who finds them gone knows that this
 	 * is done. */
-	void (*dropped)(void *opaque, uint64_t page);
+	void (*written)(void *opaque, uint64_t page);
+	/* A region was added, or one has changed in size, kind or logging. `present` false: it was
+	 * taken away, or is about to be replaced by others. */
+	void (*region_changed)(void *opaque, const struct memory_region *region, bool present);
 	void *opaque;
+	struct memory_listener *next; /* memory/'s own */
 };
 
 struct memory {
 	int fd;
 	uint8_t *ram; /* the whole file; page-aligned, at a random address */
 	uint64_t ram_size, low_size, high_size;
+	uint64_t file_size; /* RAM, and MEMORY_ROM_ROOM behind it */
 
-	/* One per RAM page, indexed by file offset >> PAGE_SHIFT. */
+	/* Sorted by address, never overlapping. Changed only while no vCPU runs guest code, or by
+	 * the only one that does. */
+	struct memory_region region[MEMORY_REGIONS];
+	unsigned region_count;
+
+	/* One per page of the file, indexed by offset >> PAGE_SHIFT. */
 	_Atomic uint8_t *page_flags;
 	_Atomic uint32_t *code_lines; /* bit n: bytes 128n..128n+127 hold decoded code */
 	_Atomic uint32_t *code_generation;
+	_Atomic uint64_t *log; /* a bit a page: stored to since the log was taken; NULL: no log */
 
 	struct io_space mmio;
 	unsigned physical_address_bits; /* MAXPHYADDR, as CPUID reports */
 	/* More than one thread may store to RAM without a fence: set by the machine where it has
 	 * more than one vCPU. DMA through memory_write() has its own fences. */
 	bool needs_membarrier;
-	pthread_mutex_t code_lock; /* orders decoders and writers that hit code; innermost but for
-				      what the hooks take */
-	struct memory_code_hooks code_hooks; /* set before any vCPU runs */
+	/* Orders decoders, writers that hit code, and the log. Innermost but for what listeners
+	 * take. */
+	pthread_mutex_t lock;
+	struct memory_listener *listeners;
 };
 
 /* Make a space with `size` bytes of RAM (a multiple of 4 KiB, at least 1 MiB), zeroed and lazily
@@ -86,7 +142,14 @@ struct memory {
 int memory_create(struct memory *memory, uint64_t size, struct priority_lock *machine_lock);
 void memory_destroy(struct memory *memory);
 
-/* The host address of RAM at `gpa`, or NULL where there is none. Valid to the end of that page. */
+/* The region that holds `gpa`, or NULL: nothing but MMIO is there. */
+const struct memory_region *memory_region_at(const struct memory *memory, uint64_t gpa);
+
+/* The host address of what is outside the two pieces of RAM: for memory_ram_pointer(). */
+uint8_t *memory_outside_ram(const struct memory *memory, uint64_t gpa);
+
+/* The host address of RAM or ROM at `gpa`, or NULL where there is none. Valid to the end of that
+ * page. To store through it, see "Page flags". */
 static inline uint8_t *memory_ram_pointer(const struct memory *memory, uint64_t gpa)
 {
 	if (likely(gpa < memory->low_size)) {
@@ -96,13 +159,26 @@ static inline uint8_t *memory_ram_pointer(const struct memory *memory, uint64_t 
 	}
 	if (gpa - MEMORY_HIGH_START < memory->high_size)
 		return memory->ram + memory->low_size + (gpa - MEMORY_HIGH_START);
-	return NULL;
+	return memory_outside_ram(memory, gpa);
 }
 
-/* The RAM page number (index of the tables above) of a host pointer into RAM. */
+/* The page number (index of the tables above) of a host pointer into RAM or ROM. */
 static inline uint64_t memory_page_number(const struct memory *memory, const void *pointer)
 {
 	return (uint64_t)((const uint8_t *)pointer - memory->ram) >> PAGE_SHIFT;
+}
+
+/* May there be a store to the page at all? */
+static inline bool memory_page_writable(const struct memory *memory, uint64_t page)
+{
+	return !(atomic_load_explicit(&memory->page_flags[page], memory_order_relaxed) & PAGE_ROM);
+}
+
+/* Must a store to the page be noticed? Asked with the lock held under which `protect` takes
+ * mappings away, the answer holds until that is released. */
+static inline bool memory_page_watched(const struct memory *memory, uint64_t page)
+{
+	return atomic_load(&memory->page_flags[page]) != 0;
 }
 
 /* What to add to a host address in RAM, shifted right by PAGE_SHIFT, to have the address of its
@@ -117,18 +193,74 @@ static inline bool memory_flags_displacement(const struct memory *memory, int32_
 	return value == *displacement;
 }
 
-/* Copy between the monitor and guest RAM; for DMA and loaders. A range not wholly in RAM copies
- * nothing and gives -EFAULT. memory_write() drops copies of code. */
+/* --- ROM --- */
+
+/* Make [gpa, gpa + size) (pages) a ROM with the bytes of `image`: in RAM, where that lies wholly in
+ * one region of it, or else where nothing is. 0; -EINVAL (not whole pages, or none), -EEXIST (it
+ * overlaps something), -ENOSPC (rows, or MEMORY_ROM_ROOM); each with a message. Takes lock. */
+int memory_rom_add(
+	struct memory *memory, uint64_t gpa, uint64_t size, const void *image, const char *name);
+/* Take the ROM that begins there away: what was RAM is RAM again, with the ROM's bytes. 0 or
+ * -ENOENT. Takes lock. */
+int memory_rom_remove(struct memory *memory, uint64_t gpa);
+
+/* --- DMA --- */
+
+/* Copy between the monitor and guest RAM; for devices and loaders. A range not wholly in RAM (for
+ * reads: or ROM) copies nothing and gives -EFAULT. memory_write() is noticed as any store is; takes
+ * lock. */
 int memory_read(const struct memory *memory, uint64_t gpa, void *buffer, uint64_t size);
 int memory_write(struct memory *memory, uint64_t gpa, const void *buffer, uint64_t size);
 
-/* A decoder is about to read code bytes [offset, offset + size) of RAM page `page`: returns the
+/* The same without a copy: the pieces of host memory that [gpa, gpa + size) consists of, for
+ * readv(), writev() and the like. Returns how many of the `limit` elements of `pieces` were filled
+ * (0 where size is 0); -EFAULT where any byte is not RAM (with `write` false: or ROM) or the range
+ * wraps round; -E2BIG where there are more pieces than `limit`. Nothing is changed.
+ *
+ * The pieces stay mapped as long as `memory` lives. Guests and other devices access the same bytes
+ * meanwhile: what was read once may read otherwise the next time. */
+int memory_range(const struct memory *memory, uint64_t gpa, uint64_t size, bool write,
+	struct iovec *pieces, unsigned limit);
+/* The first `bytes` bytes of `pieces` were stored to, by whatever: the calling thread, or the
+ * kernel in a system call that has ended. Call it before the guest is told that its request is
+ * done. Takes lock. */
+void memory_range_written(
+	struct memory *memory, const struct iovec *pieces, unsigned count, uint64_t bytes);
+
+/* --- listeners --- */
+
+/* From now on `listener` is told. It stays the caller's, and must live until it is removed. Takes
+ * lock. */
+void memory_listen(struct memory *memory, struct memory_listener *listener);
+void memory_unlisten(struct memory *memory, struct memory_listener *listener);
+
+/* Nobody may go on using mappings or pointers of these pages; copies of code in them are dropped.
+ * See memory_listener.revoke. Takes lock. */
+void memory_revoke(struct memory *memory, uint64_t page, uint64_t count);
+
+/* --- code --- */
+
+/* A decoder is about to read code bytes [offset, offset + size) of page `page`: returns the
  * generation that the copy must remember. The copy is good as long as
- * memory->code_generation[page] still equals it. Call before reading the bytes. */
+ * memory->code_generation[page] still equals it. Call before reading the bytes. Takes lock. */
 uint32_t memory_code_track(struct memory *memory, uint64_t page, unsigned offset, unsigned size);
 
-/* [pointer, pointer + size) of RAM, within one page, was written and its page has PAGE_CODE: if
- * tracked code was hit, start a new generation for the page. True where it was. */
-bool memory_code_written(struct memory *memory, const void *pointer, unsigned size);
+/* --- stores --- */
+
+/* [pointer, pointer + size) of RAM, within one page, was stored to and its page has flags: write
+ * it down where it is logged; if tracked code was hit, start a new generation for the page. True
+ * where it was. Takes lock. */
+bool memory_written(struct memory *memory, const void *pointer, unsigned size);
+
+/* The log of pages that are stored to, for whoever copies RAM while the guest runs.
+ *
+ * memory_log_start() begins with an empty log. memory_log_take() moves the log of pages [first,
+ * first + count), multiples of 64, to `pages` (a bit each, ORed) and returns how many there are;
+ * what was stored to them before that can be read now, and any later store is in the next log. A
+ * device's store is in the log when it is complete. 0; -ENOMEM, -EBUSY (it has been started). All
+ * take lock. */
+int memory_log_start(struct memory *memory);
+uint64_t memory_log_take(struct memory *memory, uint64_t first, uint64_t count, uint64_t *pages);
+void memory_log_stop(struct memory *memory);
 
 #endif

@@ -455,8 +455,8 @@ static void code_is_read_only(void **state)
 	assert_loads(large, 0x1000);
 	assert_true(mapped(low(0), true));
 	memory_code_track(&memory, first, 0, 16);
-	windows_protect_code(bt, first);
-	windows_protect_code(bt, first);
+	windows_protect(bt, first, 1);
+	windows_protect(bt, first, 1);
 	assert_false(mapped(low(0), true));
 	assert_false(mapped(high(7), true));
 	assert_false(mapped(large, true));
@@ -469,7 +469,7 @@ static void code_is_read_only(void **state)
 	assert_true(store(large + PAGE_SIZE, 3));
 	assert_false(mapped(large, true));
 	/* When the code is gone, the next write may. */
-	assert_true(memory_code_written(&memory, memory.ram + FRAME, 8));
+	assert_true(memory_written(&memory, memory.ram + FRAME, 8));
 	assert_true(store(large, 5));
 	assert_true(store(high(7), 5));
 	assert_loads(low(0), 5);
@@ -477,6 +477,112 @@ static void code_is_read_only(void **state)
 	assert_int_equal(
 		bt->windows->window[0].count[LIST_HOLES] + bt->windows->window[1].count[LIST_HOLES],
 		0);
+}
+
+static void listen_protect(void *opaque, uint64_t page, uint64_t count)
+{
+	windows_protect(bt, page, count);
+}
+
+static void listen_revoke(void *opaque, uint64_t page, uint64_t count)
+{
+	windows_revoke(bt, page, count);
+}
+
+static struct memory_listener listener = {.protect = listen_protect, .revoke = listen_revoke};
+
+/* Under every address, small or part of something large, and whatever its rights. */
+static void revoked_pages_are_mapped_no_more(void **state)
+{
+	uint64_t first = FRAME >> PAGE_SHIFT, large = UPPER + 2 * MIB;
+
+	memory_listen(&memory, &listener);
+	mature();
+	for (unsigned i = 0; i < 4; i++) {
+		map_low(i, (FRAME + i * PAGE_SIZE) | P | W | U | A | D);
+		map_high(i, (FRAME + i * PAGE_SIZE) | P | A | D);
+	}
+	put(PD_UP + 16, FRAME | P | W | A | D | PS, 8);
+	for (unsigned i = 0; i < 4; i++) {
+		assert_loads(low(i), 0x1000 + i);
+		assert_loads(high(i), 0x1000 + i);
+	}
+	assert_loads(large, 0x1000);
+	memory_code_track(&memory, first + 2, 0, 16); /* a hole in it */
+	memory_revoke(&memory, first + 1, 2);
+	for (unsigned i = 0; i < 4; i++) {
+		bool gone = i == 1 || i == 2;
+
+		assert_int_equal(mapped(low(i), false), !gone);
+		assert_int_equal(mapped(high(i), false), !gone);
+		assert_false(mapped(large + i * PAGE_SIZE, false)); /* with its neighbours */
+	}
+	/* The next access finds out anew. */
+	assert_loads(low(1), 0x1001);
+	assert_loads(high(2), 0x1002);
+	assert_loads(large + PAGE_SIZE, 0x1001);
+	/* More than are looked for one by one. */
+	memory_revoke(&memory, 0, RAM_SIZE / PAGE_SIZE);
+	assert_false(mapped(low(0), false));
+	assert_false(mapped(high(3), false));
+	assert_false(mapped(large, false));
+	assert_int_equal(bt->windows->mapping_used, 0);
+	assert_int_equal(bt->windows->borders, 0);
+	memory_unlisten(&memory, &listener);
+}
+
+static void rom_is_mapped_read_only(void **state)
+{
+	static const uint8_t image[PAGE_SIZE] = {0x77};
+	uint64_t large = UPPER + 2 * MIB;
+
+	memory_listen(&memory, &listener);
+	mature();
+	map_low(0, FRAME | P | W | U | A | D);
+	put(PD_UP + 16, FRAME | P | W | A | D | PS, 8);
+	assert_loads(low(0), 0x1000);
+	assert_true(store(low(0), 0x1000));
+	assert_true(store(large + PAGE_SIZE, 1));
+	assert_int_equal(memory_rom_add(&memory, FRAME, PAGE_SIZE, image, "ROM"), 0);
+	assert_loads(low(0), 0x77);
+	assert_loads(large, 0x77);
+	assert_false(store(low(0), 1) || store(low(0), 1));
+	assert_false(store(large, 1));
+	assert_true(store(large + PAGE_SIZE, 2));
+	assert_int_equal(get(FRAME, 8), 0x77);
+	assert_int_equal(memory_rom_remove(&memory, FRAME), 0);
+	assert_true(store(large, 1));
+	assert_loads(low(0), 1);
+	memory_unlisten(&memory, &listener);
+}
+
+/* The first store to each page is left to the interpreter, and with that in the log. */
+static void logged_pages_are_read_only_until_stored_to(void **state)
+{
+	uint64_t first = FRAME >> PAGE_SHIFT, pages[RAM_SIZE / PAGE_SIZE / 64] = {0};
+
+	memory_listen(&memory, &listener);
+	mature();
+	map_low(0, FRAME | P | W | U | A | D);
+	put(PD_UP + 16, FRAME | P | W | A | D | PS, 8);
+	assert_loads(low(0), 0x1000);
+	assert_true(store(low(0), 1));
+	assert_int_equal(memory_log_start(&memory), 0);
+	for (unsigned round = 0; round < 3; round++) {
+		assert_false(mapped(low(0), true));
+		assert_false(mapped(UPPER + 2 * MIB, true));
+		assert_false(store(low(0), 2) || store(low(0), 2));
+		memory_written(&memory, memory.ram + FRAME, 8);
+		assert_true(store(low(0), 3) || store(low(0), 3));
+		assert_true(store(UPPER + 2 * MIB, 3));
+		assert_false(store(UPPER + 2 * MIB + PAGE_SIZE, 3));
+		assert_true(memory_log_take(&memory, 0, RAM_SIZE / PAGE_SIZE, pages) > 0);
+		assert_int_equal(pages[first / 64] >> (first % 64) & 3, 1);
+		memset(pages, 0, sizeof(pages));
+	}
+	memory_log_stop(&memory);
+	assert_true(store(UPPER + 2 * MIB + PAGE_SIZE, 3));
+	memory_unlisten(&memory, &listener);
 }
 
 static atomic_bool writer_stop, writer_ready;
@@ -513,14 +619,14 @@ static void no_store_slips_by(void **state)
 		while (!atomic_load(&writer_ready))
 			;
 		memory_code_track(&memory, first, 0, 16);
-		windows_protect_code(bt, first);
+		windows_protect(bt, first, 1);
 		seen = get(FRAME, 8);
 		for (unsigned i = 0; i < 1000; i++)
 			assert_int_equal(get(FRAME, 8), seen);
 		atomic_store(&writer_stop, true);
 		pthread_join(thread, NULL);
 		atomic_store(&writer_stop, false);
-		memory_code_written(&memory, memory.ram + FRAME, 8);
+		memory_written(&memory, memory.ram + FRAME, 8);
 	}
 }
 
@@ -841,10 +947,10 @@ static void random_operations(void **state)
 			break;
 		case 2:
 			memory_code_track(&memory, ram_page, 0, 16);
-			windows_protect_code(bt, ram_page);
+			windows_protect(bt, ram_page, 1);
 			break;
 		case 3:
-			memory_code_written(&memory, memory.ram + (ram_page << PAGE_SHIFT), 4096);
+			memory_written(&memory, memory.ram + (ram_page << PAGE_SHIFT), 4096);
 			break;
 		default:
 			mature();
@@ -875,6 +981,9 @@ int main(void)
 		bt_test(large_page_is_clipped),
 		bt_test(large_page_read_first),
 		bt_test(code_is_read_only),
+		bt_test(revoked_pages_are_mapped_no_more),
+		bt_test(rom_is_mapped_read_only),
+		bt_test(logged_pages_are_read_only_until_stored_to),
 		bt_test(no_store_slips_by),
 		bt_test(neighbours_come_along),
 		bt_test(storms_are_bounded),

@@ -4,7 +4,9 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -90,11 +92,11 @@ static void write_to_tracked_line_starts_a_generation(void **state)
 
 	assert_int_equal(memory.page_flags[5], PAGE_CODE);
 	assert_int_equal(memory.code_lines[5], 1 << 2);
-	assert_true(memory_code_written(&memory, memory.ram + 0x5100, 1));
+	assert_true(memory_written(&memory, memory.ram + 0x5100, 1));
 	assert_int_not_equal(memory.code_generation[5], generation);
 	/* The page is data again until somebody decodes it. */
 	assert_int_equal(memory.page_flags[5], 0);
-	assert_false(memory_code_written(&memory, memory.ram + 0x5100, 1));
+	assert_false(memory_written(&memory, memory.ram + 0x5100, 1));
 }
 
 static void write_beside_code_does_not(void **state)
@@ -102,11 +104,11 @@ static void write_beside_code_does_not(void **state)
 	uint32_t generation = memory_code_track(&memory, 5, 0x17f, 2); /* lines 2 and 3 */
 
 	assert_int_equal(memory.code_lines[5], 3 << 2);
-	assert_false(memory_code_written(&memory, memory.ram + 0x50f8, 8));
-	assert_false(memory_code_written(&memory, memory.ram + 0x5200, 8));
+	assert_false(memory_written(&memory, memory.ram + 0x50f8, 8));
+	assert_false(memory_written(&memory, memory.ram + 0x5200, 8));
 	assert_int_equal(memory.code_generation[5], generation);
 	/* One byte reaches in. */
-	assert_true(memory_code_written(&memory, memory.ram + 0x50f9, 8));
+	assert_true(memory_written(&memory, memory.ram + 0x50f9, 8));
 }
 
 static void last_line_of_a_page(void **state)
@@ -144,7 +146,7 @@ static void *storing_thread(void *opaque)
 		atomic_store_explicit(code, i, memory_order_relaxed);
 		atomic_signal_fence(memory_order_seq_cst);
 		if (atomic_load_explicit(&memory.page_flags[7], memory_order_relaxed))
-			memory_code_written(&memory, code, 8);
+			memory_written(&memory, code, 8);
 		/* What an old copy must be seen to be older than. */
 		atomic_store_explicit(&code_word, i, memory_order_release);
 		/* Time for the other side to look before the next round sets things right. */
@@ -186,46 +188,473 @@ static void no_stale_copy_survives_a_race(void **state)
 	assert_int_not_equal(fresh, 0);
 }
 
-static unsigned tracked_count, dropped_count;
-static uint64_t hooked_page;
+/* --- listeners --- */
 
-static void note_tracked(void *opaque, uint64_t page)
+static struct heard {
+	unsigned protects, revokes, writes, regions;
+	uint64_t page, count;
+	struct memory_region region[16];
+	bool present[16];
+} heard;
+
+static void note_protect(void *opaque, uint64_t page, uint64_t count)
 {
 	assert_ptr_equal(opaque, &memory);
-	assert_true(memory.page_flags[page] & PAGE_CODE);
-	tracked_count++;
-	hooked_page = page;
+	assert_true(memory_page_watched(&memory, page));
+	heard.protects++;
+	heard.page = page;
+	heard.count = count;
+}
+
+static void note_revoke(void *opaque, uint64_t page, uint64_t count)
+{
+	heard.revokes++;
+	heard.page = page;
+	heard.count = count;
 }
 
 /* The generation has moved on; who still sees lines waits for the lock, and so for this. */
-static void note_dropped(void *opaque, uint64_t page)
+static void note_written(void *opaque, uint64_t page)
 {
-	assert_ptr_equal(opaque, &memory);
 	assert_int_equal(memory.code_generation[page], 1);
 	assert_int_not_equal(memory.code_lines[page], 0);
-	dropped_count++;
-	hooked_page = page;
+	heard.writes++;
+	heard.page = page;
 }
 
-static void hooks_see_pages_become_code_and_change(void **state)
+static void note_region(void *opaque, const struct memory_region *region, bool present)
 {
-	tracked_count = dropped_count = 0;
-	memory.code_hooks = (struct memory_code_hooks){note_tracked, note_dropped, &memory};
+	assert_true(heard.regions < ARRAY_SIZE(heard.region));
+	heard.present[heard.regions] = present;
+	heard.region[heard.regions++] = *region;
+}
+
+static struct memory_listener listener = {
+	note_protect, note_revoke, note_written, note_region, &memory, NULL};
+
+static void listen_to_memory(void)
+{
+	heard = (struct heard){0};
+	memory_listen(&memory, &listener);
+}
+
+static void listeners_see_pages_become_code_and_change(void **state)
+{
+	listen_to_memory();
 	memory_code_track(&memory, 9, 0x100, 4);
-	assert_int_equal(tracked_count, 1);
-	assert_int_equal(hooked_page, 9);
+	assert_int_equal(heard.protects, 1);
+	assert_int_equal(heard.page, 9);
+	assert_int_equal(heard.count, 1);
 	memory_code_track(&memory, 9, 0x200, 4); /* the page is code already */
-	assert_int_equal(tracked_count, 1);
-	memory_code_written(&memory, memory.ram + 0x9300, 4); /* data in it */
-	assert_int_equal(dropped_count, 0);
-	memory_code_written(&memory, memory.ram + 0x9200, 4);
-	assert_int_equal(dropped_count, 1);
-	memory_code_written(&memory, memory.ram + 0x9100, 4); /* all gone with the first */
-	assert_int_equal(dropped_count, 1);
-	hooked_page = 0;
+	assert_int_equal(heard.protects, 1);
+	memory_written(&memory, memory.ram + 0x9300, 4); /* data in it */
+	assert_int_equal(heard.writes, 0);
+	memory_written(&memory, memory.ram + 0x9200, 4);
+	assert_int_equal(heard.writes, 1);
+	memory_written(&memory, memory.ram + 0x9100, 4); /* all gone with the first */
+	assert_int_equal(heard.writes, 1);
+	heard.page = 0;
 	memory_code_track(&memory, 9, 0x100, 4);
-	assert_int_equal(tracked_count, 2);
-	assert_int_equal(hooked_page, 9);
+	assert_int_equal(heard.protects, 2);
+	assert_int_equal(heard.page, 9);
+	memory_unlisten(&memory, &listener);
+	memory_code_track(&memory, 10, 0x100, 4);
+	assert_int_equal(heard.protects, 2);
+}
+
+static char order[4];
+
+static void first_revoke(void *opaque, uint64_t page, uint64_t count)
+{
+	strcat(order, opaque);
+}
+
+static void listeners_are_told_in_order_and_may_leave(void **state)
+{
+	struct memory_listener a = {.revoke = first_revoke, .opaque = (char[]){"a"}};
+	struct memory_listener b = {.revoke = first_revoke, .opaque = (char[]){"b"}};
+	struct memory_listener silent = {0};
+
+	memory_listen(&memory, &a);
+	memory_listen(&memory, &silent);
+	memory_listen(&memory, &b);
+	memory_revoke(&memory, 1, 1);
+	assert_string_equal(order, "ab");
+	memory_unlisten(&memory, &a);
+	memory_revoke(&memory, 1, 1);
+	assert_string_equal(order, "abb");
+	memory_unlisten(&memory, &b);
+	memory_unlisten(&memory, &silent);
+}
+
+static void revoking_drops_code(void **state)
+{
+	uint32_t generation = memory_code_track(&memory, 9, 0x100, 4);
+
+	listen_to_memory();
+	memory_revoke(&memory, 8, 3);
+	assert_int_equal(heard.revokes, 1);
+	assert_int_equal(heard.writes, 1);
+	assert_int_equal(heard.page, 8);
+	assert_int_equal(heard.count, 3);
+	assert_int_not_equal(memory.code_generation[9], generation);
+	assert_int_equal(memory.page_flags[9], 0);
+	memory_unlisten(&memory, &listener);
+}
+
+/* --- regions and ROM --- */
+
+static void assert_region(
+	unsigned index, uint64_t gpa, uint64_t size, enum memory_kind kind, uint64_t offset)
+{
+	const struct memory_region *region = &memory.region[index];
+
+	assert_true(index < memory.region_count);
+	assert_int_equal(region->gpa, gpa);
+	assert_int_equal(region->size, size);
+	assert_int_equal(region->kind, kind);
+	assert_int_equal(region->fd, kind == MEMORY_HOLE ? -1 : memory.fd);
+	assert_int_equal(region->offset, offset);
+}
+
+static void ram_is_rows_of_a_table(void **state)
+{
+	assert_int_equal(memory.region_count, 4);
+	assert_region(0, 0, 0xa0000, MEMORY_RAM, 0);
+	assert_region(1, 0xa0000, 0x20000, MEMORY_HOLE, 0);
+	assert_region(2, 0xc0000, 3 * GIB - 0xc0000, MEMORY_RAM, 0xc0000);
+	assert_region(3, 4 * GIB, GIB, MEMORY_RAM, 3 * GIB);
+	assert_null(memory_region_at(&memory, 3 * GIB));
+	assert_null(memory_region_at(&memory, 5 * GIB));
+	assert_null(memory_region_at(&memory, UINT64_MAX));
+	assert_ptr_equal(memory_region_at(&memory, 0xbffff), &memory.region[1]);
+	assert_ptr_equal(memory_region_at(&memory, 5 * GIB - 1), &memory.region[3]);
+}
+
+/* Every row leads to the bytes that memory_ram_pointer() gives, also through its file. */
+static void rows_and_pointers_agree(void **state)
+{
+	static const uint8_t image[2 * PAGE_SIZE] = {1};
+
+	assert_int_equal(memory_rom_add(&memory, 0xf0000, PAGE_SIZE, image, "a"), 0);
+	assert_int_equal(memory_rom_add(&memory, 0xfffff000, PAGE_SIZE, image, "b"), 0);
+	assert_int_equal(memory_rom_add(&memory, 0xffffc000, 2 * PAGE_SIZE, image, "c"), 0);
+	for (unsigned i = 0; i < memory.region_count; i++) {
+		const struct memory_region *r = &memory.region[i];
+		const uint64_t at[] = {r->gpa, r->gpa + r->size - 1};
+
+		for (unsigned j = 0; j < 2; j++) {
+			uint8_t byte = (uint8_t)(0x10 * i + j + 1), back = 0;
+			uint8_t *pointer = memory_ram_pointer(&memory, at[j]);
+
+			if (r->kind == MEMORY_HOLE) {
+				assert_null(pointer);
+				continue;
+			}
+			assert_non_null(pointer);
+			*pointer = byte;
+			assert_int_equal(
+				pread(r->fd, &back, 1, (off_t)(r->offset + (at[j] - r->gpa))), 1);
+			assert_int_equal(back, byte);
+			assert_int_equal(memory_page_number(&memory, pointer),
+				(r->offset + (at[j] - r->gpa)) >> PAGE_SHIFT);
+			assert_int_equal(!memory_page_writable(
+						 &memory, memory_page_number(&memory, pointer)),
+				r->kind == MEMORY_ROM);
+		}
+	}
+}
+
+static void rom_in_ram_splits_it_and_goes_again(void **state)
+{
+	uint8_t image[PAGE_SIZE] = "BIOS", byte = 7, text[5] = "";
+	uint32_t generation = memory_code_track(&memory, 0xf0, 0, 16);
+
+	assert_int_equal(memory_write(&memory, 0xf1000, &byte, 1), 0);
+	listen_to_memory();
+	assert_int_equal(memory_rom_add(&memory, 0xf0000, PAGE_SIZE, image, "BIOS"), 0);
+	assert_int_equal(memory.region_count, 5);
+	assert_region(2, 0xc0000, 0x30000, MEMORY_RAM, 0xc0000);
+	assert_region(3, 0xf0000, PAGE_SIZE, MEMORY_ROM, 0xf0000);
+	assert_region(4, 0xf1000, 16 * MIB - 0xf1000, MEMORY_RAM, 0xf1000);
+	/* Told: the old row goes, three come; and the page is revoked, with its code. */
+	assert_int_equal(heard.regions, 4);
+	assert_false(heard.present[0]);
+	assert_int_equal(heard.region[0].size, 16 * MIB - 0xc0000);
+	assert_true(heard.present[2]);
+	assert_int_equal(heard.region[2].kind, MEMORY_ROM);
+	assert_int_equal(heard.revokes, 1);
+	assert_int_equal(heard.page, 0xf0);
+	assert_int_not_equal(memory.code_generation[0xf0], generation);
+	/* It is read, and not written. */
+	assert_int_equal(memory_read(&memory, 0xf0000, text, 4), 0);
+	assert_string_equal(text, "BIOS");
+	assert_int_equal(memory_write(&memory, 0xf0000, &byte, 1), -EFAULT);
+	assert_int_equal(memory_read(&memory, 0xeffff, text, 4), 0); /* across its start */
+	assert_memory_equal(text + 1, "BIO", 3);
+	/* As it was, but for the bytes. */
+	assert_int_equal(memory_rom_remove(&memory, 0xf0000), 0);
+	assert_int_equal(memory.region_count, 3);
+	assert_region(2, 0xc0000, 16 * MIB - 0xc0000, MEMORY_RAM, 0xc0000);
+	assert_int_equal(heard.revokes, 2);
+	assert_int_equal(memory_write(&memory, 0xf0000, &byte, 1), 0);
+	assert_int_equal(memory_rom_remove(&memory, 0xf0000), -ENOENT);
+	assert_int_equal(memory_rom_remove(&memory, 0xc0000), -ENOENT); /* RAM */
+	memory_unlisten(&memory, &listener);
+}
+
+/* A guest may move such a ROM about as it likes: room that was given back is used again. */
+static void rom_outside_ram_has_room_of_its_own(void **state)
+{
+	uint8_t *image = calloc(1, MEMORY_ROM_ROOM + PAGE_SIZE);
+	uint8_t byte = 0;
+
+	image[0] = 0x55;
+	for (unsigned i = 0; i < 100; i++) {
+		uint64_t gpa = 0xe0000000 + i * MIB;
+
+		assert_int_equal(memory_rom_add(&memory, gpa, MEMORY_ROM_ROOM / 2, image, "a"), 0);
+		assert_int_equal(memory_read(&memory, gpa, &byte, 1), 0);
+		assert_int_equal(byte, 0x55);
+		assert_int_equal(memory_rom_remove(&memory, gpa), 0);
+		assert_int_equal(memory_read(&memory, gpa, &byte, 1), -EFAULT);
+	}
+	assert_int_equal(memory_rom_add(&memory, 0xd0000000, MEMORY_ROM_ROOM / 2, image, "a"), 0);
+	assert_int_equal(memory_rom_add(&memory, 0xe0000000, MEMORY_ROM_ROOM / 4, image, "b"), 0);
+	assert_int_equal(
+		memory_rom_add(&memory, 0xf0000000, MEMORY_ROM_ROOM / 2, image, "c"), -ENOSPC);
+	assert_int_equal(memory_rom_remove(&memory, 0xd0000000), 0);
+	assert_int_equal(memory_rom_add(&memory, 0xf0000000, MEMORY_ROM_ROOM / 2, image, "c"), 0);
+	assert_int_equal(
+		memory_rom_add(&memory, 0xd0000000, MEMORY_ROM_ROOM + PAGE_SIZE, image, "d"),
+		-ENOSPC);
+	free(image);
+}
+
+static void rom_in_the_way_of_something_is_refused(void **state)
+{
+	static const uint8_t image[PAGE_SIZE * 2];
+	static const struct {
+		uint64_t gpa, size;
+		int error;
+	} bad[] = {
+		{0xf0000, 0, -EINVAL},
+		{0xf0001, PAGE_SIZE, -EINVAL},
+		{0xf0000, 100, -EINVAL},
+		{-PAGE_SIZE, 2 * PAGE_SIZE, -EINVAL},
+		{0x9f000, 2 * PAGE_SIZE, -EEXIST}, /* half in the VGA window */
+		{0xa0000, PAGE_SIZE, -EEXIST},
+		{0xbf000, 2 * PAGE_SIZE, -EEXIST},
+		{16 * MIB - PAGE_SIZE, 2 * PAGE_SIZE, -EEXIST}, /* half behind RAM */
+		{0xe0001000, PAGE_SIZE, -EEXIST},               /* on another ROM's second page */
+		{0xdffff000, 2 * PAGE_SIZE, -EEXIST},
+	};
+
+	assert_int_equal(memory_rom_add(&memory, 0xe0000000, 2 * PAGE_SIZE, image, "first"), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(memory_rom_add(&memory, bad[i].gpa, bad[i].size, image, "bad"),
+			bad[i].error);
+	assert_int_equal(memory.region_count, 4);
+	/* As many as there are rows. */
+	for (unsigned i = 0; i < MEMORY_REGIONS; i++)
+		memory_rom_add(&memory, 0xe1000000 + i * 2 * PAGE_SIZE, PAGE_SIZE, image, "many");
+	assert_int_equal(memory_rom_add(&memory, 0xf1000000, PAGE_SIZE, image, "bad"), -ENOSPC);
+	assert_in_range(memory.region_count, MEMORY_REGIONS - 1, MEMORY_REGIONS);
+}
+
+/* --- ranges for DMA --- */
+
+static void ranges_are_pieces_of_host_memory(void **state)
+{
+	struct iovec pieces[3];
+	static const uint8_t image[PAGE_SIZE] = "ROM";
+
+	assert_int_equal(memory_range(&memory, 0x1234, 0, true, pieces, 3), 0);
+	assert_int_equal(memory_range(&memory, 0x1234, 3 * PAGE_SIZE, true, pieces, 3), 1);
+	assert_ptr_equal(pieces[0].iov_base, memory.ram + 0x1234);
+	assert_int_equal(pieces[0].iov_len, 3 * PAGE_SIZE);
+	/* All of a piece of RAM, to its last byte. */
+	assert_int_equal(memory_range(&memory, 0xc0000, 3 * GIB - 0xc0000, true, pieces, 1), 1);
+	assert_int_equal(memory_range(&memory, 5 * GIB - 1, 1, true, pieces, 1), 1);
+	assert_ptr_equal(pieces[0].iov_base, memory.ram + 4 * GIB - 1);
+	/* A ROM that touches RAM's end in the guest, not in the file. */
+	assert_int_equal(memory_rom_add(&memory, 3 * GIB, PAGE_SIZE, image, "ROM"), 0);
+	assert_int_equal(memory_range(&memory, 3 * GIB - 8, 16, false, pieces, 3), 2);
+	assert_ptr_equal(pieces[0].iov_base, memory.ram + 3 * GIB - 8);
+	assert_int_equal(pieces[0].iov_len, 8);
+	assert_memory_equal(pieces[1].iov_base, "ROM", 3);
+	assert_int_equal(pieces[1].iov_len, 8);
+	assert_int_equal(memory_range(&memory, 3 * GIB - 8, 16, false, pieces, 1), -E2BIG);
+	assert_int_equal(memory_range(&memory, 3 * GIB - 8, 16, true, pieces, 3), -EFAULT);
+	/* One in RAM is in the way of writing only. */
+	assert_int_equal(memory_rom_add(&memory, 0xf0000, PAGE_SIZE, image, "ROM"), 0);
+	assert_int_equal(memory_range(&memory, 0xef000, 3 * PAGE_SIZE, false, pieces, 1), 1);
+	assert_int_equal(memory_range(&memory, 0xef000, 3 * PAGE_SIZE, true, pieces, 3), -EFAULT);
+}
+
+static void hostile_ranges_are_refused(void **state)
+{
+	static const struct {
+		uint64_t gpa, size;
+	} bad[] = {
+		{0x9ffff, 2}, /* into the VGA window */
+		{0xa0000, 1},
+		{0xbffff, 2},     /* out of it */
+		{0, 0x100000},    /* around it */
+		{3 * GIB - 1, 2}, /* into the PCI hole */
+		{3 * GIB, 1},
+		{3 * GIB - 1, GIB + 2}, /* across it */
+		{4 * GIB - 1, 2},
+		{5 * GIB - 1, 2},
+		{5 * GIB, 1},
+		{0, UINT64_MAX},
+		{1, UINT64_MAX},
+		{UINT64_MAX, 1},
+		{UINT64_MAX, 2},
+		{UINT64_MAX - 1, 3},
+		{4 * GIB, UINT64_MAX},
+		{4 * GIB, -4 * GIB},
+		{0x1000, -UINT64_C(0x1000)},
+		{0x1000, -UINT64_C(0x800)},
+		{BIT(52), PAGE_SIZE},
+	};
+	struct iovec pieces[4];
+	uint8_t byte = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+		assert_int_equal(
+			memory_range(&memory, bad[i].gpa, bad[i].size, false, pieces, 4), -EFAULT);
+		assert_int_equal(
+			memory_range(&memory, bad[i].gpa, bad[i].size, true, pieces, 4), -EFAULT);
+		assert_int_equal(memory_write(&memory, bad[i].gpa, &byte, bad[i].size), -EFAULT);
+		assert_int_equal(memory_read(&memory, bad[i].gpa, &byte, bad[i].size), -EFAULT);
+	}
+	assert_int_equal(memory_range(&memory, 0, 1, true, NULL, 0), -E2BIG);
+}
+
+/* Only as far as the request got, and in all its pieces. */
+static void asynchronous_writes_drop_code(void **state)
+{
+	struct iovec pieces[2];
+	uint32_t before[4];
+
+	for (unsigned i = 0; i < 4; i++)
+		before[i] = memory_code_track(&memory, 8 + i, 0, 16);
+	assert_int_equal(memory_range(&memory, 0x8000, PAGE_SIZE + 8, true, pieces, 1), 1);
+	assert_int_equal(memory_range(&memory, 0xa008, 2 * PAGE_SIZE, true, pieces + 1, 1), 1);
+	/* What the pieces hold is the device's to change; nobody is told of that. */
+	memset(pieces[0].iov_base, 1, pieces[0].iov_len);
+	assert_int_equal(memory.code_generation[8], before[0]);
+	memory_range_written(&memory, pieces, 2, PAGE_SIZE);
+	assert_int_not_equal(memory.code_generation[8], before[0]);
+	assert_int_equal(memory.code_generation[9], before[1]); /* a short read ended there */
+	memory_range_written(&memory, pieces, 2, PAGE_SIZE + 8 + PAGE_SIZE - 8);
+	assert_int_not_equal(memory.code_generation[9], before[1]);
+	assert_int_not_equal(memory.code_generation[10], before[2]);
+	assert_int_equal(memory.code_generation[11], before[3]);
+	memory_range_written(&memory, pieces, 2, UINT64_MAX);
+	assert_int_not_equal(memory.code_generation[11], before[3]);
+}
+
+/* --- the log --- */
+
+static bool logged(uint64_t page)
+{
+	uint64_t pages[16 * MIB / PAGE_SIZE / 64] = {0};
+
+	memory_log_take(&memory, 0, 16 * MIB / PAGE_SIZE, pages);
+	return pages[page / 64] >> (page % 64) & 1;
+}
+
+static void log_holds_what_was_stored_to_since(void **state)
+{
+	uint64_t pages[2] = {0}, value = 1;
+
+	listen_to_memory();
+	assert_int_equal(memory_log_take(&memory, 0, 64, pages), 0); /* none yet */
+	assert_int_equal(memory_log_start(&memory), 0);
+	assert_int_equal(memory_log_start(&memory), -EBUSY);
+	assert_true(memory.region[0].logged && memory.region[2].logged);
+	assert_false(memory.region[1].logged);
+	assert_int_equal(heard.protects, 1);
+	assert_int_equal(heard.count, 16 * MIB / PAGE_SIZE);
+	assert_int_equal(heard.regions, 2);
+	/* Page 70 by a store through a pointer, 71 and 72 by a device. */
+	assert_false(memory_written(&memory, memory.ram + 70 * PAGE_SIZE, 8));
+	assert_int_equal(memory.page_flags[70], 0); /* the next store costs nothing */
+	memory_write(&memory, 72 * PAGE_SIZE - 4, &value, 8);
+	assert_int_equal(memory_log_take(&memory, 0, 64, pages), 0);
+	assert_int_equal(memory_log_take(&memory, 64, 64, pages + 1), 3);
+	assert_int_equal(pages[0], 0);
+	assert_int_equal(pages[1], 7 << 6);
+	/* Taken: they are protected anew, and noticed anew. */
+	assert_int_equal(heard.protects, 4);
+	assert_int_equal(heard.page, 72);
+	assert_false(logged(70));
+	memory_written(&memory, memory.ram + 70 * PAGE_SIZE, 8);
+	assert_true(logged(70));
+	memory_log_stop(&memory);
+	assert_int_equal(memory.page_flags[70], 0);
+	assert_false(memory.region[0].logged);
+	memory_unlisten(&memory, &listener);
+}
+
+/* A page may be both; each flag goes its own way. */
+static void log_and_code_in_one_page(void **state)
+{
+	uint32_t generation;
+
+	assert_int_equal(memory_log_start(&memory), 0);
+	generation = memory_code_track(&memory, 9, 0x100, 4);
+	assert_false(memory_written(&memory, memory.ram + 0x9800, 4));
+	assert_int_equal(memory.page_flags[9], PAGE_CODE);
+	assert_true(logged(9));
+	assert_int_equal(memory.page_flags[9], PAGE_CODE | PAGE_LOGGED);
+	assert_true(memory_written(&memory, memory.ram + 0x9100, 4));
+	assert_int_not_equal(memory.code_generation[9], generation);
+	assert_int_equal(memory.page_flags[9], 0);
+	assert_true(logged(9));
+	memory_log_stop(&memory);
+}
+
+/* A writer counts up without a fence; every value that it had when the log was taken is in what is
+ * read then, or the page is in the next log. */
+static void *logged_thread(void *opaque)
+{
+	_Atomic uint64_t *word = (_Atomic uint64_t *)(memory.ram + 0x7000);
+
+	for (uint64_t i = 1; !stop; i++) {
+		atomic_store_explicit(word, i, memory_order_relaxed);
+		atomic_signal_fence(memory_order_seq_cst);
+		if (atomic_load_explicit(&memory.page_flags[7], memory_order_relaxed))
+			memory_written(&memory, word, 8);
+		for (unsigned spin = 0; spin < i % 16; spin++)
+			__builtin_ia32_pause();
+	}
+	return NULL;
+}
+
+static void no_store_escapes_the_log(void **state)
+{
+	_Atomic uint64_t *word = (_Atomic uint64_t *)(memory.ram + 0x7000);
+	uint64_t copy = 0, rounds = 0;
+	pthread_t thread;
+
+	stop = false;
+	assert_int_equal(memory_log_start(&memory), 0);
+	pthread_create(&thread, NULL, logged_thread, NULL);
+	for (unsigned i = 0; i < 20000; i++)
+		if (logged(7)) {
+			copy = atomic_load_explicit(word, memory_order_relaxed);
+			rounds++;
+		}
+	stop = true;
+	pthread_join(thread, NULL);
+	if (logged(7))
+		copy = *word;
+	assert_int_equal(copy, *word);
+	assert_int_not_equal(rounds, 0);
+	memory_log_stop(&memory);
 }
 
 #ifdef __has_feature
@@ -274,7 +703,26 @@ int main(void)
 			dma_drops_code_in_every_page_it_touches, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_stale_copy_survives_a_race, setup, teardown),
 		cmocka_unit_test_setup_teardown(
-			hooks_see_pages_become_code_and_change, setup, teardown),
+			listeners_see_pages_become_code_and_change, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			listeners_are_told_in_order_and_may_leave, setup, teardown),
+		cmocka_unit_test_setup_teardown(revoking_drops_code, setup, teardown),
+		cmocka_unit_test_setup_teardown(ram_is_rows_of_a_table, setup_large, teardown),
+		cmocka_unit_test_setup_teardown(rows_and_pointers_agree, setup_large, teardown),
+		cmocka_unit_test_setup_teardown(
+			rom_in_ram_splits_it_and_goes_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			rom_outside_ram_has_room_of_its_own, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			rom_in_the_way_of_something_is_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			ranges_are_pieces_of_host_memory, setup_large, teardown),
+		cmocka_unit_test_setup_teardown(hostile_ranges_are_refused, setup_large, teardown),
+		cmocka_unit_test_setup_teardown(asynchronous_writes_drop_code, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			log_holds_what_was_stored_to_since, setup, teardown),
+		cmocka_unit_test_setup_teardown(log_and_code_in_one_page, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_store_escapes_the_log, setup, teardown),
 		cmocka_unit_test_setup_teardown(flags_are_a_displacement_away, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			flags_are_a_displacement_away, setup_large, teardown),

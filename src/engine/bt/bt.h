@@ -238,6 +238,7 @@ struct bt {
 	int fpu_mode;
 
 	struct windows *windows;
+	struct memory_listener memory_listener;
 	bool has_fsgsbase, has_bmi2; /* of the host */
 	/* As in modes, with BT_GS_SHIFT taken off. */
 	unsigned kernel_gs, gs_in_force[2]; /* by view, as bt->delta */

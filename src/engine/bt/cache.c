@@ -113,7 +113,7 @@ int cache_create(struct bt *bt)
 	bt->cache = cache;
 	cache->code_bytes = MIN(CODE_BYTES, ALIGN_UP(ALL_CODE_BYTES / cpus, PAGE_SIZE));
 	cache->book = map(BOOK_BYTES, 0);
-	cache->page_has_units = calloc(1, (bt->cpu->memory->ram_size >> PAGE_SHIFT) + 1);
+	cache->page_has_units = calloc(1, bt->cpu->memory->file_size >> PAGE_SHIFT);
 	bt->exits = map(MAX_EXITS * sizeof(*bt->exits), 0);
 	bt->exit_limit = MAX_EXITS;
 	bt->units = map(MAX_UNITS * sizeof(*bt->units), 0);

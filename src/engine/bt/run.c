@@ -156,10 +156,8 @@ static int current_mode(struct bt *bt)
 static uint64_t fetch_key(struct bt *bt, uint64_t rip)
 {
 	struct cpu *cpu = bt->cpu;
-	const uint8_t *host;
-	uint64_t gpa;
+	const uint8_t *host = access_fetch(cpu, rip);
 
-	host = access_fetch(cpu, rip, &gpa);
 	return host ? (uint64_t)(host - cpu->memory->ram) : ~UINT64_C(0);
 }
 
@@ -296,11 +294,10 @@ static bool interpret_here(struct bt *bt)
 	struct cpu *cpu = bt->cpu;
 	struct insn insn[2];
 	const uint8_t *host;
-	uint64_t gpa;
 	unsigned offset = cpu->rip & ~PAGE_MASK;
 
 	bt->stats.interpreted++;
-	host = access_fetch(cpu, cpu->rip, &gpa);
+	host = access_fetch(cpu, cpu->rip);
 	if (!host || !interp_decode_one(cpu, host, PAGE_SIZE - offset, offset, insn))
 		return false;
 	return interp_run_one(cpu, insn);
@@ -542,10 +539,10 @@ static bool open_window(struct bt *bt, unsigned mode)
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 	ZydisRegisterContext registers = {0};
 	const uint8_t *host;
-	uint64_t gpa, linear;
+	uint64_t linear;
 	bool opened = false;
 
-	host = access_fetch(cpu, cpu->rip, &gpa);
+	host = access_fetch(cpu, cpu->rip);
 	if (!host || isa_decode(ISA_64, cpu->amd, host, PAGE_SIZE - (cpu->rip & ~PAGE_MASK), &in,
 			     operands) != ISA_DECODED)
 		return false;
@@ -747,28 +744,20 @@ static const struct cpu_engine_ops bt_ops = {
 	.kick = bt_kick,
 };
 
-static void code_tracked(void *opaque, uint64_t page)
+/* What memory/ tells, on any thread. */
+static void on_protect(void *opaque, uint64_t page, uint64_t count)
 {
-	struct cpu_platform *platform = opaque;
-
-	for (unsigned i = 0; i < platform->cpu_count; i++) {
-		struct cpu *cpu = platform->cpus[i];
-
-		if (cpu && bt_of(cpu) && bt_of(cpu)->windows)
-			windows_protect_code(bt_of(cpu), page);
-	}
+	windows_protect(opaque, page, count);
 }
 
-static void code_dropped(void *opaque, uint64_t page)
+static void on_revoke(void *opaque, uint64_t page, uint64_t count)
 {
-	struct cpu_platform *platform = opaque;
+	windows_revoke(opaque, page, count);
+}
 
-	for (unsigned i = 0; i < platform->cpu_count; i++) {
-		struct cpu *cpu = platform->cpus[i];
-
-		if (cpu && bt_of(cpu))
-			cache_page_written(bt_of(cpu), page);
-	}
+static void on_written(void *opaque, uint64_t page)
+{
+	cache_page_written(opaque, page);
 }
 
 /* --- the engine --- */
@@ -794,6 +783,7 @@ static int bt_available(void)
 
 static void free_bt(struct bt *bt)
 {
+	memory_unlisten(bt->cpu->memory, &bt->memory_listener);
 	bt->cpu->engine_ops = &cpu_engine_ops_none;
 	interp_of(bt->cpu)->translator = NULL;
 	if (bt->windows)
@@ -870,9 +860,9 @@ static int bt_vcpu_create(struct cpu *cpu)
 	windows_create(bt); /* without them all goes through the soft TLB */
 	bt_signals_init();
 	cpuid_withhold(CPUID_LA57); /* windows show 48-bit linear addresses */
-	cpu->memory->code_hooks.tracked = code_tracked;
-	cpu->memory->code_hooks.dropped = code_dropped;
-	cpu->memory->code_hooks.opaque = cpu->platform;
+	bt->memory_listener = (struct memory_listener){
+		.protect = on_protect, .revoke = on_revoke, .written = on_written, .opaque = bt};
+	memory_listen(cpu->memory, &bt->memory_listener);
 	cpu->engine_ops = &bt_ops;
 	interp_of(cpu)->translated = bt_translated;
 	return 0;

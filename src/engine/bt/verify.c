@@ -23,6 +23,7 @@
 
 #include "base/log.h"
 #include "cpu/fpu.h"
+#include "cpu/mappable.h"
 #include "cpu/paging.h"
 
 #include <stdlib.h>
@@ -71,9 +72,9 @@ static uint8_t *quiet_pointer(struct cpu *cpu, uint64_t linear, bool write)
 			access |= PAGING_IMPLICIT;
 		if (!cpu_canonical(cpu, linear) ||
 			paging_walk(cpu, linear, access, &page) != WALKED || !page.accessed ||
-			(write && !page.can_write) || (page.gpa & PAGE_MASK) == cpu->apic_page)
+			(write && !page.can_write))
 			return NULL;
-		host = memory_ram_pointer(cpu->memory, page.gpa);
+		host = cpu_memory_pointer(cpu, page.gpa);
 	}
 	return host && write && access_flagged(cpu, host) ? NULL : host;
 }

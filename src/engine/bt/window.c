@@ -5,8 +5,8 @@
  *
  *	- A page goes in with the rights that need no further bit set in the page tables: writable
  *	  if this is a write, or if D is set already.
- *	- A page with code in it goes in read-only whatever it is, and a write to it is the
- * interpreter's.
+ *	- A page whose stores must be noticed goes in read-only whatever it is, and a write to it
+ *	  is the interpreter's.
  *	- A large page goes in large, in one call, as far as it is RAM.
  *	- A page of the lower half goes in when it faults for the second time: a process touches
  * many pages once, and mapping one costs as much as some hundred interpreted instructions.
@@ -15,7 +15,7 @@
 #include "engine/bt/window_internal.h"
 
 #include "base/log.h"
-#include "cpu/access.h"
+#include "cpu/mappable.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -133,18 +133,17 @@ static bool find_page(struct windows *w, struct fault *fault)
 		w->bt->stats.true_faults++;
 		return false;
 	}
-	host = memory_ram_pointer(w->cpu->memory, fault->page.gpa);
+	host = cpu_mappable(w->cpu, fault->linear, fault->page.gpa);
 	/* User pages in the upper half come and go with SMAP and protection keys: not worth it. */
-	if (!host || (!fault->user && fault->page.user) ||
-		!space_page_allowed(w, fault->linear, fault->page.gpa))
+	if (!host || (!fault->user && fault->page.user))
 		return false;
 	fault->ram_page = memory_page_number(w->cpu->memory, host);
 	return true;
 }
 
-static bool has_code(const struct windows *w, uint64_t ram_page)
+static bool watched(const struct windows *w, uint64_t ram_page)
 {
-	return atomic_load(&w->cpu->memory->page_flags[ram_page]) & PAGE_CODE;
+	return memory_page_watched(w->cpu->memory, ram_page);
 }
 
 /* Is `linear` what a neighbour of the fault's page must be to go in with it, `distance` pages on?
@@ -155,7 +154,7 @@ static bool is_neighbour(struct windows *w, const struct window *window, const s
 	uint64_t linear = fault->linear + (uint64_t)distance * PAGE_SIZE;
 	uint64_t expected = (fault->page.gpa & PAGE_MASK) + (uint64_t)distance * PAGE_SIZE;
 	struct translation page;
-	uint8_t *host = memory_ram_pointer(w->cpu->memory, expected);
+	uint8_t *host = cpu_mappable(w->cpu, linear, expected);
 
 	if (!host ||
 		memory_page_number(w->cpu->memory, host) != fault->ram_page + (uint64_t)distance ||
@@ -165,8 +164,8 @@ static bool is_neighbour(struct windows *w, const struct window *window, const s
 		return false;
 	return page.gpa == expected && page.accessed && page.page_size == PAGE_SIZE &&
 	       page.can_write == writable && page.global == fault->page.global &&
-	       page.user == fault->page.user && space_page_allowed(w, linear, page.gpa) &&
-	       !(writable && has_code(w, fault->ram_page + (uint64_t)distance));
+	       page.user == fault->page.user &&
+	       !(writable && watched(w, fault->ram_page + (uint64_t)distance));
 }
 
 /* One 4-KiB page, and neighbours. */
@@ -181,8 +180,8 @@ static bool map_small(
 	new->page = (uint32_t)fault->ram_page;
 	new->pages = 1;
 	new->size = SIZE_4K;
-	new->writable = new->writable && !has_code(w, fault->ram_page);
-	/* A page that is read-only for its code has no neighbours of its kind. */
+	new->writable = new->writable && !watched(w, fault->ram_page);
+	/* A page that is read-only because it is watched has no neighbours of its kind. */
 	if (new->guest_shift == PAGE_SHIFT && fault->page.can_write == new->writable) {
 		while (last + 1 < lowest + AROUND &&
 			is_neighbour(w, window, fault, last + 1, new->writable))
@@ -204,32 +203,19 @@ static bool map_small(
 static bool map_large(struct windows *w, struct window *window, const struct fault *fault,
 	struct mapping *new, enum mapping_size size)
 {
-	const struct memory *memory = w->cpu->memory;
-	uint64_t bytes = BIT(SIZE_SHIFT(size)), apic = w->cpu->apic_page;
-	uint64_t gpa = fault->page.gpa & PAGE_MASK, start = gpa & ~(bytes - 1), end = start + bytes;
+	uint64_t bytes = BIT(SIZE_SHIFT(size)), gpa = fault->page.gpa & PAGE_MASK, start, end;
 	unsigned holes;
 
-	if (fault->page.page_size < bytes || (w->cpu->dr7 & 0xff) ||
-		(fault->linear | (bytes - 1)) == ~UINT64_C(0))
+	if (fault->page.page_size < bytes || (fault->linear | (bytes - 1)) == ~UINT64_C(0) ||
+		!cpu_mappable_around(w->cpu, gpa, &start, &end))
 		return false;
-	if (gpa < memory->low_size) {
-		end = MIN(end, memory->low_size);
-		if (gpa < MEMORY_VGA_START)
-			end = MIN(end, MEMORY_VGA_START);
-		else if (start < MEMORY_VGA_END)
-			start = MEMORY_VGA_END;
-	} else {
-		end = MIN(end, MEMORY_HIGH_START + memory->high_size);
-	}
-	if (apic < gpa)
-		start = MAX(start, apic + PAGE_SIZE);
-	else
-		end = MIN(end, apic);
+	start = MAX(start, gpa & ~(bytes - 1));
+	end = MIN(end, (gpa | (bytes - 1)) + 1);
 	new->linear = fault->linear - (gpa - start);
 	new->page = (uint32_t)(fault->ram_page - ((gpa - start) >> PAGE_SHIFT));
 	new->pages = (uint32_t)((end - start) >> PAGE_SHIFT);
 	new->size = (uint8_t)size;
-	holes = new->writable ? code_pages(memory, new->page, new->pages, HOLES_MAX) : 0;
+	holes = new->writable ? watched_pages(w->cpu->memory, new->page, new->pages, HOLES_MAX) : 0;
 	if (holes > HOLES_MAX)
 		return false;
 	window_make_room(w, 1 + holes, 2 + 2 * holes);
@@ -293,7 +279,7 @@ static bool enter_page(struct windows *w, const struct fault *fault, bool hidden
 	bool evicted = false;
 	uint32_t index;
 
-	if (fault->write && has_code(w, fault->ram_page))
+	if (fault->write && watched(w, fault->ram_page))
 		return false;
 	window = window_find(w, owner, SLOT_OF(fault->linear));
 	index = window ? mapping_find(w, window, fault->linear) : NO_MAPPING;
@@ -317,6 +303,7 @@ bool windows_fault(struct bt *bt, uint64_t linear, bool write, bool user)
 {
 	struct windows *w = bt->windows;
 	struct fault fault = {.linear = linear & PAGE_MASK, .write = write, .user = user};
+	unsigned revocations = atomic_load(&w->revocations);
 	bool mapped, hidden;
 
 	/* The last page of all is left out because the address after it is 0. */
@@ -324,6 +311,11 @@ bool windows_fault(struct bt *bt, uint64_t linear, bool write, bool user)
 		fault.linear == -PAGE_SIZE || !find_page(w, &fault))
 		return false;
 	pthread_mutex_lock(&w->lock);
+	/* The page that was found may be another by now. */
+	if (unlikely(w->revocations != revocations)) {
+		pthread_mutex_unlock(&w->lock);
+		return false;
+	}
 	w->clock++;
 	space_sync(w);
 	hidden = user ? w->lower_hidden : w->upper_hidden;

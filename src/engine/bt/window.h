@@ -75,9 +75,12 @@ bool windows_fault(struct bt *bt, uint64_t linear, bool write, bool user);
  * comes after it. */
 void windows_flush(struct bt *bt, const struct tlb_request *request);
 
-/* RAM page `page` is about to be read as code (PAGE_CODE is set): no window of this vCPU may stay
- * writable there. Called on any thread, also with memory->code_lock held; on return no store
- * through a window can reach the page unnoticed. */
-void windows_protect_code(struct bt *bt, uint64_t page);
+/* Pages [page, page + count) have got a flag (memory/memory.h): no window of this vCPU may stay
+ * writable there. Called on any thread, also with memory->lock held; on return no store through a
+ * window can reach the pages unnoticed. */
+void windows_protect(struct bt *bt, uint64_t page, uint64_t count);
+
+/* The pages may not be reached through any window. Called as windows_protect() is. */
+void windows_revoke(struct bt *bt, uint64_t page, uint64_t count);
 
 #endif

@@ -2,11 +2,12 @@
  * window_space.c the address spaces and what a flush leaves in doubt, window.c is the way in.
  *
  * Everything here is under struct windows' lock, except that the vCPU's own thread, which alone
- * changes them, may read the windows' places and the spaces without it. Another thread comes
- * in only by windows_protect_code(). The lock is taken in the SIGSEGV handler: that is safe,
- * because the handler runs only where the thread was in translated code, which holds no lock. A
- * walk that sets bits in page tables may take memory->code_lock, and who holds that may be in
- * windows_protect_code(): so such walks are made before our lock is taken. */
+ * changes them, may read the windows' places and the spaces without it. Another thread comes in
+ * only by windows_protect() and windows_revoke(). The lock is taken in the SIGSEGV handler: that is
+ * safe, because the handler runs only where the thread was in translated code, which holds no lock.
+ * A walk that sets bits in page tables may take memory->lock, and who holds that may be in
+ * windows_protect(): so such walks are made before our lock is taken, and what they found is not
+ * used where windows_revoke() came in between. */
 #ifndef VENEER_ENGINE_BT_WINDOW_INTERNAL_H
 #define VENEER_ENGINE_BT_WINDOW_INTERNAL_H
 
@@ -30,7 +31,7 @@ enum mapping_size { SIZE_4K, SIZE_2M, SIZE_1G, SIZES };
 enum mapping_list {
 	LIST_LOCAL,  /* not global, or in the lower half */
 	LIST_GLOBAL, /* survives a change of CR3 */
-	LIST_HOLES,  /* pages with code, read-only inside a large writable mapping */
+	LIST_HOLES,  /* watched pages, read-only inside a large writable mapping */
 	LISTS
 };
 
@@ -102,6 +103,7 @@ struct windows {
 	uint64_t *block_map;      /* WINDOW_BLOCKS bits for each window */
 	uint32_t borders, border_share, blocks, block_share;
 
+	_Atomic unsigned revocations; /* counts calls of windows_revoke() */
 	uint64_t last_spurious;
 	uint64_t touched[TOUCHED_PAGES];
 };
@@ -144,7 +146,7 @@ void window_make_room(struct windows *w, unsigned records, unsigned borders);
 /* What is mapped at a linear address, holes before the mapping they are in; or NO_MAPPING. */
 uint32_t mapping_find(const struct windows *w, const struct window *window, uint64_t linear);
 
-/* Map, with what its pages hold of code read-only. `new` gives linear, page, pages, size,
+/* Map, with those of its pages that are watched read-only. `new` gives linear, page, pages, size,
  * guest_shift, writable, and list. `run` 4-KiB pages may be entered at once: they are as `new`,
  * one after the other. What was there is dropped. False: the host had no room. */
 bool mapping_add(struct windows *w, struct window *window, const struct mapping *new, unsigned run);
@@ -155,12 +157,12 @@ void mapping_drop(struct windows *w, uint32_t index);
  * too. A write, which may be what comes next, would enter one page only, for the same price. */
 void mapping_populate(struct windows *w, struct window *window, uint64_t linear);
 
-/* How many pages of [page, page + pages) of RAM hold code. Gives up, and returns more than `limit`,
- * where there are more than that. */
-unsigned code_pages(const struct memory *memory, uint64_t page, uint64_t pages, unsigned limit);
+/* In how many pages of [page, page + pages) stores must be noticed (memory_page_watched()). Gives
+ * up, and returns more than `limit`, where there are more than that. */
+unsigned watched_pages(const struct memory *memory, uint64_t page, uint64_t pages, unsigned limit);
 
 /* The page at `linear` of a mapping found there becomes writable (a mapping that is read-only as a
- * whole: all of it, less its code), or read-only. */
+ * whole: all of it, less what is watched), or read-only. */
 bool mapping_allow_write(struct windows *w, uint32_t index, uint64_t linear);
 void mapping_forbid_write(struct windows *w, uint32_t index, uint64_t linear);
 
@@ -180,7 +182,5 @@ void space_sync(struct windows *w);
 /* Settle what is in doubt in the current space's lower half, or in the upper half. */
 void space_settle_lower(struct windows *w);
 void space_settle_upper(struct windows *w);
-/* May any RAM be mapped at this page? Not where the xAPIC page or a data breakpoint is. */
-bool space_page_allowed(const struct windows *w, uint64_t linear, uint64_t gpa);
 
 #endif

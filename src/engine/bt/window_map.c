@@ -17,7 +17,7 @@
  *	  depends on their number alone, whatever else is mapped. A guest chooses which addresses
  *	  and frames there are, but not which of them share a hash chain.
  *
- * place() is the only caller of mmap(MAP_FIXED): it alone could overwrite the monitor. */
+ * map_fixed() is the only caller of mmap(MAP_FIXED): it alone could overwrite the monitor. */
 #include "engine/bt/window_internal.h"
 
 #include "base/log.h"
@@ -229,7 +229,7 @@ static void forget_blocks(struct windows *w, struct window *window)
 }
 
 /* Map RAM from `page` on (PROT_NONE: nothing) over part of a window, and over nothing else. */
-static bool place(struct windows *w, struct window *window, uint64_t linear, uint64_t size,
+static bool map_fixed(struct windows *w, struct window *window, uint64_t linear, uint64_t size,
 	int prot, uint64_t page)
 {
 	void *start = (void *)host_address(window, linear);
@@ -243,7 +243,7 @@ static bool place(struct windows *w, struct window *window, uint64_t linear, uin
 			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
 			       0) != MAP_FAILED;
 	}
-	if (page + (size >> PAGE_SHIFT) > memory->ram_size >> PAGE_SHIFT)
+	if (page + (size >> PAGE_SHIFT) > memory->file_size >> PAGE_SHIFT)
 		return false;
 	w->bt->stats.maps++;
 	if (mmap(start, size, prot, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, memory->fd,
@@ -269,7 +269,7 @@ static void empty(struct windows *w, struct window *window);
  * all of a window makes no new borders, so it succeeds where the part did not. */
 static void unmap(struct windows *w, struct window *window, uint64_t linear, uint64_t size)
 {
-	if (!place(w, window, linear, size, PROT_NONE, 0))
+	if (!map_fixed(w, window, linear, size, PROT_NONE, 0))
 		empty(w, window);
 }
 
@@ -516,7 +516,7 @@ static void records_remove_all(struct windows *w, struct window *window)
 static void empty(struct windows *w, struct window *window)
 {
 	/* If this fails, nothing is left that would keep the guest to its own memory. */
-	if (!place(w, window, slot_start(window->slot), WINDOW_SIZE, PROT_NONE, 0)) {
+	if (!map_fixed(w, window, slot_start(window->slot), WINDOW_SIZE, PROT_NONE, 0)) {
 		log_error("cannot empty a window of the binary translator: %s", strerror(errno));
 		abort();
 	}
@@ -610,14 +610,9 @@ void window_make_room(struct windows *w, unsigned records, unsigned more)
 	}
 }
 
-/* --- code in pages --- */
+/* --- watched pages --- */
 
-static bool page_has_code(const struct memory *memory, uint64_t page)
-{
-	return atomic_load(&memory->page_flags[page]) & PAGE_CODE;
-}
-
-unsigned code_pages(const struct memory *memory, uint64_t page, uint64_t pages, unsigned limit)
+unsigned watched_pages(const struct memory *memory, uint64_t page, uint64_t pages, unsigned limit)
 {
 	unsigned found = 0;
 
@@ -625,13 +620,13 @@ unsigned code_pages(const struct memory *memory, uint64_t page, uint64_t pages, 
 		typedef uint64_t __attribute__((may_alias)) eight;
 		const void *flags = (const void *)&memory->page_flags[page + i];
 
-		/* Most pages hold none: eight at a time. */
+		/* Most pages have no flag: eight at a time. */
 		if (!((page + i) & 7) && pages - i >= 8 &&
 			!__atomic_load_n((const eight *)flags, __ATOMIC_SEQ_CST)) {
 			i += 8;
 			continue;
 		}
-		found += page_has_code(memory, page + i);
+		found += memory_page_watched(memory, page + i);
 		i++;
 	}
 	return found;
@@ -669,8 +664,8 @@ static void make_hole(struct windows *w, uint32_t large, uint64_t linear)
 	count_borders(w, window, linear, linear + PAGE_SIZE, before);
 }
 
-/* A large mapping has just become writable as a whole: take that back where there is code. False:
- * the mapping is gone. */
+/* A large mapping has just become writable as a whole: take that back where pages are watched.
+ * False: the mapping is gone. */
 static bool make_holes(struct windows *w, uint32_t large)
 {
 	struct mapping m = w->mapping[large];
@@ -679,11 +674,11 @@ static bool make_holes(struct windows *w, uint32_t large)
 	for (uint32_t i = 0; i < m.pages;) {
 		uint32_t some = MIN(m.pages - i, 64u);
 
-		if (code_pages(memory, m.page + i, some, 0))
+		if (watched_pages(memory, m.page + i, some, 0))
 			for (uint32_t j = i; j < i + some; j++) {
 				uint64_t linear = m.linear + ((uint64_t)j << PAGE_SHIFT);
 
-				if (!page_has_code(memory, m.page + j))
+				if (!memory_page_watched(memory, m.page + j))
 					continue;
 				make_hole(w, large, linear);
 				if (!find_around(w, &w->window[m.window], linear))
@@ -799,8 +794,8 @@ bool mapping_add(struct windows *w, struct window *window, const struct mapping 
 
 	drop_range(w, window, new->linear, end);
 	if (w->mapping_limit - 1 - w->mapping_used < run ||
-		!place(w, window, new->linear, size, PROT_READ | (new->writable ? PROT_WRITE : 0),
-			new->page))
+		!map_fixed(w, window, new->linear, size,
+			PROT_READ | (new->writable ? PROT_WRITE : 0), new->page))
 		return false;
 	before = borders(w, window, new->linear, end);
 	for (unsigned i = 0; i < run; i++) {
@@ -871,29 +866,75 @@ void mapping_forbid_write(struct windows *w, uint32_t index, uint64_t linear)
 		make_hole(w, index, linear & PAGE_MASK);
 }
 
-/* A failure here empties a window, so that the chain changes: begin again then. */
-void windows_protect_code(struct bt *bt, uint64_t page)
+/* --- what memory/ tells --- */
+
+/* Call `act` on every mapping that shows the page (holes are part of theirs). Where `act`
+ * drops mappings the chain has changed: begin again then. */
+static void for_mappings_of_page(struct windows *w, uint64_t page,
+	void (*act)(struct windows *w, uint32_t index, uint64_t linear))
 {
-	struct windows *w = bt->windows;
 	uint32_t index, next;
 
-	if (!w)
-		return;
-	pthread_mutex_lock(&w->lock);
-	for (unsigned size = SIZE_4K; size < SIZES; size++) {
+	for (unsigned size = SIZE_4K; size < SIZES; size++)
 		for (index = w->by_page[page_bucket(w, size, page)]; index; index = next) {
 			const struct mapping *m = &w->mapping[index];
 			uint32_t used = w->mapping_used;
 
 			next = m->next_by_page;
-			if (m->size != size || !m->writable || page < m->page ||
+			if (m->size != size || m->list == LIST_HOLES || page < m->page ||
 				page >= (uint64_t)m->page + m->pages)
 				continue;
-			mapping_forbid_write(
-				w, index, m->linear + ((page - m->page) << PAGE_SHIFT));
+			act(w, index, m->linear + ((page - m->page) << PAGE_SHIFT));
 			if (w->mapping_used < used)
 				next = w->by_page[page_bucket(w, size, page)];
 		}
+}
+
+static void forbid(struct windows *w, uint32_t index, uint64_t linear)
+{
+	if (w->mapping[index].writable)
+		mapping_forbid_write(w, index, linear);
+}
+
+static void drop(struct windows *w, uint32_t index, uint64_t linear)
+{
+	mapping_drop(w, index);
+}
+
+/* For more pages than this, all windows are emptied: that is a system call for each. */
+#define PAGES_ONE_BY_ONE 512
+
+static void for_pages(struct windows *w, uint64_t page, uint64_t count,
+	void (*act)(struct windows *w, uint32_t index, uint64_t linear))
+{
+	if (count > PAGES_ONE_BY_ONE) {
+		for (unsigned i = 0; i < WINDOWS_MAX; i++)
+			window_empty(w, &w->window[i]);
+		return;
 	}
+	for (uint64_t i = 0; i < count; i++)
+		for_mappings_of_page(w, page + i, act);
+}
+
+void windows_protect(struct bt *bt, uint64_t page, uint64_t count)
+{
+	struct windows *w = bt->windows;
+
+	if (!w)
+		return;
+	pthread_mutex_lock(&w->lock);
+	for_pages(w, page, count, forbid);
+	pthread_mutex_unlock(&w->lock);
+}
+
+void windows_revoke(struct bt *bt, uint64_t page, uint64_t count)
+{
+	struct windows *w = bt->windows;
+
+	if (!w)
+		return;
+	pthread_mutex_lock(&w->lock);
+	w->revocations++;
+	for_pages(w, page, count, drop);
 	pthread_mutex_unlock(&w->lock);
 }

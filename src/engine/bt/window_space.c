@@ -17,7 +17,7 @@
 #include "engine/bt/window_internal.h"
 
 #include "base/log.h"
-#include "cpu/access.h"
+#include "cpu/mappable.h"
 
 #include <string.h>
 
@@ -37,20 +37,16 @@ static bool owned(const struct windows *w, const struct window *window, int owne
 
 /* --- looking up again --- */
 
-bool space_page_allowed(const struct windows *w, uint64_t linear, uint64_t gpa)
-{
-	return (gpa & PAGE_MASK) != w->cpu->apic_page &&
-	       !debug_page_watched(w->cpu, linear & PAGE_MASK);
-}
-
-/* With data breakpoints armed (rare) nothing large is kept or made. */
+/* May all of it be mapped, as the vCPU is now? With data breakpoints armed (rare) nothing large is
+ * kept or made. */
 static bool range_allowed(const struct windows *w, const struct mapping *m, uint64_t gpa)
 {
-	uint64_t apic = w->cpu->apic_page;
+	uint64_t start, end;
 
 	if (m->size == SIZE_4K)
-		return space_page_allowed(w, m->linear, gpa);
-	return !(w->cpu->dr7 & 0xff) && apic - gpa >= (uint64_t)m->pages << PAGE_SHIFT;
+		return cpu_mappable(w->cpu, m->linear, gpa);
+	return cpu_mappable_around(w->cpu, gpa, &start, &end) && end - gpa >= (uint64_t)m->pages
+										      << PAGE_SHIFT;
 }
 
 /* Would a fault now enter this mapping as it is? If it would, but read-only, that is done. */

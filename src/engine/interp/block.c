@@ -100,9 +100,7 @@ struct source {
 /* Code outside RAM reads as an idle bus, all ones, and that is not an instruction. */
 static void fetch_source(struct cpu *cpu, uint64_t linear, struct source *out)
 {
-	uint64_t gpa;
-
-	out->host = access_fetch(cpu, linear, &gpa);
+	out->host = access_fetch(cpu, linear);
 	if (!out->host)
 		cpu_raise(cpu, VECTOR_UD);
 	out->available = (unsigned)(PAGE_SIZE - (linear & ~PAGE_MASK));

@@ -1,0 +1,27 @@
+#include "cpu/mappable.h"
+
+#include "cpu/access.h"
+
+uint8_t *cpu_mappable(const struct cpu *cpu, uint64_t linear, uint64_t gpa)
+{
+	return debug_page_watched(cpu, linear & PAGE_MASK) ? NULL : cpu_memory_pointer(cpu, gpa);
+}
+
+/* DR7's enable bits. Which linear addresses are watched is not asked: it is rare. */
+#define DR7_ENABLED 0xff
+
+bool cpu_mappable_around(const struct cpu *cpu, uint64_t gpa, uint64_t *start, uint64_t *end)
+{
+	const struct memory_region *region = memory_region_at(cpu->memory, gpa);
+
+	if (!region || region->kind == MEMORY_HOLE || cpu_at_apic(cpu, gpa) ||
+		(cpu->dr7 & DR7_ENABLED))
+		return false;
+	*start = region->gpa;
+	*end = region->gpa + region->size;
+	if (cpu->apic_page < gpa)
+		*start = MAX(*start, cpu->apic_page + PAGE_SIZE);
+	else
+		*end = MIN(*end, cpu->apic_page);
+	return true;
+}
