@@ -3,6 +3,7 @@
 #include "cpu/control.h"
 #include "cpu/access.h"
 #include "cpu/cpuid.h"
+#include "cpu/fpu.h"
 #include "cpu/instruction.h"
 #include "cpu/paging.h"
 
@@ -233,19 +234,16 @@ bool control_set_efer(struct cpu *cpu, uint64_t value)
 
 /* --- XCR0 --- */
 
-#define XCR0_X87    BIT(0)
-#define XCR0_SSE    BIT(1)
-#define XCR0_AVX    BIT(2)
-#define XCR0_AVX512 (BIT(5) | BIT(6) | BIT(7))
-#define XCR0_TILE   (BIT(17) | BIT(18))
+#define XCR0_TILE (BIT(17) | BIT(18))
 
 /* Components come in groups (SDM vol. 1 13.3). */
 static bool xcr0_consistent(uint64_t value)
 {
 	uint64_t avx512 = value & XCR0_AVX512, tile = value & XCR0_TILE;
 
-	return (value & XCR0_X87) && (!(value & XCR0_AVX) || (value & XCR0_SSE)) &&
-	       (!avx512 || (avx512 == XCR0_AVX512 && (value & XCR0_AVX))) &&
+	return (value & BIT(XSTATE_X87)) &&
+	       (!(value & BIT(XSTATE_AVX)) || (value & BIT(XSTATE_SSE))) &&
+	       (!avx512 || (avx512 == XCR0_AVX512 && (value & BIT(XSTATE_AVX)))) &&
 	       (!tile || tile == XCR0_TILE);
 }
 
@@ -260,14 +258,14 @@ void control_xsetbv(struct cpu *cpu, uint32_t index, uint64_t value)
 	context_changed(cpu);
 }
 
-/* XCR1 is XCR0 less the components in their initial state. All of them may count as in use. */
+/* With index 1, XCR0 less the components in their initial state (SDM vol. 1 13.2). */
 uint64_t control_xgetbv(struct cpu *cpu, uint32_t index)
 {
 	if (!(cpu->cr4 & CR4_OSXSAVE))
 		cpu_raise(cpu, VECTOR_UD);
 	if (index > 1)
 		general_protection(cpu);
-	return cpu->xcr0;
+	return index ? fpu_xinuse(cpu) : cpu->xcr0;
 }
 
 /* --- TLB instructions --- */

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #define FCW_DEFAULT     0x037f
+#define FSW_ES          BIT(7) /* an unmasked exception is pending */
 #define LEGACY_SIZE     512
 #define HEADER_SIZE     64
 #define XCOMP_COMPACTED BIT(63)
@@ -230,14 +231,21 @@ static void unpack(struct cpu *cpu, unsigned i, const uint8_t in[COMPONENT_MAX])
 	}
 }
 
-/* The legacy region's x87 part: bytes 0..23 and 32..159 of `image`. */
-static void pack_x87(const struct fpu *fpu, uint8_t *image, unsigned operand_size)
+/* The legacy region's x87 part: bytes 0..23 and 32..159 of `image`. AMD's processors save the last
+ * instruction and operand only where an unmasked exception is pending, else zeroes (APM vol. 5,
+ * FXSAVE); Intel's always. */
+static void pack_x87(const struct cpu *cpu, uint8_t *image, unsigned operand_size)
 {
+	const struct fpu *fpu = &cpu->fpu;
+
 	memcpy(image, fpu->x87, MXCSR);
 	memcpy(image + ST, fpu->x87 + ST, 128);
 	image[FTW + 1] = 0;
-	memcpy(image + FOP, &fpu->fop, 2);
+	memset(image + FOP, 0, 2);
 	memset(image + FIP, 0, 16);
+	if (cpu->amd && !(fpu->x87[FSW] & FSW_ES))
+		return;
+	memcpy(image + FOP, &fpu->fop, 2);
 	/* Selectors are saved as zero: CPUID says they are deprecated (leaf 7, EBX bit 13). */
 	memcpy(image + FIP, &fpu->fip, operand_size == 8 ? 8 : 4);
 	memcpy(image + FDP, &fpu->fdp, operand_size == 8 ? 8 : 4);
@@ -317,7 +325,7 @@ void fpu_fxsave(struct cpu *cpu, uint64_t linear, unsigned operand_size)
 
 	check_fxsave(cpu, linear);
 	fpu_sync(cpu);
-	pack_x87(&cpu->fpu, image, operand_size);
+	pack_x87(cpu, image, operand_size);
 	put32(image + MXCSR, cpu->fpu.mxcsr);
 	put32(image + MXCSR + 4, fpu_mxcsr_mask());
 	for (unsigned r = 0; r < 16; r++)
@@ -359,7 +367,7 @@ static void save_legacy(
 	enum access_mode mode = ACCESS_PROGRAM;
 	uint8_t image[XMM + 256];
 
-	pack_x87(fpu, image, operand_size);
+	pack_x87(cpu, image, operand_size);
 	put32(image + MXCSR, fpu->mxcsr);
 	put32(image + MXCSR + 4, fpu_mxcsr_mask());
 	for (unsigned r = 0; r < 16; r++)

@@ -234,6 +234,14 @@ static void xcr0_groups(void **state)
 	assert_gp(control_xsetbv(cpu, 0, cpuid_xcr0_allowed() | BIT(62)));
 	assert_completes(control_xsetbv(cpu, 0, cpuid_xcr0_allowed()));
 	assert_int_equal(control_xgetbv(cpu, 0), cpuid_xcr0_allowed());
+	/* Index 1 leaves out what is in its initial state, as FNINIT makes it. */
+	memcpy(cpu->fpu.x87, "\x7f\x03\0\0\0", 5);
+	assert_int_equal(control_xgetbv(cpu, 1), 0);
+	cpu->fpu.zmm[3][5] = 1;
+	assert_int_equal(control_xgetbv(cpu, 1), BIT(XSTATE_SSE));
+	cpu->fpu.x87[0] = 0x7e;
+	assert_int_equal(control_xgetbv(cpu, 1), BIT(XSTATE_SSE) | BIT(XSTATE_X87));
+	assert_gp(control_xgetbv(cpu, 2));
 	set_privilege(3);
 	assert_gp(control_xsetbv(cpu, 0, 1));
 }

@@ -4,6 +4,7 @@
 #include "cpu_fixture.h"
 
 #include "engine/engine.h"
+#include "engine/interp/interp.h"
 
 #include <pthread.h>
 
@@ -302,6 +303,49 @@ static void endless_loops_stop(void **state)
 	check_stops();
 }
 
+/* --- vendors --- */
+
+/* REX.W makes the offset of a far pointer in memory 64 bits long on Intel's processors. */
+static void far_pointers_by_vendor(void **state)
+{
+	for (unsigned amd = 0; amd < 2; amd++) {
+		enter_long(0);
+		cpu->idtr.limit = 0;
+		cpu->amd = amd;
+		interp_drop_blocks(cpu);                /* they were decoded for the other vendor */
+		LOAD_CODE(CODE, 0x48, 0x0f, 0xb5, 0x06, /* lgs rax, [rsi] */
+			0x66, 0x48, 0x0f, 0xb4, 0x1e,   /* with 66h: lfs rbx, [rsi] */
+			0x48, 0xff, 0x2f);              /* jmp far [rdi] */
+		LOAD_CODE(CODE + 0x40, 0xf4);
+		put(DATA, UINT64_C(0x2211000055667788), 8);
+		put(DATA + 2, 0, 2); /* a null selector for a pointer of any size */
+		put(DATA + 8, 0, 2);
+		put(DATA + 0x10, (uint64_t)CODE0 << 32 | (CODE + 0x40), 8);
+		put(DATA + 0x18, CODE0, 2);
+		cpu->gpr[RSI] = DATA;
+		cpu->gpr[RDI] = DATA + 0x10;
+		cpu->gpr[RBX] = ~UINT64_C(0);
+		assert_int_equal(run_at(CODE), amd ? VCPU_EXIT_HALTED : VCPU_EXIT_SHUTDOWN);
+		assert_int_equal(cpu->gpr[RAX], amd ? 0x00007788 : UINT64_C(0x2211000000007788));
+		assert_int_equal(cpu->gpr[RBX],
+			amd ? UINT64_C(0xffffffffffff7788) : UINT64_C(0x2211000000007788));
+		if (!amd)
+			assert_int_equal(cpu->cr2, (uint64_t)CODE0 << 32 | (CODE + 0x40));
+	}
+}
+
+/* Where both operands of CMPS fault, processors report ES:[RDI]. */
+static void cmps_reports_its_second_operand(void **state)
+{
+	enter_long(0);
+	cpu->idtr.limit = 0;
+	LOAD_CODE(CODE, 0xa6); /* cmpsb */
+	cpu->gpr[RSI] = NOWHERE;
+	cpu->gpr[RDI] = NOWHERE + 0x1000;
+	assert_int_equal(run_at(CODE), VCPU_EXIT_SHUTDOWN);
+	assert_int_equal(cpu->cr2, NOWHERE + 0x1000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -318,6 +362,8 @@ int main(void)
 		interp_test(a_crossing_store_is_all_or_nothing),
 		interp_test(the_arena_fills_up),
 		interp_test(endless_loops_stop),
+		interp_test(far_pointers_by_vendor),
+		interp_test(cmps_reports_its_second_operand),
 	};
 
 	return cmocka_run_group_tests_name("interp", tests, NULL, NULL);

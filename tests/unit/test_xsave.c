@@ -343,6 +343,7 @@ static void test_fxsave_pointers(void **state)
 {
 	enter_with_xsave(3);
 	random_fpu(12);
+	cpu->amd = false;
 	cpu->fpu.fip = 0x123456789abc;
 	cpu->fpu.fdp = 0xfedcba987654;
 	cpu->fpu.fop = 0x3c1;
@@ -356,6 +357,16 @@ static void test_fxsave_pointers(void **state)
 	cpu->fpu.fip = 0;
 	assert_completes(fpu_fxrstor(cpu, AREA, 4));
 	assert_int_equal(cpu->fpu.fip, 0x56789abc);
+
+	/* AMD's processors save them for the handler of an exception only. */
+	cpu->amd = true;
+	assert_completes(fpu_fxsave(cpu, AREA, 8));
+	assert_int_equal(get(AREA + 6, 2) | get(AREA + 8, 8) | get(AREA + 16, 8), 0);
+	cpu->fpu.x87[2] |= 0x80;
+	assert_completes(fpu_fxsave(cpu, AREA, 8));
+	assert_int_equal(get(AREA + 6, 2), 0x3c1);
+	assert_int_equal(get(AREA + 8, 8), 0x56789abc);
+	assert_int_equal(get(AREA + 16, 8), 0xba987654);
 }
 
 /* EFER.FFXSR leaves the XMM registers out, at CPL 0 in 64-bit mode only. */

@@ -493,19 +493,25 @@ static bool choose_relative(struct decoding *d, op_fn *fast, op_fn *far, slow_fn
 	return use(d, target < PAGE_SIZE ? fast : far);
 }
 
+/* Bytes of the offset in a far pointer in memory. With REX.W Intel's processors read 64 bits, while
+ * AMD's ignore it (APM vol. 3, JMP far and LSS). */
+static uint8_t far_offset_size(const struct decoding *d)
+{
+	if (d->zydis.operand_width < 64 || !d->cpu->amd)
+		return (uint8_t)(d->zydis.operand_width / 8);
+	return d->zydis.attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE ? 2 : 4;
+}
+
 static bool choose_far(struct decoding *d, slow_fn *call)
 {
 	const ZydisDecodedOperand *operand = &d->operand[0];
 	struct insn *in = d->insn;
 
-	in->size = (uint8_t)(d->zydis.operand_width / 8);
+	in->size = far_offset_size(d);
 	if (operand->type == ZYDIS_OPERAND_TYPE_POINTER) {
 		in->imm = operand->ptr.offset;
 		in->disp = operand->ptr.segment;
 	} else {
-		/* With REX.W the pointer has 64 bits. AMD's processors ignore that, but KVM's
-		 * emulation does not on either, and software that relies on their not doing so is
-		 * unknown. */
 		set_address(d, operand);
 	}
 	return use_slow(d, call, op_call_flags);
@@ -610,7 +616,7 @@ static bool choose_leave(struct decoding *d)
 static bool choose_load_far(struct decoding *d, enum seg seg)
 {
 	set_slow_operands(d);
-	d->insn->size = (uint8_t)(d->zydis.operand_width / 8);
+	d->insn->size = far_offset_size(d);
 	d->insn->imm = seg;
 	return use_slow(d, slow_load_far, seg == SEG_SS ? op_call_leave : op_call_continue);
 }

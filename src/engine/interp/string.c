@@ -262,8 +262,9 @@ void slow_cmps(struct cpu *cpu, const struct insn *in)
 	if (remaining(&op) == 0)
 		return;
 	do {
-		uint64_t left = access_load_current(cpu, source_linear(&op), op.size);
+		/* Both vendors' processors report ES:[RDI] where both operands fault. */
 		uint64_t right = access_load_current(cpu, destination_linear(&op, false), op.size);
+		uint64_t left = access_load_current(cpu, source_linear(&op), op.size);
 
 		flags = compare(left, right, op.size);
 		advance(&op, RSI, 1);
