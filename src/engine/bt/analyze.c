@@ -1,9 +1,9 @@
 /* Decoding a run of guest instructions, and sorting them: which can be copied, which need code of
  * their own, and which are the interpreter's.
  *
- * What can be copied is what a stub of the interpreter can run natively (stub_select.c knows: the
- * guest's CPUID shows it, nothing about it is privileged, and its effects are on registers, flags
- * and one ordinary memory operand). */
+ * What can be copied is what may run natively (isa/native.h: the guest's CPUID shows it, nothing
+ * about it is privileged, and its effects are on registers, flags and one ordinary memory
+ * operand). */
 #include "engine/bt/special.h"
 #include "engine/bt/stack.h"
 #include "engine/bt/string.h"
@@ -22,12 +22,6 @@ static void set_kind(struct guest_insn *g, enum guest_kind kind, const char *rea
 static bool is_rsp(const ZydisDecodedOperand *op)
 {
 	return op->type == ZYDIS_OPERAND_TYPE_REGISTER && op->reg.value == ZYDIS_REGISTER_RSP;
-}
-
-static bool is_gpr64(const ZydisDecodedOperand *op)
-{
-	return op->type == ZYDIS_OPERAND_TYPE_REGISTER &&
-	       ZydisRegisterGetClass(op->reg.value) == ZYDIS_REGCLASS_GPR64;
 }
 
 static bool needed_mode(enum fpu_class class, unsigned mode)
@@ -105,10 +99,10 @@ static bool collect_registers(struct guest_insn *g, bool raw_rsp)
 		unsigned reg;
 
 		g->vectors = MAX(g->vectors, (uint8_t)needed_vectors(g, op));
-		if (op->type != ZYDIS_OPERAND_TYPE_REGISTER || !rewrite_is_gpr(op->reg.value))
+		if (!isa_operand_is_gpr(op))
 			continue;
-		reg = rewrite_register_number(op->reg.value);
-		g->high_byte |= rewrite_is_high_byte(op->reg.value);
+		reg = isa_gpr_number(op->reg.value);
+		g->high_byte |= isa_is_high_byte(op->reg.value);
 		if (op->encoding == ZYDIS_OPERAND_ENCODING_NONE) {
 			if (reg == RCX) {
 				g->implicit_rcx = true;
@@ -141,16 +135,15 @@ static bool collect_registers(struct guest_insn *g, bool raw_rsp)
 
 static bool try_identical(struct translator *t, struct guest_insn *g)
 {
-	struct stub_elements elements;
-	struct stub_plan plan;
-	stub_code *fixed = NULL;
-	struct stub stub;
+	const struct native_rules *rules;
+	struct native native;
 
-	if (!stub_select(&g->in, g->operands, g->bytes, &stub, &plan, &elements, &fixed))
+	if (!native_select(&g->in, g->operands, g->bytes, &native))
 		return false;
-	if (!needed_mode(stub.check, t->mode))
+	rules = &native.rules;
+	if (!needed_mode(rules->check, t->mode))
 		return false;
-	if (fixed) {
+	if (native.emulated) {
 		switch (g->in.mnemonic) {
 		case ZYDIS_MNEMONIC_VZEROUPPER:
 		case ZYDIS_MNEMONIC_VZEROALL:
@@ -162,27 +155,27 @@ static bool try_identical(struct translator *t, struct guest_insn *g)
 			return false;
 		}
 	} else {
-		g->masked = stub.memory > STUB_GATHER;
+		g->masked = rules->memory > NATIVE_GATHER;
 		/* The soft TLB looks at all of an operand. */
-		if (stub.memory == STUB_GATHER || plan.implicit_memory ||
+		if (native.implicit_memory ||
 			(g->masked &&
 				(!(t->mode & BT_WINDOW) || (t->mode & (BT_AC | BT_USER)) == BT_AC)))
 			return false;
 	}
-	if (stub.memory != STUB_NO_MEMORY) {
+	if (rules->memory != NATIVE_NO_MEMORY) {
 		for (unsigned i = 0; i < g->in.operand_count_visible; i++)
 			if (g->operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
 				g->memory = &g->operands[i];
 		if (!g->memory || g->memory->mem.type != ZYDIS_MEMOP_TYPE_MEM)
 			return false;
-		g->memory_size = stub.memory_size;
-		g->writes_memory = stub.memory != STUB_READ && stub.memory != STUB_MASKED_READ;
-		g->other_faults = stub.check != FPU_CLASS_NONE || stub.alignment > 1;
+		g->memory_size = rules->memory_size;
+		g->writes_memory = native_writes(rules);
+		g->other_faults = rules->check != FPU_CLASS_NONE || rules->alignment > 1;
 		if (!g->memory_size || g->memory_size > 64)
 			return false;
 	}
-	g->x87 = stub.x87;
-	g->fop = stub.fop;
+	g->x87 = rules->x87;
+	g->fop = rules->fop;
 	return collect_registers(g, !(t->mode & BT_WINDOW));
 }
 
@@ -190,7 +183,7 @@ static bool try_identical(struct translator *t, struct guest_insn *g)
 static void classify_lea(struct guest_insn *g)
 {
 	g->memory = &g->operands[1];
-	if (g->operands[0].size < 32 || rewrite_register_number(g->operands[0].reg.value) == RSP)
+	if (g->operands[0].size < 32 || isa_gpr_number(g->operands[0].reg.value) == RSP)
 		set_kind(g, GUEST_INTERPRET, "rare form of LEA");
 	else
 		set_kind(g, GUEST_LEA, NULL);
@@ -212,11 +205,11 @@ static void classify_push_pop(struct guest_insn *g)
 
 	if (g->in.operand_width != 64)
 		set_kind(g, GUEST_END, "push or pop of 16 bits");
-	else if (push && (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE || is_gpr64(op)))
+	else if (push && (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE || isa_operand_is_gpr64(op)))
 		set_kind(g, GUEST_PUSH, NULL);
 	else if (push && memory_operand(g, 0))
 		set_kind(g, GUEST_PUSH, NULL);
-	else if (!push && is_gpr64(op) && !is_rsp(op))
+	else if (!push && isa_operand_is_gpr64(op) && !is_rsp(op))
 		set_kind(g, GUEST_POP, NULL);
 	else
 		set_kind(g, GUEST_END, "rare form of PUSH or POP");
@@ -252,7 +245,7 @@ static bool classify_stack_write(struct translator *t, struct guest_insn *g)
 		return false;
 	switch (g->in.mnemonic) {
 	case ZYDIS_MNEMONIC_MOV:
-		if (!is_gpr64(&g->operands[1]) && !memory_operand(g, 1))
+		if (!isa_operand_is_gpr64(&g->operands[1]) && !memory_operand(g, 1))
 			return false;
 		set_kind(g, GUEST_STACK_SET, "RSP changes: which window is the stack in?");
 		return true;

@@ -173,8 +173,7 @@ void translate_jmp_indirect(struct translator *t, unsigned i)
 			t, &(struct access){
 				   .insn = i, .size = 8, .memory = g->memory, .op = op_to_address});
 	} else {
-		unsigned from = value_of(
-			t, rewrite_register_number(g->operands[0].reg.value), SCRATCH_ADDR);
+		unsigned from = value_of(t, isa_gpr_number(g->operands[0].reg.value), SCRATCH_ADDR);
 
 		if (from != SCRATCH_ADDR)
 			emit_move(&t->code, SCRATCH_ADDR, from);
@@ -191,8 +190,7 @@ void translate_call_indirect(struct translator *t, unsigned i)
 		load_to_scratch(t, i);
 	} else {
 		emit_store(&t->code, at_address(&t->bt->scratch[0]),
-			value_of(t, rewrite_register_number(g->operands[0].reg.value),
-				SCRATCH_ADDR));
+			value_of(t, isa_gpr_number(g->operands[0].reg.value), SCRATCH_ADDR));
 	}
 	push_constant(t, i, guest_next(g));
 	mark(t, i, MARK_AFTER);

@@ -27,9 +27,9 @@ bool facts_expression(const struct translator *t, unsigned i, struct expression 
 		return false;
 	*e = (struct expression){.base = -1, .index = -1};
 	if (m->mem.base != ZYDIS_REGISTER_NONE)
-		e->base = (int8_t)rewrite_register_number(m->mem.base);
+		e->base = (int8_t)isa_gpr_number(m->mem.base);
 	if (m->mem.index != ZYDIS_REGISTER_NONE) {
-		e->index = (int8_t)rewrite_register_number(m->mem.index);
+		e->index = (int8_t)isa_gpr_number(m->mem.index);
 		e->scale = m->mem.scale;
 	}
 	return e->base >= 0 || e->index >= 0;
@@ -101,8 +101,7 @@ static bool constant_growth(const struct guest_insn *g, int64_t *grown)
 {
 	const ZydisDecodedOperand *to = &g->operands[0], *from = &g->operands[1];
 
-	if (to->type != ZYDIS_OPERAND_TYPE_REGISTER ||
-		ZydisRegisterGetClass(to->reg.value) != ZYDIS_REGCLASS_GPR64)
+	if (!isa_operand_is_gpr64(to))
 		return false;
 	switch (g->in.mnemonic) {
 	case ZYDIS_MNEMONIC_INC:
@@ -165,10 +164,9 @@ static void forget_written(struct facts *f, const struct guest_insn *g)
 		const ZydisDecodedOperand *op = &g->operands[i];
 		int reg;
 
-		if (op->type != ZYDIS_OPERAND_TYPE_REGISTER || !rewrite_is_gpr(op->reg.value) ||
-			!(op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
+		if (!isa_operand_is_gpr(op) || !(op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
 			continue;
-		reg = (int)rewrite_register_number(op->reg.value);
+		reg = (int)isa_gpr_number(op->reg.value);
 		if (i == 0 && constant_growth(g, &grown)) {
 			shift(f, reg, grown);
 			f->narrow &= (uint16_t)~BIT(reg);
@@ -190,14 +188,11 @@ static bool copy_register(struct facts *f, const struct guest_insn *g)
 	const struct fact *fact;
 	int target;
 
-	if (g->in.mnemonic != ZYDIS_MNEMONIC_MOV || to->type != ZYDIS_OPERAND_TYPE_REGISTER ||
-		from->type != ZYDIS_OPERAND_TYPE_REGISTER ||
-		ZydisRegisterGetClass(to->reg.value) != ZYDIS_REGCLASS_GPR64 ||
-		ZydisRegisterGetClass(from->reg.value) != ZYDIS_REGCLASS_GPR64 ||
-		to->reg.value == from->reg.value)
+	if (g->in.mnemonic != ZYDIS_MNEMONIC_MOV || !isa_operand_is_gpr64(to) ||
+		!isa_operand_is_gpr64(from) || to->reg.value == from->reg.value)
 		return false;
-	target = (int)rewrite_register_number(to->reg.value);
-	base.base = (int8_t)rewrite_register_number(from->reg.value);
+	target = (int)isa_gpr_number(to->reg.value);
+	base.base = (int8_t)isa_gpr_number(from->reg.value);
 	forget(f, target);
 	if (f->narrow & BIT(base.base))
 		f->narrow |= (uint16_t)BIT(target);

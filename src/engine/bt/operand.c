@@ -140,7 +140,7 @@ void emit_linear(struct translator *t, const struct guest_insn *g, const ZydisDe
 
 	if (!is_none(m->mem.base) && m->mem.base != ZYDIS_REGISTER_RIP &&
 		m->mem.base != ZYDIS_REGISTER_EIP) {
-		unsigned base = rewrite_register_number(m->mem.base);
+		unsigned base = isa_gpr_number(m->mem.base);
 
 		sum.base = (int8_t)host_of(base);
 		if (base == RSP && windowed(t)) {
@@ -152,7 +152,7 @@ void emit_linear(struct translator *t, const struct guest_insn *g, const ZydisDe
 		}
 	}
 	if (!is_none(m->mem.index)) {
-		unsigned index = rewrite_register_number(m->mem.index);
+		unsigned index = isa_gpr_number(m->mem.index);
 
 		sum.index = (int8_t)host_of(index);
 		sum.scale = (uint8_t)__builtin_ctz(m->mem.scale);
@@ -279,7 +279,7 @@ static int simple_base(const struct guest_insn *g, const ZydisDecodedOperand *m)
 		m->mem.segment == ZYDIS_REGISTER_FS || m->mem.segment == ZYDIS_REGISTER_GS ||
 		m->mem.base == ZYDIS_REGISTER_RIP)
 		return NO_REGISTER;
-	base = rewrite_register_number(m->mem.base);
+	base = isa_gpr_number(m->mem.base);
 	return base == RSP ? NO_REGISTER : host_of(base);
 }
 
@@ -321,12 +321,12 @@ bool operand_is_direct(
 		m->mem.base == ZYDIS_REGISTER_RSP)
 		return false;
 	if (!is_none(m->mem.base)) {
-		out->base = (int8_t)host_of(rewrite_register_number(m->mem.base));
+		out->base = (int8_t)host_of(isa_gpr_number(m->mem.base));
 		if (out->base == NO_REGISTER)
 			return false;
 	}
 	if (!is_none(m->mem.index)) {
-		out->index = (int8_t)host_of(rewrite_register_number(m->mem.index));
+		out->index = (int8_t)host_of(isa_gpr_number(m->mem.index));
 		out->scale = (uint8_t)__builtin_ctz(m->mem.scale);
 		if (out->index == NO_REGISTER)
 			return false;

@@ -86,7 +86,7 @@ void push_constant(struct translator *t, unsigned i, uint64_t value)
 
 static void op_push_register(struct translator *t, unsigned i, struct host_memory memory)
 {
-	unsigned guest = rewrite_register_number(t->insn[i].operands[0].reg.value);
+	unsigned guest = isa_gpr_number(t->insn[i].operands[0].reg.value);
 
 	emit_store(&t->code, memory, value_of(t, guest, SCRATCH));
 	mark(t, i, MARK_AFTER);
@@ -104,8 +104,7 @@ void translate_push(struct translator *t, unsigned i)
 	} else if (g->operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
 		push_constant(t, i, (uint64_t)g->operands[0].imm.value.s);
 	} else if (windowed(t)) {
-		unsigned reg =
-			value_of(t, rewrite_register_number(g->operands[0].reg.value), SCRATCH);
+		unsigned reg = value_of(t, isa_gpr_number(g->operands[0].reg.value), SCRATCH);
 
 		if (reg & 8)
 			emit_byte(c, 0x41);
@@ -121,7 +120,7 @@ void translate_push(struct translator *t, unsigned i)
 
 static void op_pop(struct translator *t, unsigned i, struct host_memory memory)
 {
-	unsigned guest = rewrite_register_number(t->insn[i].operands[0].reg.value);
+	unsigned guest = isa_gpr_number(t->insn[i].operands[0].reg.value);
 
 	if (guest == R10 || guest == R11) {
 		emit_load(&t->code, SCRATCH, memory);
@@ -136,7 +135,7 @@ static void op_pop(struct translator *t, unsigned i, struct host_memory memory)
 void translate_pop(struct translator *t, unsigned i)
 {
 	struct code *c = &t->code;
-	unsigned guest = rewrite_register_number(t->insn[i].operands[0].reg.value);
+	unsigned guest = isa_gpr_number(t->insn[i].operands[0].reg.value);
 	bool spilled = guest == R10 || guest == R11;
 	unsigned reg = spilled ? SCRATCH : host_register(guest);
 
@@ -279,8 +278,7 @@ void translate_stack_set(struct translator *t, unsigned i)
 			t, &(struct access){
 				   .insn = i, .size = 8, .memory = g->memory, .op = op_to_address});
 	} else {
-		unsigned from = value_of(
-			t, rewrite_register_number(g->operands[1].reg.value), SCRATCH_ADDR);
+		unsigned from = value_of(t, isa_gpr_number(g->operands[1].reg.value), SCRATCH_ADDR);
 
 		if (from != SCRATCH_ADDR)
 			emit_move(&t->code, SCRATCH_ADDR, from);

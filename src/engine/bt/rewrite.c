@@ -1,84 +1,10 @@
 #include "engine/bt/rewrite.h"
 
-/* The fields that name general registers, as they are to be (4 bits each; vectors: the low 3). */
-struct fields {
-	bool has_modrm, memory, opcode_has_reg;
-	bool reg_is_gpr, rm_is_gpr, vvvv_is_gpr;
-	uint8_t opcode, reg, rm, vvvv, opcode_reg;
-};
+#include "isa/fields.h"
 
-bool rewrite_is_gpr(ZydisRegister reg)
+static struct isa_fields find_fields(const struct rewrite *r)
 {
-	unsigned class = ZydisRegisterGetClass(reg);
-
-	return class >= ZYDIS_REGCLASS_GPR8 && class <= ZYDIS_REGCLASS_GPR64;
-}
-
-bool rewrite_is_high_byte(ZydisRegister reg)
-{
-	return reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH;
-}
-
-unsigned rewrite_register_number(ZydisRegister reg)
-{
-	return (unsigned)ZydisRegisterGetId(
-		ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg));
-}
-
-/* As encoded: AH to BH are 4 to 7. */
-static uint8_t encoded(const struct rewrite *r, ZydisRegister reg)
-{
-	uint8_t host = r->host[rewrite_register_number(reg)];
-
-	return rewrite_is_high_byte(reg) && !r->high_is_low ? host + 4 : host;
-}
-
-static void find_fields(const struct rewrite *r, struct fields *f)
-{
-	const ZydisDecodedInstruction *in = r->in;
-
-	memset(f, 0, sizeof(*f));
-	f->has_modrm = in->attributes & ZYDIS_ATTRIB_HAS_MODRM;
-	f->memory = f->has_modrm && in->raw.modrm.mod != 3;
-	f->opcode = in->opcode;
-	f->reg = in->raw.modrm.reg;
-	f->rm = in->raw.modrm.rm;
-	for (unsigned i = 0; i < in->operand_count; i++) {
-		const ZydisDecodedOperand *op = &r->operands[i];
-
-		if (op->type != ZYDIS_OPERAND_TYPE_REGISTER || !rewrite_is_gpr(op->reg.value))
-			continue;
-		switch (op->encoding) {
-		case ZYDIS_OPERAND_ENCODING_MODRM_REG:
-			f->reg = encoded(r, op->reg.value);
-			f->reg_is_gpr = true;
-			break;
-		case ZYDIS_OPERAND_ENCODING_MODRM_RM:
-			f->rm = encoded(r, op->reg.value);
-			f->rm_is_gpr = true;
-			break;
-		case ZYDIS_OPERAND_ENCODING_NDSNDD:
-			f->vvvv = encoded(r, op->reg.value);
-			f->vvvv_is_gpr = true;
-			break;
-		case ZYDIS_OPERAND_ENCODING_OPCODE:
-			f->opcode_reg = encoded(r, op->reg.value);
-			f->opcode_has_reg = true;
-			break;
-		default:
-			break;
-		}
-	}
-	/* MOV between the accumulator and an absolute address: its general form. */
-	if (in->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
-		in->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && in->opcode >= 0xa0 &&
-		in->opcode <= 0xa3) {
-		static const uint8_t same[] = {0x8a, 0x8b, 0x88, 0x89};
-
-		f->opcode = same[in->opcode - 0xa0];
-		f->has_modrm = f->memory = f->reg_is_gpr = true;
-		f->reg = RAX;
-	}
+	return isa_find_fields(r->in, r->operands, r->host, r->high_is_low);
 }
 
 static bool high(int reg)
@@ -88,7 +14,7 @@ static bool high(int reg)
 
 /* Extension bits of the rm field or memory operand: X and B as in REX. `original` where the field
  * names a vector register. */
-static unsigned extend_rm(const struct rewrite *r, const struct fields *f, unsigned original)
+static unsigned extend_rm(const struct rewrite *r, const struct isa_fields *f, unsigned original)
 {
 	if (f->memory)
 		return (high(r->memory->index) ? 2u : 0) | (high(r->memory->base) ? 1u : 0);
@@ -97,8 +23,8 @@ static unsigned extend_rm(const struct rewrite *r, const struct fields *f, unsig
 	return original;
 }
 
-static void emit_tail(
-	struct code *c, const struct rewrite *r, const struct fields *f, bool short_displacement)
+static void emit_tail(struct code *c, const struct rewrite *r, const struct isa_fields *f,
+	bool short_displacement)
 {
 	const ZydisDecodedInstruction *in = r->in;
 
@@ -120,9 +46,8 @@ static void emit_legacy(struct code *c, const struct rewrite *r)
 	const ZydisDecodedInstruction *in = r->in;
 	bool had_rex = in->attributes & ZYDIS_ATTRIB_HAS_REX;
 	unsigned rex = had_rex ? 0x40 | in->raw.rex.W << 3 : 0;
-	struct fields f;
+	struct isa_fields f = find_fields(r);
 
-	find_fields(r, &f);
 	for (unsigned i = 0; i < in->raw.prefix_count; i++) {
 		uint8_t value = in->raw.prefixes[i].value;
 
@@ -157,9 +82,8 @@ static void emit_vex(struct code *c, const struct rewrite *r)
 {
 	const uint8_t *from = r->bytes + r->in->raw.vex.offset;
 	uint8_t rxb_map, w_vvvv_l_pp;
-	struct fields f;
+	struct isa_fields f = find_fields(r);
 
-	find_fields(r, &f);
 	if (from[0] == 0xc5) {
 		rxb_map = (from[1] & 0x80) | 0x61;
 		w_vvvv_l_pp = from[1] & 0x7f;
@@ -181,9 +105,8 @@ static void emit_evex(struct code *c, const struct rewrite *r)
 {
 	const uint8_t *from = r->bytes + r->in->raw.evex.offset;
 	uint8_t p0 = from[1];
-	struct fields f;
+	struct isa_fields f = find_fields(r);
 
-	find_fields(r, &f);
 	if (f.reg_is_gpr)
 		p0 = (uint8_t)((p0 & 0x7f) | (f.reg & 8 ? 0 : 0x80));
 	if (f.rm_is_gpr || f.memory)

@@ -19,9 +19,4 @@ struct rewrite {
  * AH to BH are named. */
 void rewrite_emit(struct code *c, const struct rewrite *rewrite);
 
-/* The guest register number behind any general register's name; AH to BH are RAX to RBX. */
-unsigned rewrite_register_number(ZydisRegister reg);
-bool rewrite_is_gpr(ZydisRegister reg);
-bool rewrite_is_high_byte(ZydisRegister reg);
-
 #endif

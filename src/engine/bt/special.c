@@ -15,15 +15,9 @@
 #include "cpu/cpuid.h"
 #include "cpu/transfer.h"
 
-static bool is_register(const ZydisDecodedOperand *op, ZydisRegisterClass class)
-{
-	return op->type == ZYDIS_OPERAND_TYPE_REGISTER &&
-	       ZydisRegisterGetClass(op->reg.value) == class;
-}
-
 static bool from_cr2(const struct guest_insn *g)
 {
-	return is_register(&g->operands[0], ZYDIS_REGCLASS_GPR64) &&
+	return isa_operand_is_gpr64(&g->operands[0]) &&
 	       g->operands[0].reg.value != ZYDIS_REGISTER_RSP &&
 	       g->operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER &&
 	       g->operands[1].reg.value == ZYDIS_REGISTER_CR2;
@@ -60,7 +54,7 @@ static bool handled(const struct translator *t, const struct guest_insn *g)
 	case ZYDIS_MNEMONIC_WRFSBASE:
 	case ZYDIS_MNEMONIC_WRGSBASE:
 		return (t->cpu->cr4 & CR4_FSGSBASE) &&
-		       rewrite_register_number(g->operands[0].reg.value) != RSP;
+		       isa_gpr_number(g->operands[0].reg.value) != RSP;
 	case ZYDIS_MNEMONIC_MOV:
 		return kernel && from_cr2(g);
 	default:
@@ -139,7 +133,7 @@ static void translate_read_base(struct translator *t, unsigned i, enum seg seg)
 		emit_load(&t->code, SCRATCH, at_address(base));
 	else
 		emit_load_32(&t->code, SCRATCH, base);
-	set_register(t, rewrite_register_number(g->operands[0].reg.value), SCRATCH);
+	set_register(t, isa_gpr_number(g->operands[0].reg.value), SCRATCH);
 }
 
 /* The new base must be canonical: bits 63..47 all the same, so adding bit 47 leaves bits 63..48
@@ -148,7 +142,7 @@ static void translate_write_base(struct translator *t, unsigned i, enum seg seg)
 {
 	struct code *c = &t->code;
 	const struct guest_insn *g = &t->insn[i];
-	unsigned guest = rewrite_register_number(g->operands[0].reg.value);
+	unsigned guest = isa_gpr_number(g->operands[0].reg.value);
 	unsigned from = value_of(t, guest, SCRATCH_ADDR);
 	uint8_t *sum = (uint8_t *)&t->bt->scratch[0];
 
@@ -244,7 +238,7 @@ static void translate_pause(struct translator *t, unsigned i)
 static void translate_mov_cr2(struct translator *t, unsigned i)
 {
 	emit_load(&t->code, SCRATCH, at_address(&t->cpu->cr2));
-	set_register(t, rewrite_register_number(t->insn[i].operands[0].reg.value), SCRATCH);
+	set_register(t, isa_gpr_number(t->insn[i].operands[0].reg.value), SCRATCH);
 }
 
 bool special_translate(struct translator *t, unsigned i)

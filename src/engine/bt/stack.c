@@ -3,16 +3,10 @@
  * and POP RSP goes back to the user's. */
 #include "engine/bt/stack.h"
 
-static bool is_gpr64(const ZydisDecodedOperand *op)
-{
-	return op->type == ZYDIS_OPERAND_TYPE_REGISTER &&
-	       ZydisRegisterGetClass(op->reg.value) == ZYDIS_REGCLASS_GPR64;
-}
-
 /* Is it in a host register as it is? */
 static bool is_tracked(const ZydisDecodedOperand *op)
 {
-	unsigned reg = rewrite_register_number(op->reg.value);
+	unsigned reg = isa_gpr_number(op->reg.value);
 
 	return reg != RSP && reg != R10 && reg != R11;
 }
@@ -28,7 +22,7 @@ bool stack_classify(struct guest_insn *g)
 		break;
 	case ZYDIS_MNEMONIC_ADD:
 	case ZYDIS_MNEMONIC_SUB:
-		if (is_gpr64(from) && is_tracked(from))
+		if (isa_operand_is_gpr64(from) && is_tracked(from))
 			break;
 		return false;
 	default:

@@ -154,7 +154,7 @@ static void translate_lea(struct translator *t, unsigned i)
 {
 	struct code *c = &t->code;
 	struct guest_insn *g = &t->insn[i];
-	unsigned guest = rewrite_register_number(g->operands[0].reg.value);
+	unsigned guest = isa_gpr_number(g->operands[0].reg.value);
 	bool spilled = guest == R10 || guest == R11;
 
 	if (!spilled && emit_plain_lea(t, g, host_register(guest)))
@@ -405,10 +405,9 @@ static void predict_slots(struct translator *t)
 		address = (uint64_t)m->mem.disp.value;
 		if (m->mem.base != ZYDIS_REGISTER_NONE && m->mem.base != ZYDIS_REGISTER_RIP &&
 			m->mem.base != ZYDIS_REGISTER_EIP)
-			address += t->cpu->gpr[rewrite_register_number(m->mem.base)];
+			address += t->cpu->gpr[isa_gpr_number(m->mem.base)];
 		if (m->mem.index != ZYDIS_REGISTER_NONE)
-			address +=
-				t->cpu->gpr[rewrite_register_number(m->mem.index)] * m->mem.scale;
+			address += t->cpu->gpr[isa_gpr_number(m->mem.index)] * m->mem.scale;
 		if (m->mem.segment == ZYDIS_REGISTER_FS)
 			address += t->cpu->segment_base[SEG_FS];
 		if (m->mem.segment == ZYDIS_REGISTER_GS)

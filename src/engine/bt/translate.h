@@ -5,7 +5,8 @@
 #include "engine/bt/emit.h"
 #include "engine/bt/facts.h"
 #include "engine/bt/rewrite.h"
-#include "engine/interp/stub_internal.h"
+#include "isa/native.h"
+#include "isa/register.h"
 
 /* What is to be done with an instruction. */
 enum guest_kind {

@@ -240,7 +240,7 @@ OP(op_stub_legacy)
 	uint64_t linear;
 
 	sync_rip(cpu, in);
-	linear = ea_checked(cpu, in, in->size, in->stub->memory != STUB_READ);
+	linear = ea_checked(cpu, in, in->size, in->stub->rules.memory != NATIVE_READ);
 	if (stub_run(cpu, in->stub, linear))
 		return leave_after(cpu, in);
 	NEXT;

@@ -862,16 +862,17 @@ static bool choose_stub(struct decoding *d)
 	if (!stub)
 		return false;
 	d->insn->stub = stub;
-	d->insn->size = stub->memory_size;
-	if (stub->memory == STUB_NO_MEMORY)
+	d->insn->size = stub->rules.memory_size;
+	if (stub->rules.memory == NATIVE_NO_MEMORY)
 		return use(d, op_stub);
 	for (unsigned i = 0; i < d->zydis.operand_count; i++)
 		if (is_memory(&d->operand[i])) {
 			enum address_form form = set_address(d, &d->operand[i]);
 
-			if (stub->memory == STUB_GATHER ||
-				(form != FORM_LEGACY && (stub->memory == STUB_MASKED_READ ||
-								stub->memory == STUB_MASKED_WRITE)))
+			if (stub->rules.memory == NATIVE_GATHER ||
+				(form != FORM_LEGACY &&
+					(stub->rules.memory == NATIVE_MASKED_READ ||
+						stub->rules.memory == NATIVE_MASKED_WRITE)))
 				return use(d, op_stub_unchecked);
 			return use(d, form == FORM_LEGACY ? op_stub_legacy
 				      : form == FORM_FULL ? op_stub_full

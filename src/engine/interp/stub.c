@@ -23,7 +23,7 @@
 struct entry {
 	uint64_t key[2];
 	struct stub stub;
-	struct stub_elements elements;
+	struct native_elements elements;
 };
 
 struct stub_cache {
@@ -256,22 +256,23 @@ static const struct stub *make_stub(struct stub_cache *cache, struct entry *entr
 	const uint8_t *bytes)
 {
 	struct stub *stub = &entry->stub;
-	struct stub_plan plan;
-	stub_code *fixed = NULL;
+	struct native native;
 	unsigned size;
 
-	if (!stub_select(in, operands, bytes, stub, &plan, &entry->elements, &fixed))
+	if (!native_select(in, operands, bytes, &native))
 		return NULL;
-	stub->tag_offset = stub->memory == STUB_READ || stub->memory == STUB_MASKED_READ
-				   ? offsetof(struct tlb_entry, read)
-				   : offsetof(struct tlb_entry, write);
-	if (stub->memory >= STUB_GATHER)
-		stub->elements = &entry->elements;
-	if (fixed) {
-		stub->code = fixed;
+	entry->elements = native.elements;
+	*stub = (struct stub){.rules = native.rules,
+		.tag_offset = native.rules.memory == NATIVE_READ ||
+					      native.rules.memory == NATIVE_MASKED_READ
+				      ? offsetof(struct tlb_entry, read)
+				      : offsetof(struct tlb_entry, write),
+		.elements = native.rules.memory >= NATIVE_GATHER ? &entry->elements : NULL};
+	if (native.emulated) {
+		stub->code = stub_routine(in);
 		return stub;
 	}
-	size = stub_emit(&plan, cache->writable + cache->used);
+	size = stub_emit(&native, cache->writable + cache->used);
 	if (!size)
 		return NULL;
 	stub->code = (stub_code *)(uintptr_t)(cache->executable + cache->used);

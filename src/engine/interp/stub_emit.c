@@ -22,12 +22,15 @@
 #include "cpu/cpuid.h"
 #include "engine/interp/stub_internal.h"
 #include "isa/decode.h"
+#include "isa/fields.h"
+#include "isa/register.h"
 
 #include <string.h>
 
 struct emit {
 	uint8_t *start, *at;
 	unsigned cpu_register; /* RDI; or RSI where the instruction wants its pointer in RDI */
+	uint8_t host[16];      /* where a guest's register is while the instruction runs */
 };
 
 static void byte(struct emit *e, unsigned value)
@@ -56,6 +59,49 @@ static void cpu_field(struct emit *e, unsigned reg, size_t offset)
 		byte(e, 0x80 | (reg & 7) << 3 | e->cpu_register);
 		word(e, offset);
 	}
+}
+
+/* --- registers --- */
+
+/* Host registers for the guest's. An implicit operand must be where it is; the others stay too if
+ * they are registers that a C function may use freely, else they get one of those. RDI and RSI hold
+ * our own pointers. False where it cannot be done. */
+static bool assign_registers(struct emit *e, const struct native *n)
+{
+	static const uint8_t pool[] = {RAX, RCX, RDX, R8, R9, R10, R11};
+	static const uint8_t pool_no_rex[] = {RAX, RCX, RDX, RBX};
+	const uint8_t *from = n->high_byte ? pool_no_rex : pool;
+	unsigned size = n->high_byte ? sizeof(pool_no_rex) : sizeof(pool);
+	uint32_t fixed = 0, taken = 0, usable = 0;
+
+	for (unsigned i = 0; i < size; i++)
+		usable |= BIT(from[i]);
+	for (unsigned i = 0; i < n->instruction->operand_count; i++) {
+		const ZydisDecodedOperand *op = &n->operands[i];
+
+		if (isa_operand_is_gpr(op) && op->encoding == ZYDIS_OPERAND_ENCODING_NONE)
+			fixed |= BIT(isa_gpr_number(op->reg.value));
+	}
+	if (fixed & ~(usable | BIT(RBX)))
+		return false;
+	taken = fixed | (n->gpr_used & usable);
+	for (unsigned g = 0; g < 16; g++) {
+		if (!(n->gpr_used & BIT(g)))
+			continue;
+		e->host[g] = g;
+		if (taken & BIT(g))
+			continue;
+		for (unsigned i = 0; i < size; i++) {
+			if (taken & BIT(from[i]))
+				continue;
+			e->host[g] = from[i];
+			taken |= BIT(from[i]);
+			break;
+		}
+		if (e->host[g] == g)
+			return false;
+	}
+	return true;
 }
 
 /* --- loads and stores --- */
@@ -112,175 +158,94 @@ static void store_flags(struct emit *e)
 	cpu_field(e, RAX, offsetof(struct cpu, arithmetic_flags));
 }
 
-static void load_state(struct emit *e, const struct stub_plan *plan)
+static void load_state(struct emit *e, const struct native *n)
 {
 	for (unsigned i = 0; i < 32; i++) {
-		if (plan->vector_load & BIT(i))
-			move_vector(e, false, i, plan->vector_width[i], !plan->vex);
+		if (n->vector_load & BIT(i))
+			move_vector(e, false, i, n->vector_width[i], !n->vex);
 	}
 	for (unsigned i = 0; i < 8; i++) {
-		if (plan->mask_load & BIT(i))
+		if (n->mask_load & BIT(i))
 			move_mask(e, false, i);
 	}
-	if (plan->flags_load)
+	if (n->flags_load)
 		load_flags(e);
 	for (unsigned g = 0; g < 16; g++) {
-		if (plan->gpr_used & BIT(g))
-			move_gpr(e, false, plan->host[g], g);
+		if (n->gpr_used & BIT(g))
+			move_gpr(e, false, e->host[g], g);
 	}
 }
 
-static void store_state(struct emit *e, const struct stub_plan *plan)
+static void store_state(struct emit *e, const struct native *n)
 {
 	/* A VEX result is zero above its own width, up to the widest register there is. */
 	unsigned whole = cpuid_has(CPUID_AVX512F) ? 64 : 32;
 
 	for (unsigned g = 0; g < 16; g++) {
-		if (plan->gpr_written & BIT(g))
-			move_gpr(e, true, plan->host[g], g);
+		if (n->gpr_written & BIT(g))
+			move_gpr(e, true, e->host[g], g);
 	}
-	if (plan->flags_store)
+	if (n->flags_store)
 		store_flags(e);
 	for (unsigned i = 0; i < 32; i++) {
-		if (plan->vector_written & BIT(i))
-			move_vector(e, true, i, plan->vex ? whole : 16, !plan->vex);
+		if (n->vector_written & BIT(i))
+			move_vector(e, true, i, n->vex ? whole : 16, !n->vex);
 	}
 	for (unsigned i = 0; i < 8; i++) {
-		if (plan->mask_written & BIT(i))
+		if (n->mask_written & BIT(i))
 			move_mask(e, true, i);
 	}
 	/* Dirty upper halves would slow every legacy SSE instruction from here on. */
-	if (plan->wide)
+	if (n->wide)
 		bytes(e, (uint8_t[]){0xc5, 0xf8, 0x77}, 3);
 }
 
 /* --- the instruction itself --- */
 
-/* The instruction's fields that name general registers or the memory operand, as they are to be. */
-struct fields {
-	bool has_modrm, memory;
-	uint8_t reg, rm, vvvv; /* 4 bits each (vectors: the low 4) */
-	bool reg_is_gpr, rm_is_gpr, vvvv_is_gpr, any_gpr;
-	uint8_t opcode; /* with the register in its low bits where it has one there */
-	bool opcode_has_reg;
-	uint8_t opcode_reg;
-};
-
-static unsigned host_register(const struct stub_plan *plan, ZydisRegister reg)
+static bool is_long(const struct native *n)
 {
-	unsigned guest = ZydisRegisterGetId(
-		ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg));
-	unsigned host = plan->host[guest];
-
-	/* AH to BH are encoded as 4 to 7. */
-	return reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH ? host + 4 : host;
+	return n->instruction->machine_mode == ZYDIS_MACHINE_MODE_LONG_64;
 }
 
-static void find_fields(const struct stub_plan *plan, struct fields *f)
-{
-	const ZydisDecodedInstruction *in = plan->instruction;
-
-	memset(f, 0, sizeof(*f));
-	f->has_modrm = in->attributes & ZYDIS_ATTRIB_HAS_MODRM;
-	f->memory = f->has_modrm && in->raw.modrm.mod != 3 && plan->memory != NO_OPERAND;
-	f->reg = in->raw.modrm.reg;
-	f->rm = f->memory ? RSI : in->raw.modrm.rm;
-	f->opcode = in->opcode;
-	for (unsigned i = 0; i < in->operand_count; i++) {
-		const ZydisDecodedOperand *op = &plan->operands[i];
-		unsigned class;
-
-		if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
-			continue;
-		class = ZydisRegisterGetClass(op->reg.value);
-		if (class < ZYDIS_REGCLASS_GPR8 || class > ZYDIS_REGCLASS_GPR64)
-			continue;
-		f->any_gpr = true;
-		switch (op->encoding) {
-		case ZYDIS_OPERAND_ENCODING_MODRM_REG:
-			f->reg = host_register(plan, op->reg.value);
-			f->reg_is_gpr = true;
-			break;
-		case ZYDIS_OPERAND_ENCODING_MODRM_RM:
-			f->rm = host_register(plan, op->reg.value);
-			f->rm_is_gpr = true;
-			break;
-		case ZYDIS_OPERAND_ENCODING_NDSNDD:
-			f->vvvv = host_register(plan, op->reg.value);
-			f->vvvv_is_gpr = true;
-			break;
-		case ZYDIS_OPERAND_ENCODING_OPCODE:
-			f->opcode_reg = host_register(plan, op->reg.value);
-			f->opcode_has_reg = true;
-			break;
-		default:
-			break;
-		}
-	}
-}
-
-static bool is_long(const struct stub_plan *plan)
-{
-	return plan->instruction->machine_mode == ZYDIS_MACHINE_MODE_LONG_64;
-}
-
-static void emit_modrm(struct emit *e, const struct fields *f)
+static void emit_modrm(struct emit *e, const struct isa_fields *f)
 {
 	if (f->has_modrm)
 		byte(e, (f->memory ? 0 : 0xc0) | (f->reg & 7) << 3 | (f->rm & 7));
 }
 
-static void emit_immediates(struct emit *e, const struct stub_plan *plan)
+static void emit_immediates(struct emit *e, const struct native *n)
 {
 	for (unsigned i = 0; i < 2; i++) {
-		unsigned size = plan->instruction->raw.imm[i].size / 8;
+		unsigned size = n->instruction->raw.imm[i].size / 8;
 
 		if (size)
-			bytes(e, plan->bytes + plan->instruction->raw.imm[i].offset, size);
+			bytes(e, n->bytes + n->instruction->raw.imm[i].offset, size);
 	}
 	/* A register in an immediate's upper half (VBLENDVPS): only 64-bit mode has more than 8. */
-	for (unsigned i = 0; i < plan->instruction->operand_count; i++) {
-		if (!is_long(plan) && plan->operands[i].encoding == ZYDIS_OPERAND_ENCODING_IS4)
+	for (unsigned i = 0; i < n->instruction->operand_count; i++) {
+		if (!is_long(n) && n->operands[i].encoding == ZYDIS_OPERAND_ENCODING_IS4)
 			e->at[-1] &= 0x7f;
 	}
 }
 
-/* Forms that 64-bit mode has lost, or that hold an address: change them to their equals. */
-static void modernise(const struct stub_plan *plan, struct fields *f)
+/* The memory operand, where there is one, becomes [rsi]. */
+static struct isa_fields find_fields(const struct emit *e, const struct native *n)
 {
-	const ZydisDecodedInstruction *in = plan->instruction;
+	struct isa_fields f = isa_find_fields(n->instruction, n->operands, e->host, false);
 
-	if (in->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY ||
-		in->opcode_map != ZYDIS_OPCODE_MAP_DEFAULT)
-		return;
-	if (!is_long(plan) && in->opcode >= 0x40 && in->opcode <= 0x4f) { /* INC, DEC */
-		f->opcode = 0xff;
-		f->has_modrm = true;
-		f->reg = in->opcode >= 0x48;
-		f->rm = f->opcode_reg;
-		f->opcode_has_reg = false;
-	} else if (in->opcode == 0x82) { /* the same as 80 */
-		f->opcode = 0x80;
-	} else if (in->opcode >= 0xa0 && in->opcode <= 0xa3) { /* MOV with an absolute address */
-		static const uint8_t same[] = {0x8a, 0x8b, 0x88, 0x89};
-
-		f->opcode = same[in->opcode - 0xa0];
-		f->has_modrm = f->memory = true;
-		f->reg = RAX;
-		f->rm = RSI;
-	}
+	if (f.memory)
+		f.rm = RSI;
+	return f;
 }
 
-static void emit_legacy(struct emit *e, const struct stub_plan *plan, bool flip_operand_size)
+static void emit_legacy(struct emit *e, const struct native *n, bool flip_operand_size)
 {
-	const ZydisDecodedInstruction *in = plan->instruction;
+	const ZydisDecodedInstruction *in = n->instruction;
 	bool rex_present = in->attributes & ZYDIS_ATTRIB_HAS_REX;
 	unsigned rex = rex_present && in->raw.rex.W ? 0x48 : 0;
 	bool operand_size = false;
-	struct fields f;
+	struct isa_fields f = find_fields(e, n);
 
-	find_fields(plan, &f);
-	modernise(plan, &f);
 	for (unsigned i = 0; i < in->raw.prefix_count; i++) {
 		uint8_t value = in->raw.prefixes[i].value;
 
@@ -310,10 +275,9 @@ static void emit_legacy(struct emit *e, const struct stub_plan *plan, bool flip_
 
 	if (f.reg_is_gpr ? f.reg & 8 : rex_present && in->raw.rex.R)
 		rex |= 0x44;
-	if (f.opcode_has_reg ? f.opcode_reg & 8
-		: f.rm_is_gpr || f.memory || (f.has_modrm && f.opcode != in->opcode)
-			? f.rm & 8
-			: rex_present && in->raw.rex.B)
+	if (f.opcode_has_reg              ? f.opcode_reg & 8
+		: f.rm_is_gpr || f.memory ? f.rm & 8
+					  : rex_present && in->raw.rex.B)
 		rex |= 0x41;
 	if (rex)
 		byte(e, rex);
@@ -325,19 +289,18 @@ static void emit_legacy(struct emit *e, const struct stub_plan *plan, bool flip_
 		byte(e, 0x3a);
 	byte(e, f.opcode_has_reg ? (f.opcode & 0xf8) | (f.opcode_reg & 7) : f.opcode);
 	emit_modrm(e, &f);
-	emit_immediates(e, plan);
+	emit_immediates(e, n);
 }
 
 /* The bits are stored inverted. Outside 64-bit mode, where they cannot name registers, they are
  * ignored in part: set them all, and clear W where it would choose a 64-bit register. */
-static void emit_vex(struct emit *e, const struct stub_plan *plan)
+static void emit_vex(struct emit *e, const struct native *n)
 {
-	const ZydisDecodedInstruction *in = plan->instruction;
-	const uint8_t *from = plan->bytes + in->raw.vex.offset;
+	const ZydisDecodedInstruction *in = n->instruction;
+	const uint8_t *from = n->bytes + in->raw.vex.offset;
 	uint8_t rxb_map, w_vvvv_l_pp;
-	struct fields f;
+	struct isa_fields f = find_fields(e, n);
 
-	find_fields(plan, &f);
 	if (from[0] == 0xc5) {
 		rxb_map = (from[1] & 0x80) | 0x61;
 		w_vvvv_l_pp = from[1] & 0x7f;
@@ -345,7 +308,7 @@ static void emit_vex(struct emit *e, const struct stub_plan *plan)
 		rxb_map = from[1];
 		w_vvvv_l_pp = from[2];
 	}
-	if (!is_long(plan)) {
+	if (!is_long(n)) {
 		rxb_map |= 0xe0;
 		w_vvvv_l_pp |= 0x40;
 		if (f.any_gpr)
@@ -359,18 +322,17 @@ static void emit_vex(struct emit *e, const struct stub_plan *plan)
 		w_vvvv_l_pp = (w_vvvv_l_pp & 0x87) | (~f.vvvv & 15) << 3;
 	bytes(e, (uint8_t[]){0xc4, rxb_map, w_vvvv_l_pp, f.opcode}, 4);
 	emit_modrm(e, &f);
-	emit_immediates(e, plan);
+	emit_immediates(e, n);
 }
 
-static void emit_evex(struct emit *e, const struct stub_plan *plan)
+static void emit_evex(struct emit *e, const struct native *n)
 {
-	const ZydisDecodedInstruction *in = plan->instruction;
-	const uint8_t *from = plan->bytes + in->raw.evex.offset;
+	const ZydisDecodedInstruction *in = n->instruction;
+	const uint8_t *from = n->bytes + in->raw.evex.offset;
 	uint8_t p0 = from[1], p1 = from[2], p2 = from[3];
-	struct fields f;
+	struct isa_fields f = find_fields(e, n);
 
-	find_fields(plan, &f);
-	if (!is_long(plan)) {
+	if (!is_long(n)) {
 		p0 |= 0xf0;
 		p1 |= 0x40;
 		p2 |= 0x08;
@@ -383,33 +345,30 @@ static void emit_evex(struct emit *e, const struct stub_plan *plan)
 		p0 = (p0 & 0x9f) | 0x40 | (f.rm & 8 ? 0 : 0x20);
 	bytes(e, (uint8_t[]){0x62, p0, p1, p2, f.opcode}, 5);
 	emit_modrm(e, &f);
-	emit_immediates(e, plan);
+	emit_immediates(e, n);
 }
 
 /* --- was that the same instruction? --- */
 
-static bool same_register(const struct stub_plan *plan, ZydisRegister want, ZydisRegister got)
+static bool same_register(
+	const struct emit *e, const struct native *n, ZydisRegister want, ZydisRegister got)
 {
 	unsigned class = ZydisRegisterGetClass(want);
 
 	if (class == ZYDIS_REGCLASS_FLAGS)
 		return ZydisRegisterGetClass(got) == class;
-	if (class < ZYDIS_REGCLASS_GPR8 || class > ZYDIS_REGCLASS_GPR64)
+	if (!isa_is_gpr(want))
 		return got == want;
 	/* The decoder finds RAX in 32-bit code, where W is set but does not count (VPCMPESTRI). */
-	if (class == ZYDIS_REGCLASS_GPR64 && !is_long(plan))
+	if (class == ZYDIS_REGCLASS_GPR64 && !is_long(n))
 		class = ZYDIS_REGCLASS_GPR32;
 	return ZydisRegisterGetClass(got) == class &&
-	       (got >= ZYDIS_REGISTER_AH && got <= ZYDIS_REGISTER_BH) ==
-		       (want >= ZYDIS_REGISTER_AH && want <= ZYDIS_REGISTER_BH) &&
-	       ZydisRegisterGetId(
-		       ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, got)) ==
-		       plan->host[ZydisRegisterGetId(
-			       ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, want))];
+	       isa_is_high_byte(got) == isa_is_high_byte(want) &&
+	       isa_gpr_number(got) == e->host[isa_gpr_number(want)];
 }
 
-static bool same_operand(const struct stub_plan *plan, const ZydisDecodedOperand *want,
-	const ZydisDecodedOperand *got)
+static bool same_operand(const struct emit *e, const struct native *n,
+	const ZydisDecodedOperand *want, const ZydisDecodedOperand *got)
 {
 	uint64_t mask = want->size >= 64 ? ~UINT64_C(0) : BIT(want->size) - 1;
 
@@ -417,11 +376,11 @@ static bool same_operand(const struct stub_plan *plan, const ZydisDecodedOperand
 		return false;
 	switch (want->type) {
 	case ZYDIS_OPERAND_TYPE_REGISTER:
-		return same_register(plan, want->reg.value, got->reg.value);
+		return same_register(e, n, want->reg.value, got->reg.value);
 	case ZYDIS_OPERAND_TYPE_MEMORY:
 		if (want->size != got->size || want->element_count != got->element_count)
 			return false;
-		return plan->implicit_memory ||
+		return n->implicit_memory ||
 		       (got->mem.base == ZYDIS_REGISTER_RSI &&
 			       got->mem.index == ZYDIS_REGISTER_NONE && !got->mem.disp.value);
 	case ZYDIS_OPERAND_TYPE_IMMEDIATE:
@@ -431,9 +390,10 @@ static bool same_operand(const struct stub_plan *plan, const ZydisDecodedOperand
 	}
 }
 
-static bool same_instruction(const struct stub_plan *plan, const uint8_t *code, unsigned size)
+static bool same_instruction(
+	const struct emit *e, const struct native *n, const uint8_t *code, unsigned size)
 {
-	const ZydisDecodedInstruction *want = plan->instruction;
+	const ZydisDecodedInstruction *want = n->instruction;
 	ZydisDecodedInstruction got;
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 
@@ -444,7 +404,7 @@ static bool same_instruction(const struct stub_plan *plan, const uint8_t *code, 
 		got.avx.mask.mode != want->avx.mask.mode || got.avx.mask.reg != want->avx.mask.reg)
 		return false;
 	for (unsigned i = 0; i < want->operand_count; i++) {
-		if (!same_operand(plan, &plan->operands[i], &operands[i]))
+		if (!same_operand(e, n, &n->operands[i], &operands[i]))
 			return false;
 	}
 	return true;
@@ -453,48 +413,50 @@ static bool same_instruction(const struct stub_plan *plan, const uint8_t *code, 
 /* The instruction in its 64-bit form at `e`; false where there is none. Code whose default operand
  * size is 16 bits needs a prefix where ours needs none, unless the prefix is part of the opcode:
  * try as it is, then the other way. */
-static bool emit_instruction(struct emit *e, const struct stub_plan *plan)
+static bool emit_instruction(struct emit *e, const struct native *n)
 {
 	uint8_t *start = e->at;
 
-	switch (plan->instruction->encoding) {
+	switch (n->instruction->encoding) {
 	case ZYDIS_INSTRUCTION_ENCODING_VEX:
-		emit_vex(e, plan);
-		return same_instruction(plan, start, (unsigned)(e->at - start));
+		emit_vex(e, n);
+		return same_instruction(e, n, start, (unsigned)(e->at - start));
 	case ZYDIS_INSTRUCTION_ENCODING_EVEX:
-		emit_evex(e, plan);
-		return same_instruction(plan, start, (unsigned)(e->at - start));
+		emit_evex(e, n);
+		return same_instruction(e, n, start, (unsigned)(e->at - start));
 	default:
-		emit_legacy(e, plan, false);
-		if (same_instruction(plan, start, (unsigned)(e->at - start)))
+		emit_legacy(e, n, false);
+		if (same_instruction(e, n, start, (unsigned)(e->at - start)))
 			return true;
-		if (is_long(plan))
+		if (is_long(n))
 			return false;
 		e->at = start;
-		emit_legacy(e, plan, true);
-		return same_instruction(plan, start, (unsigned)(e->at - start));
+		emit_legacy(e, n, true);
+		return same_instruction(e, n, start, (unsigned)(e->at - start));
 	}
 }
 
-unsigned stub_emit(const struct stub_plan *plan, uint8_t *code)
+unsigned stub_emit(const struct native *n, uint8_t *code)
 {
 	struct emit e = {.start = code, .at = code, .cpu_register = RDI};
 	bool saves_rbx = false;
 
+	if (!assign_registers(&e, n))
+		return 0;
 	for (unsigned g = 0; g < 16; g++)
-		saves_rbx |= (plan->gpr_used & BIT(g)) && plan->host[g] == RBX;
+		saves_rbx |= (n->gpr_used & BIT(g)) && e.host[g] == RBX;
 	if (saves_rbx)
 		byte(&e, 0x53);
-	if (plan->implicit_memory) {
+	if (n->implicit_memory) {
 		bytes(&e, (uint8_t[]){0x48, 0x87, 0xfe}, 3); /* xchg rsi, rdi */
 		e.cpu_register = RSI;
 	}
-	load_state(&e, plan);
-	if (!emit_instruction(&e, plan)) {
-		log_debug("no stub for %s", ZydisMnemonicGetString(plan->instruction->mnemonic));
+	load_state(&e, n);
+	if (!emit_instruction(&e, n)) {
+		log_debug("no stub for %s", ZydisMnemonicGetString(n->instruction->mnemonic));
 		return 0;
 	}
-	store_state(&e, plan);
+	store_state(&e, n);
 	if (saves_rbx)
 		byte(&e, 0x5b);
 	byte(&e, 0xc3);

@@ -36,15 +36,15 @@ struct misaligned_bounce {
 static void check_natural_alignment(struct cpu *cpu, const struct stub *stub, uint64_t linear)
 {
 	if (unlikely(cpu->tlb == cpu->tlb_views[TLB_USER_ALIGNED] &&
-		     (linear & (stub->natural_alignment - 1))))
+		     (linear & (stub->rules.natural_alignment - 1))))
 		cpu_raise_error(cpu, VECTOR_AC, 0);
 }
 
 static void check_alignment(struct cpu *cpu, const struct stub *stub, uint64_t linear)
 {
-	if (likely(!(linear & (stub->alignment - 1))))
+	if (likely(!(linear & (stub->rules.alignment - 1))))
 		return;
-	if (stub->misaligned_mode && (fpu_stmxcsr(cpu) & MXCSR_MM))
+	if (stub->rules.misaligned_mode && (fpu_stmxcsr(cpu) & MXCSR_MM))
 		return;
 	cpu_raise_error(cpu, VECTOR_GP, 0);
 }
@@ -54,15 +54,15 @@ static void run_bounced(struct cpu *cpu, const struct stub *stub, uint64_t linea
 	enum access_mode mode = ACCESS_PROGRAM;
 	struct bounce bounce;
 
-	if (stub->memory != STUB_READ)
-		access_probe_write(cpu, linear, stub->memory_size, mode);
+	if (stub->rules.memory != NATIVE_READ)
+		access_probe_write(cpu, linear, stub->rules.memory_size, mode);
 	/* An x87 store with an unmasked exception stores nothing: then the old bytes are put back.
 	 */
-	if (stub->memory != STUB_WRITE || stub->x87)
-		access_read(cpu, linear, bounce.data, stub->memory_size, mode);
+	if (stub->rules.memory != NATIVE_WRITE || stub->rules.x87)
+		access_read(cpu, linear, bounce.data, stub->rules.memory_size, mode);
 	stub->code(cpu, bounce.data);
-	if (stub->memory != STUB_READ)
-		access_write(cpu, linear, bounce.data, stub->memory_size, mode);
+	if (stub->rules.memory != NATIVE_READ)
+		access_write(cpu, linear, bounce.data, stub->rules.memory_size, mode);
 }
 
 /* A locked access across a page boundary cannot be one host atomic: the two pages need not be
@@ -93,7 +93,7 @@ static uint64_t ones(unsigned count)
 }
 
 /* Which of the operand's elements in memory a masked load reads: bit n for element n. */
-static uint64_t active_elements(const struct cpu *cpu, const struct stub_elements *elements)
+static uint64_t active_elements(const struct cpu *cpu, const struct native_elements *elements)
 {
 	uint64_t mask = 0, active = 0;
 
@@ -132,7 +132,7 @@ static bool run_misaligned(struct cpu *cpu, const struct stub *stub, uint64_t li
 {
 	struct misaligned_bounce bounce = {{0}};
 
-	if (likely(!(linear & (stub->alignment - 1))))
+	if (likely(!(linear & (stub->rules.alignment - 1))))
 		return false;
 	stub->code(cpu, bounce.data + (linear & (BOUNCE_SIZE - 1)));
 	return true;
@@ -140,7 +140,7 @@ static bool run_misaligned(struct cpu *cpu, const struct stub *stub, uint64_t li
 
 static void run_masked_read(struct cpu *cpu, const struct stub *stub, uint64_t linear)
 {
-	const struct stub_elements *elements = stub->elements;
+	const struct native_elements *elements = stub->elements;
 	uint64_t active = active_elements(cpu, elements);
 	struct bounce bounce = {{0}};
 
@@ -189,38 +189,39 @@ static void run_masked_write(struct cpu *cpu, const struct stub *stub, uint64_t 
 	memset(zeroes.data, 0, sizeof(zeroes.data));
 	memset(ones.data, 0xff, sizeof(ones.data));
 	/* A store that faults raises no floating-point exception, and no flag: not yet. */
-	if (!stub->computes_first)
+	if (!stub->rules.computes_first)
 		fpu_ldmxcsr(cpu, mxcsr | MXCSR_MASKS);
 	stub->code(cpu, zeroes.data);
 	stub->code(cpu, ones.data);
-	if (!stub->computes_first)
+	if (!stub->rules.computes_first)
 		fpu_ldmxcsr(cpu, mxcsr);
 	if (!stub->elements->suppresses) {
-		check_element(cpu, stub, linear, stub->memory_size);
+		check_element(cpu, stub, linear, stub->rules.memory_size);
 		check_natural_alignment(cpu, stub, linear);
-		probe_run(cpu, linear, stub->memory_size);
+		probe_run(cpu, linear, stub->rules.memory_size);
 	}
-	for (unsigned at = 0; (size = next_run(&zeroes, &ones, stub->memory_size, &at));
+	for (unsigned at = 0; (size = next_run(&zeroes, &ones, stub->rules.memory_size, &at));
 		at += size) {
 		check_element(cpu, stub, linear + at, size);
 		check_natural_alignment(cpu, stub, linear);
 		probe_run(cpu, linear + at, size);
 	}
 	stub->code(cpu, zeroes.data);
-	for (unsigned at = 0; (size = next_run(&zeroes, &ones, stub->memory_size, &at)); at += size)
+	for (unsigned at = 0; (size = next_run(&zeroes, &ones, stub->rules.memory_size, &at));
+		at += size)
 		access_write(cpu, linear + at, zeroes.data + at, size, mode);
 }
 
 /* --- gathers and scatters: their elements are not checked for #AC --- */
 
-static bool take_element(const struct cpu *cpu, const struct stub_elements *elements, unsigned i)
+static bool take_element(const struct cpu *cpu, const struct native_elements *elements, unsigned i)
 {
 	if (elements->vector_mask)
 		return cpu->fpu.zmm[elements->mask][i * elements->size + elements->size - 1] >> 7;
 	return cpu->fpu.opmask[elements->mask] & BIT(i);
 }
 
-static void finish_element(struct cpu *cpu, const struct stub_elements *elements, unsigned i)
+static void finish_element(struct cpu *cpu, const struct native_elements *elements, unsigned i)
 {
 	if (elements->vector_mask)
 		memset(cpu->fpu.zmm[elements->mask] + i * elements->size, 0, elements->size);
@@ -229,7 +230,7 @@ static void finish_element(struct cpu *cpu, const struct stub_elements *elements
 }
 
 static uint64_t element_offset(
-	const struct cpu *cpu, const struct stub_elements *elements, uint64_t base, unsigned i)
+	const struct cpu *cpu, const struct native_elements *elements, uint64_t base, unsigned i)
 {
 	uint64_t index = 0, offset;
 
@@ -247,7 +248,7 @@ static void clear_above(uint8_t *data, unsigned used)
 /* Intel's processors make a whole mask vector ones and zeroes before the first element is accessed,
  * as the SDM's VGATHERDPS says, those elements too that have no index; AMD's leave elements that
  * were not reached. */
-static void normalise_mask(struct cpu *cpu, const struct stub_elements *elements)
+static void normalise_mask(struct cpu *cpu, const struct native_elements *elements)
 {
 	uint8_t *mask = cpu->fpu.zmm[elements->mask];
 
@@ -259,7 +260,7 @@ static void normalise_mask(struct cpu *cpu, const struct stub_elements *elements
 
 static void run_indexed(struct cpu *cpu, const struct stub *stub, uint64_t linear)
 {
-	const struct stub_elements *elements = stub->elements;
+	const struct native_elements *elements = stub->elements;
 	enum access_mode mode = ACCESS_PROGRAM;
 	enum seg segment = elements->segment;
 	uint8_t *data = cpu->fpu.zmm[elements->data];
@@ -304,36 +305,37 @@ bool stub_run_slow(struct cpu *cpu, const struct stub *stub, uint64_t linear)
 {
 	void *pointer;
 
-	if (stub->memory == STUB_GATHER) {
+	if (stub->rules.memory == NATIVE_GATHER) {
 		run_indexed(cpu, stub, linear);
 		return stub->elements->scatter;
 	}
 	/* A pending x87 exception comes before anything that memory may raise. */
-	if (stub->waits)
+	if (stub->rules.waits)
 		fpu_raise_pending(cpu);
-	if (stub->memory == STUB_MASKED_READ) {
+	if (stub->rules.memory == NATIVE_MASKED_READ) {
 		if (!run_misaligned(cpu, stub, linear))
 			run_masked_read(cpu, stub, linear);
 		return false;
 	}
-	if (stub->memory == STUB_MASKED_WRITE) {
+	if (stub->rules.memory == NATIVE_MASKED_WRITE) {
 		if (!run_misaligned(cpu, stub, linear))
 			run_masked_write(cpu, stub, linear);
 		return true;
 	}
 	check_alignment(cpu, stub, linear);
 	check_natural_alignment(cpu, stub, linear);
-	pointer = access_pointer(cpu, linear, stub->memory_size, stub->memory != STUB_READ);
+	pointer = access_pointer(
+		cpu, linear, stub->rules.memory_size, stub->rules.memory != NATIVE_READ);
 	if (pointer) {
 		stub->code(cpu, pointer);
-	} else if (stub->locked) {
+	} else if (stub->rules.locked) {
 		run_split_lock(cpu, stub, linear);
 	} else {
 		run_bounced(cpu, stub, linear);
 	}
-	if (stub->x87)
+	if (stub->rules.x87)
 		stub_record_x87(cpu, stub, linear);
-	if (pointer && stub->memory != STUB_READ)
-		return access_written(cpu, pointer, stub->memory_size);
-	return stub->memory != STUB_READ;
+	if (pointer && stub->rules.memory != NATIVE_READ)
+		return access_written(cpu, pointer, stub->rules.memory_size);
+	return stub->rules.memory != NATIVE_READ;
 }

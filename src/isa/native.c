@@ -1,12 +1,14 @@
-/* Which instructions a stub can run, and what it must load and store for them.
- *
- * Three sieves. The instruction set must be one that the guest's CPUID shows, so that an
+/* Three sieves. The instruction set must be one that the guest's CPUID shows, so that an
  * instruction the guest has not been promised is #UD, whatever the host makes of it. The category
  * and mnemonic must be of those that touch nothing but registers, flags and one ordinary memory
- * operand. And every operand must be of a kind that stubs know: that keeps out what the first two
- * overlooked. */
+ * operand. And every operand must be of a kind that is known here: that keeps out what the first
+ * two overlooked. */
+#include "isa/native.h"
+
+#include "cpu/cpu.h"
 #include "cpu/cpuid.h"
-#include "engine/interp/stub_internal.h"
+#include "cpu/fpu.h"
+#include "isa/register.h"
 
 #include <string.h>
 
@@ -19,7 +21,7 @@
 	[ZYDIS_ISA_SET_##set##_256] = NEEDS(CPUID_##set),                                          \
 	[ZYDIS_ISA_SET_##set##_512] = NEEDS(CPUID_##set)
 
-/* 0: not run by stubs. */
+/* 0: does not run natively. */
 static const uint16_t needed_feature[ZYDIS_ISA_SET_MAX_VALUE + 1] = {
 	[ZYDIS_ISA_SET_I86] = ALWAYS,
 	[ZYDIS_ISA_SET_I186] = ALWAYS,
@@ -137,7 +139,7 @@ static bool is_plain(const ZydisDecodedInstruction *in)
 	case ZYDIS_CATEGORY_XSAVE:
 	case ZYDIS_CATEGORY_XSAVEOPT:
 		return false;
-	case ZYDIS_CATEGORY_DECIMAL: /* not in 64-bit mode, where stubs run */
+	case ZYDIS_CATEGORY_DECIMAL: /* not in 64-bit mode, which the host is in */
 		return false;
 	default:
 		break;
@@ -166,83 +168,44 @@ static bool is_plain(const ZydisDecodedInstruction *in)
 	}
 }
 
-/* --- instructions done in C --- */
+/* --- instructions that a routine does --- */
 
-static void run_nothing(struct cpu *cpu, void *memory)
-{
-}
-
-static void run_ldmxcsr(struct cpu *cpu, void *memory)
-{
-	uint32_t value;
-
-	memcpy(&value, memory, 4);
-	fpu_ldmxcsr(cpu, value);
-}
-
-static void run_stmxcsr(struct cpu *cpu, void *memory)
-{
-	uint32_t value = fpu_stmxcsr(cpu);
-
-	memcpy(memory, &value, 4);
-}
-
-static void run_vzeroall(struct cpu *cpu, void *memory)
-{
-	memset(cpu->fpu.zmm, 0, (cpu_code64(cpu) ? 16 : 8) * sizeof(cpu->fpu.zmm[0]));
-}
-
-static void run_vzeroupper(struct cpu *cpu, void *memory)
-{
-	unsigned count = cpu_code64(cpu) ? 16 : 8;
-
-	for (unsigned i = 0; i < count; i++)
-		memset(cpu->fpu.zmm[i] + 16, 0, sizeof(cpu->fpu.zmm[i]) - 16);
-}
-
-static void run_fninit(struct cpu *cpu, void *memory)
-{
-	__asm__ volatile("fninit");
-	cpu->fpu.fip = cpu->fpu.fdp = 0;
-	cpu->fpu.fop = cpu->fpu.fcs = cpu->fpu.fds = 0;
-}
-
-/* Fills in `stub` for an instruction that C code serves; NULL for the others. */
-static stub_code *select_fixed(const ZydisDecodedInstruction *in, struct stub *stub)
+/* Is it one? Fills in the rules for it. */
+static bool select_emulated(const ZydisDecodedInstruction *in, struct native_rules *rules)
 {
 	bool vex = in->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
 
-	stub->check = FPU_CLASS_NONE;
-	stub->memory = STUB_NO_MEMORY;
+	rules->check = FPU_CLASS_NONE;
+	rules->memory = NATIVE_NO_MEMORY;
 	switch (in->mnemonic) {
 	case ZYDIS_MNEMONIC_VZEROALL:
-		stub->check = FPU_CLASS_AVX;
-		return run_vzeroall;
+		rules->check = FPU_CLASS_AVX;
+		return true;
 	case ZYDIS_MNEMONIC_VZEROUPPER:
-		stub->check = FPU_CLASS_AVX;
-		return run_vzeroupper;
+		rules->check = FPU_CLASS_AVX;
+		return true;
 	case ZYDIS_MNEMONIC_FNINIT:
-		stub->check = FPU_CLASS_X87;
-		return run_fninit;
+		rules->check = FPU_CLASS_X87;
+		return true;
 	case ZYDIS_MNEMONIC_LDMXCSR:
 	case ZYDIS_MNEMONIC_VLDMXCSR:
-		stub->check = vex ? FPU_CLASS_AVX : FPU_CLASS_SSE;
-		stub->memory = STUB_READ;
-		stub->memory_size = stub->natural_alignment = 4;
-		return run_ldmxcsr;
+		rules->check = vex ? FPU_CLASS_AVX : FPU_CLASS_SSE;
+		rules->memory = NATIVE_READ;
+		rules->memory_size = rules->natural_alignment = 4;
+		return true;
 	case ZYDIS_MNEMONIC_STMXCSR:
 	case ZYDIS_MNEMONIC_VSTMXCSR:
-		stub->check = vex ? FPU_CLASS_AVX : FPU_CLASS_SSE;
-		stub->memory = STUB_WRITE;
-		stub->memory_size = stub->natural_alignment = 4;
-		return run_stmxcsr;
+		rules->check = vex ? FPU_CLASS_AVX : FPU_CLASS_SSE;
+		rules->memory = NATIVE_WRITE;
+		rules->memory_size = rules->natural_alignment = 4;
+		return true;
 	case ZYDIS_MNEMONIC_CLFLUSH:
 	case ZYDIS_MNEMONIC_CLFLUSHOPT:
 	case ZYDIS_MNEMONIC_CLWB:
 		/* Nothing to flush, but the address must be good. */
-		stub->memory = STUB_READ;
-		stub->memory_size = 1;
-		return run_nothing;
+		rules->memory = NATIVE_READ;
+		rules->memory_size = 1;
+		return true;
 	default:
 		break;
 	}
@@ -252,47 +215,34 @@ static stub_code *select_fixed(const ZydisDecodedInstruction *in, struct stub *s
 	case ZYDIS_CATEGORY_WIDENOP:
 		/* 0F 0D with a register, a prefetch of nothing, is undefined on AMD's processors.
 		 */
-		return in->opcode == 0x0d && in->raw.modrm.mod == 3 && !cpuid_is_intel()
-			       ? NULL
-			       : run_nothing;
+		return in->opcode != 0x0d || in->raw.modrm.mod != 3 || cpuid_is_intel();
 	default:
-		return NULL;
+		return false;
 	}
 }
 
 /* --- operands --- */
 
-static unsigned gpr_number(ZydisRegister reg)
-{
-	return ZydisRegisterGetId(
-		ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg));
-}
-
-static bool is_high_byte(ZydisRegister reg)
-{
-	return reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH;
-}
-
 #define ACTION_WRITE (ZYDIS_OPERAND_ACTION_WRITE | ZYDIS_OPERAND_ACTION_CONDWRITE)
 
-static bool plan_vector(struct stub_plan *plan, const ZydisDecodedOperand *op, unsigned width)
+static bool plan_vector(struct native *n, const ZydisDecodedOperand *op, unsigned width)
 {
 	unsigned number = ZydisRegisterGetId(op->reg.value);
-	bool merges = plan->instruction->avx.mask.mode == ZYDIS_MASK_MODE_MERGING ||
-		      plan->instruction->avx.mask.mode == ZYDIS_MASK_MODE_CONTROL;
+	bool merges = n->instruction->avx.mask.mode == ZYDIS_MASK_MODE_MERGING ||
+		      n->instruction->avx.mask.mode == ZYDIS_MASK_MODE_CONTROL;
 
 	/* Everything is loaded that may show through: all but what VEX wholly replaces. */
-	if (op->actions != ZYDIS_OPERAND_ACTION_WRITE || !plan->vex || merges)
-		plan->vector_load |= BIT(number);
+	if (op->actions != ZYDIS_OPERAND_ACTION_WRITE || !n->vex || merges)
+		n->vector_load |= BIT(number);
 	if (op->actions & ACTION_WRITE)
-		plan->vector_written |= BIT(number);
-	plan->vector_width[number] = MAX(plan->vector_width[number], width);
+		n->vector_written |= BIT(number);
+	n->vector_width[number] = MAX(n->vector_width[number], width);
 	if (number < 16 && width > 16)
-		plan->wide = true;
+		n->wide = true;
 	return !(op->attributes & ZYDIS_OATTRIB_IS_MULTISOURCE4);
 }
 
-static bool plan_register(struct stub_plan *plan, const ZydisDecodedOperand *op)
+static bool plan_register(struct native *n, const ZydisDecodedOperand *op)
 {
 	ZydisRegister reg = op->reg.value;
 	unsigned number;
@@ -302,27 +252,27 @@ static bool plan_register(struct stub_plan *plan, const ZydisDecodedOperand *op)
 	case ZYDIS_REGCLASS_GPR16:
 	case ZYDIS_REGCLASS_GPR32:
 	case ZYDIS_REGCLASS_GPR64:
-		number = gpr_number(reg);
-		plan->gpr_used |= BIT(number);
+		number = isa_gpr_number(reg);
+		n->gpr_used |= BIT(number);
 		if (op->actions & ACTION_WRITE)
-			plan->gpr_written |= BIT(number);
-		if (is_high_byte(reg))
-			plan->no_rex = true;
+			n->gpr_written |= BIT(number);
+		if (isa_is_high_byte(reg))
+			n->high_byte = true;
 		return true;
 	case ZYDIS_REGCLASS_XMM:
-		return plan_vector(plan, op, 16);
+		return plan_vector(n, op, 16);
 	case ZYDIS_REGCLASS_YMM:
-		return plan_vector(plan, op, 32);
+		return plan_vector(n, op, 32);
 	case ZYDIS_REGCLASS_ZMM:
-		return plan_vector(plan, op, 64);
+		return plan_vector(n, op, 64);
 	case ZYDIS_REGCLASS_MASK:
 		number = ZydisRegisterGetId(reg);
 		/* As a writemask K0 means none. */
 		if (op->encoding == ZYDIS_OPERAND_ENCODING_MASK && number == 0)
 			return true;
-		plan->mask_load |= BIT(number);
+		n->mask_load |= BIT(number);
 		if (op->actions & ACTION_WRITE)
-			plan->mask_written |= BIT(number);
+			n->mask_written |= BIT(number);
 		return true;
 	case ZYDIS_REGCLASS_X87:
 	case ZYDIS_REGCLASS_MMX:
@@ -334,35 +284,35 @@ static bool plan_register(struct stub_plan *plan, const ZydisDecodedOperand *op)
 	}
 }
 
-static bool plan_memory(struct stub_plan *plan, unsigned index)
+static bool plan_memory(struct native *n, unsigned index)
 {
-	const ZydisDecodedOperand *op = &plan->operands[index];
+	const ZydisDecodedOperand *op = &n->operands[index];
 
-	if (plan->memory != NO_OPERAND || op->mem.type == ZYDIS_MEMOP_TYPE_AGEN ||
+	if (n->memory != NO_OPERAND || op->mem.type == ZYDIS_MEMOP_TYPE_AGEN ||
 		op->mem.type == ZYDIS_MEMOP_TYPE_MIB)
 		return false;
-	plan->memory = (int)index;
+	n->memory = (int)index;
 	if (op->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN) {
-		plan->implicit_memory = true;
-		return plan->instruction->mnemonic == ZYDIS_MNEMONIC_MASKMOVQ ||
-		       plan->instruction->mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU ||
-		       plan->instruction->mnemonic == ZYDIS_MNEMONIC_VMASKMOVDQU;
+		n->implicit_memory = true;
+		return n->instruction->mnemonic == ZYDIS_MNEMONIC_MASKMOVQ ||
+		       n->instruction->mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU ||
+		       n->instruction->mnemonic == ZYDIS_MNEMONIC_VMASKMOVDQU;
 	}
 	return true;
 }
 
-static bool plan_operands(struct stub_plan *plan)
+static bool plan_operands(struct native *n)
 {
-	for (unsigned i = 0; i < plan->instruction->operand_count; i++) {
-		const ZydisDecodedOperand *op = &plan->operands[i];
+	for (unsigned i = 0; i < n->instruction->operand_count; i++) {
+		const ZydisDecodedOperand *op = &n->operands[i];
 
 		switch (op->type) {
 		case ZYDIS_OPERAND_TYPE_REGISTER:
-			if (!plan_register(plan, op))
+			if (!plan_register(n, op))
 				return false;
 			break;
 		case ZYDIS_OPERAND_TYPE_MEMORY:
-			if (!plan_memory(plan, i))
+			if (!plan_memory(n, i))
 				return false;
 			break;
 		case ZYDIS_OPERAND_TYPE_IMMEDIATE:
@@ -376,66 +326,18 @@ static bool plan_operands(struct stub_plan *plan)
 	return true;
 }
 
-static void plan_flags(struct stub_plan *plan)
+static void plan_flags(struct native *n)
 {
-	const ZydisAccessedFlags *flags = plan->instruction->cpu_flags;
+	const ZydisAccessedFlags *flags = n->instruction->cpu_flags;
 	uint32_t sure, any;
 
 	if (!flags)
 		return;
 	sure = (flags->modified | flags->set_0 | flags->set_1) & RFLAGS_ARITHMETIC;
 	any = sure | (flags->undefined & RFLAGS_ARITHMETIC);
-	plan->flags_store = any;
+	n->flags_store = any;
 	/* What is only sometimes written, or undefined, may keep its value. */
-	plan->flags_load =
-		(flags->tested & RFLAGS_ARITHMETIC) || (any && sure != RFLAGS_ARITHMETIC);
-}
-
-/* Host registers for the guest's. An implicit operand must be where it is; the others stay too if
- * they are registers that a C function may use freely, else they get one of those. RDI and RSI hold
- * our own pointers. False where it cannot be done. */
-static bool plan_host_registers(struct stub_plan *plan)
-{
-	static const uint8_t pool[] = {RAX, RCX, RDX, R8, R9, R10, R11};
-	static const uint8_t pool_no_rex[] = {RAX, RCX, RDX, RBX};
-	const uint8_t *from = plan->no_rex ? pool_no_rex : pool;
-	unsigned size = plan->no_rex ? sizeof(pool_no_rex) : sizeof(pool);
-	uint32_t fixed = 0, taken = 0, usable = 0;
-
-	for (unsigned i = 0; i < size; i++)
-		usable |= BIT(from[i]);
-	for (unsigned i = 0; i < plan->instruction->operand_count; i++) {
-		const ZydisDecodedOperand *op = &plan->operands[i];
-		unsigned class;
-
-		if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
-			continue;
-		class = ZydisRegisterGetClass(op->reg.value);
-		if (class < ZYDIS_REGCLASS_GPR8 || class > ZYDIS_REGCLASS_GPR64 ||
-			op->encoding != ZYDIS_OPERAND_ENCODING_NONE)
-			continue;
-		fixed |= BIT(gpr_number(op->reg.value));
-	}
-	if (fixed & ~(usable | BIT(RBX)))
-		return false;
-	taken = fixed | (plan->gpr_used & usable);
-	for (unsigned g = 0; g < 16; g++) {
-		if (!(plan->gpr_used & BIT(g)))
-			continue;
-		plan->host[g] = g;
-		if (taken & BIT(g))
-			continue;
-		for (unsigned i = 0; i < size; i++) {
-			if (taken & BIT(from[i]))
-				continue;
-			plan->host[g] = from[i];
-			taken |= BIT(from[i]);
-			break;
-		}
-		if (plan->host[g] == g)
-			return false;
-	}
-	return true;
+	n->flags_load = (flags->tested & RFLAGS_ARITHMETIC) || (any && sure != RFLAGS_ARITHMETIC);
 }
 
 /* --- memory operands --- */
@@ -485,17 +387,17 @@ static bool is_aligned_move(ZydisMnemonic mnemonic)
 	}
 }
 
-static void select_alignment(const struct stub_plan *plan, struct stub *stub)
+static void select_alignment(struct native *n)
 {
-	const ZydisDecodedInstruction *in = plan->instruction;
+	const ZydisDecodedInstruction *in = n->instruction;
 
 	if (is_aligned_move(in->mnemonic)) {
-		stub->alignment = stub->memory_size;
-	} else if (!plan->vex && stub->check == FPU_CLASS_SSE && stub->memory_size == 16 &&
-		   !plan->implicit_memory && !is_unaligned_sse(in->mnemonic) &&
+		n->rules.alignment = n->rules.memory_size;
+	} else if (!n->vex && n->rules.check == FPU_CLASS_SSE && n->rules.memory_size == 16 &&
+		   !n->implicit_memory && !is_unaligned_sse(in->mnemonic) &&
 		   !(in->meta.isa_set == ZYDIS_ISA_SET_SHA && !cpuid_is_intel())) {
-		stub->alignment = 16;
-		stub->misaligned_mode = true;
+		n->rules.alignment = 16;
+		n->rules.misaligned_mode = true;
 	}
 }
 
@@ -541,11 +443,11 @@ static bool is_vector_mask_move(ZydisMnemonic mnemonic)
 
 /* An EVEX mask: one bit for each element that is computed. How many that are, and how many lie in
  * memory, differs for scalars, broadcasts, and conversions to another size. */
-static struct stub_elements opmask_elements(const struct stub_plan *plan, unsigned memory_size)
+static struct native_elements opmask_elements(const struct native *n)
 {
-	const ZydisDecodedInstruction *in = plan->instruction;
-	const ZydisDecodedOperand *memory = &plan->operands[plan->memory];
-	const ZydisDecodedOperand *target = &plan->operands[0];
+	const ZydisDecodedInstruction *in = n->instruction;
+	const ZydisDecodedOperand *memory = &n->operands[n->memory];
+	const ZydisDecodedOperand *target = &n->operands[0];
 	unsigned count = memory->element_count, memory_count = count;
 	bool expand = in->meta.category == ZYDIS_CATEGORY_EXPAND ||
 		      in->mnemonic == ZYDIS_MNEMONIC_VPEXPANDB ||
@@ -559,43 +461,42 @@ static struct stub_elements opmask_elements(const struct stub_plan *plan, unsign
 		else if (memory->size > target->element_size)
 			memory_count = memory->size / target->element_size;
 	}
-	return (struct stub_elements){.kind = expand ? ELEMENTS_EXPAND : ELEMENTS_OPMASK,
+	return (struct native_elements){.kind = expand ? ELEMENTS_EXPAND : ELEMENTS_OPMASK,
 		.mask = ZydisRegisterGetId(in->avx.mask.reg),
 		.count = count,
 		.memory_count = memory_count,
-		.size = memory_size / memory_count};
+		.size = n->rules.memory_size / memory_count};
 }
 
-/* Which elements a mask lets through to memory. Only loads need to know: stub_run.c finds out about
- * stores by running them. */
-static void select_masked(
-	const struct stub_plan *plan, struct stub *stub, struct stub_elements *elements)
+/* Which elements a mask lets through to memory. Only loads need to know: whoever runs a store can
+ * find out by running it twice. */
+static void select_masked(struct native *n)
 {
-	const ZydisDecodedInstruction *in = plan->instruction;
-	const ZydisDecodedOperand *memory = &plan->operands[plan->memory];
+	const ZydisDecodedInstruction *in = n->instruction;
+	const ZydisDecodedOperand *memory = &n->operands[n->memory];
 	bool write = memory->actions & ACTION_WRITE;
 
 	if (is_vector_mask_move(in->mnemonic)) {
 		unsigned size = memory->element_size / 8;
 
-		*elements = (struct stub_elements){.kind = ELEMENTS_VECTOR,
+		n->elements = (struct native_elements){.kind = ELEMENTS_VECTOR,
 			.size = size,
-			.mask = ZydisRegisterGetId(plan->operands[1].reg.value),
-			.count = stub->memory_size / size,
-			.memory_count = stub->memory_size / size};
+			.mask = ZydisRegisterGetId(n->operands[1].reg.value),
+			.count = n->rules.memory_size / size,
+			.memory_count = n->rules.memory_size / size};
 	} else if (in->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX &&
 		   (write || suppresses_faults(in)) && in->avx.mask.reg != ZYDIS_REGISTER_NONE &&
 		   in->avx.mask.reg != ZYDIS_REGISTER_K0) {
-		*elements = opmask_elements(plan, stub->memory_size);
-	} else if (!plan->implicit_memory && !stub->computes_first) {
+		n->elements = opmask_elements(n);
+	} else if (!n->implicit_memory && !n->rules.computes_first) {
 		return;
 	}
 	/* MASKMOVDQU is allowed to fault on all of its operand (SDM vol. 2), and does on AMD's. */
-	elements->suppresses = in->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX
-				       ? suppresses_faults(in)
-				       : !plan->implicit_memory;
-	elements->segment = memory->mem.segment - ZYDIS_REGISTER_ES;
-	stub->memory = write ? STUB_MASKED_WRITE : STUB_MASKED_READ;
+	n->elements.suppresses = in->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX
+					 ? suppresses_faults(in)
+					 : !n->implicit_memory;
+	n->elements.segment = memory->mem.segment - ZYDIS_REGISTER_ES;
+	n->rules.memory = write ? NATIVE_MASKED_WRITE : NATIVE_MASKED_READ;
 }
 
 /* Between vectors of half and of single precision (F16C and AVX-512). */
@@ -609,41 +510,39 @@ static bool is_half_conversion(ZydisMnemonic mnemonic)
  * half-precision conversions, and no longer ones. AMD's check up to 16 bytes; where a mask
  * suppresses faults, and for compressed stores, they check for the size of an element. Both found
  * by experiment. */
-static unsigned natural_alignment(
-	const struct stub_plan *plan, const struct stub *stub, const struct stub_elements *elements)
+static unsigned natural_alignment(const struct native *n)
 {
-	const ZydisDecodedOperand *memory = &plan->operands[plan->memory];
-	unsigned size = stub->memory_size;
+	const ZydisDecodedOperand *memory = &n->operands[n->memory];
+	unsigned size = n->rules.memory_size;
 
-	if (elements->kind == ELEMENTS_VECTOR)
+	if (n->elements.kind == ELEMENTS_VECTOR)
 		return 1;
-	if (plan->implicit_memory || size == 10)
+	if (n->implicit_memory || size == 10)
 		return 8;
 	if (cpuid_is_intel())
-		return size <= 8 && !is_half_conversion(plan->instruction->mnemonic) ? size : 1;
-	if (elements->suppresses)
-		size = elements->size;
-	else if (plan->instruction->meta.category == ZYDIS_CATEGORY_COMPRESS)
+		return size <= 8 && !is_half_conversion(n->instruction->mnemonic) ? size : 1;
+	if (n->elements.suppresses)
+		size = n->elements.size;
+	else if (n->instruction->meta.category == ZYDIS_CATEGORY_COMPRESS)
 		size = memory->element_size / 8;
 	return MIN(size & -size, 16);
 }
 
-static bool select_indexed(
-	const struct stub_plan *plan, struct stub *stub, struct stub_elements *elements)
+static bool select_indexed(struct native *n)
 {
-	const ZydisDecodedInstruction *in = plan->instruction;
-	const ZydisDecodedOperand *memory = &plan->operands[plan->memory];
+	const ZydisDecodedInstruction *in = n->instruction;
+	const ZydisDecodedOperand *memory = &n->operands[n->memory];
 	bool evex = in->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX;
 	bool scatter = memory->actions & ACTION_WRITE;
-	const ZydisDecodedOperand *data = &plan->operands[scatter ? 2 : 0];
-	const ZydisDecodedOperand *mask = &plan->operands[evex ? 1 : 2];
+	const ZydisDecodedOperand *data = &n->operands[scatter ? 2 : 0];
+	const ZydisDecodedOperand *mask = &n->operands[evex ? 1 : 2];
 	unsigned size = memory->element_size / 8;
 	unsigned index_size = in->opcode & 1 ? 8 : 4;
 	unsigned width = in->avx.vector_length / 8;
 
 	if (in->operand_count < 3 || data->type != ZYDIS_OPERAND_TYPE_REGISTER)
 		return false; /* a gather prefetch */
-	*elements = (struct stub_elements){.kind = ELEMENTS_INDEXED,
+	n->elements = (struct native_elements){.kind = ELEMENTS_INDEXED,
 		.mask = ZydisRegisterGetId(mask->reg.value),
 		.count = width / MAX(size, index_size),
 		.size = size,
@@ -656,56 +555,55 @@ static bool select_indexed(
 		.address_bits = in->address_width,
 		.vector_mask = !evex,
 		.scatter = scatter};
-	stub->memory = STUB_GATHER;
-	stub->memory_size = size;
+	n->rules.memory = NATIVE_GATHER;
+	n->rules.memory_size = size;
 	return true;
 }
 
-static bool select_memory(const struct stub_plan *plan, struct stub *stub,
-	struct stub_elements *elements, bool *indexed)
+static bool select_memory(struct native *n)
 {
-	const ZydisDecodedInstruction *in = plan->instruction;
-	const ZydisDecodedOperand *op = &plan->operands[plan->memory];
+	const ZydisDecodedInstruction *in = n->instruction;
+	const ZydisDecodedOperand *op = &n->operands[n->memory];
 	bool read = op->actions & (ZYDIS_OPERAND_ACTION_READ | ZYDIS_OPERAND_ACTION_CONDREAD);
 	bool write = op->actions & ACTION_WRITE;
 
 	if (op->mem.type == ZYDIS_MEMOP_TYPE_VSIB)
-		return *indexed = select_indexed(plan, stub, elements);
+		return select_indexed(n);
 	if (op->size < 8 || op->size > 512)
 		return false;
 	/* A bit string: the bit offset moves the address. */
 	if (in->meta.category == ZYDIS_CATEGORY_BITBYTE && in->operand_count > 1 &&
 		(in->mnemonic == ZYDIS_MNEMONIC_BT || in->mnemonic == ZYDIS_MNEMONIC_BTS ||
 			in->mnemonic == ZYDIS_MNEMONIC_BTR || in->mnemonic == ZYDIS_MNEMONIC_BTC) &&
-		plan->operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER)
+		n->operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER)
 		return false;
-	stub->memory = read && write ? STUB_READ_WRITE : write ? STUB_WRITE : STUB_READ;
-	stub->memory_size = op->size / 8;
-	stub->locked =
+	n->rules.memory = read && write ? NATIVE_READ_WRITE : write ? NATIVE_WRITE : NATIVE_READ;
+	n->rules.memory_size = op->size / 8;
+	n->rules.locked =
 		(in->attributes & ZYDIS_ATTRIB_HAS_LOCK) || in->mnemonic == ZYDIS_MNEMONIC_XCHG;
-	select_alignment(plan, stub);
-	stub->computes_first = in->mnemonic == ZYDIS_MNEMONIC_VCVTPS2PH && cpuid_is_intel();
-	select_masked(plan, stub, elements);
-	stub->natural_alignment = natural_alignment(plan, stub, elements);
+	select_alignment(n);
+	n->rules.computes_first = in->mnemonic == ZYDIS_MNEMONIC_VCVTPS2PH && cpuid_is_intel();
+	select_masked(n);
+	n->rules.natural_alignment = natural_alignment(n);
 	return true;
 }
 
 /* --- classes --- */
 
-static bool uses_mmx(const struct stub_plan *plan)
+static bool uses_mmx(const struct native *n)
 {
-	for (unsigned i = 0; i < plan->instruction->operand_count; i++) {
-		if (plan->operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
-			ZydisRegisterGetClass(plan->operands[i].reg.value) == ZYDIS_REGCLASS_MMX)
+	for (unsigned i = 0; i < n->instruction->operand_count; i++) {
+		if (n->operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+			ZydisRegisterGetClass(n->operands[i].reg.value) == ZYDIS_REGCLASS_MMX)
 			return true;
 	}
 	return false;
 }
 
-static enum fpu_class select_class(const struct stub_plan *plan)
+static enum fpu_class select_class(const struct native *n)
 {
-	const ZydisDecodedInstruction *in = plan->instruction;
-	bool vector = false, mask = false, mmx = uses_mmx(plan);
+	const ZydisDecodedInstruction *in = n->instruction;
+	bool vector = false, mask = false, mmx = uses_mmx(n);
 
 	if (in->mnemonic == ZYDIS_MNEMONIC_FWAIT)
 		return FPU_CLASS_WAIT;
@@ -714,9 +612,9 @@ static enum fpu_class select_class(const struct stub_plan *plan)
 		in->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && (in->opcode & 0xf8) == 0xd8)
 		return FPU_CLASS_X87;
 	for (unsigned i = 0; i < in->operand_count; i++) {
-		if (plan->operands[i].type != ZYDIS_OPERAND_TYPE_REGISTER)
+		if (n->operands[i].type != ZYDIS_OPERAND_TYPE_REGISTER)
 			continue;
-		switch (ZydisRegisterGetClass(plan->operands[i].reg.value)) {
+		switch (ZydisRegisterGetClass(n->operands[i].reg.value)) {
 		case ZYDIS_REGCLASS_XMM:
 		case ZYDIS_REGCLASS_YMM:
 		case ZYDIS_REGCLASS_ZMM:
@@ -761,48 +659,50 @@ static bool records_pointers(const ZydisDecodedInstruction *in, enum fpu_class c
 	}
 }
 
-bool stub_select(const ZydisDecodedInstruction *in, const ZydisDecodedOperand *operands,
-	const uint8_t *bytes, struct stub *stub, struct stub_plan *plan,
-	struct stub_elements *elements, stub_code **fixed)
+static bool is_encoding_known(const ZydisDecodedInstruction *in)
 {
-	bool indexed = false;
+	return in->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY ||
+	       in->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX ||
+	       in->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX;
+}
 
-	memset(stub, 0, sizeof(*stub));
-	memset(elements, 0, sizeof(*elements));
-	stub->alignment = stub->natural_alignment = 1;
+/* The x87's last opcode, and whether the instruction raises what is pending. */
+static void select_x87(struct native *n)
+{
+	const ZydisDecodedInstruction *in = n->instruction;
+
+	n->rules.x87 = records_pointers(in, n->rules.check);
+	if (n->rules.x87)
+		n->rules.fop = (uint16_t)((in->opcode & 7) << 8 | n->bytes[in->raw.modrm.offset]);
+	n->rules.waits =
+		(n->rules.check == FPU_CLASS_X87 && in->mnemonic != ZYDIS_MNEMONIC_FNSTCW &&
+			in->mnemonic != ZYDIS_MNEMONIC_FNSTSW) ||
+		n->rules.check == FPU_CLASS_MMX || uses_mmx(n);
+}
+
+bool native_select(const ZydisDecodedInstruction *in, const ZydisDecodedOperand *operands,
+	const uint8_t *bytes, struct native *n)
+{
+	*n = (struct native){.instruction = in,
+		.operands = operands,
+		.bytes = bytes,
+		.rules = {.alignment = 1, .natural_alignment = 1},
+		.memory = NO_OPERAND,
+		.vex = in->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY};
 	if (!is_shown(in) || !is_plain(in))
 		return false;
-	*fixed = select_fixed(in, stub);
-	if (*fixed)
-		return has_class_feature(stub->check);
-
-	memset(plan, 0, sizeof(*plan));
-	plan->instruction = in;
-	plan->operands = operands;
-	plan->bytes = bytes;
-	plan->memory = NO_OPERAND;
-	plan->vex = in->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY;
-	if (in->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
-		in->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX &&
-		in->encoding != ZYDIS_INSTRUCTION_ENCODING_EVEX)
+	n->emulated = select_emulated(in, &n->rules);
+	if (n->emulated)
+		return has_class_feature(n->rules.check);
+	if (!is_encoding_known(in) || !plan_operands(n))
 		return false;
-	if (!plan_operands(plan))
+	n->rules.check = select_class(n);
+	if (!has_class_feature(n->rules.check))
 		return false;
-	stub->check = select_class(plan);
-	if (!has_class_feature(stub->check))
+	select_x87(n);
+	if (n->memory != NO_OPERAND && !select_memory(n))
 		return false;
-	stub->x87 = records_pointers(in, stub->check);
-	if (stub->x87)
-		stub->fop = (in->opcode & 7) << 8 | bytes[in->raw.modrm.offset];
-	stub->waits = (stub->check == FPU_CLASS_X87 && in->mnemonic != ZYDIS_MNEMONIC_FNSTCW &&
-			      in->mnemonic != ZYDIS_MNEMONIC_FNSTSW) ||
-		      stub->check == FPU_CLASS_MMX || uses_mmx(plan);
-	if (plan->memory != NO_OPERAND && !select_memory(plan, stub, elements, &indexed))
-		return false;
-	if (indexed) {
-		*fixed = run_nothing; /* stub_run.c does it all */
-		return true;
-	}
-	plan_flags(plan);
-	return plan_host_registers(plan);
+	n->emulated = n->rules.memory == NATIVE_GATHER;
+	plan_flags(n);
+	return true;
 }
