@@ -4,7 +4,7 @@
  * the code it would pick on the host. Its features are of two kinds. Those that only system
  * software sees (paging modes, SMAP, PCID, PKU, LA57...) and cheap hints are emulated, and shown
  * whatever the host is: `ours`. Instructions that run natively in generated stubs need the host to
- * have them: `native`. engine/interp/stub_select.c refuses what is not shown here.
+ * have them: `native`. isa/native.c refuses what is not shown here.
  *
  * Some of the rest is about speed. A guest kernel that believes itself vulnerable to a speculation
  * attack wraps its indirect calls, returns, or system calls in thunks, and each thunk is simulated.

@@ -2,8 +2,8 @@
  *
  * Most instructions compute on registers, flags and one operand in memory. They can run on the
  * host's own unit, the same bytes with other registers and another address: the interpreter's stubs
- * do it one by one (engine/interp/stub.h), the translator in its units. Here is which they are, what
- * each needs loaded and stored, and what has to hold before it may run. */
+ * do it one by one (engine/interp/stub.h), the translator in its units. Here is which they are,
+ * what each needs loaded and stored, and what has to hold before it may run. */
 #ifndef VENEER_ISA_NATIVE_H
 #define VENEER_ISA_NATIVE_H
 
@@ -94,10 +94,10 @@ struct native {
 	bool implicit_memory; /* MASKMOVQ, MASKMOVDQU: the pointer is in RDI */
 };
 
-/* May it run natively? Fills in *native, which goes on to refer to the three others; `bytes` are the
- * instruction's. False: no (control flow, stack, string and system instructions, images of the FPU's
- * state, bit strings addressed by a register, LEA), or the guest's CPUID does not show it, so that
- * it is undefined unless the caller knows better. */
+/* May it run natively? Fills in *native, which goes on to refer to the three others; `bytes` are
+ * the instruction's. False: no (control flow, stack, string and system instructions, images of the
+ * FPU's state, bit strings addressed by a register, LEA), or the guest's CPUID does not show it, so
+ * that it is undefined unless the caller knows better. */
 bool native_select(const ZydisDecodedInstruction *instruction, const ZydisDecodedOperand *operands,
 	const uint8_t *bytes, struct native *native);
 

@@ -18,6 +18,7 @@
 #include "engine/options.h"
 
 #include "base/log.h"
+#include "isa/address.h"
 #include "isa/decode.h"
 #include "cpu/cpuid.h"
 #include "cpu/debug.h"
@@ -537,7 +538,6 @@ static bool open_window(struct bt *bt, unsigned mode)
 	struct cpu *cpu = bt->cpu;
 	ZydisDecodedInstruction in;
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
-	ZydisRegisterContext registers = {0};
 	const uint8_t *host;
 	uint64_t linear;
 	bool opened = false;
@@ -546,24 +546,15 @@ static bool open_window(struct bt *bt, unsigned mode)
 	if (!host || isa_decode(ISA_64, cpu->amd, host, PAGE_SIZE - (cpu->rip & ~PAGE_MASK), &in,
 			     operands) != ISA_DECODED)
 		return false;
-	for (unsigned i = 0; i < 16; i++)
-		registers.values[ZYDIS_REGISTER_RAX + i] = cpu->gpr[i];
 	for (unsigned i = 0; i < in.operand_count; i++) {
 		const ZydisDecodedOperand *op = &operands[i];
 		bool write = op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+		struct isa_address address;
 
 		if (op->type != ZYDIS_OPERAND_TYPE_MEMORY || op->mem.type != ZYDIS_MEMOP_TYPE_MEM ||
-			!ZYAN_SUCCESS(
-				ZydisCalcAbsoluteAddressEx(&in, op, cpu->rip, &registers, &linear)))
+			!isa_address(&in, op, cpu->rip + in.length, &address))
 			continue;
-		if (op->mem.segment == ZYDIS_REGISTER_FS)
-			linear += cpu->segment_base[SEG_FS];
-		if (op->mem.segment == ZYDIS_REGISTER_GS)
-			linear += cpu->segment_base[SEG_GS];
-		/* What PUSH and CALL write lies below RSP. */
-		if (write && op->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN &&
-			op->mem.base == ZYDIS_REGISTER_RSP)
-			linear -= 8;
+		linear = isa_linear(cpu, &address);
 		if (!cpu_canonical(cpu, linear) ||
 			bt_deltas(bt, mode)[SLOT_OF(linear)] != windows_no_delta(SLOT_OF(linear)))
 			continue;

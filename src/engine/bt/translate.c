@@ -10,6 +10,7 @@
 #include "engine/bt/string.h"
 #include "engine/bt/window.h"
 #include "engine/options.h"
+#include "isa/address.h"
 
 /* --- bookkeeping --- */
 
@@ -396,23 +397,12 @@ static void predict_slots(struct translator *t)
 {
 	for (unsigned i = 0; i < t->count; i++) {
 		const struct guest_insn *g = &t->insn[i];
-		const ZydisDecodedOperand *m = g->memory;
-		uint64_t address;
+		struct isa_address address;
 
 		t->slots[i] = 0;
-		if (!m || !windowed(t))
-			continue;
-		address = (uint64_t)m->mem.disp.value;
-		if (m->mem.base != ZYDIS_REGISTER_NONE && m->mem.base != ZYDIS_REGISTER_RIP &&
-			m->mem.base != ZYDIS_REGISTER_EIP)
-			address += t->cpu->gpr[isa_gpr_number(m->mem.base)];
-		if (m->mem.index != ZYDIS_REGISTER_NONE)
-			address += t->cpu->gpr[isa_gpr_number(m->mem.index)] * m->mem.scale;
-		if (m->mem.segment == ZYDIS_REGISTER_FS)
-			address += t->cpu->segment_base[SEG_FS];
-		if (m->mem.segment == ZYDIS_REGISTER_GS)
-			address += t->cpu->segment_base[SEG_GS];
-		t->slots[i] = SLOT_OF(address);
+		if (g->memory && windowed(t) &&
+			isa_address(&g->in, g->memory, guest_next(g), &address))
+			t->slots[i] = SLOT_OF(isa_linear(t->cpu, &address));
 	}
 }
 

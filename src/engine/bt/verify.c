@@ -100,20 +100,12 @@ static bool add_region(
 	return true;
 }
 
-static bool add_operand(struct verify *v, struct cpu *cpu, const struct plan_insn *insn,
-	const struct plan_operand *o)
+static bool add_operand(struct verify *v, struct cpu *cpu, const struct plan_operand *o)
 {
-	uint64_t linear = o->disp, size = o->size;
+	uint64_t linear = isa_linear(cpu, &o->address), size = o->size;
 
-	if (o->base >= 0)
-		linear += cpu->gpr[o->base];
-	if (o->index >= 0)
-		linear += cpu->gpr[o->index] * o->scale;
-	if (insn->address_32)
-		linear = (uint32_t)linear;
-	linear += cpu->segment_base[o->segment];
 	if (o->repeated) {
-		uint64_t count = insn->address_32 ? (uint32_t)cpu->gpr[RCX] : cpu->gpr[RCX];
+		uint64_t count = o->address.narrow ? (uint32_t)cpu->gpr[RCX] : cpu->gpr[RCX];
 
 		if (count > MAX_STRING / o->size)
 			return false;
@@ -312,7 +304,7 @@ static bool run_one(struct verify *v, struct cpu *cpu)
 	if (!is_room(v, insn) || insn->apart || (insn->sti && atomic_load(&cpu->pending)))
 		return false;
 	for (unsigned k = 0; k < insn->operand_count; k++)
-		if (!add_operand(v, cpu, insn, &insn->operand[k])) {
+		if (!add_operand(v, cpu, &insn->operand[k])) {
 			v->region_count = regions;
 			return false;
 		}

@@ -3,6 +3,7 @@
 #define VENEER_ENGINE_BT_VERIFY_INTERNAL_H
 
 #include "engine/bt/verify.h"
+#include "isa/address.h"
 
 #define MAX_STEPS    1024 /* instructions in one visit to a unit, which may be a loop */
 #define MAX_REGIONS  (2 * MAX_STEPS)
@@ -11,13 +12,10 @@
 #define MAX_STRING   (64 * KIB) /* bytes of a repeated string instruction that are verified */
 #define POOL_BYTES   (2 * MIB)
 
-/* An operand in memory, as an address in terms of registers. */
+/* An operand in memory. */
 struct plan_operand {
-	uint64_t disp; /* RIP, where it counts, is in it */
+	struct isa_address address;
 	uint32_t size;
-	int8_t base, index; /* guest registers, or -1 */
-	uint8_t scale;
-	uint8_t segment; /* enum seg */
 	bool write, repeated;
 };
 
@@ -30,7 +28,6 @@ struct plan_insn {
 	uint64_t tested, overwritten; /* overwritten: by something defined or not */
 	struct plan_operand operand[MAX_OPERANDS];
 	uint8_t operand_count;
-	bool address_32;
 	bool vector, x87, string, sti;
 	bool back;        /* a branch to an earlier one, or itself */
 	bool interpreted; /* the unit leaves it to the interpreter */

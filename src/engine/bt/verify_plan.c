@@ -6,15 +6,6 @@
 
 #include <stdlib.h>
 
-static int gpr_number(ZydisRegister reg)
-{
-	ZydisRegister wide = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
-
-	return wide >= ZYDIS_REGISTER_RAX && wide <= ZYDIS_REGISTER_R15
-		       ? (int)(wide - ZYDIS_REGISTER_RAX)
-		       : -1;
-}
-
 static bool is_x87(ZydisRegister reg)
 {
 	ZydisRegisterClass class = ZydisRegisterGetClass(reg);
@@ -50,28 +41,16 @@ static bool plan_operand(
 	struct plan_insn *insn, const ZydisDecodedInstruction *in, const ZydisDecodedOperand *op)
 {
 	struct plan_operand *o = &insn->operand[insn->operand_count];
-	bool hidden = op->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN;
 
-	if (insn->operand_count == MAX_OPERANDS || op->mem.type != ZYDIS_MEMOP_TYPE_MEM ||
-		!op->size)
+	if (insn->operand_count == MAX_OPERANDS || !op->size)
 		return false;
-	*o = (struct plan_operand){.disp = (uint64_t)op->mem.disp.value,
-		.size = op->size / 8,
-		.base = (int8_t)gpr_number(op->mem.base),
-		.index = (int8_t)gpr_number(op->mem.index),
-		.scale = op->mem.scale,
-		.segment = op->mem.segment == ZYDIS_REGISTER_FS   ? SEG_FS
-			   : op->mem.segment == ZYDIS_REGISTER_GS ? SEG_GS
-								  : SEG_NONE,
+	*o = (struct plan_operand){.size = op->size / 8,
 		.write = op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE,
 		.repeated = insn->string &&
 			    (in->attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE |
 						      ZYDIS_ATTRIB_HAS_REPNE))};
-	if (op->mem.base == ZYDIS_REGISTER_RIP || op->mem.base == ZYDIS_REGISTER_EIP)
-		o->disp += insn->rip + in->length;
-	/* What PUSH and CALL write lies below RSP. */
-	if (hidden && o->write && op->mem.base == ZYDIS_REGISTER_RSP)
-		o->disp -= o->size;
+	if (!isa_address(in, op, insn->rip + in->length, &o->address))
+		return false;
 	insn->operand_count++;
 	return true;
 }
@@ -103,7 +82,6 @@ static bool plan_operands(struct plan_insn *insn, const ZydisDecodedInstruction 
 {
 	if (!plan_string(insn, in))
 		return false;
-	insn->address_32 = in->address_width == 32;
 	insn->x87 = in->meta.category == ZYDIS_CATEGORY_X87_ALU ||
 		    in->meta.category == ZYDIS_CATEGORY_MMX;
 	insn->vector = in->mnemonic == ZYDIS_MNEMONIC_VZEROUPPER ||
