@@ -8,7 +8,7 @@
 #
 #   format     every C file is laid out as .clang-format says
 #   unit       unit tests, and the host's processor as oracle of each engine (fixed seed)
-#   cli        the command line, bad input, the terminal
+#   cli        the command line, bad input, the terminal, the control socket
 #   kernels    our own guest kernels under each engine, and accesses to where the monitor has its memory
 #   boot       Debian's kernel: with 1, 2 and 4 processors translated, with 2 interpreted
 #   soak       a long mixed load in a translated guest, compared with the host
@@ -42,7 +42,7 @@ done
 wanted=" $* "
 
 "$here/scripts/install-packages.sh" gcc libc6-dev binutils meson ninja-build pkg-config python3 \
-	libzydis-dev libcmocka-dev clang clang-format libclang-rt-dev llvm acpica-tools man-db groff || exit 1
+	libzydis-dev libjansson-dev libcmocka-dev clang clang-format libclang-rt-dev llvm acpica-tools man-db groff || exit 1
 
 # --- counting ---
 
@@ -165,6 +165,7 @@ fi
 if stage cli; then
 	tap "command line" "$here/tests/cli/cli.sh" "$veneer" "$build" "$here"
 	tap "terminal" "$here/tests/cli/terminal.py" "$veneer" "$build"
+	tap "control socket" "$here/tests/cli/control.py" "$veneer" "$build"
 fi
 
 if stage kernels; then

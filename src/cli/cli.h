@@ -5,7 +5,7 @@
 /* Exit statuses. A guest that writes v to the debug-exit port makes it (v << 1) | 1, which is odd,
  * so that everything veneer has to say itself is even. */
 enum exit_status {
-	STATUS_OK = 0,     /* the guest powered off, reset with --no-reboot, or Ctrl-a x */
+	STATUS_OK = 0,     /* the guest powered off, reset with --no-reboot, or the user quit */
 	STATUS_USAGE = 2,  /* the command line is wrong */
 	STATUS_FAILED = 4, /* the machine could not be built, or the host failed it */
 	STATUS_TRIPLE_FAULT = 6,
@@ -18,5 +18,8 @@ struct subcommand {
 };
 
 extern const struct subcommand subcommand_run;
+/* Of a machine that runs already; all in control.c. */
+extern const struct subcommand subcommand_status, subcommand_pause, subcommand_resume,
+	subcommand_reset, subcommand_powerdown, subcommand_quit;
 
 #endif

@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/stats.h"
+#include "control/control.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -15,7 +16,8 @@ struct settings {
 	struct machine_config machine;
 	const char *engine_name;
 	struct engine_options engine;
-	bool bt_test; /* there was a --bt-test */
+	bool bt_test;             /* there was a --bt-test */
+	const char *control_path; /* NULL: none */
 	bool help;
 };
 
@@ -112,6 +114,12 @@ static int set_serial2(void *opaque, const char *value)
 	return 0;
 }
 
+static int set_control(void *opaque, const char *value)
+{
+	((struct settings *)opaque)->control_path = value;
+	return 0;
+}
+
 static int set_pc_testdev(void *opaque, const char *value)
 {
 	((struct settings *)opaque)->machine.pc_testdev = true;
@@ -161,6 +169,9 @@ static const struct option_row table[] = {
 		"run), no-bmi2, no-fsgsbase,\nno-avx, no-avx512 (as on a host without)",
 		set_bt_test},
 	{"serial2", "FILE", "add a second serial port that writes to FILE", set_serial2},
+	{"control", "PATH",
+		"listen at a Unix socket for commands, in QMP; also for\n'veneer pause' and others",
+		set_control},
 	{"debug-exit", "PORT",
 		"I/O port that ends the run: writing V to it makes the\nexit status (V << 1) | 1",
 		set_debug_exit},
@@ -188,9 +199,11 @@ static void print_help(void)
 	fputs("\n"
 	      "On a terminal, Ctrl-a x stops the machine and Ctrl-a h lists the keys.\n"
 	      "\n"
-	      "Exit status: 0 the guest powered off, reset itself with --no-reboot, or Ctrl-a x;\n"
-	      "2 wrong usage; 4 the machine could not be built or run; 6 triple fault; odd: the\n"
-	      "guest wrote to the --debug-exit port.\n",
+	      "Exit status: 0 the guest powered off, reset itself with --no-reboot, or Ctrl-a x "
+	      "or\n"
+	      "'veneer quit' ended it; 2 wrong usage; 4 the machine could not be built or run;\n"
+	      "fault; odd: the\n"
+	      "6 triple fault; odd: the guest wrote to the --debug-exit port.\n",
 		stdout);
 }
 
@@ -273,6 +286,19 @@ static double now_seconds(void)
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+static struct machine_result run_controlled(struct machine *machine, const char *control_path)
+{
+	struct machine_result result;
+	struct control *control = NULL;
+
+	if (control_path && !(control = control_create(machine, control_path)))
+		return (struct machine_result){MACHINE_FAILED, 0};
+	result = machine_run(machine);
+	if (control)
+		control_destroy(control);
+	return result;
+}
+
 static int run_machine(const struct settings *settings)
 {
 	static struct machine machine;
@@ -286,7 +312,7 @@ static int run_machine(const struct settings *settings)
 	if (machine_create(&machine, &settings->machine) < 0)
 		return STATUS_FAILED;
 	started = now_seconds();
-	result = machine_run(&machine);
+	result = run_controlled(&machine, settings->control_path);
 	stopped = now_seconds();
 	if (settings->engine.count)
 		stats_print(&machine, stopped - started, (started - created) * 1e3);

@@ -47,6 +47,7 @@ void machine_request_end(struct machine *machine, enum machine_end end, int valu
 		return;
 	machine->request = (struct machine_result){end, value};
 	vcpu_threads_kick(machine);
+	pthread_cond_broadcast(&machine->phase_changed);
 	event_loop_stop(machine->loop);
 }
 
@@ -99,7 +100,16 @@ static size_t on_console_input(void *opaque, const void *bytes, size_t size)
 {
 	struct machine *machine = opaque;
 
+	/* Nothing of a paused machine changes; machine_resume() asks for what has come. */
+	if (machine->phase == MACHINE_PHASE_PAUSED)
+		return 0;
 	return chipset_console_input(machine->chipset, bytes, size);
+}
+
+void machine_press_power_button(struct machine *machine)
+{
+	chipset_power_button(machine->chipset);
+	machine_tell(machine, MACHINE_POWER_BUTTON, (struct machine_result){MACHINE_RUNS_ON, 0});
 }
 
 /* --- building --- */
@@ -287,6 +297,7 @@ int machine_create(struct machine *machine, const struct machine_config *config)
 	*machine = (struct machine){
 		.config = *config, .memory.fd = -1, .kernel.fd = -1, .initrd.fd = -1};
 	priority_lock_init(&machine->lock);
+	pthread_cond_init(&machine->phase_changed, NULL);
 	io_space_init(&machine->ports, &machine->lock);
 
 	error = image_open(&machine->kernel, "--kernel", config->kernel_path);
@@ -326,6 +337,7 @@ void machine_destroy(struct machine *machine)
 	free(machine->testdev);
 	image_close(&machine->kernel);
 	image_close(&machine->initrd);
+	pthread_cond_destroy(&machine->phase_changed);
 	priority_lock_destroy(&machine->lock);
 }
 
@@ -381,6 +393,13 @@ static bool end_requested(struct machine *machine)
 	return requested;
 }
 
+static void request_failure(struct machine *machine)
+{
+	priority_lock_take(&machine->lock);
+	machine_request_end(machine, MACHINE_FAILED, 0);
+	priority_lock_release(&machine->lock);
+}
+
 static struct machine_result run_until_request(struct machine *machine)
 {
 	int error;
@@ -390,8 +409,18 @@ static struct machine_result run_until_request(struct machine *machine)
 	do
 		error = event_loop_run(machine->loop);
 	while (!error && !end_requested(machine));
+	if (error)
+		request_failure(machine);
 	vcpu_threads_stop(machine);
-	return error ? (struct machine_result){MACHINE_FAILED, 0} : machine->request;
+	return machine->request;
+}
+
+static void tell_with_lock(
+	struct machine *machine, enum machine_event_kind kind, struct machine_result cause)
+{
+	priority_lock_take(&machine->lock);
+	machine_tell(machine, kind, cause);
+	priority_lock_release(&machine->lock);
 }
 
 static struct machine_result run_over_resets(struct machine *machine)
@@ -404,6 +433,7 @@ static struct machine_result run_over_resets(struct machine *machine)
 			return result;
 		if (reset(machine) < 0)
 			return (struct machine_result){MACHINE_FAILED, 0};
+		tell_with_lock(machine, MACHINE_WAS_RESET, result);
 	}
 }
 
@@ -487,6 +517,7 @@ struct machine_result machine_run(struct machine *machine)
 	machine->console = create_console(machine);
 	if (machine->console)
 		result = run_over_resets(machine);
+	tell_with_lock(machine, MACHINE_ENDED, result);
 	/* From here on a signal ends the process at once: a reader of our output that has gone to
 	 * sleep must not make us deaf. */
 	unwatch_signals(&signals);

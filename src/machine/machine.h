@@ -6,7 +6,11 @@
  *
  * Whatever ends a run, a device, the user or a signal, only notes the end (machine_request_end()),
  * tells the vCPUs to stop and makes the event loop return; machine_run() then acts on it, on its
- * own thread, with all vCPUs stopped. */
+ * own thread, with all vCPUs stopped.
+ *
+ * While it runs, machine_pause() and machine_resume() stop vCPUs and the machine's clock, and let
+ * them go on. The event loop runs all the time, for the console's keys, signals, and control
+ * sockets. */
 #ifndef VENEER_MACHINE_MACHINE_H
 #define VENEER_MACHINE_MACHINE_H
 
@@ -38,10 +42,10 @@ struct machine_config {
 enum machine_end {
 	MACHINE_RUNS_ON, /* it has not */
 	MACHINE_POWERED_OFF,
-	MACHINE_RESET,      /* and config.reboot is off */
+	MACHINE_RESET, /* and config.reboot is off; value: false by the guest, true by the user */
 	MACHINE_DEBUG_EXIT, /* value: the exit status, (v << 1) | 1 */
 	MACHINE_TRIPLE_FAULT,
-	MACHINE_QUIT,   /* by the user, with Ctrl-a x */
+	MACHINE_QUIT,   /* by the user; value: false with Ctrl-a x, true by a control socket */
 	MACHINE_SIGNAL, /* value: the signal's number */
 	MACHINE_FAILED, /* it would not start again, or an engine went wrong; there was a message */
 };
@@ -49,6 +53,29 @@ enum machine_end {
 struct machine_result {
 	enum machine_end end;
 	int value;
+};
+
+/* MACHINE_PHASE_PAUSING: some vCPUs still run, and the machine will be paused when the last of them
+ * has stopped. */
+enum machine_phase { MACHINE_PHASE_RUNNING, MACHINE_PHASE_PAUSING, MACHINE_PHASE_PAUSED };
+
+enum machine_event_kind {
+	MACHINE_PAUSED,
+	MACHINE_RESUMED,
+	MACHINE_WAS_RESET,    /* and starts again; with its cause */
+	MACHINE_POWER_BUTTON, /* was pressed */
+	MACHINE_ENDED,        /* machine_run() will return the event's cause */
+};
+
+struct machine_event {
+	enum machine_event_kind kind;
+	struct machine_result cause; /* of MACHINE_WAS_RESET and MACHINE_ENDED */
+};
+
+/* Is told what happens, with the machine lock held, on any thread. */
+struct machine_listener {
+	void (*notify)(void *opaque, const struct machine_event *event); /* NULL: nobody */
+	void *opaque;
 };
 
 struct chipset;
@@ -71,8 +98,15 @@ struct machine {
 	struct pc_testdev *testdev;
 	struct console *console; /* while it runs */
 	struct image kernel, initrd;
-	struct boot_start start;       /* how the loaded kernel wants to be entered */
-	struct machine_result request; /* why the vCPUs are to stop; under the lock */
+	struct boot_start start;          /* how the loaded kernel wants to be entered */
+	struct machine_listener listener; /* set before machine_run() */
+
+	/* Under the lock. */
+	struct machine_result request; /* why the vCPU threads are to end */
+	enum machine_phase phase;
+	bool resume_wanted;           /* asked for while it was PAUSING: paused, it resumes */
+	unsigned parked;              /* vCPU threads that wait for phase_changed */
+	pthread_cond_t phase_changed; /* or an end was requested */
 	unsigned resets;
 };
 
@@ -88,6 +122,16 @@ void machine_destroy(struct machine *machine);
  * the user asks for (MACHINE_QUIT, MACHINE_SIGNAL) and MACHINE_FAILED replace what the guest asks
  * for; between equals the first request counts. Machine lock held; from any thread. */
 void machine_request_end(struct machine *machine, enum machine_end end, int value);
+
+/* Stop all vCPUs at an instruction's boundary, and the machine's clock; or let them go on, without
+ * a jump in the guest's time. Neither waits: the listener is told MACHINE_PAUSED and
+ * MACHINE_RESUMED. A machine that is paused can be reset, and is paused after that; it can be
+ * ended. Nothing happens where it is so already. Machine lock held; from any thread. */
+void machine_pause(struct machine *machine);
+void machine_resume(struct machine *machine);
+
+/* Press the power button, which asks the guest to shut down. Machine lock held. */
+void machine_press_power_button(struct machine *machine);
 
 /* All vCPUs' counters added up. With the vCPUs stopped. */
 void machine_add_stats(const struct machine *machine, struct cpu_stats *sum);

@@ -30,16 +30,36 @@ static void end_machine(struct machine *machine, struct cpu *cpu, enum machine_e
 	priority_lock_release(&machine->lock);
 }
 
+/* Wait while the machine is paused. False: the thread is to end. */
+static bool wait_to_run(struct machine *machine)
+{
+	bool ending;
+
+	priority_lock_take(&machine->lock);
+	machine->parked++;
+	machine_vcpu_parked(machine);
+	while (machine->phase != MACHINE_PHASE_RUNNING && machine->request.end == MACHINE_RUNS_ON)
+		priority_lock_wait(&machine->lock, &machine->phase_changed);
+	machine->parked--;
+	ending = machine->request.end != MACHINE_RUNS_ON;
+	priority_lock_release(&machine->lock);
+	return !ending;
+}
+
 static void *vcpu_thread_main(void *opaque)
 {
 	struct vcpu_thread *thread = opaque;
 	struct cpu *cpu = thread->cpu;
 
 	cpu_current = cpu;
+	if (!wait_to_run(thread->machine))
+		return NULL;
 	for (;;) {
 		switch (thread->machine->config.engine->vcpu_run(cpu)) {
 		case VCPU_EXIT_STOPPED:
-			return NULL;
+			if (!wait_to_run(thread->machine))
+				return NULL;
+			break;
 		case VCPU_EXIT_HALTED:
 		case VCPU_EXIT_WAIT_FOR_SIPI:
 			wait_for_work(cpu);
@@ -102,7 +122,9 @@ int vcpu_threads_start(struct machine *machine)
 			(struct vcpu_thread){.machine = machine, .cpu = machine->cpus[i]};
 		error = start_thread(&machine->threads[i]);
 		if (error) {
-			vcpu_threads_kick(machine);
+			priority_lock_take(&machine->lock);
+			machine_request_end(machine, MACHINE_FAILED, 0);
+			priority_lock_release(&machine->lock);
 			join_threads(machine, i);
 			return error;
 		}

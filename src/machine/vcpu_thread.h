@@ -4,11 +4,19 @@
 
 #include "machine/machine.h"
 
-/* Start a thread for each vCPU. 0, or -errno with a message and none running. */
+/* Start a thread for each vCPU, which waits at once where the machine is paused. 0, or -errno with
+ * a message and none running. */
 int vcpu_threads_start(struct machine *machine);
 /* Tell all vCPUs to stop. From any thread, lock or no lock; returns at once. */
 void vcpu_threads_kick(struct machine *machine);
 /* Tell them and wait until all threads have ended. Without the machine lock. */
 void vcpu_threads_stop(struct machine *machine);
+
+/* For those threads: one more of them is parked, and the last completes a pause (pause.c). Machine
+ * lock held. */
+void machine_vcpu_parked(struct machine *machine);
+/* Tell the machine's listener. Machine lock held. */
+void machine_tell(
+	struct machine *machine, enum machine_event_kind kind, struct machine_result cause);
 
 #endif

@@ -1,0 +1,157 @@
+#include "control/client.h"
+
+#include "base/log.h"
+#include "control/framer.h"
+#include "control/socket.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define TIMEOUT_S 20
+
+struct connection {
+	const char *path;
+	int fd;
+	struct framer framer;
+	char bytes[4096]; /* received: bytes[next..count) are not looked at yet */
+	size_t next, count;
+};
+
+static int complain(const struct connection *connection, const char *what)
+{
+	log_error("%s: %s", connection->path, what);
+	return -EPROTO;
+}
+
+/* More bytes. 0, -ENOTCONN where the other side has closed, or another -errno, without a message.
+ * */
+static int receive(struct connection *connection)
+{
+	ssize_t got;
+
+	do
+		got = recv(connection->fd, connection->bytes, sizeof(connection->bytes), 0);
+	while (got < 0 && errno == EINTR);
+	if (got < 0 && errno != ECONNRESET)
+		return -errno;
+	if (got <= 0)
+		return -ENOTCONN;
+	connection->next = 0;
+	connection->count = (size_t)got;
+	return 0;
+}
+
+/* The next object that the machine says; NULL with a message. */
+static json_t *next_object(struct connection *connection)
+{
+	enum framing framing = FRAMING_MORE;
+	json_t *object;
+	size_t taken;
+
+	while (framing == FRAMING_MORE) {
+		if (connection->next == connection->count) {
+			int error = receive(connection);
+
+			if (error) {
+				complain(connection,
+					error == -ENOTCONN ? "the machine has closed the connection"
+					: error == -EAGAIN ? "the machine does not answer"
+							   : strerror(-error));
+				return NULL;
+			}
+		}
+		framing = framer_take(&connection->framer, connection->bytes + connection->next,
+			connection->count - connection->next, &taken);
+		connection->next += taken;
+	}
+	object = framing == FRAMING_COMPLETE
+			 ? json_loadb(connection->framer.text, connection->framer.size, 0, NULL)
+			 : NULL;
+	framer_reset(&connection->framer);
+	if (!json_is_object(object)) {
+		json_decref(object);
+		complain(connection, "this is no control socket: its answer is no JSON object");
+		return NULL;
+	}
+	return object;
+}
+
+/* *result becomes what `command` returned. */
+static int execute(struct connection *connection, const char *command, json_t **result)
+{
+	char request[100];
+	int size = snprintf(request, sizeof(request), "{\"execute\": \"%s\"}\r\n", command);
+
+	if (send(connection->fd, request, (size_t)size, MSG_NOSIGNAL) != size)
+		return complain(connection, "the machine does not listen");
+	for (;;) {
+		json_t *object = next_object(connection), *error;
+
+		if (!object)
+			return -EPROTO;
+		*result = json_incref(json_object_get(object, "return"));
+		error = json_object_get(json_object_get(object, "error"), "desc");
+		if (error)
+			complain(connection, json_is_string(error) ? json_string_value(error)
+								   : "error without a text");
+		if (error || *result) {
+			json_decref(object);
+			return *result ? 0 : -EPROTO;
+		}
+		json_decref(object); /* an event */
+	}
+}
+
+static int greet(struct connection *connection)
+{
+	json_t *greeting = next_object(connection), *nothing = NULL, *error;
+	int status = -EPROTO;
+
+	if (!greeting)
+		return status;
+	error = json_object_get(json_object_get(greeting, "error"), "desc");
+	if (json_is_object(json_object_get(greeting, "QMP")))
+		status = execute(connection, "qmp_capabilities", &nothing);
+	else
+		complain(connection, json_is_string(error)
+					     ? json_string_value(error)
+					     : "this is no control socket: it does not greet");
+	json_decref(greeting);
+	json_decref(nothing);
+	return status;
+}
+
+static int wait_until_closed(struct connection *connection)
+{
+	int error;
+
+	do
+		error = receive(connection);
+	while (!error);
+	return error == -ENOTCONN ? 0 : complain(connection, "the machine has not ended yet");
+}
+
+int control_call(const char *path, const char *command, bool until_closed, json_t **result)
+{
+	struct connection connection = {.path = path};
+	int error;
+
+	*result = NULL;
+	connection.fd = control_socket_connect(path, TIMEOUT_S);
+	if (connection.fd < 0)
+		return connection.fd;
+	error = greet(&connection);
+	if (!error)
+		error = execute(&connection, command, result);
+	if (!error && until_closed)
+		error = wait_until_closed(&connection);
+	if (error) {
+		json_decref(*result);
+		*result = NULL;
+	}
+	close(connection.fd);
+	return error;
+}

@@ -1,0 +1,38 @@
+/* QMP, the protocol that QEMU is controlled by, as far as veneer's machines go: what one client
+ * says and is told. docs/control.md lists the commands and events.
+ *
+ * This file knows JSON and the machine, but no sockets: texts come in by qmp_take(), and go out
+ * through `send`. All functions are called with the machine lock held, from any thread. */
+#ifndef VENEER_CONTROL_QMP_H
+#define VENEER_CONTROL_QMP_H
+
+#include "machine/machine.h"
+
+#include <jansson.h>
+
+struct qmp_session {
+	struct machine *machine;
+	/* A line for the client, its end included. */
+	void (*send)(void *opaque, const char *text, size_t size);
+	void *opaque;
+	bool negotiated; /* it has sent qmp_capabilities: from then on it gets events */
+	/* A stop is under way, and the client gets its reply when it is done. Until then it must
+	 * not be asked to qmp_take() more. */
+	bool waiting;
+	json_t *waiting_id;
+};
+
+/* Begin with the greeting. */
+void qmp_open(struct qmp_session *session);
+/* Free what the session holds. */
+void qmp_close(struct qmp_session *session);
+
+/* One text from the client; it may be anything. There is exactly one reply, at once or, where
+ * `waiting` is set on return, later. */
+void qmp_take(struct qmp_session *session, const char *text, size_t size);
+/* Refuse a text, or the client. `why` is the reply's description. */
+void qmp_refuse(struct qmp_session *session, const char *why);
+/* Something has happened to the machine. */
+void qmp_tell(struct qmp_session *session, const struct machine_event *event);
+
+#endif

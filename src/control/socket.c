@@ -1,0 +1,119 @@
+#include "control/socket.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define BACKLOG 16
+
+/* False, with a message that begins with `what`: the path is too long. */
+static bool make_address(struct sockaddr_un *address, const char *what, const char *path)
+{
+	*address = (struct sockaddr_un){.sun_family = AF_UNIX};
+	if (*path && strlen(path) < sizeof(address->sun_path)) {
+		strcpy(address->sun_path, path);
+		return true;
+	}
+	log_error("%s%s: expected the path of a socket, 1 to %zu characters", what, path,
+		sizeof(address->sun_path) - 1);
+	return false;
+}
+
+/* Is it a socket at which nobody listens? */
+static bool is_stale(const struct sockaddr_un *address)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), error;
+	struct stat status;
+
+	if (fd < 0)
+		return false;
+	error = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? errno : 0;
+	close(fd);
+	return error == ECONNREFUSED && lstat(address->sun_path, &status) == 0 &&
+	       S_ISSOCK(status.st_mode);
+}
+
+static int bind_and_listen(struct control_socket *socket, const struct sockaddr_un *address)
+{
+	const struct sockaddr *generic = (const struct sockaddr *)address;
+	struct stat status;
+	int error;
+
+	/* The file gets the socket's permissions, so there is no moment with others. */
+	if (fchmod(socket->fd, 0600) < 0)
+		return -errno;
+	error = bind(socket->fd, generic, sizeof(*address)) < 0 ? -errno : 0;
+	if (error == -EADDRINUSE && is_stale(address) && unlink(address->sun_path) == 0)
+		error = bind(socket->fd, generic, sizeof(*address)) < 0 ? -errno : 0;
+	if (error)
+		return error;
+	if (listen(socket->fd, BACKLOG) < 0 || lstat(address->sun_path, &status) < 0) {
+		error = -errno;
+		unlink(address->sun_path);
+		return error;
+	}
+	socket->device = status.st_dev;
+	socket->inode = status.st_ino;
+	return 0;
+}
+
+int control_socket_open(struct control_socket *control, const char *path)
+{
+	struct sockaddr_un address;
+	int error;
+
+	if (!make_address(&address, "--control ", path))
+		return -EINVAL;
+	*control = (struct control_socket){
+		.path = path, .fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+	error = control->fd < 0 ? -errno : bind_and_listen(control, &address);
+	if (!error)
+		return 0;
+	if (error == -EADDRINUSE)
+		log_error("--control %s: the file is there, and is no socket that is out of use; "
+			  "expected a path that is free",
+			path);
+	else
+		log_error("--control %s: cannot make the socket: %s", path, strerror(-error));
+	if (control->fd >= 0)
+		close(control->fd);
+	return error;
+}
+
+void control_socket_close(struct control_socket *socket)
+{
+	struct stat status;
+
+	if (lstat(socket->path, &status) == 0 && status.st_dev == socket->device &&
+		status.st_ino == socket->inode)
+		unlink(socket->path);
+	close(socket->fd);
+}
+
+int control_socket_connect(const char *path, int timeout_s)
+{
+	const struct timeval timeout = {.tv_sec = timeout_s};
+	struct sockaddr_un address;
+	int fd, error;
+
+	if (!make_address(&address, "", path))
+		return -EINVAL;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) == 0 &&
+		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) == 0 &&
+		connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
+		return fd;
+	error = -errno;
+	log_error("%s: cannot connect: %s%s", path, strerror(-error),
+		error == -ECONNREFUSED ? "; its machine no longer runs" : "");
+	if (fd >= 0)
+		close(fd);
+	return error;
+}

@@ -1,0 +1,66 @@
+/* Pausing a machine. All vCPU threads leave their engine at an instruction's boundary and wait
+ * (machine/vcpu_thread.c); the last to come stops the machine's clock, and with it guest TSCs and
+ * timers. From then on nothing of the machine changes but by reset and the power button: it is all
+ * in struct cpu, the devices and RAM, for whoever wants to save it.
+ *
+ * Asking does not wait, since the thread that asks holds the machine lock, which a vCPU may need
+ * before it can stop. The listener hears when it is done. */
+#include "machine/machine.h"
+#include "machine/vcpu_thread.h"
+
+void machine_tell(
+	struct machine *machine, enum machine_event_kind kind, struct machine_result cause)
+{
+	const struct machine_event event = {kind, cause};
+
+	if (machine->listener.notify)
+		machine->listener.notify(machine->listener.opaque, &event);
+}
+
+static void tell(struct machine *machine, enum machine_event_kind kind)
+{
+	machine_tell(machine, kind, (struct machine_result){MACHINE_RUNS_ON, 0});
+}
+
+void machine_resume(struct machine *machine)
+{
+	unsigned i;
+
+	machine->resume_wanted = machine->phase == MACHINE_PHASE_PAUSING;
+	if (machine->phase != MACHINE_PHASE_PAUSED)
+		return;
+	clock_resume(&machine->clock);
+	event_loop_clock_changed(machine->loop);
+	machine->phase = MACHINE_PHASE_RUNNING;
+	if (machine->request.end == MACHINE_RUNS_ON)
+		for (i = 0; i < machine->config.cpu_count; i++)
+			cpu_clear_pending(machine->cpus[i], PENDING_STOP);
+	pthread_cond_broadcast(&machine->phase_changed);
+	tell(machine, MACHINE_RESUMED);
+	/* What was typed meanwhile. */
+	if (machine->console)
+		console_input_ready(machine->console);
+}
+
+void machine_vcpu_parked(struct machine *machine)
+{
+	if (machine->phase != MACHINE_PHASE_PAUSING || machine->parked < machine->config.cpu_count)
+		return;
+	clock_pause(&machine->clock);
+	event_loop_clock_changed(machine->loop);
+	machine->phase = MACHINE_PHASE_PAUSED;
+	tell(machine, MACHINE_PAUSED);
+	if (machine->resume_wanted)
+		machine_resume(machine);
+}
+
+void machine_pause(struct machine *machine)
+{
+	machine->resume_wanted = false;
+	if (machine->phase != MACHINE_PHASE_RUNNING)
+		return;
+	machine->phase = MACHINE_PHASE_PAUSING;
+	vcpu_threads_kick(machine);
+	/* All may be parked still: resumed, but not yet awake. */
+	machine_vcpu_parked(machine);
+}

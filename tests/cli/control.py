@@ -1,0 +1,574 @@
+#!/usr/bin/env python3
+"""Checks the control socket: what clients are told, what stop and cont do to a guest, hostile clients,
+the socket's file, and the subcommands that are clients of it. Speaks TAP.
+
+    control.py VENEER BUILD-DIR
+"""
+import json
+import os
+import re
+import select
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+
+veneer, build = sys.argv[1], sys.argv[2]
+kernels = os.path.join(build, 'tests', 'cli')
+guests = os.path.join(build, 'guests', 'kernels')
+work = tempfile.TemporaryDirectory()
+path = os.path.join(work.name, 'socket')
+count = failures = 0
+PM_TIMER_HZ = 3579545
+
+
+def result(passed, name, note=''):
+    global count, failures
+    count += 1
+    failures += not passed
+    print(f"{'ok' if passed else 'not ok'} {count} - {name}")
+    if not passed:
+        print('# ' + str(note).replace('\n', '\n# '))
+    sys.stdout.flush()
+
+
+def check(name):
+    """A test is a function that returns nothing, and fails by an exception."""
+    def run(test):
+        try:
+            test()
+            result(True, name)
+        except Exception as error:  # whatever it is, the next test is worth running
+            result(False, name, f'{type(error).__name__}: {error}')
+    return run
+
+
+def same(got, want):
+    if got != want:
+        raise AssertionError(f'got {got}, expected {want}')
+
+
+class Machine:
+    """A machine with a control socket. Ends with the `with` statement."""
+
+    def __init__(self, kernel, *arguments, read=True):
+        image = kernel if '/' in kernel else os.path.join(kernels, kernel)
+        memory = () if '--memory' in arguments else ('--memory', '16M')
+        self.process = subprocess.Popen(
+            [veneer, 'run', '--kernel', image, '--control', path, *memory, *arguments],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.output = b''
+        end = time.monotonic() + 30
+        while not os.path.exists(path) and self.process.poll() is None:
+            if time.monotonic() > end:
+                raise AssertionError('no socket')
+            time.sleep(0.01)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *ignored):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self.process.stderr.close()
+        if os.path.exists(path):
+            os.unlink(path)
+
+    def read(self, seconds):
+        """What the guest prints within so many seconds."""
+        end = time.monotonic() + seconds
+        fresh = b''
+        while (left := end - time.monotonic()) > 0:
+            if select.select([self.process.stdout], [], [], left)[0]:
+                piece = os.read(self.process.stdout.fileno(), 65536)
+                if not piece:
+                    break
+                fresh += piece
+        self.output += fresh
+        return fresh
+
+    def ticks(self):
+        """(TSC >> 20, ACPI timer) of each whole line so far."""
+        return [tuple(int(word, 16) for word in line.split())
+                for line in re.findall(rb'^[0-9a-f]{8} [0-9a-f]{8}$', self.output, re.M)]
+
+    def finish(self, seconds=30):
+        return self.process.wait(seconds)
+
+
+class Client:
+    def __init__(self, negotiate=True):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(30)
+        end = time.monotonic() + 10
+        while True:
+            try:
+                self.socket.connect(path)
+                break
+            except ConnectionRefusedError:  # bound, and not listening yet
+                if time.monotonic() > end:
+                    raise
+        self.file = self.socket.makefile('rb')
+        self.events = []
+        self.greeting = self.line()
+        if negotiate:
+            same(self.execute('qmp_capabilities'), {'return': {}})
+
+    def line(self):
+        text = self.file.readline()
+        if not text:
+            raise EOFError('the connection was closed')
+        return json.loads(text)
+
+    def send(self, text):
+        self.socket.sendall(text if isinstance(text, bytes) else text.encode())
+
+    def reply(self):
+        while 'event' in (answer := self.line()):
+            self.events.append(answer)
+        return answer
+
+    def execute(self, command, **more):
+        self.send(json.dumps({'execute': command, **more}) + '\n')
+        return self.reply()
+
+    def event(self, name):
+        """The next event, which must be of that name."""
+        event = self.events.pop(0) if self.events else self.line()
+        same(event.get('event'), name)
+        same(set(event) - {'data'}, {'event', 'timestamp'})
+        same(set(event['timestamp']), {'seconds', 'microseconds'})
+        if abs(event['timestamp']['seconds'] - time.time()) > 60:
+            raise AssertionError(f'time stamp {event["timestamp"]}')
+        return event.get('data')
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+
+def error(answer, kind='GenericError'):
+    same(answer['error']['class'], kind)
+    if not isinstance(answer['error']['desc'], str):
+        raise AssertionError(answer)
+    return answer['error']['desc']
+
+
+engines = [engine for engine in ('interp', 'bt') if f'\n  {engine} ' in
+           subprocess.run([veneer, 'run', '--help'], capture_output=True, text=True).stdout]
+
+# --- the protocol ---
+
+
+@check('greeting and negotiation')
+def _():
+    with Machine('spin'):
+        client = Client(negotiate=False)
+        same(set(client.greeting), {'QMP'})
+        same(set(client.greeting['QMP']), {'version', 'capabilities'})
+        same(set(client.greeting['QMP']['version']['qemu']), {'major', 'minor', 'micro'})
+        error(client.execute('query-status'), 'CommandNotFound')
+        error(client.execute('stop'), 'CommandNotFound')
+        error(client.execute('qmp_capabilities', arguments={'enable': ['oob']}))
+        same(client.execute('qmp_capabilities', arguments={'enable': []}), {'return': {}})
+        error(client.execute('qmp_capabilities'), 'CommandNotFound')
+        same(client.execute('query-status'), {'return': {'running': True, 'status': 'running'}})
+        same(client.execute('query-version')['return'], client.greeting['QMP']['version'])
+        names = {row['name'] for row in client.execute('query-commands')['return']}
+        same(names, {'qmp_capabilities', 'query-status', 'query-version', 'query-commands', 'stop',
+                     'cont', 'quit', 'system_powerdown', 'system_reset'})
+
+
+@check('errors, and ids of any kind')
+def _():
+    with Machine('spin'):
+        client = Client()
+        same(error(client.execute('fly'), 'CommandNotFound'), 'The command fly has not been found')
+        error(client.execute('stop', arguments={'now': True}))
+        error(client.execute('stop', arguments=[]))
+        error(client.execute('stop', haste=1))
+        for text in ('{"execute": 3}', '{"arguments": {}}', '{}', '[]', '[1, {"execute": "quit"}]',
+                     '3\n', '"quit"\n', 'null\n'):
+            client.send(text)
+            error(client.reply())
+        for ident in (1, 'x', None, {'a': [1.5, True]}, [], 'ä€\0'[:2]):
+            same(client.execute('query-status', id=ident)['id'], ident)
+            same(client.execute('fly', id=ident)['id'], ident)
+        same(client.execute('query-status')['return']['status'], 'running')
+
+
+@check('texts in pieces, over several lines, and several at once')
+def _():
+    with Machine('spin'):
+        client = Client()
+        for byte in b'{"execute": "query-status",\r\n "id": "}\\"{"}':
+            client.send(bytes([byte]))
+        same(client.reply()['id'], '}"{')
+        client.send('\n'.join(json.dumps({'execute': 'query-status', 'id': i}) for i in range(50)))
+        same([client.reply()['id'] for _ in range(50)], list(range(50)))
+        client.send(''.join(json.dumps({'execute': command, 'id': i}) for i, command in
+                            enumerate(['stop', 'query-status', 'cont', 'query-status'])))
+        same([client.reply()['id'] for _ in range(4)], [0, 1, 2, 3])
+
+
+@check('bad JSON is answered, and the next line is heard')
+def _():
+    with Machine('spin'):
+        client = Client()
+        for text in (b'fly\n', b'{fly}', b'}', b']\n', b'{"execute": "quit\n', b'{"a": 1 "b"}',
+                     b'\xff\xfe\n', b'{"execute": "qu\xffit"}', b'{"execute": "quit\0"}',
+                     b'{"execute": "quit", "execute": "stop"}', b'[}', b'{"id": 1e999}',
+                     b'{"id": 99999999999999999999}', b'\0\n', b'{"execute": "qu\\u0000it"}'):
+            client.send(text)
+            error(client.reply())
+            same(client.execute('query-status', id=7)['id'], 7)
+
+
+@check('a text that is too long or too deep ends the connection, not the machine')
+def _():
+    with Machine('spin'):
+        for text in (b'{"execute": "' + b'x' * 100000, b'x' * 100000, b'[' * 1000,
+                     b'{"a":' * 1000, b'{"id": "' + b'\\' * 60000):
+            client = Client()
+            try:
+                client.send(text)
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+            error(client.reply())
+            try:
+                same(client.file.readline(), b'')
+            except ConnectionResetError:
+                pass
+        same(Client().execute('query-status')['return']['running'], True)
+
+
+# --- life ---
+
+for engine in engines:
+    @check(f'stop freezes the guest and its clock, cont goes on without a jump ({engine})')
+    def _():
+        with Machine('tick', '--engine', engine) as machine:
+            client = Client()
+            machine.read(0.5)
+            same(client.execute('stop'), {'return': {}})
+            same(client.event('STOP'), None)
+            same(client.execute('query-status')['return'], {'running': False, 'status': 'paused'})
+            machine.read(0.2)  # what the console had in its queue
+            before = len(machine.ticks())
+            if before < 3:
+                raise AssertionError(f'{before} lines')
+            same(machine.read(2.0), b'')
+            same(client.execute('stop'), {'return': {}})
+            same(client.execute('cont'), {'return': {}})
+            same(client.event('RESUME'), None)
+            same(client.execute('cont'), {'return': {}})
+            same(client.events, [])
+            machine.read(0.5)
+            ticks = machine.ticks()
+            if len(ticks) < before + 3:
+                raise AssertionError('it does not go on')
+            seconds = (ticks[-1][1] - ticks[0][1]) / PM_TIMER_HZ
+            hz = (ticks[-1][0] - ticks[0][0]) / seconds
+            for last, now in zip(ticks, ticks[1:]):
+                # A loaded host lets a guest wait, too, but not for 2 seconds.
+                if now[0] < last[0] or now[0] - last[0] > hz * 1.0 or \
+                        not 0 < now[1] - last[1] < PM_TIMER_HZ * 1.0:
+                    raise AssertionError(f'from {last} to {now} at {hz} a second')
+
+    for kernel, cpus in (('time', 1), ('multicpu', 4), ('hammer', 4)):
+        @check(f'{kernel} with {cpus} processors does not notice being paused ({engine})')
+        def _():
+            with Machine(os.path.join(guests, kernel), '--engine', engine, '--memory', '64M',
+                         '--cpus', str(cpus), '--append', f'cpus={cpus}', '--debug-exit',
+                         '0xf4') as machine:
+                client = Client()
+                pauses = 0
+                try:
+                    while True:
+                        same(client.execute('stop')['return'], {})
+                        same(client.execute('cont')['return'], {})
+                        pauses += 1
+                        time.sleep(0.005)
+                except (EOFError, ConnectionResetError, BrokenPipeError):
+                    pass
+                machine.read(1)
+                if machine.finish(60) != 1:
+                    raise AssertionError(machine.output.decode()[-1000:])
+                if pauses < 5:
+                    raise AssertionError(f'only {pauses} pauses')
+
+
+@check('stop of a halted guest, of four processors that wait, and of one without interrupts')
+def _():
+    for kernel, cpus in (('halt', 1), ('halt', 4), ('spin', 4)):
+        with Machine(kernel, '--cpus', str(cpus)):
+            client = Client()
+            for _ in range(20):
+                client.execute('stop')
+                client.event('STOP')
+                client.execute('cont')
+                client.event('RESUME')
+
+
+@check('quit: status 0, a last event, and the socket is gone')
+def _():
+    for paused in (False, True):
+        with Machine('spin') as machine:
+            client, other, mute = Client(), Client(), Client(negotiate=False)
+            if paused:
+                client.execute('stop')
+                client.event('STOP')
+                other.event('STOP')
+            same(client.execute('quit', id=1), {'return': {}, 'id': 1})
+            for each in (client, other):
+                same(each.event('SHUTDOWN'), {'guest': False, 'reason': 'host-qmp-quit'})
+                same(each.file.read(), b'')
+            same(mute.file.read(), b'')
+            same(machine.finish(), 0)
+            same(os.path.exists(path), False)
+
+
+@check('SIGTERM ends a machine that is paused, in order')
+def _():
+    with Machine('spin') as machine:
+        client = Client()
+        client.execute('stop')
+        client.event('STOP')
+        machine.process.send_signal(signal.SIGTERM)
+        same(client.event('SHUTDOWN'), {'guest': False, 'reason': 'host-signal'})
+        same(machine.finish(), -signal.SIGTERM)
+        same(os.path.exists(path), False)
+
+
+@check('the guest\'s own ends')
+def _():
+    for kernel, arguments, status, data in (
+            ('power-off', (), 0, {'guest': True, 'reason': 'guest-shutdown'}),
+            ('triple-fault', (), 6, {'guest': True, 'reason': 'guest-panic'}),
+            ('reset-loop', ('--no-reboot',), 0, {'guest': True, 'reason': 'guest-reset'}),
+            ('exit', ('--debug-exit', '0xf4'), 85, {'guest': True, 'reason': 'guest-shutdown'})):
+        for _ in range(20):  # it may be over before we are connected
+            with Machine(kernel, *arguments) as machine:
+                try:
+                    client = Client()
+                    same(client.event('SHUTDOWN'), data)
+                    break
+                except (EOFError, OSError):
+                    pass
+                finally:
+                    same(machine.finish(), status)
+
+
+@check('resets by the guest and by the user, and a reset while paused')
+def _():
+    with Machine('reset-loop') as machine:
+        client = Client()
+        for _ in range(3):
+            same(client.event('RESET'), {'guest': True, 'reason': 'guest-reset'})
+        same(client.execute('quit'), {'return': {}})
+        same(machine.finish(), 0)
+    with Machine('tick') as machine:
+        client = Client()
+        machine.read(0.3)
+        client.execute('stop')
+        client.event('STOP')
+        machine.read(0.2)
+        same(client.execute('system_reset'), {'return': {}})
+        same(client.event('RESET'), {'guest': False, 'reason': 'host-qmp-system-reset'})
+        same(client.execute('query-status')['return']['status'], 'paused')
+        same(machine.read(0.5), b'')
+        client.execute('cont')
+        if b'\n' not in machine.read(1):
+            raise AssertionError('it does not run after the reset')
+
+
+@check('the power button')
+def _():
+    with Machine('halt'):
+        client = Client()
+        same(client.execute('system_powerdown'), {'return': {}})
+        same(client.event('POWERDOWN'), None)
+
+
+@check('stop waits for a guest whose output nobody reads, and nobody else does')
+def _():
+    with Machine('flood') as machine:
+        stopper, other = Client(), Client()
+        time.sleep(0.5)  # the console's queue and the pipe are full
+        stopper.send('{"execute": "stop"}')
+        for _ in range(20):
+            other.execute('query-status')
+        same(other.execute('quit'), {'return': {}})
+        same(machine.finish(), 0)
+
+
+# --- hostile clients ---
+
+@check('a client that does not read keeps nobody waiting')
+def _():
+    with Machine('tick') as machine:
+        deaf, other = Client(), Client()
+        deaf.socket.setblocking(False)
+        request = b'{"execute": "query-commands"}' * 1000
+        sent = 0
+        try:
+            while sent < 100_000_000:
+                sent += deaf.socket.send(request)
+        except BlockingIOError:
+            pass
+        for _ in range(50):
+            same(other.execute('stop'), {'return': {}})
+            same(other.execute('cont'), {'return': {}})
+        if not machine.read(0.5):
+            raise AssertionError('the guest does not run')
+        # Events that it does not read, more than there is room for.
+        for _ in range(3000):
+            other.execute('stop')
+            other.execute('cont')
+        same(other.execute('query-status')['return']['running'], True)
+
+
+@check('more clients than there is room for are told so')
+def _():
+    with Machine('spin'):
+        clients = [Client() for _ in range(8)]
+        extra = socket.socket(socket.AF_UNIX)
+        extra.settimeout(30)
+        extra.connect(path)
+        file = extra.makefile('rb')
+        error(json.loads(file.readline()))
+        same(file.read(), b'')
+        clients.pop().close()
+        time.sleep(0.2)
+        same(Client().execute('query-status')['return']['running'], True)
+
+
+@check('clients that leave at any moment')
+def _():
+    with Machine('spin'):
+        for _ in range(30):
+            for text in (b'', b'{"exec', b'{"execute": "stop"}', b'{"execute": "cont"}' * 5):
+                client = Client()
+                client.send(text)
+                client.close()
+        client = Client()
+        client.send('{"execute": "query-status"}')
+        client.socket.shutdown(socket.SHUT_WR)
+        same(client.reply()['return']['status'] in ('running', 'paused'), True)
+        same(client.file.read(), b'')
+        same('return' in Client().execute('cont'), True)
+
+
+# --- the socket's file ---
+
+@check('only the user may connect')
+def _():
+    mask = os.umask(0)
+    try:
+        with Machine('spin'):
+            same(stat.S_IMODE(os.stat(path).st_mode), 0o600)
+    finally:
+        os.umask(mask)
+
+
+def refused(where, pattern):
+    run = subprocess.run([veneer, 'run', '--kernel', os.path.join(kernels, 'spin'), '--memory',
+                          '16M', '--control', where], stdin=subprocess.DEVNULL,
+                         capture_output=True, text=True, timeout=30)
+    same(run.returncode, 4)
+    if not re.fullmatch(f'veneer: --control {re.escape(where)}: {pattern}\n', run.stderr):
+        raise AssertionError(run.stderr)
+
+
+@check('a socket that is left over is replaced, others are left alone')
+def _():
+    left_over = socket.socket(socket.AF_UNIX)
+    left_over.bind(path)
+    left_over.close()
+    with Machine('spin') as machine:
+        client = Client()
+        refused(path, 'the file is there, and is no socket that is out of use; .*')
+        same(client.execute('query-status')['return']['running'], True)
+        # Somebody else's file under the same name stays.
+        os.unlink(path)
+        with open(path, 'w') as file:
+            file.write('mine')
+        client.execute('quit')
+        same(machine.finish(), 0)
+        same(open(path).read(), 'mine')
+        refused(path, 'the file is there, and is no socket that is out of use; .*')
+        same(open(path).read(), 'mine')
+
+
+@check('paths at which there can be no socket')
+def _():
+    refused(os.path.join(work.name, 'none', 'socket'), 'cannot make the socket: No such file.*')
+    refused('/tmp/' + 'x' * 200, 'expected the path of a socket, 1 to 107 characters')
+    refused('', 'expected the path of a socket, 1 to 107 characters')
+
+
+# --- the subcommands ---
+
+def call(*words):
+    run = subprocess.run([veneer, *words], capture_output=True, text=True, timeout=60)
+    return run.returncode, run.stdout, run.stderr
+
+
+@check('veneer status, pause, resume, reset, powerdown, quit')
+def _():
+    with Machine('tick') as machine:
+        same(call('status', path), (0, 'running\n', ''))
+        same(call('pause', path), (0, '', ''))
+        same(call('status', path), (0, 'paused\n', ''))
+        machine.read(0.2)
+        same(machine.read(0.5), b'')
+        same(call('reset', path), (0, '', ''))
+        same(call('resume', path), (0, '', ''))
+        same(call('status', path), (0, 'running\n', ''))
+        same(machine.read(1) != b'', True)
+        same(call('powerdown', path), (0, '', ''))
+        same(call('quit', path), (0, '', ''))
+        same(machine.finish(), 0)
+
+
+@check('subcommands say what is wrong')
+def _():
+    for words, status, pattern in (
+            (('status',), 2, 'veneer: status: expected SOCKET .*'),
+            (('pause', path, path), 2, 'veneer: pause: expected SOCKET .*'),
+            (('resume', '--fly'), 2, 'veneer: resume: expected SOCKET .*'),
+            (('quit', path), 4, f'veneer: {re.escape(path)}: cannot connect: No such file.*'),
+            (('quit', '/dev/null'), 4, 'veneer: /dev/null: cannot connect: .*')):
+        got, out, err = call(*words)
+        same((got, out), (status, ''))
+        if not re.fullmatch(pattern + '\n', err):
+            raise AssertionError(err)
+    for word in ('status', 'pause', 'resume', 'reset', 'powerdown', 'quit'):
+        got, out, err = call(word, '--help')
+        same((got, err), (0, ''))
+        same(out.startswith(f'usage: veneer {word} SOCKET\n'), True)
+
+
+@check('subcommands and a socket that is no machine\'s')
+def _():
+    for greeting in (b'HTTP/1.1 200\n', b'{}\n', b'[]', b'', b'[' * 100, b'x' * 20000):
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(path)
+            server.listen()
+            process = subprocess.Popen([veneer, 'status', path], stdout=subprocess.PIPE,
+                                       stderr=subprocess.PIPE, text=True)
+            peer, _ = server.accept()
+            peer.sendall(greeting)
+            peer.close()
+            out, err = process.communicate(timeout=60)
+            os.unlink(path)
+            same((process.returncode, out, err.count('\n')), (4, '', 1))
+
+
+print(f'1..{count}')
+sys.exit(failures > 0)
