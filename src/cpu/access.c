@@ -210,6 +210,13 @@ static void probe_view(
 		locate(cpu, view, advance(cpu, linear, done), what);
 }
 
+static enum tlb_view mode_view(const struct cpu *cpu, enum access_mode mode)
+{
+	if (likely(mode == ACCESS_PROGRAM))
+		return tlb_current_view(cpu);
+	return mode == ACCESS_USER ? TLB_USER : TLB_SUPERVISOR;
+}
+
 /* A fault on a later page must come before a device on an earlier one is read. */
 static void read_view(
 	struct cpu *cpu, enum tlb_view view, uint64_t linear, void *buffer, unsigned size)
@@ -240,8 +247,21 @@ static bool write_view(
 	return stale;
 }
 
-static uint64_t load_view(struct cpu *cpu, enum tlb_view view, uint64_t linear, unsigned size)
+void access_read(
+	struct cpu *cpu, uint64_t linear, void *buffer, unsigned size, enum access_mode mode)
 {
+	read_view(cpu, mode_view(cpu, mode), linear, buffer, size);
+}
+
+bool access_write(
+	struct cpu *cpu, uint64_t linear, const void *buffer, unsigned size, enum access_mode mode)
+{
+	return write_view(cpu, mode_view(cpu, mode), linear, buffer, size);
+}
+
+uint64_t access_load(struct cpu *cpu, uint64_t linear, unsigned size, enum access_mode mode)
+{
+	enum tlb_view view = mode_view(cpu, mode);
 	uint64_t value = 0;
 
 	check_alignment(cpu, view, linear, size);
@@ -257,9 +277,11 @@ static uint64_t load_view(struct cpu *cpu, enum tlb_view view, uint64_t linear, 
 	return value;
 }
 
-static bool store_view(
-	struct cpu *cpu, enum tlb_view view, uint64_t linear, uint64_t value, unsigned size)
+bool access_store(
+	struct cpu *cpu, uint64_t linear, uint64_t value, unsigned size, enum access_mode mode)
 {
+	enum tlb_view view = mode_view(cpu, mode);
+
 	check_alignment(cpu, view, linear, size);
 	if (likely(in_page(linear, size) == size)) {
 		struct place at = locate(cpu, view, linear, PAGING_WRITE);
@@ -278,67 +300,18 @@ static bool store_view(
 	return write_view(cpu, view, linear, &value, size);
 }
 
-static enum tlb_view mode_view(const struct cpu *cpu, enum access_mode mode)
-{
-	if (mode == ACCESS_PROGRAM)
-		return tlb_current_view(cpu);
-	return mode == ACCESS_USER ? TLB_USER : TLB_SUPERVISOR;
-}
-
-uint64_t access_load(struct cpu *cpu, uint64_t linear, unsigned size, enum access_mode mode)
-{
-	return load_view(cpu, mode_view(cpu, mode), linear, size);
-}
-
-void access_store(
-	struct cpu *cpu, uint64_t linear, uint64_t value, unsigned size, enum access_mode mode)
-{
-	store_view(cpu, mode_view(cpu, mode), linear, value, size);
-}
-
-void access_read(
-	struct cpu *cpu, uint64_t linear, void *buffer, unsigned size, enum access_mode mode)
-{
-	read_view(cpu, mode_view(cpu, mode), linear, buffer, size);
-}
-
-void access_write(
-	struct cpu *cpu, uint64_t linear, const void *buffer, unsigned size, enum access_mode mode)
-{
-	write_view(cpu, mode_view(cpu, mode), linear, buffer, size);
-}
-
 void access_probe_write(struct cpu *cpu, uint64_t linear, unsigned size, enum access_mode mode)
 {
-	check_alignment(cpu, mode_view(cpu, mode), linear, size);
-	probe_view(cpu, mode_view(cpu, mode), linear, size, PAGING_WRITE);
-}
+	enum tlb_view view = mode_view(cpu, mode);
 
-uint64_t access_load_current(struct cpu *cpu, uint64_t linear, unsigned size)
-{
-	return load_view(cpu, tlb_current_view(cpu), linear, size);
-}
-
-bool access_store_current(struct cpu *cpu, uint64_t linear, uint64_t value, unsigned size)
-{
-	return store_view(cpu, tlb_current_view(cpu), linear, value, size);
-}
-
-void access_read_current(struct cpu *cpu, uint64_t linear, void *buffer, unsigned size)
-{
-	read_view(cpu, tlb_current_view(cpu), linear, buffer, size);
-}
-
-bool access_write_current(struct cpu *cpu, uint64_t linear, const void *buffer, unsigned size)
-{
-	return write_view(cpu, tlb_current_view(cpu), linear, buffer, size);
+	check_alignment(cpu, view, linear, size);
+	probe_view(cpu, view, linear, size, PAGING_WRITE);
 }
 
 uint64_t access_load_for_update(struct cpu *cpu, uint64_t linear, unsigned size)
 {
-	check_alignment(cpu, tlb_current_view(cpu), linear, size);
-	probe_view(cpu, tlb_current_view(cpu), linear, size, PAGING_WRITE);
-	return load_view(cpu, tlb_current_view(cpu), linear, size);
+	access_probe_write(cpu, linear, size, ACCESS_PROGRAM);
+	return access_load(cpu, linear, size, ACCESS_PROGRAM);
 }
 
 void *access_pointer(struct cpu *cpu, uint64_t linear, unsigned size, bool write)

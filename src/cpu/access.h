@@ -16,15 +16,16 @@ enum access_mode {
 	ACCESS_PROGRAM, /* the program's own, as CPL and EFLAGS.AC are now */
 };
 
-/* Load or store 1..8 bytes, any alignment. Raises #PF (nothing stored then). */
+/* Load or store 1..8 bytes, any alignment. Raises #PF (nothing stored then). A store returns true
+ * where it hit code that an engine has decoded; see access_written(). */
 uint64_t access_load(struct cpu *cpu, uint64_t linear, unsigned size, enum access_mode mode);
-void access_store(
+bool access_store(
 	struct cpu *cpu, uint64_t linear, uint64_t value, unsigned size, enum access_mode mode);
 /* Copy any number of bytes; for descriptors, FXSAVE images and the like. Raises #PF; for writes
  * all pages are checked first, so that either all or nothing is stored. */
 void access_read(
 	struct cpu *cpu, uint64_t linear, void *buffer, unsigned size, enum access_mode mode);
-void access_write(
+bool access_write(
 	struct cpu *cpu, uint64_t linear, const void *buffer, unsigned size, enum access_mode mode);
 /* Raise #PF now if a later store of these bytes would. */
 void access_probe_write(struct cpu *cpu, uint64_t linear, unsigned size, enum access_mode mode);
@@ -34,14 +35,8 @@ void access_probe_write(struct cpu *cpu, uint64_t linear, unsigned size, enum ac
  * call access_written(). */
 void *access_pointer(struct cpu *cpu, uint64_t linear, unsigned size, bool write);
 
-/* Load and store as the program itself does, under the current view. The store returns true where
- * it hit tracked code (see access_written()). */
-uint64_t access_load_current(struct cpu *cpu, uint64_t linear, unsigned size);
-bool access_store_current(struct cpu *cpu, uint64_t linear, uint64_t value, unsigned size);
-void access_read_current(struct cpu *cpu, uint64_t linear, void *buffer, unsigned size);
-bool access_write_current(struct cpu *cpu, uint64_t linear, const void *buffer, unsigned size);
-/* First half of a read-modify-write that has no host pointer: raises what the write would, then
- * loads. */
+/* First half of the program's read-modify-write that has no host pointer: raises what the write
+ * would, then loads. */
 uint64_t access_load_for_update(struct cpu *cpu, uint64_t linear, unsigned size);
 
 /* TLB hit for [linear, linear+size) under the current view? A crossing access misses, because the

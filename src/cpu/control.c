@@ -287,7 +287,7 @@ void control_invpcid(struct cpu *cpu, uint64_t type, uint64_t descriptor_linear)
 	struct address_space current = cpu_address_space(cpu), named = current;
 
 	control_require_cpl0(cpu);
-	access_read_current(cpu, descriptor_linear, descriptor, sizeof(descriptor));
+	access_read(cpu, descriptor_linear, descriptor, sizeof(descriptor), ACCESS_PROGRAM);
 	if (type > INVPCID_ALL || descriptor[0] > CR3_PCID)
 		general_protection(cpu);
 	if (type <= INVPCID_CONTEXT && descriptor[0] != 0 && !(cpu->cr4 & CR4_PCIDE))

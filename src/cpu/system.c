@@ -30,7 +30,7 @@ void control_store_table(struct cpu *cpu, const struct descriptor_table *table, 
 	control_umip(cpu);
 	memcpy(image, &table->limit, 2);
 	memcpy(image + 2, &base, 8);
-	access_write_current(cpu, linear, image, operand_size == 8 ? 10 : 6);
+	access_write(cpu, linear, image, operand_size == 8 ? 10 : 6, ACCESS_PROGRAM);
 }
 
 void control_load_table(
@@ -41,7 +41,7 @@ void control_load_table(
 	uint16_t limit;
 
 	control_require_cpl0(cpu);
-	access_read_current(cpu, linear, image, operand_size == 8 ? 10 : 6);
+	access_read(cpu, linear, image, operand_size == 8 ? 10 : 6, ACCESS_PROGRAM);
 	memcpy(&limit, image, 2);
 	memcpy(&base, image + 2, 8);
 	if (operand_size == 2)
@@ -173,7 +173,7 @@ void control_monitor(struct cpu *cpu, uint64_t linear, uint32_t extensions)
 	require(cpu, has_monitor(cpu) && cpu->cpl == 0);
 	if (extensions)
 		general_protection(cpu);
-	access_load_current(cpu, linear, 1);
+	access_load(cpu, linear, 1, ACCESS_PROGRAM);
 	cpu->monitor_address = linear;
 }
 

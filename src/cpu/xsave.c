@@ -69,7 +69,7 @@ unsigned fpu_xsave_component_size(unsigned i)
 }
 
 /* Where component `i` lies in an area that holds `set`. */
-static unsigned place(unsigned i, uint64_t set, bool compact)
+static unsigned component_offset(unsigned i, uint64_t set, bool compact)
 {
 	unsigned offset = LEGACY_SIZE + HEADER_SIZE;
 
@@ -92,7 +92,7 @@ unsigned fpu_xsave_size(uint64_t set, bool compact)
 
 	for (unsigned i = XSTATE_AVX; i < XSTATE_COUNT; i++) {
 		if (set & BIT(i))
-			size = MAX(size, place(i, set, compact) + component(i)->size);
+			size = MAX(size, component_offset(i, set, compact) + component(i)->size);
 	}
 	return size;
 }
@@ -415,7 +415,7 @@ void fpu_xsave(struct cpu *cpu, uint64_t linear, uint64_t mask, enum xsave_form 
 	for (unsigned i = XSTATE_AVX; i < XSTATE_COUNT; i++) {
 		if (!(write & BIT(i)))
 			continue;
-		access_write(cpu, linear + place(i, requested, compact), buffer,
+		access_write(cpu, linear + component_offset(i, requested, compact), buffer,
 			pack(cpu, i, buffer), mode);
 	}
 	access_write(cpu, linear + LEGACY_SIZE, header, compact ? 16 : 8, mode);
@@ -464,7 +464,7 @@ static void read_components(struct cpu *cpu, struct restore *from, uint64_t line
 		if (!(from->requested & BIT(i)))
 			continue;
 		if (load & BIT(i))
-			access_read(cpu, linear + place(i, layout, from->compact),
+			access_read(cpu, linear + component_offset(i, layout, from->compact),
 				from->component[i], component(i)->size, mode);
 		else
 			memset(from->component[i], 0, COMPONENT_MAX);

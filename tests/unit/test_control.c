@@ -405,11 +405,11 @@ static void stac_changes_the_view(void **state)
 		skip();
 	assert_completes(control_write(cpu, 4, cpu->cr4 | CR4_SMAP));
 	assert_ptr_equal(cpu->tlb, cpu->tlb_views[TLB_SUPERVISOR]);
-	assert_raises(VECTOR_PF, PF_PRESENT, access_load_current(cpu, 0x300000, 1));
+	assert_raises(VECTOR_PF, PF_PRESENT, access_load(cpu, 0x300000, 1, ACCESS_PROGRAM));
 	assert_completes(control_clac_stac(cpu, true));
-	assert_completes(access_load_current(cpu, 0x300000, 1));
+	assert_completes(access_load(cpu, 0x300000, 1, ACCESS_PROGRAM));
 	assert_completes(control_clac_stac(cpu, false));
-	assert_raises(VECTOR_PF, PF_PRESENT, access_load_current(cpu, 0x300000, 1));
+	assert_raises(VECTOR_PF, PF_PRESENT, access_load(cpu, 0x300000, 1, ACCESS_PROGRAM));
 	set_privilege(3);
 	assert_raises(VECTOR_UD, 0, control_clac_stac(cpu, true));
 }

@@ -410,7 +410,7 @@ static void undo_branch(struct bt *bt)
 	struct bt_exit *exit = &bt->exits[bt->branch];
 
 	if (exit->moved < 0)
-		access_store_current(bt->cpu, bt->cpu->gpr[RSP], bt->scratch[1], 8);
+		access_store(bt->cpu, bt->cpu->gpr[RSP], bt->scratch[1], 8, ACCESS_PROGRAM);
 	bt->cpu->gpr[RSP] -= (uint64_t)(int64_t)exit->moved;
 	interpret_exit(bt, exit);
 }

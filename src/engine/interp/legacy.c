@@ -49,8 +49,8 @@ void program_push(struct cpu *cpu, uint64_t value, unsigned size)
 /* The value `depth` bytes above the stack's top; nothing is popped. */
 uint64_t program_peek(struct cpu *cpu, unsigned depth, unsigned size)
 {
-	return access_load_current(
-		cpu, stack_linear(cpu, cpu->gpr[RSP] + depth, size, false), size);
+	return access_load(
+		cpu, stack_linear(cpu, cpu->gpr[RSP] + depth, size, false), size, ACCESS_PROGRAM);
 }
 
 void program_drop(struct cpu *cpu, uint64_t bytes)
@@ -179,8 +179,9 @@ void slow_enter(struct cpu *cpu, const struct insn *in)
 		bits_zero_extend(cpu->gpr[RBP], size), size);
 	frame = pointer;
 	for (unsigned i = 1; i < level; i++) {
-		uint64_t link = access_load_current(
-			cpu, stack_linear(cpu, cpu->gpr[RBP] - i * size, size, false), size);
+		uint64_t link =
+			access_load(cpu, stack_linear(cpu, cpu->gpr[RBP] - i * size, size, false),
+				size, ACCESS_PROGRAM);
 
 		pointer -= size;
 		slow_store(cpu, stack_linear(cpu, pointer, size, true), link, size);
@@ -203,8 +204,8 @@ void slow_enter(struct cpu *cpu, const struct insn *in)
 void slow_leave(struct cpu *cpu, const struct insn *in)
 {
 	unsigned size = in->size;
-	uint64_t value =
-		access_load_current(cpu, stack_linear(cpu, cpu->gpr[RBP], size, false), size);
+	uint64_t value = access_load(
+		cpu, stack_linear(cpu, cpu->gpr[RBP], size, false), size, ACCESS_PROGRAM);
 
 	set_stack_pointer(cpu, cpu->gpr[RBP] + size);
 	if (size == 2)
@@ -366,9 +367,10 @@ void slow_bound(struct cpu *cpu, const struct insn *in)
 {
 	unsigned size = in->size;
 	uint64_t linear = ea_checked(cpu, in, 2 * size, false);
-	int64_t low = (int64_t)bits_sign_extend(access_load_current(cpu, linear, size), size);
-	int64_t high =
-		(int64_t)bits_sign_extend(access_load_current(cpu, linear + size, size), size);
+	int64_t low =
+		(int64_t)bits_sign_extend(access_load(cpu, linear, size, ACCESS_PROGRAM), size);
+	int64_t high = (int64_t)bits_sign_extend(
+		access_load(cpu, linear + size, size, ACCESS_PROGRAM), size);
 	int64_t index = (int64_t)bits_sign_extend(REG(guest_8, in->dst), size);
 
 	if (index < low || index > high)
@@ -380,8 +382,8 @@ void slow_load_far(struct cpu *cpu, const struct insn *in)
 {
 	unsigned size = in->size;
 	uint64_t linear = ea_checked(cpu, in, size + 2, false);
-	uint64_t offset = access_load_current(cpu, linear, size);
-	uint16_t selector = (uint16_t)access_load_current(cpu, linear + size, 2);
+	uint64_t offset = access_load(cpu, linear, size, ACCESS_PROGRAM);
+	uint16_t selector = (uint16_t)access_load(cpu, linear + size, 2, ACCESS_PROGRAM);
 
 	segment_load(cpu, (enum seg)in->imm, selector);
 	if (in->imm == SEG_SS)
@@ -414,7 +416,7 @@ void slow_bit_string(struct cpu *cpu, const struct insn *in)
 		return;
 	}
 	value = in->imm ? access_load_for_update(cpu, linear, size)
-			: access_load_current(cpu, linear, size);
+			: access_load(cpu, linear, size, ACCESS_PROGRAM);
 	changed = in->imm == 1 ? value | bit : in->imm == 2 ? value & ~bit : value ^ bit;
 	if (in->imm)
 		slow_store(cpu, linear, changed, size);

@@ -171,8 +171,8 @@ op_fn *const setcc_r[16] = {FOR_CONDITIONS(SETCC_ROW)};
 OP(op_setcc_m)
 {
 	sync_rip(cpu, in);
-	if (access_store_current(
-		    cpu, ea_checked(cpu, in, 1, true), condition(cpu, (unsigned)in->imm), 1))
+	if (access_store(cpu, ea_checked(cpu, in, 1, true), condition(cpu, (unsigned)in->imm), 1,
+		    ACCESS_PROGRAM))
 		return leave_after(cpu, in);
 	NEXT;
 }

@@ -75,7 +75,7 @@ uint64_t load_slow(
 	sync_rip(cpu, in);
 	if (interp_of(cpu)->mode & MODE_CODE_64)
 		check_canonical(cpu, in, linear, size);
-	return access_load_current(cpu, linear, size);
+	return access_load(cpu, linear, size, ACCESS_PROGRAM);
 }
 
 uint64_t update_slow(
@@ -93,7 +93,7 @@ uint64_t store_slow(
 	sync_rip(cpu, in);
 	if (interp_of(cpu)->mode & MODE_CODE_64)
 		check_canonical(cpu, in, linear, size);
-	return access_store_current(cpu, linear, value, size);
+	return access_store(cpu, linear, value, size, ACCESS_PROGRAM);
 }
 
 uint64_t written_slow(
@@ -113,13 +113,13 @@ uint64_t check_target_slow(
 uint64_t operand_read(struct cpu *cpu, const struct insn *in, unsigned size)
 {
 	if (in->attributes & INSN_MEMORY)
-		return access_load_current(cpu, ea_checked(cpu, in, size, false), size);
+		return access_load(cpu, ea_checked(cpu, in, size, false), size, ACCESS_PROGRAM);
 	return bits_zero_extend(REG(guest_8, in->src), size);
 }
 
 void slow_store(struct cpu *cpu, uint64_t linear, uint64_t value, unsigned size)
 {
-	if (access_store_current(cpu, linear, value, size))
+	if (access_store(cpu, linear, value, size, ACCESS_PROGRAM))
 		interp_of(cpu)->leave = true;
 }
 

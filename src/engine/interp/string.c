@@ -156,7 +156,7 @@ void slow_movs(struct cpu *cpu, const struct insn *in)
 		to = destination_linear(&op, true);
 		if (movs_run(&op, from, to))
 			continue;
-		slow_store(cpu, to, access_load_current(cpu, from, op.size), op.size);
+		slow_store(cpu, to, access_load(cpu, from, op.size, ACCESS_PROGRAM), op.size);
 		advance(&op, RSI, 1);
 		advance(&op, RDI, 1);
 		count_down(&op, 1);
@@ -214,7 +214,7 @@ void slow_lods(struct cpu *cpu, const struct insn *in)
 	if (remaining(&op) == 0)
 		return;
 	do {
-		uint64_t value = access_load_current(cpu, source_linear(&op), op.size);
+		uint64_t value = access_load(cpu, source_linear(&op), op.size, ACCESS_PROGRAM);
 
 		if (op.size >= 4)
 			cpu->gpr[RAX] = value;
@@ -263,8 +263,9 @@ void slow_cmps(struct cpu *cpu, const struct insn *in)
 		return;
 	do {
 		/* Both vendors' processors report ES:[RDI] where both operands fault. */
-		uint64_t right = access_load_current(cpu, destination_linear(&op, false), op.size);
-		uint64_t left = access_load_current(cpu, source_linear(&op), op.size);
+		uint64_t right =
+			access_load(cpu, destination_linear(&op, false), op.size, ACCESS_PROGRAM);
+		uint64_t left = access_load(cpu, source_linear(&op), op.size, ACCESS_PROGRAM);
 
 		flags = compare(left, right, op.size);
 		advance(&op, RSI, 1);
@@ -282,7 +283,8 @@ void slow_scas(struct cpu *cpu, const struct insn *in)
 	if (remaining(&op) == 0)
 		return;
 	do {
-		uint64_t found = access_load_current(cpu, destination_linear(&op, false), op.size);
+		uint64_t found =
+			access_load(cpu, destination_linear(&op, false), op.size, ACCESS_PROGRAM);
 
 		flags = compare(wanted, found, op.size);
 		advance(&op, RDI, 1);
@@ -319,7 +321,7 @@ void slow_outs(struct cpu *cpu, const struct insn *in)
 	do {
 		uint64_t value;
 
-		value = access_load_current(cpu, source_linear(&op), op.size);
+		value = access_load(cpu, source_linear(&op), op.size, ACCESS_PROGRAM);
 		control_out(cpu, (uint16_t)cpu->gpr[RDX], (uint32_t)value, op.size);
 		advance(&op, RSI, 1);
 		count_down(&op, 1);

@@ -134,7 +134,7 @@ void slow_mov_absolute(struct cpu *cpu, const struct insn *in)
 		slow_store(cpu, linear, cpu->gpr[RAX], in->size);
 		return;
 	}
-	uint64_t value = access_load_current(cpu, linear, in->size);
+	uint64_t value = access_load(cpu, linear, in->size, ACCESS_PROGRAM);
 	if (in->size >= 4)
 		cpu->gpr[RAX] = value;
 	else
@@ -256,7 +256,8 @@ static void do_arpl(struct cpu *cpu, const struct insn *in)
 	if (cpu_real_segments(cpu))
 		cpu_raise(cpu, VECTOR_UD);
 	selector = in->attributes & INSN_MEMORY
-			   ? (uint16_t)access_load_current(cpu, ea_checked(cpu, in, 2, false), 2)
+			   ? (uint16_t)access_load(
+				     cpu, ea_checked(cpu, in, 2, false), 2, ACCESS_PROGRAM)
 			   : REG(guest_2, in->dst);
 	lower = (selector & 3) < (other & 3);
 	if (lower)
@@ -366,8 +367,8 @@ static void far_target(struct cpu *cpu, const struct insn *in, uint16_t *selecto
 		return;
 	}
 	linear = ea_checked(cpu, in, in->size + 2, false);
-	*offset = access_load_current(cpu, linear, in->size);
-	*selector = (uint16_t)access_load_current(cpu, linear + in->size, 2);
+	*offset = access_load(cpu, linear, in->size, ACCESS_PROGRAM);
+	*selector = (uint16_t)access_load(cpu, linear + in->size, 2, ACCESS_PROGRAM);
 }
 
 void slow_far_jump(struct cpu *cpu, const struct insn *in)
@@ -396,12 +397,12 @@ static void do_xlat(struct cpu *cpu, const struct insn *in)
 		offset = (uint16_t)offset;
 	else if (in->attributes & INSN_ADDRESS_32)
 		offset = (uint32_t)offset;
-	REG(guest_1, REG_OFFSET(RAX)) =
-		(uint8_t)access_load_current(cpu, legacy_linear(cpu, in, offset, 1, false), 1);
+	REG(guest_1, REG_OFFSET(RAX)) = (uint8_t)access_load(
+		cpu, legacy_linear(cpu, in, offset, 1, false), 1, ACCESS_PROGRAM);
 }
 
 /* Cache-line instructions translate their address and do nothing more. */
-CALL(do_touch, access_load_current(cpu, ea_checked(cpu, in, 1, false), 1))
+CALL(do_touch, access_load(cpu, ea_checked(cpu, in, 1, false), 1, ACCESS_PROGRAM))
 
 #define ROW(name, call, how)                                                                       \
 	{                                                                                          \
