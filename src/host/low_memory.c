@@ -1,13 +1,54 @@
 #include "host/low_memory.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
+
+/* MAP_32BIT gives addresses of the second GiB only. When that is full the first one is searched
+ * from above in steps of at least FIRST_GIB_STEP, down to where a program that is not
+ * position-independent and its heap may lie. */
+#define FIRST_GIB_END  (UINT64_C(1) << 30)
+#define FIRST_GIB_LOW  (UINT64_C(1) << 26)
+#define FIRST_GIB_STEP (UINT64_C(1) << 20)
+
+static void *map_in_first_gib(size_t size, int protection, int flags, int fd)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), whole = (size + page - 1) & ~(page - 1);
+	size_t step = (whole + FIRST_GIB_STEP - 1) & ~(FIRST_GIB_STEP - 1);
+
+	if (whole > FIRST_GIB_END - FIRST_GIB_LOW)
+		return NULL;
+	for (uint64_t at = FIRST_GIB_END - step; at >= FIRST_GIB_LOW; at -= step) {
+		/* Before Linux 4.17 the flag means nothing, and the address is a wish. */
+		void *start =
+			mmap((void *)at, size, protection, flags | MAP_FIXED_NOREPLACE, fd, 0);
+
+		if (start == (void *)at)
+			return start;
+		if (start != MAP_FAILED)
+			munmap(start, size);
+	}
+	return NULL;
+}
+
+static void *map_low(size_t size, int protection, int flags, int fd)
+{
+	void *start = mmap(NULL, size, protection, flags | MAP_32BIT, fd, 0);
+
+	return start == MAP_FAILED ? map_in_first_gib(size, protection, flags, fd) : start;
+}
 
 void *low_memory_map(size_t size)
 {
+	int protection = PROT_READ | PROT_WRITE;
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-	void *start = mmap(NULL, size, PROT_READ | PROT_WRITE, flags | MAP_32BIT, -1, 0);
+	void *start = map_low(size, protection, flags, -1);
 
-	if (start == MAP_FAILED)
-		start = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0);
+	if (!start)
+		start = mmap(NULL, size, protection, flags, -1, 0);
 	return start == MAP_FAILED ? NULL : start;
+}
+
+void *low_memory_map_file(size_t size, int protection, int fd)
+{
+	return map_low(size, protection, MAP_SHARED, fd);
 }

@@ -12,6 +12,10 @@
  * GiB of the address space if there is room, else anywhere. NULL: no memory. Free with munmap(). */
 void *low_memory_map(size_t size);
 
+/* The first `size` bytes of a file, mapped shared with `protection` (of mmap()), in the low 2 GiB.
+ * NULL: there is no room. Free with munmap(). */
+void *low_memory_map_file(size_t size, int protection, int fd);
+
 /* Does [start, start + size) lie in the low 2 GiB? */
 static inline bool low_memory_holds(const void *start, size_t size)
 {

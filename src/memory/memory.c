@@ -27,10 +27,11 @@ static unsigned host_physical_bits(void)
 }
 
 /* Where RAM is put: memory_flags_displacement() wants an address below 2^42, and ThreadSanitizer
- * has those from 2^39 on for itself. A random one all the same, so that a guest does not know it.
- */
+ * has those from 2^39 on for itself, so they are for RAM that needs them. A random one all the
+ * same, so that a guest does not know it. */
 #define RAM_LOWEST       (UINT64_C(1) << 33)
 #define RAM_END          (UINT64_C(1) << 39)
+#define RAM_END_FAR      (UINT64_C(1) << 42)
 #define RAM_ALIGNMENT    (2 * MIB) /* for transparent huge pages */
 #define RAM_PLACES_TRIED 16
 
@@ -38,6 +39,9 @@ static void *map_ram_low(const struct memory *memory)
 {
 	uint64_t room = RAM_END - RAM_LOWEST, place, random;
 
+	/* A place is found at once where at least half of the room is free for it. */
+	if (memory->file_size > room / 2)
+		room = RAM_END_FAR - RAM_LOWEST;
 	if (memory->file_size > room)
 		return NULL;
 	for (unsigned i = 0; i < RAM_PLACES_TRIED; i++) {

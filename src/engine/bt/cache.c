@@ -10,6 +10,7 @@
 #include "engine/options.h"
 
 #include "base/log.h"
+#include "host/low_memory.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -78,9 +79,9 @@ static int map_code(struct bt *bt, size_t size)
 		return -errno;
 	}
 	writable = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	executable = mmap(NULL, size, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_32BIT, fd, 0);
+	executable = low_memory_map_file(size, PROT_READ | PROT_EXEC, fd);
 	close(fd);
-	if (writable == MAP_FAILED || executable == MAP_FAILED)
+	if (writable == MAP_FAILED || !executable)
 		return -ENOMEM;
 	bt->code_start = (uintptr_t)executable;
 	bt->code_end = bt->code_start + size;

@@ -792,12 +792,10 @@ static void bt_vcpu_destroy(struct cpu *cpu)
 	interp_vcpu_destroy(cpu);
 }
 
-/* All of it has to lie in the low 2 GiB of the address space, which other things (a sanitizer) may
- * have taken. */
-static int without_translation(struct cpu *cpu)
+/* The vCPU goes on without. */
+static int without_translation(struct cpu *cpu, const char *why)
 {
-	log_warning("engine bt: vCPU %u finds no room in the low addresses and only interprets",
-		cpu->index);
+	log_warning("engine bt: vCPU %u only interprets: %s", cpu->index, why);
 	return 0;
 }
 
@@ -824,13 +822,14 @@ static void find_host_features(struct bt *bt)
 static int bt_vcpu_create(struct cpu *cpu)
 {
 	struct bt *bt;
+	const char *why = NULL;
 	int error = interp_vcpu_create(cpu);
 
 	if (error || !KICKS_ARRIVE)
 		return error;
 	bt = low_memory_map(sizeof(*bt));
 	if (!bt)
-		return without_translation(cpu);
+		return without_translation(cpu, "no memory for its tables");
 	bt->cpu = cpu;
 	bt->vectors_away = bt->wide_away = 1;
 	bt->young_left = young_runs();
@@ -840,13 +839,16 @@ static int bt_vcpu_create(struct cpu *cpu)
 	find_host_features(bt);
 	interp_of(cpu)->translator = bt;
 	bt->translator = malloc(sizeof(*bt->translator));
-	error = bt->translator ? cache_create(bt) : -ENOMEM;
-	if (!memory_flags_displacement(cpu->memory, &bt->flags_displacement) ||
-		!cpu_reachable_32(cpu) || !low_memory_holds(bt, sizeof(*bt)))
-		error = -ENOMEM;
-	if (error) {
+	if (!bt->translator || cache_create(bt) < 0 || !cpu_reachable_32(cpu) ||
+		!low_memory_holds(bt, sizeof(*bt)))
+		why = "there is no room for its tables and code in the low 2 GiB of the address "
+		      "space";
+	else if (!memory_flags_displacement(cpu->memory, &bt->flags_displacement))
+		why = "there is so much guest memory (--memory) that it lies beyond the reach of "
+		      "translated code";
+	if (why) {
 		free_bt(bt);
-		return without_translation(cpu);
+		return without_translation(cpu, why);
 	}
 	windows_create(bt); /* without them all goes through the soft TLB */
 	bt_signals_init();

@@ -46,9 +46,32 @@ static uint64_t value(const struct bt_stats *stats, size_t offset)
 	return *(const uint64_t *)((const char *)stats + offset);
 }
 
-/* What the host lacks, and so makes translated code slow. */
-static void print_host(FILE *to)
+static unsigned count_without(
+	struct cpu *const *cpus, unsigned count, bool (*has)(const struct cpu *cpu))
 {
+	unsigned without = 0;
+
+	for (unsigned i = 0; i < count; i++)
+		without += !has(cpus[i]);
+	return without;
+}
+
+static bool translates(const struct cpu *cpu)
+{
+	return interp_of(cpu)->translator;
+}
+
+static bool has_windows(const struct cpu *cpu)
+{
+	return translates(cpu) && bt_of(cpu)->windows;
+}
+
+/* What the host lacks, and so makes translated code slow, or leaves it all to the interpreter. */
+static void print_host(struct cpu *const *cpus, unsigned count, FILE *to)
+{
+	fprintf(to, "%-22s %16u\n%-22s %16u\n", "CPUs that only interpret",
+		count_without(cpus, count, translates), "CPUs without windows",
+		count_without(cpus, count, has_windows));
 	fprintf(to, "%-22s %16s\n", "address arithmetic",
 		cpuid_has(CPUID_BMI2) ? "BMI2" : "without BMI2: slow");
 	fprintf(to, "%-22s %16s\n", "windows by GS base",
@@ -83,7 +106,7 @@ void bt_print_stats(struct cpu *const *cpus, unsigned count, FILE *to)
 		interpreted += cpus[i]->stats.instructions;
 	}
 	fprintf(to, "\ntranslation\n");
-	print_host(to);
+	print_host(cpus, count, to);
 	if (translated)
 		fprintf(to, "%-22s %16llu  %.2f %% of all\n", "instructions in units",
 			(unsigned long long)translated,

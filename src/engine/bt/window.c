@@ -66,7 +66,8 @@ int windows_create(struct bt *bt)
 	bt->windows = w;
 	if (error < 0) {
 		windows_destroy(bt);
-		say_there_are_none();
+		if (error != -ENOSPC)
+			say_there_are_none();
 		return error;
 	}
 	fill_deltas(bt);

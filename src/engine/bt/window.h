@@ -39,8 +39,9 @@ extern struct windows_limits {
 uint64_t windows_no_delta(uint16_t slot);
 
 /* bt->delta[0] (user view: lower-half slots only) and bt->delta[1] (supervisor view: upper-half
- * slots only) are filled here and kept right by everything below. 0, or -errno where the host has
- * no memory or no address space for windows; that is said in a warning, once. */
+ * slots only) are filled here and kept right by everything below. 0; -ENOSPC where the address
+ * space is too small for so many vCPUs' windows (more than 42); or -ENOMEM where the host has no
+ * memory or no address space for them, and that is said in a warning, once. */
 int windows_create(struct bt *bt);
 void windows_destroy(struct bt *bt);
 

@@ -32,8 +32,10 @@
 
 #define RECORDS        131072 /* of 48 bytes, touched as they are needed */
 #define BUCKETS        32768
-#define WINDOWS_BUDGET 168  /* of 640 GiB: 105 of the 128 TiB that a process may have */
-#define WINDOWS_MIN    8    /* a program has three or four, a kernel as many */
+#define WINDOWS_BUDGET 168 /* of 640 GiB: 105 of the 128 TiB that a process may have */
+#define WINDOWS_MIN    8   /* a program has three or four, a kernel as many */
+/* With fewer for each vCPU most accesses would find none, and fault; the soft TLB is better. */
+#define WINDOWS_FEWEST 4
 #define OTHER_MAPPINGS 5530 /* what the rest of the process may need of vm.max_map_count */
 /* Of 2 MiB, for each vCPU: 8 MiB of page tables for what is mapped here and there. */
 #define SPARSE_BLOCKS 2048
@@ -136,8 +138,11 @@ int window_map_create(struct windows *w)
 	unsigned cpus = MAX(w->cpu->platform->cpu_count, 1u);
 	unsigned windows = WINDOWS_BUDGET / cpus;
 
-	w->window_limit = windows_limits.windows ? windows_limits.windows : windows;
-	w->window_limit = MAX(MIN(w->window_limit, (unsigned)WINDOWS_MAX), 2u);
+	if (windows_limits.windows)
+		windows = MAX(windows_limits.windows, 2u);
+	else if (windows < WINDOWS_FEWEST)
+		return -ENOSPC;
+	w->window_limit = MIN(windows, (unsigned)WINDOWS_MAX);
 	w->border_share = border_limit() / cpus;
 	w->block_share = block_limit(w) / cpus;
 	w->mapping_limit = windows_limits.records ? windows_limits.records : RECORDS;
