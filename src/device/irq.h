@@ -1,19 +1,29 @@
 /* An interrupt line: what a device holds to signal an interrupt controller. A line carries
- * assertion, not voltage: true is "asserted", whatever polarity the controller's pin has. */
+ * assertion, not voltage: true is "asserted", whatever polarity the controller's pin has.
+ *
+ * Several devices may hold lines that end at one pin. They are wired together as on a board: the
+ * pin is asserted as long as one of them asserts it, so that a device that lets go does not take
+ * away what another asks for. */
 #ifndef VENEER_DEVICE_IRQ_H
 #define VENEER_DEVICE_IRQ_H
 
 #include <stdbool.h>
 
+/* Copies of a line are lines of their own: give each device one that nobody has driven yet. */
 struct irq_line {
-	void (*set)(void *opaque, unsigned number, bool level); /* NULL: not connected */
+	/* The line has changed. NULL: not connected. */
+	void (*set)(void *opaque, unsigned number, bool level);
 	void *opaque;
 	unsigned number;
+	bool level;
 };
 
-/* Drive the line. The machine lock is held. Setting the level it has already is harmless. */
-static inline void irq_set(const struct irq_line *line, bool level)
+/* Drive the line. The machine lock is held. Setting the level it has already does nothing. */
+static inline void irq_set(struct irq_line *line, bool level)
 {
+	if (line->level == level)
+		return;
+	line->level = level;
 	if (line->set)
 		line->set(line->opaque, line->number, level);
 }

@@ -2,6 +2,8 @@
 
 #include "base/bits.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define LATCH_PORT 0xe0   /* four bytes that read as written */
@@ -14,7 +16,7 @@ static uint64_t latch_read(void *opaque, uint64_t offset, unsigned size)
 {
 	const struct pc_testdev *device = opaque;
 
-	return device->latch >> (8 * offset);
+	return device->state.latch >> (8 * offset);
 }
 
 static void latch_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
@@ -22,13 +24,15 @@ static void latch_write(void *opaque, uint64_t offset, uint64_t value, unsigned 
 	struct pc_testdev *device = opaque;
 	uint64_t mask = (BIT(8 * size) - 1) << (8 * offset);
 
-	device->latch = (uint32_t)((device->latch & ~mask) | ((value << (8 * offset)) & mask));
+	device->state.latch =
+		(uint32_t)((device->state.latch & ~mask) | ((value << (8 * offset)) & mask));
 }
 
 static void lines_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
 	struct pc_testdev *device = opaque;
 
+	device->state.asserted[offset] = value & 0xff;
 	irq_set(&device->lines[offset], value & 0xff);
 }
 
@@ -38,7 +42,7 @@ static uint64_t scratch_read(void *opaque, uint64_t offset, unsigned size)
 	const struct pc_testdev *device = opaque;
 	uint64_t value = 0;
 
-	memcpy(&value, device->scratch + offset, size);
+	memcpy(&value, device->state.scratch + offset, size);
 	return value;
 }
 
@@ -46,15 +50,48 @@ static void scratch_write(void *opaque, uint64_t offset, uint64_t value, unsigne
 {
 	struct pc_testdev *device = opaque;
 
-	memcpy(device->scratch + offset, &value, size);
+	memcpy(device->state.scratch + offset, &value, size);
 }
 
-int pc_testdev_init(struct pc_testdev *device, struct io_space *ports, struct io_space *mmio,
+static void drive_lines(void *opaque)
+{
+	struct pc_testdev *device = opaque;
+
+	for (unsigned i = 0; i < PC_TESTDEV_LINES; i++)
+		irq_set(&device->lines[i], device->state.asserted[i]);
+}
+
+static void pc_testdev_reset(void *opaque)
+{
+	struct pc_testdev *device = opaque;
+
+	device->state = (struct pc_testdev_state){0};
+	drive_lines(device);
+}
+
+static const struct state_field pc_testdev_fields[] = {
+	STATE_ANY(struct pc_testdev_state, latch),
+	STATE_ARRAY(struct pc_testdev_state, asserted, 0, 1),
+	STATE_ARRAY_ANY(struct pc_testdev_state, scratch),
+	STATE_END,
+};
+
+static const struct device_ops pc_testdev_device = {
+	.name = "pc-testdev",
+	.version = 1,
+	DEVICE_STATE(struct pc_testdev, pc_testdev_fields),
+	.reset = pc_testdev_reset,
+	.loaded = drive_lines,
+	.destroy = free,
+};
+
+int pc_testdev_create(struct device_list *devices, struct io_space *ports, struct io_space *mmio,
 	const struct irq_line lines[PC_TESTDEV_LINES])
 {
 	static const struct io_ops latch = {.read = latch_read, .write = latch_write};
 	static const struct io_ops flush = {0};
 	static const struct io_ops line = {.write = lines_write};
+	struct pc_testdev *device = calloc(1, sizeof(*device));
 	static const struct io_ops scratch = {.read = scratch_read, .write = scratch_write};
 	const struct {
 		struct io_space *space;
@@ -68,7 +105,9 @@ int pc_testdev_init(struct pc_testdev *device, struct io_space *ports, struct io
 		{mmio, MMIO_START, PC_TESTDEV_MMIO, &scratch},
 	};
 
-	*device = (struct pc_testdev){0};
+	if (!device)
+		return -ENOMEM;
+	device_list_add(devices, &device->device, &pc_testdev_device, 0);
 	memcpy(device->lines, lines, sizeof(device->lines));
 	for (unsigned i = 0; i < ARRAY_SIZE(regions); i++) {
 		int error = io_space_add(regions[i].space, regions[i].start, regions[i].size,

@@ -140,12 +140,10 @@ static int create_testdev(struct machine *machine)
 {
 	struct irq_line lines[PC_TESTDEV_LINES];
 
-	machine->testdev = malloc(sizeof(*machine->testdev));
-	if (!machine->testdev)
-		return -ENOMEM;
 	for (unsigned gsi = 0; gsi < PC_TESTDEV_LINES; gsi++)
 		lines[gsi] = chipset_irq_line(machine->chipset, gsi);
-	return pc_testdev_init(machine->testdev, &machine->ports, &machine->memory.mmio, lines);
+	return pc_testdev_create(
+		chipset_devices(machine->chipset), &machine->ports, &machine->memory.mmio, lines);
 }
 
 static int create_devices(struct machine *machine)
@@ -170,8 +168,9 @@ static int create_devices(struct machine *machine)
 		return -ENODEV;
 	if (!machine->config.serial2_path)
 		return 0;
-	machine->serial2 = serial_log_create(machine->config.serial2_path, &machine->ports,
-		chipset_irq_line(machine->chipset, UART_COM2_IRQ));
+	machine->serial2 =
+		serial_log_create(machine->config.serial2_path, chipset_devices(machine->chipset),
+			&machine->ports, chipset_irq_line(machine->chipset, UART_COM2_IRQ));
 	return machine->serial2 ? 0 : -EIO;
 }
 
@@ -320,10 +319,10 @@ void machine_destroy(struct machine *machine)
 {
 	unsigned i;
 
-	if (machine->serial2)
-		serial_log_destroy(machine->serial2);
 	if (machine->chipset)
 		chipset_destroy(machine->chipset);
+	if (machine->serial2)
+		serial_log_destroy(machine->serial2);
 	for (i = 0; i < ARRAY_SIZE(machine->cpus) && machine->cpus[i]; i++) {
 		machine->config.engine->vcpu_destroy(machine->cpus[i]);
 		cpu_destroy(machine->cpus[i]);
@@ -334,7 +333,6 @@ void machine_destroy(struct machine *machine)
 	if (machine->memory.ram)
 		memory_destroy(&machine->memory);
 	io_space_destroy(&machine->ports);
-	free(machine->testdev);
 	image_close(&machine->kernel);
 	image_close(&machine->initrd);
 	pthread_cond_destroy(&machine->phase_changed);
@@ -372,8 +370,6 @@ static int reset(struct machine *machine)
 	priority_lock_take(&machine->lock);
 	machine->request = (struct machine_result){MACHINE_RUNS_ON, 0};
 	chipset_reset(machine->chipset);
-	if (machine->serial2)
-		serial_log_reset(machine->serial2);
 	priority_lock_release(&machine->lock);
 	error = clear_ram(&machine->memory);
 	if (!error)

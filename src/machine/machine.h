@@ -80,7 +80,6 @@ struct machine_listener {
 
 struct chipset;
 struct serial_log;
-struct pc_testdev;
 struct vcpu_thread;
 
 struct machine {
@@ -95,7 +94,6 @@ struct machine {
 	struct vcpu_thread *threads; /* while vCPUs run */
 	struct chipset *chipset;
 	struct serial_log *serial2;
-	struct pc_testdev *testdev;
 	struct console *console; /* while it runs */
 	struct image kernel, initrd;
 	struct boot_start start;          /* how the loaded kernel wants to be entered */

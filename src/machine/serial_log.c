@@ -26,7 +26,8 @@ static void serial_log_transmit(void *opaque, const void *bytes, size_t size)
 	log_error("--serial2 %s: cannot write: %s; the rest is lost", log->path, strerror(errno));
 }
 
-struct serial_log *serial_log_create(const char *path, struct io_space *ports, struct irq_line irq)
+struct serial_log *serial_log_create(
+	const char *path, struct device_list *devices, struct io_space *ports, struct irq_line irq)
 {
 	struct serial_log *log = calloc(1, sizeof(*log));
 	struct uart16550_backend backend = {.transmit = serial_log_transmit, .opaque = log};
@@ -43,7 +44,7 @@ struct serial_log *serial_log_create(const char *path, struct io_space *ports, s
 		return NULL;
 	}
 	setvbuf(log->file, NULL, _IOLBF, BUFSIZ);
-	if (uart_init(&log->uart, ports, UART_COM2_PORT, irq, &backend) < 0) {
+	if (uart_init(&log->uart, devices, 1, ports, UART_COM2_PORT, irq, &backend) < 0) {
 		serial_log_destroy(log);
 		return NULL;
 	}
@@ -55,9 +56,4 @@ void serial_log_destroy(struct serial_log *log)
 	if (fclose(log->file) != 0 && !log->failed)
 		log_error("--serial2 %s: cannot write: %s", log->path, strerror(errno));
 	free(log);
-}
-
-void serial_log_reset(struct serial_log *log)
-{
-	uart_reset(&log->uart);
 }

@@ -47,6 +47,7 @@ static struct io_space ports;
 static struct cpu *cpus[CPUS];
 static struct cpu_platform platform;
 static struct chipset *chipset;
+static struct irq_line lines[32]; /* one to each GSI, and some that lead nowhere */
 
 static void require(bool condition)
 {
@@ -96,6 +97,8 @@ static void create(void)
 	io_space_init(&ports, &lock);
 	chipset = chipset_create(&config);
 	require(chipset);
+	for (unsigned i = 0; i < ARRAY_SIZE(lines); i++)
+		lines[i] = chipset_irq_line(chipset, i);
 	chipset_firmware_setup(chipset);
 }
 
@@ -165,10 +168,9 @@ static void acknowledge(struct cpu *cpu)
 
 static void set_line(unsigned gsi, bool level)
 {
-	struct irq_line line = chipset_irq_line(chipset, gsi);
 
 	priority_lock_take(&lock);
-	irq_set(&line, level);
+	irq_set(&lines[gsi], level);
 	priority_lock_release(&lock);
 }
 

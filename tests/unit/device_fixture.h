@@ -3,6 +3,7 @@
 #ifndef VENEER_TESTS_UNIT_DEVICE_FIXTURE_H
 #define VENEER_TESTS_UNIT_DEVICE_FIXTURE_H
 
+#include "device/device.h"
 #include "device/irq.h"
 #include "host/event_loop.h"
 #include "memory/memory.h"
@@ -21,6 +22,7 @@ struct fixture {
 	struct clock clock;
 	struct event_loop *loop;
 	struct io_space ports;
+	struct device_list devices;
 	struct memory memory;
 	bool level[24];     /* of the interrupt lines */
 	unsigned edges[24]; /* how often each has risen */
@@ -83,6 +85,7 @@ static inline void fixture_setup(void)
 
 static inline void fixture_teardown(void)
 {
+	device_list_destroy(&f.devices);
 	event_loop_destroy(f.loop);
 	io_space_destroy(&f.ports);
 	memory_destroy(&f.memory);

@@ -7,8 +7,8 @@ static struct acpi_pm pm;
 static int setup(void **state)
 {
 	fixture_setup();
-	assert_int_equal(acpi_pm_init(&pm, &f.ports, fixture_irq(ACPI_SCI_IRQ), f.loop, &f.clock,
-				 fixture_power_off, fixture_reset, NULL),
+	assert_int_equal(acpi_pm_init(&pm, &f.devices, &f.ports, fixture_irq(ACPI_SCI_IRQ), f.loop,
+				 &f.clock, fixture_power_off, fixture_reset, NULL),
 		0);
 	return 0;
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 static struct chipset *chipset;
+static struct irq_line lines[CHIPSET_GSI_COUNT];
 static char said[64];
 static size_t said_count;
 static int exit_status;
@@ -51,6 +52,8 @@ static int setup(void **state)
 	exit_status = -1;
 	chipset = chipset_create(&config);
 	assert_non_null(chipset);
+	for (unsigned i = 0; i < CHIPSET_GSI_COUNT; i++)
+		lines[i] = chipset_irq_line(chipset, i);
 	chipset_firmware_setup(chipset);
 	return 0;
 }
@@ -65,9 +68,9 @@ static int teardown(void **state)
 
 static void set_irq(unsigned gsi, bool level)
 {
-	struct irq_line line = chipset_irq_line(chipset, gsi);
+	struct irq_line nowhere = chipset_irq_line(chipset, gsi);
 
-	irq_set(&line, level);
+	irq_set(gsi < CHIPSET_GSI_COUNT ? &lines[gsi] : &nowhere, level);
 }
 
 static void write_apic(unsigned cpu, unsigned offset, uint32_t value)
@@ -178,6 +181,74 @@ static void further_devices_lines(void **state)
 	assert_int_equal(acknowledge(0), -1);
 	set_irq(24, true);
 	set_irq(1000, true);
+}
+
+/* Two devices on one line: the line falls when the last of them lets go. */
+static void shared_lines_are_wired_together(void **state)
+{
+	struct irq_line other = chipset_irq_line(chipset, 20);
+
+	program_ioapic(20, 0x8052);
+	set_irq(20, true);
+	irq_set(&other, true);
+	irq_set(&other, true); /* once more does not count */
+	assert_int_equal(acknowledge(0), 0x52);
+	set_irq(20, false);
+	write_apic(0, EOI, 0);
+	assert_int_equal(acknowledge(0), 0x52); /* the other one still asks */
+	irq_set(&other, false);
+	irq_set(&other, false);
+	write_apic(0, EOI, 0);
+	assert_int_equal(acknowledge(0), -1);
+	/* At an edge-triggered input of the PIC a second device makes no second edge. */
+	other = chipset_irq_line(chipset, 5);
+	outb(0x20, 0x0a);
+	set_irq(5, true);
+	assert_int_equal(inb(0x20) & 0x20, 0x20);
+	irq_set(&other, true);
+	set_irq(5, false);
+	irq_set(&other, false);
+	set_irq(5, true);
+	assert_int_equal(inb(0x20) & 0x20, 0x20);
+}
+
+/* SDM vol. 3A 11.11. */
+static void message_signalled_interrupts(void **state)
+{
+	for (unsigned i = 0; i < CPUS; i++)
+		write_apic(i, SVR, 0x1ff);
+	assert_true(chipset_msi(chipset, 0xfee02000, 0x0041)); /* physical, CPU 2 */
+	assert_int_equal(acknowledge(2), 0x41);
+	assert_true(chipset_msi(chipset, 0xfeeff000, 0x0042)); /* all */
+	for (unsigned i = 0; i < CPUS; i++)
+		assert_int_equal(acknowledge(i), i == 2 ? -1 : 0x42); /* CPU 2 is at 0x41 */
+	write_apic(2, EOI, 0);
+	assert_int_equal(acknowledge(2), 0x42);
+	for (unsigned i = 0; i < CPUS; i++)
+		write_apic(i, EOI, 0);
+	/* Logical; with the redirection hint one of those addressed. */
+	write_apic(1, LDR, 0x02000000);
+	write_apic(3, LDR, 0x08000000);
+	assert_true(chipset_msi(chipset, 0xfee0a004, 0x0043));
+	assert_int_equal(acknowledge(1), 0x43);
+	assert_int_equal(acknowledge(3), 0x43);
+	assert_true(chipset_msi(chipset, 0xfee0a00c, 0x0054));
+	assert_int_equal((acknowledge(1) == 0x54) + (acknowledge(3) == 0x54), 1);
+	/* NMI; a vector that is none; nobody there; not a message's address; start-up. */
+	assert_true(chipset_msi(chipset, 0xfee01000, 0x0400));
+	assert_int_equal(take_pending(PENDING_NMI), 2);
+	chipset_msi(chipset, 0xfee00000, 0x0005);
+	assert_int_equal(acknowledge(0), -1);
+	assert_false(chipset_msi(chipset, 0xfee07000, 0x0041));
+	assert_false(chipset_msi(chipset, 0xfed02000, 0x0041));
+	assert_false(chipset_msi(chipset, 0x1fee02000, 0x0041));
+	assert_false(chipset_msi(chipset, 0xfee02000, 0x0641));
+	assert_int_equal(take_pending(PENDING_SIPI), 0);
+	/* Level-triggered: the EOI is told to the IOAPIC, which has nobody waiting. */
+	assert_true(chipset_msi(chipset, 0xfee00000, 0xc044));
+	assert_int_equal(acknowledge(0), 0x44);
+	assert_int_equal(read_apic(0, TMR + 0x20) & 0x10, 0x10);
+	write_apic(0, EOI, 0);
 }
 
 static void task_priority_by_cr8(void **state)
@@ -308,6 +379,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(pic_output_is_on_pin_0, setup, teardown),
 		cmocka_unit_test_setup_teardown(sci_is_level_triggered, setup, teardown),
 		cmocka_unit_test_setup_teardown(further_devices_lines, setup, teardown),
+		cmocka_unit_test_setup_teardown(shared_lines_are_wired_together, setup, teardown),
+		cmocka_unit_test_setup_teardown(message_signalled_interrupts, setup, teardown),
 		cmocka_unit_test_setup_teardown(task_priority_by_cr8, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			moving_the_apic_page_flushes_the_tlb, setup, teardown),

@@ -10,7 +10,7 @@ static struct i8042 i8042;
 static int setup(void **state)
 {
 	fixture_setup();
-	assert_int_equal(i8042_init(&i8042, &f.ports, fixture_irq(KEYBOARD_IRQ),
+	assert_int_equal(i8042_init(&i8042, &f.devices, &f.ports, fixture_irq(KEYBOARD_IRQ),
 				 fixture_irq(MOUSE_IRQ), fixture_reset, NULL),
 		0);
 	return 0;
@@ -102,7 +102,7 @@ static void keyboard(void **state)
 	assert_int_equal(data(), 0xfa);
 	outb(0x60, 0x07);
 	assert_int_equal(data(), 0xfa);
-	assert_int_equal(i8042.keyboard.leds, 7);
+	assert_int_equal(i8042.state.keyboard.leds, 7);
 	outb(0x60, 0xf0);
 	data();
 	outb(0x60, 0x00);

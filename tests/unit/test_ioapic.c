@@ -51,9 +51,9 @@ static int setup(void **state)
 {
 	fixture_setup();
 	create_cpus();
-	assert_int_equal(lapic_bus_init(&bus, cpus, CPUS, f.loop, &f.clock), 0);
+	assert_int_equal(lapic_bus_init(&bus, &f.devices, cpus, CPUS, f.loop, &f.clock), 0);
 	bus.eoi = on_eoi;
-	assert_int_equal(ioapic_init(&ioapic, &f.memory.mmio, &bus), 0);
+	assert_int_equal(ioapic_init(&ioapic, &f.devices, &f.memory.mmio, &bus), 0);
 	for (unsigned i = 0; i < CPUS; i++)
 		lapic_mmio_write(&bus.lapics[i], SVR, 0x1ff, 4);
 	return 0;
@@ -61,7 +61,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	lapic_bus_destroy(&bus);
+	device_list_destroy(&f.devices);
 	destroy_cpus();
 	fixture_teardown();
 	return 0;
@@ -230,7 +230,7 @@ static void out_of_range_pin(void **state)
 {
 	ioapic_set_irq(&ioapic, 24, true);
 	ioapic_set_irq(&ioapic, UINT32_MAX, true);
-	assert_int_equal(ioapic.lines, 0);
+	assert_int_equal(ioapic.state.lines, 0);
 }
 
 int main(void)

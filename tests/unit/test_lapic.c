@@ -2,6 +2,9 @@
 
 #include "device/chipset/lapic.h"
 
+#include <sched.h>
+#include <time.h>
+
 static struct lapic_bus bus;
 static unsigned eois;
 static uint8_t last_eoi;
@@ -50,7 +53,7 @@ static int setup(void **state)
 {
 	fixture_setup();
 	create_cpus();
-	assert_int_equal(lapic_bus_init(&bus, cpus, CPUS, f.loop, &f.clock), 0);
+	assert_int_equal(lapic_bus_init(&bus, &f.devices, cpus, CPUS, f.loop, &f.clock), 0);
 	bus.eoi = on_eoi;
 	eois = 0;
 	return 0;
@@ -65,7 +68,7 @@ static int setup_enabled(void **state)
 
 static int teardown(void **state)
 {
-	lapic_bus_destroy(&bus);
+	device_list_destroy(&f.devices);
 	destroy_cpus();
 	fixture_teardown();
 	return 0;
@@ -369,7 +372,7 @@ static void virtual_wire(void **state)
 
 	lapic_set_lint0(lapic, true);
 	assert_false(pending(0) & PENDING_INTR); /* LINT0 is masked */
-	lapic_firmware_setup(lapic);
+	device_list_firmware_setup(&f.devices);
 	assert_true(pending(0) & PENDING_INTR);
 	assert_true(lapic_extint_pending(lapic));
 	assert_int_equal(lapic_acknowledge(lapic), -1);
@@ -721,6 +724,76 @@ static void masked_timer_that_expired_is_silent(void **state)
 #define TEST(name)         cmocka_unit_test_setup_teardown(name, setup, teardown)
 #define TEST_ENABLED(name) cmocka_unit_test_setup_teardown(name, setup_enabled, teardown)
 
+#define SENDERS 3
+#define ROUNDS  3000
+
+static atomic_uint handled[SENDERS];
+static atomic_bool overdue;
+
+static uint64_t seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec;
+}
+
+/* Sends an interrupt, waits until it was handled, and sends the next: one that gets lost is
+ * missed. */
+static void *send_and_wait(void *opaque)
+{
+	unsigned sender = (unsigned)(uintptr_t)opaque;
+	struct apic_message message = {
+		.delivery = sender == 1 ? APIC_LOWEST_PRIORITY : APIC_FIXED,
+		.vector = (uint8_t)(0x30 + 0x10 * sender),
+	};
+
+	for (unsigned round = 1; round <= ROUNDS && !overdue; round++) {
+		uint64_t deadline = seconds() + 20;
+
+		lapic_bus_deliver(&bus, &message);
+		while (handled[sender] < round && !overdue) {
+			sched_yield();
+			if (seconds() > deadline)
+				overdue = true;
+		}
+	}
+	return NULL;
+}
+
+/* The vCPU's thread: no machine lock is anywhere. It masks interrupts by its task priority,
+ * completes them late, and looks at PENDING_INTR only. */
+static void requests_of_other_threads_are_not_lost(void **state)
+{
+	pthread_t threads[SENDERS];
+	unsigned total = 0;
+
+	for (unsigned i = 0; i < SENDERS; i++) {
+		handled[i] = 0;
+		pthread_create(&threads[i], NULL, send_and_wait, (void *)(uintptr_t)i);
+	}
+	for (unsigned turn = 0; total < SENDERS * ROUNDS && !overdue; turn++) {
+		int vector;
+
+		lapic_set_tpr(&bus.lapics[0], (uint8_t)(turn % 7 * 0x10));
+		if (pending(0) & PENDING_INTR) {
+			vector = lapic_acknowledge(&bus.lapics[0]);
+			if (vector >= 0) {
+				handled[(vector - 0x30) / 0x10]++;
+				total++;
+				lapic_set_tpr(&bus.lapics[0], (uint8_t)(turn % 5 * 0x10));
+				lapic_mmio_write(&bus.lapics[0], EOI, 0, 4);
+			}
+		} else {
+			sched_yield();
+		}
+	}
+	for (unsigned i = 0; i < SENDERS; i++)
+		pthread_join(threads[i], NULL);
+	assert_false(overdue);
+	assert_int_equal(total, SENDERS * ROUNDS);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -752,6 +825,8 @@ int main(void)
 		TEST_ENABLED(timer_tsc_deadline),
 		TEST_ENABLED(timer_follows_the_guests_tsc),
 		TEST_ENABLED(masked_timer_that_expired_is_silent),
+		cmocka_unit_test_setup_teardown(
+			requests_of_other_threads_are_not_lost, setup_enabled, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

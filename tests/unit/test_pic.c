@@ -30,7 +30,7 @@ static void program(uint8_t icw4)
 static int setup(void **state)
 {
 	fixture_setup();
-	assert_int_equal(pic_init(&pic, &f.ports, fixture_irq(INTR)), 0);
+	assert_int_equal(pic_init(&pic, &f.devices, &f.ports, fixture_irq(INTR), 1 << 9), 0);
 	program(0x01);
 	return 0;
 }
@@ -252,7 +252,7 @@ static void single_mode_skips_icw3(void **state)
 
 static void as_firmware_leaves_it(void **state)
 {
-	pic_firmware_setup(&pic);
+	device_list_firmware_setup(&f.devices);
 	pulse(0);
 	assert_false(f.level[INTR]);
 	outb(0x21, 0xfa);

@@ -9,7 +9,8 @@ static struct pit pit;
 static int setup(void **state)
 {
 	fixture_setup();
-	assert_int_equal(pit_init(&pit, &f.ports, fixture_irq(IRQ), f.loop, &f.clock), 0);
+	assert_int_equal(
+		pit_init(&pit, &f.devices, &f.ports, fixture_irq(IRQ), f.loop, &f.clock), 0);
 	return 0;
 }
 
@@ -326,7 +327,7 @@ static void reset(void **state)
 
 	program(0, 2, 1000);
 	outb(0x61, 3);
-	pit_reset(&pit);
+	device_list_reset(&f.devices);
 	before = f.edges[IRQ];
 	advance(1000 * MS);
 	assert_int_equal(f.edges[IRQ], before);

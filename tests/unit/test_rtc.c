@@ -23,11 +23,12 @@ static void set(uint8_t index, uint8_t value)
 static int setup(void **state)
 {
 	fixture_setup();
-	assert_int_equal(
-		rtc_init(&rtc, &f.ports, fixture_irq(IRQ), f.loop, &f.clock, 64 * MIB, 0, 2), 0);
+	assert_int_equal(rtc_init(&rtc, &f.devices, &f.ports, fixture_irq(IRQ), f.loop, &f.clock,
+				 64 * MIB, 0, 2),
+		0);
 	/* A known time, at the start of a second: 2024-02-28 23:59:50 UTC, a Wednesday. */
-	rtc.wall_base_ns = UINT64_C(1709164790) * 1000000000 - clock_ns(&f.clock);
-	rtc.flags_s = 1709164790;
+	rtc.state.wall_base_ns = UINT64_C(1709164790) * 1000000000 - clock_ns(&f.clock);
+	rtc.state.flags_s = 1709164790;
 	return 0;
 }
 
@@ -61,13 +62,14 @@ static void time_goes_on(void **state)
 
 static void starts_at_the_hosts_time(void **state)
 {
-	struct rtc fresh;
+	static struct rtc fresh;
 	time_t now = time(NULL);
 	struct tm tm;
 
 	io_space_remove(&f.ports, 0x70);
-	assert_int_equal(
-		rtc_init(&fresh, &f.ports, fixture_irq(IRQ), f.loop, &f.clock, 64 * MIB, 0, 2), 0);
+	assert_int_equal(rtc_init(&fresh, &f.devices, &f.ports, fixture_irq(IRQ), f.loop, &f.clock,
+				 64 * MIB, 0, 2),
+		0);
 	set(11, 0x06); /* binary, 24 hours */
 	gmtime_r(&now, &tm);
 	if (get(0) == tm.tm_sec + 1) {
@@ -225,8 +227,8 @@ static bool shows(uint8_t alarm, uint8_t shown)
 /* When the alarm goes off next, by trying each second of a day; UINT64_MAX: never. */
 static uint64_t searched_alarm(const uint8_t alarm[3], bool by_12)
 {
-	uint64_t base = rtc.wall_base_ns / 1000000000 * 1000000000;
-	uint64_t start = (rtc.wall_base_ns + clock_ns(&f.clock)) / 1000000000 + 1;
+	uint64_t base = rtc.state.wall_base_ns / 1000000000 * 1000000000;
+	uint64_t start = (rtc.state.wall_base_ns + clock_ns(&f.clock)) / 1000000000 + 1;
 
 	for (uint64_t second = start; second < start + 86400; second++) {
 		unsigned hour = second / 3600 % 24;
@@ -235,7 +237,7 @@ static uint64_t searched_alarm(const uint8_t alarm[3], bool by_12)
 
 		if (shows(alarm[0], bcd(second % 60)) && shows(alarm[1], bcd(second / 60 % 60)) &&
 			shows(alarm[2], hours))
-			return second * 1000000000 - base - rtc.wall_base_ns % 1000000000;
+			return second * 1000000000 - base - rtc.state.wall_base_ns % 1000000000;
 	}
 	return UINT64_MAX;
 }
@@ -314,7 +316,7 @@ static void update_in_progress(void **state)
 
 static void memory_sizes(void **state)
 {
-	struct rtc large;
+	static struct rtc large;
 
 	assert_int_equal(get(0x15) | get(0x16) << 8, 640);
 	assert_int_equal(get(0x17) | get(0x18) << 8, 63 * 1024);
@@ -323,7 +325,8 @@ static void memory_sizes(void **state)
 	assert_int_equal(get(0x5b), 0);
 	assert_int_equal(get(0x5f), 1);
 	io_space_remove(&f.ports, 0x70);
-	rtc_init(&large, &f.ports, fixture_irq(IRQ), f.loop, &f.clock, 3 * GIB, 2 * GIB, 1);
+	rtc_init(&large, &f.devices, &f.ports, fixture_irq(IRQ), f.loop, &f.clock, 3 * GIB, 2 * GIB,
+		1);
 	assert_int_equal(get(0x30) | get(0x31) << 8, 0xffff);
 	assert_int_equal(get(0x34) | get(0x35) << 8, (3 * 1024 - 16) * 16);
 	assert_int_equal(get(0x5b) | get(0x5c) << 8 | get(0x5d) << 16, 2048 * 16);
@@ -336,7 +339,7 @@ static void cmos_survives_reset(void **state)
 	set(11, 0x72);
 	advance(1000 * MS);
 	assert_true(f.level[IRQ]);
-	rtc_reset(&rtc);
+	device_list_reset(&f.devices);
 	assert_false(f.level[IRQ]);
 	assert_int_equal(get(11), 0x02);
 	assert_int_equal(get(RTC_CMOS_SHUTDOWN), 0x0a);

@@ -30,7 +30,8 @@ static int setup(void **state)
 
 	fixture_setup();
 	sent_count = asked = 0;
-	assert_int_equal(uart_init(&uart, &f.ports, DATA, fixture_irq(IRQ), &backend), 0);
+	assert_int_equal(
+		uart_init(&uart, &f.devices, 0, &f.ports, DATA, fixture_irq(IRQ), &backend), 0);
 	return 0;
 }
 
@@ -79,7 +80,7 @@ static void divisor_latch(void **state)
 	outb(LCR, 0x03);
 	assert_int_equal(sent_count, 0);
 	assert_int_equal(inb(IER), 0);
-	assert_int_equal(uart.divisor, 0x1234);
+	assert_int_equal(uart.state.divisor, 0x1234);
 }
 
 static void transmits_at_once(void **state)
@@ -265,7 +266,7 @@ static void reset(void **state)
 	outb(IER, 3);
 	uart_receive(&uart, "ab", 2);
 	assert_true(f.level[IRQ]);
-	uart_reset(&uart);
+	device_list_reset(&f.devices);
 	assert_false(f.level[IRQ]);
 	power_up_values(state);
 	assert_int_equal(asked, 0);

@@ -29,21 +29,30 @@ static uint64_t overflows(const struct acpi_pm *pm)
 	return timer_ticks(pm) >> 31;
 }
 
+/* Drive the SCI as the registers have it, and wait for the timer's next overflow, if that would
+ * change it. */
+static void wait_for_overflow(struct acpi_pm *pm)
+{
+	const struct acpi_pm_state *state = &pm->state;
+
+	timer_cancel(&pm->overflow_timer);
+	if (state->pm1_enable & ~state->pm1_status & TIMER_STATUS)
+		timer_arm(&pm->overflow_timer,
+			clock_ticks_to_ns((state->overflows_seen + 1) << 31, ACPI_PM_TIMER_HZ));
+	irq_set(&pm->sci, (state->pm1_control & SCI_ENABLED) &&
+				  ((state->pm1_status & state->pm1_enable) ||
+					  (state->gpe_status & state->gpe_enable)));
+}
+
 static void update_sci(struct acpi_pm *pm)
 {
 	uint64_t overflow = overflows(pm);
 
-	if (overflow != pm->overflows_seen) {
-		pm->overflows_seen = overflow;
-		pm->pm1_status |= TIMER_STATUS;
+	if (overflow != pm->state.overflows_seen) {
+		pm->state.overflows_seen = overflow;
+		pm->state.pm1_status |= TIMER_STATUS;
 	}
-	timer_cancel(&pm->overflow_timer);
-	if (pm->pm1_enable & ~pm->pm1_status & TIMER_STATUS)
-		timer_arm(&pm->overflow_timer,
-			clock_ticks_to_ns((overflow + 1) << 31, ACPI_PM_TIMER_HZ));
-	irq_set(&pm->sci,
-		(pm->pm1_control & SCI_ENABLED) &&
-			((pm->pm1_status & pm->pm1_enable) || (pm->gpe_status & pm->gpe_enable)));
+	wait_for_overflow(pm);
 }
 
 static void overflow_expired(void *opaque)
@@ -53,7 +62,7 @@ static void overflow_expired(void *opaque)
 
 void acpi_pm_power_button(struct acpi_pm *pm)
 {
-	pm->pm1_status |= POWER_BUTTON_STATUS;
+	pm->state.pm1_status |= POWER_BUTTON_STATUS;
 	update_sci(pm);
 }
 
@@ -79,7 +88,7 @@ static uint64_t event_read(void *opaque, uint64_t offset, unsigned size)
 	struct acpi_pm *pm = opaque;
 
 	update_sci(pm);
-	return pair_read(pm->pm1_status, pm->pm1_enable, offset);
+	return pair_read(pm->state.pm1_status, pm->state.pm1_enable, offset);
 }
 
 static void event_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
@@ -87,7 +96,7 @@ static void event_write(void *opaque, uint64_t offset, uint64_t value, unsigned 
 	struct acpi_pm *pm = opaque;
 
 	update_sci(pm);
-	pair_write(&pm->pm1_status, &pm->pm1_enable, PM1_ENABLES, offset, value, size);
+	pair_write(&pm->state.pm1_status, &pm->state.pm1_enable, PM1_ENABLES, offset, value, size);
 	update_sci(pm);
 }
 
@@ -95,7 +104,7 @@ static uint64_t control_read(void *opaque, uint64_t offset, unsigned size)
 {
 	struct acpi_pm *pm = opaque;
 
-	return pm->pm1_control >> (8 * offset);
+	return pm->state.pm1_control >> (8 * offset);
 }
 
 static void control_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
@@ -104,11 +113,11 @@ static void control_write(void *opaque, uint64_t offset, uint64_t value, unsigne
 	uint16_t control = (uint16_t)value;
 
 	if (size == 1)
-		control = offset ? (uint16_t)((pm->pm1_control & 0x00ff) | value << 8)
-				 : (uint16_t)((pm->pm1_control & 0xff00) | (value & 0xff));
+		control = offset ? (uint16_t)((pm->state.pm1_control & 0x00ff) | value << 8)
+				 : (uint16_t)((pm->state.pm1_control & 0xff00) | (value & 0xff));
 	/* SCI_EN is firmware's to change, through the SMI command port (ACPI 6.4, 4.8.3.2.1). */
-	pm->pm1_control = (uint16_t)((control & CONTROL_STORED & ~SCI_ENABLED) |
-				     (pm->pm1_control & SCI_ENABLED));
+	pm->state.pm1_control = (uint16_t)((control & CONTROL_STORED & ~SCI_ENABLED) |
+					   (pm->state.pm1_control & SCI_ENABLED));
 	if (control & SLEEP_ENABLE) {
 		if (SLEEP_TYPE(control) == ACPI_SLEEP_TYPE_S5)
 			pm->power_off(pm->opaque);
@@ -130,14 +139,14 @@ static uint64_t gpe_read(void *opaque, uint64_t offset, unsigned size)
 {
 	struct acpi_pm *pm = opaque;
 
-	return pair_read(pm->gpe_status, pm->gpe_enable, offset);
+	return pair_read(pm->state.gpe_status, pm->state.gpe_enable, offset);
 }
 
 static void gpe_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
 	struct acpi_pm *pm = opaque;
 
-	pair_write(&pm->gpe_status, &pm->gpe_enable, 0xffff, offset, value, size);
+	pair_write(&pm->state.gpe_status, &pm->state.gpe_enable, 0xffff, offset, value, size);
 	update_sci(pm);
 }
 
@@ -145,7 +154,7 @@ static uint64_t smi_read(void *opaque, uint64_t offset, unsigned size)
 {
 	struct acpi_pm *pm = opaque;
 
-	return offset ? pm->smi_status : pm->smi_command;
+	return offset ? pm->state.smi_status : pm->state.smi_command;
 }
 
 /* There is no system management mode: we are the firmware that would answer. */
@@ -154,14 +163,14 @@ static void smi_write(void *opaque, uint64_t offset, uint64_t value, unsigned si
 	struct acpi_pm *pm = opaque;
 
 	if (offset) {
-		pm->smi_status = (uint8_t)value;
+		pm->state.smi_status = (uint8_t)value;
 		return;
 	}
-	pm->smi_command = (uint8_t)value;
+	pm->state.smi_command = (uint8_t)value;
 	if (value == ACPI_ENABLE_VALUE)
-		pm->pm1_control |= SCI_ENABLED;
+		pm->state.pm1_control |= SCI_ENABLED;
 	else if (value == ACPI_DISABLE_VALUE)
-		pm->pm1_control &= (uint16_t)~SCI_ENABLED;
+		pm->state.pm1_control &= (uint16_t)~SCI_ENABLED;
 	update_sci(pm);
 }
 
@@ -169,30 +178,71 @@ static uint64_t reset_read(void *opaque, uint64_t offset, unsigned size)
 {
 	struct acpi_pm *pm = opaque;
 
-	return pm->reset_control;
+	return pm->state.reset_control;
 }
 
 static void reset_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
 	struct acpi_pm *pm = opaque;
 
-	pm->reset_control = value & 0x0a;
+	pm->state.reset_control = value & 0x0a;
 	if (value & RESET_CPU)
 		pm->reset(pm->opaque);
 }
 
-void acpi_pm_reset(struct acpi_pm *pm)
+static void acpi_pm_reset(void *device)
 {
-	pm->pm1_status = pm->pm1_enable = pm->pm1_control = 0;
-	pm->gpe_status = pm->gpe_enable = 0;
-	pm->smi_command = pm->smi_status = pm->reset_control = 0;
-	pm->overflows_seen = overflows(pm);
+	struct acpi_pm *pm = device;
+
+	pm->state = (struct acpi_pm_state){.overflows_seen = overflows(pm)};
 	update_sci(pm);
 }
 
-int acpi_pm_init(struct acpi_pm *pm, struct io_space *ports, struct irq_line sci,
-	struct event_loop *loop, struct clock *clock, void (*power_off)(void *opaque),
-	void (*reset)(void *opaque), void *opaque)
+static void acpi_pm_loaded(void *device)
+{
+	wait_for_overflow(device);
+}
+
+static void acpi_pm_destroy(void *device)
+{
+	struct acpi_pm *pm = device;
+
+	timer_cancel(&pm->overflow_timer);
+}
+
+static bool acpi_pm_valid(const void *device, const void *loaded)
+{
+	const struct acpi_pm_state *state = loaded;
+
+	return !(state->pm1_enable & ~PM1_ENABLES) && !(state->pm1_control & ~CONTROL_STORED);
+}
+
+static const struct state_field acpi_pm_fields[] = {
+	STATE_ANY(struct acpi_pm_state, overflows_seen),
+	STATE_ANY(struct acpi_pm_state, pm1_status),
+	STATE_ANY(struct acpi_pm_state, pm1_enable),
+	STATE_ANY(struct acpi_pm_state, pm1_control),
+	STATE_ANY(struct acpi_pm_state, gpe_status),
+	STATE_ANY(struct acpi_pm_state, gpe_enable),
+	STATE_ANY(struct acpi_pm_state, smi_command),
+	STATE_ANY(struct acpi_pm_state, smi_status),
+	STATE_ANY(struct acpi_pm_state, reset_control),
+	STATE_END,
+};
+
+static const struct device_ops acpi_pm_device = {
+	.name = "acpi-pm",
+	.version = 1,
+	DEVICE_STATE(struct acpi_pm, acpi_pm_fields),
+	.reset = acpi_pm_reset,
+	.valid = acpi_pm_valid,
+	.loaded = acpi_pm_loaded,
+	.destroy = acpi_pm_destroy,
+};
+
+int acpi_pm_init(struct acpi_pm *pm, struct device_list *devices, struct io_space *ports,
+	struct irq_line sci, struct event_loop *loop, struct clock *clock,
+	void (*power_off)(void *opaque), void (*reset)(void *opaque), void *opaque)
 {
 	static const struct io_ops event = {.read = event_read, .write = event_write, .width = 2};
 	static const struct io_ops control = {
@@ -222,6 +272,7 @@ int acpi_pm_init(struct acpi_pm *pm, struct io_space *ports, struct irq_line sci
 		.reset = reset,
 		.opaque = opaque};
 	timer_init(&pm->overflow_timer, loop, overflow_expired, pm);
+	device_list_add(devices, &pm->device, &acpi_pm_device, 0);
 	acpi_pm_reset(pm);
 	for (unsigned i = 0; i < ARRAY_SIZE(regions); i++) {
 		int error = io_space_add(ports, regions[i].port, regions[i].size, regions[i].name,

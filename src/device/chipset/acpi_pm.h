@@ -3,6 +3,7 @@
 #ifndef VENEER_DEVICE_CHIPSET_ACPI_PM_H
 #define VENEER_DEVICE_CHIPSET_ACPI_PM_H
 
+#include "device/device.h"
 #include "device/irq.h"
 #include "host/event_loop.h"
 #include "memory/io_space.h"
@@ -24,25 +25,29 @@
 #define ACPI_SCI_IRQ          9 /* level-triggered, active high */
 #define ACPI_PM_TIMER_HZ      3579545
 
-struct acpi_pm {
-	struct clock *clock;
-	struct irq_line sci;
-	void (*power_off)(void *opaque);
-	void (*reset)(void *opaque);
-	void *opaque;
-	struct timer overflow_timer; /* the PM timer's most significant bit changes */
-	uint64_t overflows_seen;     /* how often that had happened when TMR_STS was last cleared */
+struct acpi_pm_state {
+	uint64_t overflows_seen; /* how often bit 31 had changed when we last looked */
 	uint16_t pm1_status, pm1_enable, pm1_control;
 	uint16_t gpe_status, gpe_enable;
 	uint8_t smi_command, smi_status;
 	uint8_t reset_control;
 };
 
-/* Add the ports. 0 or -errno. */
-int acpi_pm_init(struct acpi_pm *pm, struct io_space *ports, struct irq_line sci,
-	struct event_loop *loop, struct clock *clock, void (*power_off)(void *opaque),
-	void (*reset)(void *opaque), void *opaque);
-void acpi_pm_reset(struct acpi_pm *pm);
+struct acpi_pm {
+	struct device device;
+	struct acpi_pm_state state;
+	struct clock *clock;
+	struct irq_line sci;
+	void (*power_off)(void *opaque);
+	void (*reset)(void *opaque);
+	void *opaque;
+	struct timer overflow_timer; /* the PM timer's most significant bit changes */
+};
+
+/* Add the ports, and the device to the list. 0 or -errno. */
+int acpi_pm_init(struct acpi_pm *pm, struct device_list *devices, struct io_space *ports,
+	struct irq_line sci, struct event_loop *loop, struct clock *clock,
+	void (*power_off)(void *opaque), void (*reset)(void *opaque), void *opaque);
 
 /* Somebody pressed the power button: asks the guest to shut down. */
 void acpi_pm_power_button(struct acpi_pm *pm);

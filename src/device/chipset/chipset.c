@@ -4,6 +4,7 @@
 #include "cpu/access.h"
 #include "device/chipset/acpi_pm.h"
 #include "device/chipset/debug_exit.h"
+#include "device/chipset/fpu_error.h"
 #include "device/chipset/i8042.h"
 #include "device/chipset/ioapic.h"
 #include "device/chipset/lapic.h"
@@ -15,13 +16,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FPU_PORT            0xf0 /* and 0xf1: writing clears the FPU's error latch */
-#define FPU_IRQ             13
-#define PIT_GSI             2
+#define PIT_GSI 2
+
+#define MSI_WINDOW_MASK      UINT64_C(0xfffff) /* of the address that is not fixed */
+#define MSI_LOGICAL          BIT(2)
+#define MSI_REDIRECTION_HINT BIT(3)
+#define MSI_LEVEL            BIT(15)
+
 #define DEBUG_CONSOLE_VALUE 0xe9 /* what a read of Bochs' debug port gives */
 
 struct chipset {
 	struct chipset_config config;
+	struct device_list devices;
 	struct uart16550 com1;
 	struct pic pic;
 	struct pit pit;
@@ -30,23 +36,64 @@ struct chipset {
 	struct lapic_bus apics;
 	struct ioapic ioapic;
 	struct acpi_pm acpi_pm;
+	struct fpu_error fpu_error;
 	struct debug_exit debug_exit;
+	/* How many of the lines that end at a GSI are asserted: they are wired together. */
+	unsigned asserted[CHIPSET_GSI_COUNT];
 };
 
 /* --- interrupt routing --- */
 
-static void set_gsi(void *opaque, unsigned gsi, bool level)
+static void drive_gsi(struct chipset *chipset, unsigned gsi)
+{
+	const unsigned *asserted = chipset->asserted;
+
+	if (gsi < 16)
+		pic_set_irq(&chipset->pic, gsi, asserted[gsi]);
+	/* Two lines meet at the timer's pin; the PIC's input 2 is its own cascade. */
+	if (gsi == 0 || gsi == PIT_GSI)
+		ioapic_set_irq(&chipset->ioapic, PIT_GSI, asserted[0] || asserted[PIT_GSI]);
+	else
+		ioapic_set_irq(&chipset->ioapic, gsi, asserted[gsi]);
+}
+
+/* A line has changed; it comes here only if it has. */
+static void line_changed(void *opaque, unsigned gsi, bool level)
 {
 	struct chipset *chipset = opaque;
 
-	if (gsi < 16)
-		pic_set_irq(&chipset->pic, gsi, level);
-	ioapic_set_irq(&chipset->ioapic, gsi == 0 ? PIT_GSI : gsi, level);
+	if (level)
+		chipset->asserted[gsi]++;
+	else
+		chipset->asserted[gsi]--;
+	drive_gsi(chipset, gsi);
 }
 
 struct irq_line chipset_irq_line(struct chipset *chipset, unsigned gsi)
 {
-	return (struct irq_line){.set = set_gsi, .opaque = chipset, .number = gsi};
+	if (gsi >= CHIPSET_GSI_COUNT)
+		return (struct irq_line){0};
+	return (struct irq_line){.set = line_changed, .opaque = chipset, .number = gsi};
+}
+
+/* SDM vol. 3A 11.11: what a message-signalled interrupt's address and data say. */
+bool chipset_msi(struct chipset *chipset, uint64_t address, uint32_t data)
+{
+	uint32_t destination = (uint32_t)bits_get(address, 19, 12);
+	struct apic_message message = {
+		.destination = destination == 0xff ? APIC_BROADCAST : destination,
+		.logical = address & MSI_LOGICAL,
+		.level = data & MSI_LEVEL,
+		.delivery = (uint8_t)bits_get(data, 10, 8),
+		.vector = (uint8_t)data,
+	};
+
+	if ((address & ~MSI_WINDOW_MASK) != LAPIC_DEFAULT_BASE || message.delivery == APIC_STARTUP)
+		return false;
+	/* The redirection hint asks for one of those addressed, the least busy. */
+	if ((address & MSI_REDIRECTION_HINT) && message.logical && message.delivery == APIC_FIXED)
+		message.delivery = APIC_LOWEST_PRIORITY;
+	return lapic_bus_deliver(&chipset->apics, &message);
 }
 
 /* INTR goes to LINT0 of the boot processor, and to the IOAPIC's pin 0 for those who prefer it
@@ -59,20 +106,9 @@ static void set_intr(void *opaque, unsigned number, bool level)
 	ioapic_set_irq(&chipset->ioapic, 0, level);
 }
 
-static void broadcast_eoi(void *opaque, uint8_t vector)
-{
-	struct chipset *chipset = opaque;
-
-	ioapic_eoi(&chipset->ioapic, vector);
-}
-
-/* --- what the CPUs reach us through --- */
-
-/* Enter the chipset from a vCPU, and find that vCPU's local APIC. */
-static struct lapic *lock_lapic(struct chipset *chipset, const struct cpu *cpu)
+static void lock(struct chipset *chipset)
 {
 	priority_lock_take(chipset->config.machine_lock);
-	return &chipset->apics.lapics[cpu->index];
 }
 
 static void unlock(struct chipset *chipset)
@@ -80,13 +116,33 @@ static void unlock(struct chipset *chipset)
 	priority_lock_release(chipset->config.machine_lock);
 }
 
+static void broadcast_eoi(void *opaque, uint8_t vector)
+{
+	struct chipset *chipset = opaque;
+
+	lock(chipset);
+	ioapic_eoi(&chipset->ioapic, vector);
+	unlock(chipset);
+}
+
+/* --- what the CPUs reach us through: all on the CPU's own thread --- */
+
+static struct lapic *lapic_of(struct chipset *chipset, const struct cpu *cpu)
+{
+	return &chipset->apics.lapics[cpu->index];
+}
+
+/* The PIC is asked only where the local APIC has nothing more urgent, and needs the lock. */
 static int acknowledge_interrupt(void *opaque, struct cpu *cpu)
 {
 	struct chipset *chipset = opaque;
-	struct lapic *lapic = lock_lapic(chipset, cpu);
+	struct lapic *lapic = lapic_of(chipset, cpu);
 	int vector = lapic_acknowledge(lapic);
 
-	if (vector < 0 && lapic_extint_pending(lapic)) {
+	if (vector >= 0 || !lapic_extint_pending(lapic))
+		return vector;
+	lock(chipset);
+	if (lapic_extint_pending(lapic)) {
 		vector = pic_acknowledge(&chipset->pic);
 		lapic_extint_acknowledged(lapic);
 	}
@@ -96,20 +152,26 @@ static int acknowledge_interrupt(void *opaque, struct cpu *cpu)
 
 static bool apic_msr_read(void *opaque, struct cpu *cpu, uint32_t msr, uint64_t *value)
 {
-	struct lapic *lapic = lock_lapic(opaque, cpu);
-	bool good = lapic_msr_read(lapic, msr, value);
+	bool locked = lapic_msr_needs_lock(msr, false), good;
 
-	unlock(opaque);
+	if (locked)
+		lock(opaque);
+	good = lapic_msr_read(lapic_of(opaque, cpu), msr, value);
+	if (locked)
+		unlock(opaque);
 	return good;
 }
 
 static bool apic_msr_write(void *opaque, struct cpu *cpu, uint32_t msr, uint64_t value)
 {
-	struct lapic *lapic = lock_lapic(opaque, cpu);
+	bool locked = lapic_msr_needs_lock(msr, true), good;
 	uint64_t page = cpu->apic_page;
-	bool good = lapic_msr_write(lapic, msr, value);
 
-	unlock(opaque);
+	if (locked)
+		lock(opaque);
+	good = lapic_msr_write(lapic_of(opaque, cpu), msr, value);
+	if (locked)
+		unlock(opaque);
 	/* The TLB must not know RAM where the registers are now. */
 	if (cpu->apic_page != page)
 		tlb_flush_all(cpu);
@@ -118,53 +180,51 @@ static bool apic_msr_write(void *opaque, struct cpu *cpu, uint32_t msr, uint64_t
 
 static uint64_t apic_mmio_read(void *opaque, struct cpu *cpu, uint64_t offset, unsigned size)
 {
-	struct lapic *lapic = lock_lapic(opaque, cpu);
-	uint64_t value = lapic_mmio_read(lapic, offset, size);
+	bool locked = lapic_mmio_needs_lock(offset, false);
+	uint64_t value;
 
-	unlock(opaque);
+	if (locked)
+		lock(opaque);
+	value = lapic_mmio_read(lapic_of(opaque, cpu), offset, size);
+	if (locked)
+		unlock(opaque);
 	return value;
 }
 
 static void apic_mmio_write(
 	void *opaque, struct cpu *cpu, uint64_t offset, uint64_t value, unsigned size)
 {
-	struct lapic *lapic = lock_lapic(opaque, cpu);
+	bool locked = lapic_mmio_needs_lock(offset, true);
 
-	lapic_mmio_write(lapic, offset, value, size);
-	unlock(opaque);
+	if (locked)
+		lock(opaque);
+	lapic_mmio_write(lapic_of(opaque, cpu), offset, value, size);
+	if (locked)
+		unlock(opaque);
 }
 
 /* CR8 is the task priority's class (SDM vol. 3A 11.8.6). */
 static uint64_t apic_tpr_read(void *opaque, struct cpu *cpu)
 {
-	struct lapic *lapic = lock_lapic(opaque, cpu);
-	uint64_t value = lapic->tpr >> 4;
-
-	unlock(opaque);
-	return value;
+	return lapic_tpr(lapic_of(opaque, cpu)) >> 4;
 }
 
 static void apic_tpr_write(void *opaque, struct cpu *cpu, uint64_t value)
 {
-	struct lapic *lapic = lock_lapic(opaque, cpu);
-
-	lapic_set_tpr(lapic, (uint8_t)(value << 4));
-	unlock(opaque);
+	lapic_set_tpr(lapic_of(opaque, cpu), (uint8_t)(value << 4));
 }
 
 static void apic_init(void *opaque, struct cpu *cpu)
 {
-	struct lapic *lapic = lock_lapic(opaque, cpu);
-
-	lapic_init_reset(lapic);
+	lock(opaque);
+	lapic_init_reset(lapic_of(opaque, cpu));
 	unlock(opaque);
 }
 
 static void tsc_changed(void *opaque, struct cpu *cpu)
 {
-	struct lapic *lapic = lock_lapic(opaque, cpu);
-
-	lapic_tsc_changed(lapic);
+	lock(opaque);
+	lapic_tsc_changed(lapic_of(opaque, cpu));
 	unlock(opaque);
 }
 
@@ -172,8 +232,8 @@ static void ferr(void *opaque, bool level)
 {
 	struct chipset *chipset = opaque;
 
-	priority_lock_take(chipset->config.machine_lock);
-	set_gsi(chipset, FPU_IRQ, level);
+	lock(chipset);
+	fpu_error_set(&chipset->fpu_error, level);
 	unlock(chipset);
 }
 
@@ -196,11 +256,6 @@ static void connect_cpus(struct chipset *chipset)
 
 /* --- ports of no device's own --- */
 
-static void fpu_port_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
-{
-	set_gsi(opaque, FPU_IRQ, false);
-}
-
 static uint64_t debug_console_read(void *opaque, uint64_t offset, unsigned size)
 {
 	return DEBUG_CONSOLE_VALUE;
@@ -217,62 +272,131 @@ static void debug_console_write(void *opaque, uint64_t offset, uint64_t value, u
 
 /* --- assembly --- */
 
-static int add_devices(struct chipset *chipset)
+static int add_apics(struct chipset *chipset)
 {
-	static const struct io_ops fpu_ops = {.write = fpu_port_write, .width = 1};
-	static const struct io_ops debug_console_ops = {
-		.read = debug_console_read, .write = debug_console_write, .width = 1};
-	const struct chipset_config *config = &chipset->config;
-	const struct cpu_platform *platform = config->platform;
-	struct memory *memory = platform->memory;
-	struct io_space *ports = platform->ports;
-	struct clock *clock = platform->clock;
-	const struct uart16550_backend console = {.transmit = config->console_output,
-		.receive_ready = config->console_input_ready,
-		.opaque = config->opaque};
-	const struct irq_line intr = {.set = set_intr, .opaque = chipset};
-	int error;
+	const struct cpu_platform *platform = chipset->config.platform;
+	int error = lapic_bus_init(&chipset->apics, &chipset->devices, platform->cpus,
+		platform->cpu_count, chipset->config.loop, platform->clock);
 
 	chipset->apics.eoi = broadcast_eoi;
 	chipset->apics.opaque = chipset;
-	if ((error = ioapic_init(&chipset->ioapic, &memory->mmio, &chipset->apics)) ||
-		(error = pic_init(&chipset->pic, ports, intr)) ||
-		(error = pit_init(&chipset->pit, ports, chipset_irq_line(chipset, 0), config->loop,
-			 clock)) ||
-		(error = rtc_init(&chipset->rtc, ports, chipset_irq_line(chipset, 8), config->loop,
-			 clock, memory->low_size, memory->high_size, platform->cpu_count)) ||
-		(error = i8042_init(&chipset->i8042, ports, chipset_irq_line(chipset, 1),
-			 chipset_irq_line(chipset, 12), config->reset, config->opaque)) ||
-		(error = acpi_pm_init(&chipset->acpi_pm, ports,
-			 chipset_irq_line(chipset, ACPI_SCI_IRQ), config->loop, clock,
-			 config->power_off, config->reset, config->opaque)) ||
-		(error = uart_init(&chipset->com1, ports, UART_COM1_PORT,
-			 chipset_irq_line(chipset, UART_COM1_IRQ), &console)) ||
-		(error = io_space_add(ports, FPU_PORT, 2, "FPU error latch", &fpu_ops, chipset)))
-		return error;
-	if (config->debug_exit_port)
-		error = debug_exit_init(&chipset->debug_exit, ports, config->debug_exit_port,
-			config->debug_exit, config->opaque);
-	if (!error && config->debug_console_port)
-		error = io_space_add(ports, config->debug_console_port, 1, "debug console",
-			&debug_console_ops, chipset);
 	return error;
 }
+
+static int add_ioapic(struct chipset *chipset)
+{
+	return ioapic_init(&chipset->ioapic, &chipset->devices,
+		&chipset->config.platform->memory->mmio, &chipset->apics);
+}
+
+static int add_pic(struct chipset *chipset)
+{
+	const struct irq_line intr = {.set = set_intr, .opaque = chipset};
+
+	return pic_init(&chipset->pic, &chipset->devices, chipset->config.platform->ports, intr,
+		BIT(ACPI_SCI_IRQ));
+}
+
+static int add_pit(struct chipset *chipset)
+{
+	return pit_init(&chipset->pit, &chipset->devices, chipset->config.platform->ports,
+		chipset_irq_line(chipset, 0), chipset->config.loop,
+		chipset->config.platform->clock);
+}
+
+static int add_rtc(struct chipset *chipset)
+{
+	const struct cpu_platform *platform = chipset->config.platform;
+
+	return rtc_init(&chipset->rtc, &chipset->devices, platform->ports,
+		chipset_irq_line(chipset, 8), chipset->config.loop, platform->clock,
+		platform->memory->low_size, platform->memory->high_size, platform->cpu_count);
+}
+
+static int add_i8042(struct chipset *chipset)
+{
+	const struct chipset_config *config = &chipset->config;
+
+	return i8042_init(&chipset->i8042, &chipset->devices, config->platform->ports,
+		chipset_irq_line(chipset, 1), chipset_irq_line(chipset, 12), config->reset,
+		config->opaque);
+}
+
+static int add_acpi_pm(struct chipset *chipset)
+{
+	const struct chipset_config *config = &chipset->config;
+
+	return acpi_pm_init(&chipset->acpi_pm, &chipset->devices, config->platform->ports,
+		chipset_irq_line(chipset, ACPI_SCI_IRQ), config->loop, config->platform->clock,
+		config->power_off, config->reset, config->opaque);
+}
+
+static int add_com1(struct chipset *chipset)
+{
+	const struct chipset_config *config = &chipset->config;
+	const struct uart16550_backend console = {.transmit = config->console_output,
+		.receive_ready = config->console_input_ready,
+		.opaque = config->opaque};
+
+	return uart_init(&chipset->com1, &chipset->devices, 0, config->platform->ports,
+		UART_COM1_PORT, chipset_irq_line(chipset, UART_COM1_IRQ), &console);
+}
+
+static int add_fpu_error(struct chipset *chipset)
+{
+	return fpu_error_init(&chipset->fpu_error, &chipset->devices,
+		chipset->config.platform->ports, chipset_irq_line(chipset, FPU_ERROR_IRQ));
+}
+
+static int add_debug_exit(struct chipset *chipset)
+{
+	const struct chipset_config *config = &chipset->config;
+
+	if (!config->debug_exit_port)
+		return 0;
+	return debug_exit_init(&chipset->debug_exit, config->platform->ports,
+		config->debug_exit_port, config->debug_exit, config->opaque);
+}
+
+static int add_debug_console(struct chipset *chipset)
+{
+	static const struct io_ops ops = {
+		.read = debug_console_read, .write = debug_console_write, .width = 1};
+
+	if (!chipset->config.debug_console_port)
+		return 0;
+	return io_space_add(chipset->config.platform->ports, chipset->config.debug_console_port, 1,
+		"debug console", &ops, chipset);
+}
+
+/* Everything that is on the board. Interrupt controllers come first: they are reset first, and are
+ * there when the others let go of their lines. */
+static int (*const rows[])(struct chipset *chipset) = {
+	add_apics,
+	add_ioapic,
+	add_pic,
+	add_pit,
+	add_rtc,
+	add_i8042,
+	add_acpi_pm,
+	add_com1,
+	add_fpu_error,
+	add_debug_exit,
+	add_debug_console,
+};
 
 struct chipset *chipset_create(const struct chipset_config *config)
 {
 	struct chipset *chipset = calloc(1, sizeof(*chipset));
-	int error;
+	int error = 0;
 
 	if (!chipset) {
 		log_error("out of memory for the chipset");
 		return NULL;
 	}
 	chipset->config = *config;
-	error = lapic_bus_init(&chipset->apics, config->platform->cpus, config->platform->cpu_count,
-		config->loop, config->platform->clock);
-	if (!error)
-		error = add_devices(chipset);
+	for (unsigned i = 0; !error && i < ARRAY_SIZE(rows); i++)
+		error = rows[i](chipset);
 	if (error) {
 		log_error("cannot assemble the chipset: %s", strerror(-error));
 		chipset_destroy(chipset);
@@ -285,35 +409,39 @@ struct chipset *chipset_create(const struct chipset_config *config)
 void chipset_destroy(struct chipset *chipset)
 {
 	/* The port and MMIO spaces go with the machine; the event loop must not find our timers. */
-	struct timer *timers[] = {&chipset->pit.timer, &chipset->rtc.periodic_timer,
-		&chipset->rtc.second_timer, &chipset->acpi_pm.overflow_timer};
-
-	for (unsigned i = 0; i < ARRAY_SIZE(timers); i++)
-		if (timers[i]->loop)
-			timer_cancel(timers[i]);
-	lapic_bus_destroy(&chipset->apics);
+	device_list_destroy(&chipset->devices);
 	free(chipset);
+}
+
+struct device_list *chipset_devices(struct chipset *chipset)
+{
+	return &chipset->devices;
 }
 
 void chipset_reset(struct chipset *chipset)
 {
-	for (unsigned i = 0; i < chipset->apics.count; i++)
-		lapic_reset(&chipset->apics.lapics[i]);
-	ioapic_reset(&chipset->ioapic);
-	pic_reset(&chipset->pic);
-	pit_reset(&chipset->pit);
-	rtc_reset(&chipset->rtc);
-	i8042_reset(&chipset->i8042);
-	acpi_pm_reset(&chipset->acpi_pm);
-	uart_reset(&chipset->com1);
-	set_gsi(chipset, FPU_IRQ, false);
+	device_list_reset(&chipset->devices);
 }
 
 void chipset_firmware_setup(struct chipset *chipset)
 {
-	pic_firmware_setup(&chipset->pic);
-	chipset->pic.chip[1].elcr = 1 << (ACPI_SCI_IRQ - 8);
-	lapic_firmware_setup(&chipset->apics.lapics[0]);
+	device_list_firmware_setup(&chipset->devices);
+}
+
+void chipset_save(struct chipset *chipset, struct state_writer *writer)
+{
+	device_list_save(&chipset->devices, writer);
+}
+
+int chipset_load(struct chipset *chipset, struct state_reader *reader)
+{
+	int error = device_list_load(&chipset->devices, reader);
+
+	/* The devices drive their lines as their state has it. The controllers know a level of
+	 * their own, which could be another only in a state that nobody has saved. */
+	for (unsigned gsi = 0; !error && gsi < CHIPSET_GSI_COUNT; gsi++)
+		drive_gsi(chipset, gsi);
+	return error;
 }
 
 size_t chipset_console_input(struct chipset *chipset, const void *bytes, size_t size)

@@ -7,6 +7,7 @@
 #define VENEER_DEVICE_CHIPSET_CHIPSET_H
 
 #include "cpu/cpu.h"
+#include "device/device.h"
 #include "device/irq.h"
 #include "host/event_loop.h"
 
@@ -55,8 +56,19 @@ void chipset_firmware_setup(struct chipset *chipset);
 /* Bytes typed at COM1. Returns how many were taken; see console_input_ready. */
 size_t chipset_console_input(struct chipset *chipset, const void *bytes, size_t size);
 void chipset_power_button(struct chipset *chipset);
-/* The line of global system interrupt 0..23 (ISA numbers below 16), for further devices. */
+/* A new line to global system interrupt 0..23 (ISA numbers below 16), for a further device; for
+ * another number one that leads nowhere. Lines to the same interrupt are wired together. */
 struct irq_line chipset_irq_line(struct chipset *chipset, unsigned gsi);
+/* The devices, for further ones to be added: they are reset, saved, loaded and destroyed with the
+ * chipset's own. */
+struct device_list *chipset_devices(struct chipset *chipset);
+/* A device signals an interrupt by a message: the write of `data` to `address` that a PCI function
+ * would make. False: no local APIC took it, or the address is none of theirs. On any thread, lock
+ * or no lock. */
+bool chipset_msi(struct chipset *chipset, uint64_t address, uint32_t data);
+/* All devices' state; see device_list_save() and device_list_load(). */
+void chipset_save(struct chipset *chipset, struct state_writer *writer);
+int chipset_load(struct chipset *chipset, struct state_reader *reader);
 /* A vCPU's TSC was written (called with the lock held, on any thread). */
 void chipset_tsc_changed(struct chipset *chipset, struct cpu *cpu);
 

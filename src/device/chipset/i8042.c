@@ -198,17 +198,19 @@ static void ps2_receive(struct ps2_device *device, uint8_t byte)
 
 static void update_irqs(struct i8042 *i8042)
 {
-	bool full = i8042->status & STATUS_OUTPUT_FULL, aux = i8042->status & STATUS_AUX;
+	bool full = i8042->state.status & STATUS_OUTPUT_FULL,
+	     aux = i8042->state.status & STATUS_AUX;
 
-	irq_set(&i8042->keyboard_irq, full && !aux && (i8042->config & CONFIG_KEYBOARD_IRQ));
-	irq_set(&i8042->mouse_irq, full && aux && (i8042->config & CONFIG_MOUSE_IRQ));
+	irq_set(&i8042->keyboard_irq, full && !aux && (i8042->state.config & CONFIG_KEYBOARD_IRQ));
+	irq_set(&i8042->mouse_irq, full && aux && (i8042->state.config & CONFIG_MOUSE_IRQ));
 }
 
 static void put_output(struct i8042 *i8042, uint8_t byte, bool aux)
 {
-	i8042->output = byte;
-	i8042->status |= STATUS_OUTPUT_FULL;
-	i8042->status = (uint8_t)((i8042->status & ~STATUS_AUX) | (aux ? STATUS_AUX : 0));
+	i8042->state.output = byte;
+	i8042->state.status |= STATUS_OUTPUT_FULL;
+	i8042->state.status =
+		(uint8_t)((i8042->state.status & ~STATUS_AUX) | (aux ? STATUS_AUX : 0));
 	update_irqs(i8042);
 }
 
@@ -225,16 +227,16 @@ static void fetch_from_devices(struct i8042 *i8042)
 {
 	uint8_t byte;
 
-	if (i8042->status & STATUS_OUTPUT_FULL)
+	if (i8042->state.status & STATUS_OUTPUT_FULL)
 		return;
-	if (i8042->keyboard.count && !(i8042->config & CONFIG_KEYBOARD_OFF)) {
-		byte = take_byte(&i8042->keyboard);
+	if (i8042->state.keyboard.count && !(i8042->state.config & CONFIG_KEYBOARD_OFF)) {
+		byte = take_byte(&i8042->state.keyboard);
 		/* Of scan code set 2, all that is ever sent is the second byte of the ID. */
-		if ((i8042->config & CONFIG_TRANSLATE) && byte == 0x83)
+		if ((i8042->state.config & CONFIG_TRANSLATE) && byte == 0x83)
 			byte = 0x41;
 		put_output(i8042, byte, false);
-	} else if (i8042->mouse.count && !(i8042->config & CONFIG_MOUSE_OFF)) {
-		put_output(i8042, take_byte(&i8042->mouse), true);
+	} else if (i8042->state.mouse.count && !(i8042->state.config & CONFIG_MOUSE_OFF)) {
+		put_output(i8042, take_byte(&i8042->state.mouse), true);
 	}
 }
 
@@ -246,17 +248,17 @@ static void reset_machine(struct i8042 *i8042)
 
 static void set_a20(struct i8042 *i8042, bool on)
 {
-	i8042->output_port &= (uint8_t)~OUTPUT_PORT_A20;
-	i8042->port92 &= (uint8_t)~PORT92_A20;
+	i8042->state.output_port &= (uint8_t)~OUTPUT_PORT_A20;
+	i8042->state.port92 &= (uint8_t)~PORT92_A20;
 	if (on) {
-		i8042->output_port |= OUTPUT_PORT_A20;
-		i8042->port92 |= PORT92_A20;
+		i8042->state.output_port |= OUTPUT_PORT_A20;
+		i8042->state.port92 |= PORT92_A20;
 	}
 }
 
 static void write_output_port(struct i8042 *i8042, uint8_t value)
 {
-	i8042->output_port = value;
+	i8042->state.output_port = value;
 	set_a20(i8042, value & OUTPUT_PORT_A20);
 	if (!(value & OUTPUT_PORT_NO_RESET))
 		reset_machine(i8042);
@@ -264,58 +266,58 @@ static void write_output_port(struct i8042 *i8042, uint8_t value)
 
 static void set_config(struct i8042 *i8042, uint8_t value)
 {
-	i8042->config = value;
-	i8042->status = (uint8_t)((i8042->status & ~STATUS_SYSTEM) |
-				  (value & CONFIG_SYSTEM ? STATUS_SYSTEM : 0));
+	i8042->state.config = value;
+	i8042->state.status = (uint8_t)((i8042->state.status & ~STATUS_SYSTEM) |
+					(value & CONFIG_SYSTEM ? STATUS_SYSTEM : 0));
 	update_irqs(i8042);
 }
 
 static uint8_t read_output_port(const struct i8042 *i8042)
 {
-	uint8_t value = i8042->output_port & (OUTPUT_PORT_NO_RESET | OUTPUT_PORT_A20);
+	uint8_t value = i8042->state.output_port & (OUTPUT_PORT_NO_RESET | OUTPUT_PORT_A20);
 
-	if (i8042->status & STATUS_OUTPUT_FULL)
-		value |= i8042->status & STATUS_AUX ? OUTPUT_PORT_MOUSE_IRQ
-						    : OUTPUT_PORT_KEYBOARD_IRQ;
+	if (i8042->state.status & STATUS_OUTPUT_FULL)
+		value |= i8042->state.status & STATUS_AUX ? OUTPUT_PORT_MOUSE_IRQ
+							  : OUTPUT_PORT_KEYBOARD_IRQ;
 	return value;
 }
 
 static void write_command(struct i8042 *i8042, uint8_t command)
 {
-	i8042->command = 0;
+	i8042->state.command = 0;
 	switch (command) {
 	case 0x20:
-		put_output(i8042, i8042->config, false);
+		put_output(i8042, i8042->state.config, false);
 		break;
 	case 0x21 ... 0x3f:
-		put_output(i8042, i8042->ram[command & 0x1f], false);
+		put_output(i8042, i8042->state.ram[command & 0x1f], false);
 		break;
 	case 0x60 ... 0x7f: /* write the command byte or RAM */
 	case 0xd1:          /* write the output port */
 	case 0xd2:          /* echo as if from the keyboard */
 	case 0xd3:          /* echo as if from the mouse */
 	case 0xd4:          /* send to the mouse */
-		i8042->command = command;
+		i8042->state.command = command;
 		break;
 	case 0xa7:
-		set_config(i8042, i8042->config | CONFIG_MOUSE_OFF);
+		set_config(i8042, i8042->state.config | CONFIG_MOUSE_OFF);
 		break;
 	case 0xa8:
-		set_config(i8042, i8042->config & (uint8_t)~CONFIG_MOUSE_OFF);
+		set_config(i8042, i8042->state.config & (uint8_t)~CONFIG_MOUSE_OFF);
 		break;
 	case 0xa9: /* test the mouse interface */
 	case 0xab: /* test the keyboard interface */
 		put_output(i8042, 0, false);
 		break;
 	case 0xaa: /* self test */
-		set_config(i8042, i8042->config | CONFIG_SYSTEM);
+		set_config(i8042, i8042->state.config | CONFIG_SYSTEM);
 		put_output(i8042, 0x55, false);
 		break;
 	case 0xad:
-		set_config(i8042, i8042->config | CONFIG_KEYBOARD_OFF);
+		set_config(i8042, i8042->state.config | CONFIG_KEYBOARD_OFF);
 		break;
 	case 0xae:
-		set_config(i8042, i8042->config & (uint8_t)~CONFIG_KEYBOARD_OFF);
+		set_config(i8042, i8042->state.config & (uint8_t)~CONFIG_KEYBOARD_OFF);
 		break;
 	case 0xc0: /* input port: keyboard not locked */
 		put_output(i8042, 0x80, false);
@@ -342,15 +344,15 @@ static void write_command(struct i8042 *i8042, uint8_t command)
 
 static void write_data(struct i8042 *i8042, uint8_t value)
 {
-	uint8_t command = i8042->command;
+	uint8_t command = i8042->state.command;
 
-	i8042->command = 0;
+	i8042->state.command = 0;
 	switch (command) {
 	case 0x60:
 		set_config(i8042, value);
 		break;
 	case 0x61 ... 0x7f:
-		i8042->ram[command & 0x1f] = value;
+		i8042->state.ram[command & 0x1f] = value;
 		break;
 	case 0xd1:
 		write_output_port(i8042, value);
@@ -362,12 +364,12 @@ static void write_data(struct i8042 *i8042, uint8_t value)
 		put_output(i8042, value, true);
 		break;
 	case 0xd4:
-		set_config(i8042, i8042->config & (uint8_t)~CONFIG_MOUSE_OFF);
-		ps2_receive(&i8042->mouse, value);
+		set_config(i8042, i8042->state.config & (uint8_t)~CONFIG_MOUSE_OFF);
+		ps2_receive(&i8042->state.mouse, value);
 		break;
 	default:
-		set_config(i8042, i8042->config & (uint8_t)~CONFIG_KEYBOARD_OFF);
-		ps2_receive(&i8042->keyboard, value);
+		set_config(i8042, i8042->state.config & (uint8_t)~CONFIG_KEYBOARD_OFF);
+		ps2_receive(&i8042->state.keyboard, value);
 	}
 	fetch_from_devices(i8042);
 }
@@ -375,10 +377,10 @@ static void write_data(struct i8042 *i8042, uint8_t value)
 static uint64_t data_read(void *opaque, uint64_t offset, unsigned size)
 {
 	struct i8042 *i8042 = opaque;
-	uint8_t value = i8042->output;
+	uint8_t value = i8042->state.output;
 
 	/* The line falls before the next byte raises it: each byte is an edge. */
-	i8042->status &= (uint8_t) ~(STATUS_OUTPUT_FULL | STATUS_AUX);
+	i8042->state.status &= (uint8_t) ~(STATUS_OUTPUT_FULL | STATUS_AUX);
 	update_irqs(i8042);
 	fetch_from_devices(i8042);
 	return value;
@@ -388,7 +390,7 @@ static void data_write(void *opaque, uint64_t offset, uint64_t value, unsigned s
 {
 	struct i8042 *i8042 = opaque;
 
-	i8042->status &= (uint8_t)~STATUS_COMMAND;
+	i8042->state.status &= (uint8_t)~STATUS_COMMAND;
 	write_data(i8042, (uint8_t)value);
 }
 
@@ -396,14 +398,14 @@ static uint64_t status_read(void *opaque, uint64_t offset, unsigned size)
 {
 	struct i8042 *i8042 = opaque;
 
-	return i8042->status;
+	return i8042->state.status;
 }
 
 static void command_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
 	struct i8042 *i8042 = opaque;
 
-	i8042->status |= STATUS_COMMAND;
+	i8042->state.status |= STATUS_COMMAND;
 	write_command(i8042, (uint8_t)value);
 }
 
@@ -411,36 +413,91 @@ static uint64_t port92_read(void *opaque, uint64_t offset, unsigned size)
 {
 	struct i8042 *i8042 = opaque;
 
-	return i8042->port92;
+	return i8042->state.port92;
 }
 
 static void port92_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
 	struct i8042 *i8042 = opaque;
-	bool reset = value & ~(uint64_t)i8042->port92 & PORT92_RESET;
+	bool reset = value & ~(uint64_t)i8042->state.port92 & PORT92_RESET;
 
-	i8042->port92 = (uint8_t)value;
+	i8042->state.port92 = (uint8_t)value;
 	set_a20(i8042, value & PORT92_A20);
 	if (reset)
 		reset_machine(i8042);
 }
 
-void i8042_reset(struct i8042 *i8042)
+static void i8042_reset(void *device)
 {
-	ps2_reset(&i8042->keyboard, false);
-	ps2_reset(&i8042->mouse, true);
-	i8042->status = STATUS_UNLOCKED | STATUS_SYSTEM;
-	i8042->config = CONFIG_KEYBOARD_IRQ | CONFIG_MOUSE_IRQ | CONFIG_SYSTEM | CONFIG_TRANSLATE;
-	i8042->command = i8042->output = 0;
-	i8042->output_port = OUTPUT_PORT_NO_RESET;
-	i8042->port92 = 0;
-	memset(i8042->ram, 0, sizeof(i8042->ram));
+	struct i8042 *i8042 = device;
+
+	ps2_reset(&i8042->state.keyboard, false);
+	ps2_reset(&i8042->state.mouse, true);
+	i8042->state.status = STATUS_UNLOCKED | STATUS_SYSTEM;
+	i8042->state.config =
+		CONFIG_KEYBOARD_IRQ | CONFIG_MOUSE_IRQ | CONFIG_SYSTEM | CONFIG_TRANSLATE;
+	i8042->state.command = i8042->state.output = 0;
+	i8042->state.output_port = OUTPUT_PORT_NO_RESET;
+	i8042->state.port92 = 0;
+	memset(i8042->state.ram, 0, sizeof(i8042->state.ram));
 	set_a20(i8042, true);
 	update_irqs(i8042);
 }
 
-int i8042_init(struct i8042 *i8042, struct io_space *ports, struct irq_line keyboard_irq,
-	struct irq_line mouse_irq, void (*reset)(void *opaque), void *opaque)
+static bool i8042_valid(const void *device, const void *loaded)
+{
+	const struct i8042_state *state = loaded;
+
+	return !state->keyboard.mouse && state->mouse.mouse;
+}
+
+static void i8042_loaded(void *device)
+{
+	update_irqs(device);
+}
+
+static const struct state_field ps2_fields[] = {
+	STATE_BOOL(struct ps2_device, mouse),
+	STATE_ANY(struct ps2_device, expecting),
+	STATE_BOOL(struct ps2_device, scanning),
+	STATE_ANY(struct ps2_device, last_sent),
+	STATE_ANY(struct ps2_device, scancode_set),
+	STATE_ANY(struct ps2_device, leds),
+	STATE_ANY(struct ps2_device, typematic),
+	STATE_ANY(struct ps2_device, resolution),
+	STATE_ANY(struct ps2_device, sample_rate),
+	STATE_ANY(struct ps2_device, status),
+	STATE_ARRAY_ANY(struct ps2_device, queue),
+	STATE_FIELD(struct ps2_device, head, 0, PS2_QUEUE_SIZE - 1),
+	STATE_FIELD(struct ps2_device, count, 0, PS2_QUEUE_SIZE),
+	STATE_END,
+};
+
+static const struct state_field i8042_fields[] = {
+	STATE_ANY(struct i8042_state, status),
+	STATE_ANY(struct i8042_state, config),
+	STATE_ANY(struct i8042_state, output_port),
+	STATE_ANY(struct i8042_state, command),
+	STATE_ANY(struct i8042_state, output),
+	STATE_ANY(struct i8042_state, port92),
+	STATE_ARRAY_ANY(struct i8042_state, ram),
+	STATE_STRUCT(struct i8042_state, keyboard, ps2_fields),
+	STATE_STRUCT(struct i8042_state, mouse, ps2_fields),
+	STATE_END,
+};
+
+static const struct device_ops i8042_device = {
+	.name = "i8042",
+	.version = 1,
+	DEVICE_STATE(struct i8042, i8042_fields),
+	.reset = i8042_reset,
+	.valid = i8042_valid,
+	.loaded = i8042_loaded,
+};
+
+int i8042_init(struct i8042 *i8042, struct device_list *devices, struct io_space *ports,
+	struct irq_line keyboard_irq, struct irq_line mouse_irq, void (*reset)(void *opaque),
+	void *opaque)
 {
 	static const struct io_ops data = {.read = data_read, .write = data_write, .width = 1};
 	static const struct io_ops command = {
@@ -453,6 +510,7 @@ int i8042_init(struct i8042 *i8042, struct io_space *ports, struct irq_line keyb
 		.mouse_irq = mouse_irq,
 		.reset = reset,
 		.opaque = opaque};
+	device_list_add(devices, &i8042->device, &i8042_device, 0);
 	i8042_reset(i8042);
 	error = io_space_add(ports, 0x60, 1, "keyboard controller", &data, i8042);
 	if (!error)

@@ -3,6 +3,7 @@
 #ifndef VENEER_DEVICE_CHIPSET_I8042_H
 #define VENEER_DEVICE_CHIPSET_I8042_H
 
+#include "device/device.h"
 #include "device/irq.h"
 #include "memory/io_space.h"
 
@@ -17,13 +18,10 @@ struct ps2_device {
 	uint8_t scancode_set, leds, typematic;   /* keyboard */
 	uint8_t resolution, sample_rate, status; /* mouse */
 	uint8_t queue[PS2_QUEUE_SIZE];           /* bytes on their way to the controller */
-	unsigned head, count;
+	uint8_t head, count;
 };
 
-struct i8042 {
-	struct irq_line keyboard_irq, mouse_irq;
-	void (*reset)(void *opaque);
-	void *opaque;
+struct i8042_state {
 	uint8_t status, config; /* config: the command byte */
 	uint8_t output_port;
 	uint8_t command; /* controller command waiting for its data byte; 0: none */
@@ -33,10 +31,18 @@ struct i8042 {
 	struct ps2_device keyboard, mouse;
 };
 
-/* Add ports 0x60, 0x64 and 0x92. reset() is called where the guest pulses the reset line. 0 or
- * -errno. */
-int i8042_init(struct i8042 *i8042, struct io_space *ports, struct irq_line keyboard_irq,
-	struct irq_line mouse_irq, void (*reset)(void *opaque), void *opaque);
-void i8042_reset(struct i8042 *i8042);
+struct i8042 {
+	struct device device;
+	struct i8042_state state;
+	struct irq_line keyboard_irq, mouse_irq;
+	void (*reset)(void *opaque);
+	void *opaque;
+};
+
+/* Add ports 0x60, 0x64 and 0x92, and the device to the list. reset() is called where the guest
+ * pulses the reset line. 0 or -errno. */
+int i8042_init(struct i8042 *i8042, struct device_list *devices, struct io_space *ports,
+	struct irq_line keyboard_irq, struct irq_line mouse_irq, void (*reset)(void *opaque),
+	void *opaque);
 
 #endif

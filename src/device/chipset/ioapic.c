@@ -31,7 +31,7 @@ static bool is_level(uint64_t rte)
 /* Send the pin's message. A level-triggered interrupt that was taken waits for its EOI. */
 static void send(struct ioapic *ioapic, unsigned pin)
 {
-	uint64_t *rte = &ioapic->redirection[pin];
+	uint64_t *rte = &ioapic->state.redirection[pin];
 	uint32_t destination = (uint32_t)RTE_DESTINATION(*rte);
 	struct apic_message message = {
 		.destination = destination == 0xff ? APIC_BROADCAST : destination,
@@ -49,9 +49,10 @@ static void send(struct ioapic *ioapic, unsigned pin)
 /* Send for a level-triggered pin that asks and may. */
 static void service_level(struct ioapic *ioapic, unsigned pin)
 {
-	uint64_t rte = ioapic->redirection[pin];
+	uint64_t rte = ioapic->state.redirection[pin];
 
-	if (is_level(rte) && !(rte & (RTE_MASKED | RTE_REMOTE_IRR)) && (ioapic->lines >> pin & 1))
+	if (is_level(rte) && !(rte & (RTE_MASKED | RTE_REMOTE_IRR)) &&
+		(ioapic->state.lines >> pin & 1))
 		send(ioapic, pin);
 }
 
@@ -62,9 +63,10 @@ void ioapic_set_irq(struct ioapic *ioapic, unsigned pin, bool level)
 
 	if (pin >= IOAPIC_PINS)
 		return;
-	rte = ioapic->redirection[pin];
-	rising = level && !(ioapic->lines >> pin & 1);
-	ioapic->lines = (ioapic->lines & ~(UINT32_C(1) << pin)) | (uint32_t)level << pin;
+	rte = ioapic->state.redirection[pin];
+	rising = level && !(ioapic->state.lines >> pin & 1);
+	ioapic->state.lines = (ioapic->state.lines & ~(UINT32_C(1) << pin)) | (uint32_t)level
+										      << pin;
 	if (is_level(rte))
 		service_level(ioapic, pin);
 	else if (rising && !(rte & RTE_MASKED)) /* an edge at a masked pin is lost */
@@ -74,7 +76,7 @@ void ioapic_set_irq(struct ioapic *ioapic, unsigned pin, bool level)
 void ioapic_eoi(struct ioapic *ioapic, uint8_t vector)
 {
 	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
-		uint64_t *rte = &ioapic->redirection[pin];
+		uint64_t *rte = &ioapic->state.redirection[pin];
 
 		if (RTE_VECTOR(*rte) != vector || !(*rte & RTE_REMOTE_IRR))
 			continue;
@@ -86,7 +88,7 @@ void ioapic_eoi(struct ioapic *ioapic, uint8_t vector)
 static void write_redirection(struct ioapic *ioapic, unsigned index, uint32_t value)
 {
 	unsigned pin = index / 2, shift = index % 2 * 32;
-	uint64_t *rte = &ioapic->redirection[pin];
+	uint64_t *rte = &ioapic->state.redirection[pin];
 	uint64_t written = (UINT64_C(0xffffffff) << shift) & RTE_WRITABLE;
 
 	*rte = (*rte & ~written) | ((uint64_t)value << shift & written);
@@ -98,27 +100,27 @@ static void write_redirection(struct ioapic *ioapic, unsigned index, uint32_t va
 
 static uint32_t read_window(const struct ioapic *ioapic)
 {
-	unsigned redirection = ioapic->index - INDEX_REDIRECTION;
+	unsigned redirection = ioapic->state.index - INDEX_REDIRECTION;
 
-	switch (ioapic->index) {
+	switch (ioapic->state.index) {
 	case INDEX_ID:
 	case INDEX_ARBITRATION:
-		return (uint32_t)ioapic->id << 24;
+		return (uint32_t)ioapic->state.id << 24;
 	case INDEX_VERSION:
 		return VERSION;
 	}
-	if (ioapic->index < INDEX_REDIRECTION || redirection >= 2 * IOAPIC_PINS)
+	if (ioapic->state.index < INDEX_REDIRECTION || redirection >= 2 * IOAPIC_PINS)
 		return 0;
-	return (uint32_t)(ioapic->redirection[redirection / 2] >> (redirection % 2 * 32));
+	return (uint32_t)(ioapic->state.redirection[redirection / 2] >> (redirection % 2 * 32));
 }
 
 static void write_window(struct ioapic *ioapic, uint32_t value)
 {
-	if (ioapic->index == INDEX_ID)
-		ioapic->id = value >> 24 & 15;
-	else if (ioapic->index >= INDEX_REDIRECTION &&
-		 ioapic->index < INDEX_REDIRECTION + 2 * IOAPIC_PINS)
-		write_redirection(ioapic, ioapic->index - INDEX_REDIRECTION, value);
+	if (ioapic->state.index == INDEX_ID)
+		ioapic->state.id = value >> 24 & 15;
+	else if (ioapic->state.index >= INDEX_REDIRECTION &&
+		 ioapic->state.index < INDEX_REDIRECTION + 2 * IOAPIC_PINS)
+		write_redirection(ioapic, ioapic->state.index - INDEX_REDIRECTION, value);
 }
 
 static uint64_t ioapic_read(void *opaque, uint64_t offset, unsigned size)
@@ -127,7 +129,7 @@ static uint64_t ioapic_read(void *opaque, uint64_t offset, unsigned size)
 
 	switch (offset) {
 	case REGISTER_SELECT:
-		return ioapic->index;
+		return ioapic->state.index;
 	case REGISTER_WINDOW:
 		return read_window(ioapic);
 	default:
@@ -141,7 +143,7 @@ static void ioapic_write(void *opaque, uint64_t offset, uint64_t value, unsigned
 
 	switch (offset) {
 	case REGISTER_SELECT:
-		ioapic->index = (uint8_t)value;
+		ioapic->state.index = (uint8_t)value;
 		break;
 	case REGISTER_WINDOW:
 		write_window(ioapic, (uint32_t)value);
@@ -152,18 +154,48 @@ static void ioapic_write(void *opaque, uint64_t offset, uint64_t value, unsigned
 	}
 }
 
-void ioapic_reset(struct ioapic *ioapic)
+static void ioapic_reset(void *device)
 {
-	ioapic->id = ioapic->index = 0;
+	struct ioapic *ioapic = device;
+
+	ioapic->state.id = ioapic->state.index = 0;
 	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
-		ioapic->redirection[pin] = RTE_MASKED;
+		ioapic->state.redirection[pin] = RTE_MASKED;
 }
 
-int ioapic_init(struct ioapic *ioapic, struct io_space *mmio, struct lapic_bus *bus)
+static bool ioapic_valid(const void *device, const void *loaded)
+{
+	const struct ioapic_state *state = loaded;
+
+	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
+		if (state->redirection[pin] & ~(RTE_WRITABLE | RTE_READ_ONLY))
+			return false;
+	return true;
+}
+
+static const struct state_field ioapic_fields[] = {
+	STATE_ARRAY_ANY(struct ioapic_state, redirection),
+	STATE_FIELD(struct ioapic_state, lines, 0, (UINT32_C(1) << IOAPIC_PINS) - 1),
+	STATE_FIELD(struct ioapic_state, id, 0, 15),
+	STATE_ANY(struct ioapic_state, index),
+	STATE_END,
+};
+
+static const struct device_ops ioapic_device = {
+	.name = "ioapic",
+	.version = 1,
+	DEVICE_STATE(struct ioapic, ioapic_fields),
+	.reset = ioapic_reset,
+	.valid = ioapic_valid,
+};
+
+int ioapic_init(struct ioapic *ioapic, struct device_list *devices, struct io_space *mmio,
+	struct lapic_bus *bus)
 {
 	static const struct io_ops ops = {.read = ioapic_read, .write = ioapic_write, .width = 4};
 
 	*ioapic = (struct ioapic){.bus = bus};
+	device_list_add(devices, &ioapic->device, &ioapic_device, 0);
 	ioapic_reset(ioapic);
 	return io_space_add(mmio, IOAPIC_BASE, IOAPIC_SIZE, "IOAPIC", &ops, ioapic);
 }

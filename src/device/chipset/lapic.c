@@ -1,25 +1,43 @@
+/* Why no interrupt gets lost, although a request takes no lock:
+ *
+ * PENDING_INTR of the vCPU tells that there is something to deliver, which depends on IRR, ISR,
+ * TPR, the mode, LINT0. Every thread that changes one of these calls lapic_update() afterwards,
+ * which looks at all of them and sets the bit, or clears it. All these are sequentially consistent
+ * atomic operations, so there is one order of them all that every thread agrees with.
+ *
+ * - Of several changes that together make an interrupt deliverable, one is the last in this order.
+ *   The thread that made it sees all the others when it looks. So it finds the bit set, or sets it.
+ * - A thread that clears the bit looks once more after that. If the last change came before that
+ *   second look, it is seen there, and the bit is set again. If it came after, the clearing was
+ *   before it, and the thread that made the change finds the bit clear and sets it.
+ *
+ * A bit that is set with nothing to deliver (the vCPU raised its TPR meanwhile) costs the vCPU one
+ * acknowledge that says so. On x86 the loads cost nothing more, the stores are an XCHG. */
 #include "device/chipset/lapic_internal.h"
 
 /* The highest vector in a 256-bit set; -1 if it is empty. */
-static int highest_vector(const uint32_t *set)
+static int highest_vector(const _Atomic uint32_t *set)
 {
-	for (int i = 7; i >= 0; i--)
-		if (set[i])
-			return 32 * i + 31 - __builtin_clz(set[i]);
+	for (int i = 7; i >= 0; i--) {
+		uint32_t word = set[i];
+
+		if (word)
+			return 32 * i + 31 - __builtin_clz(word);
+	}
 	return -1;
 }
 
-static void vector_set(uint32_t *set, unsigned vector)
+static void vector_set(_Atomic uint32_t *set, unsigned vector)
 {
 	set[vector / 32] |= UINT32_C(1) << vector % 32;
 }
 
-static void vector_clear(uint32_t *set, unsigned vector)
+static void vector_clear(_Atomic uint32_t *set, unsigned vector)
 {
 	set[vector / 32] &= ~(UINT32_C(1) << vector % 32);
 }
 
-static bool vector_test(const uint32_t *set, unsigned vector)
+static bool vector_test(const _Atomic uint32_t *set, unsigned vector)
 {
 	return set[vector / 32] >> vector % 32 & 1;
 }
@@ -27,17 +45,17 @@ static bool vector_test(const uint32_t *set, unsigned vector)
 /* SDM vol. 3A 11.8.3.1. */
 uint8_t lapic_ppr(const struct lapic *lapic)
 {
-	int in_service = highest_vector(lapic->isr);
+	int in_service = highest_vector(lapic->state.isr);
 
-	if (in_service < 0 || lapic->tpr >> 4 >= (unsigned)in_service >> 4)
-		return (uint8_t)lapic->tpr;
+	if (in_service < 0 || lapic->state.tpr >> 4 >= (unsigned)in_service >> 4)
+		return (uint8_t)lapic->state.tpr;
 	return (uint8_t)(in_service & 0xf0);
 }
 
 /* The vector that would be delivered now, or -1. */
 static int deliverable(const struct lapic *lapic)
 {
-	int vector = highest_vector(lapic->irr);
+	int vector = highest_vector(lapic->state.irr);
 
 	if (vector < 0 || !lapic_is_enabled(lapic) || vector >> 4 <= lapic_ppr(lapic) >> 4)
 		return -1;
@@ -46,11 +64,11 @@ static int deliverable(const struct lapic *lapic)
 
 bool lapic_extint_pending(const struct lapic *lapic)
 {
-	uint32_t lint0 = lapic->lvt[LVT_LINT0];
+	uint32_t lint0 = lapic->state.lvt[LVT_LINT0];
 
-	if (lapic->extint)
+	if (lapic->state.extint)
 		return true;
-	if (!lapic->lint0)
+	if (!lapic->state.lint0)
 		return false;
 	/* A disabled local APIC leaves the pin to be the CPU's plain INTR. */
 	return !lapic_is_enabled(lapic) ||
@@ -59,24 +77,32 @@ bool lapic_extint_pending(const struct lapic *lapic)
 
 void lapic_extint_acknowledged(struct lapic *lapic)
 {
-	lapic->extint = false;
+	lapic->state.extint = false;
 	lapic_update(lapic);
+}
+
+static bool wants_cpu(const struct lapic *lapic)
+{
+	return deliverable(lapic) >= 0 || lapic_extint_pending(lapic);
 }
 
 void lapic_update(struct lapic *lapic)
 {
-	bool wanted = deliverable(lapic) >= 0 || lapic_extint_pending(lapic);
-	bool have = atomic_load(&lapic->cpu->pending) & PENDING_INTR;
+	bool wanted = wants_cpu(lapic), told = atomic_load(&lapic->cpu->pending) & PENDING_INTR;
 
-	if (wanted && !have)
-		cpu_set_pending(lapic->cpu, PENDING_INTR);
-	else if (!wanted && have)
+	if (!wanted && told) {
 		cpu_clear_pending(lapic->cpu, PENDING_INTR);
+		/* Somebody may have made a request since we looked, and left the bit as it was. */
+		wanted = wants_cpu(lapic);
+		told = false;
+	}
+	if (wanted && !told)
+		cpu_set_pending(lapic->cpu, PENDING_INTR);
 }
 
 void lapic_error(struct lapic *lapic, uint32_t bits)
 {
-	lapic->esr_pending |= bits;
+	lapic->state.esr_pending |= bits;
 	lapic_local_interrupt(lapic, LVT_ERROR);
 }
 
@@ -85,23 +111,24 @@ void lapic_request(struct lapic *lapic, uint8_t vector, bool level)
 	if (vector < 16) {
 		/* An illegal vector in the error entry itself reports no error: it would never end.
 		 */
-		if ((lapic->lvt[LVT_ERROR] & 0xf0) == 0)
-			lapic->esr_pending |= ESR_RECEIVE_ILLEGAL_VECTOR;
+		if ((lapic->state.lvt[LVT_ERROR] & 0xf0) == 0)
+			lapic->state.esr_pending |= ESR_RECEIVE_ILLEGAL_VECTOR;
 		else
 			lapic_error(lapic, ESR_RECEIVE_ILLEGAL_VECTOR);
 		return;
 	}
-	vector_set(lapic->irr, vector);
+	/* The trigger mode first: once the request is seen, its EOI may come at once. */
 	if (level)
-		vector_set(lapic->tmr, vector);
+		vector_set(lapic->state.tmr, vector);
 	else
-		vector_clear(lapic->tmr, vector);
+		vector_clear(lapic->state.tmr, vector);
+	vector_set(lapic->state.irr, vector);
 	lapic_update(lapic);
 }
 
 void lapic_local_interrupt(struct lapic *lapic, enum lapic_lvt entry)
 {
-	uint32_t lvt = lapic->lvt[entry];
+	uint32_t lvt = lapic->state.lvt[entry];
 
 	if ((lvt & LVT_MASKED) || !lapic_is_enabled(lapic))
 		return;
@@ -122,10 +149,10 @@ void lapic_local_interrupt(struct lapic *lapic, enum lapic_lvt entry)
 
 void lapic_set_lint0(struct lapic *lapic, bool level)
 {
-	bool rising = level && !lapic->lint0;
+	bool rising = level && !lapic->state.lint0;
 
-	lapic->lint0 = level;
-	if (rising && LVT_DELIVERY(lapic->lvt[LVT_LINT0]) != APIC_EXTINT)
+	lapic->state.lint0 = level;
+	if (rising && LVT_DELIVERY(lapic->state.lvt[LVT_LINT0]) != APIC_EXTINT)
 		lapic_local_interrupt(lapic, LVT_LINT0);
 	lapic_update(lapic);
 }
@@ -135,8 +162,8 @@ int lapic_acknowledge(struct lapic *lapic)
 	int vector = deliverable(lapic);
 
 	if (vector >= 0) {
-		vector_clear(lapic->irr, (unsigned)vector);
-		vector_set(lapic->isr, (unsigned)vector);
+		vector_clear(lapic->state.irr, (unsigned)vector);
+		vector_set(lapic->state.isr, (unsigned)vector);
 	}
 	lapic_update(lapic);
 	return vector;
@@ -144,20 +171,25 @@ int lapic_acknowledge(struct lapic *lapic)
 
 void lapic_eoi(struct lapic *lapic)
 {
-	int vector = highest_vector(lapic->isr);
+	int vector = highest_vector(lapic->state.isr);
 
 	if (vector < 0)
 		return;
-	vector_clear(lapic->isr, (unsigned)vector);
-	if (vector_test(lapic->tmr, (unsigned)vector) && !(lapic->svr & SVR_SUPPRESS_EOI) &&
-		lapic->bus->eoi)
+	vector_clear(lapic->state.isr, (unsigned)vector);
+	if (vector_test(lapic->state.tmr, (unsigned)vector) &&
+		!(lapic->state.svr & SVR_SUPPRESS_EOI) && lapic->bus->eoi)
 		lapic->bus->eoi(lapic->bus->opaque, (uint8_t)vector);
 	lapic_update(lapic);
 }
 
+uint8_t lapic_tpr(const struct lapic *lapic)
+{
+	return (uint8_t)lapic->state.tpr;
+}
+
 void lapic_set_tpr(struct lapic *lapic, uint8_t tpr)
 {
-	lapic->tpr = tpr;
+	lapic->state.tpr = tpr;
 	lapic_update(lapic);
 }
 
@@ -177,13 +209,14 @@ bool lapic_accept(struct lapic *lapic, const struct apic_message *message)
 		cpu_set_pending(lapic->cpu, PENDING_INIT);
 		return true;
 	case APIC_STARTUP:
-		lapic->cpu->sipi_vector = message->vector;
+		/* Of several at once any one will do; PENDING_SIPI publishes it. */
+		__atomic_store_n(&lapic->cpu->sipi_vector, message->vector, __ATOMIC_RELAXED);
 		cpu_set_pending(lapic->cpu, PENDING_SIPI);
 		return true;
 	case APIC_EXTINT:
 		if (!lapic_takes_interrupts(lapic))
 			return false;
-		lapic->extint = true;
+		lapic->state.extint = true;
 		lapic_update(lapic);
 		return true;
 	default: /* SMI: there is no SMM */
@@ -195,17 +228,17 @@ bool lapic_accept(struct lapic *lapic, const struct apic_message *message)
 static void reset_registers(struct lapic *lapic)
 {
 	lapic_timer_stop(lapic);
-	lapic->tpr = lapic->ldr = 0;
-	lapic->dfr = UINT32_MAX;
-	lapic->svr = 0xff;
-	lapic->esr = lapic->esr_pending = 0;
-	lapic->icr_low = lapic->icr_high = 0;
+	lapic->state.tpr = lapic->state.ldr = 0;
+	lapic->state.dfr = UINT32_MAX;
+	lapic->state.svr = 0xff;
+	lapic->state.esr = lapic->state.esr_pending = 0;
+	lapic->state.icr_low = lapic->state.icr_high = 0;
 	for (unsigned i = 0; i < LVT_COUNT; i++)
-		lapic->lvt[i] = LVT_MASKED;
+		lapic->state.lvt[i] = LVT_MASKED;
 	for (unsigned i = 0; i < 8; i++)
-		lapic->irr[i] = lapic->isr[i] = lapic->tmr[i] = 0;
-	lapic->extint = false;
-	lapic->timer_divide = lapic->timer_initial = 0;
+		lapic->state.irr[i] = lapic->state.isr[i] = lapic->state.tmr[i] = 0;
+	lapic->state.extint = false;
+	lapic->state.timer_divide = lapic->state.timer_initial = 0;
 	lapic_update(lapic);
 }
 
@@ -214,17 +247,85 @@ void lapic_init_reset(struct lapic *lapic)
 	reset_registers(lapic);
 }
 
-void lapic_reset(struct lapic *lapic)
+static void lapic_reset(void *device)
 {
-	lapic->base = LAPIC_DEFAULT_BASE | APIC_BASE_ENABLE | (lapic->id == 0 ? APIC_BASE_BSP : 0);
-	lapic->cpu->apic_page = LAPIC_DEFAULT_BASE;
+	struct lapic *lapic = device;
+
+	lapic->state.base =
+		LAPIC_DEFAULT_BASE | APIC_BASE_ENABLE | (lapic->id == 0 ? APIC_BASE_BSP : 0);
+	lapic_tell_page(lapic);
 	reset_registers(lapic);
 }
 
-void lapic_firmware_setup(struct lapic *lapic)
+static void lapic_firmware_setup(void *device)
 {
-	lapic->svr |= SVR_ENABLE;
-	lapic->lvt[LVT_LINT0] = APIC_EXTINT << 8;
-	lapic->lvt[LVT_LINT1] = APIC_NMI << 8;
+	struct lapic *lapic = device;
+
+	if (lapic->id != 0)
+		return;
+	lapic->state.svr |= SVR_ENABLE;
+	lapic->state.lvt[LVT_LINT0] = APIC_EXTINT << 8;
+	lapic->state.lvt[LVT_LINT1] = APIC_NMI << 8;
 	lapic_update(lapic);
 }
+
+static bool lapic_valid(const void *device, const void *loaded)
+{
+	const struct lapic *lapic = device;
+	const struct lapic_state *state = loaded;
+
+	/* Vectors below 16 are the processor's own exceptions. */
+	if (((state->irr[0] | state->isr[0]) & 0xffff) || !lapic_base_valid(lapic, state->base))
+		return false;
+	return lapic_registers_valid(state);
+}
+
+static void lapic_loaded(void *device)
+{
+	struct lapic *lapic = device;
+
+	lapic_tell_page(lapic);
+	lapic_timer_loaded(lapic);
+	lapic_update(lapic);
+}
+
+static void lapic_destroy(void *device)
+{
+	struct lapic *lapic = device;
+
+	timer_cancel(&lapic->timer);
+}
+
+static const struct state_field lapic_fields[] = {
+	STATE_ANY(struct lapic_state, timer_zero_ns),
+	STATE_ANY(struct lapic_state, tsc_deadline),
+	STATE_ANY(struct lapic_state, base),
+	STATE_ARRAY_ANY(struct lapic_state, irr),
+	STATE_ARRAY_ANY(struct lapic_state, isr),
+	STATE_ARRAY_ANY(struct lapic_state, tmr),
+	STATE_FIELD(struct lapic_state, tpr, 0, 0xff),
+	STATE_ANY(struct lapic_state, ldr),
+	STATE_ANY(struct lapic_state, dfr),
+	STATE_ANY(struct lapic_state, svr),
+	STATE_ARRAY_ANY(struct lapic_state, lvt),
+	STATE_ANY(struct lapic_state, esr_pending),
+	STATE_ANY(struct lapic_state, esr),
+	STATE_ANY(struct lapic_state, icr_low),
+	STATE_ANY(struct lapic_state, icr_high),
+	STATE_FIELD(struct lapic_state, timer_divide, 0, 0xb),
+	STATE_ANY(struct lapic_state, timer_initial),
+	STATE_BOOL(struct lapic_state, lint0),
+	STATE_BOOL(struct lapic_state, extint),
+	STATE_END,
+};
+
+const struct device_ops lapic_device = {
+	.name = "lapic",
+	.version = 1,
+	DEVICE_STATE(struct lapic, lapic_fields),
+	.reset = lapic_reset,
+	.firmware_setup = lapic_firmware_setup,
+	.valid = lapic_valid,
+	.loaded = lapic_loaded,
+	.destroy = lapic_destroy,
+};

@@ -31,12 +31,12 @@ static bool matches_logical(const struct lapic *lapic, uint32_t destination)
 		ldr = lapic_x2apic_ldr(lapic);
 		return destination >> 16 == ldr >> 16 && (destination & ldr & 0xffff);
 	}
-	ldr = lapic->ldr >> 24;
+	ldr = lapic->state.ldr >> 24;
 	if (destination > 0xff)
 		return false;
-	if (DFR_MODEL(lapic->dfr) == DFR_FLAT)
+	if (DFR_MODEL(lapic->state.dfr) == DFR_FLAT)
 		return ldr & destination;
-	if (DFR_MODEL(lapic->dfr) == DFR_CLUSTER)
+	if (DFR_MODEL(lapic->state.dfr) == DFR_CLUSTER)
 		return (destination >> 4 == 0xf || destination >> 4 == ldr >> 4) &&
 		       (destination & ldr & 0xf);
 	return false;
@@ -56,9 +56,10 @@ static bool matches(const struct lapic *lapic, const struct apic_message *messag
 static bool deliver_lowest_priority(struct lapic_bus *bus, const struct apic_message *message)
 {
 	struct lapic *best = NULL;
+	unsigned first = bus->state.next;
 
 	for (unsigned i = 0; i < bus->count; i++) {
-		struct lapic *lapic = &bus->lapics[(bus->next + i) % bus->count];
+		struct lapic *lapic = &bus->lapics[(first + i) % bus->count];
 
 		if (matches(lapic, message) && lapic_takes_interrupts(lapic) &&
 			(!best || lapic_ppr(lapic) < lapic_ppr(best)))
@@ -66,7 +67,7 @@ static bool deliver_lowest_priority(struct lapic_bus *bus, const struct apic_mes
 	}
 	if (!best)
 		return false;
-	bus->next = (unsigned)(best - bus->lapics + 1) % bus->count;
+	bus->state.next = (unsigned)(best - bus->lapics + 1) % bus->count;
 	return lapic_accept(best, message);
 }
 
@@ -85,16 +86,16 @@ bool lapic_bus_deliver(struct lapic_bus *bus, const struct apic_message *message
 /* The destination field of an xAPIC's ICR has eight bits, all ones of which mean everybody. */
 static uint32_t icr_destination(const struct lapic *lapic)
 {
-	uint32_t destination = lapic->icr_high >> 24;
+	uint32_t destination = lapic->state.icr_high >> 24;
 
 	if (lapic_is_x2apic(lapic))
-		return lapic->icr_high;
+		return lapic->state.icr_high;
 	return destination == 0xff ? APIC_BROADCAST : destination;
 }
 
 void lapic_send_ipi(struct lapic *lapic)
 {
-	uint32_t icr = lapic->icr_low;
+	uint32_t icr = lapic->state.icr_low;
 	enum shorthand shorthand = ICR_SHORTHAND(icr);
 	struct lapic_bus *bus = lapic->bus;
 	struct apic_message message = {
@@ -125,13 +126,44 @@ void lapic_send_ipi(struct lapic *lapic)
 			lapic_accept(&bus->lapics[i], &message);
 }
 
-int lapic_bus_init(struct lapic_bus *bus, struct cpu **cpus, unsigned count,
-	struct event_loop *loop, struct clock *clock)
+static bool bus_valid(const void *device, const void *loaded)
+{
+	const struct lapic_bus *bus = device;
+	const struct lapic_bus_state *state = loaded;
+
+	return state->next < bus->count;
+}
+
+static void bus_destroy(void *device)
+{
+	struct lapic_bus *bus = device;
+
+	free(bus->lapics);
+	bus->lapics = NULL;
+}
+
+static const struct state_field bus_fields[] = {
+	STATE_ANY(struct lapic_bus_state, next),
+	STATE_END,
+};
+
+static const struct device_ops bus_device = {
+	.name = "lapic-bus",
+	.version = 1,
+	DEVICE_STATE(struct lapic_bus, bus_fields),
+	.valid = bus_valid,
+	.destroy = bus_destroy,
+};
+
+int lapic_bus_init(struct lapic_bus *bus, struct device_list *devices, struct cpu **cpus,
+	unsigned count, struct event_loop *loop, struct clock *clock)
 {
 	*bus = (struct lapic_bus){.count = count, .clock = clock};
 	bus->lapics = calloc(count, sizeof(*bus->lapics));
 	if (!bus->lapics)
 		return -ENOMEM;
+	/* Before the local APICs, since it owns them and is destroyed after them. */
+	device_list_add(devices, &bus->device, &bus_device, 0);
 	for (unsigned i = 0; i < count; i++) {
 		struct lapic *lapic = &bus->lapics[i];
 
@@ -139,15 +171,8 @@ int lapic_bus_init(struct lapic_bus *bus, struct cpu **cpus, unsigned count,
 		lapic->cpu = cpus[i];
 		lapic->id = i;
 		lapic_timer_init(lapic, loop);
-		lapic_reset(lapic);
+		device_list_add(devices, &lapic->device, &lapic_device, i);
+		lapic_device.reset(lapic);
 	}
 	return 0;
-}
-
-void lapic_bus_destroy(struct lapic_bus *bus)
-{
-	for (unsigned i = 0; bus->lapics && i < bus->count; i++)
-		timer_cancel(&bus->lapics[i].timer);
-	free(bus->lapics);
-	bus->lapics = NULL;
 }

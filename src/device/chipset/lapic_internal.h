@@ -21,36 +21,45 @@
 
 static inline bool lapic_is_enabled(const struct lapic *lapic)
 {
-	return lapic->base & APIC_BASE_ENABLE;
+	return lapic->state.base & APIC_BASE_ENABLE;
 }
 
 static inline bool lapic_is_x2apic(const struct lapic *lapic)
 {
-	return lapic->base & APIC_BASE_X2APIC;
+	return lapic->state.base & APIC_BASE_X2APIC;
 }
 
 /* Enabled by IA32_APIC_BASE and by the spurious vector register: takes interrupts. */
 static inline bool lapic_takes_interrupts(const struct lapic *lapic)
 {
-	return lapic_is_enabled(lapic) && (lapic->svr & SVR_ENABLE);
+	return lapic_is_enabled(lapic) && (lapic->state.svr & SVR_ENABLE);
 }
 
-/* Tell the CPU whether there is something deliverable. After each change of IRR, ISR, TPR, LINT0.
- */
+/* Tell the CPU whether there is something deliverable. After each change of IRR, ISR, TPR, LINT0,
+ * mode; on any thread. */
 void lapic_update(struct lapic *lapic);
 uint8_t lapic_ppr(const struct lapic *lapic);
-/* Request an interrupt of this local APIC's CPU. */
+/* Request an interrupt of this local APIC's CPU. On any thread. */
 void lapic_request(struct lapic *lapic, uint8_t vector, bool level);
 /* Raise a local interrupt, if its LVT entry is not masked. */
 void lapic_local_interrupt(struct lapic *lapic, enum lapic_lvt entry);
 void lapic_error(struct lapic *lapic, uint32_t bits);
 void lapic_eoi(struct lapic *lapic);
 
-/* A message reached this local APIC. False: not taken. */
+/* A message reached this local APIC. False: not taken. On any thread. */
 bool lapic_accept(struct lapic *lapic, const struct apic_message *message);
-/* ICR was written. */
+/* ICR was written. On the own thread. */
 void lapic_send_ipi(struct lapic *lapic);
 uint32_t lapic_x2apic_ldr(const struct lapic *lapic);
+
+/* What loaded state must keep to: IA32_APIC_BASE, and the registers that have fixed bits. */
+bool lapic_base_valid(const struct lapic *lapic, uint64_t base);
+bool lapic_registers_valid(const struct lapic_state *state);
+/* Tell the CPU where the registers are, as IA32_APIC_BASE has it. */
+void lapic_tell_page(struct lapic *lapic);
+/* The timer's state was loaded. */
+void lapic_timer_loaded(struct lapic *lapic);
+extern const struct device_ops lapic_device;
 
 void lapic_timer_init(struct lapic *lapic, struct event_loop *loop);
 void lapic_timer_set_initial(struct lapic *lapic, uint32_t count);

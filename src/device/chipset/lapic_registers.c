@@ -38,10 +38,15 @@ enum lapic_register {
 #define X 1 /* the xAPIC has it */
 #define S 2 /* the x2APIC ... */
 
-/* In which mode a register can be read and written, and which bits an x2APIC lets be set. */
+#define READS  1
+#define WRITES 2
+
+/* In which mode a register can be read and written, and which bits an x2APIC lets be set. What the
+ * timer's thread uses, too, needs the lock. */
 static const struct {
 	uint8_t read, write;
 	uint32_t writable;
+	uint8_t locked; /* for what the machine lock is needed: READS, WRITES */
 } access_rights[REGISTER_COUNT] = {
 	[REGISTER_ID] = {X | S, 0, 0},
 	[REGISTER_VERSION] = {X | S, 0, 0},
@@ -52,20 +57,20 @@ static const struct {
 	[REGISTER_RRD] = {X, 0, 0},
 	[REGISTER_LDR] = {X | S, X, 0},
 	[REGISTER_DFR] = {X, X, 0},
-	[REGISTER_SVR] = {X | S, X | S, 0x13ff},
+	[REGISTER_SVR] = {X | S, X | S, 0x13ff, WRITES},
 	[REGISTER_ISR... REGISTER_IRR + 7] = {X | S, 0, 0},
 	[REGISTER_ESR] = {X | S, X | S, 0},
 	[REGISTER_ICR] = {X | S, X | S, 0xcdfff},
 	[REGISTER_ICR_HIGH] = {X, X, 0},
-	[REGISTER_LVT + LVT_TIMER] = {X | S, X | S, 0x700ff},
-	[REGISTER_LVT + LVT_THERMAL] = {X | S, X | S, 0x107ff},
-	[REGISTER_LVT + LVT_PERFORMANCE] = {X | S, X | S, 0x107ff},
-	[REGISTER_LVT + LVT_LINT0] = {X | S, X | S, 0x1a7ff},
-	[REGISTER_LVT + LVT_LINT1] = {X | S, X | S, 0x1a7ff},
-	[REGISTER_LVT + LVT_ERROR] = {X | S, X | S, 0x100ff},
-	[REGISTER_INITIAL_COUNT] = {X | S, X | S, UINT32_MAX},
-	[REGISTER_CURRENT_COUNT] = {X | S, 0, 0},
-	[REGISTER_DIVIDE] = {X | S, X | S, 0xb},
+	[REGISTER_LVT + LVT_TIMER] = {X | S, X | S, 0x700ff, WRITES},
+	[REGISTER_LVT + LVT_THERMAL] = {X | S, X | S, 0x107ff, WRITES},
+	[REGISTER_LVT + LVT_PERFORMANCE] = {X | S, X | S, 0x107ff, WRITES},
+	[REGISTER_LVT + LVT_LINT0] = {X | S, X | S, 0x1a7ff, WRITES},
+	[REGISTER_LVT + LVT_LINT1] = {X | S, X | S, 0x1a7ff, WRITES},
+	[REGISTER_LVT + LVT_ERROR] = {X | S, X | S, 0x100ff, WRITES},
+	[REGISTER_INITIAL_COUNT] = {X | S, X | S, UINT32_MAX, WRITES},
+	[REGISTER_CURRENT_COUNT] = {X | S, 0, 0, READS},
+	[REGISTER_DIVIDE] = {X | S, X | S, 0xb, WRITES},
 	[REGISTER_SELF_IPI] = {0, S, 0xff},
 };
 
@@ -81,35 +86,35 @@ static uint32_t register_read(struct lapic *lapic, unsigned index)
 	case REGISTER_VERSION:
 		return VERSION;
 	case REGISTER_TPR:
-		return lapic->tpr;
+		return lapic->state.tpr;
 	case REGISTER_PPR:
 		return lapic_ppr(lapic);
 	case REGISTER_LDR:
-		return lapic_is_x2apic(lapic) ? lapic_x2apic_ldr(lapic) : lapic->ldr;
+		return lapic_is_x2apic(lapic) ? lapic_x2apic_ldr(lapic) : lapic->state.ldr;
 	case REGISTER_DFR:
-		return lapic->dfr;
+		return lapic->state.dfr;
 	case REGISTER_SVR:
-		return lapic->svr;
+		return lapic->state.svr;
 	case REGISTER_ISR ... REGISTER_ISR + 7:
-		return lapic->isr[index - REGISTER_ISR];
+		return lapic->state.isr[index - REGISTER_ISR];
 	case REGISTER_TMR ... REGISTER_TMR + 7:
-		return lapic->tmr[index - REGISTER_TMR];
+		return lapic->state.tmr[index - REGISTER_TMR];
 	case REGISTER_IRR ... REGISTER_IRR + 7:
-		return lapic->irr[index - REGISTER_IRR];
+		return lapic->state.irr[index - REGISTER_IRR];
 	case REGISTER_ESR:
-		return lapic->esr;
+		return lapic->state.esr;
 	case REGISTER_ICR:
-		return lapic->icr_low;
+		return lapic->state.icr_low;
 	case REGISTER_ICR_HIGH:
-		return lapic->icr_high;
+		return lapic->state.icr_high;
 	case REGISTER_LVT ... REGISTER_LVT + LVT_COUNT - 1:
-		return lapic->lvt[index - REGISTER_LVT];
+		return lapic->state.lvt[index - REGISTER_LVT];
 	case REGISTER_INITIAL_COUNT:
-		return lapic->timer_initial;
+		return lapic->state.timer_initial;
 	case REGISTER_CURRENT_COUNT:
 		return lapic_timer_current(lapic);
 	case REGISTER_DIVIDE:
-		return lapic->timer_divide;
+		return lapic->state.timer_divide;
 	default: /* APR, RRD, EOI */
 		return 0;
 	}
@@ -117,13 +122,13 @@ static uint32_t register_read(struct lapic *lapic, unsigned index)
 
 static void write_lvt(struct lapic *lapic, unsigned entry, uint32_t value)
 {
-	uint32_t before = lapic->lvt[entry];
+	uint32_t before = lapic->state.lvt[entry];
 
 	value &= access_rights[REGISTER_LVT + entry].writable;
 	/* While the local APIC is disabled by SVR, mask bits cannot be cleared. */
-	if (!(lapic->svr & SVR_ENABLE))
+	if (!(lapic->state.svr & SVR_ENABLE))
 		value |= LVT_MASKED;
-	lapic->lvt[entry] = value;
+	lapic->state.lvt[entry] = value;
 	if (entry == LVT_TIMER)
 		lapic_timer_lvt_changed(lapic, before);
 	lapic_update(lapic);
@@ -131,10 +136,10 @@ static void write_lvt(struct lapic *lapic, unsigned entry, uint32_t value)
 
 static void write_svr(struct lapic *lapic, uint32_t value)
 {
-	lapic->svr = value & access_rights[REGISTER_SVR].writable;
-	if (!(lapic->svr & SVR_ENABLE))
+	lapic->state.svr = value & access_rights[REGISTER_SVR].writable;
+	if (!(lapic->state.svr & SVR_ENABLE))
 		for (unsigned i = 0; i < LVT_COUNT; i++)
-			write_lvt(lapic, i, lapic->lvt[i] | LVT_MASKED);
+			write_lvt(lapic, i, lapic->state.lvt[i] | LVT_MASKED);
 	lapic_update(lapic);
 }
 
@@ -148,24 +153,24 @@ static void register_write(struct lapic *lapic, unsigned index, uint32_t value)
 		lapic_eoi(lapic);
 		break;
 	case REGISTER_LDR:
-		lapic->ldr = value & 0xff000000;
+		lapic->state.ldr = value & 0xff000000;
 		break;
 	case REGISTER_DFR:
-		lapic->dfr = value | 0x0fffffff;
+		lapic->state.dfr = value | 0x0fffffff;
 		break;
 	case REGISTER_SVR:
 		write_svr(lapic, value);
 		break;
 	case REGISTER_ESR: /* any write shows the errors since the last one */
-		lapic->esr = lapic->esr_pending;
-		lapic->esr_pending = 0;
+		lapic->state.esr = atomic_exchange(&lapic->state.esr_pending, 0);
 		break;
 	case REGISTER_ICR:
-		lapic->icr_low = value & access_rights[REGISTER_ICR].writable & ~(uint32_t)BIT(12);
+		lapic->state.icr_low =
+			value & access_rights[REGISTER_ICR].writable & ~(uint32_t)BIT(12);
 		lapic_send_ipi(lapic);
 		break;
 	case REGISTER_ICR_HIGH:
-		lapic->icr_high = value & 0xff000000;
+		lapic->state.icr_high = value & 0xff000000;
 		break;
 	case REGISTER_LVT ... REGISTER_LVT + LVT_COUNT - 1:
 		write_lvt(lapic, index - REGISTER_LVT, value);
@@ -217,25 +222,63 @@ void lapic_mmio_write(struct lapic *lapic, uint64_t offset, uint64_t value, unsi
 
 /* --- MSRs --- */
 
+bool lapic_mmio_needs_lock(uint64_t offset, bool write)
+{
+	unsigned index = (unsigned)(offset >> 4) & 0xff;
+
+	return index < REGISTER_COUNT && (access_rights[index].locked & (write ? WRITES : READS));
+}
+
+bool lapic_msr_needs_lock(uint32_t msr, bool write)
+{
+	if (msr >= MSR_X2APIC && msr < MSR_X2APIC + REGISTER_COUNT)
+		return lapic_mmio_needs_lock((msr - MSR_X2APIC) << 4, write);
+	return true;
+}
+
+static uint64_t mode_of(uint64_t base)
+{
+	return base & (APIC_BASE_ENABLE | APIC_BASE_X2APIC);
+}
+
+bool lapic_base_valid(const struct lapic *lapic, uint64_t base)
+{
+	uint64_t reserved = ~(BIT(lapic->cpu->memory->physical_address_bits) - 1) | BIT(9) | 0xff;
+
+	return !(base & reserved) && mode_of(base) != APIC_BASE_X2APIC;
+}
+
+void lapic_tell_page(struct lapic *lapic)
+{
+	uint64_t base = lapic->state.base;
+
+	lapic->cpu->apic_page = mode_of(base) == APIC_BASE_ENABLE ? base & PAGE_MASK : ~UINT64_C(0);
+}
+
+bool lapic_registers_valid(const struct lapic_state *state)
+{
+	for (unsigned i = 0; i < LVT_COUNT; i++)
+		if (state->lvt[i] & ~access_rights[REGISTER_LVT + i].writable)
+			return false;
+	return !(state->svr & ~access_rights[REGISTER_SVR].writable) &&
+	       !(state->timer_divide & ~access_rights[REGISTER_DIVIDE].writable);
+}
+
 /* SDM vol. 3A 11.12.1: which changes of mode are legal. */
 static bool write_base(struct lapic *lapic, uint64_t value)
 {
-	const uint64_t mode_bits = APIC_BASE_ENABLE | APIC_BASE_X2APIC;
-	uint64_t before = lapic->base & mode_bits, after = value & mode_bits;
-	uint64_t reserved = ~(BIT(lapic->cpu->memory->physical_address_bits) - 1) | BIT(9) | 0xff;
+	const uint64_t x2apic = APIC_BASE_ENABLE | APIC_BASE_X2APIC;
+	uint64_t before = mode_of(lapic->state.base), after = mode_of(value);
 
-	if ((value & reserved) || after == APIC_BASE_X2APIC)
+	if (!lapic_base_valid(lapic, value) || (before == 0 && after == x2apic) ||
+		(before == x2apic && after == APIC_BASE_ENABLE))
 		return false;
-	if (before == 0 && after == mode_bits)
-		return false;
-	if (before == mode_bits && after == APIC_BASE_ENABLE)
-		return false;
-	lapic->base = value;
-	lapic->cpu->apic_page = after == APIC_BASE_ENABLE ? value & PAGE_MASK : ~UINT64_C(0);
+	lapic->state.base = value;
+	lapic_tell_page(lapic);
 	if (after == 0 && before != 0)
 		lapic_init_reset(lapic);
-	if (after == mode_bits && before != mode_bits)
-		lapic->icr_high = 0; /* its layout differs */
+	if (after == x2apic && before != x2apic)
+		lapic->state.icr_high = 0; /* its layout differs */
 	lapic_update(lapic);
 	return true;
 }
@@ -246,7 +289,7 @@ static bool x2apic_read(struct lapic *lapic, unsigned index, uint64_t *value)
 		return false;
 	*value = register_read(lapic, index);
 	if (index == REGISTER_ICR)
-		*value |= (uint64_t)lapic->icr_high << 32;
+		*value |= (uint64_t)lapic->state.icr_high << 32;
 	return true;
 }
 
@@ -263,7 +306,7 @@ static bool x2apic_write(struct lapic *lapic, unsigned index, uint64_t value)
 	if (value & ~writable)
 		return false;
 	if (index == REGISTER_ICR)
-		lapic->icr_high = (uint32_t)(value >> 32);
+		lapic->state.icr_high = (uint32_t)(value >> 32);
 	register_write(lapic, index, (uint32_t)value);
 	return true;
 }
@@ -271,7 +314,7 @@ static bool x2apic_write(struct lapic *lapic, unsigned index, uint64_t value)
 bool lapic_msr_read(struct lapic *lapic, uint32_t msr, uint64_t *value)
 {
 	if (msr == MSR_APIC_BASE)
-		*value = lapic->base;
+		*value = lapic->state.base;
 	else if (msr == MSR_TSC_DEADLINE)
 		*value = lapic_timer_deadline(lapic);
 	else if (msr >= MSR_X2APIC && msr < MSR_X2APIC + REGISTER_COUNT)

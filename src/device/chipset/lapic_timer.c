@@ -9,20 +9,20 @@
 
 static uint32_t mode(const struct lapic *lapic)
 {
-	return lapic->lvt[LVT_TIMER] & LVT_TIMER_MODE;
+	return lapic->state.lvt[LVT_TIMER] & LVT_TIMER_MODE;
 }
 
 /* Divide configuration: bits 3, 1, 0 are the binary logarithm less one, modulo 8. */
 static unsigned divide_shift(const struct lapic *lapic)
 {
-	uint32_t divide = lapic->timer_divide;
+	uint32_t divide = lapic->state.timer_divide;
 
 	return (((divide >> 1 & 4) | (divide & 3)) + 1) & 7;
 }
 
 static uint64_t period_ns(const struct lapic *lapic)
 {
-	return (uint64_t)lapic->timer_initial << divide_shift(lapic);
+	return (uint64_t)lapic->state.timer_initial << divide_shift(lapic);
 }
 
 static uint64_t guest_tsc(const struct lapic *lapic)
@@ -37,7 +37,8 @@ static uint64_t deadline_ns(const struct lapic *lapic)
 	const struct clock *clock = lapic->bus->clock;
 	uint64_t now = clock_cycles(clock);
 	uint64_t guest_now = now + lapic->cpu->tsc_offset;
-	uint64_t wait = lapic->tsc_deadline > guest_now ? lapic->tsc_deadline - guest_now : 0;
+	uint64_t wait =
+		lapic->state.tsc_deadline > guest_now ? lapic->state.tsc_deadline - guest_now : 0;
 
 	/* The guest may ask for the end of days; halfway is as good. */
 	if (wait > INT64_MAX - MIN(now, (uint64_t)INT64_MAX))
@@ -52,30 +53,31 @@ static bool settle(struct lapic *lapic)
 	uint64_t now = clock_ns(lapic->bus->clock), period = period_ns(lapic);
 
 	if (mode(lapic) == LVT_TSC_DEADLINE) {
-		if (!lapic->tsc_deadline || guest_tsc(lapic) < lapic->tsc_deadline)
+		if (!lapic->state.tsc_deadline || guest_tsc(lapic) < lapic->state.tsc_deadline)
 			return false;
-		lapic->tsc_deadline = 0;
+		lapic->state.tsc_deadline = 0;
 		return true;
 	}
-	if (!lapic->timer_zero_ns || lapic->timer_zero_ns > now)
+	if (!lapic->state.timer_zero_ns || lapic->state.timer_zero_ns > now)
 		return false;
 	/* Periods that were missed are gone: interrupts do not pile up. */
 	if (mode(lapic) == LVT_PERIODIC && period)
-		lapic->timer_zero_ns += ((now - lapic->timer_zero_ns) / period + 1) * period;
+		lapic->state.timer_zero_ns +=
+			((now - lapic->state.timer_zero_ns) / period + 1) * period;
 	else
-		lapic->timer_zero_ns = 0;
+		lapic->state.timer_zero_ns = 0;
 	return true;
 }
 
 static void arm(struct lapic *lapic)
 {
-	uint64_t when = lapic->timer_zero_ns;
+	uint64_t when = lapic->state.timer_zero_ns;
 
 	timer_cancel(&lapic->timer);
-	if ((lapic->lvt[LVT_TIMER] & LVT_MASKED) || !lapic_is_enabled(lapic))
+	if ((lapic->state.lvt[LVT_TIMER] & LVT_MASKED) || !lapic_is_enabled(lapic))
 		return;
 	if (mode(lapic) == LVT_TSC_DEADLINE) {
-		if (lapic->tsc_deadline)
+		if (lapic->state.tsc_deadline)
 			timer_arm(&lapic->timer, deadline_ns(lapic));
 		return;
 	}
@@ -104,25 +106,30 @@ void lapic_timer_init(struct lapic *lapic, struct event_loop *loop)
 	timer_init(&lapic->timer, loop, expired, lapic);
 }
 
+void lapic_timer_loaded(struct lapic *lapic)
+{
+	arm(lapic);
+}
+
 void lapic_timer_stop(struct lapic *lapic)
 {
 	timer_cancel(&lapic->timer);
-	lapic->timer_zero_ns = 0;
-	lapic->tsc_deadline = 0;
+	lapic->state.timer_zero_ns = 0;
+	lapic->state.tsc_deadline = 0;
 }
 
 void lapic_timer_set_initial(struct lapic *lapic, uint32_t count)
 {
 	if (mode(lapic) == LVT_TSC_DEADLINE)
 		return;
-	lapic->timer_initial = count;
-	lapic->timer_zero_ns = count ? clock_ns(lapic->bus->clock) + period_ns(lapic) : 0;
+	lapic->state.timer_initial = count;
+	lapic->state.timer_zero_ns = count ? clock_ns(lapic->bus->clock) + period_ns(lapic) : 0;
 	arm(lapic);
 }
 
 uint32_t lapic_timer_current(const struct lapic *lapic)
 {
-	uint64_t now = clock_ns(lapic->bus->clock), zero = lapic->timer_zero_ns;
+	uint64_t now = clock_ns(lapic->bus->clock), zero = lapic->state.timer_zero_ns;
 	uint64_t period = period_ns(lapic), left;
 
 	if (mode(lapic) == LVT_TSC_DEADLINE || !zero)
@@ -143,9 +150,9 @@ void lapic_timer_set_divide(struct lapic *lapic, uint32_t divide)
 
 	run(lapic);
 	count = lapic_timer_current(lapic);
-	lapic->timer_divide = divide & 0xb;
+	lapic->state.timer_divide = divide & 0xb;
 	if (count)
-		lapic->timer_zero_ns =
+		lapic->state.timer_zero_ns =
 			clock_ns(lapic->bus->clock) + ((uint64_t)count << divide_shift(lapic));
 	arm(lapic);
 }
@@ -154,7 +161,7 @@ void lapic_timer_set_deadline(struct lapic *lapic, uint64_t deadline)
 {
 	if (mode(lapic) != LVT_TSC_DEADLINE)
 		return;
-	lapic->tsc_deadline = deadline;
+	lapic->state.tsc_deadline = deadline;
 	run(lapic);
 }
 
@@ -163,7 +170,7 @@ uint64_t lapic_timer_deadline(struct lapic *lapic)
 	if (mode(lapic) != LVT_TSC_DEADLINE)
 		return 0;
 	run(lapic);
-	return lapic->tsc_deadline;
+	return lapic->state.tsc_deadline;
 }
 
 void lapic_tsc_changed(struct lapic *lapic)
@@ -174,18 +181,18 @@ void lapic_tsc_changed(struct lapic *lapic)
 
 void lapic_timer_lvt_changed(struct lapic *lapic, uint32_t before)
 {
-	uint32_t after = lapic->lvt[LVT_TIMER];
+	uint32_t after = lapic->state.lvt[LVT_TIMER];
 
 	/* What came due until now did so under the old entry. */
-	lapic->lvt[LVT_TIMER] = before;
+	lapic->state.lvt[LVT_TIMER] = before;
 	if (settle(lapic))
 		lapic_local_interrupt(lapic, LVT_TIMER);
-	lapic->lvt[LVT_TIMER] = after;
+	lapic->state.lvt[LVT_TIMER] = after;
 
 	/* A change to or from TSC-deadline mode disarms the timer (SDM vol. 3A 11.5.4.1). */
 	if ((before ^ after) & LVT_TSC_DEADLINE) {
 		lapic_timer_stop(lapic);
-		lapic->timer_initial = 0;
+		lapic->state.timer_initial = 0;
 	}
 	arm(lapic);
 }

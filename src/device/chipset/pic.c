@@ -16,7 +16,7 @@
 
 static bool is_master(const struct pic *pic, const struct pic_chip *chip)
 {
-	return chip == &pic->chip[0];
+	return chip == &pic->state.chip[0];
 }
 
 /* The position in the priority order (0: most urgent) of the most urgent bit; NONE. */
@@ -55,7 +55,7 @@ static int pending_input(const struct pic *pic, const struct pic_chip *chip)
 
 static void update(struct pic *pic)
 {
-	struct pic_chip *master = &pic->chip[0], *slave = &pic->chip[1];
+	struct pic_chip *master = &pic->state.chip[0], *slave = &pic->state.chip[1];
 
 	slave->output = pending_input(pic, slave) >= 0;
 	/* The slave's output falls in each INTA cycle and rises again for the next request; that
@@ -67,7 +67,7 @@ static void update(struct pic *pic)
 
 void pic_set_irq(struct pic *pic, unsigned irq, bool level)
 {
-	struct pic_chip *chip = &pic->chip[irq >> 3 & 1];
+	struct pic_chip *chip = &pic->state.chip[irq >> 3 & 1];
 	uint8_t bit = 1 << (irq & 7);
 
 	if (irq > 15 || irq == CASCADE)
@@ -90,7 +90,7 @@ static void acknowledge(struct pic_chip *chip, unsigned input)
 
 uint8_t pic_acknowledge(struct pic *pic)
 {
-	struct pic_chip *master = &pic->chip[0], *slave = &pic->chip[1];
+	struct pic_chip *master = &pic->state.chip[0], *slave = &pic->state.chip[1];
 	int input = pending_input(pic, master);
 	uint8_t vector;
 
@@ -209,35 +209,35 @@ static uint64_t master_read(void *opaque, uint64_t offset, unsigned size)
 {
 	struct pic *pic = opaque;
 
-	return chip_read(pic, &pic->chip[0], offset);
+	return chip_read(pic, &pic->state.chip[0], offset);
 }
 
 static void master_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
 	struct pic *pic = opaque;
 
-	chip_write(pic, &pic->chip[0], offset, (uint8_t)value);
+	chip_write(pic, &pic->state.chip[0], offset, (uint8_t)value);
 }
 
 static uint64_t slave_read(void *opaque, uint64_t offset, unsigned size)
 {
 	struct pic *pic = opaque;
 
-	return chip_read(pic, &pic->chip[1], offset);
+	return chip_read(pic, &pic->state.chip[1], offset);
 }
 
 static void slave_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
 	struct pic *pic = opaque;
 
-	chip_write(pic, &pic->chip[1], offset, (uint8_t)value);
+	chip_write(pic, &pic->state.chip[1], offset, (uint8_t)value);
 }
 
 static uint64_t elcr_read(void *opaque, uint64_t offset, unsigned size)
 {
 	struct pic *pic = opaque;
 
-	return pic->chip[offset].elcr;
+	return pic->state.chip[offset].elcr;
 }
 
 static void elcr_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
@@ -246,32 +246,79 @@ static void elcr_write(void *opaque, uint64_t offset, uint64_t value, unsigned s
 	static const uint8_t selectable[2] = {0xf8, 0xde};
 	struct pic *pic = opaque;
 
-	pic->chip[offset].elcr = value & selectable[offset];
+	pic->state.chip[offset].elcr = value & selectable[offset];
 	update(pic);
 }
 
-void pic_reset(struct pic *pic)
+static void pic_reset(void *device)
 {
+	struct pic *pic = device;
+
 	for (unsigned i = 0; i < 2; i++)
-		pic->chip[i] = (struct pic_chip){.lines = pic->chip[i].lines};
+		pic->state.chip[i] = (struct pic_chip){.lines = pic->state.chip[i].lines};
 	update(pic);
 }
 
-void pic_firmware_setup(struct pic *pic)
+static void pic_firmware_setup(void *device)
 {
+	struct pic *pic = device;
+
 	for (unsigned i = 0; i < 2; i++) {
-		write_icw1(&pic->chip[i], ICW1 | ICW1_ICW4);
-		write_icw(&pic->chip[i], i ? 0x70 : 0x08);
-		write_icw(&pic->chip[i], i ? CASCADE : 1 << CASCADE);
-		write_icw(&pic->chip[i], 1);
+		write_icw1(&pic->state.chip[i], ICW1 | ICW1_ICW4);
+		write_icw(&pic->state.chip[i], i ? 0x70 : 0x08);
+		write_icw(&pic->state.chip[i], i ? CASCADE : 1 << CASCADE);
+		write_icw(&pic->state.chip[i], 1);
 	}
 	/* Open: the cascade, and 10 and 11, which PCs leave to PCI. Nothing drives them here. */
-	pic->chip[0].imr = 0xfb;
-	pic->chip[1].imr = 0xf3;
+	pic->state.chip[0].imr = 0xfb;
+	pic->state.chip[1].imr = 0xf3;
+	pic->state.chip[0].elcr = (uint8_t)pic->level_triggered;
+	pic->state.chip[1].elcr = (uint8_t)(pic->level_triggered >> 8);
 	update(pic);
 }
 
-int pic_init(struct pic *pic, struct io_space *ports, struct irq_line output)
+static void pic_loaded(void *device)
+{
+	update(device);
+}
+
+static const struct state_field chip_fields[] = {
+	STATE_ANY(struct pic_chip, irr),
+	STATE_ANY(struct pic_chip, isr),
+	STATE_ANY(struct pic_chip, imr),
+	STATE_ANY(struct pic_chip, lines),
+	STATE_ANY(struct pic_chip, elcr),
+	STATE_ANY(struct pic_chip, vector_base),
+	STATE_FIELD(struct pic_chip, priority_add, 0, 7),
+	STATE_FIELD(struct pic_chip, init_step, 0, 4),
+	STATE_BOOL(struct pic_chip, init_icw4),
+	STATE_BOOL(struct pic_chip, single),
+	STATE_BOOL(struct pic_chip, read_isr),
+	STATE_BOOL(struct pic_chip, poll),
+	STATE_BOOL(struct pic_chip, special_mask),
+	STATE_BOOL(struct pic_chip, auto_eoi),
+	STATE_BOOL(struct pic_chip, rotate_on_auto_eoi),
+	STATE_BOOL(struct pic_chip, special_fully_nested),
+	STATE_BOOL(struct pic_chip, output),
+	STATE_END,
+};
+
+static const struct state_field pic_fields[] = {
+	STATE_STRUCTS(struct pic_state, chip, chip_fields),
+	STATE_END,
+};
+
+static const struct device_ops pic_device = {
+	.name = "pic",
+	.version = 1,
+	DEVICE_STATE(struct pic, pic_fields),
+	.reset = pic_reset,
+	.firmware_setup = pic_firmware_setup,
+	.loaded = pic_loaded,
+};
+
+int pic_init(struct pic *pic, struct device_list *devices, struct io_space *ports,
+	struct irq_line output, uint16_t level_triggered)
 {
 	static const struct io_ops master = {
 		.read = master_read, .write = master_write, .width = 1};
@@ -279,7 +326,8 @@ int pic_init(struct pic *pic, struct io_space *ports, struct irq_line output)
 	static const struct io_ops elcr = {.read = elcr_read, .write = elcr_write, .width = 1};
 	int error;
 
-	*pic = (struct pic){.output = output};
+	*pic = (struct pic){.output = output, .level_triggered = level_triggered};
+	device_list_add(devices, &pic->device, &pic_device, 0);
 	pic_reset(pic);
 	error = io_space_add(ports, 0x20, 2, "PIC", &master, pic);
 	if (!error)

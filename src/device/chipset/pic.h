@@ -2,6 +2,7 @@
 #ifndef VENEER_DEVICE_CHIPSET_PIC_H
 #define VENEER_DEVICE_CHIPSET_PIC_H
 
+#include "device/device.h"
 #include "device/irq.h"
 #include "memory/io_space.h"
 
@@ -22,14 +23,22 @@ struct pic_chip {
 	bool output;
 };
 
-struct pic {
+struct pic_state {
 	struct pic_chip chip[2]; /* master, slave */
-	struct irq_line output;  /* INTR */
 };
 
-/* Add the ports 0x20, 0x21, 0xa0, 0xa1, 0x4d0, 0x4d1. 0 or -errno. */
-int pic_init(struct pic *pic, struct io_space *ports, struct irq_line output);
-void pic_reset(struct pic *pic);
+struct pic {
+	struct device device;
+	struct pic_state state;
+	struct irq_line output;   /* INTR */
+	uint16_t level_triggered; /* inputs that firmware makes level-triggered */
+};
+
+/* Add the ports 0x20, 0x21, 0xa0, 0xa1, 0x4d0, 0x4d1, and the device to the list. Firmware leaves
+ * vectors 0x08 and 0x70, everything masked but the inputs for PCI, and the inputs in the set
+ * `level_triggered` as that. 0 or -errno. */
+int pic_init(struct pic *pic, struct device_list *devices, struct io_space *ports,
+	struct irq_line output, uint16_t level_triggered);
 
 /* Drive input `irq` (0..15; 2 is the cascade and not driven from outside). */
 void pic_set_irq(struct pic *pic, unsigned irq, bool level);
@@ -38,12 +47,9 @@ void pic_set_irq(struct pic *pic, unsigned irq, bool level);
  * vector (IR7) where there is none. */
 uint8_t pic_acknowledge(struct pic *pic);
 
-/* What firmware leaves behind: vectors 0x08 and 0x70, everything masked but the inputs for PCI. */
-void pic_firmware_setup(struct pic *pic);
-
 static inline bool pic_output(const struct pic *pic)
 {
-	return pic->chip[0].output;
+	return pic->state.chip[0].output;
 }
 
 #endif

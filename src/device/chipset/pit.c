@@ -109,15 +109,26 @@ static uint16_t counter(const struct pit_channel *channel, uint64_t now)
 	return channel->bcd ? to_bcd(value) : (uint16_t)value;
 }
 
-/* Put channel 0's next rising edge on the timer. */
-static void arm_irq(struct pit *pit, uint64_t now)
+static void set_irq(struct pit *pit, bool level)
 {
-	const struct pit_channel *channel = &pit->channel[0];
+	pit->state.irq = level;
+	irq_set(&pit->irq, level);
+}
+
+static void arm_timer(struct pit *pit)
+{
+	timer_cancel(&pit->timer);
+	if (pit->state.edge_tick)
+		timer_arm(&pit->timer, clock_ticks_to_ns(pit->state.edge_tick, PIT_HZ));
+}
+
+/* The PIT clock at which channel 0's output rises next; 0: it does not. */
+static uint64_t next_edge(const struct pit_channel *channel, uint64_t now)
+{
 	uint64_t ticks = elapsed(channel, now), rise, period = channel->count;
 
-	timer_cancel(&pit->timer);
 	if (channel->null_count || !channel->running)
-		return;
+		return 0;
 	if (period < SHORTEST_PERIOD)
 		period *= SHORTEST_PERIOD / period;
 	if (is_periodic(channel))
@@ -127,9 +138,14 @@ static void arm_irq(struct pit *pit, uint64_t now)
 	else if (channel->mode == 4)
 		rise = channel->count + 1;
 	else
-		return;
-	if (rise > ticks)
-		timer_arm(&pit->timer, clock_ticks_to_ns(channel->start_tick + rise, PIT_HZ));
+		return 0;
+	return rise > ticks ? channel->start_tick + rise : 0;
+}
+
+static void arm_irq(struct pit *pit, uint64_t now)
+{
+	pit->state.edge_tick = next_edge(&pit->state.channel[0], now);
+	arm_timer(pit);
 }
 
 /* The low phase before the edge was not worth a wake-up of its own. Periods that were missed,
@@ -138,8 +154,8 @@ static void irq_expired(void *opaque)
 {
 	struct pit *pit = opaque;
 
-	irq_set(&pit->irq, false);
-	irq_set(&pit->irq, true);
+	set_irq(pit, false);
+	set_irq(pit, true);
 	arm_irq(pit, ticks_now(pit));
 }
 
@@ -148,8 +164,8 @@ static void start(struct pit *pit, struct pit_channel *channel, uint64_t now)
 	channel->running = true;
 	channel->start_tick = now;
 	channel->held_ticks = 0;
-	if (channel == &pit->channel[0]) {
-		irq_set(&pit->irq, output(channel, now));
+	if (channel == &pit->state.channel[0]) {
+		set_irq(pit, output(channel, now));
 		arm_irq(pit, now);
 	}
 }
@@ -217,9 +233,9 @@ static void read_back(struct pit *pit, uint8_t command)
 		if (!(command & (2 << i)))
 			continue;
 		if (!(command & BIT(5)))
-			latch_count(pit, &pit->channel[i]);
+			latch_count(pit, &pit->state.channel[i]);
 		if (!(command & BIT(4)))
-			latch_status(pit, &pit->channel[i]);
+			latch_status(pit, &pit->state.channel[i]);
 	}
 }
 
@@ -232,7 +248,7 @@ static void write_command(struct pit *pit, uint8_t command)
 		read_back(pit, command);
 		return;
 	}
-	channel = &pit->channel[select];
+	channel = &pit->state.channel[select];
 	if ((command >> 4 & 3) == ACCESS_LATCH) {
 		latch_count(pit, channel);
 		return;
@@ -246,8 +262,9 @@ static void write_command(struct pit *pit, uint8_t command)
 	channel->write_high_next = channel->read_high_next = false;
 	channel->count_latched = channel->status_latched = false;
 	if (select == 0) {
-		timer_cancel(&pit->timer);
-		irq_set(&pit->irq, output(channel, 0));
+		pit->state.edge_tick = 0;
+		arm_timer(pit);
+		set_irq(pit, output(channel, 0));
 	}
 }
 
@@ -292,7 +309,7 @@ static uint64_t pit_read(void *opaque, uint64_t offset, unsigned size)
 
 	if (offset == PORT_COMMAND)
 		return 0xff; /* write-only: nothing drives the bus */
-	return read_count(pit, &pit->channel[offset]);
+	return read_count(pit, &pit->state.channel[offset]);
 }
 
 static void pit_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
@@ -302,18 +319,18 @@ static void pit_write(void *opaque, uint64_t offset, uint64_t value, unsigned si
 	if (offset == PORT_COMMAND)
 		write_command(pit, (uint8_t)value);
 	else
-		write_count(pit, &pit->channel[offset], (uint8_t)value);
+		write_count(pit, &pit->state.channel[offset], (uint8_t)value);
 }
 
 static uint64_t speaker_read(void *opaque, uint64_t offset, unsigned size)
 {
 	struct pit *pit = opaque;
-	const struct pit_channel *channel = &pit->channel[2];
+	const struct pit_channel *channel = &pit->state.channel[2];
 	uint8_t value = 0;
 
 	if (channel->gate)
 		value |= SPEAKER_GATE;
-	if (pit->speaker_data)
+	if (pit->state.speaker_data)
 		value |= SPEAKER_DATA;
 	if (clock_ns(pit->clock) / REFRESH_NS & 1)
 		value |= SPEAKER_TOGGLE;
@@ -326,26 +343,80 @@ static void speaker_write(void *opaque, uint64_t offset, uint64_t value, unsigne
 {
 	struct pit *pit = opaque;
 
-	pit->speaker_data = value & SPEAKER_DATA;
-	set_gate(pit, &pit->channel[2], value & SPEAKER_GATE);
+	pit->state.speaker_data = value & SPEAKER_DATA;
+	set_gate(pit, &pit->state.channel[2], value & SPEAKER_GATE);
 }
 
-void pit_reset(struct pit *pit)
+static void pit_reset(void *device)
 {
-	timer_cancel(&pit->timer);
+	struct pit *pit = device;
+
+	pit->state = (struct pit_state){0};
+	arm_timer(pit);
 	/* Undefined by the data sheet until programmed; this is quiet. */
 	for (unsigned i = 0; i < 3; i++)
-		pit->channel[i] = (struct pit_channel){.count = 0x10000,
+		pit->state.channel[i] = (struct pit_channel){.count = 0x10000,
 			.mode = 3,
 			.access = ACCESS_BOTH,
 			.null_count = true,
 			.gate = i != 2};
-	pit->speaker_data = false;
-	irq_set(&pit->irq, false);
+	set_irq(pit, false);
 }
 
-int pit_init(struct pit *pit, struct io_space *ports, struct irq_line irq, struct event_loop *loop,
-	struct clock *clock)
+static void pit_loaded(void *device)
+{
+	struct pit *pit = device;
+
+	irq_set(&pit->irq, pit->state.irq);
+	arm_timer(pit);
+}
+
+static void pit_destroy(void *device)
+{
+	struct pit *pit = device;
+
+	timer_cancel(&pit->timer);
+}
+
+static const struct state_field channel_fields[] = {
+	STATE_ANY(struct pit_channel, start_tick),
+	STATE_ANY(struct pit_channel, held_ticks),
+	STATE_FIELD(struct pit_channel, count, 1, 0x10000),
+	STATE_ANY(struct pit_channel, latched_count),
+	STATE_FIELD(struct pit_channel, mode, 0, 5),
+	STATE_BOOL(struct pit_channel, bcd),
+	STATE_FIELD(struct pit_channel, access, ACCESS_LOW, ACCESS_BOTH),
+	STATE_BOOL(struct pit_channel, null_count),
+	STATE_BOOL(struct pit_channel, gate),
+	STATE_BOOL(struct pit_channel, running),
+	STATE_ANY(struct pit_channel, write_low),
+	STATE_BOOL(struct pit_channel, write_high_next),
+	STATE_BOOL(struct pit_channel, read_high_next),
+	STATE_BOOL(struct pit_channel, count_latched),
+	STATE_BOOL(struct pit_channel, status_latched),
+	STATE_ANY(struct pit_channel, latched_status),
+	STATE_END,
+};
+
+static const struct state_field pit_fields[] = {
+	STATE_STRUCTS(struct pit_state, channel, channel_fields),
+	STATE_ANY(struct pit_state, edge_tick),
+	STATE_BOOL(struct pit_state, irq),
+	STATE_BOOL(struct pit_state, speaker_data),
+	STATE_END,
+};
+
+static const struct device_ops pit_device = {
+	.name = "pit",
+	.version = 1,
+	DEVICE_STATE(struct pit, pit_fields),
+	.reset = pit_reset,
+	.loaded = pit_loaded,
+	.destroy = pit_destroy,
+};
+
+int pit_init(struct pit *pit, struct device_list *devices, struct io_space *ports,
+	struct irq_line irq, struct event_loop *loop, struct clock *clock)
 {
 	static const struct io_ops pit_ops = {.read = pit_read, .write = pit_write, .width = 1};
 	static const struct io_ops speaker_ops = {
@@ -354,6 +425,7 @@ int pit_init(struct pit *pit, struct io_space *ports, struct irq_line irq, struc
 
 	*pit = (struct pit){.irq = irq, .clock = clock};
 	timer_init(&pit->timer, loop, irq_expired, pit);
+	device_list_add(devices, &pit->device, &pit_device, 0);
 	pit_reset(pit);
 	error = io_space_add(ports, 0x40, 4, "PIT", &pit_ops, pit);
 	if (!error)

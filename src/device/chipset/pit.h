@@ -4,6 +4,7 @@
 #ifndef VENEER_DEVICE_CHIPSET_PIT_H
 #define VENEER_DEVICE_CHIPSET_PIT_H
 
+#include "device/device.h"
 #include "device/irq.h"
 #include "host/event_loop.h"
 #include "memory/io_space.h"
@@ -27,17 +28,23 @@ struct pit_channel {
 	uint8_t latched_status;
 };
 
-struct pit {
-	struct clock *clock;
-	struct irq_line irq;
-	struct timer timer; /* next edge of channel 0's output */
+struct pit_state {
 	struct pit_channel channel[3];
-	bool speaker_data; /* port 0x61 bit 1 */
+	uint64_t edge_tick; /* PIT clock at which channel 0's output rises next; 0: it does not */
+	bool irq;           /* level of the interrupt line */
+	bool speaker_data;  /* port 0x61 bit 1 */
 };
 
-/* Add ports 0x40-0x43 and 0x61. 0 or -errno. */
-int pit_init(struct pit *pit, struct io_space *ports, struct irq_line irq, struct event_loop *loop,
-	struct clock *clock);
-void pit_reset(struct pit *pit);
+struct pit {
+	struct device device;
+	struct pit_state state;
+	struct clock *clock;
+	struct irq_line irq;
+	struct timer timer; /* runs until edge_tick */
+};
+
+/* Add ports 0x40-0x43 and 0x61, and the device to the list. 0 or -errno. */
+int pit_init(struct pit *pit, struct device_list *devices, struct io_space *ports,
+	struct irq_line irq, struct event_loop *loop, struct clock *clock);
 
 #endif

@@ -45,19 +45,20 @@ enum {
 /* The host's wall clock, which the guest's differs from by whole seconds. */
 static int64_t wall_ns(const struct rtc *rtc)
 {
-	return (int64_t)(rtc->wall_base_ns + clock_ns(rtc->clock));
+	return (int64_t)(rtc->state.wall_base_ns + clock_ns(rtc->clock));
 }
 
 /* Seconds since 1970 by the guest's clock. */
 static int64_t rtc_seconds(const struct rtc *rtc)
 {
-	return wall_ns(rtc) / NS_PER_SECOND + rtc->offset_s;
+	return wall_ns(rtc) / NS_PER_SECOND + rtc->state.offset_s;
 }
 
 /* The machine time at which the guest's clock shows `second`. */
 static uint64_t machine_ns_of(const struct rtc *rtc, int64_t second)
 {
-	int64_t ns = (second - rtc->offset_s) * NS_PER_SECOND - (int64_t)rtc->wall_base_ns;
+	int64_t ns =
+		(second - rtc->state.offset_s) * NS_PER_SECOND - (int64_t)rtc->state.wall_base_ns;
 
 	return (uint64_t)MAX(ns, 0);
 }
@@ -89,24 +90,25 @@ static void date_from_days(int64_t days, int *year, int *month, int *day)
 
 static uint8_t encode(const struct rtc *rtc, int value)
 {
-	return (uint8_t)(rtc->cmos[REGISTER_B] & B_BINARY ? value : value / 10 << 4 | value % 10);
+	return (uint8_t)(rtc->state.cmos[REGISTER_B] & B_BINARY ? value
+								: value / 10 << 4 | value % 10);
 }
 
 static int decode(const struct rtc *rtc, uint8_t value)
 {
-	return rtc->cmos[REGISTER_B] & B_BINARY ? value : (value >> 4) * 10 + (value & 15);
+	return rtc->state.cmos[REGISTER_B] & B_BINARY ? value : (value >> 4) * 10 + (value & 15);
 }
 
 static uint8_t encode_hours(const struct rtc *rtc, int hours)
 {
-	if (rtc->cmos[REGISTER_B] & B_24_HOURS)
+	if (rtc->state.cmos[REGISTER_B] & B_24_HOURS)
 		return encode(rtc, hours);
 	return encode(rtc, (hours + 11) % 12 + 1) | (hours >= 12 ? HOURS_PM : 0);
 }
 
 static int decode_hours(const struct rtc *rtc, uint8_t value)
 {
-	if (rtc->cmos[REGISTER_B] & B_24_HOURS)
+	if (rtc->state.cmos[REGISTER_B] & B_24_HOURS)
 		return decode(rtc, value);
 	return decode(rtc, value & (uint8_t)~HOURS_PM) % 12 + (value & HOURS_PM ? 12 : 0);
 }
@@ -117,31 +119,33 @@ static void show_time(struct rtc *rtc)
 	int64_t now = rtc_seconds(rtc);
 	int in_day = (int)(now % DAY_S), year, month, day;
 
-	if (rtc->cmos[REGISTER_B] & B_SET)
+	if (rtc->state.cmos[REGISTER_B] & B_SET)
 		return;
 	date_from_days(now / DAY_S, &year, &month, &day);
-	rtc->cmos[SECONDS] = encode(rtc, in_day % 60);
-	rtc->cmos[MINUTES] = encode(rtc, in_day / 60 % 60);
-	rtc->cmos[HOURS] = encode_hours(rtc, in_day / 3600);
-	rtc->cmos[DAY_OF_WEEK] = encode(rtc, (int)((now / DAY_S + 4) % 7 + 1));
-	rtc->cmos[DAY] = encode(rtc, day);
-	rtc->cmos[MONTH] = encode(rtc, month);
-	rtc->cmos[YEAR] = encode(rtc, year % 100);
-	rtc->cmos[RTC_CMOS_CENTURY] = encode(rtc, year / 100);
+	rtc->state.cmos[SECONDS] = encode(rtc, in_day % 60);
+	rtc->state.cmos[MINUTES] = encode(rtc, in_day / 60 % 60);
+	rtc->state.cmos[HOURS] = encode_hours(rtc, in_day / 3600);
+	rtc->state.cmos[DAY_OF_WEEK] = encode(rtc, (int)((now / DAY_S + 4) % 7 + 1));
+	rtc->state.cmos[DAY] = encode(rtc, day);
+	rtc->state.cmos[MONTH] = encode(rtc, month);
+	rtc->state.cmos[YEAR] = encode(rtc, year % 100);
+	rtc->state.cmos[RTC_CMOS_CENTURY] = encode(rtc, year / 100);
 }
 
 /* The guest wrote the registers: set the clock to what they say. */
 static void take_time(struct rtc *rtc)
 {
-	int year = decode(rtc, rtc->cmos[YEAR]) + 100 * decode(rtc, rtc->cmos[RTC_CMOS_CENTURY]);
-	int month = MAX(decode(rtc, rtc->cmos[MONTH]), 1);
-	int64_t days = days_from_date(year, month, decode(rtc, rtc->cmos[DAY]));
-	int64_t seconds = days * DAY_S + decode_hours(rtc, rtc->cmos[HOURS]) * 3600 +
-			  decode(rtc, rtc->cmos[MINUTES]) * 60 + decode(rtc, rtc->cmos[SECONDS]);
+	int year = decode(rtc, rtc->state.cmos[YEAR]) +
+		   100 * decode(rtc, rtc->state.cmos[RTC_CMOS_CENTURY]);
+	int month = MAX(decode(rtc, rtc->state.cmos[MONTH]), 1);
+	int64_t days = days_from_date(year, month, decode(rtc, rtc->state.cmos[DAY]));
+	int64_t seconds = days * DAY_S + decode_hours(rtc, rtc->state.cmos[HOURS]) * 3600 +
+			  decode(rtc, rtc->state.cmos[MINUTES]) * 60 +
+			  decode(rtc, rtc->state.cmos[SECONDS]);
 
 	/* Time before 1970 would need a sign in all that follows; no guest has it. */
-	rtc->offset_s += MAX(seconds, 0) - rtc_seconds(rtc);
-	rtc->flags_s = rtc_seconds(rtc);
+	rtc->state.offset_s += MAX(seconds, 0) - rtc_seconds(rtc);
+	rtc->state.flags_s = rtc_seconds(rtc);
 }
 
 /* --- interrupts --- */
@@ -152,7 +156,7 @@ static void take_time(struct rtc *rtc)
 /* What the alarm waits for in the field whose alarm register this is. */
 static int alarm_field(const struct rtc *rtc, unsigned alarm)
 {
-	uint8_t wanted = rtc->cmos[alarm];
+	uint8_t wanted = rtc->state.cmos[alarm];
 	bool hours = alarm == HOURS_ALARM;
 	int value = hours ? decode_hours(rtc, wanted) : decode(rtc, wanted);
 
@@ -196,9 +200,9 @@ static int64_t next_alarm(const struct rtc *rtc, int64_t after)
 /* Ticks of the oscillator between periodic interrupts; 0: none. */
 static uint64_t periodic_ticks(const struct rtc *rtc)
 {
-	unsigned rate = rtc->cmos[REGISTER_A] & 15;
+	unsigned rate = rtc->state.cmos[REGISTER_A] & 15;
 
-	if (!rate || (rtc->cmos[REGISTER_A] & A_DIVIDER) != A_DIVIDER_RUNS)
+	if (!rate || (rtc->state.cmos[REGISTER_A] & A_DIVIDER) != A_DIVIDER_RUNS)
 		return 0;
 	return UINT64_C(1) << (rate < 3 ? rate + 6 : rate - 1);
 }
@@ -210,39 +214,46 @@ static uint64_t periods_now(const struct rtc *rtc)
 	return ticks ? clock_ns_to_ticks(clock_ns(rtc->clock), OSCILLATOR_HZ) / ticks : 0;
 }
 
-/* Bring register C up to date and the timers in line with it. */
+/* Drive the line as register C has it, and wait for what it does not show yet. */
+static void wait_for_flags(struct rtc *rtc)
+{
+	uint8_t flags = rtc->state.cmos[REGISTER_C];
+	/* What is on already needs no timer to set it. */
+	uint8_t wanted = rtc->state.cmos[REGISTER_B] & FLAGS & (uint8_t)~flags;
+	int64_t alarm = next_alarm(rtc, rtc->state.flags_s);
+
+	irq_set(&rtc->irq, flags & FLAG_ANY);
+	timer_cancel(&rtc->periodic_timer);
+	timer_cancel(&rtc->second_timer);
+	if ((wanted & FLAG_PERIODIC) && periodic_ticks(rtc))
+		timer_arm(&rtc->periodic_timer,
+			clock_ticks_to_ns((rtc->state.flags_periodic + 1) * periodic_ticks(rtc),
+				OSCILLATOR_HZ));
+	if (wanted & FLAG_UPDATE)
+		timer_arm(&rtc->second_timer, machine_ns_of(rtc, rtc->state.flags_s + 1));
+	else if ((wanted & FLAG_ALARM) && alarm)
+		timer_arm(&rtc->second_timer, machine_ns_of(rtc, alarm));
+}
+
+/* Bring register C up to date. */
 static void update_flags(struct rtc *rtc)
 {
-	uint8_t *flags = &rtc->cmos[REGISTER_C], enabled = rtc->cmos[REGISTER_B] & FLAGS;
-	int64_t now = rtc_seconds(rtc), alarm = next_alarm(rtc, rtc->flags_s);
+	struct rtc_state *state = &rtc->state;
+	uint8_t *flags = &state->cmos[REGISTER_C], enabled = state->cmos[REGISTER_B] & FLAGS;
+	int64_t now = rtc_seconds(rtc), alarm = next_alarm(rtc, state->flags_s);
 	uint64_t periods = periods_now(rtc);
 
-	if (now > rtc->flags_s && !(rtc->cmos[REGISTER_B] & B_SET)) {
+	if (now > state->flags_s && !(state->cmos[REGISTER_B] & B_SET)) {
 		*flags |= FLAG_UPDATE;
 		if (alarm && alarm <= now)
 			*flags |= FLAG_ALARM;
 	}
-	if (now != rtc->flags_s) {
-		rtc->flags_s = now;
-		alarm = next_alarm(rtc, now);
-	}
-	if (periods > rtc->flags_periodic)
+	state->flags_s = now;
+	if (periods > state->flags_periodic)
 		*flags |= FLAG_PERIODIC;
-	rtc->flags_periodic = periods;
+	state->flags_periodic = periods;
 	*flags = (*flags & FLAGS) | (*flags & enabled ? FLAG_ANY : 0);
-	irq_set(&rtc->irq, *flags & FLAG_ANY);
-
-	/* What is on already needs no timer to set it. */
-	timer_cancel(&rtc->periodic_timer);
-	timer_cancel(&rtc->second_timer);
-	enabled &= (uint8_t) ~*flags;
-	if ((enabled & FLAG_PERIODIC) && periodic_ticks(rtc))
-		timer_arm(&rtc->periodic_timer,
-			clock_ticks_to_ns((periods + 1) * periodic_ticks(rtc), OSCILLATOR_HZ));
-	if (enabled & FLAG_UPDATE)
-		timer_arm(&rtc->second_timer, machine_ns_of(rtc, now + 1));
-	else if ((enabled & FLAG_ALARM) && alarm)
-		timer_arm(&rtc->second_timer, machine_ns_of(rtc, alarm));
+	wait_for_flags(rtc);
 }
 
 static void timer_expired(void *opaque)
@@ -262,16 +273,16 @@ static uint8_t read_register(struct rtc *rtc)
 {
 	uint8_t value;
 
-	if (is_time(rtc->index))
+	if (is_time(rtc->state.index))
 		show_time(rtc);
-	value = rtc->cmos[rtc->index];
-	if (rtc->index == REGISTER_A && !(rtc->cmos[REGISTER_B] & B_SET) &&
+	value = rtc->state.cmos[rtc->state.index];
+	if (rtc->state.index == REGISTER_A && !(rtc->state.cmos[REGISTER_B] & B_SET) &&
 		wall_ns(rtc) % NS_PER_SECOND >= NS_PER_SECOND - UPDATE_NS)
 		value |= A_UIP;
-	if (rtc->index == REGISTER_C) {
+	if (rtc->state.index == REGISTER_C) {
 		update_flags(rtc);
-		value = rtc->cmos[REGISTER_C];
-		rtc->cmos[REGISTER_C] = 0;
+		value = rtc->state.cmos[REGISTER_C];
+		rtc->state.cmos[REGISTER_C] = 0;
 		update_flags(rtc);
 	}
 	return value;
@@ -279,12 +290,12 @@ static uint8_t read_register(struct rtc *rtc)
 
 static void write_register_b(struct rtc *rtc, uint8_t value)
 {
-	bool set_before = rtc->cmos[REGISTER_B] & B_SET;
+	bool set_before = rtc->state.cmos[REGISTER_B] & B_SET;
 
 	/* The registers stand still from here on, in the format they had ... */
 	if (value & B_SET)
 		show_time(rtc);
-	rtc->cmos[REGISTER_B] = value;
+	rtc->state.cmos[REGISTER_B] = value;
 	/* ... and count as the time in the format they have now. */
 	if (set_before && !(value & B_SET))
 		take_time(rtc);
@@ -293,10 +304,10 @@ static void write_register_b(struct rtc *rtc, uint8_t value)
 static void write_register(struct rtc *rtc, uint8_t value)
 {
 	update_flags(rtc);
-	switch (rtc->index) {
+	switch (rtc->state.index) {
 	case REGISTER_A:
-		rtc->cmos[REGISTER_A] = value & (uint8_t)~A_UIP;
-		rtc->flags_periodic = periods_now(rtc);
+		rtc->state.cmos[REGISTER_A] = value & (uint8_t)~A_UIP;
+		rtc->state.flags_periodic = periods_now(rtc);
 		break;
 	case REGISTER_B:
 		write_register_b(rtc, value);
@@ -305,13 +316,13 @@ static void write_register(struct rtc *rtc, uint8_t value)
 	case REGISTER_D:
 		return;
 	default:
-		if (!is_time(rtc->index)) {
-			rtc->cmos[rtc->index] = value;
+		if (!is_time(rtc->state.index)) {
+			rtc->state.cmos[rtc->state.index] = value;
 			break;
 		}
 		show_time(rtc);
-		rtc->cmos[rtc->index] = value;
-		if (!(rtc->cmos[REGISTER_B] & B_SET))
+		rtc->state.cmos[rtc->state.index] = value;
+		if (!(rtc->state.cmos[REGISTER_B] & B_SET))
 			take_time(rtc);
 	}
 	update_flags(rtc);
@@ -329,13 +340,14 @@ static void rtc_write(void *opaque, uint64_t offset, uint64_t value, unsigned si
 	if (offset)
 		write_register(rtc, (uint8_t)value);
 	else
-		rtc->index = value & (RTC_CMOS_SIZE - 1); /* bit 7 masks NMI: nothing raises it */
+		rtc->state.index =
+			value & (RTC_CMOS_SIZE - 1); /* bit 7 masks NMI: nothing raises it */
 }
 
 static void put16(struct rtc *rtc, unsigned low_index, uint64_t value)
 {
-	rtc->cmos[low_index] = (uint8_t)value;
-	rtc->cmos[low_index + 1] = (uint8_t)(value >> 8);
+	rtc->state.cmos[low_index] = (uint8_t)value;
+	rtc->state.cmos[low_index + 1] = (uint8_t)(value >> 8);
 }
 
 /* What firmware looks for. `low` is RAM below 4 GiB, `high` above. */
@@ -344,37 +356,96 @@ static void fill_cmos(struct rtc *rtc, uint64_t low, uint64_t high, unsigned cpu
 	uint64_t extended_kib = MIN((low - MIN(low, MIB)) / KIB, 0xffff);
 	uint64_t above_16m = MIN((low - MIN(low, 16 * MIB)) / (64 * KIB), 0xffff);
 
-	rtc->cmos[0x14] = 0x06; /* equipment: FPU, PS/2 mouse */
+	rtc->state.cmos[0x14] = 0x06; /* equipment: FPU, PS/2 mouse */
 	put16(rtc, 0x15, 640);
 	put16(rtc, 0x17, extended_kib);
 	put16(rtc, 0x30, extended_kib);
 	put16(rtc, 0x34, above_16m);
 	put16(rtc, 0x5b, high / (64 * KIB));
-	rtc->cmos[0x5d] = (uint8_t)(high / (64 * KIB) >> 16);
-	rtc->cmos[RTC_CMOS_CPU_COUNT] = (uint8_t)(cpu_count - 1);
+	rtc->state.cmos[0x5d] = (uint8_t)(high / (64 * KIB) >> 16);
+	rtc->state.cmos[RTC_CMOS_CPU_COUNT] = (uint8_t)(cpu_count - 1);
 }
 
-void rtc_reset(struct rtc *rtc)
+static void rtc_reset(void *device)
 {
-	rtc->cmos[REGISTER_B] &= (uint8_t)~FLAGS;
-	rtc->cmos[REGISTER_C] = 0;
-	rtc->index = 0;
+	struct rtc *rtc = device;
+
+	rtc->state.cmos[REGISTER_B] &= (uint8_t)~FLAGS;
+	rtc->state.cmos[REGISTER_C] = 0;
+	rtc->state.index = 0;
 	update_flags(rtc);
 }
 
-int rtc_init(struct rtc *rtc, struct io_space *ports, struct irq_line irq, struct event_loop *loop,
-	struct clock *clock, uint64_t low_ram, uint64_t high_ram, unsigned cpu_count)
+/* Times that the arithmetic here has room for: clocks set up to 35,000 years from now, and machines
+ * that have run for a century. */
+#define LARGEST_OFFSET_S (INT64_C(1) << 40)
+#define LATEST_BASE_NS   (UINT64_C(1) << 61)
+#define LONGEST_RUN_S    (INT64_C(1) << 32)
+
+static bool rtc_valid(const void *device, const void *loaded)
+{
+	const struct rtc *rtc = device;
+	const struct rtc_state *state = loaded;
+	int64_t start, run_s = (int64_t)(clock_ns(rtc->clock) / NS_PER_SECOND);
+
+	if (state->wall_base_ns > LATEST_BASE_NS || state->offset_s > LARGEST_OFFSET_S ||
+		state->offset_s < -LARGEST_OFFSET_S)
+		return false;
+	/* By the clock as it is now, machine time 0 was then, and it is not before 1970 now. */
+	start = (int64_t)(state->wall_base_ns / NS_PER_SECOND) + state->offset_s;
+	return start + run_s >= 0 && state->flags_s >= MAX(start, 0) &&
+	       state->flags_s - start <= LONGEST_RUN_S;
+}
+
+static void rtc_loaded(void *device)
+{
+	wait_for_flags(device);
+}
+
+static void rtc_destroy(void *device)
+{
+	struct rtc *rtc = device;
+
+	timer_cancel(&rtc->periodic_timer);
+	timer_cancel(&rtc->second_timer);
+}
+
+static const struct state_field rtc_fields[] = {
+	STATE_ANY(struct rtc_state, wall_base_ns),
+	STATE_ANY(struct rtc_state, offset_s),
+	STATE_ANY(struct rtc_state, flags_s),
+	STATE_ANY(struct rtc_state, flags_periodic),
+	STATE_FIELD(struct rtc_state, index, 0, RTC_CMOS_SIZE - 1),
+	STATE_ARRAY_ANY(struct rtc_state, cmos),
+	STATE_END,
+};
+
+static const struct device_ops rtc_device = {
+	.name = "rtc",
+	.version = 1,
+	DEVICE_STATE(struct rtc, rtc_fields),
+	.reset = rtc_reset,
+	.valid = rtc_valid,
+	.loaded = rtc_loaded,
+	.destroy = rtc_destroy,
+};
+
+int rtc_init(struct rtc *rtc, struct device_list *devices, struct io_space *ports,
+	struct irq_line irq, struct event_loop *loop, struct clock *clock, uint64_t low_ram,
+	uint64_t high_ram, unsigned cpu_count)
 {
 	static const struct io_ops ops = {.read = rtc_read, .write = rtc_write, .width = 1};
 
-	*rtc = (struct rtc){.irq = irq, .clock = clock, .wall_base_ns = clock_wall_base_ns(clock)};
+	*rtc = (struct rtc){.irq = irq, .clock = clock};
+	rtc->state.wall_base_ns = clock_wall_base_ns(clock);
 	timer_init(&rtc->periodic_timer, loop, timer_expired, rtc);
 	timer_init(&rtc->second_timer, loop, timer_expired, rtc);
-	rtc->cmos[REGISTER_A] = A_DIVIDER_RUNS | 6; /* 1024 Hz, as firmware sets it */
-	rtc->cmos[REGISTER_B] = B_24_HOURS;
-	rtc->cmos[REGISTER_D] = 0x80; /* the battery is good */
+	device_list_add(devices, &rtc->device, &rtc_device, 0);
+	rtc->state.cmos[REGISTER_A] = A_DIVIDER_RUNS | 6; /* 1024 Hz, as firmware sets it */
+	rtc->state.cmos[REGISTER_B] = B_24_HOURS;
+	rtc->state.cmos[REGISTER_D] = 0x80; /* the battery is good */
 	fill_cmos(rtc, low_ram, high_ram, cpu_count);
-	rtc->flags_s = rtc_seconds(rtc);
-	rtc->flags_periodic = periods_now(rtc);
+	rtc->state.flags_s = rtc_seconds(rtc);
+	rtc->state.flags_periodic = periods_now(rtc);
 	return io_space_add(ports, 0x70, 2, "RTC", &ops, rtc);
 }

@@ -3,6 +3,7 @@
 #ifndef VENEER_DEVICE_CHIPSET_RTC_H
 #define VENEER_DEVICE_CHIPSET_RTC_H
 
+#include "device/device.h"
 #include "device/irq.h"
 #include "host/event_loop.h"
 #include "memory/io_space.h"
@@ -12,23 +13,28 @@
 #define RTC_CMOS_CENTURY   0x32
 #define RTC_CMOS_CPU_COUNT 0x5f /* processors less one, as QEMU gives it to SeaBIOS */
 
-struct rtc {
-	struct clock *clock;
-	struct irq_line irq;
-	struct timer periodic_timer, second_timer;
-	uint8_t index;
-	uint8_t cmos[RTC_CMOS_SIZE];
+struct rtc_state {
 	uint64_t wall_base_ns; /* host's wall clock at machine time 0 */
 	int64_t offset_s;      /* what the guest has set its clock forward */
 	/* Up to when the flags in register C take account of what has happened. */
 	int64_t flags_s;
 	uint64_t flags_periodic;
+	uint8_t index;
+	uint8_t cmos[RTC_CMOS_SIZE];
 };
 
-/* Add ports 0x70 and 0x71 and fill the CMOS memory sizes. 0 or -errno. */
-int rtc_init(struct rtc *rtc, struct io_space *ports, struct irq_line irq, struct event_loop *loop,
-	struct clock *clock, uint64_t low_ram, uint64_t high_ram, unsigned cpu_count);
-/* Machine reset: the CMOS memory and the time are kept, interrupts are disabled. */
-void rtc_reset(struct rtc *rtc);
+struct rtc {
+	struct device device;
+	struct rtc_state state;
+	struct clock *clock;
+	struct irq_line irq;
+	struct timer periodic_timer, second_timer;
+};
+
+/* Add ports 0x70 and 0x71 and the device to the list, and fill the CMOS memory sizes. A machine
+ * reset keeps the CMOS memory and the time, and disables the interrupts. 0 or -errno. */
+int rtc_init(struct rtc *rtc, struct device_list *devices, struct io_space *ports,
+	struct irq_line irq, struct event_loop *loop, struct clock *clock, uint64_t low_ram,
+	uint64_t high_ram, unsigned cpu_count);
 
 #endif

@@ -51,23 +51,23 @@ enum { RBR_THR = 0, IER = 1, IIR_FCR = 2, LCR = 3, MCR = 4, LSR = 5, MSR = 6, SC
 
 static bool fifos_on(const struct uart16550 *uart)
 {
-	return uart->fcr & FCR_ENABLE;
+	return uart->state.fcr & FCR_ENABLE;
 }
 
 static bool in_loopback(const struct uart16550 *uart)
 {
-	return uart->mcr & MCR_LOOP;
+	return uart->state.mcr & MCR_LOOP;
 }
 
 static bool is_listening(const struct uart16550 *uart)
 {
-	return (uart->ier & IER_RECEIVED) || uart->polls >= POLLS_OF_A_READER;
+	return (uart->state.ier & IER_RECEIVED) || uart->state.polls >= POLLS_OF_A_READER;
 }
 
 /* The receive FIFO in use. */
 static struct uart16550_fifo *fifo(struct uart16550 *uart)
 {
-	return in_loopback(uart) ? &uart->loop : &uart->line;
+	return in_loopback(uart) ? &uart->state.loop : &uart->state.line;
 }
 
 static unsigned fifo_room(struct uart16550 *uart)
@@ -88,17 +88,17 @@ static uint8_t interrupt_cause(struct uart16550 *uart)
 {
 	static const uint8_t trigger_levels[4] = {1, 4, 8, 14};
 
-	if ((uart->ier & IER_LINE_STATUS) && (uart->lsr & LSR_OVERRUN))
+	if ((uart->state.ier & IER_LINE_STATUS) && (uart->state.lsr & LSR_OVERRUN))
 		return IIR_LINE_STATUS;
-	if ((uart->ier & IER_RECEIVED) && received(uart)) {
+	if ((uart->state.ier & IER_RECEIVED) && received(uart)) {
 		/* Nobody types faster than the four character times of the timeout. */
-		if (fifos_on(uart) && received(uart) < trigger_levels[uart->fcr >> 6])
+		if (fifos_on(uart) && received(uart) < trigger_levels[uart->state.fcr >> 6])
 			return IIR_TIMEOUT;
 		return IIR_RECEIVED;
 	}
-	if ((uart->ier & IER_THR_EMPTY) && uart->thre_pending)
+	if ((uart->state.ier & IER_THR_EMPTY) && uart->state.thre_pending)
 		return IIR_THR_EMPTY;
-	if ((uart->ier & IER_MODEM) && (uart->msr & MSR_DELTAS))
+	if ((uart->state.ier & IER_MODEM) && (uart->state.msr & MSR_DELTAS))
 		return IIR_MODEM;
 	return IIR_NONE;
 }
@@ -113,7 +113,7 @@ static void fifo_push(struct uart16550 *uart, uint8_t byte)
 	struct uart16550_fifo *to = fifo(uart);
 
 	if (!fifo_room(uart)) {
-		uart->lsr |= LSR_OVERRUN;
+		uart->state.lsr |= LSR_OVERRUN;
 		return;
 	}
 	to->bytes[(to->head + to->count++) % UART_FIFO_SIZE] = byte;
@@ -122,9 +122,10 @@ static void fifo_push(struct uart16550 *uart, uint8_t byte)
 /* Ask the backend for what we refused, if there is a point in it. */
 static void ask_for_more(struct uart16550 *uart)
 {
-	if (uart->line.count || !uart->receive_refused || in_loopback(uart) || !is_listening(uart))
+	if (uart->state.line.count || !uart->state.receive_refused || in_loopback(uart) ||
+		!is_listening(uart))
 		return;
-	uart->receive_refused = false;
+	uart->state.receive_refused = false;
 	if (uart->backend.receive_ready)
 		uart->backend.receive_ready(uart->backend.opaque);
 }
@@ -139,7 +140,7 @@ size_t uart_receive(struct uart16550 *uart, const void *bytes, size_t size)
 	for (size_t i = 0; i < taken; i++)
 		fifo_push(uart, next[i]);
 	if (taken < size)
-		uart->receive_refused = true;
+		uart->state.receive_refused = true;
 	update_irq(uart);
 	return taken;
 }
@@ -161,14 +162,14 @@ static uint8_t read_rbr(struct uart16550 *uart)
 
 static void write_thr(struct uart16550 *uart, uint8_t byte)
 {
-	uart->polls = 0;
-	uart->thre_pending = false;
+	uart->state.polls = 0;
+	uart->state.thre_pending = false;
 	update_irq(uart);
 	if (in_loopback(uart))
 		fifo_push(uart, byte);
 	else if (uart->backend.transmit)
 		uart->backend.transmit(uart->backend.opaque, &byte, 1);
-	uart->thre_pending = true;
+	uart->state.thre_pending = true;
 	update_irq(uart);
 }
 
@@ -181,7 +182,7 @@ static void write_fcr(struct uart16550 *uart, uint8_t value)
 	 * on or off, though on the chip they would not. */
 	if ((value & FCR_CLEAR_RECEIVE) && received(uart))
 		fifo(uart)->count = 0;
-	uart->fcr = value & 0xc9;
+	uart->state.fcr = value & 0xc9;
 	update_irq(uart);
 	ask_for_more(uart);
 }
@@ -192,13 +193,13 @@ static void update_modem_lines(struct uart16550 *uart)
 	uint8_t lines = MSR_CONNECTED, changed;
 
 	if (in_loopback(uart))
-		lines = (uint8_t)((uart->mcr & 1) << 5 | (uart->mcr & 2) << 3 |
-				  (uart->mcr & 4) << 4 | (uart->mcr & 8) << 4);
-	changed = uart->msr ^ lines;
-	uart->msr |= (changed & (MSR_CTS | MSR_DSR | MSR_DCD)) >> 4;
+		lines = (uint8_t)((uart->state.mcr & 1) << 5 | (uart->state.mcr & 2) << 3 |
+				  (uart->state.mcr & 4) << 4 | (uart->state.mcr & 8) << 4);
+	changed = uart->state.msr ^ lines;
+	uart->state.msr |= (changed & (MSR_CTS | MSR_DSR | MSR_DCD)) >> 4;
 	if (changed & ~lines & MSR_RI)
-		uart->msr |= MSR_TERI;
-	uart->msr = lines | (uart->msr & MSR_DELTAS);
+		uart->state.msr |= MSR_TERI;
+	uart->state.msr = lines | (uart->state.msr & MSR_DELTAS);
 	update_irq(uart);
 }
 
@@ -209,34 +210,35 @@ static uint64_t uart_read(void *opaque, uint64_t offset, unsigned size)
 
 	switch (offset) {
 	case RBR_THR:
-		return uart->lcr & LCR_DLAB ? uart->divisor & 0xff : read_rbr(uart);
+		return uart->state.lcr & LCR_DLAB ? uart->state.divisor & 0xff : read_rbr(uart);
 	case IER:
-		return uart->lcr & LCR_DLAB ? uart->divisor >> 8 : uart->ier;
+		return uart->state.lcr & LCR_DLAB ? uart->state.divisor >> 8 : uart->state.ier;
 	case IIR_FCR:
 		value = interrupt_cause(uart);
 		if (value == IIR_THR_EMPTY) {
-			uart->thre_pending = false;
+			uart->state.thre_pending = false;
 			update_irq(uart);
 		}
 		return value | (fifos_on(uart) ? IIR_FIFOS : 0);
 	case LCR:
-		return uart->lcr;
+		return uart->state.lcr;
 	case MCR:
-		return uart->mcr;
+		return uart->state.mcr;
 	case LSR:
-		if (uart->polls < POLLS_OF_A_READER && ++uart->polls == POLLS_OF_A_READER)
+		if (uart->state.polls < POLLS_OF_A_READER &&
+			++uart->state.polls == POLLS_OF_A_READER)
 			ask_for_more(uart);
-		value = uart->lsr | (received(uart) ? LSR_DATA_READY : 0);
-		uart->lsr &= (uint8_t)~LSR_OVERRUN;
+		value = uart->state.lsr | (received(uart) ? LSR_DATA_READY : 0);
+		uart->state.lsr &= (uint8_t)~LSR_OVERRUN;
 		update_irq(uart);
 		return value;
 	case MSR:
-		value = uart->msr;
-		uart->msr &= (uint8_t)~MSR_DELTAS;
+		value = uart->state.msr;
+		uart->state.msr &= (uint8_t)~MSR_DELTAS;
 		update_irq(uart);
 		return value;
 	default:
-		return uart->scr;
+		return uart->state.scr;
 	}
 }
 
@@ -247,20 +249,20 @@ static void uart_write(void *opaque, uint64_t offset, uint64_t value64, unsigned
 
 	switch (offset) {
 	case RBR_THR:
-		if (uart->lcr & LCR_DLAB)
-			uart->divisor = (uart->divisor & 0xff00) | value;
+		if (uart->state.lcr & LCR_DLAB)
+			uart->state.divisor = (uart->state.divisor & 0xff00) | value;
 		else
 			write_thr(uart, value);
 		break;
 	case IER:
-		if (uart->lcr & LCR_DLAB) {
-			uart->divisor = (uint16_t)((uart->divisor & 0xff) | value << 8);
+		if (uart->state.lcr & LCR_DLAB) {
+			uart->state.divisor = (uint16_t)((uart->state.divisor & 0xff) | value << 8);
 			break;
 		}
 		/* Switching it on while THR is empty is a cause of its own; drivers test for it. */
-		if (value & ~uart->ier & IER_THR_EMPTY)
-			uart->thre_pending = true;
-		uart->ier = value & 0x0f;
+		if (value & ~uart->state.ier & IER_THR_EMPTY)
+			uart->state.thre_pending = true;
+		uart->state.ier = value & 0x0f;
 		update_irq(uart);
 		ask_for_more(uart);
 		break;
@@ -268,41 +270,85 @@ static void uart_write(void *opaque, uint64_t offset, uint64_t value64, unsigned
 		write_fcr(uart, value);
 		break;
 	case LCR:
-		uart->lcr = value;
+		uart->state.lcr = value;
 		break;
 	case MCR:
-		if (value & ~uart->mcr & MCR_LOOP)
-			uart->loop.count = 0;
-		uart->mcr = value & 0x1f;
+		if (value & ~uart->state.mcr & MCR_LOOP)
+			uart->state.loop.count = 0;
+		uart->state.mcr = value & 0x1f;
 		update_modem_lines(uart);
 		ask_for_more(uart);
 		break;
 	case SCR:
-		uart->scr = value;
+		uart->state.scr = value;
 		break;
 	default: /* LSR and MSR are the line's and the modem's */
 		break;
 	}
 }
 
-void uart_reset(struct uart16550 *uart)
+static void uart_reset(void *device)
 {
-	uart->ier = uart->fcr = uart->lcr = uart->mcr = uart->scr = 0;
-	uart->lsr = LSR_THR_EMPTY | LSR_IDLE;
-	uart->msr = MSR_CONNECTED;
-	uart->divisor = 12; /* 9600 baud */
-	uart->thre_pending = false;
-	uart->polls = 0;
-	uart->line.count = uart->loop.count = 0;
+	struct uart16550 *uart = device;
+
+	uart->state.ier = uart->state.fcr = uart->state.lcr = uart->state.mcr = uart->state.scr = 0;
+	uart->state.lsr = LSR_THR_EMPTY | LSR_IDLE;
+	uart->state.msr = MSR_CONNECTED;
+	uart->state.divisor = 12; /* 9600 baud */
+	uart->state.thre_pending = false;
+	uart->state.polls = 0;
+	uart->state.line.count = uart->state.loop.count = 0;
 	update_irq(uart);
 }
 
-int uart_init(struct uart16550 *uart, struct io_space *ports, uint16_t port, struct irq_line irq,
+static void uart_loaded(void *device)
+{
+	update_irq(device);
+}
+
+static const struct state_field fifo_fields[] = {
+	STATE_ARRAY_ANY(struct uart16550_fifo, bytes),
+	STATE_FIELD(struct uart16550_fifo, head, 0, UART_FIFO_SIZE - 1),
+	STATE_FIELD(struct uart16550_fifo, count, 0, UART_FIFO_SIZE),
+	STATE_END,
+};
+
+static const struct state_field uart_fields[] = {
+	STATE_ANY(struct uart16550_state, divisor),
+	STATE_ANY(struct uart16550_state, ier),
+	STATE_ANY(struct uart16550_state, fcr),
+	STATE_ANY(struct uart16550_state, lcr),
+	STATE_ANY(struct uart16550_state, mcr),
+	STATE_ANY(struct uart16550_state, lsr),
+	STATE_ANY(struct uart16550_state, msr),
+	STATE_ANY(struct uart16550_state, scr),
+	STATE_FIELD(struct uart16550_state, polls, 0, POLLS_OF_A_READER),
+	STATE_BOOL(struct uart16550_state, thre_pending),
+	STATE_BOOL(struct uart16550_state, receive_refused),
+	STATE_STRUCT(struct uart16550_state, line, fifo_fields),
+	STATE_STRUCT(struct uart16550_state, loop, fifo_fields),
+	STATE_END,
+};
+
+static const struct device_ops uart_device = {
+	.name = "uart",
+	.version = 1,
+	DEVICE_STATE(struct uart16550, uart_fields),
+	.reset = uart_reset,
+	.loaded = uart_loaded,
+};
+
+int uart_init(struct uart16550 *uart, struct device_list *devices, unsigned number,
+	struct io_space *ports, uint16_t port, struct irq_line irq,
 	const struct uart16550_backend *backend)
 {
 	static const struct io_ops ops = {.read = uart_read, .write = uart_write, .width = 1};
+	int error;
 
 	*uart = (struct uart16550){.irq = irq, .backend = *backend};
 	uart_reset(uart);
-	return io_space_add(ports, port, 8, "UART", &ops, uart);
+	error = io_space_add(ports, port, 8, "UART", &ops, uart);
+	if (!error)
+		device_list_add(devices, &uart->device, &uart_device, number);
+	return error;
 }

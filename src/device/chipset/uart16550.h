@@ -2,6 +2,7 @@
 #ifndef VENEER_DEVICE_CHIPSET_UART16550_H
 #define VENEER_DEVICE_CHIPSET_UART16550_H
 
+#include "device/device.h"
 #include "device/irq.h"
 #include "memory/io_space.h"
 
@@ -23,25 +24,30 @@ struct uart16550_backend {
 
 struct uart16550_fifo {
 	uint8_t bytes[UART_FIFO_SIZE];
-	unsigned head, count;
+	uint8_t head, count;
 };
 
-struct uart16550 {
-	struct irq_line irq;
-	struct uart16550_backend backend;
-	uint8_t ier, fcr, lcr, mcr, lsr, msr, scr;
+struct uart16550_state {
 	uint16_t divisor;
-	bool thre_pending;                /* "transmitter holding register empty" interrupt waits */
+	uint8_t ier, fcr, lcr, mcr, lsr, msr, scr;
 	uint8_t polls;                    /* of LSR since something was sent */
+	bool thre_pending;                /* "transmitter holding register empty" interrupt waits */
 	bool receive_refused;             /* owe the backend a receive_ready() */
 	struct uart16550_fifo line, loop; /* received from outside, and in loopback */
 };
 
-/* Add the eight ports at `port`. 0 or -errno of io_space_add(). Unused backend members may be NULL.
- */
-int uart_init(struct uart16550 *uart, struct io_space *ports, uint16_t port, struct irq_line irq,
+struct uart16550 {
+	struct device device;
+	struct uart16550_state state;
+	struct irq_line irq;
+	struct uart16550_backend backend;
+};
+
+/* Add the eight ports at `port`, and the device to the list as that of this number. 0 or -errno of
+ * io_space_add(). Unused backend members may be NULL. / */
+int uart_init(struct uart16550 *uart, struct device_list *devices, unsigned number,
+	struct io_space *ports, uint16_t port, struct irq_line irq,
 	const struct uart16550_backend *backend);
-void uart_reset(struct uart16550 *uart);
 
 /* Bytes arrive from outside. Takes what the receive FIFO has room for, if the guest listens
  * (receive interrupts are on, or it polls for input), and returns how many; where that is not all,

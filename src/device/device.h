@@ -1,0 +1,68 @@
+/* A device, as the machine sees it: something to reset, to save and load, to destroy.
+ *
+ * A device is a struct whose first member is a struct device. What the guest could notice is in one
+ * member, its state: plain data, described by a table (base/state.h). Everything else is wiring:
+ * interrupt lines, timers, callbacks, what it was configured with. Wiring is made when the device
+ * is created and is never saved; timers and line levels follow from the state.
+ *
+ * Everything here is called with the machine lock held, or before the machine runs. */
+#ifndef VENEER_DEVICE_DEVICE_H
+#define VENEER_DEVICE_DEVICE_H
+
+#include "base/state.h"
+
+struct device_ops {
+	const char *name;                 /* of its section in a saved machine */
+	uint32_t version;                 /* of the table */
+	const struct state_field *fields; /* NULL: it has no state */
+	size_t state_offset, state_size;
+
+	/* All get the device, and all may be NULL. */
+	/* To the state at power-up, or what of it a machine reset brings about. */
+	void (*reset)(void *device);
+	/* What firmware does to it before it starts an operating system. */
+	void (*firmware_setup)(void *device);
+	/* May this state, each field of which its row allows, be loaded into this device? For what
+	 * fields must be to each other, and to the configuration. */
+	bool (*valid)(const void *device, const void *state);
+	/* The state is another now, that of all other devices too: drive the lines, arm the timers,
+	 * tell the CPU, as the state has it. */
+	void (*loaded)(void *device);
+	/* Cancel the timers, close what is open, and free the struct where it was allocated. */
+	void (*destroy)(void *device);
+};
+
+/* The ops' members about the state of a struct with a member `state`. */
+#define DEVICE_STATE(type, table)                                                                  \
+	.fields = table, .state_offset = offsetof(type, state),                                    \
+	.state_size = sizeof(((type *)0)->state)
+
+struct device {
+	const struct device_ops *ops;
+	uint32_t instance; /* tells devices of one name apart */
+	struct device *next;
+};
+
+/* Devices in the order in which they were added. Zero-initialise. */
+struct device_list {
+	struct device *first, *last;
+};
+
+/* Add a device that is ready for use. The list does not own it, but device_list_destroy() calls its
+ * destroy operation. */
+void device_list_add(struct device_list *list, struct device *device, const struct device_ops *ops,
+	uint32_t instance);
+
+void device_list_reset(struct device_list *list);
+void device_list_firmware_setup(struct device_list *list);
+/* The last one first. The list is empty then. */
+void device_list_destroy(struct device_list *list);
+
+/* Append a section for each device that has state. With the vCPUs and the clock stopped. */
+void device_list_save(const struct device_list *list, struct state_writer *writer);
+/* Load what device_list_save() wrote of devices with the same names, instances and versions. All or
+ * nothing: 0; or -EINVAL or -ENOMEM, with a message, and no device has changed. With the vCPUs and
+ * the clock stopped, and the clock showing the time at which it was saved. */
+int device_list_load(struct device_list *list, struct state_reader *reader);
+
+#endif

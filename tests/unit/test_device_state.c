@@ -1,0 +1,408 @@
+/* Devices saved and loaded: a machine is stopped in the midst of its work, its devices become
+ * bytes, another machine is made and takes the bytes, and from there on a guest cannot tell the two
+ * apart. And bytes that nobody has saved: they are refused, or harmless. */
+#include "apic_fixture.h"
+
+#include "device/chipset/chipset.h"
+#include "device/chipset/ioapic.h"
+#include "device/pc_testdev.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct chipset *chipset;
+static struct irq_line lines[CHIPSET_GSI_COUNT];
+static uint64_t trail; /* a digest of all that the guest has seen */
+
+static void see(uint64_t value)
+{
+	trail = (trail ^ value) * UINT64_C(0x100000001b3);
+}
+
+static size_t take_output(void *opaque, const void *bytes, size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		see(((const uint8_t *)bytes)[i]);
+	return size;
+}
+
+static void on_output(void *opaque, const void *bytes, size_t size)
+{
+	take_output(opaque, bytes, size);
+}
+
+static void nothing(void *opaque)
+{
+}
+
+static void create(void)
+{
+	struct chipset_config config = {
+		.platform = &platform,
+		.machine_lock = &f.lock,
+		.loop = f.loop,
+		.power_off = fixture_power_off,
+		.reset = fixture_reset,
+		.console_output = on_output,
+		.console_input_ready = nothing,
+	};
+
+	create_cpus();
+	chipset = chipset_create(&config);
+	assert_non_null(chipset);
+	for (unsigned i = 0; i < CHIPSET_GSI_COUNT; i++)
+		lines[i] = chipset_irq_line(chipset, i);
+	assert_int_equal(
+		pc_testdev_create(chipset_devices(chipset), &f.ports, &f.memory.mmio, lines), 0);
+	chipset_firmware_setup(chipset);
+}
+
+static void destroy(void)
+{
+	chipset_destroy(chipset);
+	while (f.ports.count)
+		io_space_remove(&f.ports, f.ports.regions[0].start);
+	while (f.memory.mmio.count)
+		io_space_remove(&f.memory.mmio, f.memory.mmio.regions[0].start);
+	destroy_cpus();
+}
+
+static int setup(void **state)
+{
+	fixture_setup();
+	create();
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	destroy();
+	fixture_teardown();
+	return 0;
+}
+
+static struct state_writer save(void)
+{
+	struct state_writer writer = {0};
+
+	chipset_save(chipset, &writer);
+	assert_false(writer.failed);
+	return writer;
+}
+
+static int load(const void *bytes, size_t size)
+{
+	struct state_reader reader = {bytes, size};
+
+	return chipset_load(chipset, &reader);
+}
+
+/* --- a guest that does anything with the devices it is given --- */
+
+struct guest {
+	const char *name;
+	uint16_t ports[12]; /* 0: no more */
+	bool apics, console;
+};
+
+static unsigned below(unsigned limit)
+{
+	return (unsigned)rand() % limit;
+}
+
+static void acknowledge(unsigned cpu)
+{
+	bool announced = pending(cpu) & PENDING_INTR;
+	int vector = platform.acknowledge_interrupt(platform.opaque, cpus[cpu]);
+
+	assert_int_equal(announced, vector >= 0);
+	see((uint64_t)vector);
+}
+
+static void touch_apics(void)
+{
+	unsigned cpu = below(CPUS), offset = below(0x40) << 4;
+	uint32_t value = (uint32_t)rand();
+
+	switch (below(8)) {
+	case 0:
+		see(io_space_read(&f.memory.mmio, IOAPIC_BASE + 0x10, 4));
+		break;
+	case 1:
+		io_space_write(&f.memory.mmio, IOAPIC_BASE, 0x10 + below(48), 4);
+		io_space_write(&f.memory.mmio, IOAPIC_BASE + 0x10, value & 0xff01f8ff, 4);
+		break;
+	case 2:
+		platform.apic_mmio_write(platform.opaque, cpus[cpu], SVR, 0x1ff, 4);
+		platform.apic_mmio_write(
+			platform.opaque, cpus[cpu], LVT_TIMER_REGISTER, 0x20040 | (value & 31), 4);
+		platform.apic_mmio_write(
+			platform.opaque, cpus[cpu], INITIAL_COUNT, value & 0xffffff, 4);
+		break;
+	case 3:
+		platform.apic_mmio_write(platform.opaque, cpus[cpu], EOI, 0, 4);
+		break;
+	case 4:
+		acknowledge(cpu);
+		break;
+	case 5:
+		if (offset != ICR) /* no INIT, which this guest's CPUs do not act upon */
+			platform.apic_mmio_write(platform.opaque, cpus[cpu], offset, value, 4);
+		break;
+	case 6:
+		platform.apic_mmio_write(
+			platform.opaque, cpus[cpu], ICR, (value & 0xc00ff) | 0x10, 4);
+		break;
+	default:
+		see(platform.apic_mmio_read(platform.opaque, cpus[cpu], offset, 4));
+	}
+}
+
+static void step(const struct guest *guest)
+{
+	unsigned count = 0;
+	uint16_t port;
+
+	while (count < ARRAY_SIZE(guest->ports) && guest->ports[count])
+		count++;
+	switch (below(8)) {
+	case 0:
+		advance(below(4) ? below(100) * US : below(3000) * MS);
+		break;
+	case 1:
+		if (guest->console)
+			see(chipset_console_input(chipset, "0123456789abcdef", below(17)));
+		break;
+	case 2:
+		if (guest->apics)
+			irq_set(&lines[below(CHIPSET_GSI_COUNT)], below(2));
+		break;
+	case 3 ... 4:
+		if (guest->apics) {
+			touch_apics();
+			break;
+		}
+		/* fall through */
+	default:
+		if (!count)
+			break;
+		port = guest->ports[below(count)];
+		if (below(2))
+			see(inb(port));
+		else
+			outb(port, (uint8_t)rand());
+	}
+	for (unsigned i = 0; i < CPUS; i++)
+		see(pending(i) & PENDING_INTR);
+}
+
+static void run(const struct guest *guest, unsigned seed, unsigned steps)
+{
+	srand(seed);
+	for (unsigned i = 0; i < steps; i++)
+		step(guest);
+}
+
+/* The lines that the test drives itself are outside of the machine: as they were. */
+static void drive_lines_again(const struct irq_line *before)
+{
+	for (unsigned i = 0; i < CHIPSET_GSI_COUNT; i++)
+		irq_set(&lines[i], before[i].level);
+}
+
+static void saved_and_loaded(const struct guest *guest, unsigned seed)
+{
+	struct state_writer saved, again;
+	struct irq_line before[CHIPSET_GSI_COUNT];
+	uint64_t now, end;
+
+	run(guest, seed, 300);
+	saved = save();
+	now = clock_ns(&f.clock);
+	memcpy(before, lines, sizeof(before));
+	trail = 0;
+	run(guest, seed + 1000, 300);
+	end = trail;
+
+	destroy();
+	set_time_ns(now);
+	create();
+	drive_lines_again(before);
+	assert_int_equal(load(saved.bytes, saved.size), 0);
+	again = save();
+	assert_int_equal(again.size, saved.size);
+	assert_memory_equal(again.bytes, saved.bytes, saved.size);
+	trail = 0;
+	run(guest, seed + 1000, 300);
+	assert_true(trail == end);
+	free(saved.bytes);
+	free(again.bytes);
+}
+
+static const struct guest guests[] = {
+	{"pit", {0x40, 0x41, 0x42, 0x43, 0x43, 0x61}, false, false},
+	{"pic", {0x20, 0x21, 0xa0, 0xa1, 0x4d0, 0x4d1, 0x40, 0x43}, false, false},
+	{"rtc", {0x70, 0x71, 0x71, 0x71}, false, false},
+	{"acpi-pm",
+		{0x600, 0x601, 0x602, 0x603, 0x604, 0x605, 0x608, 0x620, 0x622, 0xb2, 0xb3, 0xcf9},
+		false, false},
+	{"i8042", {0x60, 0x64, 0x92}, false, false},
+	{"uart", {0x3f8, 0x3f9, 0x3fa, 0x3fb, 0x3fc, 0x3fd, 0x3fe, 0x3ff}, false, true},
+	{"apics", {0}, true, false},
+	{"fpu-error", {0xf0, 0xf1, 0x20, 0xa0}, false, false},
+	{"pc-testdev", {0xe0, 0xe3, 0xe8, 0x2003, 0x2009, 0x2014, 0x20, 0xa0}, false, false},
+	{"all", {0x43, 0x40, 0x71, 0x70, 0x60, 0x64, 0x20, 0x21, 0xa1, 0x3f8, 0x3f9, 0x3fd}, true,
+		true},
+};
+
+static void round_trip(void **state)
+{
+	for (unsigned seed = 1; seed <= 10; seed++) {
+		saved_and_loaded(*state, seed);
+		destroy();
+		create();
+	}
+}
+
+/* --- bytes that nobody has saved --- */
+
+static void refused(const void *bytes, size_t size)
+{
+	struct state_writer before = save(), after;
+
+	assert_int_equal(load(bytes, size), -EINVAL);
+	after = save();
+	assert_memory_equal(before.bytes, after.bytes, before.size);
+	free(before.bytes);
+	free(after.bytes);
+}
+
+static void incomplete_state(void **state)
+{
+	struct state_writer saved = save();
+	uint8_t *twice = malloc(2 * saved.size);
+
+	run(&guests[ARRAY_SIZE(guests) - 1], 1, 100);
+	refused(NULL, 0);
+	refused(saved.bytes, saved.size - 1);
+	refused(saved.bytes, 40);
+	memcpy(twice, saved.bytes, saved.size);
+	memcpy(twice + saved.size, saved.bytes, saved.size);
+	refused(twice, 2 * saved.size); /* each device once */
+	twice[16]++;                    /* the first section's instance */
+	refused(twice, saved.size);
+	twice[16]--;
+	twice[20]++; /* its version */
+	refused(twice, saved.size);
+	twice[20]--;
+	twice[0]++; /* its name */
+	refused(twice, saved.size);
+	free(twice);
+	free(saved.bytes);
+}
+
+/* Any byte may be any other: what is loaded all the same leaves the devices able to go on. */
+static void mutated_state(void **state)
+{
+	const struct guest *guest = &guests[ARRAY_SIZE(guests) - 1];
+	unsigned loaded = 0, refusals = 0;
+	int null = open("/dev/null", O_WRONLY), messages = dup(STDERR_FILENO);
+	struct state_writer saved;
+
+	run(guest, 7, 300);
+	saved = save();
+	/* The log would have a message for each. */
+	dup2(null, STDERR_FILENO);
+	for (unsigned i = 0; i < 1500; i++) {
+		uint8_t *bytes = malloc(saved.size);
+
+		memcpy(bytes, saved.bytes, saved.size);
+		srand(i);
+		for (unsigned change = below(6) + 1; change; change--)
+			bytes[below((unsigned)MIN(saved.size, 4000))] = (uint8_t)rand();
+		if (load(bytes, saved.size) == 0) {
+			loaded++;
+			run(guest, i, 30);
+		} else {
+			refusals++;
+		}
+		free(bytes);
+	}
+	dup2(messages, STDERR_FILENO);
+	assert_true(loaded > 50 && refusals > 50);
+	free(saved.bytes);
+}
+
+/* Interrupts below 16 are the processor's exceptions; a state may not smuggle one in. */
+static void no_exception_by_interrupt(void **state)
+{
+	struct lapic *lapic = NULL;
+	struct state_writer saved;
+
+	for (struct device *device = chipset_devices(chipset)->first; device; device = device->next)
+		if (!strcmp(device->ops->name, "lapic") && device->instance == 0)
+			lapic = (struct lapic *)device;
+	assert_non_null(lapic);
+	lapic->state.irr[0] = BIT(14);
+	saved = save();
+	lapic->state.irr[0] = 0;
+	refused(saved.bytes, saved.size);
+	free(saved.bytes);
+}
+
+/* --- the tables --- */
+
+static size_t covered(const struct state_field *field, uint8_t *bytes)
+{
+	for (; field->size; field++)
+		for (uint32_t i = 0; i < field->count; i++) {
+			uint8_t *at = bytes + field->offset + i * field->size;
+
+			if (field->fields) {
+				covered(field->fields, at);
+				continue;
+			}
+			assert_true(field->size <= 8 && field->low <= field->high);
+			for (uint32_t j = 0; j < field->size; j++)
+				assert_int_equal(at[j]++, 0); /* no field twice */
+		}
+	return 0;
+}
+
+/* No field is forgotten: what no row names is padding at a struct's end. */
+static void tables_cover_the_state(void **state)
+{
+	for (struct device *device = chipset_devices(chipset)->first; device;
+		device = device->next) {
+		const struct device_ops *ops = device->ops;
+		uint8_t *bytes = ops->fields ? calloc(1, ops->state_size) : NULL;
+		size_t padding = 0;
+
+		for (size_t i = 0; bytes && i < ops->state_size; i++) {
+			if (!i)
+				covered(ops->fields, bytes);
+			padding = bytes[i] ? 0 : padding + 1;
+			if (padding >= 8)
+				fail_msg("%s: nothing says how byte %zu is saved", ops->name, i);
+		}
+		free(bytes);
+	}
+}
+
+int main(void)
+{
+	struct CMUnitTest tests[ARRAY_SIZE(guests) + 4] = {
+		cmocka_unit_test_setup_teardown(incomplete_state, setup, teardown),
+		cmocka_unit_test_setup_teardown(mutated_state, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_exception_by_interrupt, setup, teardown),
+		cmocka_unit_test_setup_teardown(tables_cover_the_state, setup, teardown),
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(guests); i++)
+		tests[4 + i] = (struct CMUnitTest){
+			guests[i].name, round_trip, setup, teardown, (void *)&guests[i]};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
