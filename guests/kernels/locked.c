@@ -2,6 +2,9 @@
  * Locked instructions with all CPUs at once on the same bytes: nothing may be lost. In every
  * operand size, aligned, and unaligned over a cache line and over a page border (SDM vol.
  * 3A 9.1.2).
+ *
+ * Over a page border also with every other CPU's code and operand in the upper half of the address
+ * space, where an engine may do it by other means than in the lower.
  */
 #include "paging.h"
 #include "smp.h"
@@ -10,7 +13,12 @@
 
 static u32 cpus;
 static volatile u32 ready, mistakes;
-static volatile void *target;
+/* By whether the CPU's number is odd. */
+static volatile void *targets[2];
+
+#define HIGH_CODE  0xffffffff80000000ul /* where the kernel's image is seen, too */
+#define HIGH_DATA  0xffffffffc0000000ul /* and TEST_VA */
+#define IMAGE_SIZE 0x400000ul
 
 /* All CPUs go on together. */
 static void meet(void)
@@ -32,7 +40,7 @@ static void mistake(void)
 #define LOCKED(name, size, type, body)                                                             \
 	static void name##_##size(u32 cpu)                                                         \
 	{                                                                                          \
-		volatile type *p = target;                                                         \
+		volatile type *p = targets[cpu & 1];                                               \
 		type bit = (type)1 << (cpu % (size));                                              \
 		type old = 0, one = 1;                                                             \
 		bool set = false;                                                                  \
@@ -121,19 +129,33 @@ static const struct locked_case cases[] = {
 	WORD_ROWS(64),
 };
 
-static bool run_on_all(void (*fn)(u32 cpu))
+static void (*work)(u32 cpu);
+
+/* As seen from the upper half; its absolute addresses lead to the lower one. */
+static void work_in_place(u32 cpu)
 {
-	ready = 0;
-	mistakes = 0;
-	return smp_run_all(cpus, fn, 30000);
+	if ((ulong)targets[cpu & 1] < HIGH_DATA)
+		work(cpu);
+	else
+		((void (*)(u32))((ulong)work + HIGH_CODE))(cpu);
 }
 
-static void test_locked(const char *place, ulong address, const struct locked_case *c)
+static bool run_on_all(void (*fn)(u32 cpu))
+{
+	work = fn;
+	ready = 0;
+	mistakes = 0;
+	return smp_run_all(cpus, work_in_place, 30000);
+}
+
+static void test_locked(const char *place, ulong address, const struct locked_case *c, bool mixed)
 {
 	u64 start = 0x40, got = 0, mask = c->size == 64 ? ~0ull : (1ull << c->size) - 1;
 	u64 want = start + (u64)(long)c->per_round * ROUNDS * cpus;
 
-	target = (volatile void *)address;
+	targets[0] = targets[1] = (volatile void *)address;
+	if (mixed)
+		targets[1] = (volatile void *)(address - TEST_VA + HIGH_DATA);
 	memcpy((void *)address, &start, c->size / 8);
 	if (!run_on_all(c->fn))
 		check(false, "%s, %s: all CPUs came back", c->name, place);
@@ -189,7 +211,7 @@ static void cmpxchg16b_user(u32 cpu)
 
 static void cmpxchg8b_user(u32 cpu)
 {
-	volatile u64 *p = target;
+	volatile u64 *p = targets[cpu & 1];
 	u32 i;
 
 	meet();
@@ -206,6 +228,49 @@ static void cmpxchg8b_user(u32 cpu)
 				     : "cc", "memory");
 		} while (!done);
 	}
+}
+
+static void test_cmpxchg8b(const char *name, ulong address, bool mixed)
+{
+	targets[0] = targets[1] = (volatile void *)address;
+	if (mixed)
+		targets[1] = (volatile void *)(address - TEST_VA + HIGH_DATA);
+	memset((void *)address, 0, 8);
+	run_on_all(cmpxchg8b_user);
+	check(*(volatile u64 *)address == (u64)(ROUNDS * cpus) * 0x100000001 && !mistakes,
+		"%s: %llx", name, *(volatile u64 *)address);
+}
+
+/* One CPU changes the operand's first byte alone, the other all but that. */
+static void part_user(u32 cpu)
+{
+	volatile u64 *p = targets[cpu & 1];
+	u32 i;
+
+	meet();
+	for (i = 0; i < ROUNDS; i++) {
+		if (cpu == 0)
+			asm volatile("lock addq $0x100, %0" : "+m"(*p) : : "cc", "memory");
+		else if (cpu == 1)
+			asm volatile("lock incb %0" : "+m"(*(volatile u8 *)p) : : "cc", "memory");
+	}
+}
+
+static void test_parts(void)
+{
+	int before, high;
+
+	for (before = 1; before < 8; before++)
+		for (high = 0; high < 2; high++) {
+			ulong address = TEST_VA + 0x1000 - before;
+
+			targets[high] = (volatile void *)address;
+			targets[!high] = (volatile void *)(address - TEST_VA + HIGH_DATA);
+			memset((void *)address, 0, 8);
+			run_on_all(part_user);
+			check_eq(*(volatile u64 *)address, ROUNDS * 0x100 + (u8)ROUNDS,
+				"a byte and all others, %d of 8 in the first page", before);
+		}
 }
 
 /* A plain aligned store of 8 bytes is never seen half (SDM vol. 3A 9.1.1). */
@@ -232,36 +297,39 @@ static void toggle_or_watch(u32 cpu)
 void guest_main(void)
 {
 	u8 *page1 = page_alloc(), *between = page_alloc(), *page2 = page_alloc();
+	int before;
+	ulong at;
 	size_t i;
 
 	(void)between;
 	cpus = boot_option("cpus", 2);
 	map_page(&boot_space, TEST_VA, (ulong)page1, PTE_P | PTE_W);
 	map_page(&boot_space, TEST_VA + 0x1000, (ulong)page2, PTE_P | PTE_W);
+	map_page(&boot_space, HIGH_DATA, (ulong)page1, PTE_P | PTE_W);
+	map_page(&boot_space, HIGH_DATA + 0x1000, (ulong)page2, PTE_P | PTE_W);
+	for (at = 0; at < IMAGE_SIZE; at += 0x1000)
+		map_page(&boot_space, HIGH_CODE + at, at, PTE_P | PTE_W);
 	if (!check(cpus > 1 && smp_start(cpus), "%u CPUs run", cpus))
 		return;
 	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		const struct locked_case *c = &cases[i];
 
-		test_locked("aligned", TEST_VA + 0x40, c);
+		test_locked("aligned", TEST_VA + 0x40, c, false);
 		if (c->size == 8)
 			continue;
-		test_locked("over a cache line", TEST_VA + 0x80 - 1, c);
-		test_locked("over a page", TEST_VA + 0x1000 - c->size / 16, c);
+		test_locked("over a cache line", TEST_VA + 0x80 - 1, c, false);
+		test_locked("over a page", TEST_VA + 0x1000 - c->size / 16, c, false);
+		for (before = 1; before < c->size / 8; before += c->size / 16)
+			test_locked("over a page, mixed", TEST_VA + 0x1000 - before, c, true);
 	}
+	test_parts();
 	run_on_all(spin_lock_user);
 	check_eq(plain_counter, ROUNDS / 4 * cpus, "a spin lock made of xchg");
 
-	target = (volatile void *)(TEST_VA + 0x40);
-	memset((void *)target, 0, 16);
-	run_on_all(cmpxchg8b_user);
-	check(*(volatile u64 *)target == (u64)(ROUNDS * cpus) * 0x100000001 && !mistakes,
-		"cmpxchg8b: %llx", *(volatile u64 *)target);
-	target = (volatile void *)(TEST_VA + 0x1000 - 4);
-	memset((void *)target, 0, 8);
-	run_on_all(cmpxchg8b_user);
-	check(*(volatile u64 *)target == (u64)(ROUNDS * cpus) * 0x100000001 && !mistakes,
-		"cmpxchg8b over a page: %llx", *(volatile u64 *)target);
+	test_cmpxchg8b("cmpxchg8b", TEST_VA + 0x40, false);
+	test_cmpxchg8b("cmpxchg8b over a page", TEST_VA + 0x1000 - 4, false);
+	for (before = 1; before < 8; before++)
+		test_cmpxchg8b("cmpxchg8b over a page, mixed", TEST_VA + 0x1000 - before, true);
 	if (cpu_has(FEATURE_CX16)) {
 		run_on_all(cmpxchg16b_user);
 		check(pair.low == ROUNDS * cpus && pair.high == ROUNDS * cpus && !mistakes,

@@ -35,6 +35,15 @@ void access_probe_write(struct cpu *cpu, uint64_t linear, unsigned size, enum ac
  * call access_written(). */
 void *access_pointer(struct cpu *cpu, uint64_t linear, unsigned size, bool write);
 
+/* For a locked instruction of the program whose operand crosses from one page into the next: a host
+ * pointer at which the operand lies in one piece, for the host's locked instruction to work on.
+ * Raises #PF. NULL: a device's page, one with a data breakpoint, or the host refuses. After the
+ * write through it, access_split_written() takes the place of access_written(). */
+void *access_split_pointer(struct cpu *cpu, uint64_t linear);
+bool access_split_written(struct cpu *cpu, uint64_t linear, unsigned size);
+/* On the vCPU's thread, or none: no mapping made for that is left. */
+void access_split_forget(struct cpu *cpu);
+
 /* First half of the program's read-modify-write that has no host pointer: raises what the write
  * would, then loads. */
 uint64_t access_load_for_update(struct cpu *cpu, uint64_t linear, unsigned size);

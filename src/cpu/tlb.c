@@ -47,13 +47,20 @@ void tlb_flush_all(struct cpu *cpu)
 
 /* --- revoked pages --- */
 
-/* memory_listener.revoke. Which entries lead to a page is not recorded, and revoking is rare. */
+/* Which entries lead to a page is not recorded, and revoking is rare. */
+static void drop_revoked(struct cpu *cpu)
+{
+	tlb_flush_all(cpu);
+	access_split_forget(cpu);
+}
+
+/* memory_listener.revoke */
 static void on_revoke(void *opaque, uint64_t page, uint64_t count)
 {
 	struct cpu *cpu = opaque;
 
 	if (cpu == cpu_current) {
-		tlb_flush_all(cpu);
+		drop_revoked(cpu);
 		return;
 	}
 	atomic_fetch_add(&cpu->revokes_asked, 1);
@@ -66,7 +73,7 @@ void tlb_catch_up(struct cpu *cpu)
 
 	if (likely(asked == atomic_load_explicit(&cpu->revokes_done, memory_order_relaxed)))
 		return;
-	tlb_flush_all(cpu);
+	drop_revoked(cpu);
 	atomic_store(&cpu->revokes_done, asked);
 }
 

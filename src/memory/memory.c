@@ -150,3 +150,12 @@ void memory_destroy(struct memory *memory)
 	pthread_mutex_destroy(&memory->lock);
 	*memory = (struct memory){.fd = -1};
 }
+
+int memory_map_page(const struct memory *memory, void *at, const void *page)
+{
+	off_t offset = (const uint8_t *)page - memory->ram;
+	void *mapped = mmap(at, PAGE_SIZE, PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_NORESERVE | MAP_FIXED, memory->fd, offset);
+
+	return mapped == MAP_FAILED ? -errno : 0;
+}

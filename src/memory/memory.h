@@ -193,6 +193,11 @@ static inline bool memory_flags_displacement(const struct memory *memory, int32_
 	return value == *displacement;
 }
 
+/* Map the page at `page` (a host pointer of memory_ram_pointer()'s) once more at `at`, readable and
+ * writable: a page of addresses that are the caller's. 0 or -errno. To store through it, see "Page
+ * flags". */
+int memory_map_page(const struct memory *memory, void *at, const void *page);
+
 /* --- ROM --- */
 
 /* Make [gpa, gpa + size) (pages) a ROM with the bytes of `image`: in RAM, where that lies wholly in

@@ -65,10 +65,9 @@ static void run_bounced(struct cpu *cpu, const struct stub *stub, uint64_t linea
 		access_write(cpu, linear, bounce.data, stub->rules.memory_size, mode);
 }
 
-/* A locked access across a page boundary cannot be one host atomic: the two pages need not be
- * neighbours here. Such accesses are atomic against each other only. (Hardware stops the bus; no
- * software that cares about speed does this, and none is known to depend on it.) */
-static void run_split_lock(struct cpu *cpu, const struct stub *stub, uint64_t linear)
+/* A locked access to a device's registers, or with a data breakpoint: atomic against others of its
+ * kind only. */
+static void run_bounced_locked(struct cpu *cpu, const struct stub *stub, uint64_t linear)
 {
 	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	jmp_buf outer;
@@ -83,6 +82,21 @@ static void run_split_lock(struct cpu *cpu, const struct stub *stub, uint64_t li
 	memcpy(cpu->unwind, outer, sizeof(outer));
 	if (thrown)
 		longjmp(cpu->unwind, thrown);
+}
+
+/* A locked access that crosses a page, or that has no host pointer for other reasons. True where it
+ * hit code. */
+static bool run_locked(struct cpu *cpu, const struct stub *stub, uint64_t linear)
+{
+	bool crosses = (linear & ~PAGE_MASK) + stub->rules.memory_size > PAGE_SIZE;
+	void *pointer = crosses ? access_split_pointer(cpu, linear) : NULL;
+
+	if (!pointer) {
+		run_bounced_locked(cpu, stub, linear);
+		return true;
+	}
+	stub->code(cpu, pointer);
+	return access_split_written(cpu, linear, stub->rules.memory_size);
 }
 
 /* --- masked operands --- */
@@ -329,7 +343,7 @@ bool stub_run_slow(struct cpu *cpu, const struct stub *stub, uint64_t linear)
 	if (pointer) {
 		stub->code(cpu, pointer);
 	} else if (stub->rules.locked) {
-		run_split_lock(cpu, stub, linear);
+		return run_locked(cpu, stub, linear);
 	} else {
 		run_bounced(cpu, stub, linear);
 	}
