@@ -364,6 +364,9 @@ static void classify(struct translator *t, struct guest_insn *g)
 			classify_push_pop(g);
 		return;
 	case ZYDIS_MNEMONIC_LEAVE:
+		/* Where it pops from is a matter of the stack's address size, whatever the prefix
+		 * (SDM vol. 1 6.2.3). */
+		g->in.address_width = 64;
 		if (g->in.operand_width == 64)
 			set_kind(g, GUEST_LEAVE, NULL);
 		else
