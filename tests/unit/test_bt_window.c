@@ -418,6 +418,7 @@ static void large_page_is_clipped(void **state)
 	assert_true(mapped(base + 0x10f000, true));
 	assert_false(load(base + 0x110000, &value));
 	assert_true(load(base + 0x111000, &value));
+	assert_false(load(base + 0x110000, &value));
 	/* 1 GiB is more than there is RAM. */
 	put(PDPT_UP + 16, 0 | P | W | A | D | PS, 8);
 	base = UPPER - BIT(30) - BIT(21) + 2 * GIB;
