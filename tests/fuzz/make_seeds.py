@@ -74,3 +74,16 @@ write('initrd', 'fits', initrd(0x200000, 0x100000, 0x7fffffff, 1000))
 write('initrd', 'limited', initrd(0x200000, 0x100000, 0x5fffff, 0x200000))
 write('initrd', 'low-memory', initrd(0x10000, 0x1b00, 0x7fffffff, 1000))
 write('initrd', 'too-large', initrd(0x200000, 0x400000, 0x7fffffff, 0x600000))
+
+
+def device_state(changes, steps):
+    """Steps, of which some come before the state is saved; changes of its bytes; see fuzz_device_state.c."""
+    return bytes([min(len(steps) // 16, 255), len(changes)]) + b''.join(
+        struct.pack('<HBB', offset, value, cut) for offset, value, cut in changes) + steps
+
+
+for name in ('pit', 'rtc', 'uart', 'ioapic', 'lapic-timer'):
+    with open(os.path.join(corpus, 'chipset', name), 'rb') as file:
+        steps = file.read()
+    write('device_state', name, device_state([(28, 1, 0), (700, 0xff, 0)], steps))
+    write('device_state', name + '-sound', device_state([], steps))

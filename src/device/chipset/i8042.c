@@ -27,8 +27,61 @@
 #define OUTPUT_PORT_KEYBOARD_IRQ BIT(4)
 #define OUTPUT_PORT_MOUSE_IRQ    BIT(5)
 
+/* The controller's commands, written to port 0x64. */
+#define COMMAND_READ_CONFIG        0x20
+#define COMMAND_READ_RAM           0x21 /* to 0x3f: the address is in the command */
+#define COMMAND_READ_RAM_LAST      0x3f
+#define COMMAND_WRITE_CONFIG       0x60
+#define COMMAND_WRITE_RAM          0x61 /* to 0x7f */
+#define COMMAND_WRITE_RAM_LAST     0x7f
+#define COMMAND_MOUSE_OFF          0xa7
+#define COMMAND_MOUSE_ON           0xa8
+#define COMMAND_TEST_MOUSE         0xa9
+#define COMMAND_SELF_TEST          0xaa
+#define COMMAND_TEST_KEYBOARD      0xab
+#define COMMAND_KEYBOARD_OFF       0xad
+#define COMMAND_KEYBOARD_ON        0xae
+#define COMMAND_READ_INPUT_PORT    0xc0
+#define COMMAND_READ_OUTPUT_PORT   0xd0
+#define COMMAND_WRITE_OUTPUT_PORT  0xd1
+#define COMMAND_WRITE_KEYBOARD_OUT 0xd2 /* as if the keyboard had sent it */
+#define COMMAND_WRITE_MOUSE_OUT    0xd3 /* as if the mouse had sent it */
+#define COMMAND_WRITE_MOUSE        0xd4
+#define COMMAND_A20_OFF            0xdd
+#define COMMAND_A20_ON             0xdf
+#define COMMAND_READ_TEST_INPUTS   0xe0
+#define COMMAND_PULSE              0xf0 /* to 0xff: output lines low; line 0 resets the processor */
+#define COMMAND_PULSE_LAST         0xff
+
+#define RAM_ADDRESS(command) ((command)&0x1f)
+
+#define SELF_TEST_GOOD      0x55
+#define INTERFACE_TEST_GOOD 0x00
+#define INPUT_PORT_UNLOCKED 0x80 /* the keyboard's lock is open */
+#define TEST_INPUTS_IDLE    0x00 /* both clocks */
+
 #define PORT92_RESET BIT(0)
 #define PORT92_A20   BIT(1)
+
+/* What the host sends to a keyboard or a mouse. */
+#define PS2_MOUSE_SCALE_1_1   0xe6
+#define PS2_MOUSE_SCALE_2_1   0xe7
+#define PS2_MOUSE_RESOLUTION  0xe8
+#define PS2_MOUSE_STATUS      0xe9
+#define PS2_MOUSE_READ        0xeb
+#define PS2_KEYBOARD_LEDS     0xed
+#define PS2_KEYBOARD_ECHO     0xee
+#define PS2_KEYBOARD_CODE_SET 0xf0
+#define PS2_IDENTIFY          0xf2
+#define PS2_RATE              0xf3 /* typematic rate or sample rate */
+#define PS2_ENABLE            0xf4
+#define PS2_DISABLE           0xf5
+#define PS2_DEFAULTS          0xf6
+#define PS2_KEY_TYPES_FIRST   0xf7 /* of scan code set 3 */
+#define PS2_KEY_TYPES_LAST    0xfd
+#define PS2_SEND_AGAIN        0xfe
+#define PS2_RESET             0xff
+#define PS2_FIRST_COMMAND     0xe6 /* parameters are below */
 
 #define PS2_ACK       0xfa
 #define PS2_RESEND    0xfe
@@ -63,16 +116,16 @@ static void keyboard_parameter(struct ps2_device *keyboard, uint8_t command, uin
 {
 	ps2_send(keyboard, PS2_ACK);
 	switch (command) {
-	case 0xed:
+	case PS2_KEYBOARD_LEDS:
 		keyboard->leds = value & 7;
 		break;
-	case 0xf0:
+	case PS2_KEYBOARD_CODE_SET:
 		if (!value)
 			ps2_send(keyboard, keyboard->scancode_set);
 		else if (value <= 3)
 			keyboard->scancode_set = value;
 		break;
-	case 0xf3:
+	case PS2_RATE:
 		keyboard->typematic = value;
 		break;
 	}
@@ -81,37 +134,37 @@ static void keyboard_parameter(struct ps2_device *keyboard, uint8_t command, uin
 static void keyboard_command(struct ps2_device *keyboard, uint8_t command)
 {
 	switch (command) {
-	case 0xed: /* LEDs */
-	case 0xf0: /* scan code set */
-	case 0xf3: /* typematic rate */
+	case PS2_KEYBOARD_LEDS:
+	case PS2_KEYBOARD_CODE_SET:
+	case PS2_RATE:
 		keyboard->expecting = command;
 		ps2_send(keyboard, PS2_ACK);
 		break;
-	case 0xee: /* echo */
-		ps2_send(keyboard, 0xee);
+	case PS2_KEYBOARD_ECHO:
+		ps2_send(keyboard, PS2_KEYBOARD_ECHO);
 		break;
-	case 0xf2: /* identify: MF2 keyboard */
+	case PS2_IDENTIFY: /* MF2 keyboard */
 		ps2_send(keyboard, PS2_ACK);
 		ps2_send(keyboard, 0xab);
 		ps2_send(keyboard, 0x83);
 		break;
-	case 0xf4: /* enable */
+	case PS2_ENABLE:
 		keyboard->scanning = true;
 		ps2_send(keyboard, PS2_ACK);
 		break;
-	case 0xf5: /* defaults, and disable */
-	case 0xf6: /* defaults */
+	case PS2_DISABLE: /* with the defaults, too */
+	case PS2_DEFAULTS:
 		ps2_defaults(keyboard);
-		keyboard->scanning = command == 0xf6;
+		keyboard->scanning = command == PS2_DEFAULTS;
 		ps2_send(keyboard, PS2_ACK);
 		break;
-	case 0xf7 ... 0xfd: /* key types of scan code set 3 */
+	case PS2_KEY_TYPES_FIRST ... PS2_KEY_TYPES_LAST:
 		ps2_send(keyboard, PS2_ACK);
 		break;
-	case 0xfe:
+	case PS2_SEND_AGAIN:
 		ps2_send(keyboard, keyboard->last_sent);
 		break;
-	case 0xff:
+	case PS2_RESET:
 		ps2_defaults(keyboard);
 		ps2_send(keyboard, PS2_ACK);
 		ps2_send(keyboard, PS2_TEST_GOOD);
@@ -123,7 +176,7 @@ static void keyboard_command(struct ps2_device *keyboard, uint8_t command)
 
 static void mouse_parameter(struct ps2_device *mouse, uint8_t command, uint8_t value)
 {
-	if (command == 0xe8)
+	if (command == PS2_MOUSE_RESOLUTION)
 		mouse->resolution = value & 3;
 	else
 		mouse->sample_rate = value;
@@ -132,47 +185,47 @@ static void mouse_parameter(struct ps2_device *mouse, uint8_t command, uint8_t v
 
 static void mouse_command(struct ps2_device *mouse, uint8_t command)
 {
-	if (command == 0xfe) {
+	if (command == PS2_SEND_AGAIN) {
 		ps2_send(mouse, mouse->last_sent);
 		return;
 	}
-	if (command < 0xe6) {
+	if (command < PS2_FIRST_COMMAND) {
 		ps2_send(mouse, PS2_RESEND);
 		return;
 	}
 	ps2_send(mouse, PS2_ACK);
 	switch (command) {
-	case 0xe6: /* scaling 1:1 */
-	case 0xe7: /* scaling 2:1 */
+	case PS2_MOUSE_SCALE_1_1:
+	case PS2_MOUSE_SCALE_2_1:
 		mouse->status = (uint8_t)((mouse->status & ~0x10) | (command & 1) << 4);
 		break;
-	case 0xe8: /* resolution */
-	case 0xf3: /* sample rate */
+	case PS2_MOUSE_RESOLUTION:
+	case PS2_RATE: /* sample rate */
 		mouse->expecting = command;
 		break;
-	case 0xe9: /* status */
+	case PS2_MOUSE_STATUS:
 		ps2_send(mouse, mouse->status | (mouse->scanning ? 0x20 : 0));
 		ps2_send(mouse, mouse->resolution);
 		ps2_send(mouse, mouse->sample_rate);
 		break;
-	case 0xeb: /* read: it has not moved */
+	case PS2_MOUSE_READ: /* it has not moved */
 		ps2_send(mouse, 0x08);
 		ps2_send(mouse, 0);
 		ps2_send(mouse, 0);
 		break;
-	case 0xf2: /* identify: standard mouse */
+	case PS2_IDENTIFY: /* standard mouse */
 		ps2_send(mouse, 0);
 		break;
-	case 0xf4:
+	case PS2_ENABLE:
 		mouse->scanning = true;
 		break;
-	case 0xf5:
+	case PS2_DISABLE:
 		mouse->scanning = false;
 		break;
-	case 0xf6:
+	case PS2_DEFAULTS:
 		ps2_defaults(mouse);
 		break;
-	case 0xff:
+	case PS2_RESET:
 		ps2_defaults(mouse);
 		ps2_send(mouse, PS2_TEST_GOOD);
 		ps2_send(mouse, 0);
@@ -187,8 +240,8 @@ static void ps2_receive(struct ps2_device *device, uint8_t byte)
 
 	device->head = device->count = 0;
 	device->expecting = 0;
-	/* Parameters are below 0xe6; a command in their place is a command. */
-	if (command && byte < 0xe6)
+	/* A command in the place of a parameter is a command. */
+	if (command && byte < PS2_FIRST_COMMAND)
 		(device->mouse ? mouse_parameter : keyboard_parameter)(device, command, byte);
 	else
 		(device->mouse ? mouse_command : keyboard_command)(device, byte);
@@ -282,93 +335,128 @@ static uint8_t read_output_port(const struct i8042 *i8042)
 	return value;
 }
 
+static void read_config(struct i8042 *i8042, uint8_t command)
+{
+	put_output(i8042, i8042->state.config, false);
+}
+
+static void read_ram(struct i8042 *i8042, uint8_t command)
+{
+	put_output(i8042, i8042->state.ram[RAM_ADDRESS(command)], false);
+}
+
+static void expect_data(struct i8042 *i8042, uint8_t command)
+{
+	i8042->state.command = command;
+}
+
+static void switch_device(struct i8042 *i8042, uint8_t command)
+{
+	bool mouse = command == COMMAND_MOUSE_OFF || command == COMMAND_MOUSE_ON;
+	bool off = command == COMMAND_MOUSE_OFF || command == COMMAND_KEYBOARD_OFF;
+	uint8_t bit = mouse ? CONFIG_MOUSE_OFF : CONFIG_KEYBOARD_OFF;
+
+	set_config(i8042, (uint8_t)((i8042->state.config & ~bit) | (off ? bit : 0)));
+}
+
+static void test_interface(struct i8042 *i8042, uint8_t command)
+{
+	put_output(i8042, INTERFACE_TEST_GOOD, false);
+}
+
+static void self_test(struct i8042 *i8042, uint8_t command)
+{
+	set_config(i8042, i8042->state.config | CONFIG_SYSTEM);
+	put_output(i8042, SELF_TEST_GOOD, false);
+}
+
+static void read_input_port(struct i8042 *i8042, uint8_t command)
+{
+	put_output(i8042, INPUT_PORT_UNLOCKED, false);
+}
+
+static void show_output_port(struct i8042 *i8042, uint8_t command)
+{
+	put_output(i8042, read_output_port(i8042), false);
+}
+
+static void switch_a20(struct i8042 *i8042, uint8_t command)
+{
+	set_a20(i8042, command == COMMAND_A20_ON);
+}
+
+static void read_test_inputs(struct i8042 *i8042, uint8_t command)
+{
+	put_output(i8042, TEST_INPUTS_IDLE, false);
+}
+
+static void pulse_lines(struct i8042 *i8042, uint8_t command)
+{
+	if (!(command & OUTPUT_PORT_NO_RESET))
+		reset_machine(i8042);
+}
+
+/* What is not here is ignored. */
+static void (*const commands[256])(struct i8042 *i8042, uint8_t command) = {
+	[COMMAND_READ_CONFIG] = read_config,
+	[COMMAND_READ_RAM... COMMAND_READ_RAM_LAST] = read_ram,
+	[COMMAND_WRITE_CONFIG] = expect_data,
+	[COMMAND_WRITE_RAM... COMMAND_WRITE_RAM_LAST] = expect_data,
+	[COMMAND_MOUSE_OFF] = switch_device,
+	[COMMAND_MOUSE_ON] = switch_device,
+	[COMMAND_TEST_MOUSE] = test_interface,
+	[COMMAND_SELF_TEST] = self_test,
+	[COMMAND_TEST_KEYBOARD] = test_interface,
+	[COMMAND_KEYBOARD_OFF] = switch_device,
+	[COMMAND_KEYBOARD_ON] = switch_device,
+	[COMMAND_READ_INPUT_PORT] = read_input_port,
+	[COMMAND_READ_OUTPUT_PORT] = show_output_port,
+	[COMMAND_WRITE_OUTPUT_PORT] = expect_data,
+	[COMMAND_WRITE_KEYBOARD_OUT] = expect_data,
+	[COMMAND_WRITE_MOUSE_OUT] = expect_data,
+	[COMMAND_WRITE_MOUSE] = expect_data,
+	[COMMAND_A20_OFF] = switch_a20,
+	[COMMAND_A20_ON] = switch_a20,
+	[COMMAND_READ_TEST_INPUTS] = read_test_inputs,
+	[COMMAND_PULSE... COMMAND_PULSE_LAST] = pulse_lines,
+};
+
 static void write_command(struct i8042 *i8042, uint8_t command)
 {
 	i8042->state.command = 0;
-	switch (command) {
-	case 0x20:
-		put_output(i8042, i8042->state.config, false);
-		break;
-	case 0x21 ... 0x3f:
-		put_output(i8042, i8042->state.ram[command & 0x1f], false);
-		break;
-	case 0x60 ... 0x7f: /* write the command byte or RAM */
-	case 0xd1:          /* write the output port */
-	case 0xd2:          /* echo as if from the keyboard */
-	case 0xd3:          /* echo as if from the mouse */
-	case 0xd4:          /* send to the mouse */
-		i8042->state.command = command;
-		break;
-	case 0xa7:
-		set_config(i8042, i8042->state.config | CONFIG_MOUSE_OFF);
-		break;
-	case 0xa8:
-		set_config(i8042, i8042->state.config & (uint8_t)~CONFIG_MOUSE_OFF);
-		break;
-	case 0xa9: /* test the mouse interface */
-	case 0xab: /* test the keyboard interface */
-		put_output(i8042, 0, false);
-		break;
-	case 0xaa: /* self test */
-		set_config(i8042, i8042->state.config | CONFIG_SYSTEM);
-		put_output(i8042, 0x55, false);
-		break;
-	case 0xad:
-		set_config(i8042, i8042->state.config | CONFIG_KEYBOARD_OFF);
-		break;
-	case 0xae:
-		set_config(i8042, i8042->state.config & (uint8_t)~CONFIG_KEYBOARD_OFF);
-		break;
-	case 0xc0: /* input port: keyboard not locked */
-		put_output(i8042, 0x80, false);
-		break;
-	case 0xd0:
-		put_output(i8042, read_output_port(i8042), false);
-		break;
-	case 0xdd:
-		set_a20(i8042, false);
-		break;
-	case 0xdf:
-		set_a20(i8042, true);
-		break;
-	case 0xe0: /* test inputs: both clocks idle */
-		put_output(i8042, 0, false);
-		break;
-	case 0xf0 ... 0xff: /* pulse output lines low; line 0 is the processor's reset */
-		if (!(command & OUTPUT_PORT_NO_RESET))
-			reset_machine(i8042);
-		break;
-	}
+	if (commands[command])
+		commands[command](i8042, command);
 	fetch_from_devices(i8042);
 }
 
+/* The byte that a command waited for; without one it is for the keyboard. */
 static void write_data(struct i8042 *i8042, uint8_t value)
 {
 	uint8_t command = i8042->state.command;
 
 	i8042->state.command = 0;
 	switch (command) {
-	case 0x60:
+	case COMMAND_WRITE_CONFIG:
 		set_config(i8042, value);
 		break;
-	case 0x61 ... 0x7f:
-		i8042->state.ram[command & 0x1f] = value;
+	case COMMAND_WRITE_RAM ... COMMAND_WRITE_RAM_LAST:
+		i8042->state.ram[RAM_ADDRESS(command)] = value;
 		break;
-	case 0xd1:
+	case COMMAND_WRITE_OUTPUT_PORT:
 		write_output_port(i8042, value);
 		break;
-	case 0xd2:
+	case COMMAND_WRITE_KEYBOARD_OUT:
 		put_output(i8042, value, false);
 		break;
-	case 0xd3:
+	case COMMAND_WRITE_MOUSE_OUT:
 		put_output(i8042, value, true);
 		break;
-	case 0xd4:
-		set_config(i8042, i8042->state.config & (uint8_t)~CONFIG_MOUSE_OFF);
+	case COMMAND_WRITE_MOUSE:
+		switch_device(i8042, COMMAND_MOUSE_ON);
 		ps2_receive(&i8042->state.mouse, value);
 		break;
 	default:
-		set_config(i8042, i8042->state.config & (uint8_t)~CONFIG_KEYBOARD_OFF);
+		switch_device(i8042, COMMAND_KEYBOARD_ON);
 		ps2_receive(&i8042->state.keyboard, value);
 	}
 	fetch_from_devices(i8042);

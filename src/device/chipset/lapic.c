@@ -227,18 +227,25 @@ bool lapic_accept(struct lapic *lapic, const struct apic_message *message)
 /* SDM vol. 3A 11.4.7.1; ID, base address and mode stay. */
 static void reset_registers(struct lapic *lapic)
 {
+	struct lapic_state *state = &lapic->state;
+
 	lapic_timer_stop(lapic);
-	lapic->state.tpr = lapic->state.ldr = 0;
-	lapic->state.dfr = UINT32_MAX;
-	lapic->state.svr = 0xff;
-	lapic->state.esr = lapic->state.esr_pending = 0;
-	lapic->state.icr_low = lapic->state.icr_high = 0;
+	state->tpr = 0;
+	state->ldr = 0;
+	state->dfr = UINT32_MAX;
+	state->svr = 0xff;
+	state->esr = 0;
+	state->esr_pending = 0;
+	state->icr_low = state->icr_high = 0;
 	for (unsigned i = 0; i < LVT_COUNT; i++)
-		lapic->state.lvt[i] = LVT_MASKED;
-	for (unsigned i = 0; i < 8; i++)
-		lapic->state.irr[i] = lapic->state.isr[i] = lapic->state.tmr[i] = 0;
-	lapic->state.extint = false;
-	lapic->state.timer_divide = lapic->state.timer_initial = 0;
+		state->lvt[i] = LVT_MASKED;
+	for (unsigned i = 0; i < 8; i++) {
+		state->irr[i] = 0;
+		state->isr[i] = 0;
+		state->tmr[i] = 0;
+	}
+	state->extint = false;
+	state->timer_divide = state->timer_initial = 0;
 	lapic_update(lapic);
 }
 

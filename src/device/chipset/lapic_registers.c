@@ -48,20 +48,20 @@ static const struct {
 	uint32_t writable;
 	uint8_t locked; /* for what the machine lock is needed: READS, WRITES */
 } access_rights[REGISTER_COUNT] = {
-	[REGISTER_ID] = {X | S, 0, 0},
-	[REGISTER_VERSION] = {X | S, 0, 0},
-	[REGISTER_TPR] = {X | S, X | S, 0xff},
-	[REGISTER_APR] = {X, 0, 0},
-	[REGISTER_PPR] = {X | S, 0, 0},
-	[REGISTER_EOI] = {X, X | S, 0},
-	[REGISTER_RRD] = {X, 0, 0},
-	[REGISTER_LDR] = {X | S, X, 0},
-	[REGISTER_DFR] = {X, X, 0},
+	[REGISTER_ID] = {X | S, 0, 0, 0},
+	[REGISTER_VERSION] = {X | S, 0, 0, 0},
+	[REGISTER_TPR] = {X | S, X | S, 0xff, 0},
+	[REGISTER_APR] = {X, 0, 0, 0},
+	[REGISTER_PPR] = {X | S, 0, 0, 0},
+	[REGISTER_EOI] = {X, X | S, 0, 0},
+	[REGISTER_RRD] = {X, 0, 0, 0},
+	[REGISTER_LDR] = {X | S, X, 0, 0},
+	[REGISTER_DFR] = {X, X, 0, 0},
 	[REGISTER_SVR] = {X | S, X | S, 0x13ff, WRITES},
-	[REGISTER_ISR... REGISTER_IRR + 7] = {X | S, 0, 0},
-	[REGISTER_ESR] = {X | S, X | S, 0},
-	[REGISTER_ICR] = {X | S, X | S, 0xcdfff},
-	[REGISTER_ICR_HIGH] = {X, X, 0},
+	[REGISTER_ISR... REGISTER_IRR + 7] = {X | S, 0, 0, 0},
+	[REGISTER_ESR] = {X | S, X | S, 0, 0},
+	[REGISTER_ICR] = {X | S, X | S, 0xcdfff, 0},
+	[REGISTER_ICR_HIGH] = {X, X, 0, 0},
 	[REGISTER_LVT + LVT_TIMER] = {X | S, X | S, 0x700ff, WRITES},
 	[REGISTER_LVT + LVT_THERMAL] = {X | S, X | S, 0x107ff, WRITES},
 	[REGISTER_LVT + LVT_PERFORMANCE] = {X | S, X | S, 0x107ff, WRITES},
@@ -71,7 +71,7 @@ static const struct {
 	[REGISTER_INITIAL_COUNT] = {X | S, X | S, UINT32_MAX, WRITES},
 	[REGISTER_CURRENT_COUNT] = {X | S, 0, 0, READS},
 	[REGISTER_DIVIDE] = {X | S, X | S, 0xb, WRITES},
-	[REGISTER_SELF_IPI] = {0, S, 0xff},
+	[REGISTER_SELF_IPI] = {0, S, 0xff, 0},
 };
 
 /* What a write may contain besides the writable bits: read-only ones that come back as they were.
