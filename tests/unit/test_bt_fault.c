@@ -303,6 +303,15 @@ static void test_true_fault(void **state)
 	test_registers[RBX] = (uintptr_t)window;
 	assert_rolled_back(test_load, 4);
 	assert_int_equal(insns[4].adapted, UINT8_MAX);
+	/* A page of the stack's window may come yet; a slot without a window stays so. */
+	insns[4].adapted = 0;
+	insns[4].stack = true;
+	assert_rolled_back(test_load, 4);
+	assert_int_equal(insns[4].adapted, 0);
+	test_registers[RBX] = 0x1000;
+	assert_rolled_back(test_load, 4);
+	assert_int_equal(insns[4].adapted, 1);
+	insns[4].stack = false;
 }
 
 static void test_hidden_fault(void **state)

@@ -209,13 +209,24 @@ static void op_return(struct translator *t, unsigned i, struct host_memory memor
 	emit_lea(&t->code, RSP, at_register(RSP, return_pops(&t->insn[i])));
 }
 
+/* What sets RSP anew needs R10. */
+static void op_soft_return(struct translator *t, unsigned i, struct host_memory memory)
+{
+	emit_load(&t->code, SCRATCH_ADDR, memory);
+	emit_store(&t->code, at_address(&t->bt->scratch[0]), SCRATCH_ADDR);
+	emit_lea(&t->code, RSP, at_register(RSP, return_pops(&t->insn[i])));
+	mark(t, i, MARK_AFTER);
+}
+
 void translate_return(struct translator *t, unsigned i)
 {
 	remember_branch(t, i, return_pops(&t->insn[i]));
-	if (windowed(t))
+	if (!stack_is_soft(t, i)) {
 		op_return(t, i, at_register(RSP, 0));
-	else
-		emit_access(t, &(struct access){.insn = i, .size = 8, .op = op_return});
-	mark(t, i, MARK_AFTER);
+		mark(t, i, MARK_AFTER);
+	} else {
+		emit_soft_stack(t, &(struct access){.insn = i, .size = 8, .op = op_soft_return});
+		emit_load(&t->code, SCRATCH_ADDR, at_address(&t->bt->scratch[0]));
+	}
 	emit_indirect(t);
 }

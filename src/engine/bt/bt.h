@@ -159,6 +159,7 @@ struct bt_insn {
 	uint16_t
 		x87_before; /* opcode of the x87 instruction before it, where that left no record */
 	bool interpreted;   /* it leaves the unit, which does not run it itself */
+	bool stack;         /* it uses the stack by the host's RSP */
 	const char *reason; /* why it is not identical; NULL where it is (string constant) */
 };
 

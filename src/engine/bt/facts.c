@@ -208,7 +208,7 @@ static bool copy_register(struct facts *f, const struct guest_insn *g)
 	return true;
 }
 
-bool facts_uses_stack(const struct guest_insn *g)
+static bool moves_stack(const struct guest_insn *g)
 {
 	switch (g->kind) {
 	case GUEST_PUSH:
@@ -217,27 +217,36 @@ bool facts_uses_stack(const struct guest_insn *g)
 	case GUEST_CALL_INDIRECT:
 	case GUEST_RET:
 		return true;
-	case GUEST_IDENTICAL:
-		return g->memory && !g->masked && operand_is_stack(g, g->memory);
 	default:
 		return false;
 	}
 }
 
+bool facts_uses_stack(const struct translator *t, unsigned i)
+{
+	const struct guest_insn *g = &t->insn[i];
+
+	if (stack_is_soft(t, i))
+		return false;
+	return moves_stack(g) || (g->kind == GUEST_IDENTICAL && g->memory && !g->masked &&
+					 operand_is_stack(g, g->memory));
+}
+
 /* However often a loop moves RSP, it must be used in between: what is known of it is only how far
  * it has moved since. */
-static void stack_after(struct facts *f, const struct guest_insn *g)
+static void stack_after(const struct translator *t, struct facts *f, unsigned i)
 {
+	const struct guest_insn *g = &t->insn[i];
 	int64_t grown;
 
-	if (facts_uses_stack(g)) {
+	if (facts_uses_stack(t, i)) {
 		f->stack = true;
 		f->stack_at = 0;
 	} else if (g->kind == GUEST_STACK_ALU && constant_growth(g, &grown)) {
 		f->stack_at -= grown;
 		f->stack &= f->stack_at <= STACK_DRIFT && f->stack_at >= -STACK_DRIFT;
 	} else if (g->kind == GUEST_STACK_ALU || g->kind == GUEST_STACK_SET ||
-		   g->kind == GUEST_LEAVE) {
+		   g->kind == GUEST_LEAVE || moves_stack(g)) {
 		f->stack = false;
 	}
 }
@@ -252,7 +261,7 @@ void facts_after(const struct translator *t, struct facts *f, unsigned i)
 		return;
 	}
 	f->vectors = MAX(f->vectors, g->vectors);
-	stack_after(f, g);
+	stack_after(t, f, i);
 	if (facts_expression(t, i, &e)) {
 		int64_t disp = g->memory->mem.disp.value;
 		int slot = facts_slot(f, &e, disp);

@@ -49,8 +49,9 @@ struct facts {
 bool facts_expression(const struct translator *t, unsigned i, struct expression *e);
 /* The slot that expression + disp lies in or near enough, or -1. */
 int facts_slot(const struct facts *f, const struct expression *e, int64_t disp);
-/* Does it access the stack near RSP, so that it faults where that is outside its window? */
-bool facts_uses_stack(const struct guest_insn *g);
+/* Does instruction i access the stack near the host's RSP, so that it faults where that is outside
+ * its window? Not through the soft TLB. */
+bool facts_uses_stack(const struct translator *t, unsigned i);
 /* What is known after instruction i. */
 void facts_after(const struct translator *t, struct facts *f, unsigned i);
 /* Keep what both know. */

@@ -119,16 +119,20 @@ static void count_against(const struct bt_where *where)
 		insn->adapted++;
 }
 
-/* True: mapped now. */
+/* A page fault. True: mapped now. */
 static bool fill_window(struct bt *bt, const struct bt_where *where, uintptr_t address, bool write)
 {
-	uint64_t linear;
+	uint64_t linear, rents = bt->stats.rents;
+	bool in_window = windows_linear(bt, address, &linear);
 
-	if (!windows_linear(bt, address, &linear)) {
-		bt->stats.other_faults++;
-		return false;
-	}
-	return windows_fault(bt, linear, write, where->unit->mode & BT_USER);
+	if (in_window && windows_fault(bt, linear, write, where->unit->mode & BT_USER))
+		return true;
+	bt->stats.other_faults += !in_window;
+	/* The first look at a page that may be mapped later proves nothing. Nor does a missing page
+	 * of a stack: stacks grow, and their pages are copied when they are written. */
+	if (bt->stats.rents == rents && !(in_window && where->unit->insns[where->insn].stack))
+		count_against(where);
+	return false;
 }
 
 /* The fault of a unit is dealt with, and true returned; others are left to their owners. */
@@ -148,14 +152,9 @@ static bool on_fault(int signal, siginfo_t *info, void *context)
 		return false;
 	}
 	if (trap == VECTOR_PF && signal == SIGSEGV) {
-		uint64_t rents = bt->stats.rents;
-
 		if (fill_window(bt, &where, (uintptr_t)info->si_addr,
 			    registers[REG_ERR] & PAGE_FAULT_WRITE))
 			return true;
-		/* The first look at a page that may be mapped later proves nothing. */
-		if (bt->stats.rents == rents)
-			count_against(&where);
 	} else if (is_exception(trap)) {
 		if (trap == VECTOR_SS || trap == VECTOR_GP)
 			count_against(&where);

@@ -19,7 +19,8 @@
  *	op	[r10 + rcx]
  *
  * The stack: host RSP is guest RSP plus its window's delta at all times, so [rsp + disp], PUSH and
- * POP need nothing.
+ * POP need nothing. Where its slot has no window that delta leads nowhere; then these, too, may be
+ * made with the soft TLB, by the address RSP - delta.
  *
  * Soft TLB:
  *
@@ -181,8 +182,7 @@ static void linear_of_access(struct translator *t, const struct access *a)
 	if (a->memory)
 		emit_linear(t, &t->insn[a->insn], a->memory, SCRATCH_ADDR, true);
 	else
-		emit_lea(&t->code, SCRATCH_ADDR,
-			at_register(RSP, a->disp)); /* soft TLB: RSP is the guest's */
+		emit_stack_value(t, SCRATCH_ADDR, a->disp);
 }
 
 /* --- the soft TLB --- */
@@ -405,9 +405,26 @@ static bool use_soft(struct translator *t, unsigned insn, const ZydisDecodedOper
 {
 	if (!windowed(t))
 		return true;
-	if (operand_is_stack(&t->insn[insn], memory) || t->insn[insn].masked)
+	if (t->insn[insn].masked)
 		return false;
-	return ((t->mode & BT_AC) && !(t->mode & BT_USER)) || t->adapted[insn] >= ADAPT_FAULTS;
+	if (t->adapted[insn] >= ADAPT_FAULTS)
+		return true;
+	return (t->mode & BT_AC) && !(t->mode & BT_USER) &&
+	       !operand_is_stack(&t->insn[insn], memory);
+}
+
+bool stack_is_soft(const struct translator *t, unsigned i)
+{
+	return !windowed(t) || t->adapted[i] >= ADAPT_FAULTS;
+}
+
+void emit_soft_stack(struct translator *t, const struct access *a)
+{
+	emit_soft(t, a);
+	if (!windowed(t))
+		return;
+	emit_stack_value(t, SCRATCH_ADDR, 0);
+	emit_set_stack(t);
 }
 
 void emit_linear_again(struct translator *t, unsigned i)

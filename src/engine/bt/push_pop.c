@@ -33,14 +33,14 @@ void push_scratch(struct translator *t, unsigned i)
 {
 	struct code *c = &t->code;
 
-	if (windowed(t))
+	if (!stack_is_soft(t, i))
 		emit_memory_op(c, false, 0xff, 6, at_address(&t->bt->scratch[0]));
 	else
-		emit_access(t, &(struct access){.insn = i,
-				       .size = 8,
-				       .write = true,
-				       .disp = -8,
-				       .op = op_push_scratch});
+		emit_soft_stack(t, &(struct access){.insn = i,
+					   .size = 8,
+					   .write = true,
+					   .disp = -8,
+					   .op = op_push_scratch});
 }
 
 /* What a call is about to overwrite, to bt->scratch[1]: see remember_branch(). */
@@ -66,12 +66,12 @@ void push_constant(struct translator *t, unsigned i, uint64_t value)
 	struct code *c = &t->code;
 
 	t->bt->push_value = value;
-	if (!windowed(t)) {
-		emit_access(t, &(struct access){.insn = i,
-				       .size = 8,
-				       .write = true,
-				       .disp = -8,
-				       .op = op_push_constant});
+	if (stack_is_soft(t, i)) {
+		emit_soft_stack(t, &(struct access){.insn = i,
+					   .size = 8,
+					   .write = true,
+					   .disp = -8,
+					   .op = op_push_constant});
 		return;
 	}
 	save_overwritten(t, i, at_register(RSP, -8));
@@ -103,18 +103,18 @@ void translate_push(struct translator *t, unsigned i)
 		push_scratch(t, i);
 	} else if (g->operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
 		push_constant(t, i, (uint64_t)g->operands[0].imm.value.s);
-	} else if (windowed(t)) {
+	} else if (!stack_is_soft(t, i)) {
 		unsigned reg = value_of(t, isa_gpr_number(g->operands[0].reg.value), SCRATCH);
 
 		if (reg & 8)
 			emit_byte(c, 0x41);
 		emit_byte(c, 0x50 | (reg & 7));
 	} else {
-		emit_access(t, &(struct access){.insn = i,
-				       .size = 8,
-				       .write = true,
-				       .disp = -8,
-				       .op = op_push_register});
+		emit_soft_stack(t, &(struct access){.insn = i,
+					   .size = 8,
+					   .write = true,
+					   .disp = -8,
+					   .op = op_push_register});
 	}
 }
 
@@ -139,8 +139,8 @@ void translate_pop(struct translator *t, unsigned i)
 	bool spilled = guest == R10 || guest == R11;
 	unsigned reg = spilled ? SCRATCH : host_register(guest);
 
-	if (!windowed(t)) {
-		emit_access(t, &(struct access){.insn = i, .size = 8, .op = op_pop});
+	if (stack_is_soft(t, i)) {
+		emit_soft_stack(t, &(struct access){.insn = i, .size = 8, .op = op_pop});
 		return;
 	}
 	if (reg & 8)
@@ -183,7 +183,7 @@ static bool stack_is_touched(const struct translator *t, unsigned i)
 	for (i++; i < t->count; i++) {
 		const struct guest_insn *g = &t->insn[i];
 
-		if (facts_uses_stack(g))
+		if (facts_uses_stack(t, i))
 			return true;
 		if (g->kind == GUEST_LEA || g->kind == GUEST_NOP)
 			continue;

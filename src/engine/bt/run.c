@@ -531,8 +531,8 @@ static struct next after_written(struct bt *bt, struct bt_exit *exit, enum bt_ve
 
 /* --- faults --- */
 
-/* An access to a slot without a window faults without an address. See what it was, and make a
- * window if it deserves one. True: run the instruction again. */
+/* An access to a slot without a window faults somewhere that does not tell the slot. See what it
+ * was, and make a window if it deserves one. True: run the instruction again. */
 static bool open_window(struct bt *bt, unsigned mode)
 {
 	struct cpu *cpu = bt->cpu;
@@ -590,14 +590,27 @@ static void adapt(struct bt *bt, uint64_t rip, unsigned mode)
 	emit_patch(bt, unit->entry + 1, again->entry);
 }
 
+/* The fault that was rolled back last does not count: the slot gets a window now, or will when the
+ * page is touched again. */
+static void forgive_fault(struct bt *bt)
+{
+	struct bt_insn *insn = bt->fault_unit ? &bt->fault_unit->insns[bt->fault_insn] : NULL;
+
+	if (insn && insn->adapted && insn->adapted <= ADAPT_FAULTS)
+		insn->adapted--;
+}
+
 static struct next after_fault(struct bt *bt, unsigned *mode)
 {
 	struct cpu *cpu = bt->cpu;
-	uint64_t rip = cpu->rip;
+	uint64_t rip = cpu->rip, rents = bt->stats.rents;
+	bool opened = (*mode & BT_WINDOW) && open_window(bt, *mode);
 	struct bt_unit *unit;
 
 	cpu->next_rip = rip;
-	if ((*mode & BT_WINDOW) && open_window(bt, *mode)) {
+	if (opened || bt->stats.rents != rents)
+		forgive_fault(bt);
+	if (opened) {
 		if (bt->fault_unit && left_in_shadow(cpu, bt->fault_unit, bt->fault_insn))
 			return run_loop;
 		unit = find_unit(bt, rip, *mode);

@@ -51,7 +51,10 @@ bool stack_translate(struct translator *t, unsigned i)
 
 	switch (g->in.mnemonic) {
 	case ZYDIS_MNEMONIC_POP:
-		emit_load(&t->code, SCRATCH_ADDR, at_register(RSP, 0));
+		if (stack_is_soft(t, i))
+			emit_access(t, &(struct access){.insn = i, .size = 8, .op = op_to_address});
+		else
+			emit_load(&t->code, SCRATCH_ADDR, at_register(RSP, 0));
 		break;
 	case ZYDIS_MNEMONIC_ADD:
 	case ZYDIS_MNEMONIC_SUB:

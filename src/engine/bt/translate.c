@@ -576,6 +576,7 @@ static bool fill_unit(struct translator *t)
 			.adapted = t->adapted[i],
 			.slot = t->slots[i],
 			.host = (uint16_t)(t->host[i] - unit->code),
+			.stack = facts_uses_stack(t, i),
 			.interpreted = g->kind == GUEST_INTERPRET || g->kind == GUEST_END,
 			.x87_before = i && x87_unrecorded(t, i - 1) ? t->insn[i - 1].fop : 0,
 			.shadowed = i && t->insn[i - 1].in.mnemonic == ZYDIS_MNEMONIC_STI,

@@ -170,6 +170,12 @@ bool operand_is_direct(
 	const struct guest_insn *g, const ZydisDecodedOperand *memory, struct host_memory *out);
 /* Is it [RSP + displacement]? In window mode that needs no check. */
 bool operand_is_stack(const struct guest_insn *g, const ZydisDecodedOperand *memory);
+/* Does instruction i reach the stack through the soft TLB? Always without windows; with them, where
+ * it has faulted often because the stack's slot has none. */
+bool stack_is_soft(const struct translator *t, unsigned i);
+/* A soft access to the stack that moves RSP. In window mode RSP rides on a window that was not
+ * touched, so it is set anew. Changes R10. */
+void emit_soft_stack(struct translator *t, const struct access *access);
 /* Guest RSP becomes R10; changes RCX. */
 void emit_set_stack(struct translator *t);
 /* Guest RSP + disp to a register. */
