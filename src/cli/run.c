@@ -59,6 +59,12 @@ static int set_cpus(void *opaque, const char *value)
 	return error;
 }
 
+static int set_cpu(void *opaque, const char *value)
+{
+	((struct settings *)opaque)->machine.cpu = value;
+	return cpu_model_check(value);
+}
+
 static int set_engine(void *opaque, const char *value)
 {
 	((struct settings *)opaque)->engine_name = value;
@@ -152,6 +158,10 @@ static const struct option_row table[] = {
 	{"append", "STRING", "kernel command line", set_append},
 	{"memory", "SIZE", "guest memory, such as 512M or 2G (default 512M)", set_memory},
 	{"cpus", "N", "number of processors, 1 to 64 (default 1)", set_cpus},
+	{"cpu", "MODEL[,+FEATURE][,-FEATURE]...",
+		"the processor that the guest sees (default host): host,\nx86-64-v2, x86-64-v3 or "
+		"x86-64-v4, and features with\nQEMU's names to add or to leave out",
+		set_cpu},
 	{"engine", "NAME", "how to run the guest's code (default auto); see below", set_engine},
 	{"hardened", NULL,
 		"check addresses in translated code only in ways that the\nprocessor cannot "

@@ -91,7 +91,7 @@ static void set_cr3(struct cpu *cpu, uint64_t value)
 	bool keep = false;
 
 	if (cpu_long_mode(cpu)) {
-		uint64_t reserved = ~(BIT(cpu->memory->physical_address_bits) - 1);
+		uint64_t reserved = ~(BIT(cpu->model->physical_bits) - 1);
 
 		/* Bit 63 with CR4.PCIDE permits to keep what is cached for the new PCID. */
 		if (cpu->cr4 & CR4_PCIDE) {
@@ -116,7 +116,7 @@ static void set_cr4(struct cpu *cpu, uint64_t value)
 {
 	uint64_t changed = cpu->cr4 ^ value;
 
-	if (value & ~cpuid_cr4_allowed())
+	if (value & ~cpu->model->cr4)
 		general_protection(cpu);
 	if (cpu_long_mode(cpu) && (!(value & CR4_PAE) || (changed & CR4_LA57)))
 		general_protection(cpu);
@@ -220,7 +220,7 @@ bool control_set_efer(struct cpu *cpu, uint64_t value)
 	uint64_t changed = (cpu->efer ^ value) & ~EFER_LMA;
 
 	/* LMA cannot be written; that a guest writes back what it read is no fault. */
-	if (value & ~(cpuid_efer_allowed() | EFER_LMA))
+	if (value & ~(cpu->model->efer | EFER_LMA))
 		return false;
 	if ((changed & EFER_LME) && (cpu->cr0 & CR0_PG))
 		return false;
@@ -252,7 +252,7 @@ void control_xsetbv(struct cpu *cpu, uint32_t index, uint64_t value)
 	if (!(cpu->cr4 & CR4_OSXSAVE))
 		cpu_raise(cpu, VECTOR_UD);
 	control_require_cpl0(cpu);
-	if (index != 0 || (value & ~cpuid_xcr0_allowed()) || !xcr0_consistent(value))
+	if (index != 0 || (value & ~cpu->model->xcr0) || !xcr0_consistent(value))
 		general_protection(cpu);
 	cpu->xcr0 = value;
 	context_changed(cpu);
@@ -292,7 +292,7 @@ void control_invpcid(struct cpu *cpu, uint64_t type, uint64_t descriptor_linear)
 		general_protection(cpu);
 	if (type <= INVPCID_CONTEXT && descriptor[0] != 0 && !(cpu->cr4 & CR4_PCIDE))
 		general_protection(cpu);
-	if (type == INVPCID_ADDRESS && !cpu_canonical_base(descriptor[1]))
+	if (type == INVPCID_ADDRESS && !cpu_canonical_base(cpu, descriptor[1]))
 		general_protection(cpu);
 	named.pcid = (uint16_t)descriptor[0];
 	switch ((enum invpcid_type)type) {

@@ -56,7 +56,8 @@ struct cpu *cpu_create(struct cpu_platform *platform, unsigned index)
 	cpu->page_flags_biased = (uintptr_t)platform->memory->page_flags -
 				 ((uintptr_t)platform->memory->ram >> PAGE_SHIFT);
 	cpu->apic_page = ~UINT64_C(0);
-	cpu->amd = !cpuid_is_intel();
+	cpu->model = platform->model;
+	cpu->amd = cpu->model->amd;
 	tlb_listen(cpu);
 	cpu_reset(cpu);
 	return cpu;

@@ -11,6 +11,7 @@
 
 #include "base/bits.h"
 #include "cpu/address_space.h"
+#include "cpu/cpu_model.h"
 #include "cpu/cpu_state.h"
 #include "host/clock.h"
 #include "host/low_memory.h"
@@ -104,6 +105,7 @@ struct cpu;
 /* What the CPU reaches outside itself. Given by the machine, shared by all its vCPUs. */
 struct cpu_platform {
 	struct memory *memory;
+	const struct cpu_model *model;
 	struct io_space *ports;
 	struct clock *clock;
 	void *opaque;
@@ -192,11 +194,11 @@ struct cpu {
 	const struct second_stage *second_stage; /* cpu/paging.h; NULL: none */
 	struct memory_listener memory_listener;
 	_Atomic uint32_t revokes_asked, revokes_done; /* see cpu_revoked() */
-	bool amd; /* CPUID says so (or Hygon): where the vendors differ, act as AMD's processors do
-		   */
-	_Atomic uint32_t pending;    /* enum pending */
-	_Atomic unsigned nmi_queued; /* at most 2 */
-	struct exception exception;  /* what cpu_raise() threw */
+	const struct cpu_model *model;                /* platform->model */
+	bool amd;                                     /* model->amd */
+	_Atomic uint32_t pending;                     /* enum pending */
+	_Atomic unsigned nmi_queued;                  /* at most 2 */
+	struct exception exception;                   /* what cpu_raise() threw */
 	struct exception delivering; /* what exception_deliver() is at; it must survive a longjmp */
 	jmp_buf unwind;              /* where cpu_raise() lands; set by the engine's run loop */
 	/* A pair of RAM pages mapped side by side; see cpu/split_access.c. */
@@ -350,10 +352,12 @@ static inline bool cpu_canonical(const struct cpu *cpu, uint64_t linear)
 	return (uint64_t)((int64_t)(linear << shift) >> shift) == linear;
 }
 /* A base address for later use (GDTR, FS, LSTAR...) may have as many bits as the processor can ever
- * have linear ones, whatever CR4.LA57 says now: 57, as CPUID shows LA57. */
-static inline bool cpu_canonical_base(uint64_t linear)
+ * have linear ones, whatever CR4.LA57 says now. */
+static inline bool cpu_canonical_base(const struct cpu *cpu, uint64_t linear)
 {
-	return (uint64_t)((int64_t)(linear << (64 - 57)) >> (64 - 57)) == linear;
+	unsigned shift = 64 - cpu->model->linear_bits;
+
+	return (uint64_t)((int64_t)(linear << shift) >> shift) == linear;
 }
 /* Put a loaded segment in force: keeps segment_base in step, tells the engine where CS or SS
  * changed. */

@@ -1,7 +1,6 @@
 /* The whole architected state of a vCPU, out and in again. */
 #include "cpu/access.h"
 #include "cpu/cpu.h"
-#include "cpu/cpuid.h"
 #include "cpu/fpu.h"
 
 #include <errno.h>
@@ -46,22 +45,21 @@ static bool numbers_fit(const struct cpu_state *s)
 	       (s->system_flags & RFLAGS_FIXED1) && !(s->system_flags & RFLAGS_ARITHMETIC);
 }
 
-static bool features_fit(const struct cpu_state *s)
+static bool features_fit(const struct cpu *cpu, const struct cpu_state *s)
 {
-	return !(s->cr4 & ~cpuid_cr4_allowed()) &&
-	       !(s->efer & ~(cpuid_efer_allowed() | EFER_LMA)) &&
-	       !(s->xcr0 & ~cpuid_xcr0_allowed()) && (s->xcr0 & BIT(XSTATE_X87)) && !s->xss &&
+	return !(s->cr4 & ~cpu->model->cr4) && !(s->efer & ~cpu->model->efer) &&
+	       !(s->xcr0 & ~cpu->model->xcr0) && (s->xcr0 & BIT(XSTATE_X87)) && !s->xss &&
 	       !(s->fpu.mxcsr & ~fpu_mxcsr_mask());
 }
 
-static bool bases_fit(const struct cpu_state *s)
+static bool bases_fit(const struct cpu *cpu, const struct cpu_state *s)
 {
 	for (unsigned seg = 0; seg < SEG_STATE; seg++)
-		if (!cpu_canonical_base(s->segment[seg].base))
+		if (!cpu_canonical_base(cpu, s->segment[seg].base))
 			return false;
-	return cpu_canonical_base(s->gdtr.base) && cpu_canonical_base(s->idtr.base) &&
-	       cpu_canonical_base(s->rip) && cpu_canonical_base(s->lstar) &&
-	       cpu_canonical_base(s->cstar) && cpu_canonical_base(s->kernel_gs_base);
+	return cpu_canonical_base(cpu, s->gdtr.base) && cpu_canonical_base(cpu, s->idtr.base) &&
+	       cpu_canonical_base(cpu, s->rip) && cpu_canonical_base(cpu, s->lstar) &&
+	       cpu_canonical_base(cpu, s->cstar) && cpu_canonical_base(cpu, s->kernel_gs_base);
 }
 
 /* --- putting them in force --- */
@@ -84,7 +82,8 @@ static void set_events(struct cpu *cpu)
 
 int cpu_set_state(struct cpu *cpu, const struct cpu_state *state)
 {
-	if (!numbers_fit(state) || !modes_fit(state) || !features_fit(state) || !bases_fit(state))
+	if (!numbers_fit(state) || !modes_fit(state) || !features_fit(cpu, state) ||
+		!bases_fit(cpu, state))
 		return -EINVAL;
 	cpu->state = *state;
 	cpu->next_rip = cpu->rip;

@@ -105,11 +105,12 @@ struct descriptor_table {
 #define CR4_SMAP       BIT(21)
 #define CR4_PKE        BIT(22)
 
-#define EFER_SCE   BIT(0)
-#define EFER_LME   BIT(8)
-#define EFER_LMA   BIT(10)
-#define EFER_NXE   BIT(11)
-#define EFER_FFXSR BIT(14)
+#define EFER_SCE      BIT(0)
+#define EFER_LME      BIT(8)
+#define EFER_LMA      BIT(10)
+#define EFER_NXE      BIT(11)
+#define EFER_FFXSR    BIT(14)
+#define EFER_AUTOIBRS BIT(21) /* AMD Automatic IBRS (CPUID 0x80000021 EAX bit 8); no effect here */
 
 /* What the last instruction holds back until the next one is done (SDM vol. 3A 6.8.3): after STI,
  * interrupts; after MOV SS and POP SS, debug traps and NMIs too. The engine that runs an

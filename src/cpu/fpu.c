@@ -190,7 +190,7 @@ static _Noreturn void landing(uint64_t vector)
 {
 	struct cpu *cpu = cpu_current;
 
-	if (cpuid_has(CPUID_AVX))
+	if (cpu_model_has(cpu->model, CPUID_AVX))
 		__asm__ volatile("vzeroupper" : : : VECTOR_REGISTERS);
 	switch (vector) {
 	case VECTOR_MF:

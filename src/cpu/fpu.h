@@ -17,20 +17,6 @@
 #define MXCSR_MASKS   0x1f80u
 #define MXCSR_MM      BIT(17) /* AMD: misaligned SSE operands are allowed */
 
-/* State components of XSAVE (SDM vol. 1 13.1). */
-enum {
-	XSTATE_X87,
-	XSTATE_SSE,
-	XSTATE_AVX,
-	XSTATE_OPMASK = 5,
-	XSTATE_ZMM_HI256,
-	XSTATE_HI16_ZMM,
-	XSTATE_PKRU = 9,
-	XSTATE_COUNT
-};
-#define XCR0_AVX    (BIT(XSTATE_X87) | BIT(XSTATE_SSE) | BIT(XSTATE_AVX))
-#define XCR0_AVX512 (BIT(XSTATE_OPMASK) | BIT(XSTATE_ZMM_HI256) | BIT(XSTATE_HI16_ZMM))
-
 /* Once per process: have faults in generated stubs come here (host/fault.h). Again does no harm. */
 void fpu_init(void);
 void fpu_reset(struct cpu *cpu); /* power-up state; INIT leaves it alone */
@@ -64,11 +50,8 @@ void fpu_xrstor(
 /* XGETBV with ECX = 1: XCR0 & XINUSE (SDM vol. 1 13.6). */
 uint64_t fpu_xinuse(struct cpu *cpu);
 
-/* The XSAVE area's layout, as CPUID leaf 0xd gives it: offset and size of a component (2 and up) in
- * the standard format, and the whole size for a set of components. */
-unsigned fpu_xsave_offset(unsigned component);
-unsigned fpu_xsave_component_size(unsigned component);
-unsigned fpu_xsave_size(uint64_t components, bool compact);
+/* The size of an XSAVE area for a set of components, as CPUID leaf 0xd gives it. */
+unsigned fpu_xsave_size(const struct cpu_model *model, uint64_t components, bool compact);
 
 /* FNSAVE, FRSTOR, FNSTENV, FLDENV in the layout of mode and operand size (2 or 4). */
 void fpu_fnsave(struct cpu *cpu, uint64_t linear, unsigned operand_size);

@@ -135,7 +135,7 @@ static bool read_segment_base(struct cpu *cpu, uint32_t msr, uint64_t *value)
 
 static bool write_segment_base(struct cpu *cpu, uint32_t msr, uint64_t value)
 {
-	if (!cpu_canonical_base(value))
+	if (!cpu_canonical_base(cpu, value))
 		return false;
 	set_segment_base(cpu, msr & 1 ? SEG_GS : SEG_FS, value);
 	return true;
@@ -144,7 +144,7 @@ static bool write_segment_base(struct cpu *cpu, uint32_t msr, uint64_t value)
 /* Intel checks the SYSENTER addresses; AMD, which has no 64-bit SYSENTER, does not. */
 static bool write_sysenter(struct cpu *cpu, uint32_t msr, uint64_t value)
 {
-	if (!cpu->amd && !cpu_canonical_base(value))
+	if (!cpu->amd && !cpu_canonical_base(cpu, value))
 		return false;
 	if (msr == 0x175)
 		cpu->sysenter_esp = value;
@@ -200,7 +200,7 @@ static bool write_pvclock(struct cpu *cpu, uint32_t msr, uint64_t value)
 
 static bool read_arch_capabilities(struct cpu *cpu, uint32_t msr, uint64_t *value)
 {
-	*value = cpuid_arch_capabilities();
+	*value = cpu->model->arch_capabilities;
 	return true;
 }
 
@@ -343,7 +343,7 @@ static uint64_t *field_of(struct cpu *cpu, const struct msr *row)
 
 static bool write_canonical(struct cpu *cpu, uint32_t msr, uint64_t value)
 {
-	if (!cpu_canonical_base(value))
+	if (!cpu_canonical_base(cpu, value))
 		return false;
 	*field_of(cpu, find(cpu, msr)) = value;
 	return true;

@@ -66,7 +66,7 @@ static bool write_variable(struct cpu *cpu, uint32_t msr, uint64_t *field, uint6
 	bool mask = msr & 1;
 	uint64_t low = mask ? MTRR_VALID : 0xff;
 
-	if (value >> cpu->memory->physical_address_bits || (value & 0xfff & ~low))
+	if (value >> cpu->model->physical_bits || (value & 0xfff & ~low))
 		return false;
 	if (!mask && !valid_type(value & 0xff))
 		return false;

@@ -232,7 +232,7 @@ static enum walk_outcome permit(const struct cpu *cpu, const struct walk *walk, 
  * IA-32e paging all the rest of the upper half too. */
 static uint64_t reserved_wide(const struct cpu *cpu)
 {
-	uint64_t reserved = ENTRY_ADDRESS & ~(BIT(cpu->memory->physical_address_bits) - 1);
+	uint64_t reserved = ENTRY_ADDRESS & ~(BIT(cpu->model->physical_bits) - 1);
 
 	if (!(cpu->efer & EFER_NXE))
 		reserved |= ENTRY_NX;
@@ -311,7 +311,7 @@ static enum walk_outcome refused(const struct walk *walk, struct translation *ou
 
 bool paging_load_pdptes(struct cpu *cpu, uint64_t cr3)
 {
-	uint64_t reserved = UINT64_C(0x1e6) | ~(BIT(cpu->memory->physical_address_bits) - 1);
+	uint64_t reserved = UINT64_C(0x1e6) | ~(BIT(cpu->model->physical_bits) - 1);
 	uint64_t pdpte[4];
 	struct translation out = {0};
 	struct walk walk;
@@ -343,7 +343,7 @@ static uint32_t legacy_load(void *pointer)
  * 20..13. Bit 21, and those above MAXPHYADDR, are reserved (SDM vol. 3A table 4-4). */
 static enum walk_result walk_4mib(const struct cpu *cpu, uint32_t entry, struct walk *walk)
 {
-	unsigned bits = MIN(cpu->memory->physical_address_bits, 40u);
+	unsigned bits = MIN(cpu->model->physical_bits, 40u);
 	uint64_t high = (uint64_t)bits_get(entry, 20, 13) << 32;
 
 	if ((entry & BIT(21)) || (high >> bits))

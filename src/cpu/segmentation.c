@@ -167,7 +167,7 @@ static struct segment check_system_segment(
 		cpu_raise_error(cpu, VECTOR_NP, SELECTOR_ERROR(selector));
 	descriptor_require_high(cpu, d, VECTOR_GP);
 	segment = descriptor_system_segment(cpu, d);
-	if (!cpu_canonical_base(segment.base))
+	if (!cpu_canonical_base(cpu, segment.base))
 		cpu_raise_error(cpu, VECTOR_GP, SELECTOR_ERROR(selector));
 	return segment;
 }

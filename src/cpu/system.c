@@ -46,7 +46,7 @@ void control_load_table(
 	memcpy(&base, image + 2, 8);
 	if (operand_size == 2)
 		base &= 0xffffff;
-	if (operand_size == 8 && !cpu_canonical_base(base))
+	if (operand_size == 8 && !cpu_canonical_base(cpu, base))
 		general_protection(cpu);
 	table->base = base;
 	table->limit = limit;
@@ -107,7 +107,7 @@ uint64_t control_read_fs_gs_base(struct cpu *cpu, enum seg seg)
 void control_write_fs_gs_base(struct cpu *cpu, enum seg seg, uint64_t value)
 {
 	require(cpu, cpu_code64(cpu) && (cpu->cr4 & CR4_FSGSBASE));
-	if (!cpu_canonical_base(value))
+	if (!cpu_canonical_base(cpu, value))
 		general_protection(cpu);
 	set_base(cpu, seg, value);
 }
@@ -136,7 +136,7 @@ void control_wrpkru(struct cpu *cpu, uint32_t value)
 
 void control_clac_stac(struct cpu *cpu, bool set)
 {
-	require(cpu, (cpuid_cr4_allowed() & CR4_SMAP) && cpu->cpl == 0);
+	require(cpu, (cpu->model->cr4 & CR4_SMAP) && cpu->cpl == 0);
 	if (set)
 		cpu->system_flags |= RFLAGS_AC;
 	else

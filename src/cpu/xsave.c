@@ -8,10 +8,8 @@
  * Whether a component is "in use" is decided by comparing it with its initial state: always exact,
  * where a processor may say "in use" too often. */
 #include "cpu/access.h"
-#include "cpu/cpuid.h"
 #include "cpu/fpu.h"
 
-#include <pthread.h>
 #include <string.h>
 
 #define FCW_DEFAULT     0x037f
@@ -23,76 +21,35 @@
 /* Offsets in the legacy region (SDM vol. 1 table 10-2). */
 enum { FCW = 0, FSW = 2, FTW = 4, FOP = 6, FIP = 8, FDP = 16, MXCSR = 24, ST = 32, XMM = 160 };
 
-#define COMPONENT_MAX 1024 /* bytes of the largest component */
-
 /* --- the layout --- */
 
-static struct component {
-	unsigned offset, size;
-	bool align;
-} components[XSTATE_COUNT];
-static pthread_once_t components_once = PTHREAD_ONCE_INIT;
-
-static void find_components(void)
-{
-	unsigned end = LEGACY_SIZE + HEADER_SIZE;
-
-	for (unsigned i = XSTATE_AVX; i < XSTATE_COUNT; i++) {
-		const struct cpuid_result *host;
-
-		if (!(cpuid_xcr0_allowed() & BIT(i)))
-			continue;
-		host = cpuid_host(0xd, i);
-		components[i].size = MIN(host->eax, COMPONENT_MAX);
-		components[i].offset = host->ebx;
-		components[i].align = host->ecx & 2;
-		if (i == XSTATE_PKRU && !host->eax)
-			components[i] = (struct component){.offset = end, .size = 8};
-		end = MAX(end, components[i].offset + components[i].size);
-	}
-}
-
-static const struct component *component(unsigned i)
-{
-	pthread_once(&components_once, find_components);
-	return &components[i];
-}
-
-unsigned fpu_xsave_offset(unsigned i)
-{
-	return component(i)->offset;
-}
-
-unsigned fpu_xsave_component_size(unsigned i)
-{
-	return component(i)->size;
-}
-
 /* Where component `i` lies in an area that holds `set`. */
-static unsigned component_offset(unsigned i, uint64_t set, bool compact)
+static unsigned component_offset(
+	const struct cpu_model *model, unsigned i, uint64_t set, bool compact)
 {
 	unsigned offset = LEGACY_SIZE + HEADER_SIZE;
 
 	if (!compact)
-		return component(i)->offset;
+		return model->xstate[i].offset;
 	for (unsigned j = XSTATE_AVX; j <= i; j++) {
 		if (!(set & BIT(j)))
 			continue;
-		if (component(j)->align)
+		if (model->xstate[j].align)
 			offset = ALIGN_UP(offset, 64);
 		if (j < i)
-			offset += component(j)->size;
+			offset += model->xstate[j].size;
 	}
 	return offset;
 }
 
-unsigned fpu_xsave_size(uint64_t set, bool compact)
+unsigned fpu_xsave_size(const struct cpu_model *model, uint64_t set, bool compact)
 {
 	unsigned size = LEGACY_SIZE + HEADER_SIZE;
 
 	for (unsigned i = XSTATE_AVX; i < XSTATE_COUNT; i++) {
 		if (set & BIT(i))
-			size = MAX(size, component_offset(i, set, compact) + component(i)->size);
+			size = MAX(size,
+				component_offset(model, i, set, compact) + model->xstate[i].size);
 	}
 	return size;
 }
@@ -163,12 +120,12 @@ uint64_t fpu_xinuse(struct cpu *cpu)
 
 /* Component `i` (2 and up) as the area holds it; returns how many of its bytes the current mode
  * transfers: outside 64-bit mode only registers 0 to 7 (SDM vol. 1 13.4). */
-static unsigned pack(const struct cpu *cpu, unsigned i, uint8_t out[COMPONENT_MAX])
+static unsigned pack(const struct cpu *cpu, unsigned i, uint8_t out[XSTATE_SIZE_MAX])
 {
 	const struct fpu *fpu = &cpu->fpu;
 	unsigned count = vector_count(cpu);
 
-	memset(out, 0, COMPONENT_MAX);
+	memset(out, 0, XSTATE_SIZE_MAX);
 	switch (i) {
 	case XSTATE_AVX:
 		for (unsigned r = 0; r < count; r++)
@@ -202,7 +159,7 @@ static void set_pkru(struct cpu *cpu, uint32_t value)
 }
 
 /* The reverse; all zeroes initialise. */
-static void unpack(struct cpu *cpu, unsigned i, const uint8_t in[COMPONENT_MAX])
+static void unpack(struct cpu *cpu, unsigned i, const uint8_t in[XSTATE_SIZE_MAX])
 {
 	struct fpu *fpu = &cpu->fpu;
 	unsigned count = vector_count(cpu);
@@ -389,7 +346,7 @@ void fpu_xsave(struct cpu *cpu, uint64_t linear, uint64_t mask, enum xsave_form 
 {
 	bool compact = form == XSAVE_COMPACT || form == XSAVE_SUPERVISOR;
 	enum access_mode mode = ACCESS_PROGRAM;
-	uint8_t buffer[COMPONENT_MAX];
+	uint8_t buffer[XSTATE_SIZE_MAX];
 	uint64_t requested, used, write, header[2];
 	bool mxcsr;
 
@@ -403,7 +360,7 @@ void fpu_xsave(struct cpu *cpu, uint64_t linear, uint64_t mask, enum xsave_form 
 	write = form == XSAVE_STANDARD ? requested : requested & used;
 	mxcsr = compact ? write & BIT(XSTATE_SSE) : requested & (BIT(XSTATE_SSE) | BIT(XSTATE_AVX));
 
-	access_probe_write(cpu, linear, fpu_xsave_size(requested, compact), mode);
+	access_probe_write(cpu, linear, fpu_xsave_size(cpu->model, requested, compact), mode);
 	if (compact) {
 		header[0] = requested & used;
 		header[1] = requested | XCOMP_COMPACTED;
@@ -415,8 +372,8 @@ void fpu_xsave(struct cpu *cpu, uint64_t linear, uint64_t mask, enum xsave_form 
 	for (unsigned i = XSTATE_AVX; i < XSTATE_COUNT; i++) {
 		if (!(write & BIT(i)))
 			continue;
-		access_write(cpu, linear + component_offset(i, requested, compact), buffer,
-			pack(cpu, i, buffer), mode);
+		access_write(cpu, linear + component_offset(cpu->model, i, requested, compact),
+			buffer, pack(cpu, i, buffer), mode);
 	}
 	access_write(cpu, linear + LEGACY_SIZE, header, compact ? 16 : 8, mode);
 }
@@ -427,7 +384,7 @@ void fpu_xsave(struct cpu *cpu, uint64_t linear, uint64_t mask, enum xsave_form 
 struct restore {
 	uint64_t requested, present;
 	uint8_t legacy[LEGACY_SIZE];
-	uint8_t component[XSTATE_COUNT][COMPONENT_MAX];
+	uint8_t component[XSTATE_COUNT][XSTATE_SIZE_MAX];
 	bool compact;
 };
 
@@ -464,10 +421,11 @@ static void read_components(struct cpu *cpu, struct restore *from, uint64_t line
 		if (!(from->requested & BIT(i)))
 			continue;
 		if (load & BIT(i))
-			access_read(cpu, linear + component_offset(i, layout, from->compact),
-				from->component[i], component(i)->size, mode);
+			access_read(cpu,
+				linear + component_offset(cpu->model, i, layout, from->compact),
+				from->component[i], cpu->model->xstate[i].size, mode);
 		else
-			memset(from->component[i], 0, COMPONENT_MAX);
+			memset(from->component[i], 0, XSTATE_SIZE_MAX);
 	}
 }
 

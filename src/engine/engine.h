@@ -20,6 +20,8 @@ struct engine {
 	const char *name;
 	const char *summary; /* one line for --help */
 	bool translates;     /* struct engine_options has something to say to it */
+	/* Add what it cannot serve a guest, with these options. NULL: it serves all. */
+	void (*withheld)(const struct engine_options *options, struct cpu_features *features);
 	/* 0, or -errno with a message: this host cannot run it. */
 	int (*available)(void);
 	/* Would it do better than the next here? "auto" asks. NULL: yes. */

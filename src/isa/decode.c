@@ -4,7 +4,10 @@
 
 #include <pthread.h>
 
-static ZydisDecoder decoders[2][ISA_MODES]; /* [1]: for AMD's processors */
+/* What decoders differ in. */
+enum { FOR_AMD = 1, NO_TZCNT = 2, NO_LZCNT = 4, VARIANTS = 8 };
+
+static ZydisDecoder decoders[VARIANTS][ISA_MODES];
 
 static void set_up_decoders(void)
 {
@@ -17,15 +20,19 @@ static void set_up_decoders(void)
 		[ISA_64] = {ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64},
 	};
 
-	for (unsigned amd = 0; amd < 2; amd++)
+	for (unsigned variant = 0; variant < VARIANTS; variant++)
 		for (unsigned mode = 0; mode < ISA_MODES; mode++) {
-			ZydisDecoder *decoder = &decoders[amd][mode];
+			ZydisDecoder *decoder = &decoders[variant][mode];
 
 			ZydisDecoderInit(decoder, modes[mode].mode, modes[mode].stack);
 			ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
 			ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
 			ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_AMD_BRANCHES,
-				amd ? ZYAN_TRUE : ZYAN_FALSE);
+				variant & FOR_AMD ? ZYAN_TRUE : ZYAN_FALSE);
+			ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_TZCNT,
+				variant & NO_TZCNT ? ZYAN_FALSE : ZYAN_TRUE);
+			ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_LZCNT,
+				variant & NO_LZCNT ? ZYAN_FALSE : ZYAN_TRUE);
 		}
 }
 
@@ -62,15 +69,36 @@ static void correct_width(ZydisDecodedInstruction *in)
 		in->operand_width = 16;
 }
 
-enum isa_status isa_decode(enum isa_mode mode, bool amd, const uint8_t *bytes, size_t available,
-	ZydisDecodedInstruction *in, ZydisDecodedOperand *operands)
+/* BSF and BSR ignore F3h; but a copy of theirs with that prefix would be TZCNT or LZCNT on a
+ * host that has these. */
+static void drop_repeat(ZydisDecodedInstruction *in)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < in->raw.prefix_count; i++)
+		if (in->raw.prefixes[i].value != 0xf3)
+			in->raw.prefixes[kept++] = in->raw.prefixes[i];
+	in->raw.prefix_count = (ZyanU8)kept;
+}
+
+static unsigned variant_of(const struct cpu_model *model)
+{
+	if (!model)
+		return 0;
+	return (model->amd ? FOR_AMD : 0) | (cpu_model_has(model, CPUID_BMI1) ? 0 : NO_TZCNT) |
+	       (cpu_model_has(model, CPUID_LZCNT) ? 0 : NO_LZCNT);
+}
+
+enum isa_status isa_decode(enum isa_mode mode, const struct cpu_model *model, const uint8_t *bytes,
+	size_t available, ZydisDecodedInstruction *in, ZydisDecodedOperand *operands)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	unsigned variant = variant_of(model);
 	ZyanStatus status;
 
 	pthread_once(&once, set_up_decoders);
 	available = MIN(available, INSN_LENGTH_MAX);
-	status = ZydisDecoderDecodeFull(&decoders[amd][mode], bytes, available, in, operands);
+	status = ZydisDecoderDecodeFull(&decoders[variant][mode], bytes, available, in, operands);
 	if (status == ZYDIS_STATUS_NO_MORE_DATA)
 		return available < INSN_LENGTH_MAX ? ISA_MORE : ISA_TOO_LONG;
 	if (status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG)
@@ -78,7 +106,9 @@ enum isa_status isa_decode(enum isa_mode mode, bool amd, const uint8_t *bytes, s
 	if (ZYAN_FAILED(status))
 		return ISA_UNDEFINED;
 	correct_base(in, operands);
-	if (amd)
+	if (variant & FOR_AMD)
 		correct_width(in);
+	if (in->mnemonic == ZYDIS_MNEMONIC_BSF || in->mnemonic == ZYDIS_MNEMONIC_BSR)
+		drop_repeat(in);
 	return ISA_DECODED;
 }

@@ -5,6 +5,8 @@
 #ifndef VENEER_ISA_DECODE_H
 #define VENEER_ISA_DECODE_H
 
+#include "cpu/cpu_model.h"
+
 #include <Zydis/Zydis.h>
 
 #include <stdbool.h>
@@ -24,15 +26,15 @@ enum isa_status {
 };
 
 /* Decode the instruction at the start of `bytes`, of which `available` may be read (more than 15 do
- * no harm). `amd` says whose processor the code is for: the vendors differ in the operand size of
- * near branches with a 66h prefix in 64-bit mode (AMD's take 16 bits of RIP, Intel's ignore it).
- * For code that has none, such as our own, it does not matter. Fills in *instruction and `operands`
- * (ZYDIS_MAX_OPERAND_COUNT of them, the first instruction->operand_count valid) where it returns
- * ISA_DECODED.
+ * no harm). `model` says for which processor the code is; NULL: for any, such as our own. Vendors
+ * differ in the operand size of near branches with a 66h prefix in 64-bit mode (AMD's take 16 bits
+ * of RIP, Intel's ignore it); and TZCNT and LZCNT are BSF and BSR where they are not known, and
+ * then have no prefix. Fills in *instruction and `operands` (ZYDIS_MAX_OPERAND_COUNT of them, the
+ * first instruction->operand_count valid) where it returns ISA_DECODED.
  *
  * MPX and CLDEMOTE are not known: their opcodes are the NOPs that they are on a processor that does
  * not have them. */
-enum isa_status isa_decode(enum isa_mode mode, bool amd, const uint8_t *bytes, size_t available,
-	ZydisDecodedInstruction *instruction, ZydisDecodedOperand *operands);
+enum isa_status isa_decode(enum isa_mode mode, const struct cpu_model *model, const uint8_t *bytes,
+	size_t available, ZydisDecodedInstruction *instruction, ZydisDecodedOperand *operands);
 
 #endif

@@ -6,7 +6,6 @@
 #include "isa/native.h"
 
 #include "cpu/cpu.h"
-#include "cpu/cpuid.h"
 #include "cpu/fpu.h"
 #include "isa/register.h"
 
@@ -109,11 +108,11 @@ static const uint16_t needed_feature[ZYDIS_ISA_SET_MAX_VALUE + 1] = {
 	[ZYDIS_ISA_SET_AVX512_VPCLMULQDQ_512] = NEEDS(CPUID_VPCLMULQDQ),
 };
 
-static bool is_shown(const ZydisDecodedInstruction *in)
+static bool is_shown(const struct cpu_model *model, const ZydisDecodedInstruction *in)
 {
 	uint16_t needed = needed_feature[in->meta.isa_set];
 
-	return needed == ALWAYS || (needed && cpuid_has(needed - 1));
+	return needed == ALWAYS || (needed && cpu_model_has(model, needed - 1));
 }
 
 /* --- categories and mnemonics --- */
@@ -171,7 +170,8 @@ static bool is_plain(const ZydisDecodedInstruction *in)
 /* --- instructions that a routine does --- */
 
 /* Is it one? Fills in the rules for it. */
-static bool select_emulated(const ZydisDecodedInstruction *in, struct native_rules *rules)
+static bool select_emulated(const struct cpu_model *model, const ZydisDecodedInstruction *in,
+	struct native_rules *rules)
 {
 	bool vex = in->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
 
@@ -215,7 +215,7 @@ static bool select_emulated(const ZydisDecodedInstruction *in, struct native_rul
 	case ZYDIS_CATEGORY_WIDENOP:
 		/* 0F 0D with a register, a prefetch of nothing, is undefined on AMD's processors.
 		 */
-		return in->opcode != 0x0d || in->raw.modrm.mod != 3 || cpuid_is_intel();
+		return in->opcode != 0x0d || in->raw.modrm.mod != 3 || !model->amd;
 	default:
 		return false;
 	}
@@ -395,7 +395,7 @@ static void select_alignment(struct native *n)
 		n->rules.alignment = n->rules.memory_size;
 	} else if (!n->vex && n->rules.check == FPU_CLASS_SSE && n->rules.memory_size == 16 &&
 		   !n->implicit_memory && !is_unaligned_sse(in->mnemonic) &&
-		   !(in->meta.isa_set == ZYDIS_ISA_SET_SHA && !cpuid_is_intel())) {
+		   !(in->meta.isa_set == ZYDIS_ISA_SET_SHA && n->model->amd)) {
 		n->rules.alignment = 16;
 		n->rules.misaligned_mode = true;
 	}
@@ -519,7 +519,7 @@ static unsigned natural_alignment(const struct native *n)
 		return 1;
 	if (n->implicit_memory || size == 10)
 		return 8;
-	if (cpuid_is_intel())
+	if (!n->model->amd)
 		return size <= 8 && !is_half_conversion(n->instruction->mnemonic) ? size : 1;
 	if (n->elements.suppresses)
 		size = n->elements.size;
@@ -582,7 +582,7 @@ static bool select_memory(struct native *n)
 	n->rules.locked =
 		(in->attributes & ZYDIS_ATTRIB_HAS_LOCK) || in->mnemonic == ZYDIS_MNEMONIC_XCHG;
 	select_alignment(n);
-	n->rules.computes_first = in->mnemonic == ZYDIS_MNEMONIC_VCVTPS2PH && cpuid_is_intel();
+	n->rules.computes_first = in->mnemonic == ZYDIS_MNEMONIC_VCVTPS2PH && !n->model->amd;
 	select_masked(n);
 	n->rules.natural_alignment = natural_alignment(n);
 	return true;
@@ -639,10 +639,10 @@ static enum fpu_class select_class(const struct native *n)
 	return mmx || in->mnemonic == ZYDIS_MNEMONIC_EMMS ? FPU_CLASS_MMX : FPU_CLASS_NONE;
 }
 
-static bool has_class_feature(enum fpu_class class)
+static bool has_class_feature(const struct cpu_model *model, enum fpu_class class)
 {
-	return (class != FPU_CLASS_AVX || cpuid_has(CPUID_AVX)) &&
-	       (class != FPU_CLASS_AVX512 || cpuid_has(CPUID_AVX512F));
+	return (class != FPU_CLASS_AVX || cpu_model_has(model, CPUID_AVX)) &&
+	       (class != FPU_CLASS_AVX512 || cpu_model_has(model, CPUID_AVX512F));
 }
 
 /* Control instructions leave the last instruction and operand pointers alone. */
@@ -680,24 +680,25 @@ static void select_x87(struct native *n)
 		n->rules.check == FPU_CLASS_MMX || uses_mmx(n);
 }
 
-bool native_select(const ZydisDecodedInstruction *in, const ZydisDecodedOperand *operands,
-	const uint8_t *bytes, struct native *n)
+bool native_select(const struct cpu_model *model, const ZydisDecodedInstruction *in,
+	const ZydisDecodedOperand *operands, const uint8_t *bytes, struct native *n)
 {
-	*n = (struct native){.instruction = in,
+	*n = (struct native){.model = model,
+		.instruction = in,
 		.operands = operands,
 		.bytes = bytes,
 		.rules = {.alignment = 1, .natural_alignment = 1},
 		.memory = NO_OPERAND,
 		.vex = in->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY};
-	if (!is_shown(in) || !is_plain(in))
+	if (!is_shown(model, in) || !is_plain(in))
 		return false;
-	n->emulated = select_emulated(in, &n->rules);
+	n->emulated = select_emulated(model, in, &n->rules);
 	if (n->emulated)
-		return has_class_feature(n->rules.check);
+		return has_class_feature(model, n->rules.check);
 	if (!is_encoding_known(in) || !plan_operands(n))
 		return false;
 	n->rules.check = select_class(n);
-	if (!has_class_feature(n->rules.check))
+	if (!has_class_feature(model, n->rules.check))
 		return false;
 	select_x87(n);
 	if (n->memory != NO_OPERAND && !select_memory(n))

@@ -7,6 +7,8 @@
 #ifndef VENEER_ISA_NATIVE_H
 #define VENEER_ISA_NATIVE_H
 
+#include "cpu/cpu_model.h"
+
 #include <Zydis/Zydis.h>
 
 #include <stdbool.h>
@@ -74,6 +76,7 @@ struct native_elements {
 
 /* An instruction that may run natively. Registers are named by their numbers. */
 struct native {
+	const struct cpu_model *model;
 	const ZydisDecodedInstruction *instruction;
 	const ZydisDecodedOperand *operands;
 	const uint8_t *bytes;
@@ -94,11 +97,11 @@ struct native {
 	bool implicit_memory; /* MASKMOVQ, MASKMOVDQU: the pointer is in RDI */
 };
 
-/* May it run natively? Fills in *native, which goes on to refer to the three others; `bytes` are
+/* May it run natively? Fills in *native, which goes on to refer to the four others; `bytes` are
  * the instruction's. False: no (control flow, stack, string and system instructions, images of the
- * FPU's state, bit strings addressed by a register, LEA), or the guest's CPUID does not show it, so
+ * FPU's state, bit strings addressed by a register, LEA), or the model does not have it, so
  * that it is undefined unless the caller knows better. */
-bool native_select(const ZydisDecodedInstruction *instruction, const ZydisDecodedOperand *operands,
-	const uint8_t *bytes, struct native *native);
+bool native_select(const struct cpu_model *model, const ZydisDecodedInstruction *instruction,
+	const ZydisDecodedOperand *operands, const uint8_t *bytes, struct native *native);
 
 #endif

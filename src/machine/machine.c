@@ -190,12 +190,25 @@ void AnnotateBenignRaceSized(const char *file, int line, const volatile void *me
 #define ALLOW_RACES(memory, size) ((void)0)
 #endif
 
+static int build_model(struct machine *machine)
+{
+	const struct engine *engine = machine->config.engine;
+	struct cpu_features withheld = {{0}};
+	struct cpuid_host host;
+
+	if (engine->withheld)
+		engine->withheld(&engine_options, &withheld);
+	cpuid_host_read(&host);
+	return cpu_model_build(&machine->model, &host, &withheld, machine->config.cpu);
+}
+
 static int create_memory(struct machine *machine)
 {
 	const struct machine_config *config = &machine->config;
 	int error;
 
-	error = memory_create(&machine->memory, config->memory_size, &machine->lock);
+	error = memory_create(&machine->memory, config->memory_size, machine->model.physical_bits,
+		&machine->lock);
 	if (error) {
 		log_error("--memory: cannot have %llu MiB: %s",
 			(unsigned long long)(config->memory_size / MIB), strerror(-error));
@@ -219,6 +232,7 @@ static int build(struct machine *machine)
 	}
 	machine->platform = (struct cpu_platform){
 		.memory = &machine->memory,
+		.model = &machine->model,
 		.ports = &machine->ports,
 		.clock = &machine->clock,
 		.cpu_count = machine->config.cpu_count,
@@ -302,6 +316,8 @@ int machine_create(struct machine *machine, const struct machine_config *config)
 	error = image_open(&machine->kernel, "--kernel", config->kernel_path);
 	if (!error && config->initrd_path)
 		error = image_open(&machine->initrd, "--initrd", config->initrd_path);
+	if (!error)
+		error = build_model(machine);
 	if (!error)
 		error = create_memory(machine);
 	if (!error)

@@ -32,6 +32,7 @@ struct machine_config {
 	uint64_t memory_size;     /* whole pages, MACHINE_MIN_MEMORY to MACHINE_MAX_MEMORY */
 	unsigned cpu_count;       /* 1 to MACHINE_MAX_CPUS */
 	const struct engine *engine;
+	const char *cpu;          /* cpu_model_build()'s text; NULL: "host" */
 	bool reboot;              /* a guest's reset starts it again; else it ends the run */
 	uint16_t debug_exit_port; /* 0: none */
 	bool pc_testdev;          /* kvm-unit-tests' device; see device/pc_testdev.h */
@@ -89,6 +90,7 @@ struct machine {
 	struct memory memory;
 	struct io_space ports;
 	struct event_loop *loop;
+	struct cpu_model model;
 	struct cpu_platform platform;
 	struct cpu *cpus[MACHINE_MAX_CPUS];
 	struct vcpu_thread *threads; /* while vCPUs run */

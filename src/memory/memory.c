@@ -3,7 +3,6 @@
 #include "base/log.h"
 #include "host/low_memory.h"
 
-#include <cpuid.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/membarrier.h>
@@ -15,16 +14,6 @@
 #include <unistd.h>
 
 #define MINIMUM_SIZE (1 * MIB)
-
-static unsigned host_physical_bits(void)
-{
-	uint32_t eax, ebx, ecx, edx;
-	unsigned bits = 36;
-
-	if (__get_cpuid(0x80000008, &eax, &ebx, &ecx, &edx))
-		bits = eax & 0xff;
-	return MAX(MIN(bits, 52), 36);
-}
 
 /* Where RAM is put: memory_flags_displacement() wants an address below 2^42, and ThreadSanitizer
  * has those from 2^39 on for itself, so they are for RAM that needs them. A random one all the
@@ -106,13 +95,14 @@ static void add_ram(struct memory *memory)
 	memory_region_add(memory, &high);
 }
 
-int memory_create(struct memory *memory, uint64_t size, struct priority_lock *machine_lock)
+int memory_create(struct memory *memory, uint64_t size, unsigned physical_bits,
+	struct priority_lock *machine_lock)
 {
 	uint64_t pages = (size + MEMORY_ROM_ROOM) >> PAGE_SHIFT;
 
-	*memory = (struct memory){.fd = -1, .physical_address_bits = host_physical_bits()};
+	*memory = (struct memory){.fd = -1};
 	if (size < MINIMUM_SIZE || size & ~PAGE_MASK ||
-		size > BIT(memory->physical_address_bits) - MEMORY_HIGH_START)
+		size > BIT(physical_bits) - MEMORY_HIGH_START)
 		return -EINVAL;
 	io_space_init(&memory->mmio, machine_lock);
 	pthread_mutex_init(&memory->lock, NULL);

@@ -127,7 +127,6 @@ struct memory {
 	_Atomic uint64_t *log; /* a bit a page: stored to since the log was taken; NULL: no log */
 
 	struct io_space mmio;
-	unsigned physical_address_bits; /* MAXPHYADDR, as CPUID reports */
 	/* More than one thread may store to RAM without a fence: set by the machine where it has
 	 * more than one vCPU. DMA through memory_write() has its own fences. */
 	bool needs_membarrier;
@@ -139,7 +138,8 @@ struct memory {
 
 /* Make a space with `size` bytes of RAM (a multiple of 4 KiB, at least 1 MiB), zeroed and lazily
  * backed by the host. 0; -EINVAL (size), -ENOMEM. */
-int memory_create(struct memory *memory, uint64_t size, struct priority_lock *machine_lock);
+int memory_create(struct memory *memory, uint64_t size, unsigned physical_bits,
+	struct priority_lock *machine_lock);
 void memory_destroy(struct memory *memory);
 
 /* The region that holds `gpa`, or NULL: nothing but MMIO is there. */

@@ -51,7 +51,7 @@ static inline int fuzz_load(const struct boot_protocol *protocol, struct boot_re
 
 	if (!fuzz_memory.ram) {
 		log_threshold = LOG_ERROR;
-		fuzz_require(memory_create(&fuzz_memory, FUZZ_MEMORY, &lock) == 0);
+		fuzz_require(memory_create(&fuzz_memory, FUZZ_MEMORY, 40, &lock) == 0);
 	}
 	image_from_bytes(&image, "--kernel", kernel, size);
 	request->memory = &fuzz_memory;

@@ -48,6 +48,8 @@ static struct event_loop *loop;
 static struct memory memory;
 static struct io_space ports;
 static struct cpu *cpus[CPUS];
+static struct cpuid_host host;
+static struct cpu_model model;
 static struct cpu_platform platform;
 static struct chipset *chipset;
 static struct irq_line lines[32]; /* one to each GSI, and some that lead nowhere */
@@ -251,8 +253,11 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	clock_init(&machine_clock);
 	machine_clock.paused = true;
 	loop = event_loop_create(&machine_clock, &lock);
-	require(loop && memory_create(&memory, 16 * MIB, &lock) == 0);
+	require(loop && memory_create(&memory, 16 * MIB, 40, &lock) == 0);
+	cpuid_host_read(&host);
+	require(cpu_model_build(&model, &host, NULL, NULL) == 0);
 	platform = (struct cpu_platform){.memory = &memory,
+		.model = &model,
 		.ports = &ports,
 		.clock = &machine_clock,
 		.cpu_count = CPUS,

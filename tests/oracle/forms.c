@@ -253,7 +253,7 @@ static void add_form(struct oracle_forms *forms, const struct oracle_form *form)
 static bool decode(const struct oracle_forms *forms, const uint8_t *bytes,
 	ZydisDecodedInstruction *in, ZydisDecodedOperand *operands)
 {
-	return isa_decode(forms->code_bits == 64 ? ISA_64 : ISA_32, !cpuid_is_intel(), bytes,
+	return isa_decode(forms->code_bits == 64 ? ISA_64 : ISA_32, oracle_model(), bytes,
 		       INSN_LENGTH_MAX, in, operands) == ISA_DECODED &&
 	       !is_excluded(in, operands);
 }

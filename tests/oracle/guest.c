@@ -75,6 +75,21 @@ static uint64_t no_tpr(void *opaque, struct cpu *cpu)
 	return 0;
 }
 
+const struct cpu_model *oracle_model(void)
+{
+	static struct cpu_model model;
+	struct cpu_features withheld = {{0}};
+	struct cpuid_host host;
+
+	if (!model.signature) {
+		if (engine && engine->withheld)
+			engine->withheld(&engine_options, &withheld);
+		cpuid_host_read(&host);
+		cpu_model_build(&model, &host, &withheld, NULL);
+	}
+	return &model;
+}
+
 static struct cpu_platform platform = {
 	.memory = &memory,
 	.ports = &ports,
@@ -156,7 +171,7 @@ static void set_control(void)
 	vcpu->cr3 = PML4;
 	vcpu->cr4 = CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE;
 	vcpu->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
-	vcpu->xcr0 = cpuid_xcr0_allowed();
+	vcpu->xcr0 = vcpu->model->xcr0;
 	vcpu->gdtr = (struct descriptor_table){.base = SUPERVISOR + GDT, .limit = 0x37};
 	vcpu->idtr = (struct descriptor_table){.base = SUPERVISOR + IDT, .limit = 32 * 16 - 1};
 	vcpu->apic_page = ~UINT64_C(0);
@@ -180,9 +195,9 @@ bool guest_init(const char *engine_name, bool windows)
 	priority_lock_init(&machine_lock);
 	clock_init(&machine_clock);
 	io_space_init(&ports, &machine_lock);
-	if (memory_create(&memory, RAM_SIZE, &machine_lock) < 0)
+	if (memory_create(&memory, RAM_SIZE, oracle_model()->physical_bits, &machine_lock) < 0)
 		return false;
-	memory.physical_address_bits = cpuid_physical_bits();
+	platform.model = oracle_model();
 	fpu_init();
 	vcpu = cpu_create(&platform, 0);
 	if (!vcpu || engine->vcpu_create(vcpu) < 0)

@@ -119,4 +119,8 @@ enum oracle_verdict compare_states(const struct oracle_case *test, const struct 
 	const struct oracle_state *native, const struct oracle_state *guest, bool print);
 void print_case(const struct oracle_case *test);
 
+/* The CPU model of the guest: all that this host and we have. */
+struct cpu_model;
+const struct cpu_model *oracle_model(void);
+
 #endif

@@ -46,7 +46,7 @@ static void disassemble(const uint8_t *code)
 	ZydisDecodedInstruction in;
 
 	do {
-		if (isa_decode(ISA_64, false, code, INSN_LENGTH_MAX, &in, operands) != ISA_DECODED)
+		if (isa_decode(ISA_64, NULL, code, INSN_LENGTH_MAX, &in, operands) != ISA_DECODED)
 			return;
 		print(&in, operands, code);
 		code += in.length;
@@ -61,8 +61,8 @@ static int dump(struct stub_cache *cache, bool narrow, const char *hex)
 	uint8_t bytes[INSN_LENGTH_MAX];
 	uintptr_t code;
 
-	if (isa_decode(narrow ? ISA_32 : ISA_64, false, bytes, parse(hex, bytes), &in, operands) !=
-		ISA_DECODED) {
+	if (isa_decode(narrow ? ISA_32 : ISA_64, processor.model, bytes, parse(hex, bytes), &in,
+		    operands) != ISA_DECODED) {
 		fprintf(stderr, "%s: not an instruction\n", hex);
 		return 1;
 	}
@@ -83,10 +83,17 @@ static int dump(struct stub_cache *cache, bool narrow, const char *hex)
 
 int main(int argc, char **argv)
 {
-	struct stub_cache *cache = stub_cache_create(&processor, 64 * KIB);
+	static struct cpuid_host host;
+	static struct cpu_model model;
+	struct stub_cache *cache;
 	bool narrow = argc > 1 && !strcmp(argv[1], "--32");
 	int status = 0;
 
+	cpuid_host_read(&host);
+	if (cpu_model_build(&model, &host, NULL, NULL) < 0)
+		return 1;
+	processor.model = &model;
+	cache = stub_cache_create(&processor, 64 * KIB);
 	if (!cache)
 		return 1;
 	for (int i = 1 + narrow; i < argc; i++)

@@ -2,6 +2,7 @@
 #ifndef VENEER_TESTS_UNIT_APIC_FIXTURE_H
 #define VENEER_TESTS_UNIT_APIC_FIXTURE_H
 
+#include "model_fixture.h"
 #include "device/chipset/lapic.h"
 #include "device_fixture.h"
 
@@ -38,6 +39,7 @@ static struct cpu *cpus[CPUS];
 static inline void create_cpus(void)
 {
 	platform = (struct cpu_platform){.memory = &f.memory,
+		.model = make_fixture_model(),
 		.ports = &f.ports,
 		.clock = &f.clock,
 		.cpu_count = CPUS,

@@ -32,7 +32,7 @@ static inline void boot_fixture_init(struct boot_fixture *f, uint64_t memory_siz
 	memset(f, 0, sizeof(*f));
 	log_threshold = LOG_ERROR;
 	priority_lock_init(&f->lock);
-	assert_int_equal(memory_create(&f->memory, memory_size, &f->lock), 0);
+	assert_int_equal(memory_create(&f->memory, memory_size, 40, &f->lock), 0);
 	f->size = size;
 	f->bytes = calloc(1, size);
 	assert_non_null(f->bytes);

@@ -15,6 +15,8 @@
 #include "cpu/segmentation.h"
 #include "cpu/transfer.h"
 
+#include "model_fixture.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -54,13 +56,15 @@ static int fixture_acknowledge(void *opaque, struct cpu *c)
 
 static int fixture_setup(void **state)
 {
-	if (memory_create(&memory, RAM_SIZE, &fixture_lock) < 0)
+	if (memory_create(&memory, RAM_SIZE, 40, &fixture_lock) < 0)
 		return -1;
-	memory.physical_address_bits = 40;
+	make_fixture_model();
+	fixture_model.physical_bits = 40;
 	io_space_init(&ports, &fixture_lock);
 	clock_init(&fixture_clock);
 	platform = (struct cpu_platform){
 		.memory = &memory,
+		.model = &fixture_model,
 		.ports = &ports,
 		.clock = &fixture_clock,
 		.acknowledge_interrupt = fixture_acknowledge,

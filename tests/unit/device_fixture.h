@@ -80,7 +80,7 @@ static inline void fixture_setup(void)
 	f.loop = event_loop_create(&f.clock, &f.lock);
 	assert_non_null(f.loop);
 	io_space_init(&f.ports, &f.lock);
-	assert_int_equal(memory_create(&f.memory, 16 * MIB, &f.lock), 0);
+	assert_int_equal(memory_create(&f.memory, 16 * MIB, 40, &f.lock), 0);
 }
 
 static inline void fixture_teardown(void)

@@ -58,7 +58,7 @@ static void build(unsigned cpus, bool com2)
 {
 	const struct acpi_config config = {cpus, com2};
 
-	assert_int_equal(memory_create(&memory, 16 * MIB, &lock), 0);
+	assert_int_equal(memory_create(&memory, 16 * MIB, 40, &lock), 0);
 	assert_int_equal(acpi_write_tables(&memory, &config, &rsdp), 0);
 }
 
@@ -167,7 +167,7 @@ static void test_too_many_processors(void **state)
 {
 	const struct acpi_config config = {ACPI_MAX_CPUS + 1, false};
 
-	assert_int_equal(memory_create(&memory, 16 * MIB, &lock), 0);
+	assert_int_equal(memory_create(&memory, 16 * MIB, 40, &lock), 0);
 	assert_int_not_equal(acpi_write_tables(&memory, &config, &rsdp), 0);
 	memory_destroy(&memory);
 }

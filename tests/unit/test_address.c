@@ -36,7 +36,7 @@ static int setup(void **state)
 /* The instruction's memory operand number n. */
 static const ZydisDecodedOperand *memory_operand(const char *bytes, size_t size, unsigned n)
 {
-	if (isa_decode(ISA_64, false, (const uint8_t *)bytes, size, &in, operands) != ISA_DECODED)
+	if (isa_decode(ISA_64, NULL, (const uint8_t *)bytes, size, &in, operands) != ISA_DECODED)
 		fail_msg("not an instruction");
 	for (unsigned i = 0; i < in.operand_count; i++)
 		if (operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY && n-- == 0)

@@ -62,7 +62,7 @@ static void into_long_mode_and_out(void **state)
 static void pcid_keeps_paging_on(void **state)
 {
 	enter_long(0);
-	if (!(cpuid_cr4_allowed() & CR4_PCIDE))
+	if (!(cpu->model->cr4 & CR4_PCIDE))
 		skip();
 	cpu->cr3 |= 5;
 	assert_gp(control_write(cpu, 4, cpu->cr4 | CR4_PCIDE)); /* PCID must be 0 then */
@@ -90,7 +90,7 @@ static void cr3_reserved_bits(void **state)
 	for (volatile unsigned bit = 40; bit < 64; bit++)
 		assert_gp(control_write(cpu, 3, TABLES | BIT(bit)));
 	assert_completes(control_write(cpu, 3, TABLES | 0x18));
-	if (!(cpuid_cr4_allowed() & CR4_PCIDE))
+	if (!(cpu->model->cr4 & CR4_PCIDE))
 		return;
 	cpu->cr4 |= CR4_PCIDE;
 	assert_completes(control_write(cpu, 3, TABLES | 7 | BIT(63)));
@@ -127,7 +127,7 @@ static void cr4_allowed_bits(void **state)
 	for (volatile unsigned bit = 0; bit < 64; bit++) {
 		volatile uint64_t value = CR4_PAE | BIT(bit);
 
-		if (!(cpuid_cr4_allowed() & BIT(bit)) || BIT(bit) == CR4_LA57)
+		if (!(cpu->model->cr4 & BIT(bit)) || BIT(bit) == CR4_LA57)
 			assert_gp(control_write(cpu, 4, value));
 		else
 			assert_completes(control_write(cpu, 4, value));
@@ -231,9 +231,9 @@ static void xcr0_groups(void **state)
 	assert_gp(control_xsetbv(cpu, 1, 1));
 	assert_gp(control_xsetbv(cpu, 0, 5));    /* AVX without SSE */
 	assert_gp(control_xsetbv(cpu, 0, 0x27)); /* part of AVX-512 */
-	assert_gp(control_xsetbv(cpu, 0, cpuid_xcr0_allowed() | BIT(62)));
-	assert_completes(control_xsetbv(cpu, 0, cpuid_xcr0_allowed()));
-	assert_int_equal(control_xgetbv(cpu, 0), cpuid_xcr0_allowed());
+	assert_gp(control_xsetbv(cpu, 0, cpu->model->xcr0 | BIT(62)));
+	assert_completes(control_xsetbv(cpu, 0, cpu->model->xcr0));
+	assert_int_equal(control_xgetbv(cpu, 0), cpu->model->xcr0);
 	/* Index 1 leaves out what is in its initial state, as FNINIT makes it. */
 	memcpy(cpu->fpu.x87, "\x7f\x03\0\0\0", 5);
 	assert_int_equal(control_xgetbv(cpu, 1), 0);
@@ -401,7 +401,7 @@ static void v86_flags(void **state)
 static void stac_changes_the_view(void **state)
 {
 	enter_long(0);
-	if (!(cpuid_cr4_allowed() & CR4_SMAP))
+	if (!(cpu->model->cr4 & CR4_SMAP))
 		skip();
 	assert_completes(control_write(cpu, 4, cpu->cr4 | CR4_SMAP));
 	assert_ptr_equal(cpu->tlb, cpu->tlb_views[TLB_SUPERVISOR]);

@@ -21,8 +21,7 @@ static void with_cpus(unsigned count, unsigned index)
 /* The guest names subleaves as it likes: what is known of the host stays what it is. */
 static void test_many_subleaves(void **state)
 {
-	const struct cpuid_result *name;
-	struct cpuid_result before;
+	struct cpuid_host before = cpu->model->host;
 
 	for (uint32_t subleaf = 0; subleaf < 300; subleaf++) {
 		struct cpuid_result cache = leaf(4, subleaf), amd = leaf(0x8000001d, subleaf);
@@ -30,25 +29,21 @@ static void test_many_subleaves(void **state)
 		if (subleaf >= 16)
 			assert_int_equal((cache.eax | amd.eax) & 0x1f, 0);
 	}
-	name = cpuid_host(0x80000003, 0);
-	before = *name;
-	leaf(4, 300);
-	leaf(0x8000001d, 300);
-	assert_memory_equal(name, &before, sizeof(before));
-	if (cpuid_xcr0_allowed() & BIT(XSTATE_AVX))
-		assert_int_equal(fpu_xsave_component_size(XSTATE_AVX), 256);
+	assert_memory_equal(&cpu->model->host, &before, sizeof(before));
 }
 
 static void test_vendor_and_family_are_the_hosts(void **state)
 {
-	assert_int_equal(leaf(0, 0).ebx, cpuid_host(0, 0)->ebx);
-	assert_int_equal(leaf(0, 0).ecx, cpuid_host(0, 0)->ecx);
-	assert_int_equal(leaf(0, 0).edx, cpuid_host(0, 0)->edx);
-	assert_int_equal(leaf(1, 0).eax, cpuid_host(1, 0)->eax);
+	assert_int_equal(leaf(0, 0).ebx, host_leaf(0, 0).ebx);
+	assert_int_equal(leaf(0, 0).ecx, host_leaf(0, 0).ecx);
+	assert_int_equal(leaf(0, 0).edx, host_leaf(0, 0).edx);
+	assert_int_equal(leaf(1, 0).eax, host_leaf(1, 0).eax);
 	for (uint32_t i = 0x80000002; i <= 0x80000004; i++) {
 		struct cpuid_result name = leaf(i, 0);
 
-		assert_memory_equal(&name, cpuid_host(i, 0), sizeof(name));
+		struct cpuid_result host = host_leaf(i, 0);
+
+		assert_memory_equal(&name, &host, sizeof(name));
 	}
 	assert_true(leaf(0, 0).eax >= 0xd);
 }
@@ -58,10 +53,10 @@ static void test_native_features_need_the_host(void **state)
 {
 	uint32_t native_1 = 0x72d83203, native_7b = 0xf02f0128, native_7c = 0x5f42;
 
-	assert_int_equal(leaf(1, 0).ecx & native_1 & ~cpuid_host(1, 0)->ecx, 0);
-	assert_int_equal(leaf(7, 0).ebx & native_7b & ~cpuid_host(7, 0)->ebx, 0);
-	assert_int_equal(leaf(7, 0).ecx & native_7c & ~cpuid_host(7, 0)->ecx, 0);
-	assert_int_equal(leaf(0x80000001, 0).ecx & 0xe0 & ~cpuid_host(0x80000001, 0)->ecx, 0);
+	assert_int_equal(leaf(1, 0).ecx & native_1 & ~host_leaf(1, 0).ecx, 0);
+	assert_int_equal(leaf(7, 0).ebx & native_7b & ~host_leaf(7, 0).ebx, 0);
+	assert_int_equal(leaf(7, 0).ecx & native_7c & ~host_leaf(7, 0).ecx, 0);
+	assert_int_equal(leaf(0x80000001, 0).ecx & 0xe0 & ~host_leaf(0x80000001, 0).ecx, 0);
 }
 
 static void test_emulated_features_do_not(void **state)
@@ -72,7 +67,7 @@ static void test_emulated_features_do_not(void **state)
 		CPUID_NX, CPUID_PAGE1GB, CPUID_RDTSCP, CPUID_LONG_MODE, CPUID_XSAVES};
 
 	for (size_t i = 0; i < ARRAY_SIZE(emulated); i++)
-		assert_true(cpuid_has(emulated[i]));
+		assert_true(cpu_model_has(cpu->model, emulated[i]));
 	/* MONITOR, VMX, RTM, HLE, MPX, SGX, AMX, CET, WAITPKG: not there. */
 	assert_int_equal(leaf(1, 0).ecx & (1u << 3 | 1u << 5), 0);
 	assert_int_equal(leaf(7, 0).ebx & (1u << 2 | 1u << 4 | 1u << 11 | 1u << 14), 0);
@@ -82,18 +77,19 @@ static void test_emulated_features_do_not(void **state)
 
 static void test_control_bits_follow_features(void **state)
 {
-	uint64_t cr4 = cpuid_cr4_allowed(), xcr0 = cpuid_xcr0_allowed();
+	uint64_t cr4 = cpu->model->cr4, xcr0 = cpu->model->xcr0;
 
-	assert_int_equal(!!(cr4 & CR4_LA57), cpuid_has(CPUID_LA57));
-	assert_int_equal(!!(cr4 & CR4_PCIDE), cpuid_has(CPUID_PCID));
-	assert_int_equal(!!(cr4 & CR4_PKE), cpuid_has(CPUID_PKU));
-	assert_int_equal(!!(cr4 & CR4_SMAP), cpuid_has(CPUID_SMAP));
-	assert_int_equal(!!(cr4 & CR4_OSXSAVE), cpuid_has(CPUID_XSAVE));
-	assert_int_equal((xcr0 & XCR0_AVX) == XCR0_AVX, cpuid_has(CPUID_AVX));
-	assert_int_equal((xcr0 & XCR0_AVX512) == XCR0_AVX512, cpuid_has(CPUID_AVX512F));
+	assert_int_equal(!!(cr4 & CR4_LA57), cpu_model_has(cpu->model, CPUID_LA57));
+	assert_int_equal(!!(cr4 & CR4_PCIDE), cpu_model_has(cpu->model, CPUID_PCID));
+	assert_int_equal(!!(cr4 & CR4_PKE), cpu_model_has(cpu->model, CPUID_PKU));
+	assert_int_equal(!!(cr4 & CR4_SMAP), cpu_model_has(cpu->model, CPUID_SMAP));
+	assert_int_equal(!!(cr4 & CR4_OSXSAVE), cpu_model_has(cpu->model, CPUID_XSAVE));
+	assert_int_equal((xcr0 & XCR0_AVX) == XCR0_AVX, cpu_model_has(cpu->model, CPUID_AVX));
+	assert_int_equal(
+		(xcr0 & XCR0_AVX512) == XCR0_AVX512, cpu_model_has(cpu->model, CPUID_AVX512F));
 	assert_true(xcr0 & BIT(XSTATE_PKRU));
-	assert_true(cpuid_efer_allowed() & EFER_NXE);
-	assert_int_equal(!!(cpuid_efer_allowed() & EFER_FFXSR), cpuid_has(CPUID_FFXSR));
+	assert_true(cpu->model->efer & EFER_NXE);
+	assert_int_equal(!!(cpu->model->efer & EFER_FFXSR), cpu_model_has(cpu->model, CPUID_FFXSR));
 }
 
 static void test_dynamic_bits(void **state)
@@ -130,7 +126,7 @@ static void test_topology_of_six(void **state)
 	assert_int_equal(leaf(0xb, 1).edx, 5);
 	assert_int_equal(leaf(0xb, 2).ebx, 0);
 	assert_int_equal(leaf(0xb, 2).ecx, 2);
-	if (cpuid_is_intel()) {
+	if (!cpu->model->amd) {
 		assert_int_equal(leaf(4, 0).eax >> 26, 7);
 	} else {
 		assert_int_equal(leaf(0x80000008, 0).ecx & 0xff, 5);
@@ -143,7 +139,7 @@ static void test_topology_of_six(void **state)
 /* First-level caches belong to one core, the last level to all. */
 static void test_cache_sharing(void **state)
 {
-	uint32_t number = cpuid_is_intel() ? 4 : 0x8000001d;
+	uint32_t number = !cpu->model->amd ? 4 : 0x8000001d;
 
 	with_cpus(4, 0);
 	for (unsigned i = 0; i < 8; i++) {
@@ -153,14 +149,14 @@ static void test_cache_sharing(void **state)
 		if (!(cache.eax & 0x1f))
 			break;
 		assert_int_equal(shared, level >= 3 ? 3 : 0);
-		assert_int_equal(cache.ebx, cpuid_host(number, i)->ebx);
-		assert_int_equal(cache.ecx, cpuid_host(number, i)->ecx);
+		assert_int_equal(cache.ebx, host_leaf(number, i).ebx);
+		assert_int_equal(cache.ecx, host_leaf(number, i).ecx);
 	}
 }
 
 static void test_xsave_leaf(void **state)
 {
-	uint64_t allowed = cpuid_xcr0_allowed();
+	uint64_t allowed = cpu->model->xcr0;
 	unsigned end = 576;
 
 	assert_int_equal(leaf(0xd, 0).eax | (uint64_t)leaf(0xd, 0).edx << 32, allowed);
@@ -174,9 +170,9 @@ static void test_xsave_leaf(void **state)
 		assert_int_not_equal(component.eax, 0);
 		end = MAX(end, component.eax + component.ebx);
 		/* Where the host has it, the guest finds it in the same place. */
-		if (cpuid_host(0xd, i)->eax) {
-			assert_int_equal(component.eax, cpuid_host(0xd, i)->eax);
-			assert_int_equal(component.ebx, cpuid_host(0xd, i)->ebx);
+		if (host_leaf(0xd, i).eax) {
+			assert_int_equal(component.eax, host_leaf(0xd, i).eax);
+			assert_int_equal(component.ebx, host_leaf(0xd, i).ebx);
 		}
 	}
 	assert_int_equal(leaf(0xd, 0).ecx, end);
@@ -203,7 +199,7 @@ static void test_hypervisor_leaves(void **state)
 	assert_int_equal(leaf(0x40000010, 0).eax, fixture_clock.tsc_khz);
 	assert_int_equal(leaf(0x40000010, 0).ebx, 1000000);
 	assert_int_equal(
-		leaf(0x40000100, 0).eax, cpuid_is_intel() ? leaf(leaf(0, 0).eax, 0).eax : 0);
+		leaf(0x40000100, 0).eax, !cpu->model->amd ? leaf(leaf(0, 0).eax, 0).eax : 0);
 }
 
 /* Beyond the last leaf: Intel repeats the last basic one, AMD gives zeroes. */
@@ -211,7 +207,7 @@ static void test_unknown_leaves(void **state)
 {
 	struct cpuid_result beyond = leaf(0x20000000, 0), last = leaf(leaf(0, 0).eax, 0);
 
-	if (cpuid_is_intel())
+	if (!cpu->model->amd)
 		assert_memory_equal(&beyond, &last, sizeof(last));
 	else
 		assert_int_equal(beyond.eax | beyond.ebx | beyond.ecx | beyond.edx, 0);
@@ -221,9 +217,9 @@ static void test_address_sizes(void **state)
 {
 	uint32_t sizes = leaf(0x80000008, 0).eax;
 
-	assert_int_equal(sizes & 0xff, cpuid_physical_bits());
+	assert_int_equal(sizes & 0xff, cpu->model->physical_bits);
 	assert_int_equal((sizes >> 8) & 0xff, 57);
-	assert_in_range(cpuid_physical_bits(), 36, 52);
+	assert_in_range(cpu->model->physical_bits, 36, 52);
 }
 
 int main(void)

@@ -14,9 +14,15 @@
 static ZydisDecodedInstruction in;
 static ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 
+static const struct cpu_model models[2] = {
+	{.features = {.word = {[CPUID_7_EBX] = CPUID_BIT(CPUID_BMI1),
+			      [CPUID_80000001_ECX] = CPUID_BIT(CPUID_LZCNT)}}},
+	{.amd = true},
+};
+
 static enum isa_status decode(enum isa_mode mode, bool amd, const void *bytes, size_t size)
 {
-	return isa_decode(mode, amd, bytes, size, &in, operands);
+	return isa_decode(mode, &models[amd], bytes, size, &in, operands);
 }
 
 #define DECODE(mode, amd, string) decode(mode, amd, string, sizeof(string) - 1)
@@ -236,6 +242,24 @@ static void bytes_may_be_too_few_or_too_many(void **state)
 	assert_int_equal(DECODE(ISA_32, false, "\xb8\x11\x22"), ISA_MORE);
 }
 
+/* F3 0F BC and BD, which processors without TZCNT and LZCNT take for BSF and BSR. */
+static void test_bit_scans(void **state)
+{
+	assert_int_equal(DECODE(ISA_64, false, "\xf3\x0f\xbc\xc1"), ISA_DECODED);
+	assert_int_equal(in.mnemonic, ZYDIS_MNEMONIC_TZCNT);
+	assert_int_equal(DECODE(ISA_64, false, "\xf3\x0f\xbd\xc1"), ISA_DECODED);
+	assert_int_equal(in.mnemonic, ZYDIS_MNEMONIC_LZCNT);
+	assert_int_equal(DECODE(ISA_64, true, "\xf3\x0f\xbc\xc1"), ISA_DECODED);
+	assert_int_equal(in.mnemonic, ZYDIS_MNEMONIC_BSF);
+	assert_int_equal(in.raw.prefix_count, 0);
+	assert_int_equal(in.length, 4);
+	assert_int_equal(DECODE(ISA_64, true, "\x66\xf3\x48\x0f\xbd\xc1"), ISA_DECODED);
+	assert_int_equal(in.mnemonic, ZYDIS_MNEMONIC_BSR);
+	for (unsigned i = 0; i < in.raw.prefix_count; i++)
+		assert_int_not_equal(in.raw.prefixes[i].value, 0xf3);
+	assert_int_equal(in.raw.prefixes[0].value, 0x66);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -244,6 +268,7 @@ int main(void)
 		cmocka_unit_test(narrow_code_has_no_extensions),
 		cmocka_unit_test(near_branches_are_the_vendors),
 		cmocka_unit_test(unknown_extensions_are_nops),
+		cmocka_unit_test(test_bit_scans),
 		cmocka_unit_test(bytes_may_be_too_few_or_too_many),
 	};
 

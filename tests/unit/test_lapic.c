@@ -435,7 +435,7 @@ static void mode_transitions(void **state)
 	/* Reserved bits, and bits beyond MAXPHYADDR. */
 	assert_false(wrmsr(1, 0x1b, base | en | 1));
 	assert_false(wrmsr(1, 0x1b, base | en | BIT(9)));
-	assert_false(wrmsr(1, 0x1b, base | en | BIT(f.memory.physical_address_bits)));
+	assert_false(wrmsr(1, 0x1b, base | en | BIT(fixture_model.physical_bits)));
 	assert_true(rdmsr(1, 0x1b, &value));
 	assert_int_equal(value, base | en);
 	/* Moved elsewhere. */

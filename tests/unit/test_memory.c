@@ -15,12 +15,12 @@ static struct memory memory;
 
 static int setup(void **state)
 {
-	return memory_create(&memory, 16 * MIB, &lock);
+	return memory_create(&memory, 16 * MIB, 40, &lock);
 }
 
 static int setup_large(void **state)
 {
-	return memory_create(&memory, 4 * GIB, &lock);
+	return memory_create(&memory, 4 * GIB, 40, &lock);
 }
 
 static int teardown(void **state)
@@ -33,10 +33,10 @@ static void bad_sizes(void **state)
 {
 	struct memory bad;
 
-	assert_int_equal(memory_create(&bad, 0, &lock), -EINVAL);
-	assert_int_equal(memory_create(&bad, MIB - PAGE_SIZE, &lock), -EINVAL);
-	assert_int_equal(memory_create(&bad, MIB + 1, &lock), -EINVAL);
-	assert_int_equal(memory_create(&bad, UINT64_MAX & PAGE_MASK, &lock), -EINVAL);
+	assert_int_equal(memory_create(&bad, 0, 40, &lock), -EINVAL);
+	assert_int_equal(memory_create(&bad, MIB - PAGE_SIZE, 40, &lock), -EINVAL);
+	assert_int_equal(memory_create(&bad, MIB + 1, 40, &lock), -EINVAL);
+	assert_int_equal(memory_create(&bad, UINT64_MAX & PAGE_MASK, 40, &lock), -EINVAL);
 }
 
 static void small_ram_is_one_piece(void **state)

@@ -397,7 +397,7 @@ static void pse36(void **state)
 	assert_int_equal(walked.page_size, 4 * MIB);
 	put(PD + 4, 0x00800000 | 1 << 21 | P | W | U | PS, 4);
 	assert_fault(linear, 0, PF_PRESENT | PF_RESERVED);
-	memory.physical_address_bits = 36;
+	fixture_model.physical_bits = 36;
 	put(PD + 4, 0x00800000 | 0x0f << 13 | P | W | U | PS, 4);
 	assert_int_equal(walk(linear, 0), WALKED);
 	put(PD + 4, 0x00800000 | 0x10 << 13 | P | W | U | PS, 4);

@@ -1,5 +1,6 @@
 /* The boot processor's state at the kernel's first instruction (docs/boot.md), and that what it
  * points to in guest memory says the same. */
+#include "model_fixture.h"
 #include "boot_fixture.h"
 
 #include "cpu/paging.h"
@@ -16,6 +17,7 @@ static int setup(void **state)
 	io_space_init(&ports, &fixture.lock);
 	clock_init(&machine_clock);
 	platform = (struct cpu_platform){.memory = &fixture.memory,
+		.model = make_fixture_model(),
 		.ports = &ports,
 		.clock = &machine_clock,
 		.cpu_count = 1,

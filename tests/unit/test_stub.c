@@ -20,7 +20,7 @@ static int stub_setup(void **state)
 	enter_long(3);
 	cpu->cr0 |= CR0_NE | CR0_MP;
 	cpu->cr4 |= CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE;
-	cpu->xcr0 = cpuid_xcr0_allowed();
+	cpu->xcr0 = cpu->model->xcr0;
 	fpu_reset(cpu);
 	cpu->fpu.x87[4] = 0;
 	cpu->fpu.x87[0] = 0x7f;
@@ -42,7 +42,7 @@ static const struct stub *get_stub(enum isa_mode mode, const void *bytes, size_t
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 	ZydisDecodedInstruction instruction;
 
-	if (isa_decode(mode, false, bytes, size, &instruction, operands) != ISA_DECODED)
+	if (isa_decode(mode, cpu->model, bytes, size, &instruction, operands) != ISA_DECODED)
 		fail_msg("not an instruction");
 	return stub_get(cache, &instruction, operands, bytes);
 }
@@ -190,7 +190,7 @@ static void test_legacy_sse_keeps_upper_half(void **state)
 	assert_int_equal(cpu->fpu.zmm[3][15], 0x5b);
 	assert_int_equal(cpu->fpu.zmm[3][16], 0x5a);
 	assert_int_equal(cpu->fpu.zmm[3][63], 0x5a);
-	if (!cpuid_has(CPUID_AVX))
+	if (!cpu_model_has(cpu->model, CPUID_AVX))
 		skip();
 	run(STUB("\xc5\xe1\xfc\xdc"), 0); /* vpaddb xmm3, xmm3, xmm4 */
 	assert_int_equal(cpu->fpu.zmm[3][15], 0x5c);
@@ -280,7 +280,7 @@ static void test_alignment(void **state)
 	assert_stub_raises(VECTOR_GP, 0, paddb, DATA + 8);
 	run(STUB("\x0f\x10\x00"), DATA + 8);           /* movups */
 	run(STUB("\x66\x0f\x3a\x63\x00\0"), DATA + 8); /* pcmpistri */
-	if (cpuid_has(CPUID_MISALIGNSSE)) {
+	if (cpu_model_has(cpu->model, CPUID_MISALIGNSSE)) {
 		cpu->fpu.mxcsr |= MXCSR_MM;
 		run(paddb, DATA + 8);
 		assert_stub_raises(VECTOR_GP, 0, STUB("\x0f\x28\x00"), DATA + 8);
@@ -292,7 +292,7 @@ static void test_masked_store(void **state)
 {
 	uint64_t at = 4 * MIB - 8;
 
-	if (!cpuid_has(CPUID_AVX512F))
+	if (!cpu_model_has(cpu->model, CPUID_AVX512F))
 		skip();
 	unmap_from(4 * MIB);
 	memset(cpu->fpu.zmm[0], 0x77, 64);
@@ -313,7 +313,7 @@ static void test_masked_load(void **state)
 {
 	uint64_t at = 4 * MIB - 8;
 
-	if (!cpuid_has(CPUID_AVX2))
+	if (!cpu_model_has(cpu->model, CPUID_AVX2))
 		skip();
 	unmap_from(4 * MIB);
 	put(at, 0x1234567811111111, 8);
@@ -336,7 +336,7 @@ static void test_gather_progress(void **state)
 	int32_t index[4] = {0, 0x40000, 1, -1};   /* element 1: one MiB up */
 	uint32_t *result = (uint32_t *)cpu->fpu.zmm[0];
 
-	if (!cpuid_has(CPUID_AVX2))
+	if (!cpu_model_has(cpu->model, CPUID_AVX2))
 		skip();
 	assert_non_null(gather);
 	put(DATA, 0x22222222aaaaaaaa, 8);
@@ -533,6 +533,30 @@ static void test_full_cache(void **state)
 	assert_int_equal(cpu->gpr[RAX], 42);
 }
 
+/* What the model withholds is undefined, whatever the host could do; and the older instruction
+ * where there was one. */
+static void test_withheld(void **state)
+{
+	assert_int_equal(
+		cpu_model_build(&fixture_model, &fixture_model.host, NULL, "x86-64-v2"), 0);
+	assert_null(STUB("\xc4\xe2\x70\xf2\xc1"));     /* andn eax, ecx, ecx */
+	assert_null(STUB("\x66\x0f\x38\xf6\xc1"));     /* adcx eax, ecx */
+	assert_null(STUB("\x0f\x38\xc8\xc1"));         /* sha1nexte xmm0, xmm1 */
+	assert_null(STUB("\x66\x0f\x38\xdc\xc1"));     /* aesenc xmm0, xmm1 */
+	assert_null(STUB("\xc5\xf8\x58\xc1"));         /* vaddps xmm0, xmm0, xmm1 */
+	assert_null(STUB("\xc5\xfc\x77"));             /* vzeroall */
+	assert_null(STUB("\x0f\xc7\xf0"));             /* rdrand eax */
+	assert_null(STUB("\x0f\x38\xf0\x06"));         /* movbe eax, [rsi] */
+	assert_non_null(STUB("\x66\x0f\x38\x17\xc1")); /* ptest xmm0, xmm1 */
+	cpu->gpr[RAX] = 77;
+	cpu->gpr[RCX] = 0;
+	run(STUB("\xf3\x0f\xbc\xc1"), 0); /* tzcnt eax, ecx: BSF leaves EAX alone */
+	assert_int_equal((uint32_t)cpu->gpr[RAX], 77);
+	cpu->gpr[RCX] = 0x10;
+	run(STUB("\xf3\x0f\xbd\xc1"), 0); /* lzcnt eax, ecx: BSR */
+	assert_int_equal(cpu->gpr[RAX], 4);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -559,6 +583,7 @@ int main(void)
 		stub_test(test_x87_store_that_fails),
 		stub_test(test_pointers_are_recorded),
 		stub_test(test_disabled),
+		stub_test(test_withheld),
 		stub_test(test_full_cache),
 	};
 

@@ -61,7 +61,7 @@ static void enter_with_xsave(unsigned cpl)
 {
 	enter_long(cpl);
 	cpu->cr4 |= CR4_OSFXSR | CR4_OSXSAVE;
-	cpu->xcr0 = cpuid_xcr0_allowed();
+	cpu->xcr0 = cpu->model->xcr0;
 }
 
 static void clear_area(uint8_t value)
@@ -73,7 +73,7 @@ static void clear_area(uint8_t value)
 /* Components that both the host and we have: all but PKRU, which is ours alone on some. */
 static uint64_t common(void)
 {
-	return cpuid_xcr0_allowed() & ~BIT(XSTATE_PKRU);
+	return cpu->model->xcr0 & ~BIT(XSTATE_PKRU);
 }
 
 /* The host loads our area and stores its own of the same kind; both must hold the same bytes. */
@@ -102,12 +102,12 @@ static void compare_with_host(bool compact)
 
 static bool host_has_xsavec(void)
 {
-	return cpuid_host(0xd, 1)->eax & 2;
+	return host_leaf(0xd, 1).eax & 2;
 }
 
 static void test_xsave_is_the_hosts(void **state)
 {
-	if (!(cpuid_host(1, 0)->ecx & (1u << 27)))
+	if (!(host_leaf(1, 0).ecx & (1u << 27)))
 		skip();
 	enter_with_xsave(3);
 	for (uint64_t seed = 1; seed < 20; seed++) {
@@ -164,7 +164,7 @@ static void test_initial_state_is_left_out(void **state)
 	assert_int_equal(get(AREA, 2), 0xaaaa);      /* x87 */
 	assert_int_equal(get(AREA + 24, 4), 0x1f80); /* but MXCSR */
 	assert_int_equal(get(AREA + 160, 8), 0xaaaaaaaaaaaaaaaa);
-	assert_int_equal(get(AREA + fpu_xsave_offset(XSTATE_AVX) + 3 * 16 + 4, 1), 1);
+	assert_int_equal(get(AREA + cpu->model->xstate[XSTATE_AVX].offset + 3 * 16 + 4, 1), 1);
 
 	clear_area(0xaa);
 	assert_completes(fpu_xsave(cpu, AREA, XCR0_AVX, XSAVE_COMPACT, 8));
@@ -195,7 +195,7 @@ static void test_xstate_bv_is_merged(void **state)
 
 static void test_compacted_offsets(void **state)
 {
-	if (!cpuid_has(CPUID_AVX512F))
+	if (!cpu_model_has(cpu->model, CPUID_AVX512F))
 		skip();
 	enter_with_xsave(3);
 	random_fpu(6);
@@ -306,9 +306,9 @@ static void test_short_modes(void **state)
 	assert_memory_equal(memory.ram + AREA + 160, cpu->fpu.zmm[0], 16);
 	assert_memory_equal(memory.ram + AREA + 160 + 7 * 16, cpu->fpu.zmm[7], 16);
 	assert_int_equal(get(AREA + 160 + 8 * 16, 8), 0xaaaaaaaaaaaaaaaa);
-	if (cpuid_has(CPUID_AVX))
-		assert_int_equal(
-			get(AREA + fpu_xsave_offset(XSTATE_AVX) + 128, 8), 0xaaaaaaaaaaaaaaaa);
+	if (cpu_model_has(cpu->model, CPUID_AVX))
+		assert_int_equal(get(AREA + cpu->model->xstate[XSTATE_AVX].offset + 128, 8),
+			0xaaaaaaaaaaaaaaaa);
 
 	clear_area(0);
 	put(AREA + 24, 0x1f80, 4);

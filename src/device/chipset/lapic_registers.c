@@ -243,7 +243,7 @@ static uint64_t mode_of(uint64_t base)
 
 bool lapic_base_valid(const struct lapic *lapic, uint64_t base)
 {
-	uint64_t reserved = ~(BIT(lapic->cpu->memory->physical_address_bits) - 1) | BIT(9) | 0xff;
+	uint64_t reserved = ~(BIT(lapic->cpu->model->physical_bits) - 1) | BIT(9) | 0xff;
 
 	return !(base & reserved) && mode_of(base) != APIC_BASE_X2APIC;
 }

@@ -138,7 +138,7 @@ static bool try_identical(struct translator *t, struct guest_insn *g)
 	const struct native_rules *rules;
 	struct native native;
 
-	if (!native_select(&g->in, g->operands, g->bytes, &native))
+	if (!native_select(t->cpu->model, &g->in, g->operands, g->bytes, &native))
 		return false;
 	rules = &native.rules;
 	if (!needed_mode(rules->check, t->mode))
@@ -474,7 +474,7 @@ unsigned analyze(struct translator *t, const uint8_t *bytes, unsigned available,
 
 		memset(g, 0, offsetof(struct guest_insn, operands));
 		memset(&g->bytes, 0, sizeof(*g) - offsetof(struct guest_insn, bytes));
-		if (isa_decode(ISA_64, t->cpu->amd, bytes + done, available - done, &g->in,
+		if (isa_decode(ISA_64, t->cpu->model, bytes + done, available - done, &g->in,
 			    g->operands) != ISA_DECODED)
 			break; /* straddles the page's end, or is not an instruction */
 		g->bytes = bytes + done;

@@ -91,7 +91,7 @@ static void emit_move_vector(struct code *c, bool store, unsigned number)
 	struct host_memory memory = at_address(c->bt->cpu->fpu.zmm[number]);
 	unsigned opcode = store ? 0x11 : 0x10;
 
-	if (cpuid_has(CPUID_AVX512F)) {
+	if (cpu_model_has(c->bt->cpu->model, CPUID_AVX512F)) {
 		emit_bytes(c,
 			(uint8_t[]){0x62,
 				(uint8_t)((number & 8 ? 0 : 0x80) | 0x60 |
@@ -99,7 +99,7 @@ static void emit_move_vector(struct code *c, bool store, unsigned number)
 				0x7c, 0x48, (uint8_t)opcode},
 			5);
 		emit_modrm_memory(c, number & 7, &memory, false);
-	} else if (cpuid_has(CPUID_AVX)) {
+	} else if (cpu_model_has(c->bt->cpu->model, CPUID_AVX)) {
 		emit_bytes(c,
 			(uint8_t[]){
 				0xc5, (uint8_t)((number & 8 ? 0 : 0x80) | 0x7c), (uint8_t)opcode},
@@ -121,9 +121,9 @@ static void emit_move_mask(struct code *c, bool store, unsigned number)
 /* Everything, or the low 128 bits of the first sixteen, which is all that SSE knows of. */
 static void emit_move_others(struct code *c, bool store)
 {
-	for (unsigned i = 16; cpuid_has(CPUID_AVX512F) && i < 32; i++)
+	for (unsigned i = 16; cpu_model_has(c->bt->cpu->model, CPUID_AVX512F) && i < 32; i++)
 		emit_move_vector(c, store, i);
-	for (unsigned i = 0; cpuid_has(CPUID_AVX512BW) && i < 8; i++)
+	for (unsigned i = 0; cpu_model_has(c->bt->cpu->model, CPUID_AVX512BW) && i < 8; i++)
 		emit_move_mask(c, store, i);
 }
 
@@ -143,7 +143,7 @@ static void emit_move_narrow(struct code *c, bool store)
 
 static void emit_vzeroupper(struct code *c)
 {
-	if (cpuid_has(CPUID_AVX))
+	if (cpu_model_has(c->bt->cpu->model, CPUID_AVX))
 		emit_bytes(c, (uint8_t[]){0xc5, 0xf8, 0x77}, 3);
 }
 
@@ -191,7 +191,7 @@ static void emit_load_narrow(struct code *c)
 /* RCX = 0 if the first sixteen registers are zero above the low 128 bits. Changes XMM0 and XMM1. */
 static void emit_test_upper(struct code *c)
 {
-	unsigned parts = cpuid_has(CPUID_AVX512F) ? 4 : 2;
+	unsigned parts = cpu_model_has(c->bt->cpu->model, CPUID_AVX512F) ? 4 : 2;
 
 	emit_bytes(c, (uint8_t[]){0xc5, 0xf9, 0xef, 0xc0}, 4); /* vpxor xmm0, xmm0, xmm0 */
 	for (unsigned i = 0; i < 16; i++)
@@ -216,7 +216,7 @@ static void emit_load_first_sixteen(struct code *c)
 {
 	uintptr_t dirty, done;
 
-	if (!cpuid_has(CPUID_AVX)) {
+	if (!cpu_model_has(c->bt->cpu->model, CPUID_AVX)) {
 		emit_move_narrow(c, false);
 		return;
 	}

@@ -20,7 +20,6 @@
 #include "base/log.h"
 #include "isa/address.h"
 #include "isa/decode.h"
-#include "cpu/cpuid.h"
 #include "cpu/debug.h"
 #include "cpu/fpu.h"
 #include "cpu/tlb.h"
@@ -543,7 +542,7 @@ static bool open_window(struct bt *bt, unsigned mode)
 	bool opened = false;
 
 	host = access_fetch(cpu, cpu->rip);
-	if (!host || isa_decode(ISA_64, cpu->amd, host, PAGE_SIZE - (cpu->rip & ~PAGE_MASK), &in,
+	if (!host || isa_decode(ISA_64, cpu->model, host, PAGE_SIZE - (cpu->rip & ~PAGE_MASK), &in,
 			     operands) != ISA_DECODED)
 		return false;
 	for (unsigned i = 0; i < in.operand_count; i++) {
@@ -825,11 +824,7 @@ static void find_host_features(struct bt *bt)
 	unsigned without = engine_options.without;
 
 	bt->has_fsgsbase = (getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE) && !(without & HOST_FSGSBASE);
-	bt->has_bmi2 = (cpuid_host(7, 0)->ebx & BIT(8)) && !(without & HOST_BMI2);
-	if (without & HOST_AVX)
-		cpuid_withhold(CPUID_AVX);
-	if (without & HOST_AVX512)
-		cpuid_withhold(CPUID_AVX512F);
+	bt->has_bmi2 = cpu_model_host_has(bt->cpu->model, CPUID_BMI2) && !(without & HOST_BMI2);
 }
 
 static int bt_vcpu_create(struct cpu *cpu)
@@ -865,7 +860,6 @@ static int bt_vcpu_create(struct cpu *cpu)
 	}
 	windows_create(bt); /* without them all goes through the soft TLB */
 	bt_signals_init();
-	cpuid_withhold(CPUID_LA57); /* windows show 48-bit linear addresses */
 	bt->memory_listener = (struct memory_listener){
 		.protect = on_protect, .revoke = on_revoke, .written = on_written, .opaque = bt};
 	memory_listen(cpu->memory, &bt->memory_listener);
@@ -888,10 +882,27 @@ static enum vcpu_exit bt_vcpu_run(struct cpu *cpu)
 	return bt && verify_failed(bt) ? VCPU_EXIT_FAILED : exit;
 }
 
+static void withhold(struct cpu_features *features, enum cpuid_feature feature)
+{
+	features->word[CPUID_WORD(feature)] |= CPUID_BIT(feature);
+}
+
+/* Vectors are carried in the host's registers: what the translator is to do without, the guest
+ * is. */
+static void bt_withheld(const struct engine_options *options, struct cpu_features *features)
+{
+	withhold(features, CPUID_LA57); /* windows show 48-bit linear addresses */
+	if (options->without & HOST_AVX)
+		withhold(features, CPUID_AVX);
+	if (options->without & HOST_AVX512)
+		withhold(features, CPUID_AVX512F);
+}
+
 const struct engine engine_bt = {
 	.name = "bt",
 	.summary = "binary translation: near-native speed without hardware virtualization",
 	.translates = true,
+	.withheld = bt_withheld,
 	.available = bt_available,
 	.worthwhile = bt_worthwhile,
 	.vcpu_create = bt_vcpu_create,

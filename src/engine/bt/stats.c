@@ -1,6 +1,5 @@
 #include "engine/bt/stats.h"
 
-#include "cpu/cpuid.h"
 #include "engine/bt/bt.h"
 
 #include <sys/auxv.h>
@@ -73,7 +72,7 @@ static void print_host(struct cpu *const *cpus, unsigned count, FILE *to)
 		count_without(cpus, count, translates), "CPUs without windows",
 		count_without(cpus, count, has_windows));
 	fprintf(to, "%-22s %16s\n", "address arithmetic",
-		cpuid_has(CPUID_BMI2) ? "BMI2" : "without BMI2: slow");
+		cpu_model_host_has(cpus[0]->model, CPUID_BMI2) ? "BMI2" : "without BMI2: slow");
 	fprintf(to, "%-22s %16s\n", "windows by GS base",
 		getauxval(AT_HWCAP2) & 2 ? "FSGSBASE" : "none: slower");
 }

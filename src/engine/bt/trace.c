@@ -282,8 +282,7 @@ struct decoded_insn {
 
 static bool decode_host(const uint8_t *bytes, size_t available, struct decoded_insn *insn)
 {
-	return isa_decode(ISA_64, false, bytes, available, &insn->in, insn->operands) ==
-	       ISA_DECODED;
+	return isa_decode(ISA_64, NULL, bytes, available, &insn->in, insn->operands) == ISA_DECODED;
 }
 
 /* The unit's instruction number i. */
@@ -292,7 +291,7 @@ static bool decode_guest(const struct subject *s, unsigned i, struct decoded_ins
 	const struct bt_unit *unit = s->unit;
 	const struct bt_insn *guest = &unit->insns[i];
 
-	return isa_decode(ISA_64, s->bt->cpu->amd,
+	return isa_decode(ISA_64, s->bt->cpu->model,
 		       unit->guest + (guest->offset - unit->guest_start), guest->length, &insn->in,
 		       insn->operands) == ISA_DECODED;
 }

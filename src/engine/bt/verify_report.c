@@ -61,7 +61,7 @@ static void report_instruction(const struct bt *bt, const struct bt_unit *unit, 
 	char text[128] = "?", code[HEX_BYTES(15)];
 
 	ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
-	if (isa_decode(ISA_64, bt->cpu->amd, bytes, insn->length, &in, operands) == ISA_DECODED)
+	if (isa_decode(ISA_64, bt->cpu->model, bytes, insn->length, &in, operands) == ISA_DECODED)
 		ZydisFormatterFormatInstruction(&formatter, &in, operands, in.operand_count_visible,
 			text, sizeof(text), rip, NULL);
 	log_error("    0x%" PRIx64 "  %-20s %s%s", rip, hex(bytes, insn->length, code), text,

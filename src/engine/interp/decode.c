@@ -325,7 +325,8 @@ unsigned decode_instruction(struct cpu *cpu, unsigned mode, const uint8_t *bytes
 {
 	struct decoding d = {.cpu = cpu, .mode = mode, .bytes = bytes, .insn = out};
 	enum isa_mode code = mode & MODE_CODE_64 ? ISA_64 : mode & MODE_CODE_32 ? ISA_32 : ISA_16;
-	enum isa_status status = isa_decode(code, cpu->amd, bytes, available, &d.zydis, d.operand);
+	enum isa_status status =
+		isa_decode(code, cpu->model, bytes, available, &d.zydis, d.operand);
 
 	memset(out, 0, sizeof(*out));
 	if (status == ISA_MORE)

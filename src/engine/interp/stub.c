@@ -259,7 +259,7 @@ static const struct stub *make_stub(struct stub_cache *cache, struct entry *entr
 	struct native native;
 	unsigned size;
 
-	if (!native_select(in, operands, bytes, &native))
+	if (!native_select(cache->cpu->model, in, operands, bytes, &native))
 		return NULL;
 	entry->elements = native.elements;
 	*stub = (struct stub){.rules = native.rules,

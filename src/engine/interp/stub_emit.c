@@ -179,7 +179,7 @@ static void load_state(struct emit *e, const struct native *n)
 static void store_state(struct emit *e, const struct native *n)
 {
 	/* A VEX result is zero above its own width, up to the widest register there is. */
-	unsigned whole = cpuid_has(CPUID_AVX512F) ? 64 : 32;
+	unsigned whole = cpu_model_has(n->model, CPUID_AVX512F) ? 64 : 32;
 
 	for (unsigned g = 0; g < 16; g++) {
 		if (n->gpr_written & BIT(g))
@@ -397,7 +397,7 @@ static bool same_instruction(
 	ZydisDecodedInstruction got;
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 
-	if (isa_decode(ISA_64, false, code, size, &got, operands) != ISA_DECODED ||
+	if (isa_decode(ISA_64, NULL, code, size, &got, operands) != ISA_DECODED ||
 		got.length != size || got.mnemonic != want->mnemonic ||
 		got.operand_count != want->operand_count ||
 		got.avx.vector_length != want->avx.vector_length ||
