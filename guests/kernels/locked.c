@@ -131,13 +131,20 @@ static const struct locked_case cases[] = {
 
 static void (*work)(u32 cpu);
 
+/* To the second argument, after an instruction that an engine leaves to an interpreter: so the way
+ * it comes here says nothing about how it is translated. */
+void high_gate(u32 cpu, ulong to);
+asm(".pushsection .text\nhigh_gate: mov %ds, %eax; jmp 1f; 1: jmp *%rsi\n.popsection");
+
 /* As seen from the upper half; its absolute addresses lead to the lower one. */
 static void work_in_place(u32 cpu)
 {
+	void (*gate)(u32, ulong) = (void (*)(u32, ulong))((ulong)high_gate + HIGH_CODE);
+
 	if ((ulong)targets[cpu & 1] < HIGH_DATA)
 		work(cpu);
 	else
-		((void (*)(u32))((ulong)work + HIGH_CODE))(cpu);
+		gate(cpu, (ulong)work + HIGH_CODE);
 }
 
 static bool run_on_all(void (*fn)(u32 cpu))
