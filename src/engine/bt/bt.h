@@ -1,20 +1,28 @@
 /* The binary translator's inside: what its files share.
  *
  * Hot guest code (64-bit mode only) is translated into units of host code; cold code stays in the
- * interpreter, whose run loop (engine/interp/run.c) asks bt_run() first. A unit is made for a place
- * in RAM, a RIP and a mode, and never leaves one guest page.
+ * interpreter, whose run loop (engine/interp/run.c) asks bt_translated() first. A unit is made for
+ * a place in RAM, a RIP and a mode, and never leaves one guest page.
  *
  *	analyze.c	a run of guest instructions, decoded and classified
- *	translate.c	a unit from them: control flow, exits, special instructions
- *	rewrite.c	one instruction with its registers and memory operand replaced
- *	operand.c	how a guest address becomes a host address
+ *	translate.c	a unit from them
+ *	identical.c	instructions that stay as they are
+ *	branch.c	control transfers
+ *	push_pop.c	the stack; stack.c: RSP from the stack or from a register
  *	special.c	system instructions done in place
  *	string.c	MOVS and STOS
+ *	operand.c	how a guest address becomes a host address
+ *	facts.c		what is known about addresses, so that it need not be checked
+ *	rewrite.c	one instruction with its registers and memory operand replaced
+ *	emit.c		a small assembler
  *	cache.c		where units live, are found, and are dropped
  *	glue.c		the generated code between C and units
- *	window.c	shadow page tables made of host mappings
+ *	window.c	shadow page tables made of host mappings: the way in; window_map.c: the
+ *			mappings; window_space.c: address spaces and flushes
  *	fault.c		signals: faults in units, and kicks
- *	run.c		the loop around it all
+ *	run.c		the loop around it all, and the engine's table
+ *	verify*.c	--verify
+ *	trace.c stats.c	--trace-bt, --stats
  *
  * Where the guest's state is while a unit runs:
  *

@@ -54,7 +54,7 @@ struct bt_cache {
 	pthread_mutex_t drop_lock;
 	uint64_t drops[MAX_DROPS];
 	unsigned drop_count; /* more than MAX_DROPS: all pages */
-	/* One bit for each RAM page: units of it exist. Read by other threads. */
+	/* A byte for each page of memory's file: this vCPU has units of it. For any thread. */
 	_Atomic uint8_t *page_has_units;
 };
 
@@ -73,16 +73,22 @@ static int map_code(struct bt *bt, size_t size)
 	int fd = memfd_create("veneer-translations", MFD_CLOEXEC);
 	void *writable, *executable;
 
-	if (fd < 0 || ftruncate(fd, (off_t)size) < 0) {
-		if (fd >= 0)
-			close(fd);
+	int error;
+
+	if (fd < 0)
 		return -errno;
-	}
-	writable = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	executable = low_memory_map_file(size, PROT_READ | PROT_EXEC, fd);
+	writable = ftruncate(fd, (off_t)size) < 0
+			   ? MAP_FAILED
+			   : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	error = writable == MAP_FAILED ? -errno : 0;
+	executable = error ? NULL : low_memory_map_file(size, PROT_READ | PROT_EXEC, fd);
 	close(fd);
-	if (writable == MAP_FAILED || !executable)
-		return -ENOMEM;
+	if (error)
+		return error;
+	if (!executable) {
+		munmap(writable, size);
+		return -ENOSPC;
+	}
 	bt->code_start = (uintptr_t)executable;
 	bt->code_end = bt->code_start + size;
 	bt->writable = (intptr_t)((uintptr_t)writable - bt->code_start);
@@ -108,6 +114,7 @@ int cache_create(struct bt *bt)
 {
 	unsigned cpus = bt->cpu->platform->cpu_count ? bt->cpu->platform->cpu_count : 1;
 	struct bt_cache *cache = map(sizeof(*cache), 0);
+	int error;
 
 	if (!cache)
 		return -ENOMEM;
@@ -120,9 +127,11 @@ int cache_create(struct bt *bt)
 	bt->units = map(MAX_UNITS * sizeof(*bt->units), 0);
 	bt->unit_limit = MAX_UNITS;
 	pthread_mutex_init(&cache->drop_lock, NULL);
-	if (!cache->book || !cache->page_has_units || !bt->exits || !bt->units ||
-		map_code(bt, cache->code_bytes) < 0)
+	if (!cache->book || !cache->page_has_units || !bt->exits || !bt->units)
 		return -ENOMEM;
+	error = map_code(bt, cache->code_bytes);
+	if (error)
+		return error;
 	glue_generate(bt);
 	bt->code_used = bt->units_start;
 	bt->exit_count = BT_EXIT_ID_FIRST;
@@ -452,8 +461,8 @@ static void drop_page(struct bt *bt, uint64_t page)
 	bt->stats.pages_dropped++;
 }
 
-/* The code of a unit that others are chained to becomes a jump to its own exit: they must find the
- * new one. */
+/* Units that are chained to this one still jump to its code: adapt() makes that a jump to the new
+ * unit. */
 void cache_remove(struct bt *bt, struct bt_unit *unit)
 {
 	struct bt_unit **link = &bt->cache->pages[page_hash(unit->key >> PAGE_SHIFT)];

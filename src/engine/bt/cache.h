@@ -4,7 +4,9 @@
 
 #include "engine/bt/bt.h"
 
-/* Fill bt's code area, tables and glue; 0 or -errno with a message. */
+/* Fill bt's code area, tables and glue. 0; -ENOSPC where there is no room for code in the low 2 GiB
+ * of the address space, or another -errno; without a message. Then, too, cache_destroy() is to be
+ * called. */
 int cache_create(struct bt *bt);
 void cache_destroy(struct bt *bt);
 

@@ -27,6 +27,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 
@@ -779,9 +780,10 @@ static bool bt_worthwhile(void)
 #endif
 }
 
+/* Where it cannot translate it interprets. */
 static int bt_available(void)
 {
-	return engine_options.trace ? bt_trace_open(engine_options.trace) : 0;
+	return 0;
 }
 
 static void free_bt(struct bt *bt)
@@ -831,8 +833,11 @@ static int bt_vcpu_create(struct cpu *cpu)
 {
 	struct bt *bt;
 	const char *why = NULL;
-	int error = interp_vcpu_create(cpu);
+	int error = engine_options.trace ? bt_trace_open(engine_options.trace) : 0;
 
+	if (error)
+		return error;
+	error = interp_vcpu_create(cpu);
 	if (error || !KICKS_ARRIVE)
 		return error;
 	bt = low_memory_map(sizeof(*bt));
@@ -847,8 +852,10 @@ static int bt_vcpu_create(struct cpu *cpu)
 	find_host_features(bt);
 	interp_of(cpu)->translator = bt;
 	bt->translator = malloc(sizeof(*bt->translator));
-	if (!bt->translator || cache_create(bt) < 0 || !cpu_reachable_32(cpu) ||
-		!low_memory_holds(bt, sizeof(*bt)))
+	error = bt->translator ? cache_create(bt) : -ENOMEM;
+	if (error && error != -ENOSPC)
+		why = strerror(-error);
+	else if (error || !cpu_reachable_32(cpu) || !low_memory_holds(bt, sizeof(*bt)))
 		why = "there is no room for its tables and code in the low 2 GiB of the address "
 		      "space";
 	else if (!memory_flags_displacement(cpu->memory, &bt->flags_displacement))
