@@ -3,6 +3,8 @@
  * that an instruction addresses memory with are solved for. */
 #include "oracle.h"
 
+#include "isa/register.h"
+
 #include <string.h>
 
 #define FLAGS_RANDOM 0xcd5u   /* arithmetic flags and DF */
@@ -173,12 +175,7 @@ static uint64_t random_target(struct oracle_random *random, bool may_fault)
 
 static int gpr_of(ZydisRegister reg)
 {
-	unsigned class = ZydisRegisterGetClass(reg);
-
-	if (class < ZYDIS_REGCLASS_GPR8 || class > ZYDIS_REGCLASS_GPR64)
-		return -1;
-	return ZydisRegisterGetId(
-		ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg));
+	return isa_is_gpr(reg) ? (int)isa_gpr_number(reg) : -1;
 }
 
 /* Index vectors: each element somewhere in the data, given that the base is its start. */

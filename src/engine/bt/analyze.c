@@ -436,7 +436,7 @@ static void classify(struct translator *t, struct guest_insn *g)
 		set_kind(g, GUEST_END, "may change what comes after it");
 }
 
-static bool ends_unit(enum guest_kind kind)
+bool ends_unit(enum guest_kind kind)
 {
 	switch (kind) {
 	case GUEST_JMP:

@@ -259,21 +259,6 @@ static void translate_one(struct translator *t, unsigned i)
 	}
 }
 
-static bool falls_through(enum guest_kind kind)
-{
-	switch (kind) {
-	case GUEST_JMP:
-	case GUEST_JMP_INDIRECT:
-	case GUEST_CALL:
-	case GUEST_CALL_INDIRECT:
-	case GUEST_RET:
-	case GUEST_END:
-		return false;
-	default:
-		return true;
-	}
-}
-
 /* Here with the guest's RIP in R10, from the jump table, which knows only 16 bits of it. */
 static void emit_checked_entry(struct translator *t)
 {
@@ -463,7 +448,7 @@ void facts_walk(const struct translator *t, struct facts *f, unsigned first, uns
 /* The way on after the last instruction made. */
 static void emit_way_on(struct translator *t, unsigned last)
 {
-	if (!falls_through(t->insn[last].kind))
+	if (ends_unit(t->insn[last].kind))
 		return;
 	mark(t, last, MARK_AFTER);
 	emit_branch(t, last, ALWAYS, guest_next(&t->insn[last]));
@@ -494,7 +479,7 @@ static void emit_loop(struct translator *t, struct loop *loop)
 		t->host_again[i] = t->code.at;
 		emit_insn(t, i);
 	}
-	if (loop->back + 1 < t->count && falls_through(t->insn[loop->back].kind) &&
+	if (loop->back + 1 < t->count && !ends_unit(t->insn[loop->back].kind) &&
 		facts_include(&t->facts, &loop->end)) {
 		mark(t, loop->back, MARK_AFTER);
 		emit_jump_to(&t->code, t->host[loop->back + 1]);

@@ -143,6 +143,8 @@ struct translator {
 /* Decode and classify from `bytes` (of one page, `available` of them) on, at `rip`. Returns the
  * number of instructions; 0: nothing worth a unit. */
 unsigned analyze(struct translator *t, const uint8_t *bytes, unsigned available, uint64_t rip);
+/* Does control never go on to the next instruction in the unit? */
+bool ends_unit(enum guest_kind kind);
 
 /* --- operand.c --- */
 
