@@ -140,8 +140,10 @@ int cache_create(struct bt *bt)
 	bt->exits[BT_EXIT_ID_JUMP] = (struct bt_exit){.kind = BT_EXIT_JUMP};
 	for (unsigned view = 0; view < TLB_VIEWS; view++)
 		empty_soft_tlb(bt, view);
+	/* No mode has both, so that these tables are not even touched. */
 	for (unsigned mode = 0; mode < BT_MODES; mode++)
-		empty_jump_table(bt, mode);
+		if ((mode & (BT_USER | BT_AC)) != (BT_USER | BT_AC))
+			empty_jump_table(bt, mode);
 	return 0;
 }
 
