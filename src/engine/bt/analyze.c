@@ -176,6 +176,7 @@ static bool try_identical(struct translator *t, struct guest_insn *g)
 	}
 	g->x87 = rules->x87;
 	g->fop = rules->fop;
+	g->touches = g->memory && !g->masked && !(g->x87 && g->writes_memory);
 	return collect_registers(g, !(t->mode & BT_WINDOW));
 }
 

@@ -232,6 +232,11 @@ bool facts_uses_stack(const struct translator *t, unsigned i)
 					 operand_is_stack(g, g->memory));
 }
 
+bool facts_touches_stack(const struct translator *t, unsigned i)
+{
+	return facts_uses_stack(t, i) && (moves_stack(&t->insn[i]) || t->insn[i].touches);
+}
+
 /* However often a loop moves RSP, it must be used in between: what is known of it is only how far
  * it has moved since. */
 static void stack_after(const struct translator *t, struct facts *f, unsigned i)
@@ -239,7 +244,7 @@ static void stack_after(const struct translator *t, struct facts *f, unsigned i)
 	const struct guest_insn *g = &t->insn[i];
 	int64_t grown;
 
-	if (facts_uses_stack(t, i)) {
+	if (facts_touches_stack(t, i)) {
 		f->stack = true;
 		f->stack_at = 0;
 	} else if (g->kind == GUEST_STACK_ALU && constant_growth(g, &grown)) {
@@ -262,7 +267,7 @@ void facts_after(const struct translator *t, struct facts *f, unsigned i)
 	}
 	f->vectors = MAX(f->vectors, g->vectors);
 	stack_after(t, f, i);
-	if (facts_expression(t, i, &e)) {
+	if (g->touches && facts_expression(t, i, &e)) {
 		int64_t disp = g->memory->mem.disp.value;
 		int slot = facts_slot(f, &e, disp);
 

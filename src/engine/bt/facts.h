@@ -10,6 +10,9 @@
  *	add rdi, 16		still within 16 bytes of it
  *	mov [rdi], rdx		not checked; having succeeded, rdi itself is in slot s again
  *
+ * Not every instruction that succeeds has touched its operand (guest_insn.touches);
+ * tests/oracle/touch.c asks the host's processor.
+ *
  * For a loop that is enough if what is known at its end includes what was assumed at its start. */
 #ifndef VENEER_ENGINE_BT_FACTS_H
 #define VENEER_ENGINE_BT_FACTS_H
@@ -52,6 +55,8 @@ int facts_slot(const struct facts *f, const struct expression *e, int64_t disp);
 /* Does instruction i access the stack near the host's RSP, so that it faults where that is outside
  * its window? Not through the soft TLB. */
 bool facts_uses_stack(const struct translator *t, unsigned i);
+/* The same, and where it succeeds it has touched it. */
+bool facts_touches_stack(const struct translator *t, unsigned i);
 /* What is known after instruction i. */
 void facts_after(const struct translator *t, struct facts *f, unsigned i);
 /* Keep what both know. */

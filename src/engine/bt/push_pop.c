@@ -183,7 +183,7 @@ static bool stack_is_touched(const struct translator *t, unsigned i)
 	for (i++; i < t->count; i++) {
 		const struct guest_insn *g = &t->insn[i];
 
-		if (facts_uses_stack(t, i))
+		if (facts_touches_stack(t, i))
 			return true;
 		if (g->kind == GUEST_LEA || g->kind == GUEST_NOP)
 			continue;

@@ -51,6 +51,10 @@ struct guest_insn {
 	uint8_t vectors; /* which vector registers have to be here: enum bt_vectors */
 	bool high_byte;
 	bool masked; /* may touch nothing of its operand, or a part: a mask suppresses faults */
+	/* Where it succeeds it has touched its operand (facts.h): not where masked, and not a store
+	 * of the x87 unit, which on Intel's processors leaves memory alone, mapped or not, where it
+	 * meets an unmasked exception; the next x87 instruction raises that. */
+	bool touches;
 	/* Registers among the operands that have no host register of their own: R10, R11, and
 	 * RSP where it is read only. */
 	uint8_t spilled[3], spill_count;
