@@ -160,12 +160,13 @@ static int create_devices(struct machine *machine)
 		.console_output = on_console_output,
 		.console_input_ready = on_console_input_ready,
 	};
+	int error;
 
 	machine->chipset = chipset_create(&config);
 	if (!machine->chipset)
 		return -ENODEV;
-	if (machine->config.pc_testdev && create_testdev(machine) < 0)
-		return -ENODEV;
+	if (machine->config.pc_testdev && (error = create_testdev(machine)))
+		return error;
 	if (!machine->config.serial2_path)
 		return 0;
 	machine->serial2 =
@@ -209,11 +210,8 @@ static int create_memory(struct machine *machine)
 
 	error = memory_create(&machine->memory, config->memory_size, machine->model.physical_bits,
 		&machine->lock);
-	if (error) {
-		log_error("--memory: cannot have %llu MiB: %s",
-			(unsigned long long)(config->memory_size / MIB), strerror(-error));
+	if (error)
 		return error;
-	}
 	ALLOW_RACES(machine->memory.ram, machine->memory.ram_size);
 	machine->memory.needs_membarrier = config->cpu_count > 1;
 	return 0;
@@ -357,22 +355,6 @@ void machine_destroy(struct machine *machine)
 
 /* --- running --- */
 
-/* All of RAM zero again, its pages given back to the host, and no decoded copy of what was there
- * left valid. */
-static int clear_ram(struct memory *memory)
-{
-	uint64_t page;
-
-	for (page = 0; page < memory->ram_size >> PAGE_SHIFT; page++)
-		if (atomic_load(&memory->page_flags[page]))
-			memory_written(memory, memory->ram + (page << PAGE_SHIFT), PAGE_SIZE);
-	if (madvise(memory->ram, memory->ram_size, MADV_REMOVE) < 0) {
-		log_error("cannot clear the guest's memory: %s", strerror(errno));
-		return -EIO;
-	}
-	return 0;
-}
-
 /* Machine reset: as if switched off and on, the RTC apart. */
 static int reset(struct machine *machine)
 {
@@ -387,7 +369,7 @@ static int reset(struct machine *machine)
 	machine->request = (struct machine_result){MACHINE_RUNS_ON, 0};
 	chipset_reset(machine->chipset);
 	priority_lock_release(&machine->lock);
-	error = clear_ram(&machine->memory);
+	error = memory_clear(&machine->memory);
 	if (!error)
 		error = load_guest(machine);
 	if (!error)

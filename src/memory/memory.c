@@ -57,21 +57,39 @@ static int map_ram(struct memory *memory)
 
 	memory->fd = memfd_create("veneer-ram", MFD_CLOEXEC);
 	if (memory->fd < 0 || ftruncate(memory->fd, (off_t)memory->file_size) < 0) {
+		int error = -errno;
+
 		log_error("cannot make a file for %" PRIu64 " MiB of guest memory: %s",
-			memory->ram_size / MIB, strerror(errno));
-		return -ENOMEM;
+			memory->ram_size / MIB, strerror(-error));
+		return error;
 	}
 	ram = map_ram_low(memory);
 	if (!ram)
 		ram = mmap(NULL, memory->file_size, PROT_READ | PROT_WRITE,
 			MAP_SHARED | MAP_NORESERVE, memory->fd, 0);
 	if (ram == MAP_FAILED) {
+		int error = -errno;
+
 		log_error("cannot map %" PRIu64 " MiB of guest memory: %s", memory->ram_size / MIB,
-			strerror(errno));
-		return -ENOMEM;
+			strerror(-error));
+		return error;
 	}
 	memory->ram = ram;
 	return 0;
+}
+
+static int make_tables(struct memory *memory)
+{
+	uint64_t pages = memory->file_size >> PAGE_SHIFT;
+
+	memory->page_flags = low_memory_map(pages * sizeof(*memory->page_flags));
+	memory->code_lines = calloc(pages, sizeof(*memory->code_lines));
+	memory->code_generation = calloc(pages, sizeof(*memory->code_generation));
+	if (memory->page_flags && memory->code_lines && memory->code_generation)
+		return 0;
+	log_error("out of memory for the tables of %" PRIu64 " MiB of guest memory",
+		memory->ram_size / MIB);
+	return -ENOMEM;
 }
 
 static void add_ram(struct memory *memory)
@@ -98,30 +116,48 @@ static void add_ram(struct memory *memory)
 int memory_create(struct memory *memory, uint64_t size, unsigned physical_bits,
 	struct priority_lock *machine_lock)
 {
-	uint64_t pages = (size + MEMORY_ROM_ROOM) >> PAGE_SHIFT;
+	int error;
 
 	*memory = (struct memory){.fd = -1};
 	if (size < MINIMUM_SIZE || size & ~PAGE_MASK ||
-		size > BIT(physical_bits) - MEMORY_HIGH_START)
+		size > BIT(physical_bits) - MEMORY_HIGH_START) {
+		log_error("cannot have %" PRIu64 " bytes of guest memory: expected whole pages, at "
+			  "least %" PRIu64 " KiB, and no more than %u bits of address reach",
+			size, MINIMUM_SIZE / KIB, physical_bits);
 		return -EINVAL;
+	}
 	io_space_init(&memory->mmio, machine_lock);
 	pthread_mutex_init(&memory->lock, NULL);
 	memory->ram_size = size;
 	memory->file_size = size + MEMORY_ROM_ROOM;
 	memory->low_size = MIN(size, MEMORY_PCI_HOLE_START);
 	memory->high_size = size - memory->low_size;
-	memory->page_flags = low_memory_map(pages * sizeof(*memory->page_flags));
-	memory->code_lines = calloc(pages, sizeof(*memory->code_lines));
-	memory->code_generation = calloc(pages, sizeof(*memory->code_generation));
-	if (!memory->page_flags || !memory->code_lines || !memory->code_generation ||
-		map_ram(memory) < 0) {
+	error = make_tables(memory);
+	if (!error)
+		error = map_ram(memory);
+	if (error) {
 		memory_destroy(memory);
-		return -ENOMEM;
+		return error;
 	}
 	add_ram(memory);
 	/* Without this membarrier() below gives EPERM, and the slow way is taken. */
 	syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
 	return 0;
+}
+
+int memory_clear(struct memory *memory)
+{
+	uint64_t page;
+	int error;
+
+	for (page = 0; page < memory->ram_size >> PAGE_SHIFT; page++)
+		if (atomic_load(&memory->page_flags[page]))
+			memory_written(memory, memory->ram + (page << PAGE_SHIFT), PAGE_SIZE);
+	if (madvise(memory->ram, memory->ram_size, MADV_REMOVE) == 0)
+		return 0;
+	error = -errno;
+	log_error("cannot clear the guest's memory: %s", strerror(-error));
+	return error;
 }
 
 void memory_destroy(struct memory *memory)

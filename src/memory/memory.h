@@ -137,9 +137,12 @@ struct memory {
 };
 
 /* Make a space with `size` bytes of RAM (a multiple of 4 KiB, at least 1 MiB), zeroed and lazily
- * backed by the host. 0; -EINVAL (size), -ENOMEM. */
+ * backed by the host. 0, or -errno with a message. */
 int memory_create(struct memory *memory, uint64_t size, unsigned physical_bits,
 	struct priority_lock *machine_lock);
+/* All of RAM zero again, its pages given back to the host, and no copy of code that was there left
+ * valid. With all vCPUs stopped. 0, or -errno with a message. */
+int memory_clear(struct memory *memory);
 void memory_destroy(struct memory *memory);
 
 /* The region that holds `gpa`, or NULL: nothing but MMIO is there. */

@@ -185,6 +185,14 @@ if [[ -s $linux ]]; then
 		run --kernel "$linux" --memory "${enough}M" --initrd "$linux"
 fi
 
+# A sanitizer does not start in so little.
+if (ulimit -v 4000000 && "$veneer" --version) >/dev/null 2>&1; then
+	status=$(ulimit -v 4000000; "$veneer" run --kernel "$image" --memory 900G 2>"$work/err" >"$work/out"
+		echo $?)
+	((status == 4)) && (($(wc -l <"$work/err") == 1)) && grep -q ' 921600 MiB of guest memory' "$work/err"
+	result $? "more memory than the host gives is refused in one line"
+fi
+
 # --- the ends a guest comes to ---
 
 guest power-off

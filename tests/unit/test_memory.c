@@ -111,6 +111,23 @@ static void write_beside_code_does_not(void **state)
 	assert_true(memory_written(&memory, memory.ram + 0x50f9, 8));
 }
 
+static void clearing_leaves_zeros_and_no_copy_of_code(void **state)
+{
+	uint32_t generation = memory_code_track(&memory, 5, 0, 16);
+	uint64_t value = 1, gpas[] = {0, 5 * PAGE_SIZE + 2048, 16 * MIB - 8};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(gpas); i++)
+		assert_int_equal(memory_write(&memory, gpas[i], &value, 8), 0);
+	assert_int_equal(memory.code_generation[5], generation);
+	assert_int_equal(memory_clear(&memory), 0);
+	assert_int_not_equal(memory.code_generation[5], generation);
+	assert_int_equal(memory.page_flags[5], 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(gpas); i++) {
+		assert_int_equal(memory_read(&memory, gpas[i], &value, 8), 0);
+		assert_int_equal(value, 0);
+	}
+}
+
 static void last_line_of_a_page(void **state)
 {
 	memory_code_track(&memory, 5, 0xfff, 15); /* an instruction that goes on in page 6 */
@@ -717,6 +734,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			write_to_tracked_line_starts_a_generation, setup, teardown),
 		cmocka_unit_test_setup_teardown(write_beside_code_does_not, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			clearing_leaves_zeros_and_no_copy_of_code, setup, teardown),
 		cmocka_unit_test_setup_teardown(last_line_of_a_page, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			dma_drops_code_in_every_page_it_touches, setup, teardown),
