@@ -87,3 +87,14 @@ for name in ('pit', 'rtc', 'uart', 'ioapic', 'lapic-timer'):
         steps = file.read()
     write('device_state', name, device_state([(28, 1, 0), (700, 0xff, 0)], steps))
     write('device_state', name + '-sound', device_state([], steps))
+
+# fuzz_control.c: the size of pieces, less one, and what a client sends in them.
+write('control', 'session',
+      b'\x0a{"execute": "qmp_capabilities"}\n{"execute": "query-status", "id": [1, null]}\r\n'
+      b'{"execute": "stop"}{"execute": "cont"}{"execute":\n"quit", "arguments": {}}')
+write('control', 'more',
+      b'\x01{"execute": "system_reset", "id": "\\"}"}{"execute": "system_powerdown"}'
+      b'{"execute": "query-commands"}{"execute": "query-version"}')
+write('control', 'errors',
+      b'\x80{"execute": "qmp_capabilities", "arguments": {"enable": ["oob"]}}{"execute": 3}[1]\nfly\n'
+      b'{"a": 1}{"execute": "fly"}')

@@ -1,8 +1,10 @@
 #include "machine/machine.h"
+#include "machine/vcpu_thread.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -24,6 +26,8 @@ static int teardown(void **state)
 	priority_lock_destroy(&machine.lock);
 	return 0;
 }
+
+/* --- what ends a run --- */
 
 static void request(enum machine_end end, int value)
 {
@@ -64,6 +68,122 @@ static void between_equals_the_first_request_counts(void **state)
 	assert_int_equal(machine.request.value, 15);
 }
 
+/* --- pausing: the threads of vCPUs are played by the test --- */
+
+static char told[16];
+
+static void note(void *opaque, const struct machine_event *event)
+{
+	static const char letters[] = {[MACHINE_PAUSED] = 'p', [MACHINE_RESUMED] = 'r'};
+	size_t length = strlen(told);
+
+	if (length < sizeof(told) - 1)
+		told[length] = letters[event->kind];
+}
+
+static int setup_pause(void **state)
+{
+	int error = setup(state);
+
+	machine.listener.notify = note;
+	memset(told, 0, sizeof(told));
+	return error;
+}
+
+/* Two vCPUs run, which need not exist but for being told to stop. */
+static void with_vcpus(unsigned parked)
+{
+	static struct cpu cpus[2];
+
+	machine.config.cpu_count = 2;
+	for (unsigned i = 0; i < 2; i++) {
+		cpus[i].engine_ops = &cpu_engine_ops_none;
+		machine.cpus[i] = &cpus[i];
+		cpu_clear_pending(&cpus[i], PENDING_STOP);
+	}
+	machine.parked = parked;
+}
+
+static bool told_to_stop(unsigned i)
+{
+	return atomic_load(&machine.cpus[i]->pending) & PENDING_STOP;
+}
+
+static void park(void)
+{
+	machine.parked++;
+	machine_vcpu_parked(&machine);
+}
+
+static void the_last_vcpu_to_stop_pauses_the_machine(void **state)
+{
+	uint64_t before;
+
+	with_vcpus(0);
+	machine_pause(&machine);
+	assert_true(told_to_stop(0) && told_to_stop(1));
+	park();
+	assert_int_equal(machine.phase, MACHINE_PHASE_PAUSING);
+	assert_false(machine.clock.paused);
+	park();
+	assert_int_equal(machine.phase, MACHINE_PHASE_PAUSED);
+	assert_true(machine.clock.paused);
+	assert_string_equal(told, "p");
+	before = clock_cycles(&machine.clock);
+	machine_pause(&machine); /* is so already */
+	machine_resume(&machine);
+	assert_string_equal(told, "pr");
+	assert_int_equal(machine.phase, MACHINE_PHASE_RUNNING);
+	assert_false(told_to_stop(0) || told_to_stop(1));
+	/* Not a jump by what has passed: the clock goes on where it stood. */
+	assert_in_range(clock_cycles(&machine.clock), before, before + 1000000000);
+	machine_resume(&machine);
+	assert_string_equal(told, "pr");
+}
+
+/* Whoever paused before the vCPUs had woken up from the last pause would wait for ever. */
+static void a_pause_finds_vcpus_that_are_parked_still(void **state)
+{
+	with_vcpus(0);
+	machine_pause(&machine);
+	park();
+	park();
+	machine_resume(&machine);
+	machine_pause(&machine);
+	assert_int_equal(machine.phase, MACHINE_PHASE_PAUSED);
+	assert_string_equal(told, "prp");
+}
+
+static void a_resume_amid_a_pause_follows_it(void **state)
+{
+	with_vcpus(1);
+	machine_pause(&machine);
+	machine_resume(&machine);
+	assert_int_equal(machine.phase, MACHINE_PHASE_PAUSING);
+	park();
+	assert_int_equal(machine.phase, MACHINE_PHASE_RUNNING);
+	assert_false(machine.clock.paused || told_to_stop(0));
+	assert_string_equal(told, "pr");
+
+	/* And is forgotten where a pause was asked for after it. */
+	machine.parked = 1;
+	machine_pause(&machine);
+	machine_resume(&machine);
+	machine_pause(&machine);
+	park();
+	assert_int_equal(machine.phase, MACHINE_PHASE_PAUSED);
+	assert_string_equal(told, "prp");
+}
+
+static void an_end_reaches_vcpus_that_are_paused(void **state)
+{
+	with_vcpus(2);
+	machine_pause(&machine);
+	request(MACHINE_SIGNAL, 15);
+	machine_resume(&machine);
+	assert_true(told_to_stop(0) && told_to_stop(1));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -71,6 +191,14 @@ int main(void)
 			what_the_user_asks_outranks_what_the_guest_asks, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			between_equals_the_first_request_counts, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			the_last_vcpu_to_stop_pauses_the_machine, setup_pause, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_pause_finds_vcpus_that_are_parked_still, setup_pause, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_resume_amid_a_pause_follows_it, setup_pause, teardown),
+		cmocka_unit_test_setup_teardown(
+			an_end_reaches_vcpus_that_are_paused, setup_pause, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

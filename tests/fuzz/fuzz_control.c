@@ -1,0 +1,108 @@
+/* What a client sends to a control socket: framer and QMP, with a machine that only notes what is
+ * asked of it. The first byte says in what pieces the rest arrives. */
+#include "control/framer.h"
+#include "control/qmp.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static struct qmp_session session;
+static struct machine machine;
+static unsigned replies;
+
+static void require(bool condition)
+{
+	if (!condition)
+		abort();
+}
+
+static void tell(enum machine_event_kind kind)
+{
+	qmp_tell(&session, &(struct machine_event){.kind = kind});
+}
+
+/* Stands at once or, every other time, later. */
+void machine_pause(struct machine *asked)
+{
+	static bool later;
+
+	if (asked->phase == MACHINE_PHASE_PAUSED)
+		return;
+	later = !later;
+	asked->phase = later ? MACHINE_PHASE_PAUSING : MACHINE_PHASE_PAUSED;
+	if (!later)
+		tell(MACHINE_PAUSED);
+}
+
+void machine_resume(struct machine *asked)
+{
+	asked->phase = MACHINE_PHASE_RUNNING;
+	tell(MACHINE_RESUMED);
+}
+
+void machine_request_end(struct machine *asked, enum machine_end end, int value)
+{
+	require(end == MACHINE_QUIT || end == MACHINE_RESET);
+	require(value);
+}
+
+void machine_press_power_button(struct machine *asked)
+{
+	tell(MACHINE_POWER_BUTTON);
+}
+
+/* All that is sent is one JSON object and a line end. */
+static void on_send(void *opaque, const char *text, size_t size)
+{
+	json_t *object;
+
+	require(size > 2 && memcmp(text + size - 2, "\r\n", 2) == 0 &&
+		!memchr(text, '\n', size - 2));
+	object = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+	require(json_is_object(object));
+	replies += !json_object_get(object, "event");
+	json_decref(object);
+}
+
+/* Every text gets one reply. */
+static void take(struct framer *framer)
+{
+	unsigned before = replies;
+
+	qmp_take(&session, framer->text, framer->size);
+	if (session.waiting) {
+		require(replies == before);
+		machine.phase = MACHINE_PHASE_PAUSED;
+		tell(MACHINE_PAUSED);
+	}
+	require(replies == before + 1 && !session.waiting);
+	framer_reset(framer);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static struct framer framer;
+	size_t piece, taken, i = 1;
+	enum framing framing = FRAMING_MORE;
+
+	if (!size)
+		return 0;
+	piece = 1 + data[0];
+	framer_reset(&framer);
+	machine = (struct machine){0};
+	session = (struct qmp_session){
+		.machine = &machine, .send = on_send, .negotiated = data[0] & 1};
+	qmp_open(&session);
+	while (i < size && framing <= FRAMING_COMPLETE) {
+		framing =
+			framer_take(&framer, (const char *)data + i, MIN(piece, size - i), &taken);
+		require(framer.size <= FRAMER_LONGEST && framer.depth <= FRAMER_DEEPEST + 1);
+		if (framing == FRAMING_COMPLETE)
+			take(&framer);
+		i += taken;
+	}
+	qmp_close(&session);
+	return 0;
+}
