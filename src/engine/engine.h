@@ -22,11 +22,12 @@ struct engine {
 	bool translates;     /* struct engine_options has something to say to it */
 	/* Add what it cannot serve a guest, with these options. NULL: it serves all. */
 	void (*withheld)(const struct engine_options *options, struct cpu_features *features);
-	/* 0, or -errno with a message: this host cannot run it. */
+	/* 0, or -errno with a message: this host cannot run it. Asking changes nothing. */
 	int (*available)(void);
 	/* Would it do better than the next here? "auto" asks. NULL: yes. */
 	bool (*worthwhile)(void);
-	int (*vcpu_create)(struct cpu *cpu); /* sets cpu->engine_state */
+	/* Sets cpu->engine_state. 0, or -errno with a message. */
+	int (*vcpu_create)(struct cpu *cpu);
 	void (*vcpu_destroy)(struct cpu *cpu);
 	/* Run until an exit. Called on the vCPU's own thread, without the machine lock. */
 	enum vcpu_exit (*vcpu_run)(struct cpu *cpu);

@@ -126,8 +126,6 @@ static int create_cpus(struct machine *machine)
 			return -ENOMEM;
 		error = engine->vcpu_create(machine->cpus[i]);
 		if (error) {
-			log_error("cannot set up engine %s for vCPU %u: %s", engine->name, i,
-				strerror(-error));
 			cpu_destroy(machine->cpus[i]);
 			machine->cpus[i] = NULL;
 			return error;

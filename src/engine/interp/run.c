@@ -48,8 +48,10 @@ int interp_vcpu_create(struct cpu *cpu)
 {
 	struct interp *interp = calloc(1, sizeof(*interp));
 
-	if (!interp)
+	if (!interp) {
+		log_error("no memory for the interpreter");
 		return -ENOMEM;
+	}
 	cpu->engine_state = interp;
 	interp->hash = calloc(1, block_hash_bytes());
 	interp->arena_size = ARENA_BYTES;
