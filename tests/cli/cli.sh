@@ -114,6 +114,20 @@ for port in '' 0 0x10000 -1 0xfffd f4 0x; do
 	refused "--debug-exit '$port'" 2 "--debug-exit $port: expected an I/O port" \
 		run --kernel "$image" --debug-exit "$port"
 done
+refused "unknown CPU model" 2 "--cpu Haswell: no model 'Haswell'; there are: host x86-64-v2" \
+	run --kernel "$image" --cpu Haswell
+refused "unknown CPU feature" 2 "--cpu host,+avx3: no feature 'avx3'; there are: pni" \
+	run --kernel "$image" --cpu host,+avx3
+for cpu in '' host, host,avx host,-sse2; do
+	refused "--cpu '$cpu'" 2 "--cpu $cpu: " run --kernel "$image" --cpu "$cpu"
+done
+refused "a CPU feature that the engine cannot serve" 4 '+la57: this engine cannot serve it' \
+	run --kernel "$kernels/halt" --engine bt --cpu host,+la57
+guest exit --debug-exit 0xf4 --cpu x86-64-v2,-pcid
+status_v2=$status
+guest exit --debug-exit 0xf4
+((status == status_v2 && status % 2 == 1))
+result $? "a guest with --cpu x86-64-v2,-pcid"
 refused "unknown engine" 2 '--engine warp: no such engine' run --kernel "$image" --engine warp
 for option in --hardened --verify --trace-bt=/dev/null --bt-test=hot; do
 	refused "${option%=*} for the interpreter" 2 \
