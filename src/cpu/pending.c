@@ -116,27 +116,51 @@ static void inject_interrupt(struct cpu *cpu)
 	inject(cpu);
 }
 
+enum cpu_event cpu_next_event(struct cpu *cpu)
+{
+	uint32_t ready = actionable(cpu);
+
+	if (ready & PENDING_INIT)
+		return CPU_EVENT_INIT;
+	if (ready & PENDING_SIPI)
+		return CPU_EVENT_SIPI;
+	if (ready & PENDING_DEBUG)
+		return CPU_EVENT_DEBUG;
+	if (ready & PENDING_NMI)
+		return CPU_EVENT_NMI;
+	return ready & PENDING_INTR ? CPU_EVENT_INTERRUPT : CPU_EVENT_NONE;
+}
+
+void cpu_take_event(struct cpu *cpu, enum cpu_event event)
+{
+	static void (*const take[CPU_EVENTS])(struct cpu * cpu) = {
+		[CPU_EVENT_INIT] = init,
+		[CPU_EVENT_SIPI] = startup,
+		[CPU_EVENT_DEBUG] = inject_debug,
+		[CPU_EVENT_NMI] = inject_nmi,
+		[CPU_EVENT_INTERRUPT] = inject_interrupt,
+	};
+
+	if (take[event])
+		take[event](cpu);
+}
+
 bool cpu_service_pending(struct cpu *cpu)
 {
-	uint32_t ready;
+	enum cpu_event event;
 
 	atomic_store(&cpu->attention, 0);
 	claim(cpu, PENDING_RECHECK);
 	tlb_catch_up(cpu);
-	if (load_pending(cpu) & PENDING_INIT)
-		init(cpu);
-	if (load_pending(cpu) & PENDING_SIPI)
-		startup(cpu);
-	ready = actionable(cpu);
-	if (ready & PENDING_DEBUG)
-		inject_debug(cpu);
-	else if (ready & PENDING_NMI)
-		inject_nmi(cpu);
-	else if (ready & PENDING_INTR)
-		inject_interrupt(cpu);
-
-	/* One event at a time. What is still waiting, or is only held back by the shadow of the
-	 * next instruction, gets its turn at the next boundary. */
+	/* An INIT, a SIPI, and one event that is delivered, each at most once: others may ask for
+	 * the first two as fast as they are taken. What is still waiting, or is only held back by
+	 * the shadow of the next instruction, gets its turn at the next boundary. */
+	for (unsigned taken = 0; taken < 3; taken++) {
+		event = cpu_next_event(cpu);
+		cpu_take_event(cpu, event);
+		if (event != CPU_EVENT_INIT && event != CPU_EVENT_SIPI)
+			break;
+	}
 	if (actionable(cpu) || (cpu->interrupt_shadow != SHADOW_NONE && load_pending(cpu)))
 		atomic_store(&cpu->attention, 1);
 	return !(load_pending(cpu) & PENDING_STOP) && cpu->activity == ACTIVITY_RUNNING;

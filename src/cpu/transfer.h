@@ -36,6 +36,23 @@ void transfer_check_near(struct cpu *cpu, uint64_t target);
  * ACTIVITY_SHUTDOWN. */
 bool exception_deliver(struct cpu *cpu);
 
+/* What a vCPU takes next at an instruction boundary, in priority order (SDM vol. 3A 6.9). */
+enum cpu_event {
+	CPU_EVENT_NONE,
+	CPU_EVENT_INIT,
+	CPU_EVENT_SIPI,
+	CPU_EVENT_DEBUG, /* #DB for what is in pending_debug */
+	CPU_EVENT_NMI,
+	CPU_EVENT_INTERRUPT, /* maskable; its controller gives the vector when it is taken */
+	CPU_EVENTS
+};
+
+/* Decide: which of the requests that can be acted upon as IF, blocking by NMI and shadows are.
+ * Changes nothing. */
+enum cpu_event cpu_next_event(struct cpu *cpu);
+/* Do it: reset, start, or deliver through the IDT. The request may have gone away since. */
+void cpu_take_event(struct cpu *cpu, enum cpu_event event);
+
 /* Act on cpu->pending at an instruction boundary, in priority order (SDM vol. 3A 6.9): INIT, SIPI,
  * debug traps, NMI, maskable interrupts (IF, interrupt shadow). Clears cpu->attention first, so
  * that requests that cannot be taken now do not stop every block; what makes them deliverable sets

@@ -379,6 +379,39 @@ static void debug_registers(void **state)
 	assert_raises(VECTOR_GP, 0, debug_read(cpu, 0));
 }
 
+/* --- deciding by itself --- */
+
+static void next_event_by_priority(void **state)
+{
+	enter_long(0);
+	idt_everything();
+	assert_int_equal(cpu_next_event(cpu), CPU_EVENT_NONE);
+	request_interrupt(0x40);
+	assert_int_equal(cpu_next_event(cpu), CPU_EVENT_NONE); /* IF is clear */
+	cpu_set_rflags(cpu, RFLAGS_IF);
+	assert_int_equal(cpu_next_event(cpu), CPU_EVENT_INTERRUPT);
+	cpu_queue_nmi(cpu);
+	assert_int_equal(cpu_next_event(cpu), CPU_EVENT_NMI);
+	cpu->interrupt_shadow = SHADOW_STI;
+	assert_int_equal(cpu_next_event(cpu), CPU_EVENT_NONE);
+	cpu->pending_debug = DR6_BS;
+	cpu_set_pending(cpu, PENDING_DEBUG);
+	assert_int_equal(cpu_next_event(cpu), CPU_EVENT_DEBUG);
+	cpu->interrupt_shadow = SHADOW_MOV_SS;
+	assert_int_equal(cpu_next_event(cpu), CPU_EVENT_NONE);
+	cpu_set_pending(cpu, PENDING_SIPI);
+	assert_int_equal(cpu_next_event(cpu), CPU_EVENT_SIPI);
+	cpu_set_pending(cpu, PENDING_INIT | PENDING_STOP);
+	assert_int_equal(cpu_next_event(cpu), CPU_EVENT_INIT);
+	/* To decide has changed nothing. */
+	assert_int_equal(cpu->rip, 0x1234);
+	assert_int_equal(next_vector, 0x40);
+	assert_int_equal(atomic_load(&cpu->nmi_queued), 1);
+	cpu_take_event(cpu, CPU_EVENT_INIT);
+	assert_int_equal(cpu->rip, 0xfff0);
+	assert_int_equal(atomic_load(&cpu->pending) & PENDING_INIT, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -401,6 +434,7 @@ int main(void)
 		cpu_test(data_breakpoints),
 		cpu_test(execute_breakpoints),
 		cpu_test(io_breakpoints),
+		cpu_test(next_event_by_priority),
 		cpu_test(debug_registers),
 	};
 
