@@ -67,15 +67,9 @@ static uint64_t reported_tsc_khz(void)
 	return 0;
 }
 
-void clock_init(struct clock *clock)
+static void set_rate(struct clock *clock, uint64_t khz)
 {
-	uint64_t khz = reported_tsc_khz();
-
-	/* A figure that no processor has is a figure that nobody filled in. */
-	if (khz < 100000 || khz > 20000000)
-		khz = measure_tsc_khz();
-	*clock = (struct clock){.tsc_khz = khz};
-
+	clock->tsc_khz = khz;
 	/* The shift that gives the multiplier 32 significant bits. */
 	clock->ns_shift = 32;
 	while (((unsigned __int128)1000000 << clock->ns_shift) / khz < BIT(31))
@@ -83,6 +77,17 @@ void clock_init(struct clock *clock)
 	while (((unsigned __int128)1000000 << clock->ns_shift) / khz >= BIT(32))
 		clock->ns_shift--;
 	clock->ns_mult = (uint64_t)(((unsigned __int128)1000000 << clock->ns_shift) / khz);
+}
+
+void clock_init(struct clock *clock)
+{
+	uint64_t khz = reported_tsc_khz();
+
+	/* A figure that no processor has is a figure that nobody filled in. */
+	if (khz < 100000 || khz > 20000000)
+		khz = measure_tsc_khz();
+	*clock = (struct clock){0};
+	set_rate(clock, khz);
 	clock->tsc_offset = -__rdtsc();
 }
 
@@ -123,6 +128,12 @@ void clock_resume(struct clock *clock)
 		return;
 	clock->tsc_offset = clock->paused_tsc - __rdtsc();
 	clock->paused = false;
+}
+
+void clock_set(struct clock *clock, uint64_t cycles, uint64_t tsc_khz)
+{
+	set_rate(clock, tsc_khz);
+	clock->paused_tsc = cycles;
 }
 
 uint64_t clock_wall_base_ns(const struct clock *clock)
