@@ -4,7 +4,8 @@
  * the same.
  *
  * Two locks: the machine's, which callers hold, and the queue's own inside it. A caller that finds
- * the queue full gives up the machine lock first and then waits. */
+ * the queue full keeps the rest, and the writer thread, once it has made room, posts work that
+ * tells the port so. */
 #include "host/console.h"
 
 #include "base/bits.h"
@@ -22,12 +23,14 @@
 #include <unistd.h>
 
 #define QUEUE_SIZE  ((size_t)64 * KIB)
+#define RING_SIZE   (QUEUE_SIZE + CHAR_LAST_SIZE) /* the last bytes always have room */
 #define BATCH_BYTES ((size_t)4 * KIB)
 #define BATCH_NS    2000000
-#define WAIT_NS     20000000 /* how soon a full queue's writer sees that the machine stops */
+#define WAIT_NS     20000000 /* how long wait_for_room() waits */
 #define INPUT_SIZE  4096
 
 struct console {
+	struct char_backend backend;
 	struct console_config config;
 	bool terminal;
 
@@ -35,9 +38,11 @@ struct console {
 	pthread_t writer;
 	pthread_mutex_t queue_lock;
 	pthread_cond_t work, room;
-	uint8_t queue[QUEUE_SIZE];
+	uint8_t queue[RING_SIZE];
 	size_t head, count; /* what is being written stays counted until it is out */
 	bool closing, failed;
+	bool refused; /* the port has more to write */
+	struct event_work room_again;
 	bool abandoned; /* by console_destroy(): the thread frees everything */
 
 	/* Input; under the machine lock. */
@@ -45,6 +50,7 @@ struct console {
 	uint8_t input[INPUT_SIZE]; /* typed, and not yet taken by the guest */
 	size_t input_count;
 	bool watched, ended;
+	bool held; /* see console_hold() */
 };
 
 static void deadline_after(struct timespec *deadline, uint64_t ns)
@@ -91,7 +97,7 @@ static bool wait_for_work(struct console *console)
 static void write_piece(struct console *console)
 {
 	const uint8_t *start = console->queue + console->head;
-	size_t size = MIN(console->count, QUEUE_SIZE - console->head), written = size;
+	size_t size = MIN(console->count, RING_SIZE - console->head), written = size;
 
 	if (!console->failed) {
 		int error;
@@ -106,9 +112,13 @@ static void write_piece(struct console *console)
 				  "its output is dropped from here on",
 				strerror(error));
 	}
-	console->head = (console->head + written) % QUEUE_SIZE;
+	console->head = (console->head + written) % RING_SIZE;
 	console->count -= written;
 	pthread_cond_broadcast(&console->room);
+	if (console->refused && !console->closing) {
+		console->refused = false;
+		event_loop_post(console->config.loop, &console->room_again);
+	}
 }
 
 static void free_console(struct console *console)
@@ -134,53 +144,65 @@ static void *writer_thread(void *opaque)
 	return NULL;
 }
 
-/* Queue as many bytes as there is room for, and return how many. */
-static size_t enqueue(struct console *console, const uint8_t *bytes, size_t size)
+/* Queue as many bytes as there is room for up to `limit`, and return how many. */
+static size_t enqueue(struct console *console, const uint8_t *bytes, size_t size, size_t limit)
 {
-	size_t before, tail, piece;
+	size_t before, tail, piece, taken;
 
 	pthread_mutex_lock(&console->queue_lock);
 	before = console->count;
-	size = MIN(size, QUEUE_SIZE - before);
-	tail = (console->head + before) % QUEUE_SIZE;
-	piece = MIN(size, QUEUE_SIZE - tail);
+	taken = MIN(size, limit - MIN(limit, before));
+	tail = (console->head + before) % RING_SIZE;
+	piece = MIN(taken, RING_SIZE - tail);
 	memcpy(console->queue + tail, bytes, piece);
-	memcpy(console->queue, bytes + piece, size - piece);
-	console->count += size;
+	memcpy(console->queue, bytes + piece, taken - piece);
+	console->count += taken;
+	if (taken < size)
+		console->refused = true;
 	/* The writer sleeps where the queue was empty, and waits for more where it was small. */
-	if (size && (!before || (before < BATCH_BYTES && console->count >= BATCH_BYTES)))
+	if (taken && (!before || (before < BATCH_BYTES && console->count >= BATCH_BYTES)))
 		pthread_cond_signal(&console->work);
 	pthread_mutex_unlock(&console->queue_lock);
-	return size;
+	return taken;
 }
 
-static void wait_for_room(struct console *console)
+static struct console *console_of(struct char_backend *backend)
 {
+	return container_of(backend, struct console, backend);
+}
+
+static size_t console_write(struct char_backend *backend, const void *bytes, size_t size)
+{
+	return enqueue(console_of(backend), bytes, size, QUEUE_SIZE);
+}
+
+static void console_write_last(struct char_backend *backend, const void *bytes, size_t size)
+{
+	enqueue(console_of(backend), bytes, size, RING_SIZE);
+}
+
+static bool console_wait_for_room(struct char_backend *backend)
+{
+	struct console *console = console_of(backend);
 	struct timespec deadline;
+	bool room;
 
 	deadline_after(&deadline, WAIT_NS);
 	pthread_mutex_lock(&console->queue_lock);
-	if (console->count == QUEUE_SIZE)
+	if (console->count >= QUEUE_SIZE)
 		pthread_cond_timedwait(&console->room, &console->queue_lock, &deadline);
+	room = console->count < QUEUE_SIZE;
 	pthread_mutex_unlock(&console->queue_lock);
+	return room;
 }
 
-void console_write(struct console *console, const void *bytes, size_t size)
+/* On the I/O thread, after the writer thread has made room. */
+static void tell_room(void *opaque)
 {
-	const struct console_config *config = &console->config;
-	const uint8_t *next = bytes;
+	struct console *console = opaque;
 
-	for (;;) {
-		size_t taken = enqueue(console, next, size);
-
-		next += taken;
-		size -= taken;
-		if (!size || (config->stopping && config->stopping(config->opaque)))
-			return;
-		priority_lock_release(config->machine_lock);
-		wait_for_room(console);
-		priority_lock_take(config->machine_lock);
-	}
+	if (!console->held && console->backend.port.output_ready)
+		console->backend.port.output_ready(console->backend.port.opaque);
 }
 
 /* --- input --- */
@@ -204,11 +226,11 @@ static void watch_input(struct console *console, bool on)
 
 static void offer_input(struct console *console)
 {
-	const struct console_config *config = &console->config;
+	const struct char_port *port = &console->backend.port;
 	size_t taken = 0;
 
-	if (console->input_count)
-		taken = config->receive(config->opaque, console->input, console->input_count);
+	if (console->input_count && port->receive && !console->held)
+		taken = port->receive(port->opaque, console->input, console->input_count);
 	console->input_count -= taken;
 	memmove(console->input, console->input + taken, console->input_count);
 	/* A terminal is read even if the guest does not take it, for the Ctrl-a keys. */
@@ -232,7 +254,8 @@ static void parse_input(struct console *console, const uint8_t *bytes, size_t si
 		if (command == TERMINAL_QUIT)
 			config->quit(config->opaque);
 		else if (command == TERMINAL_HELP)
-			enqueue(console, (const uint8_t *)terminal_help, strlen(terminal_help));
+			enqueue(console, (const uint8_t *)terminal_help, strlen(terminal_help),
+				QUEUE_SIZE);
 		bytes += consumed;
 		size -= consumed;
 	}
@@ -256,10 +279,31 @@ static void on_input(void *opaque, uint32_t events)
 	offer_input(console);
 }
 
-void console_input_ready(struct console *console)
+static void console_input_ready(struct char_backend *backend)
 {
-	offer_input(console);
+	offer_input(console_of(backend));
 }
+
+void console_hold(struct console *console, bool on)
+{
+	console->held = on;
+	if (on)
+		return;
+	offer_input(console);
+	tell_room(console);
+}
+
+struct char_backend *console_backend(struct console *console)
+{
+	return &console->backend;
+}
+
+static const struct char_backend_ops console_ops = {
+	.write = console_write,
+	.write_last = console_write_last,
+	.input_ready = console_input_ready,
+	.wait_for_room = console_wait_for_room,
+};
 
 /* --- life --- */
 
@@ -294,6 +338,8 @@ struct console *console_create(const struct console_config *config)
 		return NULL;
 	}
 	console->config = *config;
+	console->backend.ops = &console_ops;
+	event_work_init(&console->room_again, tell_room, console);
 	console->ended = config->input_fd < 0 || fcntl(config->input_fd, F_GETFL) < 0;
 	console->terminal = !console->ended && isatty(config->input_fd);
 	error = start_writer(console);
@@ -339,6 +385,7 @@ void console_destroy(struct console *console, int timeout_ms)
 	abandoned = !drain(console, timeout_ms);
 	console->abandoned = abandoned;
 	pthread_mutex_unlock(&console->queue_lock);
+	event_loop_unpost(console->config.loop, &console->room_again);
 	if (abandoned) {
 		pthread_detach(writer);
 		return;

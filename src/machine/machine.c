@@ -2,12 +2,11 @@
 
 #include "base/log.h"
 #include "device/chipset/chipset.h"
-#include "device/chipset/uart16550.h"
 #include "device/pc_testdev.h"
+#include "host/char_file.h"
 #include "machine/acpi.h"
 #include "machine/cpu_dump.h"
 #include "machine/layout.h"
-#include "machine/serial_log.h"
 #include "machine/vcpu_thread.h"
 
 #include <errno.h>
@@ -73,39 +72,6 @@ static void on_quit(void *opaque)
 	machine_request_end(opaque, MACHINE_QUIT, 0);
 }
 
-static bool on_stopping(void *opaque)
-{
-	struct machine *machine = opaque;
-
-	return machine->request.end != MACHINE_RUNS_ON;
-}
-
-static void on_console_output(void *opaque, const void *bytes, size_t size)
-{
-	struct machine *machine = opaque;
-
-	if (machine->console)
-		console_write(machine->console, bytes, size);
-}
-
-static void on_console_input_ready(void *opaque)
-{
-	struct machine *machine = opaque;
-
-	if (machine->console)
-		console_input_ready(machine->console);
-}
-
-static size_t on_console_input(void *opaque, const void *bytes, size_t size)
-{
-	struct machine *machine = opaque;
-
-	/* Nothing of a paused machine changes; machine_resume() asks for what has come. */
-	if (machine->phase == MACHINE_PHASE_PAUSED)
-		return 0;
-	return chipset_console_input(machine->chipset, bytes, size);
-}
-
 void machine_press_power_button(struct machine *machine)
 {
 	chipset_power_button(machine->chipset);
@@ -155,22 +121,18 @@ static int create_devices(struct machine *machine)
 		.power_off = on_power_off,
 		.reset = on_reset,
 		.debug_exit = on_debug_exit,
-		.console_output = on_console_output,
-		.console_input_ready = on_console_input_ready,
 	};
-	int error;
 
+	if (machine->config.serial2_path) {
+		machine->com2 = char_file_create("--serial2", machine->config.serial2_path);
+		if (!machine->com2)
+			return -EIO;
+		config.com2 = machine->com2;
+	}
 	machine->chipset = chipset_create(&config);
 	if (!machine->chipset)
 		return -ENODEV;
-	if (machine->config.pc_testdev && (error = create_testdev(machine)))
-		return error;
-	if (!machine->config.serial2_path)
-		return 0;
-	machine->serial2 =
-		serial_log_create(machine->config.serial2_path, chipset_devices(machine->chipset),
-			&machine->ports, chipset_irq_line(machine->chipset, UART_COM2_IRQ));
-	return machine->serial2 ? 0 : -EIO;
+	return machine->config.pc_testdev ? create_testdev(machine) : 0;
 }
 
 /* Two guest processors that store to the same bytes are the guest's affair: ThreadSanitizer shall
@@ -333,8 +295,8 @@ void machine_destroy(struct machine *machine)
 
 	if (machine->chipset)
 		chipset_destroy(machine->chipset);
-	if (machine->serial2)
-		serial_log_destroy(machine->serial2);
+	if (machine->com2)
+		char_file_destroy(machine->com2);
 	for (i = 0; i < ARRAY_SIZE(machine->cpus) && machine->cpus[i]; i++) {
 		machine->config.engine->vcpu_destroy(machine->cpus[i]);
 		cpu_destroy(machine->cpus[i]);
@@ -483,14 +445,18 @@ static struct console *create_console(struct machine *machine)
 		.input_fd = machine->config.console_input,
 		.output_fd = machine->config.console_output,
 		.loop = machine->loop,
-		.machine_lock = &machine->lock,
-		.receive = on_console_input,
 		.quit = on_quit,
-		.stopping = on_stopping,
 		.opaque = machine,
 	};
 
 	return console_create(&config);
+}
+
+static void connect_console(struct machine *machine, struct char_backend *backend)
+{
+	priority_lock_take(&machine->lock);
+	chipset_connect_console(machine->chipset, backend);
+	priority_lock_release(&machine->lock);
 }
 
 /* A user who leaves wants to leave now; otherwise what the guest said last is worth waiting for. */
@@ -507,8 +473,11 @@ struct machine_result machine_run(struct machine *machine)
 	if (watch_signals(machine, &signals) < 0)
 		return result;
 	machine->console = create_console(machine);
-	if (machine->console)
+	if (machine->console) {
+		connect_console(machine, console_backend(machine->console));
 		result = run_over_resets(machine);
+		connect_console(machine, NULL);
+	}
 	tell_with_lock(machine, MACHINE_ENDED, result);
 	/* From here on a signal ends the process at once: a reader of our output that has gone to
 	 * sleep must not make us deaf. */

@@ -80,7 +80,7 @@ struct machine_listener {
 };
 
 struct chipset;
-struct serial_log;
+struct char_backend;
 struct vcpu_thread;
 
 struct machine {
@@ -95,7 +95,7 @@ struct machine {
 	struct cpu *cpus[MACHINE_MAX_CPUS];
 	struct vcpu_thread *threads; /* while vCPUs run */
 	struct chipset *chipset;
-	struct serial_log *serial2;
+	struct char_backend *com2;
 	struct console *console; /* while it runs */
 	struct image kernel, initrd;
 	struct boot_start start;          /* how the loaded kernel wants to be entered */

@@ -37,9 +37,8 @@ void machine_resume(struct machine *machine)
 			cpu_clear_pending(machine->cpus[i], PENDING_STOP);
 	pthread_cond_broadcast(&machine->phase_changed);
 	tell(machine, MACHINE_RESUMED);
-	/* What was typed meanwhile. */
 	if (machine->console)
-		console_input_ready(machine->console);
+		console_hold(machine->console, false);
 }
 
 void machine_vcpu_parked(struct machine *machine)
@@ -49,6 +48,9 @@ void machine_vcpu_parked(struct machine *machine)
 	clock_pause(&machine->clock);
 	event_loop_clock_changed(machine->loop);
 	machine->phase = MACHINE_PHASE_PAUSED;
+	/* Nothing of a paused machine changes. */
+	if (machine->console)
+		console_hold(machine->console, true);
 	tell(machine, MACHINE_PAUSED);
 	if (machine->resume_wanted)
 		machine_resume(machine);

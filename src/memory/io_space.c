@@ -164,6 +164,18 @@ static void locked_write(struct io_space *space, uint64_t address, uint64_t valu
 			locked_write(space, address + i, value >> (8 * i), step);
 }
 
+/* What the write that this thread is making asked for. */
+static _Thread_local struct {
+	void (*wait)(void *opaque);
+	void *opaque;
+} after;
+
+void io_space_wait_after(void (*wait)(void *opaque), void *opaque)
+{
+	after.wait = wait;
+	after.opaque = opaque;
+}
+
 uint64_t io_space_read(struct io_space *space, uint64_t address, unsigned size)
 {
 	uint64_t value;
@@ -179,4 +191,10 @@ void io_space_write(struct io_space *space, uint64_t address, uint64_t value, un
 	priority_lock_take(space->lock);
 	locked_write(space, address, value, size);
 	priority_lock_release(space->lock);
+	if (unlikely(after.wait)) {
+		void (*wait)(void *opaque) = after.wait;
+
+		after.wait = NULL;
+		wait(after.opaque);
+	}
 }

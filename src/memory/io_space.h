@@ -61,4 +61,9 @@ int io_space_remove(struct io_space *space, uint64_t start);
 uint64_t io_space_read(struct io_space *space, uint64_t address, unsigned size);
 void io_space_write(struct io_space *space, uint64_t address, uint64_t value, unsigned size);
 
+/* From inside a write callback: have wait(opaque) called when this access is over, on the accessing
+ * thread, without the machine lock. For a device whose other end has no room: it keeps what it was
+ * given, and lets its guest go on only when it can give more. The last one asked for counts. */
+void io_space_wait_after(void (*wait)(void *opaque), void *opaque);
+
 #endif

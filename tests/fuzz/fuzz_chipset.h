@@ -68,16 +68,21 @@ static void ignore_exit(void *opaque, int status)
 {
 }
 
-static void ignore_output(void *opaque, const void *bytes, size_t size)
+static size_t take_output(struct char_backend *backend, const void *bytes, size_t size)
 {
+	static unsigned count;
+
+	return ++count % 8 ? size : 0; /* now and then there is no room */
 }
 
 /* More input comes when there is room, as from a pipe. */
-static void send_more(void *opaque)
+static void send_more(struct char_backend *backend)
 {
-	if (chipset)
-		chipset_console_input(chipset, "0123456789", 10);
+	backend->port.receive(backend->port.opaque, "0123456789", 10);
 }
+
+static const struct char_backend_ops console_ops = {.write = take_output, .input_ready = send_more};
+static struct char_backend console = {.ops = &console_ops};
 
 static void create(void)
 {
@@ -90,8 +95,6 @@ static void create(void)
 		.power_off = ignore,
 		.reset = ignore,
 		.debug_exit = ignore_exit,
-		.console_output = ignore_output,
-		.console_input_ready = send_more,
 	};
 
 	for (unsigned i = 0; i < CPUS; i++) {
@@ -102,6 +105,7 @@ static void create(void)
 	io_space_init(&ports, &lock);
 	chipset = chipset_create(&config);
 	require(chipset);
+	chipset_connect_console(chipset, &console);
 	for (unsigned i = 0; i < ARRAY_SIZE(lines); i++)
 		lines[i] = chipset_irq_line(chipset, i);
 	chipset_firmware_setup(chipset);
@@ -223,7 +227,8 @@ static void run_step(const struct step *step)
 		break;
 	case CONSOLE_INPUT:
 		priority_lock_take(&lock);
-		chipset_console_input(chipset, "abcdefghijklmnopqrstuvwxyz", value % 26);
+		console.port.receive(console.port.opaque, "abcdefghijklmnopqrstuvwxyz", value % 26);
+		console.port.output_ready(console.port.opaque);
 		priority_lock_release(&lock);
 		break;
 	case TASK_PRIORITY:

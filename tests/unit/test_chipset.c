@@ -20,15 +20,25 @@ static void on_debug_exit(void *opaque, int status)
 	exit_status = status;
 }
 
-static void on_output(void *opaque, const void *bytes, size_t size)
+static size_t on_output(struct char_backend *backend, const void *bytes, size_t size)
 {
 	memcpy(said + said_count, bytes, size);
 	said_count += size;
+	return size;
 }
 
-static void on_input_ready(void *opaque)
+static void on_input_ready(struct char_backend *backend)
 {
 	input_asked++;
+}
+
+static const struct char_backend_ops console_ops = {
+	.write = on_output, .input_ready = on_input_ready};
+static struct char_backend console = {.ops = &console_ops};
+
+static size_t type(const void *bytes, size_t size)
+{
+	return console.port.receive(console.port.opaque, bytes, size);
 }
 
 static int setup(void **state)
@@ -41,8 +51,6 @@ static int setup(void **state)
 		.power_off = fixture_power_off,
 		.reset = fixture_reset,
 		.debug_exit = on_debug_exit,
-		.console_output = on_output,
-		.console_input_ready = on_input_ready,
 	};
 
 	fixture_setup();
@@ -52,6 +60,7 @@ static int setup(void **state)
 	exit_status = -1;
 	chipset = chipset_create(&config);
 	assert_non_null(chipset);
+	chipset_connect_console(chipset, &console);
 	for (unsigned i = 0; i < CHIPSET_GSI_COUNT; i++)
 		lines[i] = chipset_irq_line(chipset, i);
 	chipset_firmware_setup(chipset);
@@ -303,7 +312,7 @@ static void consoles_and_exits(void **state)
 	assert_memory_equal(said, "AB", 2);
 	assert_int_equal(inb(0xe9), 0xe9);
 	outb(0x3f9, 1);
-	assert_int_equal(chipset_console_input(chipset, "xy", 2), 1); /* no FIFO yet */
+	assert_int_equal(type("xy", 2), 1); /* no FIFO yet */
 	assert_int_equal(inb(0x3f8), 'x');
 	assert_int_equal(input_asked, 1);
 

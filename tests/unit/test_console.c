@@ -19,9 +19,9 @@ static struct priority_lock lock = PRIORITY_LOCK_INITIALIZER;
 static struct clock machine_clock;
 static struct event_loop *loop;
 static struct console *console;
+static struct char_backend *end;
 static int input[2], output[2];
-static bool stopping;
-static unsigned quits;
+static unsigned quits, told;
 
 /* The guest: takes as much as `appetite` allows. */
 static uint8_t eaten[100000];
@@ -43,31 +43,27 @@ static void quit(void *opaque)
 	event_loop_stop(loop);
 }
 
-static bool is_stopping(void *opaque)
+static void output_ready(void *opaque)
 {
-	return stopping;
+	told++;
 }
 
 static void make_console(int input_fd, int output_fd)
 {
-	const struct console_config config = {.input_fd = input_fd,
-		.output_fd = output_fd,
-		.loop = loop,
-		.machine_lock = &lock,
-		.receive = receive,
-		.quit = quit,
-		.stopping = is_stopping};
+	const struct console_config config = {
+		.input_fd = input_fd, .output_fd = output_fd, .loop = loop, .quit = quit};
 
 	console = console_create(&config);
 	assert_non_null(console);
+	end = console_backend(console);
+	end->port = (struct char_port){receive, output_ready, NULL};
 }
 
 static int setup(void **state)
 {
 	clock_init(&machine_clock);
 	loop = event_loop_create(&machine_clock, &lock);
-	quits = 0;
-	stopping = false;
+	quits = told = 0;
 	eaten_count = 0;
 	appetite = sizeof(eaten);
 	return !loop || pipe(input) || pipe(output);
@@ -99,11 +95,22 @@ static void run_for(uint64_t ns)
 	event_loop_run(loop);
 }
 
+/* What a vCPU does: where not all is taken it waits, without the lock, and writes the rest. */
 static void guest_writes(const void *bytes, size_t size)
 {
-	priority_lock_take(&lock);
-	console_write(console, bytes, size);
-	priority_lock_release(&lock);
+	const uint8_t *next = bytes;
+
+	while (size) {
+		size_t taken;
+
+		priority_lock_take(&lock);
+		taken = end->ops->write(end, next, size);
+		priority_lock_release(&lock);
+		next += taken;
+		size -= taken;
+		while (size && !end->ops->wait_for_room(end))
+			;
+	}
 }
 
 static void bytes_come_out_soon_and_together(void **state)
@@ -167,28 +174,61 @@ static void *write_a_lot(void *opaque)
 	return NULL;
 }
 
-/* Nobody reads. The writer must not keep the machine lock, and must give up when the machine stops.
- */
-static void full_queue_blocks_without_the_lock(void **state)
+/* Nobody reads. What there is no room for is refused at once, but for the last words. */
+static void full_queue_refuses(void **state)
 {
-	pthread_t writer;
+	static const char zeros[200000];
+	size_t taken = 0;
 
 	make_console(-1, dup(output[1])); /* its own: its thread outlives the test */
-	pthread_create(&writer, NULL, write_a_lot, NULL);
-	for (int i = 0; i < 10; i++) {
-		usleep(10000);
-		priority_lock_take(&lock);
-		priority_lock_release(&lock);
+	for (int i = 0; i < 20; i++) {
+		taken += end->ops->write(end, zeros, sizeof(zeros));
+		usleep(2000);
 	}
-	priority_lock_take(&lock);
-	stopping = true;
-	priority_lock_release(&lock);
-	pthread_join(writer, NULL);
+	assert_in_range(taken, 65536, sizeof(zeros));
+	assert_int_equal(end->ops->write(end, zeros, 1), 0);
+	assert_false(end->ops->wait_for_room(end));
+	end->ops->write_last(end, zeros, CHAR_LAST_SIZE);
+	assert_int_equal(end->ops->write(end, zeros, 1), 0);
+	assert_int_equal(told, 0);
 	/* Leaving does not hang either. What hangs on is the thread, until the reader goes. */
 	console_destroy(console, 50);
 	close(output[0]);
 	usleep(50000);
 	output[0] = dup(output[1]);
+}
+
+/* When the reader comes, the port is told, on the I/O thread, unless the machine is paused. */
+static void room_again_is_told(void **state)
+{
+	static char buffer[200000];
+
+	make_console(-1, output[1]);
+	for (int i = 0; i < 20; i++) {
+		end->ops->write(end, buffer, sizeof(buffer));
+		usleep(2000);
+	}
+	run_for(5 * MS);
+	told = 0; /* while the queue filled, there may have been room again and again */
+	run_for(5 * MS);
+	assert_int_equal(told, 0);
+	assert_true(read(output[0], buffer, 65536) > 0);
+	run_for(50 * MS);
+	assert_int_equal(told, 1);
+	run_for(5 * MS);
+	assert_int_equal(told, 1);
+	priority_lock_take(&lock);
+	console_hold(console, true);
+	priority_lock_release(&lock);
+	end->ops->write(end, buffer, sizeof(buffer));
+	assert_true(read(output[0], buffer, 65536) > 0);
+	run_for(50 * MS);
+	assert_int_equal(told, 1);
+	priority_lock_take(&lock);
+	console_hold(console, false);
+	priority_lock_release(&lock);
+	assert_int_equal(told, 2);
+	console_destroy(console, 0);
 }
 
 static void broken_output_is_survived(void **state)
@@ -231,7 +271,7 @@ static void input_waits_for_the_guest(void **state)
 	for (int i = 0; i < 2000 && eaten_count < sizeof(text); i++) {
 		priority_lock_take(&lock);
 		appetite = 16;
-		console_input_ready(console);
+		end->ops->input_ready(end);
 		priority_lock_release(&lock);
 		if (i % 16 == 0)
 			run_for(MS / 10);
@@ -274,7 +314,7 @@ static void end_of_input(void **state)
 	assert_int_equal(eaten_count, 4);
 	/* A guest that asks for more gets nothing, and the descriptor is not polled for ever. */
 	priority_lock_take(&lock);
-	console_input_ready(console);
+	end->ops->input_ready(end);
 	priority_lock_release(&lock);
 	run_for(1 * MS);
 	console_destroy(console, -1);
@@ -296,8 +336,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(bytes_come_out_soon_and_together, setup, teardown),
 		cmocka_unit_test_setup_teardown(nothing_is_lost, setup, teardown),
-		cmocka_unit_test_setup_teardown(
-			full_queue_blocks_without_the_lock, setup, teardown),
+		cmocka_unit_test_setup_teardown(full_queue_refuses, setup, teardown),
+		cmocka_unit_test_setup_teardown(room_again_is_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(broken_output_is_survived, setup, teardown),
 		cmocka_unit_test_setup_teardown(nonblocking_output_loses_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(input_waits_for_the_guest, setup, teardown),

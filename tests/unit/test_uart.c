@@ -1,5 +1,6 @@
 #include "device/chipset/uart16550.h"
 
+#include "cpu/cpu.h"
 #include "device_fixture.h"
 
 #include <string.h>
@@ -11,27 +12,55 @@ enum { DATA = 0x3f8, IER, IIR, LCR, MCR, LSR, MSR, SCR };
 static struct uart16550 uart;
 static char sent[256];
 static size_t sent_count;
-static unsigned asked;
+static unsigned asked, waits;
 
-static void transmit(void *opaque, const void *bytes, size_t size)
+static size_t room; /* how much the line's other end takes */
+
+static size_t transmit(struct char_backend *backend, const void *bytes, size_t size)
+{
+	size = MIN(size, room);
+	memcpy(sent + sent_count, bytes, size);
+	sent_count += size;
+	room -= size;
+	return size;
+}
+
+static void write_last(struct char_backend *backend, const void *bytes, size_t size)
 {
 	memcpy(sent + sent_count, bytes, size);
 	sent_count += size;
 }
 
-static void receive_ready(void *opaque)
+static void receive_ready(struct char_backend *backend)
 {
 	asked++;
 }
 
+static bool wait_for_room(struct char_backend *backend)
+{
+	/* The device's callback is over: the lock is free. */
+	assert_int_equal(pthread_mutex_trylock(&f.lock.mutex), 0);
+	pthread_mutex_unlock(&f.lock.mutex);
+	waits++;
+	return waits % 3 == 0;
+}
+
+static const struct char_backend_ops ops = {transmit, write_last, receive_ready, wait_for_room};
+static struct char_backend line = {.ops = &ops};
+
+static size_t uart_receive(struct uart16550 *to, const void *bytes, size_t size)
+{
+	return line.port.receive(line.port.opaque, bytes, size);
+}
+
 static int setup(void **state)
 {
-	const struct uart16550_backend backend = {transmit, receive_ready, NULL};
 
 	fixture_setup();
-	sent_count = asked = 0;
-	assert_int_equal(
-		uart_init(&uart, &f.devices, 0, &f.ports, DATA, fixture_irq(IRQ), &backend), 0);
+	sent_count = asked = waits = 0;
+	room = SIZE_MAX;
+	assert_int_equal(uart_init(&uart, &f.devices, 0, &f.ports, DATA, fixture_irq(IRQ)), 0);
+	uart_connect(&uart, &line);
 	return 0;
 }
 
@@ -92,6 +121,61 @@ static void transmits_at_once(void **state)
 	assert_int_equal(sent_count, 3);
 	assert_memory_equal(sent, "hi\n", 3);
 	assert_int_equal(f.edges[IRQ], 0);
+}
+
+/* The line's other end takes no more: THR is not empty until it does, and nothing is lost. */
+static void a_line_without_room(void **state)
+{
+	outb(IER, 2);
+	room = 1;
+	outb(DATA, 'a');
+	assert_int_equal(inb(LSR) & 0x60, 0x60);
+	outb(DATA, 'b');
+	assert_int_equal(inb(LSR) & 0x60, 0);
+	assert_false(f.level[IRQ]);
+	outb(IER, 0);
+	outb(IER, 2); /* not a cause now */
+	assert_false(f.level[IRQ]);
+	outb(DATA, 'c'); /* by a driver that does not look */
+	assert_int_equal(sent_count, 1);
+	room = 1;
+	line.port.output_ready(line.port.opaque);
+	assert_int_equal(inb(LSR) & 0x60, 0);
+	room = 10;
+	line.port.output_ready(line.port.opaque);
+	assert_int_equal(inb(LSR) & 0x60, 0x60);
+	assert_true(f.level[IRQ]);
+	assert_memory_equal(sent, "abc", 3);
+	/* What is in the FIFO still when the machine stops gets out. */
+	room = 0;
+	outb(DATA, 'd');
+	outb(DATA, 'e');
+	uart_connect(&uart, NULL);
+	assert_int_equal(sent_count, 5);
+	assert_memory_equal(sent, "abcde", 5);
+	assert_null(line.port.receive);
+	outb(DATA, 'f'); /* nobody is there */
+	assert_int_equal(inb(LSR) & 0x60, 0x60);
+}
+
+/* A vCPU that wrote waits until there is room or it is asked to stop, without the machine lock. */
+static void a_vcpu_waits_for_room(void **state)
+{
+	static struct cpu cpu;
+
+	cpu_current = &cpu;
+	room = 0;
+	outb(DATA, 'a');
+	assert_int_equal(waits, 3);
+	atomic_store(&cpu.pending, PENDING_STOP);
+	outb(DATA, 'b');
+	assert_int_equal(waits, 3);
+	/* It waits for a write that found no room, and for no other access. */
+	atomic_store(&cpu.pending, 0);
+	inb(LSR);
+	outb(SCR, 1);
+	assert_int_equal(waits, 3);
+	cpu_current = NULL;
 }
 
 static void thr_empty_interrupt(void **state)
@@ -281,6 +365,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(linux_probe, setup, teardown),
 		cmocka_unit_test_setup_teardown(divisor_latch, setup, teardown),
 		cmocka_unit_test_setup_teardown(transmits_at_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_line_without_room, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_vcpu_waits_for_room, setup, teardown),
 		cmocka_unit_test_setup_teardown(thr_empty_interrupt, setup, teardown),
 		cmocka_unit_test_setup_teardown(receives_without_fifo, setup, teardown),
 		cmocka_unit_test_setup_teardown(early_input_waits, setup, teardown),

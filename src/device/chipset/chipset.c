@@ -28,7 +28,7 @@
 struct chipset {
 	struct chipset_config config;
 	struct device_list devices;
-	struct uart16550 com1;
+	struct uart16550 com1, com2;
 	struct pic pic;
 	struct pit pit;
 	struct rtc rtc;
@@ -266,8 +266,11 @@ static void debug_console_write(void *opaque, uint64_t offset, uint64_t value, u
 	struct chipset *chipset = opaque;
 	uint8_t byte = (uint8_t)value;
 
-	if (chipset->config.console_output)
-		chipset->config.console_output(chipset->config.opaque, &byte, 1);
+	struct char_backend *console = chipset->com1.backend;
+
+	/* It has no way to say that there is no room: more is lost. */
+	if (console)
+		console->ops->write(console, &byte, 1);
 }
 
 /* --- assembly --- */
@@ -333,13 +336,21 @@ static int add_acpi_pm(struct chipset *chipset)
 
 static int add_com1(struct chipset *chipset)
 {
-	const struct chipset_config *config = &chipset->config;
-	const struct uart16550_backend console = {.transmit = config->console_output,
-		.receive_ready = config->console_input_ready,
-		.opaque = config->opaque};
+	return uart_init(&chipset->com1, &chipset->devices, 0, chipset->config.platform->ports,
+		UART_COM1_PORT, chipset_irq_line(chipset, UART_COM1_IRQ));
+}
 
-	return uart_init(&chipset->com1, &chipset->devices, 0, config->platform->ports,
-		UART_COM1_PORT, chipset_irq_line(chipset, UART_COM1_IRQ), &console);
+static int add_com2(struct chipset *chipset)
+{
+	int error;
+
+	if (!chipset->config.com2)
+		return 0;
+	error = uart_init(&chipset->com2, &chipset->devices, 1, chipset->config.platform->ports,
+		UART_COM2_PORT, chipset_irq_line(chipset, UART_COM2_IRQ));
+	if (!error)
+		uart_connect(&chipset->com2, chipset->config.com2);
+	return error;
 }
 
 static int add_fpu_error(struct chipset *chipset)
@@ -380,6 +391,7 @@ static int (*const rows[])(struct chipset *chipset) = {
 	add_i8042,
 	add_acpi_pm,
 	add_com1,
+	add_com2,
 	add_fpu_error,
 	add_debug_exit,
 	add_debug_console,
@@ -444,9 +456,9 @@ int chipset_load(struct chipset *chipset, struct state_reader *reader)
 	return error;
 }
 
-size_t chipset_console_input(struct chipset *chipset, const void *bytes, size_t size)
+void chipset_connect_console(struct chipset *chipset, struct char_backend *console)
 {
-	return uart_receive(&chipset->com1, bytes, size);
+	uart_connect(&chipset->com1, console);
 }
 
 void chipset_power_button(struct chipset *chipset)

@@ -9,6 +9,7 @@
 #include "cpu/cpu.h"
 #include "device/device.h"
 #include "device/irq.h"
+#include "host/char_backend.h"
 #include "host/event_loop.h"
 
 #include <stddef.h>
@@ -24,6 +25,7 @@ struct chipset_config {
 	struct event_loop *loop;
 	struct priority_lock *machine_lock;
 	uint16_t debug_exit_port;    /* 0: none */
+	struct char_backend *com2;   /* outlives the chipset; NULL: there is no COM2 */
 	uint16_t debug_console_port; /* Bochs' port 0xe9 hack: bytes to the console; 0: none */
 
 	/* All called with the machine lock held, from a vCPU thread or the I/O thread; they must
@@ -32,11 +34,6 @@ struct chipset_config {
 	void (*power_off)(void *opaque);
 	void (*reset)(void *opaque);
 	void (*debug_exit)(void *opaque, int status); /* exit status, (value << 1) | 1 */
-	/* COM1: the guest's bytes. This one may let go of the lock while it waits
-	 * (console_write()). */
-	void (*console_output)(void *opaque, const void *bytes, size_t size);
-	/* chipset_console_input() took less than offered, and now there is room again. */
-	void (*console_input_ready)(void *opaque);
 };
 
 /* Build everything and add it to the machine's port and MMIO spaces. NULL with a message in the
@@ -53,8 +50,8 @@ void chipset_reset(struct chipset *chipset);
  * vectors 0x08 and 0x70 and mostly masked, the SCI level-triggered, CPU 0's local APIC enabled in
  * virtual wire mode, A20 open. */
 void chipset_firmware_setup(struct chipset *chipset);
-/* Bytes typed at COM1. Returns how many were taken; see console_input_ready. */
-size_t chipset_console_input(struct chipset *chipset, const void *bytes, size_t size);
+/* Connect COM1 to a console, NULL for none. With the vCPUs stopped. */
+void chipset_connect_console(struct chipset *chipset, struct char_backend *console);
 void chipset_power_button(struct chipset *chipset);
 /* A new line to global system interrupt 0..23 (ISA numbers below 16), for a further device; for
  * another number one that leads nowhere. Lines to the same interrupt are wired together. */

@@ -1,5 +1,8 @@
-/* The transmitter is infinitely fast: what is written to THR is out, and THR is empty. So the "THR
- * empty" interrupt comes back right after each byte, as an edge of its own.
+/* The transmitter is infinitely fast as long as the back end takes bytes: what is written to THR is
+ * out, and THR is empty. So the "THR empty" interrupt comes back right after each byte, as an edge
+ * of its own. What the back end does not take waits in the FIFO, and THR is not empty. A vCPU that
+ * wrote it waits, too, after the access and without the machine lock, for many drivers look at LSR
+ * for some milliseconds only, and then write all the same.
  *
  * The receiver takes bytes, and shows those that it has, only while somebody listens. A driver
  * clears the FIFO when it opens the port, and on a real line what was sent before that is lost;
@@ -10,6 +13,7 @@
 #include "device/chipset/uart16550.h"
 
 #include "base/bits.h"
+#include "cpu/cpu.h"
 
 #include <string.h>
 
@@ -119,19 +123,22 @@ static void fifo_push(struct uart16550 *uart, uint8_t byte)
 	to->bytes[(to->head + to->count++) % UART_FIFO_SIZE] = byte;
 }
 
-/* Ask the backend for what we refused, if there is a point in it. */
+/* Ask the back end for what we refused, if there is a point in it. */
 static void ask_for_more(struct uart16550 *uart)
 {
+	struct char_backend *backend = uart->backend;
+
 	if (uart->state.line.count || !uart->state.receive_refused || in_loopback(uart) ||
 		!is_listening(uart))
 		return;
 	uart->state.receive_refused = false;
-	if (uart->backend.receive_ready)
-		uart->backend.receive_ready(uart->backend.opaque);
+	if (backend && backend->ops->input_ready)
+		backend->ops->input_ready(backend);
 }
 
-size_t uart_receive(struct uart16550 *uart, const void *bytes, size_t size)
+static size_t uart_receive(void *opaque, const void *bytes, size_t size)
 {
+	struct uart16550 *uart = opaque;
 	const uint8_t *next = bytes;
 	size_t taken = 0;
 
@@ -143,6 +150,62 @@ size_t uart_receive(struct uart16550 *uart, const void *bytes, size_t size)
 		uart->state.receive_refused = true;
 	update_irq(uart);
 	return taken;
+}
+
+/* Offer the back end what waits in the FIFO. */
+static void send_waiting(struct uart16550 *uart)
+{
+	struct uart16550_fifo *out = &uart->state.out;
+	struct char_backend *backend = uart->backend;
+
+	while (out->count) {
+		if (backend && !backend->ops->write(backend, &out->bytes[out->head], 1))
+			return;
+		out->head = (out->head + 1) % UART_FIFO_SIZE;
+		out->count--;
+	}
+}
+
+static void uart_output_ready(void *opaque)
+{
+	struct uart16550 *uart = opaque;
+	bool waited = uart->state.out.count;
+
+	send_waiting(uart);
+	if (waited && !uart->state.out.count)
+		uart->state.thre_pending = true;
+	update_irq(uart);
+}
+
+/* The vCPU that wrote has nothing better to do than to wait, unless it is asked to stop. */
+static void wait_for_room(void *opaque)
+{
+	struct uart16550 *uart = opaque;
+	struct char_backend *backend = uart->backend;
+
+	while (cpu_current && !(atomic_load(&cpu_current->pending) & PENDING_STOP) &&
+		!backend->ops->wait_for_room(backend))
+		;
+}
+
+void uart_connect(struct uart16550 *uart, struct char_backend *backend)
+{
+	struct uart16550_fifo *out = &uart->state.out;
+	struct char_backend *before = uart->backend;
+
+	if (before) {
+		send_waiting(uart);
+		while (out->count && before->ops->write_last) {
+			before->ops->write_last(before, &out->bytes[out->head], 1);
+			out->head = (out->head + 1) % UART_FIFO_SIZE;
+			out->count--;
+		}
+		before->port = (struct char_port){0};
+	}
+	uart->backend = backend;
+	if (backend)
+		backend->port = (struct char_port){uart_receive, uart_output_ready, uart};
+	uart_output_ready(uart);
 }
 
 static uint8_t read_rbr(struct uart16550 *uart)
@@ -160,6 +223,19 @@ static uint8_t read_rbr(struct uart16550 *uart)
 	return byte;
 }
 
+static void write_line(struct uart16550 *uart, uint8_t byte)
+{
+	struct uart16550_fifo *out = &uart->state.out;
+
+	/* A full FIFO loses what is written to it, as on the chip. */
+	send_waiting(uart);
+	if (out->count < UART_FIFO_SIZE)
+		out->bytes[(out->head + out->count++) % UART_FIFO_SIZE] = byte;
+	send_waiting(uart);
+	if (out->count && uart->backend->ops->wait_for_room)
+		io_space_wait_after(wait_for_room, uart);
+}
+
 static void write_thr(struct uart16550 *uart, uint8_t byte)
 {
 	uart->state.polls = 0;
@@ -167,9 +243,9 @@ static void write_thr(struct uart16550 *uart, uint8_t byte)
 	update_irq(uart);
 	if (in_loopback(uart))
 		fifo_push(uart, byte);
-	else if (uart->backend.transmit)
-		uart->backend.transmit(uart->backend.opaque, &byte, 1);
-	uart->state.thre_pending = true;
+	else
+		write_line(uart, byte);
+	uart->state.thre_pending = !uart->state.out.count;
 	update_irq(uart);
 }
 
@@ -229,6 +305,8 @@ static uint64_t uart_read(void *opaque, uint64_t offset, unsigned size)
 			++uart->state.polls == POLLS_OF_A_READER)
 			ask_for_more(uart);
 		value = uart->state.lsr | (received(uart) ? LSR_DATA_READY : 0);
+		if (uart->state.out.count)
+			value &= (uint8_t) ~(LSR_THR_EMPTY | LSR_IDLE);
 		uart->state.lsr &= (uint8_t)~LSR_OVERRUN;
 		update_irq(uart);
 		return value;
@@ -260,7 +338,7 @@ static void uart_write(void *opaque, uint64_t offset, uint64_t value64, unsigned
 			break;
 		}
 		/* Switching it on while THR is empty is a cause of its own; drivers test for it. */
-		if (value & ~uart->state.ier & IER_THR_EMPTY)
+		if ((value & ~uart->state.ier & IER_THR_EMPTY) && !uart->state.out.count)
 			uart->state.thre_pending = true;
 		uart->state.ier = value & 0x0f;
 		update_irq(uart);
@@ -297,6 +375,7 @@ static void uart_reset(void *device)
 	uart->state.divisor = 12; /* 9600 baud */
 	uart->state.thre_pending = false;
 	uart->state.polls = 0;
+	/* What was sent is on the line, whatever becomes of the port. */
 	uart->state.line.count = uart->state.loop.count = 0;
 	update_irq(uart);
 }
@@ -327,6 +406,7 @@ static const struct state_field uart_fields[] = {
 	STATE_BOOL(struct uart16550_state, receive_refused),
 	STATE_STRUCT(struct uart16550_state, line, fifo_fields),
 	STATE_STRUCT(struct uart16550_state, loop, fifo_fields),
+	STATE_STRUCT(struct uart16550_state, out, fifo_fields),
 	STATE_END,
 };
 
@@ -339,13 +419,12 @@ static const struct device_ops uart_device = {
 };
 
 int uart_init(struct uart16550 *uart, struct device_list *devices, unsigned number,
-	struct io_space *ports, uint16_t port, struct irq_line irq,
-	const struct uart16550_backend *backend)
+	struct io_space *ports, uint16_t port, struct irq_line irq)
 {
 	static const struct io_ops ops = {.read = uart_read, .write = uart_write, .width = 1};
 	int error;
 
-	*uart = (struct uart16550){.irq = irq, .backend = *backend};
+	*uart = (struct uart16550){.irq = irq};
 	uart_reset(uart);
 	error = io_space_add(ports, port, 8, "UART", &ops, uart);
 	if (!error)

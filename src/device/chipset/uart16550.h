@@ -4,6 +4,7 @@
 
 #include "device/device.h"
 #include "device/irq.h"
+#include "host/char_backend.h"
 #include "memory/io_space.h"
 
 #include <stddef.h>
@@ -13,14 +14,6 @@
 #define UART_COM2_PORT 0x2f8
 #define UART_COM2_IRQ  3
 #define UART_FIFO_SIZE 16
-
-struct uart16550_backend {
-	/* The guest sent these bytes. May let go of the machine lock while it waits for room. */
-	void (*transmit)(void *opaque, const void *bytes, size_t size);
-	/* uart_receive() took less than it was offered, and now there is room again. */
-	void (*receive_ready)(void *opaque);
-	void *opaque;
-};
 
 struct uart16550_fifo {
 	uint8_t bytes[UART_FIFO_SIZE];
@@ -32,27 +25,24 @@ struct uart16550_state {
 	uint8_t ier, fcr, lcr, mcr, lsr, msr, scr;
 	uint8_t polls;                    /* of LSR since something was sent */
 	bool thre_pending;                /* "transmitter holding register empty" interrupt waits */
-	bool receive_refused;             /* owe the backend a receive_ready() */
+	bool receive_refused;             /* owe the back end an input_ready() */
 	struct uart16550_fifo line, loop; /* received from outside, and in loopback */
+	struct uart16550_fifo out;        /* written, and not yet taken by the back end */
 };
 
 struct uart16550 {
 	struct device device;
 	struct uart16550_state state;
 	struct irq_line irq;
-	struct uart16550_backend backend;
+	struct char_backend *backend; /* NULL: nobody is there, and what is sent is lost */
 };
 
-/* Add the eight ports at `port`, and the device to the list as that of this number. 0 or -errno of
- * io_space_add(). Unused backend members may be NULL. / */
+/* Add the eight ports at `port`, and the device to the list as that of this number. 0 or -errno. */
 int uart_init(struct uart16550 *uart, struct device_list *devices, unsigned number,
-	struct io_space *ports, uint16_t port, struct irq_line irq,
-	const struct uart16550_backend *backend);
-
-/* Bytes arrive from outside. Takes what the receive FIFO has room for, if the guest listens
- * (receive interrupts are on, or it polls for input), and returns how many; where that is not all,
- * the caller keeps the rest (and stops reading its source) until receive_ready().
- */
-size_t uart_receive(struct uart16550 *uart, const void *bytes, size_t size);
+	struct io_space *ports, uint16_t port, struct irq_line irq);
+/* Connect the line to another back end, NULL for none. The one before gets what was not yet sent.
+ * It takes input as far as the receive FIFO has room and the guest listens (receive interrupts are
+ * on, or it polls for input). Machine lock held, with the vCPUs stopped. */
+void uart_connect(struct uart16550 *uart, struct char_backend *backend);
 
 #endif
