@@ -49,9 +49,14 @@ static void read_leaf(struct cpuid_host *host, uint32_t leaf, unsigned subleaves
 {
 	if (leaf > execute_cpuid(leaf & 0x80000000, 0).eax)
 		return;
-	for (unsigned i = 0; i < subleaves && host->count < ARRAY_SIZE(host->leaves); i++)
-		host->leaves[host->count++] =
-			(struct cpuid_host_leaf){leaf, i, execute_cpuid(leaf, i)};
+	for (unsigned i = 0; i < subleaves && host->count < ARRAY_SIZE(host->leaves); i++) {
+		struct cpuid_result result = execute_cpuid(leaf, i);
+
+		host->leaves[host->count++] = (struct cpuid_host_leaf){leaf, i, result};
+		/* The list of caches ends with one of no type. */
+		if ((leaf == 4 || leaf == 0x8000001d) && !(result.eax & 0x1f))
+			break;
+	}
 }
 
 static uint64_t read_xcr0(const struct cpuid_host *host)
