@@ -17,6 +17,10 @@
 #   thread     the multiprocessor guest kernels and a boot under ThreadSanitizer
 #   fuzz       each libFuzzer target for FUZZ_SECONDS (default 15)
 #
+# Whether the tests would notice a mistake is asked on demand: tests/mutations/run.py makes some hundred
+# small wrong changes to a copy of the source, one at a time, and names those that no test sees (an hour
+# or two). A new kind of mistake that some test should see is an entry there.
+#
 # Builds are in build/ (what demo.sh uses), build-sanitize/ and build-thread/; each stage's full output
 # is in build/test-logs/.
 set -u
@@ -156,6 +160,7 @@ export TIMEOUT_SCALE=3
 
 if stage format; then
 	one "C files are formatted" "$here/scripts/format.sh" --check
+	one "mutations fit the source" "$here/tests/mutations/run.py" --check
 fi
 
 if stage unit; then

@@ -1,31 +1,34 @@
 #!/usr/bin/env python3
 """Do the tests notice a plausible mistake?
 
-Each entry of the *.toml files beside this program is a small wrong change of the source: the file,
-the text there and what replaces it. The program applies one at a time in a copy of the repository,
-builds, and runs the fast tests: unit tests first, then guest kernels under the engines. A mutation
-is noticed where it does not build or some test fails; otherwise it survives, and the tests have a
-hole. It takes about a minute for each, so it runs on demand.
+Each entry of the *.toml files beside this program is a small wrong change of the source: a text
+there, and what replaces it. The program applies one at a time in a copy of the repository, builds,
+and runs the fast tests: unit tests first, then guest kernels under the engines, then the oracle. A
+mutation is noticed where some test fails, and fails again when it is repeated; otherwise it
+survives, and the tests have a hole. It takes from ten seconds to some minutes for each, so it runs
+on demand.
 
-usage: run.py [--check] [--jobs N] [--percent P] [NAME...]
+usage: run.py [--check] [--quick] [--jobs N] [--percent P] [NAME...]
 
 --check     only see that each entry still fits the source: its text occurs there exactly once
+--quick     only the tests that the entries name: a survivor may be noticed by others
 --jobs      so many copies at once (default 2)
 --percent   so many of a hundred must be noticed for exit status 0 (default 95)
-NAME        only these mutations
+NAME        only these mutations: a name, or the beginning of some followed by *
 
 An entry:
 
     [[mutation]]
     name = "pit-mode3-odd"                 # unique
-    file = "src/device/chipset/pit.c"
-    old = "..."                            # occurs exactly once in the file
+    old = "..."                            # occurs exactly once in the sources under src/
     new = "..."
-    kernels = ["time"]                     # optional: guest kernels that should see it, tried first
+    file = "src/device/chipset/pit.c"      # optional: occurs once there, wherever else it does
+    tests = ["pit", "time"]                # optional: unit tests and guest kernels to try first
 """
 
 import argparse
 import concurrent.futures
+import fnmatch
 import glob
 import os
 import queue
@@ -33,13 +36,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import tomllib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
-ENGINES = ("bt", "interp")
-FIELDS = {"name", "file", "old", "new", "kernels"}
+# "veneer run --engine" and more of its options.
+ENGINES = {"bt hot": ("bt", "--bt-test hot"), "bt": ("bt", ""), "interp": ("interp", "")}
+SLOW_UNIT_TESTS = ("interp", "bt_fault", "touch")
+FIELDS = {"name", "file", "old", "new", "tests"}
 
 
 def read_list():
@@ -50,126 +56,169 @@ def read_list():
     return mutations
 
 
-def misfits(mutations):
-    """What is wrong with the entries, a line each."""
-    names = set()
+def read_sources():
+    sources = {}
+    for path in sorted(glob.glob(os.path.join(TOP, "src", "**", "*.[chS]"), recursive=True)):
+        with open(path) as file:
+            sources[os.path.relpath(path, TOP)] = file.read()
+    return sources
+
+
+def find_places(mutations):
+    """Set each entry's "file". What is wrong with the entries, a line each."""
+    sources, names, wrong = read_sources(), set(), []
     for m in mutations:
         name = m.get("name", "?")
-        if not {"name", "file", "old", "new"} <= m.keys() <= FIELDS:
-            yield f"{name}: the fields are {sorted(FIELDS)}"
+        if not {"name", "old", "new"} <= m.keys() <= FIELDS:
+            wrong.append(f"{name}: the fields are {sorted(FIELDS)}")
             continue
         if name in names:
-            yield f"{name}: the name stands twice"
+            wrong.append(f"{name}: the name stands twice")
         names.add(name)
-        try:
-            with open(os.path.join(TOP, m["file"])) as file:
-                count = file.read().count(m["old"])
-        except OSError as error:
-            yield f"{name}: {error}"
+        files = [m["file"]] if "file" in m else sources
+        counts = {file: sources.get(file, "").count(m["old"]) for file in files}
+        if sum(counts.values()) != 1:
+            places = ", ".join(f"{file}: {count}" for file, count in counts.items() if count)
+            wrong.append(f"{name}: its text does not occur once but {sum(counts.values())} times {places}")
             continue
-        if count != 1:
-            yield f"{name}: its text occurs {count} times in {m['file']}, not once"
+        m["file"] = max(counts, key=counts.get)
+    return wrong
 
 
 class Copy:
     """A copy of the repository with a build of its own."""
 
-    def __init__(self, directory, number):
-        self.path = os.path.join(directory, str(number))
+    def __init__(self, directory, name):
+        self.path = os.path.join(directory, name)
+        self.build = os.path.join(self.path, "build")
         ignore = shutil.ignore_patterns("build*", ".git", ".cache")
         shutil.copytree(TOP, self.path, ignore=ignore, symlinks=True)
-        self.build = os.path.join(self.path, "build")
-        self.run(["meson", "setup", "--buildtype=release", "-Dwerror_ci=false", self.build, self.path], 300)
+        self.run(["meson", "setup", "--buildtype=release", "-Dwerror_ci=false", self.build], 300)
         if not self.compile():
             sys.exit("run.py: the repository does not build as it is")
-        self.fails_anyway = set(self.failures(()))
-        if self.fails_anyway:
-            print("# fail without any mutation, and prove nothing:", *sorted(self.fails_anyway))
+        with open(os.path.join(self.build, "guests/kernels/kernels.list")) as file:
+            self.kernels = [line.split()[0] for line in file if line.strip()]
+        listing = subprocess.run(["meson", "test", "-C", self.build, "--list"], cwd=self.path,
+            capture_output=True, text=True).stdout.splitlines()
+        tests = [line.split(" / ", 1) for line in listing if " / " in line]
+        self.unit_tests = sorted((name for suite, name in tests if suite.endswith(":unit")),
+            key=lambda name: name in SLOW_UNIT_TESTS)
+        self.other_tests = [name for suite, name in tests if not suite.endswith(":unit")]
 
-    def run(self, command, seconds):
+    def run(self, command, seconds, **environment):
         try:
             return subprocess.run(command, cwd=self.path, stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=seconds).returncode == 0
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=seconds,
+                env={**os.environ, **environment}).returncode == 0
         except subprocess.TimeoutExpired:
             return False
 
-    def compile(self):
-        return self.run(["ninja", "-C", self.build], 1200)
+    def compile(self, targets=()):
+        return self.run(["ninja", "-C", self.build, *targets], 1800)
 
-    def unit_tests(self):
-        listing = subprocess.run(["meson", "test", "-C", self.build, "--list", "--suite", "unit"],
-            cwd=self.path, capture_output=True, text=True).stdout
-        names = [line.rsplit(" / ", 1)[-1] for line in listing.splitlines() if " / " in line]
-        # Those that take longest come last.
-        return sorted(names, key=lambda name: name in ("interp", "bt_fault"))
+    def passes(self, test):
+        """A test is (kind, name, engine)."""
+        kind, name, engine = test
+        if kind != "kernel":
+            return self.run(["meson", "test", "-C", self.build, "--no-rebuild", name], 600)
+        engine, options = ENGINES[engine]
+        return self.run(
+            ["tests/guest/run-kernels.sh", f"{self.build}/veneer", self.build, engine, name], 600,
+            RUN_OPTIONS=options, TIMEOUT_SCALE="2")
 
-    def failures(self, first):
-        """The tests that fail, as they are found."""
-        veneer = os.path.join(self.build, "veneer")
-        script = os.path.join(self.path, "tests/guest/run-kernels.sh")
+    def first_tests(self, names):
+        for name in names:
+            if name in self.unit_tests:
+                yield "unit test", name, None
+            else:
+                yield from (("kernel", name, engine) for engine in ENGINES)
 
-        for engine in ENGINES if first else ():
-            if not self.run([script, veneer, self.build, engine, *first], 600):
-                yield f"kernels {' '.join(first)} ({engine})"
-        for name in self.unit_tests():
-            if not self.run(["meson", "test", "-C", self.build, "--no-rebuild", name], 300):
-                yield f"unit test {name}"
-        for engine in ENGINES:
-            for line in open(os.path.join(self.build, "guests/kernels/kernels.list")):
-                kernel = line.split()[0] if line.strip() else None
-                if kernel and not self.run([script, veneer, self.build, engine, kernel], 300):
-                    yield f"kernel {kernel} ({engine})"
+    def all_tests(self):
+        yield from (("unit test", name, None) for name in self.unit_tests)
+        yield from (("kernel", name, engine) for engine in ENGINES for name in self.kernels)
+        yield from (("test", name, None) for name in self.other_tests)
 
-    def noticed_by(self, mutation):
-        """The first test that notices the mutation; None: it survives."""
-        path = os.path.join(self.path, mutation["file"])
-        with open(path) as file:
-            text = file.read()
-        try:
-            with open(path, "w") as file:
-                file.write(text.replace(mutation["old"], mutation["new"]))
-            if not self.compile():
-                return "the compiler"
-            for test in self.failures(mutation.get("kernels", ())):
-                if test not in self.fails_anyway:
-                    return test
+    def targets(self, names):
+        """What must be built for these tests, if that is known; else all."""
+        known = [name for name in names if os.path.exists(f"{self.build}/tests/unit/test_{name}")]
+        kernels = [name for name in names if name in self.kernels]
+        if len(known) + len(kernels) < len(names):
+            return []
+        return ["veneer"] + [f"tests/unit/test_{name}" for name in known]
+
+
+class Original(Copy):
+    """The copy without a mutation. What fails here too proves nothing."""
+
+    def __init__(self, directory):
+        super().__init__(directory, "original")
+        self.known, self.lock = {}, threading.Lock()
+
+    def confirms(self, test):
+        with self.lock:
+            if test not in self.known:
+                self.known[test] = self.passes(test) or self.passes(test)
+                if not self.known[test]:
+                    print(f"# {describe(test)} fails without any mutation, and proves nothing", flush=True)
+            return self.known[test]
+
+
+def describe(test):
+    kind, name, engine = test
+    return f"{kind} {name}" + (f" ({engine})" if engine else "")
+
+
+def noticed_by(copy, original, mutation, quick):
+    """The first test that notices the mutation; None: it survives."""
+    def search(tests):
+        for test in tests:
+            if not copy.passes(test) and not copy.passes(test) and original.confirms(test):
+                return describe(test)
+        return None
+
+    path = os.path.join(copy.path, mutation["file"])
+    with open(path) as file:
+        text = file.read()
+    try:
+        with open(path, "w") as file:
+            file.write(text.replace(mutation["old"], mutation["new"]))
+        first = mutation.get("tests", [])
+        if first and copy.compile(copy.targets(first)):
+            found = search(copy.first_tests(first))
+            if found or quick:
+                return found
+        # The list's own mistake: it says nothing about tests.
+        if not copy.compile():
+            print(f"# {mutation['name']} does not build", flush=True)
             return None
-        finally:
-            with open(path, "w") as file:
-                file.write(text)
+        return None if quick else search(copy.all_tests())
+    finally:
+        with open(path, "w") as file:
+            file.write(text)
 
 
-def main():
-    parser = argparse.ArgumentParser(description="Do the tests notice a plausible mistake?")
-    parser.add_argument("--check", action="store_true", help="only see that the entries fit the source")
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--percent", type=float, default=95)
-    parser.add_argument("names", nargs="*", metavar="NAME")
-    options = parser.parse_args()
+def select(mutations, patterns):
+    if not patterns:
+        return mutations
+    for pattern in patterns:
+        if not any(fnmatch.fnmatchcase(m["name"], pattern) for m in mutations):
+            sys.exit(f"run.py: no mutation is named {pattern}")
+    return [m for m in mutations if any(fnmatch.fnmatchcase(m["name"], p) for p in patterns)]
 
-    mutations = read_list()
-    wrong = list(misfits(mutations))
-    for line in wrong:
-        print("run.py:", line, file=sys.stderr)
-    unknown = set(options.names) - {m.get("name") for m in mutations}
-    if unknown:
-        sys.exit(f"run.py: no mutation is named {', '.join(sorted(unknown))}")
-    if options.check or wrong:
-        print(f"{len(mutations)} mutations, {len(wrong)} do not fit")
-        return 1 if wrong else 0
-    if options.names:
-        mutations = [m for m in mutations if m["name"] in options.names]
 
+def run_all(mutations, jobs, quick):
+    """The names of those that survive."""
     survivors = []
     copies = queue.Queue()
     with tempfile.TemporaryDirectory(prefix="mutations-") as directory:
-        for number in range(max(1, min(options.jobs, len(mutations)))):
-            copies.put(Copy(directory, number))
+        original = Original(directory)
+        for number in range(max(1, min(jobs, len(mutations)))):
+            copies.put(Copy(directory, str(number)))
 
         def try_one(mutation):
             copy = copies.get()
             start = time.monotonic()
-            test = copy.noticed_by(mutation)
+            test = noticed_by(copy, original, mutation, quick)
             copies.put(copy)
             if test is None:
                 survivors.append(mutation["name"])
@@ -179,6 +228,27 @@ def main():
         with concurrent.futures.ThreadPoolExecutor(copies.qsize()) as pool:
             for done in [pool.submit(try_one, m) for m in mutations]:
                 done.result()
+    return survivors
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Do the tests notice a plausible mistake?")
+    parser.add_argument("--check", action="store_true", help="only see that the entries fit the source")
+    parser.add_argument("--quick", action="store_true", help="only the tests that the entries name")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--percent", type=float, default=95)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    options = parser.parse_args()
+
+    mutations = read_list()
+    wrong = find_places(mutations)
+    for line in wrong:
+        print("run.py:", line, file=sys.stderr)
+    if options.check or wrong:
+        print(f"{len(mutations)} mutations, {len(wrong)} do not fit")
+        return 1 if wrong else 0
+    mutations = select(mutations, options.names)
+    survivors = run_all(mutations, options.jobs, options.quick)
     noticed = len(mutations) - len(survivors)
     percent = 100 * noticed / len(mutations)
     print(f"{noticed} of {len(mutations)} mutations noticed, {percent:.1f} %;"
