@@ -20,6 +20,8 @@
 #define MIB (1024 * KIB)
 #define GIB (1024 * MIB)
 
+#define NS_PER_SECOND UINT64_C(1000000000)
+
 /* Bits high..low of value, shifted down to bit 0. */
 static inline uint64_t bits_get(uint64_t value, unsigned high, unsigned low)
 {
@@ -44,6 +46,16 @@ static inline uint64_t bits_sign_extend(uint64_t value, unsigned bytes)
 static inline uint64_t bits_mul_shift(uint64_t a, uint64_t b, unsigned shift)
 {
 	return (uint64_t)(((unsigned __int128)a * b) >> shift);
+}
+
+/* 2^64 divided by the golden ratio: odd, and its multiples spread evenly over 64 bits. */
+#define HASH_MULTIPLIER UINT64_C(0x9e3779b97f4a7c15)
+
+/* A slot in a hash table of 2^bits slots (Knuth's multiplicative hash: a product's high bits depend
+ * on all bits of the key). A guest that chooses the key chooses the slot. */
+static inline unsigned hash_slot(uint64_t key, unsigned bits)
+{
+	return (unsigned)((key * HASH_MULTIPLIER) >> (64 - bits));
 }
 
 #endif

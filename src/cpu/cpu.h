@@ -300,6 +300,11 @@ static inline void cpu_set_arithmetic_flags(struct cpu *cpu, uint64_t rflags)
 
 #define CR3_PCID UINT64_C(0xfff)
 
+/* IA32_APIC_BASE (SDM vol. 3A 11.4.4). */
+#define APIC_BASE_BSP    BIT(8)
+#define APIC_BASE_X2APIC BIT(10)
+#define APIC_BASE_ENABLE BIT(11)
+
 /* The address space that the vCPU is in. Nothing sets EPTP and VPID yet. */
 static inline struct address_space cpu_address_space(const struct cpu *cpu)
 {

@@ -25,18 +25,17 @@ static unsigned cpu_count(const struct cpu *cpu)
 	return cpu->platform && cpu->platform->cpu_count ? cpu->platform->cpu_count : 1;
 }
 
-#define MSR_APIC_BASE     0x1b
-#define APIC_BASE_ENABLED BIT(11)
+#define MSR_APIC_BASE 0x1b
 
 /* The APIC feature bit follows IA32_APIC_BASE (SDM vol. 3A 11.4.3). */
 static bool apic_enabled(const struct cpu *cpu)
 {
 	const struct cpu_platform *platform = cpu->platform;
-	uint64_t base = APIC_BASE_ENABLED;
+	uint64_t base = APIC_BASE_ENABLE;
 
 	if (platform && platform->apic_msr_read)
 		platform->apic_msr_read(platform->opaque, (struct cpu *)cpu, MSR_APIC_BASE, &base);
-	return base & APIC_BASE_ENABLED;
+	return base & APIC_BASE_ENABLE;
 }
 
 static void leaf_1(const struct cpu *cpu, struct cpuid_result *out)

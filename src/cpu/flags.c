@@ -21,7 +21,7 @@ static enum interrupt_flag which_flag(struct cpu *cpu)
 	cpu_raise_error(cpu, VECTOR_GP, 0);
 }
 
-void control_cli(struct cpu *cpu)
+void insn_cli(struct cpu *cpu)
 {
 	if (which_flag(cpu) == REAL_FLAG)
 		cpu->system_flags &= ~RFLAGS_IF;
@@ -29,7 +29,7 @@ void control_cli(struct cpu *cpu)
 		cpu->system_flags &= ~RFLAGS_VIF;
 }
 
-void control_sti(struct cpu *cpu)
+void insn_sti(struct cpu *cpu)
 {
 	if (which_flag(cpu) == VIRTUAL_FLAG) {
 		if (cpu->system_flags & RFLAGS_VIP)
@@ -43,7 +43,7 @@ void control_sti(struct cpu *cpu)
 	cpu_set_rflags(cpu, cpu_rflags(cpu) | RFLAGS_IF);
 }
 
-uint64_t control_pushf(struct cpu *cpu, unsigned size)
+uint64_t insn_pushf(struct cpu *cpu, unsigned size)
 {
 	uint64_t image = cpu_rflags(cpu) & ~(RFLAGS_VM | RFLAGS_RF);
 
@@ -68,7 +68,7 @@ static void popf_virtual(struct cpu *cpu, uint64_t image, unsigned size)
 	cpu_set_rflags(cpu, (image & mask) | virtual | (cpu_rflags(cpu) & ~(mask | RFLAGS_VIF)));
 }
 
-void control_popf(struct cpu *cpu, uint64_t value, unsigned size)
+void insn_popf(struct cpu *cpu, uint64_t value, unsigned size)
 {
 	uint64_t mask = FLAGS_POPF;
 

@@ -20,7 +20,6 @@
 #include <string.h>
 #include <ucontext.h>
 
-#define FCW_DEFAULT  0x037f
 #define FCW_POWER_UP 0x0040
 
 /* An FXSAVE64 image: the head that cpu->fpu.x87 keeps, MXCSR in it, then what we ignore. */

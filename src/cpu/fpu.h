@@ -13,6 +13,7 @@
 
 #include "cpu/cpu.h"
 
+#define FCW_DEFAULT   0x037f /* as FNINIT leaves it */
 #define MXCSR_DEFAULT 0x1f80u
 #define MXCSR_MASKS   0x1f80u
 #define MXCSR_MM      BIT(17) /* AMD: misaligned SSE operands are allowed */

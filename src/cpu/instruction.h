@@ -6,60 +6,61 @@
 
 #include "cpu/cpu.h"
 
-uint64_t control_read(struct cpu *cpu, unsigned number); /* MOV from CRn; #UD for CR1, 5-7, 9+ */
-void control_write(struct cpu *cpu, unsigned number, uint64_t value);
+uint64_t control_register_read(
+	struct cpu *cpu, unsigned number); /* MOV from CRn; #UD for CR1, 5-7, 9+ */
+void control_register_write(struct cpu *cpu, unsigned number, uint64_t value);
 uint64_t debug_read(struct cpu *cpu, unsigned number); /* MOV from DRn */
 void debug_write(struct cpu *cpu, unsigned number, uint64_t value);
-uint16_t control_smsw(struct cpu *cpu); /* UMIP; the register form stores 32/64 bits of CR0 */
-void control_lmsw(struct cpu *cpu, uint16_t value);
-void control_clts(struct cpu *cpu);
-void control_xsetbv(struct cpu *cpu, uint32_t index, uint64_t value);
-uint64_t control_xgetbv(struct cpu *cpu, uint32_t index);
-void control_invlpg(struct cpu *cpu, uint64_t linear);
-void control_invpcid(struct cpu *cpu, uint64_t type, uint64_t descriptor_linear);
-void control_cache(
+uint16_t insn_smsw(struct cpu *cpu); /* UMIP; the register form stores 32/64 bits of CR0 */
+void insn_lmsw(struct cpu *cpu, uint16_t value);
+void insn_clts(struct cpu *cpu);
+void insn_xsetbv(struct cpu *cpu, uint32_t index, uint64_t value);
+uint64_t insn_xgetbv(struct cpu *cpu, uint32_t index);
+void insn_invlpg(struct cpu *cpu, uint64_t linear);
+void insn_invpcid(struct cpu *cpu, uint64_t type, uint64_t descriptor_linear);
+void insn_invd_wbinvd(
 	struct cpu *cpu); /* INVD, WBINVD (not WBNOINVD: no privilege difference): CPL 0 */
-void control_hlt(struct cpu *cpu);
-void control_cli(struct cpu *cpu); /* IOPL, VME, PVI */
-void control_sti(struct cpu *cpu);
-void control_clac_stac(struct cpu *cpu, bool set);
-void control_monitor(struct cpu *cpu, uint64_t linear, uint32_t extensions);
-void control_mwait(struct cpu *cpu, uint32_t extensions);
-void control_swapgs(struct cpu *cpu);
-uint64_t control_read_fs_gs_base(
+void insn_hlt(struct cpu *cpu);
+void insn_cli(struct cpu *cpu); /* IOPL, VME, PVI */
+void insn_sti(struct cpu *cpu);
+void insn_clac_stac(struct cpu *cpu, bool set);
+void insn_monitor(struct cpu *cpu, uint64_t linear, uint32_t extensions);
+void insn_mwait(struct cpu *cpu, uint32_t extensions);
+void insn_swapgs(struct cpu *cpu);
+uint64_t insn_read_fs_gs_base(
 	struct cpu *cpu, enum seg seg); /* RDFSBASE...; #UD without CR4.FSGSBASE */
-void control_write_fs_gs_base(struct cpu *cpu, enum seg seg, uint64_t value);
-uint32_t control_rdpkru(struct cpu *cpu);
-void control_wrpkru(struct cpu *cpu, uint32_t value);
+void insn_write_fs_gs_base(struct cpu *cpu, enum seg seg, uint64_t value);
+uint32_t insn_rdpkru(struct cpu *cpu);
+void insn_wrpkru(struct cpu *cpu, uint32_t value);
 
 /* SGDT, SIDT, LGDT, LIDT with the operand's linear address; operand_size 2, 4 or 8. SLDT and STR
  * give the selector. */
-void control_store_table(struct cpu *cpu, const struct descriptor_table *table, uint64_t linear,
+void insn_store_table(struct cpu *cpu, const struct descriptor_table *table, uint64_t linear,
 	unsigned operand_size);
-void control_load_table(
+void insn_load_table(
 	struct cpu *cpu, struct descriptor_table *table, uint64_t linear, unsigned operand_size);
-uint16_t control_sldt(struct cpu *cpu);
-uint16_t control_str(struct cpu *cpu);
-void control_lldt(struct cpu *cpu, uint16_t selector);
-void control_ltr(struct cpu *cpu, uint16_t selector);
+uint16_t insn_sldt(struct cpu *cpu);
+uint16_t insn_str(struct cpu *cpu);
+void insn_lldt(struct cpu *cpu, uint16_t selector);
+void insn_ltr(struct cpu *cpu, uint16_t selector);
 
 /* PUSHF value as stored (IOPL, VM checks, VME); POPF. size 2, 4, 8. */
-uint64_t control_pushf(struct cpu *cpu, unsigned size);
-void control_popf(struct cpu *cpu, uint64_t value, unsigned size);
+uint64_t insn_pushf(struct cpu *cpu, unsigned size);
+void insn_popf(struct cpu *cpu, uint64_t value, unsigned size);
 
 /* IN and OUT: permission (IOPL, TSS bitmap), I/O breakpoints, then the port space. size 1, 2, 4. */
-uint32_t control_in(struct cpu *cpu, uint16_t port, unsigned size);
-void control_out(struct cpu *cpu, uint16_t port, uint32_t value, unsigned size);
-void control_check_io(struct cpu *cpu, uint16_t port, unsigned size); /* raises #GP(0) */
+uint32_t insn_in(struct cpu *cpu, uint16_t port, unsigned size);
+void insn_out(struct cpu *cpu, uint16_t port, uint32_t value, unsigned size);
+void insn_check_io(struct cpu *cpu, uint16_t port, unsigned size); /* raises #GP(0) */
 
-void control_rdtsc(struct cpu *cpu); /* to EDX:EAX */
-void control_rdtscp(struct cpu *cpu);
-void control_rdpmc(struct cpu *cpu);
-uint64_t control_tsc(struct cpu *cpu); /* the guest's TSC, no checks */
-void control_cpuid(struct cpu *cpu);   /* leaf EAX, ECX to EAX..EDX */
-void control_rdmsr(struct cpu *cpu);
-void control_wrmsr(struct cpu *cpu);
-void control_hypercall(struct cpu *cpu); /* VMCALL, VMMCALL: KVM's calls, number in RAX */
+void insn_rdtsc(struct cpu *cpu); /* to EDX:EAX */
+void insn_rdtscp(struct cpu *cpu);
+void insn_rdpmc(struct cpu *cpu);
+uint64_t cpu_tsc(struct cpu *cpu); /* the guest's TSC, no checks */
+void insn_cpuid(struct cpu *cpu);  /* leaf EAX, ECX to EAX..EDX */
+void insn_rdmsr(struct cpu *cpu);
+void insn_wrmsr(struct cpu *cpu);
+void insn_hypercall(struct cpu *cpu); /* VMCALL, VMMCALL: KVM's calls, number in RAX */
 bool msr_read(struct cpu *cpu, uint32_t msr, uint64_t *value); /* false: #GP */
 bool msr_write(struct cpu *cpu, uint32_t msr, uint64_t value);
 

@@ -23,7 +23,7 @@ static bool map_permits(struct cpu *cpu, uint16_t port, unsigned size)
 	return ((bits >> (port % 8)) & ((1u << size) - 1)) == 0;
 }
 
-void control_check_io(struct cpu *cpu, uint16_t port, unsigned size)
+void insn_check_io(struct cpu *cpu, uint16_t port, unsigned size)
 {
 	if (!cpu_protected(cpu))
 		return;
@@ -33,20 +33,20 @@ void control_check_io(struct cpu *cpu, uint16_t port, unsigned size)
 		cpu_raise_error(cpu, VECTOR_GP, 0);
 }
 
-uint32_t control_in(struct cpu *cpu, uint16_t port, unsigned size)
+uint32_t insn_in(struct cpu *cpu, uint16_t port, unsigned size)
 {
 	uint32_t value;
 
-	control_check_io(cpu, port, size);
+	insn_check_io(cpu, port, size);
 	cpu->stats.port_io++;
 	value = (uint32_t)io_space_read(cpu->platform->ports, port, size);
 	debug_check_io(cpu, port, size);
 	return value;
 }
 
-void control_out(struct cpu *cpu, uint16_t port, uint32_t value, unsigned size)
+void insn_out(struct cpu *cpu, uint16_t port, uint32_t value, unsigned size)
 {
-	control_check_io(cpu, port, size);
+	insn_check_io(cpu, port, size);
 	cpu->stats.port_io++;
 	io_space_write(cpu->platform->ports, port, value, size);
 	debug_check_io(cpu, port, size);

@@ -1,7 +1,7 @@
 /* Model-specific registers: one table says which exist, for which vendor and CPUID bit, and what
  * may be written (SDM vol. 4; APM vol. 2 appendix A; for the 0x4b564d00 block Linux's
  * Documentation/virt/kvm/x86/msr.rst). What is not in the table faults, as on real processors. */
-#include "cpu/control.h"
+#include "cpu/instruction_internal.h"
 #include "cpu/cpuid.h"
 #include "cpu/instruction.h"
 #include "cpu/mtrr.h"
@@ -75,7 +75,7 @@ static bool gate_open(const struct cpu *cpu, enum gate gate)
 
 static bool read_tsc(struct cpu *cpu, uint32_t msr, uint64_t *value)
 {
-	*value = control_tsc(cpu);
+	*value = cpu_tsc(cpu);
 	return true;
 }
 
@@ -91,7 +91,7 @@ static void move_tsc(struct cpu *cpu, uint64_t delta)
 
 static bool write_tsc(struct cpu *cpu, uint32_t msr, uint64_t value)
 {
-	move_tsc(cpu, value - control_tsc(cpu));
+	move_tsc(cpu, value - cpu_tsc(cpu));
 	return true;
 }
 
@@ -119,7 +119,7 @@ static bool write_apic(struct cpu *cpu, uint32_t msr, uint64_t value)
 
 static bool write_efer(struct cpu *cpu, uint32_t msr, uint64_t value)
 {
-	return control_set_efer(cpu, value);
+	return efer_write(cpu, value);
 }
 
 static void set_segment_base(struct cpu *cpu, enum seg seg, uint64_t base)
@@ -377,22 +377,22 @@ bool msr_write(struct cpu *cpu, uint32_t msr, uint64_t value)
 
 /* --- RDMSR, WRMSR --- */
 
-void control_rdmsr(struct cpu *cpu)
+void insn_rdmsr(struct cpu *cpu)
 {
 	uint64_t value;
 
-	control_require_cpl0(cpu);
+	insn_require_cpl0(cpu);
 	if (!msr_read(cpu, (uint32_t)cpu->gpr[RCX], &value))
 		cpu_raise_error(cpu, VECTOR_GP, 0);
 	cpu->gpr[RAX] = (uint32_t)value;
 	cpu->gpr[RDX] = value >> 32;
 }
 
-void control_wrmsr(struct cpu *cpu)
+void insn_wrmsr(struct cpu *cpu)
 {
 	uint64_t value = (cpu->gpr[RDX] << 32) | (uint32_t)cpu->gpr[RAX];
 
-	control_require_cpl0(cpu);
+	insn_require_cpl0(cpu);
 	if (!msr_write(cpu, (uint32_t)cpu->gpr[RCX], value))
 		cpu_raise_error(cpu, VECTOR_GP, 0);
 }

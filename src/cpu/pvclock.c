@@ -12,7 +12,6 @@
 #include "cpu/pvclock.h"
 #include "base/log.h"
 
-#define NS_PER_SECOND      UINT64_C(1000000000)
 #define PVCLOCK_TSC_STABLE 1
 #define MSR_ENABLE         1
 

@@ -1,7 +1,7 @@
 /* System instructions that are neither about control registers nor control transfers: descriptor
  * table registers, FS and GS bases, protection keys, HLT and MWAIT, CPUID. */
 #include "cpu/access.h"
-#include "cpu/control.h"
+#include "cpu/instruction_internal.h"
 #include "cpu/cpuid.h"
 #include "cpu/instruction.h"
 #include "cpu/segmentation.h"
@@ -21,26 +21,26 @@ static void require(struct cpu *cpu, bool condition)
 
 /* --- GDTR, IDTR, LDTR, TR --- */
 
-void control_store_table(struct cpu *cpu, const struct descriptor_table *table, uint64_t linear,
+void insn_store_table(struct cpu *cpu, const struct descriptor_table *table, uint64_t linear,
 	unsigned operand_size)
 {
 	uint8_t image[10];
 	uint64_t base = table->base;
 
-	control_umip(cpu);
+	insn_require_no_umip(cpu);
 	memcpy(image, &table->limit, 2);
 	memcpy(image + 2, &base, 8);
 	access_write(cpu, linear, image, operand_size == 8 ? 10 : 6, ACCESS_PROGRAM);
 }
 
-void control_load_table(
+void insn_load_table(
 	struct cpu *cpu, struct descriptor_table *table, uint64_t linear, unsigned operand_size)
 {
 	uint8_t image[10] = {0};
 	uint64_t base;
 	uint16_t limit;
 
-	control_require_cpl0(cpu);
+	insn_require_cpl0(cpu);
 	access_read(cpu, linear, image, operand_size == 8 ? 10 : 6, ACCESS_PROGRAM);
 	memcpy(&limit, image, 2);
 	memcpy(&base, image + 2, 8);
@@ -52,31 +52,31 @@ void control_load_table(
 	table->limit = limit;
 }
 
-uint16_t control_sldt(struct cpu *cpu)
+uint16_t insn_sldt(struct cpu *cpu)
 {
 	require(cpu, !cpu_real_segments(cpu));
-	control_umip(cpu);
+	insn_require_no_umip(cpu);
 	return cpu->segment[SEG_LDTR].selector;
 }
 
-uint16_t control_str(struct cpu *cpu)
+uint16_t insn_str(struct cpu *cpu)
 {
 	require(cpu, !cpu_real_segments(cpu));
-	control_umip(cpu);
+	insn_require_no_umip(cpu);
 	return cpu->segment[SEG_TR].selector;
 }
 
-void control_lldt(struct cpu *cpu, uint16_t selector)
+void insn_lldt(struct cpu *cpu, uint16_t selector)
 {
 	require(cpu, !cpu_real_segments(cpu));
-	control_require_cpl0(cpu);
+	insn_require_cpl0(cpu);
 	segment_load_ldtr(cpu, selector);
 }
 
-void control_ltr(struct cpu *cpu, uint16_t selector)
+void insn_ltr(struct cpu *cpu, uint16_t selector)
 {
 	require(cpu, !cpu_real_segments(cpu));
-	control_require_cpl0(cpu);
+	insn_require_cpl0(cpu);
 	segment_load_tr(cpu, selector);
 }
 
@@ -88,23 +88,23 @@ static void set_base(struct cpu *cpu, enum seg seg, uint64_t base)
 	cpu->segment_base[seg] = base;
 }
 
-void control_swapgs(struct cpu *cpu)
+void insn_swapgs(struct cpu *cpu)
 {
 	uint64_t base = cpu->segment[SEG_GS].base;
 
 	require(cpu, cpu_code64(cpu));
-	control_require_cpl0(cpu);
+	insn_require_cpl0(cpu);
 	set_base(cpu, SEG_GS, cpu->kernel_gs_base);
 	cpu->kernel_gs_base = base;
 }
 
-uint64_t control_read_fs_gs_base(struct cpu *cpu, enum seg seg)
+uint64_t insn_read_fs_gs_base(struct cpu *cpu, enum seg seg)
 {
 	require(cpu, cpu_code64(cpu) && (cpu->cr4 & CR4_FSGSBASE));
 	return cpu->segment[seg].base;
 }
 
-void control_write_fs_gs_base(struct cpu *cpu, enum seg seg, uint64_t value)
+void insn_write_fs_gs_base(struct cpu *cpu, enum seg seg, uint64_t value)
 {
 	require(cpu, cpu_code64(cpu) && (cpu->cr4 & CR4_FSGSBASE));
 	if (!cpu_canonical_base(cpu, value))
@@ -114,7 +114,7 @@ void control_write_fs_gs_base(struct cpu *cpu, enum seg seg, uint64_t value)
 
 /* --- protection keys, SMAP --- */
 
-uint32_t control_rdpkru(struct cpu *cpu)
+uint32_t insn_rdpkru(struct cpu *cpu)
 {
 	require(cpu, cpu->cr4 & CR4_PKE);
 	if ((uint32_t)cpu->gpr[RCX] != 0)
@@ -122,7 +122,7 @@ uint32_t control_rdpkru(struct cpu *cpu)
 	return cpu->fpu.pkru;
 }
 
-void control_wrpkru(struct cpu *cpu, uint32_t value)
+void insn_wrpkru(struct cpu *cpu, uint32_t value)
 {
 	require(cpu, cpu->cr4 & CR4_PKE);
 	if ((uint32_t)cpu->gpr[RCX] != 0 || (uint32_t)cpu->gpr[RDX] != 0)
@@ -134,7 +134,7 @@ void control_wrpkru(struct cpu *cpu, uint32_t value)
 	tlb_flush_all(cpu);
 }
 
-void control_clac_stac(struct cpu *cpu, bool set)
+void insn_clac_stac(struct cpu *cpu, bool set)
 {
 	require(cpu, (cpu->model->cr4 & CR4_SMAP) && cpu->cpl == 0);
 	if (set)
@@ -146,14 +146,14 @@ void control_clac_stac(struct cpu *cpu, bool set)
 
 /* --- caches, waiting --- */
 
-void control_cache(struct cpu *cpu)
+void insn_invd_wbinvd(struct cpu *cpu)
 {
-	control_require_cpl0(cpu);
+	insn_require_cpl0(cpu);
 }
 
-void control_hlt(struct cpu *cpu)
+void insn_hlt(struct cpu *cpu)
 {
-	control_require_cpl0(cpu);
+	insn_require_cpl0(cpu);
 	cpu->activity = ACTIVITY_HALTED;
 	cpu->interrupt_shadow = SHADOW_NONE;
 }
@@ -168,7 +168,7 @@ static bool has_monitor(const struct cpu *cpu)
 
 /* Without the CPUID bit these do not exist. With it, a monitored store would have to end the wait;
  * we do the other thing the manual allows, which is to fall through at once. */
-void control_monitor(struct cpu *cpu, uint64_t linear, uint32_t extensions)
+void insn_monitor(struct cpu *cpu, uint64_t linear, uint32_t extensions)
 {
 	require(cpu, has_monitor(cpu) && cpu->cpl == 0);
 	if (extensions)
@@ -177,7 +177,7 @@ void control_monitor(struct cpu *cpu, uint64_t linear, uint32_t extensions)
 	cpu->monitor_address = linear;
 }
 
-void control_mwait(struct cpu *cpu, uint32_t extensions)
+void insn_mwait(struct cpu *cpu, uint32_t extensions)
 {
 	require(cpu, has_monitor(cpu) && cpu->cpl == 0);
 	if (extensions & ~1u)
@@ -187,7 +187,7 @@ void control_mwait(struct cpu *cpu, uint32_t extensions)
 
 /* --- CPUID --- */
 
-void control_cpuid(struct cpu *cpu)
+void insn_cpuid(struct cpu *cpu)
 {
 	struct cpuid_result leaf;
 
@@ -206,7 +206,7 @@ void control_cpuid(struct cpu *cpu)
 
 /* CPUID says KVM, so a guest may call (Documentation/virt/kvm/x86/hypercalls.rst). No feature that
  * needs a call is shown; a guest that tries one all the same learns that there is none. */
-void control_hypercall(struct cpu *cpu)
+void insn_hypercall(struct cpu *cpu)
 {
 	uint64_t number = cpu_code64(cpu) ? cpu->gpr[RAX] : (uint32_t)cpu->gpr[RAX];
 	int64_t result = HYPERCALL_ENOSYS;

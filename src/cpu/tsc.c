@@ -1,7 +1,7 @@
 /* The time-stamp counter, and RDPMC, which there is none of. */
 #include "cpu/instruction.h"
 
-uint64_t control_tsc(struct cpu *cpu)
+uint64_t cpu_tsc(struct cpu *cpu)
 {
 	return clock_cycles(cpu->platform->clock) + cpu->tsc_offset;
 }
@@ -14,19 +14,19 @@ static void check_time_stamp_disable(struct cpu *cpu)
 
 static void read_tsc(struct cpu *cpu)
 {
-	uint64_t value = control_tsc(cpu);
+	uint64_t value = cpu_tsc(cpu);
 
 	cpu->gpr[RAX] = (uint32_t)value;
 	cpu->gpr[RDX] = value >> 32;
 }
 
-void control_rdtsc(struct cpu *cpu)
+void insn_rdtsc(struct cpu *cpu)
 {
 	check_time_stamp_disable(cpu);
 	read_tsc(cpu);
 }
 
-void control_rdtscp(struct cpu *cpu)
+void insn_rdtscp(struct cpu *cpu)
 {
 	check_time_stamp_disable(cpu);
 	read_tsc(cpu);
@@ -34,7 +34,7 @@ void control_rdtscp(struct cpu *cpu)
 }
 
 /* CPUID shows no performance counters, so every index is out of range. */
-void control_rdpmc(struct cpu *cpu)
+void insn_rdpmc(struct cpu *cpu)
 {
 	cpu_raise_error(cpu, VECTOR_GP, 0);
 }

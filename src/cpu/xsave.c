@@ -12,7 +12,6 @@
 
 #include <string.h>
 
-#define FCW_DEFAULT     0x037f
 #define FSW_ES          BIT(7) /* an unmasked exception is pending */
 #define LEGACY_SIZE     512
 #define HEADER_SIZE     64

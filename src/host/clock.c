@@ -6,7 +6,6 @@
 #include <time.h>
 #include <x86intrin.h>
 
-#define NS_PER_SECOND  UINT64_C(1000000000)
 #define CALIBRATION_NS (5 * UINT64_C(1000000))
 
 static uint64_t host_ns(clockid_t id)

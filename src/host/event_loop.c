@@ -19,7 +19,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define NS_PER_SECOND UINT64_C(1000000000)
 #define BATCH         16 /* events and timers per turn; then others get the lock */
 #define NOT_SET       UINT64_MAX
 #define LONGEST_SLEEP (3600 * NS_PER_SECOND)

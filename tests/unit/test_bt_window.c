@@ -267,7 +267,7 @@ static void pcid_keeps_spaces_apart(void **state)
 	cpu->cpl = 0;
 	memory_write(&memory, FRAME + 0x1ff000, descriptor, sizeof(descriptor));
 	map_high(0, (FRAME + 0x1ff000) | P | W | A | D | G);
-	control_invpcid(cpu, 1, high(0));
+	insn_invpcid(cpu, 1, high(0));
 	assert_true(mapped(low(0), true));
 	assert_int_equal(bt->stats.revalidations, looked_up);
 	load_cr3(KEEP | ROOT | 1);
@@ -329,7 +329,7 @@ static void invpcid_all_reaches_other_spaces(void **state)
 	map_low(0, (FRAME + 0x5000) | P | W | U | A | D);
 	memory_write(&memory, FRAME + 0x1ff000, descriptor, sizeof(descriptor));
 	map_high(0, (FRAME + 0x1ff000) | P | W | A | D | G);
-	control_invpcid(cpu, 3, high(0));
+	insn_invpcid(cpu, 3, high(0));
 	load_cr3(KEEP | ROOT | 1);
 	assert_loads(low(0), 0x1005);
 }

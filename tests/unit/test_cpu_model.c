@@ -219,9 +219,9 @@ static void test_bases_are_as_wide_as_the_model(void **state)
 			assert_int_equal(msr_write(cpu, msrs[i], BASE_57), wide);
 		put(0x300000, 0xffff, 2);
 		put(0x300002, BASE_57, 8);
-		assert_int_equal(RAISED(control_load_table(cpu, &cpu->gdtr, 0x300000, 8)), !wide);
+		assert_int_equal(RAISED(insn_load_table(cpu, &cpu->gdtr, 0x300000, 8)), !wide);
 		enter_long(0);
-		assert_int_equal(RAISED(control_load_table(cpu, &cpu->idtr, 0x300000, 8)), !wide);
+		assert_int_equal(RAISED(insn_load_table(cpu, &cpu->idtr, 0x300000, 8)), !wide);
 	}
 }
 

@@ -59,7 +59,7 @@ static void shadow_of_sti(void **state)
 	enter_long(0);
 	idt_everything();
 	request_interrupt(0x40);
-	assert_completes(control_sti(cpu));
+	assert_completes(insn_sti(cpu));
 	assert_true(cpu_service_pending(cpu));
 	assert_int_equal(cpu->rip, 0x1234);
 	assert_true(attention()); /* to come back after one instruction */
@@ -143,7 +143,7 @@ static void halt(void **state)
 	enter_long(0);
 	idt_everything();
 	cpu_set_rflags(cpu, RFLAGS_IF);
-	assert_completes(control_hlt(cpu));
+	assert_completes(insn_hlt(cpu));
 	assert_false(cpu_service_pending(cpu));
 	assert_false(cpu_has_wakeup(cpu));
 	request_interrupt(0x40);
@@ -349,12 +349,12 @@ static void io_breakpoints(void **state)
 {
 	enter_long(0);
 	arm(0, 0x80, 2, 1);
-	assert_completes(control_out(cpu, 0x81, 0, 1));
+	assert_completes(insn_out(cpu, 0x81, 0, 1));
 	assert_int_equal(cpu->pending_debug, 0); /* needs CR4.DE */
 	cpu->cr4 |= CR4_DE;
-	assert_completes(control_in(cpu, 0x82, 1));
+	assert_completes(insn_in(cpu, 0x82, 1));
 	assert_int_equal(cpu->pending_debug, 0);
-	assert_completes(control_out(cpu, 0x7f, 0, 4));
+	assert_completes(insn_out(cpu, 0x7f, 0, 4));
 	assert_int_equal(cpu->pending_debug, 1);
 }
 

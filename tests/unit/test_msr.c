@@ -26,15 +26,15 @@ static void instructions(void **state)
 	cpu->gpr[RCX] = UINT64_C(0xffffffff00000000) | LSTAR; /* ECX counts */
 	cpu->gpr[RAX] = UINT64_C(0x1234567890001000);
 	cpu->gpr[RDX] = UINT64_C(0x12345678ffff8000);
-	assert_completes(control_wrmsr(cpu));
+	assert_completes(insn_wrmsr(cpu));
 	assert_int_equal(cpu->lstar, UINT64_C(0xffff800090001000));
 	cpu->gpr[RAX] = cpu->gpr[RDX] = ~UINT64_C(0);
-	assert_completes(control_rdmsr(cpu));
+	assert_completes(insn_rdmsr(cpu));
 	assert_int_equal(cpu->gpr[RAX], 0x90001000);
 	assert_int_equal(cpu->gpr[RDX], 0xffff8000);
 	cpu->gpr[RCX] = 0x12345;
-	assert_raises(VECTOR_GP, 0, control_rdmsr(cpu));
-	assert_raises(VECTOR_GP, 0, control_wrmsr(cpu));
+	assert_raises(VECTOR_GP, 0, insn_rdmsr(cpu));
+	assert_raises(VECTOR_GP, 0, insn_wrmsr(cpu));
 }
 
 static void canonical_addresses(void **state)
@@ -199,10 +199,10 @@ static void time_page_follows_the_tsc(void **state)
 
 	assert_true(msr_write(cpu, 0x12, page | 1)); /* the old number */
 	version = (uint32_t)get(page, 4);
-	before = guest_clock(page, control_tsc(cpu));
+	before = guest_clock(page, cpu_tsc(cpu));
 	assert_true(msr_write(cpu, TSC, UINT64_C(1) << 62));
 	assert_true((uint32_t)get(page, 4) > version);
-	now = guest_clock(page, control_tsc(cpu));
+	now = guest_clock(page, cpu_tsc(cpu));
 	assert_in_range(now - before, 0, 100000000);
 	assert_in_range(clock_ns(&fixture_clock) - now, 0, 100000000);
 }

@@ -78,12 +78,12 @@ static void outside_the_table(void **state)
 static void from_the_ldt(void **state)
 {
 	enter_protected(0);
-	assert_completes(control_lldt(cpu, LDT_SEL));
+	assert_completes(insn_lldt(cpu, LDT_SEL));
 	put(LDT + 8, make_descriptor(0x777000, 0xfff, TYPE_DATA | AR_P), 8);
 	assert_completes(load(SEG_DS, 8 | SELECTOR_TI));
 	assert_int_equal(cpu->segment[SEG_DS].base, 0x777000);
 	assert_raises(VECTOR_GP, 0x104, load(SEG_DS, 0x104));
-	assert_completes(control_lldt(cpu, 0));
+	assert_completes(insn_lldt(cpu, 0));
 	assert_raises(VECTOR_GP, 0x0c, load(SEG_DS, 8 | SELECTOR_TI));
 }
 
@@ -200,15 +200,15 @@ static void load_tr(void **state)
 	assert_int_equal(cpu->segment[SEG_TR].base, TSS);
 	assert_int_equal(cpu->segment[SEG_TR].access & AR_TYPE_MASK, SYS_TSS32_BUSY);
 	assert_int_equal(bits_get(get(GDT + TSS_SEL, 8), 43, 40), SYS_TSS32_BUSY);
-	assert_raises(VECTOR_GP, TSS_SEL, control_ltr(cpu, TSS_SEL)); /* busy already */
-	assert_raises(VECTOR_GP, 0, control_ltr(cpu, 0));
-	assert_raises(VECTOR_GP, DATA0, control_ltr(cpu, DATA0));
-	assert_raises(VECTOR_GP, TSS_B_SEL | 4, control_ltr(cpu, TSS_B_SEL | 4));
+	assert_raises(VECTOR_GP, TSS_SEL, insn_ltr(cpu, TSS_SEL)); /* busy already */
+	assert_raises(VECTOR_GP, 0, insn_ltr(cpu, 0));
+	assert_raises(VECTOR_GP, DATA0, insn_ltr(cpu, DATA0));
+	assert_raises(VECTOR_GP, TSS_B_SEL | 4, insn_ltr(cpu, TSS_B_SEL | 4));
 	gdt_set(FREE_SEL, 0, 0x67, SYS_TSS32);
-	assert_raises(VECTOR_NP, FREE_SEL, control_ltr(cpu, FREE_SEL));
-	assert_completes(control_ltr(cpu, TSS_B_SEL));
+	assert_raises(VECTOR_NP, FREE_SEL, insn_ltr(cpu, FREE_SEL));
+	assert_completes(insn_ltr(cpu, TSS_B_SEL));
 	set_privilege(3);
-	assert_raises(VECTOR_GP, 0, control_ltr(cpu, TSS_B_SEL));
+	assert_raises(VECTOR_GP, 0, insn_ltr(cpu, TSS_B_SEL));
 }
 
 static void load_tr_long(void **state)
@@ -216,21 +216,21 @@ static void load_tr_long(void **state)
 	enter_long(0);
 	put(GDT + FREE_SEL, make_descriptor(0x12345678, 0x67, SYS_TSS32 | AR_P), 8);
 	put(GDT + FREE_SEL + 8, 0xffff8000, 8);
-	assert_completes(control_ltr(cpu, FREE_SEL));
+	assert_completes(insn_ltr(cpu, FREE_SEL));
 	assert_int_equal(cpu->segment[SEG_TR].base, UINT64_C(0xffff800012345678));
 	/* The second half's type field must be 0, and inside the limit. */
 	put(GDT + TSS_B_SEL + 8, BIT(40), 8);
-	assert_raises(VECTOR_GP, TSS_B_SEL, control_ltr(cpu, TSS_B_SEL));
+	assert_raises(VECTOR_GP, TSS_B_SEL, insn_ltr(cpu, TSS_B_SEL));
 	put(GDT + TSS_B_SEL + 8, 0, 8);
 	cpu->gdtr.limit = TSS_B_SEL + 14;
-	assert_raises(VECTOR_GP, TSS_B_SEL, control_ltr(cpu, TSS_B_SEL));
+	assert_raises(VECTOR_GP, TSS_B_SEL, insn_ltr(cpu, TSS_B_SEL));
 	cpu->gdtr.limit = GDT_LIMIT;
 	gdt_set(FREE_SEL, 0, 0x67, SYS_TSS16 | AR_P); /* none of those here */
-	assert_raises(VECTOR_GP, FREE_SEL, control_ltr(cpu, FREE_SEL));
+	assert_raises(VECTOR_GP, FREE_SEL, insn_ltr(cpu, FREE_SEL));
 	/* Not canonical. */
 	put(GDT + FREE_SEL, make_descriptor(0, 0x67, SYS_TSS32 | AR_P), 8);
 	put(GDT + FREE_SEL + 8, 0x01000000, 8);
-	assert_raises(VECTOR_GP, FREE_SEL, control_ltr(cpu, FREE_SEL));
+	assert_raises(VECTOR_GP, FREE_SEL, insn_ltr(cpu, FREE_SEL));
 }
 
 /* --- LAR, LSL, VERR, VERW --- */

@@ -258,17 +258,17 @@ static void io_permission_map(void **state)
 		put(TSS + i, 0, 1);
 	put(TSS + 0x70 + 0x3f8 / 8, 0x10, 1); /* port 0x3fc */
 	cpu->segment[SEG_TR].limit = 0x70 + 0x80;
-	assert_completes(control_check_io(cpu, 0x3f8, 4));
-	assert_raises(VECTOR_GP, 0, control_check_io(cpu, 0x3f9, 4));
-	assert_raises(VECTOR_GP, 0, control_check_io(cpu, 0x3fc, 1));
-	assert_completes(control_check_io(cpu, 0x3fd, 1));
-	assert_completes(control_check_io(cpu, 0x3ff, 1));
-	assert_raises(VECTOR_GP, 0, control_check_io(cpu, 0x400, 1)); /* past the limit */
+	assert_completes(insn_check_io(cpu, 0x3f8, 4));
+	assert_raises(VECTOR_GP, 0, insn_check_io(cpu, 0x3f9, 4));
+	assert_raises(VECTOR_GP, 0, insn_check_io(cpu, 0x3fc, 1));
+	assert_completes(insn_check_io(cpu, 0x3fd, 1));
+	assert_completes(insn_check_io(cpu, 0x3ff, 1));
+	assert_raises(VECTOR_GP, 0, insn_check_io(cpu, 0x400, 1)); /* past the limit */
 	cpu_set_rflags(cpu, RFLAGS_IOPL);
-	assert_completes(control_check_io(cpu, 0x400, 1));
+	assert_completes(insn_check_io(cpu, 0x400, 1));
 	enter_v86(3); /* where IOPL does not count */
 	cpu->segment[SEG_TR].limit = 0x67;
-	assert_raises(VECTOR_GP, 0, control_check_io(cpu, 0x80, 1));
+	assert_raises(VECTOR_GP, 0, insn_check_io(cpu, 0x80, 1));
 }
 
 int main(void)

@@ -188,7 +188,7 @@ static inline bool mapped(uint64_t linear, bool write)
 static inline void load_cr3(uint64_t value)
 {
 	cpu->cpl = 0;
-	control_write(cpu, 3, value);
+	control_register_write(cpu, 3, value);
 }
 
 static inline void mature(void)

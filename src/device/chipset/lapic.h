@@ -24,10 +24,6 @@
 #define LAPIC_DEFAULT_BASE UINT64_C(0xfee00000)
 #define LAPIC_BUS_KHZ      1000000
 
-#define APIC_BASE_BSP    BIT(8)
-#define APIC_BASE_X2APIC BIT(10)
-#define APIC_BASE_ENABLE BIT(11)
-
 /* The delivery mode field of ICR, LVT, IOAPIC redirection entries and MSI data. */
 enum apic_delivery {
 	APIC_FIXED = 0,

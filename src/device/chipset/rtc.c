@@ -5,7 +5,7 @@
 
 #include "base/bits.h"
 
-#define NS_PER_SECOND INT64_C(1000000000)
+#define SECOND_NS     ((int64_t)NS_PER_SECOND) /* signed: a guest may set a time before 1970 */
 #define DAY_S         86400
 #define OSCILLATOR_HZ 32768
 #define UPDATE_NS     244000 /* UIP is on for so long before each second */
@@ -51,14 +51,13 @@ static int64_t wall_ns(const struct rtc *rtc)
 /* Seconds since 1970 by the guest's clock. */
 static int64_t rtc_seconds(const struct rtc *rtc)
 {
-	return wall_ns(rtc) / NS_PER_SECOND + rtc->state.offset_s;
+	return wall_ns(rtc) / SECOND_NS + rtc->state.offset_s;
 }
 
 /* The machine time at which the guest's clock shows `second`. */
 static uint64_t machine_ns_of(const struct rtc *rtc, int64_t second)
 {
-	int64_t ns =
-		(second - rtc->state.offset_s) * NS_PER_SECOND - (int64_t)rtc->state.wall_base_ns;
+	int64_t ns = (second - rtc->state.offset_s) * SECOND_NS - (int64_t)rtc->state.wall_base_ns;
 
 	return (uint64_t)MAX(ns, 0);
 }
@@ -277,7 +276,7 @@ static uint8_t read_register(struct rtc *rtc)
 		show_time(rtc);
 	value = rtc->state.cmos[rtc->state.index];
 	if (rtc->state.index == REGISTER_A && !(rtc->state.cmos[REGISTER_B] & B_SET) &&
-		wall_ns(rtc) % NS_PER_SECOND >= NS_PER_SECOND - UPDATE_NS)
+		wall_ns(rtc) % SECOND_NS >= SECOND_NS - UPDATE_NS)
 		value |= A_UIP;
 	if (rtc->state.index == REGISTER_C) {
 		update_flags(rtc);
@@ -386,13 +385,13 @@ static bool rtc_valid(const void *device, const void *loaded)
 {
 	const struct rtc *rtc = device;
 	const struct rtc_state *state = loaded;
-	int64_t start, run_s = (int64_t)(clock_ns(rtc->clock) / NS_PER_SECOND);
+	int64_t start, run_s = (int64_t)(clock_ns(rtc->clock) / SECOND_NS);
 
 	if (state->wall_base_ns > LATEST_BASE_NS || state->offset_s > LARGEST_OFFSET_S ||
 		state->offset_s < -LARGEST_OFFSET_S)
 		return false;
 	/* By the clock as it is now, machine time 0 was then, and it is not before 1970 now. */
-	start = (int64_t)(state->wall_base_ns / NS_PER_SECOND) + state->offset_s;
+	start = (int64_t)(state->wall_base_ns / SECOND_NS) + state->offset_s;
 	return start + run_s >= 0 && state->flags_s >= MAX(start, 0) &&
 	       state->flags_s - start <= LONGEST_RUN_S;
 }

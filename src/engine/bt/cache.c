@@ -205,14 +205,12 @@ void cache_code_used(struct bt *bt, uintptr_t end)
 
 static unsigned hash_of(uint64_t rip, uint64_t key, unsigned mode)
 {
-	return (unsigned)(((key ^ rip << 7 ^ (uint64_t)mode << 52) *
-				  UINT64_C(0x9e3779b97f4a7c15)) >>
-			  (64 - HASH_BITS));
+	return hash_slot(key ^ rip << 7 ^ (uint64_t)mode << 52, HASH_BITS);
 }
 
 static unsigned page_hash(uint64_t page)
 {
-	return (unsigned)((page * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - PAGE_HASH_BITS));
+	return hash_slot(page, PAGE_HASH_BITS);
 }
 
 void cache_add(struct bt *bt, struct bt_unit *unit)

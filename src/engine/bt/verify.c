@@ -153,13 +153,15 @@ uint8_t verify_expected_byte(const struct verify *v, unsigned boundary, const ui
 }
 
 /* Regions that have been looked at: a loop writes to the same ones again and again. */
+#define SEEN_BITS 12
+
 struct seen {
-	const struct region *slot[4096]; /* a power of two, more than there are regions */
+	const struct region *slot[1 << SEEN_BITS]; /* more than there are regions */
 };
 
 static bool see(struct seen *seen, const struct region *r)
 {
-	unsigned i = (unsigned)(((uintptr_t)r->host * UINT64_C(0x9e3779b97f4a7c15)) >> 52);
+	unsigned i = hash_slot((uintptr_t)r->host, SEEN_BITS);
 
 	for (; seen->slot[i]; i = (i + 1) % ARRAY_SIZE(seen->slot))
 		if (seen->slot[i]->host == r->host && seen->slot[i]->size == r->size)

@@ -115,8 +115,7 @@ struct fault {
 static bool rent_paid(struct windows *w, uint64_t linear)
 {
 	uint64_t tag = (linear >> PAGE_SHIFT) ^ w->space[w->current].is.root << 24;
-	uint64_t *entry =
-		&w->touched[(tag * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - 10)]; /* TOUCHED_PAGES */
+	uint64_t *entry = &w->touched[hash_slot(tag, TOUCHED_BITS)];
 
 	if (*entry == tag)
 		return true;

@@ -71,7 +71,7 @@ struct space {
 };
 
 #define PENDING_PAGES 32
-#define TOUCHED_PAGES 1024
+#define TOUCHED_BITS  10
 
 struct windows {
 	struct bt *bt;
@@ -105,7 +105,7 @@ struct windows {
 
 	_Atomic unsigned revocations; /* counts calls of windows_revoke() */
 	uint64_t last_spurious;
-	uint64_t touched[TOUCHED_PAGES];
+	uint64_t touched[1 << TOUCHED_BITS];
 };
 
 static inline uint64_t mapping_end(const struct mapping *m)

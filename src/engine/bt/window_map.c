@@ -31,7 +31,8 @@
 #include <sys/random.h>
 
 #define RECORDS        131072 /* of 48 bytes, touched as they are needed */
-#define BUCKETS        32768
+#define BUCKET_BITS    15
+#define BUCKETS        (1u << BUCKET_BITS)
 #define WINDOWS_BUDGET 168 /* of 640 GiB: 105 of the 128 TiB that a process may have */
 #define WINDOWS_MIN    8   /* a program has three or four, a kernel as many */
 /* With fewer for each vCPU most accesses would find none, and fault; the soft TLB is better. */
@@ -152,7 +153,7 @@ int window_map_create(struct windows *w)
 	w->by_page = map_zeroed(BUCKETS * sizeof(*w->by_page));
 	w->block_map = map_zeroed(WINDOWS_MAX * WINDOW_BLOCKS / 8);
 	if (getrandom(&w->hash_multiplier, sizeof(w->hash_multiplier), GRND_NONBLOCK) < 0)
-		w->hash_multiplier = UINT64_C(0x9e3779b97f4a7c15);
+		w->hash_multiplier = HASH_MULTIPLIER;
 	w->hash_multiplier |= 1;
 	for (unsigned i = 0; i < WINDOWS_MAX; i++)
 		w->window[i].owner = OWNER_NONE;
@@ -285,14 +286,14 @@ static unsigned linear_bucket(
 {
 	uint64_t key = (linear >> SIZE_SHIFT(size)) ^ (uint64_t)(window * SIZES + size) << 46;
 
-	return (key * w->hash_multiplier) >> (64 - 15);
+	return (key * w->hash_multiplier) >> (64 - BUCKET_BITS);
 }
 
 static unsigned page_bucket(const struct windows *w, unsigned size, uint64_t page)
 {
 	uint64_t key = (page >> (9 * size)) ^ (uint64_t)size << 46;
 
-	return (key * w->hash_multiplier) >> (64 - 15);
+	return (key * w->hash_multiplier) >> (64 - BUCKET_BITS);
 }
 
 static uint32_t record_new(struct windows *w)

@@ -15,8 +15,7 @@
 
 static unsigned hash_of(uint64_t key, unsigned mode)
 {
-	return (unsigned)(((key ^ ((uint64_t)mode << 56)) * UINT64_C(0x9e3779b97f4a7c15)) >>
-			  (64 - HASH_BITS));
+	return hash_slot(key ^ (uint64_t)mode << 56, HASH_BITS);
 }
 
 size_t block_hash_bytes(void)

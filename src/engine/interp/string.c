@@ -297,7 +297,7 @@ void slow_ins(struct cpu *cpu, const struct insn *in)
 {
 	struct string_op op = string_begin(cpu, in);
 
-	control_check_io(cpu, (uint16_t)cpu->gpr[RDX], op.size); /* even for a count of zero */
+	insn_check_io(cpu, (uint16_t)cpu->gpr[RDX], op.size); /* even for a count of zero */
 	if (remaining(&op) == 0)
 		return;
 	do {
@@ -305,7 +305,7 @@ void slow_ins(struct cpu *cpu, const struct insn *in)
 
 		to = destination_linear(&op, true);
 		access_probe_write(cpu, to, op.size, ACCESS_PROGRAM);
-		slow_store(cpu, to, control_in(cpu, (uint16_t)cpu->gpr[RDX], op.size), op.size);
+		slow_store(cpu, to, insn_in(cpu, (uint16_t)cpu->gpr[RDX], op.size), op.size);
 		advance(&op, RDI, 1);
 		count_down(&op, 1);
 	} while (string_continues(&op));
@@ -315,14 +315,14 @@ void slow_outs(struct cpu *cpu, const struct insn *in)
 {
 	struct string_op op = string_begin(cpu, in);
 
-	control_check_io(cpu, (uint16_t)cpu->gpr[RDX], op.size);
+	insn_check_io(cpu, (uint16_t)cpu->gpr[RDX], op.size);
 	if (remaining(&op) == 0)
 		return;
 	do {
 		uint64_t value;
 
 		value = access_load(cpu, source_linear(&op), op.size, ACCESS_PROGRAM);
-		control_out(cpu, (uint16_t)cpu->gpr[RDX], (uint32_t)value, op.size);
+		insn_out(cpu, (uint16_t)cpu->gpr[RDX], (uint32_t)value, op.size);
 		advance(&op, RSI, 1);
 		count_down(&op, 1);
 	} while (string_continues(&op));

@@ -244,7 +244,7 @@ static void make_key(const ZydisDecodedInstruction *in, const ZydisDecodedOperan
 
 static uint32_t hash(const uint64_t key[2])
 {
-	uint64_t mixed = (key[0] ^ (key[1] << 32 | key[1] >> 32)) * UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t mixed = (key[0] ^ (key[1] << 32 | key[1] >> 32)) * HASH_MULTIPLIER;
 
 	return (uint32_t)((mixed ^ (key[1] * UINT64_C(0xc2b2ae3d27d4eb4f))) >> 32);
 }

@@ -2,7 +2,7 @@
  * table at the end says which mnemonic is which handler's, and how much of the world may have
  * changed after it. */
 #include "engine/interp/legacy.h"
-#include "cpu/control.h"
+#include "cpu/instruction_internal.h"
 #include "cpu/instruction.h"
 #include "cpu/segmentation.h"
 #include "cpu/transfer.h"
@@ -21,23 +21,23 @@
 		work;                                                                              \
 	}
 
-CALL(do_cpuid, control_cpuid(cpu))
-CALL(do_rdtsc, control_rdtsc(cpu))
-CALL(do_rdtscp, control_rdtscp(cpu))
-CALL(do_rdpmc, control_rdpmc(cpu))
-CALL(do_hypercall, control_hypercall(cpu))
-CALL(do_rdmsr, control_rdmsr(cpu))
-CALL(do_wrmsr, control_wrmsr(cpu))
-CALL(do_hlt, control_hlt(cpu); cpu->stats.halts++; atomic_store(&cpu->attention, 1))
-CALL(do_cli, control_cli(cpu))
-CALL(do_sti, control_sti(cpu))
-CALL(do_clac, control_clac_stac(cpu, false))
-CALL(do_stac, control_clac_stac(cpu, true))
-CALL(do_clts, control_clts(cpu))
-CALL(do_cache, control_cache(cpu))
-CALL(do_swapgs, control_swapgs(cpu))
+CALL(do_cpuid, insn_cpuid(cpu))
+CALL(do_rdtsc, insn_rdtsc(cpu))
+CALL(do_rdtscp, insn_rdtscp(cpu))
+CALL(do_rdpmc, insn_rdpmc(cpu))
+CALL(do_hypercall, insn_hypercall(cpu))
+CALL(do_rdmsr, insn_rdmsr(cpu))
+CALL(do_wrmsr, insn_wrmsr(cpu))
+CALL(do_hlt, insn_hlt(cpu); cpu->stats.halts++; atomic_store(&cpu->attention, 1))
+CALL(do_cli, insn_cli(cpu))
+CALL(do_sti, insn_sti(cpu))
+CALL(do_clac, insn_clac_stac(cpu, false))
+CALL(do_stac, insn_clac_stac(cpu, true))
+CALL(do_clts, insn_clts(cpu))
+CALL(do_cache, insn_invd_wbinvd(cpu))
+CALL(do_swapgs, insn_swapgs(cpu))
 CALL(do_xsetbv,
-	control_xsetbv(cpu, (uint32_t)cpu->gpr[RCX], cpu->gpr[RDX] << 32 | (uint32_t)cpu->gpr[RAX]))
+	insn_xsetbv(cpu, (uint32_t)cpu->gpr[RCX], cpu->gpr[RDX] << 32 | (uint32_t)cpu->gpr[RAX]))
 CALL(do_syscall, transfer_syscall(cpu))
 CALL(do_sysret, transfer_sysret(cpu, in->size))
 CALL(do_sysenter, transfer_sysenter(cpu))
@@ -47,8 +47,8 @@ CALL(do_far_return, transfer_far_return(cpu, in->size, (unsigned)in->imm))
 CALL(do_int, transfer_software_interrupt(cpu, (uint8_t)in->imm, SOFTWARE_INT_N))
 CALL(do_int1, transfer_software_interrupt(cpu, VECTOR_DB, SOFTWARE_INT1))
 CALL(do_int3, transfer_software_interrupt(cpu, VECTOR_BP, SOFTWARE_INT3))
-CALL(do_pushf, program_push(cpu, control_pushf(cpu, in->size), in->size))
-CALL(do_invlpg, control_invlpg(cpu, ea_offset(cpu, in) + cpu->segment_base[in->segment]))
+CALL(do_pushf, program_push(cpu, insn_pushf(cpu, in->size), in->size))
+CALL(do_invlpg, insn_invlpg(cpu, ea_offset(cpu, in) + cpu->segment_base[in->segment]))
 CALL(do_fxsave, fpu_fxsave(cpu, ea_checked(cpu, in, 512, true), in->size))
 CALL(do_fxrstor, fpu_fxrstor(cpu, ea_checked(cpu, in, 512, false), in->size))
 CALL(do_fnsave, fpu_fnsave(cpu, ea_checked(cpu, in, in->size == 2 ? 94 : 108, true), in->size))
@@ -58,7 +58,7 @@ CALL(do_fldenv, fpu_fldenv(cpu, ea_checked(cpu, in, in->size == 2 ? 14 : 28, fal
 
 static void do_popf(struct cpu *cpu, const struct insn *in)
 {
-	control_popf(cpu, program_peek(cpu, 0, in->size), in->size);
+	insn_popf(cpu, program_peek(cpu, 0, in->size), in->size);
 	program_drop(cpu, in->size);
 }
 
@@ -84,12 +84,13 @@ static void do_rdpid(struct cpu *cpu, const struct insn *in)
 
 static void do_mov_from_cr(struct cpu *cpu, const struct insn *in)
 {
-	operand_write(cpu, in, control_read(cpu, (unsigned)in->imm), cpu_code64(cpu) ? 8 : 4);
+	operand_write(
+		cpu, in, control_register_read(cpu, (unsigned)in->imm), cpu_code64(cpu) ? 8 : 4);
 }
 
 static void do_mov_to_cr(struct cpu *cpu, const struct insn *in)
 {
-	control_write(cpu, (unsigned)in->imm,
+	control_register_write(cpu, (unsigned)in->imm,
 		bits_zero_extend(REG(guest_8, in->src), cpu_code64(cpu) ? 8 : 4));
 }
 
@@ -153,17 +154,15 @@ static uint64_t table_linear(struct cpu *cpu, const struct insn *in, bool write)
 	return ea_checked(cpu, in, cpu_code64(cpu) ? 10 : 6, write);
 }
 
-CALL(do_sgdt,
-	control_store_table(cpu, &cpu->gdtr, table_linear(cpu, in, true), table_size(cpu, in)))
-CALL(do_sidt,
-	control_store_table(cpu, &cpu->idtr, table_linear(cpu, in, true), table_size(cpu, in)))
+CALL(do_sgdt, insn_store_table(cpu, &cpu->gdtr, table_linear(cpu, in, true), table_size(cpu, in)))
+CALL(do_sidt, insn_store_table(cpu, &cpu->idtr, table_linear(cpu, in, true), table_size(cpu, in)))
 /* Privilege before the address. */
-CALL(do_lgdt, control_require_cpl0(cpu);
-	control_load_table(cpu, &cpu->gdtr, table_linear(cpu, in, false), table_size(cpu, in)))
-CALL(do_lidt, control_require_cpl0(cpu);
-	control_load_table(cpu, &cpu->idtr, table_linear(cpu, in, false), table_size(cpu, in)))
-CALL(do_sldt, write_selector(cpu, in, control_sldt(cpu)))
-CALL(do_str, write_selector(cpu, in, control_str(cpu)))
+CALL(do_lgdt, insn_require_cpl0(cpu);
+	insn_load_table(cpu, &cpu->gdtr, table_linear(cpu, in, false), table_size(cpu, in)))
+CALL(do_lidt, insn_require_cpl0(cpu);
+	insn_load_table(cpu, &cpu->idtr, table_linear(cpu, in, false), table_size(cpu, in)))
+CALL(do_sldt, write_selector(cpu, in, insn_sldt(cpu)))
+CALL(do_str, write_selector(cpu, in, insn_str(cpu)))
 
 /* The privilege check comes before the operand is read. */
 static void do_lldt(struct cpu *cpu, const struct insn *in)
@@ -172,7 +171,7 @@ static void do_lldt(struct cpu *cpu, const struct insn *in)
 		cpu_raise(cpu, VECTOR_UD);
 	if (cpu->cpl != 0)
 		cpu_raise_error(cpu, VECTOR_GP, 0);
-	control_lldt(cpu, (uint16_t)operand_read(cpu, in, 2));
+	insn_lldt(cpu, (uint16_t)operand_read(cpu, in, 2));
 }
 
 static void do_ltr(struct cpu *cpu, const struct insn *in)
@@ -181,12 +180,12 @@ static void do_ltr(struct cpu *cpu, const struct insn *in)
 		cpu_raise(cpu, VECTOR_UD);
 	if (cpu->cpl != 0)
 		cpu_raise_error(cpu, VECTOR_GP, 0);
-	control_ltr(cpu, (uint16_t)operand_read(cpu, in, 2));
+	insn_ltr(cpu, (uint16_t)operand_read(cpu, in, 2));
 }
 
 static void do_smsw(struct cpu *cpu, const struct insn *in)
 {
-	uint16_t low = control_smsw(cpu);
+	uint16_t low = insn_smsw(cpu);
 
 	if (in->attributes & INSN_MEMORY)
 		operand_write(cpu, in, low, 2);
@@ -198,7 +197,7 @@ static void do_lmsw(struct cpu *cpu, const struct insn *in)
 {
 	if (cpu->cpl != 0)
 		cpu_raise_error(cpu, VECTOR_GP, 0);
-	control_lmsw(cpu, (uint16_t)operand_read(cpu, in, 2));
+	insn_lmsw(cpu, (uint16_t)operand_read(cpu, in, 2));
 }
 
 static void set_zero_flag(struct cpu *cpu, bool value)
@@ -291,14 +290,14 @@ static void set_edx_eax(struct cpu *cpu, uint64_t value)
 	cpu->gpr[RDX] = value >> 32;
 }
 
-CALL(do_xgetbv, set_edx_eax(cpu, control_xgetbv(cpu, (uint32_t)cpu->gpr[RCX])))
-CALL(do_rdpkru, set_edx_eax(cpu, control_rdpkru(cpu)))
+CALL(do_xgetbv, set_edx_eax(cpu, insn_xgetbv(cpu, (uint32_t)cpu->gpr[RCX])))
+CALL(do_rdpkru, set_edx_eax(cpu, insn_rdpkru(cpu)))
 
 static void do_wrpkru(struct cpu *cpu, const struct insn *in)
 {
 	if ((uint32_t)cpu->gpr[RCX] || (uint32_t)cpu->gpr[RDX])
 		cpu_raise_error(cpu, VECTOR_GP, 0);
-	control_wrpkru(cpu, (uint32_t)cpu->gpr[RAX]);
+	insn_wrpkru(cpu, (uint32_t)cpu->gpr[RAX]);
 }
 
 static void do_ldmxcsr(struct cpu *cpu, const struct insn *in)
@@ -318,11 +317,11 @@ static void do_stmxcsr(struct cpu *cpu, const struct insn *in)
 #define BASE_CALLS(name, seg)                                                                      \
 	static void do_rd##name(struct cpu *cpu, const struct insn *in)                            \
 	{                                                                                          \
-		operand_write(cpu, in, control_read_fs_gs_base(cpu, seg), in->size);               \
+		operand_write(cpu, in, insn_read_fs_gs_base(cpu, seg), in->size);                  \
 	}                                                                                          \
 	static void do_wr##name(struct cpu *cpu, const struct insn *in)                            \
 	{                                                                                          \
-		control_write_fs_gs_base(                                                          \
+		insn_write_fs_gs_base(                                                             \
 			cpu, seg, bits_zero_extend(REG(guest_8, in->src), in->size));              \
 	}
 BASE_CALLS(fsbase, SEG_FS)
@@ -334,7 +333,7 @@ static void do_invpcid(struct cpu *cpu, const struct insn *in)
 
 	if (cpu_protected(cpu) && cpu->cpl != 0)
 		cpu_raise_error(cpu, VECTOR_GP, 0);
-	control_invpcid(
+	insn_invpcid(
 		cpu, bits_zero_extend(REG(guest_8, in->dst), size), ea_checked(cpu, in, 16, false));
 }
 
@@ -345,7 +344,7 @@ static uint16_t port_of(const struct cpu *cpu, const struct insn *in)
 
 static void do_in(struct cpu *cpu, const struct insn *in)
 {
-	uint32_t value = control_in(cpu, port_of(cpu, in), in->size);
+	uint32_t value = insn_in(cpu, port_of(cpu, in), in->size);
 
 	if (in->size == 4)
 		cpu->gpr[RAX] = value;
@@ -353,7 +352,7 @@ static void do_in(struct cpu *cpu, const struct insn *in)
 		memcpy(&cpu->gpr[RAX], &value, in->size);
 }
 
-CALL(do_out, control_out(cpu, port_of(cpu, in), (uint32_t)bits_zero_extend(cpu->gpr[RAX], in->size),
+CALL(do_out, insn_out(cpu, port_of(cpu, in), (uint32_t)bits_zero_extend(cpu->gpr[RAX], in->size),
 		     in->size))
 
 /* Far JMP and CALL: the pointer is immediate (selector in disp) or in memory. */

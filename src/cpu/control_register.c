@@ -1,6 +1,6 @@
 /* Control registers, EFER, XCR0: the consistency rules between them, and what changing them entails
  * (SDM vol. 3A 2.5, 4.1, 4.10.4, 10.8.5; vol. 2 MOV to control register). */
-#include "cpu/control.h"
+#include "cpu/instruction_internal.h"
 #include "cpu/access.h"
 #include "cpu/cpuid.h"
 #include "cpu/fpu.h"
@@ -25,7 +25,7 @@ static _Noreturn void general_protection(struct cpu *cpu)
 	cpu_raise_error(cpu, VECTOR_GP, 0);
 }
 
-void control_require_cpl0(struct cpu *cpu)
+void insn_require_cpl0(struct cpu *cpu)
 {
 	if (cpu->cpl != 0)
 		general_protection(cpu);
@@ -138,10 +138,10 @@ static void check_number(struct cpu *cpu, unsigned number)
 {
 	if (number > 8 || !(BIT(number) & (BIT(0) | BIT(2) | BIT(3) | BIT(4) | BIT(8))))
 		cpu_raise(cpu, VECTOR_UD);
-	control_require_cpl0(cpu);
+	insn_require_cpl0(cpu);
 }
 
-uint64_t control_read(struct cpu *cpu, unsigned number)
+uint64_t control_register_read(struct cpu *cpu, unsigned number)
 {
 	check_number(cpu, number);
 	switch (number) {
@@ -158,7 +158,7 @@ uint64_t control_read(struct cpu *cpu, unsigned number)
 	}
 }
 
-void control_write(struct cpu *cpu, unsigned number, uint64_t value)
+void control_register_write(struct cpu *cpu, unsigned number, uint64_t value)
 {
 	check_number(cpu, number);
 	if (!cpu_code64(cpu))
@@ -185,37 +185,37 @@ void control_write(struct cpu *cpu, unsigned number, uint64_t value)
 	}
 }
 
-void control_umip(struct cpu *cpu)
+void insn_require_no_umip(struct cpu *cpu)
 {
 	if ((cpu->cr4 & CR4_UMIP) && cpu->cpl != 0)
 		general_protection(cpu);
 }
 
-uint16_t control_smsw(struct cpu *cpu)
+uint16_t insn_smsw(struct cpu *cpu)
 {
-	control_umip(cpu);
+	insn_require_no_umip(cpu);
 	return (uint16_t)cpu->cr0;
 }
 
 /* PE, MP, EM, TS; PE can be set but not cleared. */
-void control_lmsw(struct cpu *cpu, uint16_t value)
+void insn_lmsw(struct cpu *cpu, uint16_t value)
 {
 	uint64_t bits = CR0_PE | CR0_MP | CR0_EM | CR0_TS;
 
-	control_require_cpl0(cpu);
+	insn_require_cpl0(cpu);
 	set_cr0(cpu, (cpu->cr0 & ~(bits & ~CR0_PE)) | (value & bits));
 }
 
-void control_clts(struct cpu *cpu)
+void insn_clts(struct cpu *cpu)
 {
-	control_require_cpl0(cpu);
+	insn_require_cpl0(cpu);
 	if (cpu->cr0 & CR0_TS)
 		set_cr0(cpu, cpu->cr0 & ~CR0_TS);
 }
 
 /* --- EFER --- */
 
-bool control_set_efer(struct cpu *cpu, uint64_t value)
+bool efer_write(struct cpu *cpu, uint64_t value)
 {
 	uint64_t changed = (cpu->efer ^ value) & ~EFER_LMA;
 
@@ -247,11 +247,11 @@ static bool xcr0_consistent(uint64_t value)
 	       (!tile || tile == XCR0_TILE);
 }
 
-void control_xsetbv(struct cpu *cpu, uint32_t index, uint64_t value)
+void insn_xsetbv(struct cpu *cpu, uint32_t index, uint64_t value)
 {
 	if (!(cpu->cr4 & CR4_OSXSAVE))
 		cpu_raise(cpu, VECTOR_UD);
-	control_require_cpl0(cpu);
+	insn_require_cpl0(cpu);
 	if (index != 0 || (value & ~cpu->model->xcr0) || !xcr0_consistent(value))
 		general_protection(cpu);
 	cpu->xcr0 = value;
@@ -259,7 +259,7 @@ void control_xsetbv(struct cpu *cpu, uint32_t index, uint64_t value)
 }
 
 /* With index 1, XCR0 less the components in their initial state (SDM vol. 1 13.2). */
-uint64_t control_xgetbv(struct cpu *cpu, uint32_t index)
+uint64_t insn_xgetbv(struct cpu *cpu, uint32_t index)
 {
 	if (!(cpu->cr4 & CR4_OSXSAVE))
 		cpu_raise(cpu, VECTOR_UD);
@@ -270,9 +270,9 @@ uint64_t control_xgetbv(struct cpu *cpu, uint32_t index)
 
 /* --- TLB instructions --- */
 
-void control_invlpg(struct cpu *cpu, uint64_t linear)
+void insn_invlpg(struct cpu *cpu, uint64_t linear)
 {
-	control_require_cpl0(cpu);
+	insn_require_cpl0(cpu);
 	if (cpu_canonical(cpu, linear))
 		tlb_flush_page(cpu, linear);
 }
@@ -281,12 +281,12 @@ enum invpcid_type { INVPCID_ADDRESS, INVPCID_CONTEXT, INVPCID_ALL_GLOBAL, INVPCI
 
 /* The soft TLB holds translations of the current PCID only. For another one a single address is
  * not told from all: that is allowed, and rare. */
-void control_invpcid(struct cpu *cpu, uint64_t type, uint64_t descriptor_linear)
+void insn_invpcid(struct cpu *cpu, uint64_t type, uint64_t descriptor_linear)
 {
 	uint64_t descriptor[2];
 	struct address_space current = cpu_address_space(cpu), named = current;
 
-	control_require_cpl0(cpu);
+	insn_require_cpl0(cpu);
 	access_read(cpu, descriptor_linear, descriptor, sizeof(descriptor), ACCESS_PROGRAM);
 	if (type > INVPCID_ALL || descriptor[0] > CR3_PCID)
 		general_protection(cpu);
