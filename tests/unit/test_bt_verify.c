@@ -4,8 +4,10 @@
 #include "cpu_fixture.h"
 
 #include "engine/bt/bt.h"
+#include "engine/bt/rewrite.h"
 #include "engine/bt/verify.h"
 #include "engine/engine.h"
+#include "isa/decode.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -248,6 +250,52 @@ static void finds_nothing_where_nothing_is_wrong(void **state)
 	with_and_without_windows(nothing_wrong);
 }
 
+/* --- copies --- */
+
+/* "add [rbx + 8], cl", to be copied as "add [r10 + 4 * rcx + 0x40], r11b". */
+static void finds_wrong_copies(void **state)
+{
+	static const uint8_t add[] = {0x00, 0x4b, 0x08};
+	static const struct host_memory memory = {
+		.base = R10, .index = RCX, .scale = 2, .disp = 0x40};
+	static const struct {
+		const char *difference;
+		uint8_t size, made[8];
+	} copies[] = {
+		{NULL, 5, {0x45, 0x00, 0x5c, 0x8a, 0x40}},
+		{"it is not an instruction", 4, {0x45, 0x00, 0x5c, 0x8a}},
+		{"it is shorter than what was emitted", 6, {0x45, 0x00, 0x5c, 0x8a, 0x40, 0x90}},
+		{"it is another operation", 5, {0x45, 0x08, 0x5c, 0x8a, 0x40}}, /* or */
+		{"it is another operation", 6, {0xf0, 0x45, 0x00, 0x5c, 0x8a, 0x40}},
+		{"it is another operation", 5, {0x45, 0x01, 0x5c, 0x8a, 0x40}},     /* r11d */
+		{"an operand is another", 5, {0x45, 0x02, 0x5c, 0x8a, 0x40}},       /* other way */
+		{"an operand is another", 5, {0x41, 0x00, 0x5c, 0x8a, 0x40}},       /* bl */
+		{"an operand is another", 5, {0x45, 0x00, 0x54, 0x8a, 0x40}},       /* r10b */
+		{"an operand is another", 5, {0x44, 0x00, 0x5c, 0x8a, 0x40}},       /* rdx */
+		{"an operand is another", 5, {0x47, 0x00, 0x5c, 0x8a, 0x40}},       /* r9 * 4 */
+		{"an operand is another", 5, {0x45, 0x00, 0x5c, 0x4a, 0x40}},       /* rcx * 2 */
+		{"an operand is another", 5, {0x45, 0x00, 0x5c, 0x8a, 0xc0}},       /* -0x40 */
+		{"an operand is another", 6, {0x65, 0x45, 0x00, 0x5c, 0x8a, 0x40}}, /* gs: */
+		{"an operand is another", 6, {0x67, 0x45, 0x00, 0x5c, 0x8a, 0x40}}, /* r10d */
+		{"an operand is another", 3, {0x45, 0x00, 0xda}}, /* in a register */
+	};
+	ZydisDecodedInstruction in;
+	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+	struct rewrite r = {.in = &in, .operands = operands, .bytes = add, .memory = &memory};
+
+	for (unsigned reg = 0; reg < 16; reg++)
+		r.host[reg] = (uint8_t)(reg == RCX ? HOST_RCX : reg);
+	assert_int_equal(isa_decode(ISA_64, NULL, add, sizeof(add), &in, operands), ISA_DECODED);
+	for (unsigned i = 0; i < ARRAY_SIZE(copies); i++) {
+		const char *difference = rewrite_difference(&r, copies[i].made, copies[i].size);
+
+		if (!copies[i].difference)
+			assert_null(difference);
+		else if (!difference || strcmp(difference, copies[i].difference))
+			fail_msg("copy %u: %s", i, difference ? difference : "nothing");
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -259,6 +307,7 @@ int main(void)
 		verify_test(finds_vector_wrong),
 		verify_test(finds_x87_wrong),
 		verify_test(finds_branch_wrong),
+		cmocka_unit_test(finds_wrong_copies),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

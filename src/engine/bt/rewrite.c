@@ -1,5 +1,6 @@
 #include "engine/bt/rewrite.h"
 
+#include "engine/bt/verify.h"
 #include "isa/fields.h"
 
 static struct isa_fields find_fields(const struct rewrite *r)
@@ -117,6 +118,8 @@ static void emit_evex(struct code *c, const struct rewrite *r)
 
 void rewrite_emit(struct code *c, const struct rewrite *r)
 {
+	uintptr_t start = c->at;
+
 	if (r->memory && r->memory->gs)
 		emit_byte(c, 0x65);
 	switch (r->in->encoding) {
@@ -129,4 +132,6 @@ void rewrite_emit(struct code *c, const struct rewrite *r)
 	default:
 		emit_legacy(c, r);
 	}
+	if (!c->full)
+		verify_rewritten(c->bt, r, start, (unsigned)(c->at - start));
 }

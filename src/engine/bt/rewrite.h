@@ -19,4 +19,8 @@ struct rewrite {
  * AH to BH are named. */
 void rewrite_emit(struct code *c, const struct rewrite *rewrite);
 
+/* verify_rewrite.c: what is wrong with the `size` bytes at `made`, which are to be the instruction
+ * so rewritten? NULL: nothing. Reads no more than these bytes. */
+const char *rewrite_difference(const struct rewrite *rewrite, const uint8_t *made, unsigned size);
+
 #endif

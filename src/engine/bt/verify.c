@@ -409,6 +409,21 @@ static bool prepare(struct bt *bt)
 	return true;
 }
 
+void verify_rewritten(struct bt *bt, const struct rewrite *r, uintptr_t at, unsigned size)
+{
+	const uint8_t *made = (const uint8_t *)(at + (uintptr_t)bt->writable);
+	const char *difference;
+
+	if (!engine_options.verify)
+		return;
+	difference = rewrite_difference(r, made, size);
+	if (!difference || !prepare(bt))
+		return;
+	bt->verify->failed = true;
+	verify_report_rewrite(bt, r, made, at, size, difference);
+	cpu_set_pending(bt->cpu, PENDING_STOP);
+}
+
 void verify_begin(struct bt *bt, struct bt_unit *unit)
 {
 	struct verify *v;

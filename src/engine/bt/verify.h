@@ -8,8 +8,14 @@
 
 #include "engine/bt/bt.h"
 
+struct rewrite;
+
 /* All of these do nothing without engine_options.verify. */
 
+/* Of the code at `at`, `size` bytes have just been made by rewrite_emit(), and are not yet run: is
+ * that the instruction that was to be copied? Where not, this is reported, and the vCPU is told to
+ * stop. */
+void verify_rewritten(struct bt *bt, const struct rewrite *rewrite, uintptr_t at, unsigned size);
 /* `unit` will be entered at its entry, in the state that the CPU has now. */
 void verify_begin(struct bt *bt, struct bt_unit *unit);
 /* Translated code came back by exit `id`, which has not been served yet. False: it has done

@@ -2,6 +2,7 @@
 #ifndef VENEER_ENGINE_BT_VERIFY_INTERNAL_H
 #define VENEER_ENGINE_BT_VERIFY_INTERNAL_H
 
+#include "engine/bt/rewrite.h"
 #include "engine/bt/verify.h"
 #include "isa/address.h"
 
@@ -120,6 +121,11 @@ uint64_t verify_flags(const struct verify *v, const struct verify_place *place);
 
 /* Say what differs at `place`. */
 void verify_report(const struct bt *bt, const struct verify *v, const struct verify_place *place);
+
+/* Say that the `size` bytes at `made`, which will run at `at`, are not what the rewriting was to
+ * yield. */
+void verify_report_rewrite(const struct bt *bt, const struct rewrite *rewrite, const uint8_t *made,
+	uintptr_t at, unsigned size, const char *difference);
 
 /* The parts of an FXSAVE image that are state of the program: offset and size. */
 struct x87_part {

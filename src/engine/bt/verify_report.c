@@ -50,21 +50,28 @@ static void report_bytes(const char *name, const uint8_t *before, const uint8_t 
 
 /* --- which unit --- */
 
-static void report_instruction(const struct bt *bt, const struct bt_unit *unit, unsigned i)
+/* `model` as isa_decode() has it. */
+static void report_code(const struct cpu_model *model, const uint8_t *bytes, unsigned length,
+	uint64_t rip, const char *note)
 {
-	const struct bt_insn *insn = &unit->insns[i];
-	const uint8_t *bytes = unit->guest + (insn->offset - unit->guest_start);
-	uint64_t rip = (unit->rip & PAGE_MASK) + insn->offset;
 	ZydisDecodedInstruction in;
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 	ZydisFormatter formatter;
 	char text[128] = "?", code[HEX_BYTES(15)];
 
 	ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
-	if (isa_decode(ISA_64, bt->cpu->model, bytes, insn->length, &in, operands) == ISA_DECODED)
+	if (isa_decode(ISA_64, model, bytes, length, &in, operands) == ISA_DECODED)
 		ZydisFormatterFormatInstruction(&formatter, &in, operands, in.operand_count_visible,
 			text, sizeof(text), rip, NULL);
-	log_error("    0x%" PRIx64 "  %-20s %s%s", rip, hex(bytes, insn->length, code), text,
+	log_error("    0x%" PRIx64 "  %-20s %s%s", rip, hex(bytes, length, code), text, note);
+}
+
+static void report_instruction(const struct bt *bt, const struct bt_unit *unit, unsigned i)
+{
+	const struct bt_insn *insn = &unit->insns[i];
+
+	report_code(bt->cpu->model, unit->guest + (insn->offset - unit->guest_start), insn->length,
+		(unit->rip & PAGE_MASK) + insn->offset,
 		insn->interpreted ? "  (left to the interpreter)" : "");
 }
 
@@ -249,4 +256,12 @@ void verify_report(const struct bt *bt, const struct verify *v, const struct ver
 	report_vectors(v, bt->cpu, at);
 	report_x87(v, bt->cpu, at);
 	report_memory(v, place);
+}
+
+void verify_report_rewrite(const struct bt *bt, const struct rewrite *r, const uint8_t *made,
+	uintptr_t at, unsigned size, const char *difference)
+{
+	log_error("--verify: an instruction was copied wrong: %s", difference);
+	report_code(bt->cpu->model, r->bytes, r->in->length, 0, "  (the guest's)");
+	report_code(NULL, made, MIN(size, INSN_LENGTH_MAX), at, "  (the copy)");
 }
