@@ -3,7 +3,9 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -12,17 +14,20 @@
 #include <unistd.h>
 
 #define BACKLOG 16
+/* What the name of a socket in the making is longer by: ".PID" and its end. */
+#define ASIDE_ROOM      12
+#define PATH_MAX_LENGTH (sizeof(((struct sockaddr_un *)0)->sun_path) - ASIDE_ROOM)
 
 /* False, with a message that begins with `what`: the path is too long. */
 static bool make_address(struct sockaddr_un *address, const char *what, const char *path)
 {
 	*address = (struct sockaddr_un){.sun_family = AF_UNIX};
-	if (*path && strlen(path) < sizeof(address->sun_path)) {
+	if (*path && strlen(path) <= PATH_MAX_LENGTH) {
 		strcpy(address->sun_path, path);
 		return true;
 	}
 	log_error("%s%s: expected the path of a socket, 1 to %zu characters", what, path,
-		sizeof(address->sun_path) - 1);
+		PATH_MAX_LENGTH);
 	return false;
 }
 
@@ -40,23 +45,42 @@ static bool is_stale(const struct sockaddr_un *address)
 	       S_ISSOCK(status.st_mode);
 }
 
+/* Give a socket that listens at `aside` the name `path`. Two machines may do so at once, and both
+ * have seen a stale socket there: so what was there is looked at again when nobody else can have
+ * it any more, and put back where it has come to life meanwhile. */
+static int move_into_place(const struct sockaddr_un *aside, const struct sockaddr_un *path)
+{
+	if (renameat2(AT_FDCWD, aside->sun_path, AT_FDCWD, path->sun_path, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EEXIST)
+		return -errno;
+	if (!is_stale(path))
+		return -EADDRINUSE;
+	if (renameat2(AT_FDCWD, aside->sun_path, AT_FDCWD, path->sun_path, RENAME_EXCHANGE) < 0)
+		return -errno;
+	if (is_stale(aside))
+		return unlink(aside->sun_path) < 0 ? -errno : 0;
+	renameat2(AT_FDCWD, aside->sun_path, AT_FDCWD, path->sun_path, RENAME_EXCHANGE);
+	return -EADDRINUSE;
+}
+
+/* The socket listens before its file has the name that clients know: whoever finds it, gets in. */
 static int bind_and_listen(struct control_socket *socket, const struct sockaddr_un *address)
 {
-	const struct sockaddr *generic = (const struct sockaddr *)address;
+	struct sockaddr_un aside = *address;
 	struct stat status;
 	int error;
 
+	snprintf(aside.sun_path + strlen(aside.sun_path), ASIDE_ROOM, ".%d", (int)getpid());
 	/* The file gets the socket's permissions, so there is no moment with others. */
-	if (fchmod(socket->fd, 0600) < 0)
+	if (fchmod(socket->fd, 0600) < 0 ||
+		bind(socket->fd, (const struct sockaddr *)&aside, sizeof(aside)) < 0)
 		return -errno;
-	error = bind(socket->fd, generic, sizeof(*address)) < 0 ? -errno : 0;
-	if (error == -EADDRINUSE && is_stale(address) && unlink(address->sun_path) == 0)
-		error = bind(socket->fd, generic, sizeof(*address)) < 0 ? -errno : 0;
-	if (error)
-		return error;
-	if (listen(socket->fd, BACKLOG) < 0 || lstat(address->sun_path, &status) < 0) {
-		error = -errno;
-		unlink(address->sun_path);
+	error = listen(socket->fd, BACKLOG) < 0 || lstat(aside.sun_path, &status) < 0
+			? -errno
+			: move_into_place(&aside, address);
+	if (error) {
+		unlink(aside.sun_path);
 		return error;
 	}
 	socket->device = status.st_dev;

@@ -508,8 +508,8 @@ def _():
 @check('paths at which there can be no socket')
 def _():
     refused(os.path.join(work.name, 'none', 'socket'), 'cannot make the socket: No such file.*')
-    refused('/tmp/' + 'x' * 200, 'expected the path of a socket, 1 to 107 characters')
-    refused('', 'expected the path of a socket, 1 to 107 characters')
+    refused('/tmp/' + 'x' * 200, 'expected the path of a socket, 1 to 96 characters')
+    refused('', 'expected the path of a socket, 1 to 96 characters')
 
 
 # --- the subcommands ---
