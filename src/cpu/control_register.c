@@ -263,7 +263,7 @@ uint64_t insn_xgetbv(struct cpu *cpu, uint32_t index)
 {
 	if (!(cpu->cr4 & CR4_OSXSAVE))
 		cpu_raise(cpu, VECTOR_UD);
-	if (index > 1)
+	if (index > (cpu_model_has(cpu->model, CPUID_XGETBV1) ? 1 : 0))
 		general_protection(cpu);
 	return index ? fpu_xinuse(cpu) : cpu->xcr0;
 }

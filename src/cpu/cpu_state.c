@@ -49,7 +49,7 @@ static bool features_fit(const struct cpu *cpu, const struct cpu_state *s)
 {
 	return !(s->cr4 & ~cpu->model->cr4) && !(s->efer & ~cpu->model->efer) &&
 	       !(s->xcr0 & ~cpu->model->xcr0) && (s->xcr0 & BIT(XSTATE_X87)) && !s->xss &&
-	       !(s->fpu.mxcsr & ~fpu_mxcsr_mask());
+	       !(s->fpu.mxcsr & ~fpu_mxcsr_mask(cpu->model));
 }
 
 static bool bases_fit(const struct cpu *cpu, const struct cpu_state *s)

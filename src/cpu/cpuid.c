@@ -103,20 +103,24 @@ static void leaf_b(const struct cpu *cpu, uint32_t subleaf, struct cpuid_result 
 
 static void leaf_d(const struct cpu *cpu, uint32_t subleaf, struct cpuid_result *out)
 {
-	uint64_t allowed = cpu->model->xcr0;
+	const struct cpu_model *model = cpu->model;
+	uint64_t allowed = model->xcr0;
 
+	if (!cpu_model_has(model, CPUID_XSAVE))
+		return;
 	if (subleaf == 0) {
 		out->eax = allowed;
 		out->edx = allowed >> 32;
-		out->ebx = fpu_xsave_size(cpu->model, cpu->xcr0, false);
-		out->ecx = fpu_xsave_size(cpu->model, allowed, false);
+		out->ebx = fpu_xsave_size(model, cpu->xcr0, false);
+		out->ecx = fpu_xsave_size(model, allowed, false);
 	} else if (subleaf == 1) {
-		out->eax = cpu->model->features.word[CPUID_D_1_EAX];
-		out->ebx = fpu_xsave_size(cpu->model, cpu->xcr0 | cpu->xss, true);
+		out->eax = model->features.word[CPUID_D_1_EAX];
+		if (cpu_model_has(model, CPUID_XSAVEC))
+			out->ebx = fpu_xsave_size(model, cpu->xcr0 | cpu->xss, true);
 	} else if (subleaf < XSTATE_COUNT && (allowed & BIT(subleaf))) {
-		out->eax = cpu->model->xstate[subleaf].size;
-		out->ebx = cpu->model->xstate[subleaf].offset;
-		out->ecx = cpu->model->xstate[subleaf].align << 1;
+		out->eax = model->xstate[subleaf].size;
+		out->ebx = model->xstate[subleaf].offset;
+		out->ecx = model->xstate[subleaf].align << 1;
 	}
 }
 
@@ -201,6 +205,8 @@ static void leaf_extended(
 {
 	bool amd = cpu->model->amd;
 
+	bool topology = amd && cpu_model_has(cpu->model, CPUID_TOPOEXT);
+
 	switch (leaf) {
 	case 0x80000000:
 		*out = host_leaf(cpu, leaf, 0);
@@ -231,11 +237,11 @@ static void leaf_extended(
 			*out = host_leaf(cpu, leaf, 0);
 		break;
 	case 0x8000001d:
-		if (amd)
+		if (topology)
 			leaf_cache(cpu, leaf, subleaf, out);
 		break;
 	case 0x8000001e:
-		if (amd)
+		if (topology)
 			*out = (struct cpuid_result){.eax = cpu->index, .ebx = cpu->index & 0xff};
 		break;
 	case 0x80000021:
@@ -262,7 +268,8 @@ void cpuid_query(const struct cpu *cpu, uint32_t leaf, uint32_t subleaf, struct 
 			leaf_basic(cpu, 0xd, subleaf, out);
 		return;
 	}
-	if (leaf >= 0x40000000 && leaf < 0x40000100) {
+	if (leaf >= 0x40000000 && leaf < 0x40000100 &&
+		cpu_model_has(cpu->model, CPUID_HYPERVISOR)) {
 		leaf_hypervisor(cpu, leaf, out);
 		return;
 	}

@@ -97,7 +97,9 @@ void fpu_reload(struct cpu *cpu)
 		to_host(&cpu->fpu);
 }
 
-uint32_t fpu_mxcsr_mask(void)
+#define MXCSR_MM BIT(17) /* misaligned exception mask (APM vol. 1 4.2.2) */
+
+uint32_t fpu_mxcsr_mask(const struct cpu_model *model)
 {
 	static _Atomic uint32_t mask;
 	struct fxsave_image image = {0};
@@ -109,12 +111,12 @@ uint32_t fpu_mxcsr_mask(void)
 		/* Zero means the first processors with SSE, without DAZ (SDM vol. 1 11.6.6). */
 		mask = value = value ? value : 0xffbf;
 	}
-	return value;
+	return cpu_model_has(model, CPUID_MISALIGNSSE) ? value : value & ~(uint32_t)MXCSR_MM;
 }
 
 void fpu_ldmxcsr(struct cpu *cpu, uint32_t value)
 {
-	if (value & ~fpu_mxcsr_mask())
+	if (value & ~fpu_mxcsr_mask(cpu->model))
 		cpu_raise_error(cpu, VECTOR_GP, 0);
 	cpu->fpu.mxcsr = value;
 	if (cpu->fpu_live)

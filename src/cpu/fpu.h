@@ -32,7 +32,7 @@ void fpu_reload(struct cpu *cpu); /* cpu->fpu was changed: make the live unit ag
 void fpu_raise_pending(struct cpu *cpu);
 
 /* The bits that MXCSR has on this processor; others raise #GP. */
-uint32_t fpu_mxcsr_mask(void);
+uint32_t fpu_mxcsr_mask(const struct cpu_model *model);
 
 /* A fault in generated code with CR0.NE clear asserts FERR# and restarts the instruction, as the
  * hardware does, until the interrupt that follows clears the error. It unwinds with this value

@@ -1,66 +1,39 @@
-/* Model-specific registers: one table says which exist, for which vendor and CPUID bit, and what
+/* Model-specific registers: one table says which exist, for which vendor and feature, and what
  * may be written (SDM vol. 4; APM vol. 2 appendix A; for the 0x4b564d00 block Linux's
  * Documentation/virt/kvm/x86/msr.rst). What is not in the table faults, as on real processors. */
 #include "cpu/instruction_internal.h"
-#include "cpu/cpuid.h"
 #include "cpu/instruction.h"
 #include "cpu/mtrr.h"
 #include "cpu/pvclock.h"
 
 /* --- which processors have it --- */
 
-/* A register exists where one of these CPUID bits is set. */
+/* A register exists on every processor, a vendor's, or where the model has a feature. */
 enum gate {
 	ALWAYS,
 	INTEL,
 	AMD,
+	IF_ARCH_CAPABILITIES,
+	IF_HYPERVISOR,
 	IF_RDTSCP,
 	IF_SPEC_CTRL,
-	IF_PRED_CMD,
-	IF_FLUSH_CMD,
-	IF_ARCH_CAPABILITIES,
-	IF_VIRT_SPEC_CTRL,
+	IF_TSC_ADJUST,
+	IF_TSC_DEADLINE,
+	IF_X2APIC,
 	IF_XSAVES,
-	IF_KVMCLOCK,
-	IF_KVMCLOCK2,
 	GATE_COUNT
 };
 
-enum cpuid_register { EAX, EBX, ECX, EDX };
-
-struct cpuid_bit {
-	uint32_t leaf, subleaf;
-	enum cpuid_register reg;
-	uint32_t mask;
+static const uint16_t gates[GATE_COUNT][2] = {
+	[IF_ARCH_CAPABILITIES] = {CPUID_ARCH_CAPABILITIES, CPUID_ARCH_CAPABILITIES},
+	[IF_HYPERVISOR] = {CPUID_HYPERVISOR, CPUID_HYPERVISOR},
+	[IF_RDTSCP] = {CPUID_RDTSCP, CPUID_RDPID},
+	[IF_SPEC_CTRL] = {CPUID_SPEC_CTRL, CPUID_SPEC_CTRL},
+	[IF_TSC_ADJUST] = {CPUID_TSC_ADJUST, CPUID_TSC_ADJUST},
+	[IF_TSC_DEADLINE] = {CPUID_TSC_DEADLINE, CPUID_TSC_DEADLINE},
+	[IF_X2APIC] = {CPUID_X2APIC, CPUID_X2APIC},
+	[IF_XSAVES] = {CPUID_XSAVES, CPUID_XSAVES},
 };
-
-static const struct cpuid_bit gates[GATE_COUNT][2] = {
-	[IF_RDTSCP] = {{0x80000001, 0, EDX, 1u << 27}, {7, 0, ECX, 1u << 22}},
-	[IF_SPEC_CTRL] = {{7, 0, EDX, 1u << 26 | 1u << 27 | 1u << 31},
-		{0x80000008, 0, EBX, 1u << 14 | 1u << 15 | 1u << 24}},
-	[IF_PRED_CMD] = {{7, 0, EDX, 1u << 26}, {0x80000008, 0, EBX, 1u << 12}},
-	[IF_FLUSH_CMD] = {{7, 0, EDX, 1u << 28}},
-	[IF_ARCH_CAPABILITIES] = {{7, 0, EDX, 1u << 29}},
-	[IF_VIRT_SPEC_CTRL] = {{0x80000008, 0, EBX, 1u << 25}},
-	[IF_XSAVES] = {{0xd, 1, EAX, 1u << 3}},
-	[IF_KVMCLOCK] = {{0x40000001, 0, EAX, 1u << 0}},
-	[IF_KVMCLOCK2] = {{0x40000001, 0, EAX, 1u << 3}},
-};
-
-static bool cpuid_bit_set(const struct cpu *cpu, const struct cpuid_bit *bit)
-{
-	struct cpuid_result leaf;
-	uint32_t value;
-
-	if (!bit->mask)
-		return false;
-	cpuid_query(cpu, bit->leaf, bit->subleaf, &leaf);
-	value = bit->reg == EAX   ? leaf.eax
-		: bit->reg == EBX ? leaf.ebx
-		: bit->reg == ECX ? leaf.ecx
-				  : leaf.edx;
-	return value & bit->mask;
-}
 
 static bool gate_open(const struct cpu *cpu, enum gate gate)
 {
@@ -68,7 +41,8 @@ static bool gate_open(const struct cpu *cpu, enum gate gate)
 		return true;
 	if (gate == INTEL || gate == AMD)
 		return cpu->amd == (gate == AMD);
-	return cpuid_bit_set(cpu, &gates[gate][0]) || cpuid_bit_set(cpu, &gates[gate][1]);
+	return cpu_model_has(cpu->model, gates[gate][0]) ||
+	       cpu_model_has(cpu->model, gates[gate][1]);
 }
 
 /* --- registers that do something --- */
@@ -259,15 +233,15 @@ struct msr {
 /* Sorted by number. */
 static const struct msr table[] = {
 	CALL(0x10, 0x10, ALWAYS, read_tsc, write_tsc),
-	CALL(0x11, 0x12, IF_KVMCLOCK, read_pvclock, write_pvclock),
+	CALL(0x11, 0x12, IF_HYPERVISOR, read_pvclock, write_pvclock),
 	CONSTANT(0x17, INTEL, 0),                        /* PLATFORM_ID */
 	CALL(0x1b, 0x1b, ALWAYS, read_apic, write_apic), /* APIC_BASE */
 	INERT(0x2a, 0x2a, INTEL, 0),                     /* EBL_CR_POWERON */
 	CONSTANT(0x34, INTEL, 0),                        /* SMI_COUNT */
 	CONSTANT(0x3a, INTEL, 1),                        /* FEATURE_CONTROL: locked, VMX off */
-	FIELD_CALL(0x3b, ALWAYS, tsc_adjust, write_tsc_adjust),
+	FIELD_CALL(0x3b, IF_TSC_ADJUST, tsc_adjust, write_tsc_adjust),
 	FIELD(0x48, IF_SPEC_CTRL, spec_ctrl, 0x87),
-	CALL(0x49, 0x49, IF_PRED_CMD, no_read, write_command),
+	CALL(0x49, 0x49, IF_SPEC_CTRL, no_read, write_command),
 	INERT(0x79, 0x79, ALWAYS, 0),                /* UCODE_WRITE: nothing to update */
 	INERT(0x8b, 0x8b, INTEL, UINT64_C(1) << 32), /* UCODE_REV */
 	INERT(0x8b, 0x8b, AMD, 0x01000065),          /* PATCH_LEVEL */
@@ -275,7 +249,6 @@ static const struct msr table[] = {
 	CONSTANT(0xce, INTEL, 0),                    /* PLATFORM_INFO */
 	CONSTANT(0xfe, ALWAYS, 0x508),               /* MTRRCAP: 8 variable, fixed, WC */
 	CALL(0x10a, 0x10a, IF_ARCH_CAPABILITIES, read_arch_capabilities, no_write),
-	CALL(0x10b, 0x10b, IF_FLUSH_CMD, no_read, write_command),
 	FIELD(0x174, ALWAYS, sysenter_cs, ANY),
 	FIELD_CALL(0x175, ALWAYS, sysenter_esp, write_sysenter),
 	FIELD_CALL(0x176, ALWAYS, sysenter_eip, write_sysenter),
@@ -290,10 +263,10 @@ static const struct msr table[] = {
 	CALL(0x250, 0x26f, ALWAYS, mtrr_read, mtrr_write),
 	FIELD_CALL(0x277, ALWAYS, pat, pat_write),
 	CALL(0x2ff, 0x2ff, ALWAYS, mtrr_read, mtrr_write),
-	CALL(0x6e0, 0x6e0, ALWAYS, read_apic, write_apic), /* TSC_DEADLINE */
-	CALL(0x800, 0x8ff, ALWAYS, read_apic, write_apic), /* x2APIC */
+	CALL(0x6e0, 0x6e0, IF_TSC_DEADLINE, read_apic, write_apic), /* TSC_DEADLINE */
+	CALL(0x800, 0x8ff, IF_X2APIC, read_apic, write_apic),       /* x2APIC */
 	FIELD(0xda0, IF_XSAVES, xss, 0),
-	CALL(0x4b564d00, 0x4b564d01, IF_KVMCLOCK2, read_pvclock, write_pvclock),
+	CALL(0x4b564d00, 0x4b564d01, IF_HYPERVISOR, read_pvclock, write_pvclock),
 	FIELD_CALL(0xc0000080, ALWAYS, efer, write_efer), FIELD(0xc0000081, ALWAYS, star, ANY),
 	FIELD_CALL(0xc0000082, ALWAYS, lstar, write_canonical),
 	FIELD_CALL(0xc0000083, ALWAYS, cstar, write_canonical),
@@ -310,7 +283,6 @@ static const struct msr table[] = {
 	INERT(0xc0010020, 0xc0010020, AMD, 0), /* PATCH_LOADER */
 	INERT(0xc0010055, 0xc0010055, AMD, 0), /* INT_PENDING_MSG */
 	INERT(0xc0010058, 0xc0010058, AMD, 0), /* MMIO_CONF_BASE */
-	INERT(0xc001011f, 0xc001011f, IF_VIRT_SPEC_CTRL, 0),
 	INERT(0xc0010140, 0xc0010141, AMD, 0), /* OSVW: no errata to know of */
 	INERT(0xc0011022, 0xc0011022, AMD, 0), /* DC_CFG */
 	FIELD(0xc0011029, AMD, amd_de_cfg, UINT64_C(0xffffffff)),

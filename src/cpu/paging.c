@@ -272,6 +272,8 @@ FOR_BOTH enum walk_result walk_wide(struct cpu *cpu, bool second, uint64_t linea
 		if (level == 1 || (entry & ENTRY_PS)) {
 			uint64_t size = BIT(shift);
 
+			if (level == 3 && unlikely(!cpu_model_has(cpu->model, CPUID_PAGE1GB)))
+				return WALK_RESERVED;
 			/* The address of a large page is aligned to it; bit 12 is PAT. */
 			if (unlikely(entry & (size - 1) & ~UINT64_C(0x1fff)))
 				return WALK_RESERVED;

@@ -283,7 +283,7 @@ void fpu_fxsave(struct cpu *cpu, uint64_t linear, unsigned operand_size)
 	fpu_sync(cpu);
 	pack_x87(cpu, image, operand_size);
 	put32(image + MXCSR, cpu->fpu.mxcsr);
-	put32(image + MXCSR + 4, fpu_mxcsr_mask());
+	put32(image + MXCSR + 4, fpu_mxcsr_mask(cpu->model));
 	for (unsigned r = 0; r < 16; r++)
 		memcpy(image + XMM + 16 * r, cpu->fpu.zmm[r], 16);
 	access_write(cpu, linear, image, fxsave_size(cpu), ACCESS_PROGRAM);
@@ -296,7 +296,7 @@ void fpu_fxrstor(struct cpu *cpu, uint64_t linear, unsigned operand_size)
 
 	check_fxsave(cpu, linear);
 	access_read(cpu, linear, image, size, ACCESS_PROGRAM);
-	require(cpu, !(get32(image + MXCSR) & ~fpu_mxcsr_mask()));
+	require(cpu, !(get32(image + MXCSR) & ~fpu_mxcsr_mask(cpu->model)));
 	unpack_x87(&cpu->fpu, image, operand_size);
 	cpu->fpu.mxcsr = get32(image + MXCSR);
 	for (unsigned at = XMM; at < size; at += 16)
@@ -325,7 +325,7 @@ static void save_legacy(
 
 	pack_x87(cpu, image, operand_size);
 	put32(image + MXCSR, fpu->mxcsr);
-	put32(image + MXCSR + 4, fpu_mxcsr_mask());
+	put32(image + MXCSR + 4, fpu_mxcsr_mask(cpu->model));
 	for (unsigned r = 0; r < 16; r++)
 		memcpy(image + XMM + 16 * r, fpu->zmm[r], 16);
 
@@ -395,6 +395,7 @@ static void check_header(struct cpu *cpu, struct restore *from, const uint8_t *h
 	from->present = get64(header);
 	from->compact = xcomp & XCOMP_COMPACTED;
 	if (from->compact) {
+		require(cpu, cpu_model_has(cpu->model, CPUID_XSAVEC));
 		require(cpu, !(xcomp & ~XCOMP_COMPACTED & ~allowed));
 		require(cpu, !(from->present & ~xcomp));
 		require(cpu, is_zero(header + 16, HEADER_SIZE - 16));
@@ -440,7 +441,7 @@ static uint32_t restored_mxcsr(struct cpu *cpu, const struct restore *from, uint
 		access_read(cpu, linear + MXCSR, &value, 4, ACCESS_PROGRAM);
 	else if (sse)
 		value = MXCSR_DEFAULT;
-	require(cpu, !(value & ~fpu_mxcsr_mask()));
+	require(cpu, !(value & ~fpu_mxcsr_mask(cpu->model)));
 	return value;
 }
 

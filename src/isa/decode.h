@@ -22,15 +22,17 @@ enum isa_status {
 	ISA_DECODED,
 	ISA_MORE,      /* the bytes end within the instruction */
 	ISA_TOO_LONG,  /* longer than 15 bytes: #GP */
-	ISA_UNDEFINED, /* not an instruction: #UD */
+	ISA_UNDEFINED, /* not an instruction of this processor: #UD */
 };
 
 /* Decode the instruction at the start of `bytes`, of which `available` may be read (more than 15 do
  * no harm). `model` says for which processor the code is; NULL: for any, such as our own. Vendors
  * differ in the operand size of near branches with a 66h prefix in 64-bit mode (AMD's take 16 bits
  * of RIP, Intel's ignore it); and TZCNT and LZCNT are BSF and BSR where they are not known, and
- * then have no prefix. Fills in *instruction and `operands` (ZYDIS_MAX_OPERAND_COUNT of them, the
- * first instruction->operand_count valid) where it returns ISA_DECODED.
+ * then have no prefix. What is emulated and belongs to a feature that the model has not is
+ * undefined; of what runs natively isa/native.h tells. Fills in *instruction and `operands`
+ * (ZYDIS_MAX_OPERAND_COUNT of them, the first instruction->operand_count valid) where it returns
+ * ISA_DECODED.
  *
  * MPX and CLDEMOTE are not known: their opcodes are the NOPs that they are on a processor that does
  * not have them. */

@@ -225,6 +225,14 @@ static void test_bases_are_as_wide_as_the_model(void **state)
 	}
 }
 
+static struct cpuid_result cpuid_leaf(uint32_t leaf)
+{
+	struct cpuid_result result;
+
+	cpuid_query(cpu, leaf, 0, &result);
+	return result;
+}
+
 static void test_leaves_follow(void **state)
 {
 	struct cpuid_result leaf;
@@ -234,6 +242,12 @@ static void test_leaves_follow(void **state)
 	assert_int_equal(leaf.ebx & (CPUID_BIT(CPUID_BMI1) | CPUID_BIT(CPUID_SMEP)), 0);
 	cpuid_query(cpu, 0xd, 0, &leaf);
 	assert_int_equal(leaf.eax, fixture_model.xcr0);
+	assert_int_equal(cpuid_leaf(0x40000000).ebx, 0x4b4d564b); /* KVMK */
+	withhold("host,-hypervisor,-xsave,-topoext");
+	assert_int_not_equal(cpuid_leaf(0x40000000).ebx, 0x4b4d564b);
+	assert_int_equal(cpuid_leaf(0xd).eax, 0);
+	assert_int_equal(cpuid_leaf(0xd).ebx, 0);
+	assert_int_equal(cpuid_leaf(0x8000001d).eax, 0);
 	withhold("host,-la57");
 	cpuid_query(cpu, 0x80000008, 0, &leaf);
 	assert_int_equal(leaf.eax, 40 | 48 << 8);

@@ -72,7 +72,7 @@ static void test_enter_and_leave_carry_the_state(void **state)
 
 static void test_mxcsr_reserved_bits(void **state)
 {
-	uint32_t mask = fpu_mxcsr_mask();
+	uint32_t mask = fpu_mxcsr_mask(cpu->model);
 
 	cpu->fpu.mxcsr = 0x1f80;
 	assert_raises(VECTOR_GP, 0, fpu_ldmxcsr(cpu, 0x1f80 | 1u << 31));

@@ -517,6 +517,20 @@ static unsigned x2_send(uint64_t icr)
 	return set_of_cpus;
 }
 
+/* Without the features their bits are reserved: in APIC_BASE they fault, in LVT they stay clear. */
+static void withheld_modes(void **state)
+{
+	uint64_t base;
+
+	fixture_model.features.word[CPUID_1_ECX] &=
+		~(CPUID_BIT(CPUID_X2APIC) | CPUID_BIT(CPUID_TSC_DEADLINE));
+	assert_true(rdmsr(0, 0x1b, &base));
+	assert_false(wrmsr(0, 0x1b, base | APIC_BASE_X2APIC));
+	assert_true(wrmsr(0, 0x1b, base));
+	set(0, LVT_TIMER_REGISTER, 2 << 17 | 0x40);
+	assert_int_equal(get(0, LVT_TIMER_REGISTER), 0x40);
+}
+
 static void x2apic_destinations(void **state)
 {
 	uint64_t value;
@@ -817,6 +831,7 @@ int main(void)
 		TEST(x2apic_registers),
 		TEST_ENABLED(x2apic_faults),
 		TEST_ENABLED(x2apic_destinations),
+		TEST_ENABLED(withheld_modes),
 		TEST_ENABLED(timer_one_shot),
 		TEST_ENABLED(timer_divider),
 		TEST_ENABLED(timer_periodic),

@@ -336,7 +336,7 @@ static void test_fxsave_is_the_hosts(void **state)
 			 : "m"((uint32_t){0x1f80})
 			 : VECTORS);
 	assert_memory_equal(memory.ram + AREA, theirs.bytes, 512);
-	assert_int_equal(get(AREA + 28, 4), fpu_mxcsr_mask());
+	assert_int_equal(get(AREA + 28, 4), fpu_mxcsr_mask(cpu->model));
 }
 
 static void test_fxsave_pointers(void **state)
@@ -388,7 +388,7 @@ static void test_fxrstor_reserved_mxcsr(void **state)
 	enter_with_xsave(3);
 	random_fpu(14);
 	assert_completes(fpu_fxsave(cpu, AREA, 8));
-	put(AREA + 24, 0xffff0000 & ~fpu_mxcsr_mask(), 4);
+	put(AREA + 24, 0xffff0000 & ~fpu_mxcsr_mask(cpu->model), 4);
 	initial_fpu();
 	assert_raises(VECTOR_GP, 0, fpu_fxrstor(cpu, AREA, 8));
 	assert_int_equal(cpu->fpu.zmm[0][0] | cpu->fpu.zmm[5][3], 0);

@@ -284,7 +284,7 @@ static bool lapic_valid(const void *device, const void *loaded)
 	/* Vectors below 16 are the processor's own exceptions. */
 	if (((state->irr[0] | state->isr[0]) & 0xffff) || !lapic_base_valid(lapic, state->base))
 		return false;
-	return lapic_registers_valid(state);
+	return lapic_registers_valid(lapic, state);
 }
 
 static void lapic_loaded(void *device)

@@ -120,11 +120,20 @@ static uint32_t register_read(struct lapic *lapic, unsigned index)
 	}
 }
 
+/* The bits of a register that can be written. */
+static uint32_t writable(const struct lapic *lapic, unsigned index)
+{
+	if (index == REGISTER_LVT + LVT_TIMER &&
+		!cpu_model_has(lapic->cpu->model, CPUID_TSC_DEADLINE))
+		return access_rights[index].writable & ~(uint32_t)LVT_TSC_DEADLINE;
+	return access_rights[index].writable;
+}
+
 static void write_lvt(struct lapic *lapic, unsigned entry, uint32_t value)
 {
 	uint32_t before = lapic->state.lvt[entry];
 
-	value &= access_rights[REGISTER_LVT + entry].writable;
+	value &= writable(lapic, REGISTER_LVT + entry);
 	/* While the local APIC is disabled by SVR, mask bits cannot be cleared. */
 	if (!(lapic->state.svr & SVR_ENABLE))
 		value |= LVT_MASKED;
@@ -243,8 +252,11 @@ static uint64_t mode_of(uint64_t base)
 
 bool lapic_base_valid(const struct lapic *lapic, uint64_t base)
 {
-	uint64_t reserved = ~(BIT(lapic->cpu->model->physical_bits) - 1) | BIT(9) | 0xff;
+	const struct cpu_model *model = lapic->cpu->model;
+	uint64_t reserved = ~(BIT(model->physical_bits) - 1) | BIT(9) | 0xff;
 
+	if (!cpu_model_has(model, CPUID_X2APIC))
+		reserved |= APIC_BASE_X2APIC;
 	return !(base & reserved) && mode_of(base) != APIC_BASE_X2APIC;
 }
 
@@ -255,13 +267,13 @@ void lapic_tell_page(struct lapic *lapic)
 	lapic->cpu->apic_page = mode_of(base) == APIC_BASE_ENABLE ? base & PAGE_MASK : ~UINT64_C(0);
 }
 
-bool lapic_registers_valid(const struct lapic_state *state)
+bool lapic_registers_valid(const struct lapic *lapic, const struct lapic_state *state)
 {
 	for (unsigned i = 0; i < LVT_COUNT; i++)
-		if (state->lvt[i] & ~access_rights[REGISTER_LVT + i].writable)
+		if (state->lvt[i] & ~writable(lapic, REGISTER_LVT + i))
 			return false;
-	return !(state->svr & ~access_rights[REGISTER_SVR].writable) &&
-	       !(state->timer_divide & ~access_rights[REGISTER_DIVIDE].writable);
+	return !(state->svr & ~writable(lapic, REGISTER_SVR)) &&
+	       !(state->timer_divide & ~writable(lapic, REGISTER_DIVIDE));
 }
 
 /* SDM vol. 3A 11.12.1: which changes of mode are legal. */
@@ -295,15 +307,15 @@ static bool x2apic_read(struct lapic *lapic, unsigned index, uint64_t *value)
 
 static bool x2apic_write(struct lapic *lapic, unsigned index, uint64_t value)
 {
-	uint64_t writable = access_rights[index].writable;
+	uint64_t may_be_set = writable(lapic, index);
 
 	if (!lapic_is_x2apic(lapic) || !(access_rights[index].write & S))
 		return false;
 	if (index == REGISTER_ICR)
-		writable |= ~UINT64_C(0) << 32;
+		may_be_set |= ~UINT64_C(0) << 32;
 	if (index >= REGISTER_LVT && index < REGISTER_LVT + LVT_COUNT)
-		writable |= LVT_READ_ONLY;
-	if (value & ~writable)
+		may_be_set |= LVT_READ_ONLY;
+	if (value & ~may_be_set)
 		return false;
 	if (index == REGISTER_ICR)
 		lapic->state.icr_high = (uint32_t)(value >> 32);

@@ -44,9 +44,8 @@ static bool handled(const struct translator *t, const struct guest_insn *g)
 	case ZYDIS_MNEMONIC_PUSHFQ:
 		return g->in.operand_width == 64;
 	case ZYDIS_MNEMONIC_RDTSC:
-		return may_read_tsc(t);
 	case ZYDIS_MNEMONIC_RDTSCP:
-		return may_read_tsc(t) && cpu_model_has(t->cpu->model, CPUID_RDTSCP);
+		return may_read_tsc(t);
 	case ZYDIS_MNEMONIC_RDPKRU:
 		return t->cpu->cr4 & CR4_PKE;
 	case ZYDIS_MNEMONIC_RDFSBASE:
