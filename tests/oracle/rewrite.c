@@ -115,7 +115,7 @@ static void try_form(const struct oracle_forms *forms, unsigned index, struct or
 	if (!forms_instantiate(forms, index, random, &test))
 		return;
 	if (random_one_in(random, 2))
-		t->mode ^= BT_WINDOW;
+		t->mode.windows ^= true;
 	if (!analyze(t, test.bytes, test.length, ORACLE_CODE + test.offset) || !copy(random))
 		return;
 	copies++;
@@ -139,7 +139,8 @@ static void set_up(void)
 	translator.cpu = &processor;
 	translator.unit = &unit;
 	translator.adapted = not_adapted;
-	translator.mode = BT_WINDOW | BT_USER | BT_X87 | BT_SSE | BT_AVX | BT_AVX512;
+	translator.mode = (struct bt_mode){
+		.windows = true, .user = true, .fpu = BT_X87 | BT_SSE | BT_AVX | BT_AVX512};
 }
 
 int main(int argc, char **argv)

@@ -53,7 +53,7 @@ static struct conclusion conclude(const struct oracle_case *test)
 
 	if (!analyze(t, test->bytes, test->length, ORACLE_CODE + test->offset))
 		return c;
-	t->insn_mode[0] = (uint8_t)t->mode;
+	t->insn_mode[0] = t->mode;
 	c.operand = t->insn[0].touches && facts_expression(t, 0, &e);
 	c.stack = facts_touches_stack(t, 0);
 	return c;
@@ -201,7 +201,7 @@ const struct cpu_model *oracle_model(void)
 static void set_up(void)
 {
 	const struct cpu_model *model = oracle_model();
-	uint16_t state = BT_WINDOW | BT_USER | BT_X87 | BT_SSE;
+	struct bt_mode state = {.windows = true, .user = true, .fpu = BT_X87 | BT_SSE};
 
 	if (mmap((void *)(uintptr_t)READ_ONLY, 4096, PROT_READ,
 		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED) {
@@ -212,9 +212,9 @@ static void set_up(void)
 	processor.model = model;
 	processor.platform = &platform;
 	if (cpu_model_has(model, CPUID_AVX))
-		state |= BT_AVX;
+		state.fpu |= BT_AVX;
 	if (cpu_model_has(model, CPUID_AVX512F))
-		state |= BT_AVX512;
+		state.fpu |= BT_AVX512;
 	translator.bt = &bt;
 	translator.cpu = &processor;
 	translator.adapted = not_adapted;

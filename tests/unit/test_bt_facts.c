@@ -16,7 +16,7 @@ static int setup(void **state)
 		return -1;
 	t = calloc(1, sizeof(*t));
 	t->cpu = cpu;
-	t->mode = BT_WINDOW;
+	t->mode.windows = true;
 	t->adapted = adapted;
 	return 0;
 }
@@ -38,7 +38,7 @@ static void code(const uint8_t *bytes, size_t size, unsigned count)
 	assert_int_equal(analyze(t, padded, (unsigned)size, 0xffff800000001000), count);
 	for (unsigned i = 0; i < count; i++) {
 		t->slots[i] = 7;
-		t->insn_mode[i] = (uint8_t)t->mode;
+		t->insn_mode[i] = t->mode;
 	}
 }
 

@@ -214,7 +214,7 @@ static int setup(void **state)
 	mprotect(window, PAGE_SIZE, PROT_NONE);
 	memset(&fault, 0, sizeof(fault));
 	memset(insns, 0, sizeof(insns));
-	unit.mode = BT_USER;
+	unit.mode.user = true;
 	cpu = calloc(1, (sizeof(*cpu) + 63) & ~63ul);
 	bt = calloc(1, sizeof(*bt));
 	bt->cpu = cpu;
@@ -290,7 +290,7 @@ static void test_true_fault(void **state)
 
 		randomize();
 		test_registers[RBX] = (uintptr_t)window + i;
-		unit.mode = i & 2 ? BT_USER : 0;
+		unit.mode.user = i & 2;
 		assert_rolled_back(write ? test_store : test_load, insn);
 		assert_int_equal(fault.calls, i);
 		assert_int_equal(fault.linear, WINDOW_LINEAR + i);

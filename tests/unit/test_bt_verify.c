@@ -205,8 +205,7 @@ static void with_and_without_windows(void (*wrong)(void))
 		base = way & 1 ? HIGH_HALF : 0;
 		keep_loop = way & 2;
 		translate();
-		assert_int_equal(
-			!!(bt_of(cpu)->units[0]->mode & BT_WINDOW), base && bt_of(cpu)->windows);
+		assert_int_equal(bt_of(cpu)->units[0]->mode.windows, base && bt_of(cpu)->windows);
 		assert_int_equal(bt_of(cpu)->units[0]->straight, !keep_loop);
 		wrong();
 		assert_int_equal(teardown(NULL) || setup(NULL), 0);

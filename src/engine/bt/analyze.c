@@ -24,7 +24,7 @@ static bool is_rsp(const ZydisDecodedOperand *op)
 	return op->type == ZYDIS_OPERAND_TYPE_REGISTER && op->reg.value == ZYDIS_REGISTER_RSP;
 }
 
-static bool needed_mode(enum fpu_class class, unsigned mode)
+static bool needed_mode(enum fpu_class class, struct bt_mode mode)
 {
 	switch (class) {
 	case FPU_CLASS_NONE:
@@ -33,13 +33,13 @@ static bool needed_mode(enum fpu_class class, unsigned mode)
 	case FPU_CLASS_X87:
 	case FPU_CLASS_WAIT:
 	case FPU_CLASS_MMX:
-		return mode & BT_X87;
+		return mode.fpu & BT_X87;
 	case FPU_CLASS_SSE:
-		return mode & BT_SSE;
+		return mode.fpu & BT_SSE;
 	case FPU_CLASS_AVX:
-		return mode & BT_AVX;
+		return mode.fpu & BT_AVX;
 	case FPU_CLASS_AVX512:
-		return mode & BT_AVX512;
+		return mode.fpu & BT_AVX512;
 	default:
 		return false;
 	}
@@ -157,9 +157,7 @@ static bool try_identical(struct translator *t, struct guest_insn *g)
 	} else {
 		g->masked = rules->memory > NATIVE_GATHER;
 		/* The soft TLB looks at all of an operand. */
-		if (native.implicit_memory ||
-			(g->masked &&
-				(!(t->mode & BT_WINDOW) || (t->mode & (BT_AC | BT_USER)) == BT_AC)))
+		if (native.implicit_memory || (g->masked && (!windowed(t) || t->mode.ac)))
 			return false;
 	}
 	if (rules->memory != NATIVE_NO_MEMORY) {
@@ -177,7 +175,7 @@ static bool try_identical(struct translator *t, struct guest_insn *g)
 	g->x87 = rules->x87;
 	g->fop = rules->fop;
 	g->touches = g->memory && !g->masked && !(g->x87 && g->writes_memory);
-	return collect_registers(g, !(t->mode & BT_WINDOW));
+	return collect_registers(g, !windowed(t));
 }
 
 /* LEA and NOPs with an operand compute or name an address and touch nothing. */
@@ -241,7 +239,7 @@ static void classify_branch(struct translator *t, struct guest_insn *g)
 /* RSP as a destination, where the host's RSP is not the guest's. */
 static bool classify_stack_write(struct translator *t, struct guest_insn *g)
 {
-	if (!(t->mode & BT_WINDOW) || !g->in.operand_count || !is_rsp(&g->operands[0]) ||
+	if (!windowed(t) || !g->in.operand_count || !is_rsp(&g->operands[0]) ||
 		!writes(&g->operands[0]))
 		return false;
 	switch (g->in.mnemonic) {
@@ -361,7 +359,7 @@ static void classify(struct translator *t, struct guest_insn *g)
 		return;
 	case ZYDIS_MNEMONIC_PUSH:
 	case ZYDIS_MNEMONIC_POP:
-		if (!(t->mode & BT_WINDOW) || !stack_classify(g))
+		if (!windowed(t) || !stack_classify(g))
 			classify_push_pop(g);
 		return;
 	case ZYDIS_MNEMONIC_LEAVE:
@@ -402,13 +400,13 @@ static void classify(struct translator *t, struct guest_insn *g)
 		set_kind(g, GUEST_NOP, "a hint");
 		return;
 	case ZYDIS_MNEMONIC_CLI:
-		if (t->mode & BT_USER)
+		if (t->mode.user)
 			break;
 		set_kind(g, GUEST_CLI, "privileged: IF is the virtual processor's");
 		return;
 	case ZYDIS_MNEMONIC_STAC:
 	case ZYDIS_MNEMONIC_CLAC:
-		if ((t->mode & BT_USER) || !(t->cpu->cr4 & CR4_SMAP))
+		if (t->mode.user || !(t->cpu->cr4 & CR4_SMAP))
 			break;
 		set_kind(g, g->in.mnemonic == ZYDIS_MNEMONIC_STAC ? GUEST_STAC : GUEST_CLAC,
 			"privileged: AC is the virtual processor's");

@@ -16,11 +16,11 @@ static uintptr_t emit_transfer(struct translator *t, int condition)
 	return condition < 0 ? emit_jump(&t->code) : emit_jcc(&t->code, (unsigned)condition);
 }
 
-void emit_far_page_jump(struct translator *t, uint64_t rip, unsigned mode)
+void emit_far_page_jump(struct translator *t, uint64_t rip, struct bt_mode mode)
 {
 	emit_constant(&t->code, SCRATCH_ADDR, rip);
-	emit_jump_memory(&t->code,
-		at_address(&t->bt->jump[mode & (BT_MODES - 1)][rip & (JUMP_ENTRIES - 1)]));
+	emit_jump_memory(
+		&t->code, at_address(&t->bt->jump[bt_mode_table(mode)][rip & (JUMP_ENTRIES - 1)]));
 }
 
 /* A branch to code of this unit that is to be patched when that code is there. */
@@ -95,7 +95,7 @@ void emit_branch(struct translator *t, unsigned i, int condition, uint64_t rip)
 	uintptr_t patch;
 	uint32_t id;
 
-	if (index >= 0 && t->insn_mode[index] == (uint8_t)t->mode &&
+	if (index >= 0 && bt_mode_equal(t->insn_mode[index], t->mode) &&
 		emit_branch_within(t, i, condition, (unsigned)index))
 		return;
 	if (!same_page(rip, t->unit->rip)) {
@@ -119,7 +119,7 @@ void emit_branch(struct translator *t, unsigned i, int condition, uint64_t rip)
 static void emit_indirect(struct translator *t)
 {
 	emit_zero_extend_16(&t->code, SCRATCH, SCRATCH_ADDR);
-	emit_jump_memory(&t->code, at_element(t->bt->jump[t->mode & (BT_MODES - 1)], SCRATCH));
+	emit_jump_memory(&t->code, at_element(t->bt->jump[bt_mode_table(t->mode)], SCRATCH));
 }
 
 void translate_jrcxz(struct translator *t, unsigned i)

@@ -48,6 +48,7 @@
 #define VENEER_ENGINE_BT_BT_H
 
 #include "cpu/cpu.h"
+#include "engine/bt/mode.h"
 #include "engine/interp/interp.h"
 
 #include <Zydis/Zydis.h>
@@ -62,29 +63,6 @@ struct verify_plan;
 #define HOST_RCX     R11 /* where guest RCX is */
 #define SCRATCH      RCX
 #define SCRATCH_ADDR R10
-
-/* What a translation depends on besides RIP and code bytes. Always 64-bit code, CR0.PG, no TF, no
- * DF, IOPL 0, NT clear, 48-bit linear addresses. */
-enum bt_mode {
-	BT_USER = 1, /* CPL 3 */
-	BT_AC = 2, /* EFLAGS.AC: at CPL 0 suspends SMAP; at CPL 3 without CR0.AM it means nothing */
-	BT_WINDOW = 4, /* memory through windows; else through the soft TLB */
-	BT_MODES = 8,  /* the bits above choose tables; those below only forbid instructions */
-	BT_X87 = 8,
-	BT_SSE = 16,
-	BT_AVX = 32,
-	BT_AVX512 = 64,
-	/* Above: 0, or which slot's delta is the GS base, in window mode; see bt_gs_slot(). */
-	BT_GS_SHIFT = 7,
-};
-
-/* The slot whose delta is the GS base, or -1: then units do not use that. */
-static inline int bt_gs_slot(unsigned mode)
-{
-	unsigned field = mode >> BT_GS_SHIFT;
-
-	return field ? (int)((field - 1) | (mode & BT_USER ? 0 : 0xff00)) : -1;
-}
 
 /* The soft TLB: like struct cpu's, but in the form that code without flags can use. Indexed by
  * bits 12..21 of a linear address. minus_read + address is below 4096 on a hit. */
@@ -173,7 +151,7 @@ struct bt_insn {
 
 struct bt_unit {
 	uint64_t rip, key; /* key: RAM offset of the first byte */
-	uint16_t mode;
+	struct bt_mode mode;
 	uint16_t count; /* guest instructions */
 	uint16_t mark_count;
 	bool dropped;  /* its page was written; unreachable, but its code is intact until a flush */
@@ -221,8 +199,6 @@ struct bt {
 	uint64_t host_rsp, entry_rsp;
 	uint64_t gs_base, gs_base_now; /* what translated code wants, and what is in force */
 	uint64_t branch; /* exit ID of the indirect branch under way: for #GP on a wild target */
-	/* the bits of the mode, of those above BT_MODES, that the jump tables are for */
-	int jump_mode;
 	/* exit ID that tells of the last x87 instruction since the last exit; or 0 */
 	uint64_t last_x87;
 	int32_t flags_displacement; /* host address >> 12, plus this: address of the page's flags */
@@ -242,18 +218,21 @@ struct bt {
 	unsigned fault_insn;
 
 	uint64_t cr4; /* that the units were made under */
-	uint64_t fpu_cr0, fpu_cr4,
-		fpu_xcr0; /* where fpu_mode, a part of enum bt_mode, comes from */
-	int fpu_mode;
+	/* What bt_mode.fpu was last, and the registers that it came from. */
+	uint64_t fpu_cr0, fpu_cr4, fpu_xcr0;
+	unsigned fpu;
 
 	struct windows *windows;
 	struct memory_listener memory_listener;
 	bool has_fsgsbase, has_bmi2; /* of the host */
-	/* As in modes, with BT_GS_SHIFT taken off. */
-	unsigned kernel_gs, gs_in_force[2]; /* by view, as bt->delta */
+	/* Whose units the jump tables have: bt_mode.fpu, and by view, as in `delta`, the slot whose
+	 * delta is the GS base, or -1. */
+	unsigned tables_fpu;
+	int tables_gs[2];
+	int kernel_gs; /* what kernel_gs_slot() found, or -1 */
 	struct {
 		uint64_t root;
-		unsigned gs;
+		int gs;          /* slot; -1: none yet */
 	} user_gs_of[16];        /* by CR3 */
 	uint8_t jump_heat[4096]; /* by target: passages to code without a unit */
 	struct bt_exit *exits;
@@ -283,13 +262,13 @@ struct bt {
 	/* Added to a linear address: the host's. By view: [0] user, [1] supervisor; index
 	 * SLOT_OF(). A slot without a window has a value that leads nowhere (window.h). */
 	uint64_t delta[2][SLOTS];
-	uint64_t jump[BT_MODES][JUMP_ENTRIES];
+	uint64_t jump[BT_TABLES][JUMP_ENTRIES];
 };
 
 /* The table of deltas that a mode's code goes by. */
-static inline uint64_t *bt_deltas(struct bt *bt, unsigned mode)
+static inline uint64_t *bt_deltas(struct bt *bt, struct bt_mode mode)
 {
-	return bt->delta[!(mode & BT_USER)];
+	return bt->delta[!mode.user];
 }
 
 static inline struct bt *bt_of(const struct cpu *cpu)

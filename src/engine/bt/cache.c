@@ -49,7 +49,7 @@ struct bt_cache {
 	size_t book_used;
 	struct bt_unit *hash[1 << HASH_BITS];
 	struct bt_unit *pages[1 << PAGE_HASH_BITS];
-	struct jump_log log[BT_MODES];
+	struct jump_log log[BT_TABLES];
 	struct soft_log soft[TLB_VIEWS];
 	pthread_mutex_t drop_lock;
 	uint64_t drops[MAX_DROPS];
@@ -104,10 +104,10 @@ static void empty_soft_tlb(struct bt *bt, enum tlb_view view)
 	bt->cache->soft[view].count = 0;
 }
 
-static void empty_jump_table(struct bt *bt, unsigned mode)
+static void empty_jump_table(struct bt *bt, unsigned table)
 {
 	for (unsigned i = 0; i < JUMP_ENTRIES; i++)
-		bt->jump[mode][i] = bt->glue.miss;
+		bt->jump[table][i] = bt->glue.miss;
 }
 
 int cache_create(struct bt *bt)
@@ -140,10 +140,10 @@ int cache_create(struct bt *bt)
 	bt->exits[BT_EXIT_ID_JUMP] = (struct bt_exit){.kind = BT_EXIT_JUMP};
 	for (unsigned view = 0; view < TLB_VIEWS; view++)
 		empty_soft_tlb(bt, view);
-	/* No mode has both, so that these tables are not even touched. */
-	for (unsigned mode = 0; mode < BT_MODES; mode++)
-		if ((mode & (BT_USER | BT_AC)) != (BT_USER | BT_AC))
-			empty_jump_table(bt, mode);
+	/* A table without a use is not even touched. */
+	for (unsigned table = 0; table < BT_TABLES; table++)
+		if (bt_table_used(table))
+			empty_jump_table(bt, table);
 	return 0;
 }
 
@@ -203,9 +203,9 @@ void cache_code_used(struct bt *bt, uintptr_t end)
 
 /* --- finding --- */
 
-static unsigned hash_of(uint64_t rip, uint64_t key, unsigned mode)
+static unsigned hash_of(uint64_t rip, uint64_t key, struct bt_mode mode)
 {
-	return hash_slot(key ^ rip << 7 ^ (uint64_t)mode << 52, HASH_BITS);
+	return hash_slot(key ^ rip << 7 ^ mode.key << 40, HASH_BITS);
 }
 
 static unsigned page_hash(uint64_t page)
@@ -231,11 +231,11 @@ void cache_add(struct bt *bt, struct bt_unit *unit)
 	atomic_store(&cache->page_has_units[unit->key >> PAGE_SHIFT], 1);
 }
 
-struct bt_unit *cache_find(struct bt *bt, uint64_t rip, uint64_t key, unsigned mode)
+struct bt_unit *cache_find(struct bt *bt, uint64_t rip, uint64_t key, struct bt_mode mode)
 {
 	struct bt_unit *unit = bt->cache->hash[hash_of(rip, key, mode)];
 
-	while (unit && (unit->key != key || unit->rip != rip || unit->mode != mode))
+	while (unit && (unit->key != key || unit->rip != rip || !bt_mode_equal(unit->mode, mode)))
 		unit = unit->hash_next;
 	return unit;
 }
@@ -290,12 +290,12 @@ static struct bt_unit *entry_unit(const struct bt *bt, uint64_t entry)
 	return entry == bt->glue.miss ? NULL : ((struct bt_unit *const *)(uintptr_t)entry)[-1];
 }
 
-struct bt_unit *cache_probe_jump(struct bt *bt, uint64_t rip, unsigned mode)
+struct bt_unit *cache_probe_jump(struct bt *bt, uint64_t rip, struct bt_mode mode)
 {
 	struct bt_unit *unit =
-		entry_unit(bt, bt->jump[mode & (BT_MODES - 1)][rip & (JUMP_ENTRIES - 1)]);
+		entry_unit(bt, bt->jump[bt_mode_table(mode)][rip & (JUMP_ENTRIES - 1)]);
 
-	return unit && unit->rip == rip && unit->mode == mode ? unit : NULL;
+	return unit && unit->rip == rip && bt_mode_equal(unit->mode, mode) ? unit : NULL;
 }
 
 /* The bit of a page in such a map: by its low bits, apart for the two halves of the address space.
@@ -308,16 +308,16 @@ static unsigned jump_page_bit(uint64_t linear)
 
 void cache_enter_jump(struct bt *bt, struct bt_unit *unit, bool global)
 {
-	unsigned mode = unit->mode & (BT_MODES - 1), index = unit->rip & (JUMP_ENTRIES - 1);
+	unsigned table = bt_mode_table(unit->mode), index = unit->rip & (JUMP_ENTRIES - 1);
 	unsigned bit = jump_page_bit(unit->rip);
-	struct jump_log *log = &bt->cache->log[mode];
+	struct jump_log *log = &bt->cache->log[table];
 
 	/* To be verified, each unit comes back. */
 	if (engine_options.verify)
 		return;
 	/* An entry is in one of the lists at least once; what lists do not tell apart goes too
 	 * early. */
-	if (bt->jump[mode][index] == bt->glue.miss || !global) {
+	if (bt->jump[table][index] == bt->glue.miss || !global) {
 		if (log->local_count == JUMP_ENTRIES || log->global_count == JUMP_ENTRIES)
 			cache_flush_jumps(bt, TLB_FLUSH_ALL, 0);
 		if (global)
@@ -325,30 +325,30 @@ void cache_enter_jump(struct bt *bt, struct bt_unit *unit, bool global)
 		else
 			log->local[log->local_count++] = (uint16_t)index;
 	}
-	bt->jump[mode][index] = unit->code;
+	bt->jump[table][index] = unit->code;
 	(global ? log->global_pages : log->local_pages)[bit / 64] |= BIT(bit % 64);
 }
 
-static void empty_list(struct bt *bt, unsigned mode, const uint16_t *list, uint32_t *count)
+static void empty_list(struct bt *bt, unsigned table, const uint16_t *list, uint32_t *count)
 {
 	for (unsigned i = 0; i < *count; i++)
-		bt->jump[mode][list[i]] = bt->glue.miss;
+		bt->jump[table][list[i]] = bt->glue.miss;
 	*count = 0;
 }
 
-static void drop_jumps_of_page(struct bt *bt, unsigned mode, uint64_t linear)
+static void drop_jumps_of_page(struct bt *bt, unsigned table, uint64_t linear)
 {
 	unsigned bit = jump_page_bit(linear);
-	const struct jump_log *log = &bt->cache->log[mode];
+	const struct jump_log *log = &bt->cache->log[table];
 	unsigned first = linear & PAGE_MASK & (JUMP_ENTRIES - 1);
 
 	if (!((log->local_pages[bit / 64] | log->global_pages[bit / 64]) & BIT(bit % 64)))
 		return;
 	for (unsigned i = first; i < first + PAGE_SIZE; i++) {
-		struct bt_unit *unit = entry_unit(bt, bt->jump[mode][i]);
+		struct bt_unit *unit = entry_unit(bt, bt->jump[table][i]);
 
 		if (unit && ((unit->rip ^ linear) & PAGE_MASK) == 0)
-			bt->jump[mode][i] = bt->glue.miss;
+			bt->jump[table][i] = bt->glue.miss;
 	}
 }
 
@@ -356,19 +356,19 @@ void cache_flush_jumps(struct bt *bt, enum tlb_flush what, uint64_t linear)
 {
 	if (what == TLB_FLUSH_PCID)
 		return;
-	for (unsigned mode = 0; mode < BT_MODES; mode++) {
-		struct jump_log *log = &bt->cache->log[mode];
+	for (unsigned table = 0; table < BT_TABLES; table++) {
+		struct jump_log *log = &bt->cache->log[table];
 
 		if (what == TLB_FLUSH_PAGE) {
-			drop_jumps_of_page(bt, mode, linear);
+			drop_jumps_of_page(bt, table, linear);
 			continue;
 		}
 		if (log->local_count) {
-			empty_list(bt, mode, log->local, &log->local_count);
+			empty_list(bt, table, log->local, &log->local_count);
 			memset(log->local_pages, 0, sizeof(log->local_pages));
 		}
 		if ((what == TLB_FLUSH_ALL || what == TLB_FLUSH_LARGE_PAGE) && log->global_count) {
-			empty_list(bt, mode, log->global, &log->global_count);
+			empty_list(bt, table, log->global, &log->global_count);
 			memset(log->global_pages, 0, sizeof(log->global_pages));
 		}
 	}
@@ -435,7 +435,7 @@ static void unlink_hash(struct bt *bt, struct bt_unit *unit)
 
 static void forget(struct bt *bt, struct bt_unit *unit)
 {
-	uint64_t *entry = &bt->jump[unit->mode & (BT_MODES - 1)][unit->rip & (JUMP_ENTRIES - 1)];
+	uint64_t *entry = &bt->jump[bt_mode_table(unit->mode)][unit->rip & (JUMP_ENTRIES - 1)];
 
 	unlink_hash(bt, unit);
 	if (*entry == unit->code)

@@ -19,7 +19,7 @@ void cache_code_used(struct bt *bt, uintptr_t end);
 /* Make a unit findable. */
 void cache_add(struct bt *bt, struct bt_unit *unit);
 /* The unit for RAM offset `key`, that RIP and mode, or NULL. */
-struct bt_unit *cache_find(struct bt *bt, uint64_t rip, uint64_t key, unsigned mode);
+struct bt_unit *cache_find(struct bt *bt, uint64_t rip, uint64_t key, struct bt_mode mode);
 /* Forget this one unit (it is to be retranslated); others may be chained to its code, which stays.
  */
 void cache_remove(struct bt *bt, struct bt_unit *unit);
@@ -29,7 +29,7 @@ void cache_flush(struct bt *bt);
 /* Enter a unit in the jump table of its mode. `global`: it survives a change of address space. */
 void cache_enter_jump(struct bt *bt, struct bt_unit *unit, bool global);
 /* The unit that the jump table gives for RIP, or NULL. */
-struct bt_unit *cache_probe_jump(struct bt *bt, uint64_t rip, unsigned mode);
+struct bt_unit *cache_probe_jump(struct bt *bt, uint64_t rip, struct bt_mode mode);
 /* Empty jump tables as far as a TLB flush demands. */
 void cache_flush_jumps(struct bt *bt, enum tlb_flush what, uint64_t linear);
 

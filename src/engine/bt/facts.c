@@ -22,8 +22,7 @@ bool facts_expression(const struct translator *t, unsigned i, struct expression 
 		engine_options.hardened || g->in.address_width != 64 ||
 		m->mem.segment == ZYDIS_REGISTER_FS || m->mem.segment == ZYDIS_REGISTER_GS ||
 		m->mem.base == ZYDIS_REGISTER_RIP || m->mem.base == ZYDIS_REGISTER_RSP ||
-		t->adapted[i] >= ADAPT_FAULTS ||
-		((t->insn_mode[i] & BT_AC) && !(t->insn_mode[i] & BT_USER)))
+		t->adapted[i] >= ADAPT_FAULTS || t->insn_mode[i].ac)
 		return false;
 	*e = (struct expression){.base = -1, .index = -1};
 	if (m->mem.base != ZYDIS_REGISTER_NONE)

@@ -125,7 +125,7 @@ static bool fill_window(struct bt *bt, const struct bt_where *where, uintptr_t a
 	uint64_t linear, rents = bt->stats.rents;
 	bool in_window = windows_linear(bt, address, &linear);
 
-	if (in_window && windows_fault(bt, linear, write, where->unit->mode & BT_USER))
+	if (in_window && windows_fault(bt, linear, write, where->unit->mode.user))
 		return true;
 	bt->stats.other_faults += !in_window;
 	/* The first look at a page that may be mapped later proves nothing. Nor does a missing page

@@ -189,9 +189,9 @@ static void linear_of_access(struct translator *t, const struct access *a)
 
 static struct soft_tlb *soft_tlb_of(struct translator *t)
 {
-	enum tlb_view view = t->mode & BT_USER ? TLB_USER
-			     : t->mode & BT_AC ? TLB_SUPERVISOR_AC
-					       : TLB_SUPERVISOR;
+	enum tlb_view view = t->mode.user ? TLB_USER
+			     : t->mode.ac ? TLB_SUPERVISOR_AC
+					  : TLB_SUPERVISOR;
 
 	return &t->bt->soft_tlb[view];
 }
@@ -409,8 +409,7 @@ static bool use_soft(struct translator *t, unsigned insn, const ZydisDecodedOper
 		return false;
 	if (t->adapted[insn] >= ADAPT_FAULTS)
 		return true;
-	return (t->mode & BT_AC) && !(t->mode & BT_USER) &&
-	       !operand_is_stack(&t->insn[insn], memory);
+	return t->mode.ac && !operand_is_stack(&t->insn[insn], memory);
 }
 
 bool stack_is_soft(const struct translator *t, unsigned i)

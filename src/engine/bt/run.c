@@ -56,100 +56,6 @@ static unsigned young_runs(void)
 	return engine_options.heat ? MIN(engine_options.heat, 1000u) * 50 : YOUNG_RUNS;
 }
 
-/* --- modes --- */
-
-/* The part of the mode that is about the FPU. */
-static int fpu_mode(struct bt *bt)
-{
-	const struct cpu *cpu = bt->cpu;
-
-	if (likely(bt->fpu_mode && cpu->cr0 == bt->fpu_cr0 && cpu->cr4 == bt->fpu_cr4 &&
-		    cpu->xcr0 == bt->fpu_xcr0))
-		return bt->fpu_mode;
-	bt->fpu_cr0 = cpu->cr0;
-	bt->fpu_cr4 = cpu->cr4;
-	bt->fpu_xcr0 = cpu->xcr0;
-	bt->fpu_mode = (fpu_enabled(cpu, FPU_CLASS_X87) ? BT_X87 : 0) |
-		       (fpu_enabled(cpu, FPU_CLASS_SSE) ? BT_SSE : 0) |
-		       (fpu_enabled(cpu, FPU_CLASS_AVX) ? BT_AVX : 0) |
-		       (fpu_enabled(cpu, FPU_CLASS_AVX512) ? BT_AVX512 : 0);
-	return bt->fpu_mode;
-}
-
-/* Of the kernel's slots the one with its per-CPU data is used most: for Linux, that is its map of
- * all memory. Early in its life they lie in the last slot, with the kernel itself. */
-static unsigned kernel_gs(struct bt *bt)
-{
-	uint16_t slot = SLOT_OF(bt->cpu->segment_base[SEG_GS]);
-
-	if (!bt->kernel_gs && slot > 0xff00 && slot < 0xffff)
-		bt->kernel_gs = 1 + (slot & 0xff);
-	return bt->kernel_gs;
-}
-
-/* Of a program's slots: the one with its code, when first asked; its data is near. */
-static unsigned user_gs(struct bt *bt)
-{
-	uint64_t root = cpu_address_space(bt->cpu).root;
-	unsigned index = (root >> PAGE_SHIFT) % ARRAY_SIZE(bt->user_gs_of);
-
-	if (bt->user_gs_of[index].root != root || !bt->user_gs_of[index].gs) {
-		bt->user_gs_of[index].root = root;
-		bt->user_gs_of[index].gs = 1 + (SLOT_OF(bt->cpu->rip) & 0xff);
-	}
-	return bt->user_gs_of[index].gs;
-}
-
-/* The GS base has to be canonical; deltas of the upper half often are not. */
-static bool gs_base_is_window(struct bt *bt, unsigned mode)
-{
-	int slot = bt_gs_slot(mode);
-	int64_t delta;
-
-	if (slot < 0)
-		return false;
-	delta = (int64_t)bt_deltas(bt, mode)[slot];
-	return delta == ((int64_t)((uint64_t)delta << 16) >> 16) &&
-	       (uint64_t)delta != windows_no_delta((uint16_t)slot);
-}
-
-/* The mode that the CPU is in, its windows in step; or -1: the interpreter's. */
-static int current_mode(struct bt *bt)
-{
-	struct cpu *cpu = bt->cpu;
-	int mode;
-
-	if (!cpu_code64(cpu) ||
-		(cpu->system_flags & (RFLAGS_TF | RFLAGS_DF | RFLAGS_IOPL | RFLAGS_NT)))
-		return -1;
-	mode = fpu_mode(bt);
-	if (cpu->cpl == 3) {
-		if (cpu->tlb != cpu->tlb_views[TLB_USER])
-			return -1;
-		mode |= BT_USER | (bt->windows && windows_is_mature(bt) ? BT_WINDOW : 0);
-	} else if (cpu->cpl == 0) {
-		if (cpu->tlb == cpu->tlb_views[TLB_SUPERVISOR_AC])
-			mode |= BT_AC;
-		/* Supervisor windows show the upper half only. */
-		if (bt->windows && (int64_t)cpu->rip < 0)
-			mode |= BT_WINDOW;
-	} else {
-		return -1;
-	}
-	if (cpu->cr4 & CR4_LA57)
-		mode &= ~BT_WINDOW;
-	if (mode & BT_WINDOW)
-		windows_use_space(bt);
-	if ((mode & BT_WINDOW) && bt->has_fsgsbase && !engine_options.hardened) {
-		int with_gs =
-			mode | (int)((mode & BT_USER ? user_gs(bt) : kernel_gs(bt)) << BT_GS_SHIFT);
-
-		if (gs_base_is_window(bt, (unsigned)with_gs))
-			mode = with_gs;
-	}
-	return mode;
-}
-
 /* --- finding units --- */
 
 /* RAM offset of the code at `rip`; ~0: not RAM. Raises the page fault of a fetch, with cpu->rip =
@@ -163,7 +69,7 @@ static uint64_t fetch_key(struct bt *bt, uint64_t rip)
 }
 
 /* cpu->rip is `rip`. NULL: there is none. */
-static struct bt_unit *find_unit(struct bt *bt, uint64_t rip, unsigned mode)
+static struct bt_unit *find_unit(struct bt *bt, uint64_t rip, struct bt_mode mode)
 {
 	struct bt_unit *unit = cache_probe_jump(bt, rip, mode);
 	uint64_t key;
@@ -181,7 +87,8 @@ static struct bt_unit *find_unit(struct bt *bt, uint64_t rip, unsigned mode)
 	return unit;
 }
 
-static struct bt_unit *make_unit(struct bt *bt, uint64_t rip, unsigned mode, const uint8_t *adapted)
+static struct bt_unit *make_unit(
+	struct bt *bt, uint64_t rip, struct bt_mode mode, const uint8_t *adapted)
 {
 	struct cpu *cpu = bt->cpu;
 	struct bt_unit *unit;
@@ -216,7 +123,7 @@ static struct bt_unit *make_unit(struct bt *bt, uint64_t rip, unsigned mode, con
 
 static const uint8_t nothing_adapted[UNIT_MAX_INSNS];
 
-static struct bt_unit *find_or_make(struct bt *bt, uint64_t rip, unsigned mode, bool hot)
+static struct bt_unit *find_or_make(struct bt *bt, uint64_t rip, struct bt_mode mode, bool hot)
 {
 	struct bt_unit *unit = find_unit(bt, rip, mode);
 
@@ -225,12 +132,25 @@ static struct bt_unit *find_or_make(struct bt *bt, uint64_t rip, unsigned mode, 
 	return unit;
 }
 
-/* What translated code takes from elsewhere, or for granted. */
-static void refresh_assumptions(struct bt *bt, unsigned mode)
+/* Jump tables are indexed by bt_mode_table() only, a part of the mode. When another part changes
+ * (an FPU enable, the slot whose delta is the GS base), entries may belong to units made for the
+ * old value: empty the tables. Units that go by the soft TLB use no GS base. */
+static void tables_for_mode(struct bt *bt, struct bt_mode mode)
+{
+	int *gs = &bt->tables_gs[!mode.user];
+
+	if (likely(bt->tables_fpu == mode.fpu && (!mode.windows || *gs == bt_mode_gs_slot(mode))))
+		return;
+	cache_flush_jumps(bt, TLB_FLUSH_ALL, 0);
+	bt->tables_fpu = mode.fpu;
+	if (mode.windows)
+		*gs = bt_mode_gs_slot(mode);
+}
+
+/* Variables that translated code reads, and what was true when units were made. */
+static void refresh_assumptions(struct bt *bt, struct bt_mode mode)
 {
 	struct cpu *cpu = bt->cpu;
-	int forbids = (int)mode & ((1 << BT_GS_SHIFT) - BT_MODES);
-	unsigned *gs = &bt->gs_in_force[!(mode & BT_USER)];
 
 	bt->pauses_left = PAUSES;
 	bt->tsc_offset = cpu->platform->clock->tsc_offset + cpu->tsc_offset;
@@ -238,47 +158,34 @@ static void refresh_assumptions(struct bt *bt, unsigned mode)
 		cache_flush(bt);
 		bt->cr4 = cpu->cr4;
 	}
-	/* A jump table's units know only the mode's lower bits to be the same. */
-	if (unlikely(forbids != bt->jump_mode)) {
-		cache_flush_jumps(bt, TLB_FLUSH_ALL, 0);
-		bt->jump_mode = forbids;
-	}
-	/* Nor that they count on the same GS base, or on none. */
-	if (unlikely((mode & BT_WINDOW) && mode >> BT_GS_SHIFT != *gs)) {
-		cache_flush_jumps(bt, TLB_FLUSH_ALL, 0);
-		*gs = mode >> BT_GS_SHIFT;
-	}
+	tables_for_mode(bt, mode);
 }
 
-/* The unit for cpu->rip in the mode that the CPU is in, which becomes *mode. NULL: there is none;
- * then *mode is as it was if there never will be one in this mode. */
-static struct bt_unit *unit_here(struct bt *bt, bool hot, unsigned *mode)
+/* The unit for cpu->rip in the mode that the CPU is in, which becomes *mode. NULL: there is none
+ * (now). False: code is not translated in the state that the CPU is in; *mode is as it was. */
+static bool unit_here(struct bt *bt, bool hot, struct bt_mode *mode, struct bt_unit **unit)
 {
-	int now = current_mode(bt);
+	bool translated = bt_mode_now(bt, mode);
 
+	*unit = NULL;
 	if (atomic_load(&bt->drops_pending))
 		cache_process_drops(bt);
-	if (now < 0)
-		return NULL;
-	*mode = (unsigned)now;
+	if (!translated)
+		return false;
 	refresh_assumptions(bt, *mode);
-	return find_or_make(bt, bt->cpu->rip, *mode, hot);
+	*unit = find_or_make(bt, bt->cpu->rip, *mode, hot);
+	return true;
 }
 
 /* --- leaving and coming back --- */
 
 /* Host RSP is guest RSP plus its window's delta; the GS base is the delta of the slot used most.
  * False: that has lost its window, and code that counts on it cannot be entered. */
-static bool prepare_entry(struct bt *bt, unsigned mode)
+static bool prepare_entry(struct bt *bt, struct bt_mode mode)
 {
-	int slot = bt_gs_slot(mode);
-
-	if (slot >= 0) {
-		if (!gs_base_is_window(bt, mode))
-			return false;
-		bt->gs_base = bt_deltas(bt, mode)[slot];
-	}
-	bt->stack_delta = mode & BT_WINDOW ? bt_deltas(bt, mode)[SLOT_OF(bt->cpu->gpr[RSP])] : 0;
+	if (mode.gs_used && !bt_mode_gs_base(bt, mode, &bt->gs_base))
+		return false;
+	bt->stack_delta = mode.windows ? bt_deltas(bt, mode)[SLOT_OF(bt->cpu->gpr[RSP])] : 0;
 	bt->minus_stack_delta = -bt->stack_delta;
 	return true;
 }
@@ -381,7 +288,7 @@ static struct next resume(struct bt *bt, uintptr_t at, enum bt_vectors vectors)
 	}
 }
 
-static struct next after_branch(struct bt *bt, uint32_t id, unsigned mode)
+static struct next after_branch(struct bt *bt, uint32_t id, struct bt_mode mode)
 {
 	struct bt_exit *exit = &bt->exits[id];
 	struct bt_unit *from = exit->unit, *to;
@@ -415,7 +322,7 @@ static void undo_branch(struct bt *bt)
 	interpret_exit(bt, exit);
 }
 
-static struct next after_jump(struct bt *bt, unsigned mode)
+static struct next after_jump(struct bt *bt, struct bt_mode mode)
 {
 	struct cpu *cpu = bt->cpu;
 	uint64_t rip = bt->exit_address;
@@ -448,22 +355,23 @@ static uintptr_t after_insn(const struct bt_exit *exit)
 }
 
 /* Wherever the last instruction led, and in whatever mode. */
-static struct next go_on(struct bt *bt, unsigned *mode)
+static struct next go_on(struct bt *bt, struct bt_mode *mode)
 {
 	struct bt_unit *unit;
 
 	if (must_leave(bt->cpu) || engine_options.verify)
 		return run_loop;
 	bt->cpu->next_rip = bt->cpu->rip;
-	unit = unit_here(bt, false, mode);
+	unit_here(bt, false, mode, &unit);
 	return unit ? enter_unit(unit) : run_loop;
 }
 
 /* After the interpreter ran an instruction of the unit. */
 static struct next after_interpreted(
-	struct bt *bt, const struct bt_exit *exit, unsigned *mode, enum bt_vectors vectors)
+	struct bt *bt, const struct bt_exit *exit, struct bt_mode *mode, enum bt_vectors vectors)
 {
 	struct cpu *cpu = bt->cpu;
+	struct bt_mode now;
 	uintptr_t resume_at;
 
 	if (atomic_load(&bt->drops_pending))
@@ -472,7 +380,7 @@ static struct next after_interpreted(
 	if (exit->kind == BT_EXIT_SOFT_MISS)
 		resume_at = after_insn(exit);
 	if (!resume_at || cpu->rip != exit->next_rip || exit->unit->dropped || must_leave(cpu) ||
-		current_mode(bt) != (int)*mode)
+		!bt_mode_now(bt, &now) || !bt_mode_equal(now, *mode))
 		return go_on(bt, mode);
 	return resume(bt, resume_at, vectors);
 }
@@ -485,7 +393,7 @@ static bool tlb_hit(struct cpu *cpu, uint64_t linear, bool write)
 }
 
 static struct next after_soft_miss(
-	struct bt *bt, struct bt_exit *exit, unsigned *mode, enum bt_vectors vectors)
+	struct bt *bt, struct bt_exit *exit, struct bt_mode *mode, enum bt_vectors vectors)
 {
 	struct cpu *cpu = bt->cpu;
 	uint64_t linear = bt->exit_address;
@@ -533,7 +441,7 @@ static struct next after_written(struct bt *bt, struct bt_exit *exit, enum bt_ve
 
 /* An access to a slot without a window faults somewhere that does not tell the slot. See what it
  * was, and make a window if it deserves one. True: run the instruction again. */
-static bool open_window(struct bt *bt, unsigned mode)
+static bool open_window(struct bt *bt, struct bt_mode mode)
 {
 	struct cpu *cpu = bt->cpu;
 	ZydisDecodedInstruction in;
@@ -558,20 +466,20 @@ static bool open_window(struct bt *bt, unsigned mode)
 		if (!cpu_canonical(cpu, linear) ||
 			bt_deltas(bt, mode)[SLOT_OF(linear)] != windows_no_delta(SLOT_OF(linear)))
 			continue;
-		opened |= windows_fault(bt, linear, write, mode & BT_USER);
+		opened |= windows_fault(bt, linear, write, mode.user);
 	}
 	return opened;
 }
 
 /* An instruction that keeps faulting is translated again, with the soft TLB. */
-static void adapt(struct bt *bt, uint64_t rip, unsigned mode)
+static void adapt(struct bt *bt, uint64_t rip, struct bt_mode mode)
 {
 	struct bt_unit *unit = bt->fault_unit, *again;
 	uint8_t adapted[UNIT_MAX_INSNS] = {0};
 	uint64_t flushes = bt->stats.cache_flushes;
 
 	bt->fault_unit = NULL;
-	if (!unit || unit->dropped || unit->mode != mode || !(mode & BT_WINDOW))
+	if (!unit || unit->dropped || !bt_mode_equal(unit->mode, mode) || !mode.windows)
 		return;
 	if (unit->insns[bt->fault_insn].adapted != ADAPT_FAULTS)
 		return;
@@ -600,11 +508,11 @@ static void forgive_fault(struct bt *bt)
 		insn->adapted--;
 }
 
-static struct next after_fault(struct bt *bt, unsigned *mode)
+static struct next after_fault(struct bt *bt, struct bt_mode *mode)
 {
 	struct cpu *cpu = bt->cpu;
 	uint64_t rip = cpu->rip, rents = bt->stats.rents;
-	bool opened = (*mode & BT_WINDOW) && open_window(bt, *mode);
+	bool opened = mode->windows && open_window(bt, *mode);
 	struct bt_unit *unit;
 
 	cpu->next_rip = rip;
@@ -624,7 +532,7 @@ static struct next after_fault(struct bt *bt, unsigned *mode)
 
 /* --- the loop --- */
 
-static struct next serve_exit(struct bt *bt, uint32_t id, unsigned *mode)
+static struct next serve_exit(struct bt *bt, uint32_t id, struct bt_mode *mode)
 {
 	struct bt_exit *exit = &bt->exits[id];
 	enum bt_vectors vectors = bt->vectors_were_here;
@@ -653,13 +561,6 @@ static struct next serve_exit(struct bt *bt, uint32_t id, unsigned *mode)
 		return run_loop;
 	}
 	return run_loop;
-}
-
-/* The mode behind an exit: the unit's, but STAC and CLAC. */
-static unsigned exit_mode(struct bt *bt, unsigned mode)
-{
-	return (mode & ~(unsigned)BT_AC) |
-	       (bt->cpu->tlb == bt->cpu->tlb_views[TLB_SUPERVISOR_AC] ? BT_AC : 0);
 }
 
 /* What FNSTENV and others show; the operand's address is there already. */
@@ -693,13 +594,14 @@ static bool bt_translated(struct cpu *cpu)
 {
 	struct bt *bt = bt_of(cpu);
 	struct block *hot = interp_hot(cpu);
-	unsigned mode = 0;
+	struct bt_mode mode;
 	struct bt_unit *unit;
 	struct next next;
 
-	unit = unit_here(bt, hot, &mode);
+	if (!unit_here(bt, hot, &mode, &unit))
+		return false;
 	if (!unit) {
-		if (hot && mode)
+		if (hot)
 			interp_set_heat(hot, NEVER);
 		return false;
 	}
@@ -717,11 +619,11 @@ static bool bt_translated(struct cpu *cpu)
 		record_last_x87(bt, id);
 		if (!verify_exit(bt, id))
 			break;
-		mode = exit_mode(bt, mode);
+		mode = bt_mode_at_exit(bt, mode);
 		if (atomic_load(&bt->drops_pending))
 			cache_process_drops(bt);
 		next = serve_exit(bt, id, &mode);
-		if (mode & BT_WINDOW)
+		if (mode.windows)
 			windows_use_space(bt);
 	}
 	return true;
@@ -846,6 +748,7 @@ static int bt_vcpu_create(struct cpu *cpu)
 	bt->cpu = cpu;
 	bt->vectors_away = bt->wide_away = 1;
 	bt->young_left = young_runs();
+	bt_mode_init(bt);
 	bt->mask_index = (uint64_t)(SOFT_TLB_SIZE - 1) << PAGE_SHIFT;
 	bt->mask_page = PAGE_MASK;
 	bt->mask_offset = ~PAGE_MASK;

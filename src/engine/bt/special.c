@@ -25,13 +25,13 @@ static bool from_cr2(const struct guest_insn *g)
 
 static bool may_read_tsc(const struct translator *t)
 {
-	return !(t->mode & BT_USER) || !(t->cpu->cr4 & CR4_TSD);
+	return !t->mode.user || !(t->cpu->cr4 & CR4_TSD);
 }
 
 /* Who could do it, is it allowed, and are its operands simple? */
 static bool handled(const struct translator *t, const struct guest_insn *g)
 {
-	bool kernel = !(t->mode & BT_USER);
+	bool kernel = !t->mode.user;
 
 	switch (g->in.mnemonic) {
 	case ZYDIS_MNEMONIC_STI:

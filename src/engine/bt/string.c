@@ -31,8 +31,8 @@ bool string_classify(const struct translator *t, struct guest_insn *g)
 	}
 	/* SSE's MOVSD has the same name. Kernel code that reaches user memory finds it by the soft
 	 * TLB. */
-	if (g->in.meta.category != ZYDIS_CATEGORY_STRINGOP || !(t->mode & BT_WINDOW) ||
-		((t->mode & BT_AC) && !(t->mode & BT_USER)) || g->in.address_width != 64 ||
+	if (g->in.meta.category != ZYDIS_CATEGORY_STRINGOP || !windowed(t) || t->mode.ac ||
+		g->in.address_width != 64 ||
 		(g->in.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS)))
 		return false;
 	g->kind = GUEST_STRING;
@@ -60,7 +60,7 @@ static void find_delta(struct translator *t, unsigned which, unsigned to, unsign
 	struct bt *bt = t->bt;
 
 	extract_field(t, EXTRACT_SLOT, to, reg);
-	emit_load(c, to, at_element(bt->delta[!(t->mode & BT_USER)], (int)to));
+	emit_load(c, to, at_element(bt_deltas(bt, t->mode), (int)to));
 	emit_store(c, at_address(&bt->string_delta[which]), to);
 }
 
@@ -101,7 +101,7 @@ bool string_translate(struct translator *t, unsigned i)
 
 	/* AC may have been set since; and where pages are mostly touched once, the interpreter is
 	 * better. */
-	if (((t->mode & BT_AC) && !(t->mode & BT_USER)) || t->adapted[i] >= ADAPT_FAULTS)
+	if (t->mode.ac || t->adapted[i] >= ADAPT_FAULTS)
 		return false;
 	find_delta(t, 1, SCRATCH, RDI);
 	if (move)

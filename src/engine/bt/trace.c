@@ -107,7 +107,7 @@ static const struct field bt_fields[] = {
 	SOFT_TLB("kernel_ac", TLB_SUPERVISOR_AC),
 	ARRAY(bt, "delta.user", delta[0]),
 	ARRAY(bt, "delta.kernel", delta[1]),
-	{"jump", offsetof(struct bt, jump), sizeof(uint64_t), BT_MODES *JUMP_ENTRIES},
+	{"jump", offsetof(struct bt, jump), sizeof(uint64_t), BT_TABLES *JUMP_ENTRIES},
 };
 
 /* "name", "name[element]" or, for an instruction with an index register, "name[register]". */
@@ -350,10 +350,10 @@ static void print_heading(const struct bt *bt, const struct bt_unit *unit)
 	} may[] = {{BT_X87, "x87"}, {BT_SSE, "SSE"}, {BT_AVX, "AVX"}, {BT_AVX512, "AVX-512"}};
 
 	fprintf(trace.file, "\nunit 0x%" PRIx64 ", vCPU %u, %s%s, %s", unit->rip, bt->cpu->index,
-		unit->mode & BT_USER ? "user" : "kernel", unit->mode & BT_AC ? " with AC" : "",
-		unit->mode & BT_WINDOW ? "windows" : "soft TLB");
+		unit->mode.user ? "user" : "kernel", unit->mode.ac ? " with AC" : "",
+		unit->mode.windows ? "windows" : "soft TLB");
 	for (size_t i = 0; i < ARRAY_SIZE(may); i++)
-		if (unit->mode & may[i].bit)
+		if (unit->mode.fpu & may[i].bit)
 			fprintf(trace.file, ", %s", may[i].name);
 	fprintf(trace.file,
 		": %u instructions in %u bytes at RAM offset 0x%" PRIx64 ", %" PRIu32

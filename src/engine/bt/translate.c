@@ -34,7 +34,7 @@ void add_cold(struct translator *t, enum cold_kind kind, unsigned insn, uintptr_
 	}
 	t->cold[t->cold_count++] = (struct cold){.kind = (uint8_t)kind,
 		.insn = (uint8_t)insn,
-		.mode = (uint8_t)t->mode,
+		.mode = t->mode,
 		.patch = patch,
 		.id = id,
 		.op = op};
@@ -91,7 +91,7 @@ static void translate_set_ac(struct translator *t, unsigned i, bool on)
 	struct code *c = &t->code;
 	struct cpu *cpu = t->cpu;
 
-	if (on == !!(t->mode & BT_AC))
+	if (on == t->mode.ac)
 		return;
 	emit_load(c, SCRATCH, at_address(&cpu->system_flags));
 	emit_lea(c, SCRATCH, at_register(SCRATCH, on ? (int32_t)RFLAGS_AC : -(int32_t)RFLAGS_AC));
@@ -99,7 +99,7 @@ static void translate_set_ac(struct translator *t, unsigned i, bool on)
 	mark(t, i, MARK_AFTER);
 	emit_store_constant(c, at_address(&cpu->tlb),
 		(int32_t)(uintptr_t)cpu->tlb_views[on ? TLB_SUPERVISOR_AC : TLB_SUPERVISOR]);
-	t->mode ^= BT_AC;
+	t->mode.ac = on;
 }
 
 static void translate_interpret(struct translator *t, unsigned i, bool goes_on)
@@ -323,7 +323,7 @@ static void emit_cold(struct translator *t)
 		const struct cold *cold = &t->cold[i];
 
 		emit_patch(t->bt, cold->patch, c->at);
-		t->mode = (t->mode & ~0xffu) | cold->mode;
+		t->mode = cold->mode;
 		switch (cold->kind) {
 		case COLD_EXIT: {
 			const struct bt_exit *exit = exit_of(t, cold->id);
@@ -365,14 +365,14 @@ static void emit_cold(struct translator *t)
 /* The mode at each instruction: STAC and CLAC change it. */
 static void find_modes(struct translator *t)
 {
-	unsigned mode = t->mode;
+	struct bt_mode mode = t->mode;
 
 	for (unsigned i = 0; i < t->count; i++) {
-		t->insn_mode[i] = (uint8_t)mode;
+		t->insn_mode[i] = mode;
 		if (t->insn[i].kind == GUEST_STAC)
-			mode |= BT_AC;
+			mode.ac = true;
 		else if (t->insn[i].kind == GUEST_CLAC)
-			mode &= ~(unsigned)BT_AC;
+			mode.ac = false;
 	}
 }
 
@@ -396,7 +396,7 @@ static void emit_young_count(struct translator *t, unsigned i)
 {
 	struct code *c = &t->code;
 
-	if ((t->mode & (BT_USER | BT_WINDOW)) != BT_USER || !t->bt->windows)
+	if (!t->mode.user || windowed(t) || !t->bt->windows)
 		return;
 	emit_load(c, SCRATCH, at_address(&t->bt->young_left));
 	emit_lea(c, SCRATCH, at_register(SCRATCH, -1));
@@ -473,7 +473,7 @@ static void emit_loop(struct translator *t, struct loop *loop)
 	t->inside = loop;
 	t->facts = loop->start;
 	t->joined = 0;
-	t->mode = (t->mode & ~0xffu) | t->insn_mode[loop->head];
+	t->mode = t->insn_mode[loop->head];
 	loop->host = t->code.at;
 	for (unsigned i = loop->head; i <= loop->back && !t->code.full && !t->failed; i++) {
 		t->host_again[i] = t->code.at;
@@ -572,7 +572,7 @@ static bool fill_unit(struct translator *t)
 }
 
 struct bt_unit *translate_unit(
-	struct bt *bt, uint64_t rip, uint64_t key, unsigned mode, const uint8_t *adapted)
+	struct bt *bt, uint64_t rip, uint64_t key, struct bt_mode mode, const uint8_t *adapted)
 {
 	struct translator *t = bt->translator;
 	uint8_t copy[UNIT_MAX_INSNS * 15];
@@ -583,7 +583,7 @@ struct bt_unit *translate_unit(
 	t->bt = bt;
 	t->cpu = bt->cpu;
 	t->mode = mode;
-	t->gs_slot = bt_gs_slot(mode);
+	t->gs_slot = bt_mode_gs_slot(mode);
 	t->adapted = adapted;
 	/* How much is used is known after decoding: so read, track that much, and see that it has
 	 * not changed. */
@@ -600,7 +600,7 @@ struct bt_unit *translate_unit(
 		bt->cache_full = true;
 		return NULL;
 	}
-	*t->unit = (struct bt_unit){.rip = rip, .key = key, .mode = (uint16_t)mode};
+	*t->unit = (struct bt_unit){.rip = rip, .key = key, .mode = mode};
 	/* To be counted, each pass through a unit must begin at its entry. To be verified, too: but
 	 * for every second one, so that both kinds are. */
 	t->unit->straight =

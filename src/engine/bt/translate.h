@@ -86,7 +86,8 @@ enum cold_kind {
 };
 
 struct cold {
-	uint8_t kind, insn, mode;
+	uint8_t kind, insn;
+	struct bt_mode mode;
 	uintptr_t patch, resume;
 	uint32_t id;
 	uint64_t rip;
@@ -119,7 +120,7 @@ struct translator {
 	struct cpu *cpu;
 	struct code code;
 	struct bt_unit *unit;
-	unsigned mode;
+	struct bt_mode mode;
 	struct facts facts; /* here */
 	uintptr_t here;     /* where the code of the instruction at hand begins */
 	int gs_slot;        /* the slot whose delta is the GS base, or -1 */
@@ -127,7 +128,7 @@ struct translator {
 	uint32_t first_exit;
 	struct guest_insn insn[UNIT_MAX_INSNS];
 	uintptr_t host[UNIT_MAX_INSNS]; /* where each instruction's code starts */
-	uint8_t insn_mode[UNIT_MAX_INSNS];
+	struct bt_mode insn_mode[UNIT_MAX_INSNS];
 	struct cold cold[MAX_COLD];
 	struct bt_mark marks[UNIT_MAX_INSNS * 16];
 	struct forward forward[UNIT_MAX_INSNS * 4];
@@ -218,7 +219,7 @@ access_op op_to_address;
 
 /* Go to `rip`, if `condition` holds. */
 void emit_branch(struct translator *t, unsigned i, int condition, uint64_t rip);
-void emit_far_page_jump(struct translator *t, uint64_t rip, unsigned mode);
+void emit_far_page_jump(struct translator *t, uint64_t rip, struct bt_mode mode);
 /* Which instruction of the unit begins at `rip`; -1: none. */
 int unit_index(const struct translator *t, uint64_t rip);
 void translate_jrcxz(struct translator *t, unsigned i);
@@ -251,7 +252,7 @@ static inline bool same_page(uint64_t a, uint64_t b)
 }
 static inline bool windowed(const struct translator *t)
 {
-	return t->mode & BT_WINDOW;
+	return t->mode.windows;
 }
 /* A guest register's value in some host register; `temporary` is used where it has none. */
 unsigned value_of(struct translator *t, unsigned guest, unsigned temporary);
@@ -267,6 +268,6 @@ access_op emit_identical;
  * Make a unit for RAM offset `key` at `rip`; NULL where that is not possible (now or ever). The
  * code and the bookkeeping are in place, the unit is not yet findable. */
 struct bt_unit *translate_unit(
-	struct bt *bt, uint64_t rip, uint64_t key, unsigned mode, const uint8_t *adapted);
+	struct bt *bt, uint64_t rip, uint64_t key, struct bt_mode mode, const uint8_t *adapted);
 
 #endif

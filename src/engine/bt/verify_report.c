@@ -78,8 +78,8 @@ static void report_instruction(const struct bt *bt, const struct bt_unit *unit, 
 static void report_unit(const struct bt *bt, const struct bt_unit *unit)
 {
 	log_error("unit 0x%" PRIx64 ", %s%s, %s, at RAM offset 0x%" PRIx64 ":", unit->rip,
-		unit->mode & BT_USER ? "user" : "kernel", unit->mode & BT_AC ? " with AC" : "",
-		unit->mode & BT_WINDOW ? "windows" : "soft TLB", unit->key);
+		unit->mode.user ? "user" : "kernel", unit->mode.ac ? " with AC" : "",
+		unit->mode.windows ? "windows" : "soft TLB", unit->key);
 	for (unsigned i = 0; i < unit->count; i++)
 		report_instruction(bt, unit, i);
 }

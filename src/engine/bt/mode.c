@@ -1,0 +1,132 @@
+/* Which mode is the CPU in?
+ *
+ * Most of the mode is read from registers. One part is a guess: which slot's delta should be the GS
+ * base, so that an access to this slot needs no instruction besides itself. A wrong guess only
+ * costs time: accesses to other slots load their delta from the table.
+ *
+ * The guess for user code is the slot that the code itself is in when it is first seen (a program's
+ * data is near it; for a position-independent program that is also where its heap is). For the
+ * kernel it is the slot with its per-CPU data: in Linux this is the direct map, where most of its
+ * data is. */
+#include "engine/bt/bt.h"
+#include "engine/bt/window.h"
+#include "engine/options.h"
+
+#include "cpu/fpu.h"
+
+/* As bt->fpu before it was asked for first: no value of bt_mode.fpu. */
+#define FPU_UNKNOWN ~0u
+
+void bt_mode_init(struct bt *bt)
+{
+	bt->fpu = FPU_UNKNOWN;
+	bt->kernel_gs = -1;
+	for (unsigned i = 0; i < ARRAY_SIZE(bt->user_gs_of); i++)
+		bt->user_gs_of[i].gs = -1;
+	bt->tables_gs[0] = bt->tables_gs[1] = -1;
+}
+
+static unsigned fpu_part(struct bt *bt)
+{
+	const struct cpu *cpu = bt->cpu;
+
+	if (likely(bt->fpu != FPU_UNKNOWN && cpu->cr0 == bt->fpu_cr0 && cpu->cr4 == bt->fpu_cr4 &&
+		    cpu->xcr0 == bt->fpu_xcr0))
+		return bt->fpu;
+	bt->fpu_cr0 = cpu->cr0;
+	bt->fpu_cr4 = cpu->cr4;
+	bt->fpu_xcr0 = cpu->xcr0;
+	bt->fpu = (fpu_enabled(cpu, FPU_CLASS_X87) ? BT_X87 : 0u) |
+		  (fpu_enabled(cpu, FPU_CLASS_SSE) ? BT_SSE : 0u) |
+		  (fpu_enabled(cpu, FPU_CLASS_AVX) ? BT_AVX : 0u) |
+		  (fpu_enabled(cpu, FPU_CLASS_AVX512) ? BT_AVX512 : 0u);
+	return bt->fpu;
+}
+
+/* The slot of the per-CPU data, or -1 as long as that is unknown: early in its life Linux has it in
+ * the last slot, with the kernel's code. Slot 0xff00 is the first of the upper half. */
+static int kernel_gs_slot(struct bt *bt)
+{
+	uint16_t slot = SLOT_OF(bt->cpu->segment_base[SEG_GS]);
+
+	if (bt->kernel_gs < 0 && slot > 0xff00 && slot < 0xffff)
+		bt->kernel_gs = slot;
+	return bt->kernel_gs;
+}
+
+/* The slot of the program's code when its address space was first asked about. */
+static int user_gs_slot(struct bt *bt)
+{
+	uint64_t root = cpu_address_space(bt->cpu).root;
+	unsigned index = (root >> PAGE_SHIFT) % ARRAY_SIZE(bt->user_gs_of);
+
+	if (bt->user_gs_of[index].root != root || bt->user_gs_of[index].gs < 0) {
+		bt->user_gs_of[index].root = root;
+		bt->user_gs_of[index].gs = SLOT_OF(bt->cpu->rip);
+	}
+	return bt->user_gs_of[index].gs;
+}
+
+/* The GS base has to be canonical; deltas of the upper half often are not. */
+bool bt_mode_gs_base(struct bt *bt, struct bt_mode mode, uint64_t *base)
+{
+	uint64_t delta = bt_deltas(bt, mode)[mode.gs];
+
+	if ((int64_t)delta != (int64_t)(delta << 16) >> 16 ||
+		delta == windows_no_delta((uint16_t)mode.gs))
+		return false;
+	*base = delta;
+	return true;
+}
+
+static void choose_gs(struct bt *bt, struct bt_mode *mode)
+{
+	struct bt_mode with_gs = *mode;
+	int slot = mode->user ? user_gs_slot(bt) : kernel_gs_slot(bt);
+	uint64_t base;
+
+	if (slot < 0)
+		return;
+	with_gs.gs_used = true;
+	with_gs.gs = (uint16_t)slot;
+	if (bt_mode_gs_base(bt, with_gs, &base))
+		*mode = with_gs;
+}
+
+/* Supervisor windows show the upper half only. Windows show 48-bit linear addresses. */
+static bool goes_by_windows(struct bt *bt, bool user)
+{
+	if (!bt->windows || (bt->cpu->cr4 & CR4_LA57))
+		return false;
+	return user ? windows_is_mature(bt) : (int64_t)bt->cpu->rip < 0;
+}
+
+bool bt_mode_now(struct bt *bt, struct bt_mode *mode)
+{
+	struct cpu *cpu = bt->cpu;
+	struct bt_mode now = {.key = 0};
+
+	if (!cpu_code64(cpu) ||
+		(cpu->system_flags & (RFLAGS_TF | RFLAGS_DF | RFLAGS_IOPL | RFLAGS_NT)))
+		return false;
+	if (cpu->cpl == 3 && cpu->tlb == cpu->tlb_views[TLB_USER])
+		now.user = true;
+	else if (cpu->cpl == 0)
+		now.ac = cpu->tlb == cpu->tlb_views[TLB_SUPERVISOR_AC];
+	else
+		return false;
+	now.fpu = fpu_part(bt);
+	now.windows = goes_by_windows(bt, now.user);
+	if (now.windows)
+		windows_use_space(bt);
+	if (now.windows && bt->has_fsgsbase && !engine_options.hardened)
+		choose_gs(bt, &now);
+	*mode = now;
+	return true;
+}
+
+struct bt_mode bt_mode_at_exit(const struct bt *bt, struct bt_mode entered)
+{
+	entered.ac = bt->cpu->tlb == bt->cpu->tlb_views[TLB_SUPERVISOR_AC];
+	return entered;
+}

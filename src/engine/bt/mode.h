@@ -1,0 +1,83 @@
+/* The mode: what a translation depends on besides RIP and code bytes. */
+#ifndef VENEER_ENGINE_BT_MODE_H
+#define VENEER_ENGINE_BT_MODE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct bt;
+
+/* Kinds of instructions that the FPU's state lets run; others raise #UD or #NM. */
+enum bt_fpu {
+	BT_X87 = 1,
+	BT_SSE = 2,
+	BT_AVX = 4,
+	BT_AVX512 = 8,
+};
+
+/* Code is translated only in 64-bit mode with CR0.PG set, TF, DF, IOPL and NT clear and 48-bit
+ * linear addresses, so none of these is named here.
+ *
+ * The fields lie in one 64-bit key, by which modes are compared and hashed. The bits that no field
+ * names are zero. Whether the processor is in non-root operation (SDM vol. 3C 24.3), once guests
+ * may use VT-x, is to become a field here and needs nothing else. */
+struct bt_mode {
+	union {
+		struct {
+			bool user : 1; /* CPL 3; else CPL 0 */
+			/* EFLAGS.AC suspends SMAP. Never with `user`: there AC means nothing
+			 * without CR0.AM, and with both nothing is translated. */
+			bool ac : 1;
+			bool windows : 1; /* memory through windows; else the soft TLB */
+			uint64_t fpu : 4; /* enum bt_fpu */
+			bool gs_used : 1; /* the GS base is the delta of slot `gs` */
+			uint64_t gs : 16; /* 0 unless gs_used */
+		};
+		uint64_t key;
+	};
+};
+
+_Static_assert(sizeof(struct bt_mode) == sizeof(uint64_t), "a mode is its key");
+
+static inline bool bt_mode_equal(struct bt_mode a, struct bt_mode b)
+{
+	return a.key == b.key;
+}
+
+/* Which jump table (and log of it) the units of a mode are in. The rest of the mode is the same for
+ * all units in the tables, which are emptied where it changes. */
+#define BT_TABLES 8
+
+static inline unsigned bt_mode_table(struct bt_mode mode)
+{
+	return mode.user | (unsigned)mode.ac << 1 | (unsigned)mode.windows << 2;
+}
+
+/* User mode has no AC, so such a table stays empty. */
+static inline bool bt_table_used(unsigned table)
+{
+	return (table & 3) != 3;
+}
+
+/* The slot whose delta is the GS base, or -1: then units do not use that. */
+static inline int bt_mode_gs_slot(struct bt_mode mode)
+{
+	return mode.gs_used ? (int)mode.gs : -1;
+}
+
+/* No mode is known yet. */
+void bt_mode_init(struct bt *bt);
+
+/* The mode that the CPU is in, with its windows in step with the guest's page tables. False, and
+ * *mode as it was, where code is left to the interpreter: outside 64-bit mode, at CPL 1 and 2, and
+ * with flags that translated code does not expect. */
+bool bt_mode_now(struct bt *bt, struct bt_mode *mode);
+
+/* The mode at an exit from a unit that was entered in `entered`: only STAC and CLAC change it. */
+struct bt_mode bt_mode_at_exit(const struct bt *bt, struct bt_mode entered);
+
+/* The GS base that units of a mode with gs_used count on. False: the slot has no window now whose
+ * delta could be one, and such a unit must not run. */
+bool bt_mode_gs_base(struct bt *bt, struct bt_mode mode, uint64_t *base);
+
+#endif
