@@ -136,15 +136,25 @@ static void (*work)(u32 cpu);
 void high_gate(u32 cpu, ulong to);
 asm(".pushsection .text\nhigh_gate: mov %ds, %eax; jmp 1f; 1: jmp *%rsi\n.popsection");
 
+/* Where HIGH_CODE shows what is at `low`. Hidden from compilers that would make a constant of the sum, which
+ * is beyond what code for the lower 2 GiB may name. */
+static ulong in_upper_half(const void *low)
+{
+	ulong address = (ulong)low;
+
+	asm("" : "+r"(address));
+	return address + HIGH_CODE;
+}
+
 /* As seen from the upper half; its absolute addresses lead to the lower one. */
 static void work_in_place(u32 cpu)
 {
-	void (*gate)(u32, ulong) = (void (*)(u32, ulong))((ulong)high_gate + HIGH_CODE);
+	void (*gate)(u32, ulong) = (void (*)(u32, ulong))in_upper_half(high_gate);
 
 	if ((ulong)targets[cpu & 1] < HIGH_DATA)
 		work(cpu);
 	else
-		gate(cpu, (ulong)work + HIGH_CODE);
+		gate(cpu, in_upper_half(work));
 }
 
 static bool run_on_all(void (*fn)(u32 cpu))

@@ -75,9 +75,19 @@ asm(".pushsection .text\n"
     "work_word: .quad 0x123456789\n"
     ".popsection\n");
 
+/* Where HIGH_IMAGE shows what is at `low`. Hidden from compilers that would make a constant of the sum, which
+ * is beyond what code for the lower 2 GiB may name. */
+static ulong in_upper_half(const void *low)
+{
+	ulong address = (ulong)low;
+
+	asm("" : "+r"(address));
+	return address + HIGH_IMAGE;
+}
+
 static ulong run(ulong loops, ulong stack)
 {
-	return ((ulong(*)(ulong, ulong))((ulong)work + HIGH_IMAGE))(loops, stack);
+	return ((ulong(*)(ulong, ulong))in_upper_half(work))(loops, stack);
 }
 
 static u64 shortest(ulong loops, ulong stack)

@@ -46,6 +46,46 @@ static void much_memory(void **state)
 
 #define PIECE (64 * MIB)
 
+/* All of the low memory of which a MiB is left in one place. */
+static unsigned take_low_memory(void **piece, size_t *size, unsigned room)
+{
+	unsigned count = 0;
+
+	for (size_t bytes = PIECE; bytes >= MIB; bytes /= 2)
+		for (;;) {
+			void *start = low_memory_map(bytes);
+
+			assert_non_null(start);
+			if (!low_memory_holds(start, bytes)) {
+				munmap(start, bytes);
+				break;
+			}
+			assert_in_range(count, 0, room - 1);
+			piece[count] = start;
+			size[count++] = bytes;
+		}
+	return count;
+}
+
+/* Where there is none, the interpreter goes on alone, and hears of what changes. */
+static void no_room(void **state)
+{
+	static void *piece[1000];
+	static size_t size[ARRAY_SIZE(piece)];
+	unsigned count = take_low_memory(piece, size, ARRAY_SIZE(piece));
+
+	int error = engine_bt.vcpu_create(cpu);
+
+	while (count--)
+		munmap(piece[count], size[count]);
+	assert_int_equal(error, 0);
+	assert_null(interp_of(cpu)->translator);
+	assert_int_equal(interp_of(cpu)->mode & MODE_CODE_64, 0);
+	enter_long(0);
+	assert_int_equal(interp_of(cpu)->mode & MODE_CODE_64, MODE_CODE_64);
+	engine_bt.vcpu_destroy(cpu);
+}
+
 /* Nearly all of the 2 GiB can be had. */
 static void low_memory_is_found(void **state)
 {
@@ -89,6 +129,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cpu_test(many_cpus),
 		cpu_test(much_memory),
+		cpu_test(no_room),
 		cmocka_unit_test(low_memory_is_found),
 		cmocka_unit_test(low_memory_of_a_file),
 	};

@@ -691,7 +691,6 @@ static int bt_available(void)
 static void free_bt(struct bt *bt)
 {
 	memory_unlisten(bt->cpu->memory, &bt->memory_listener);
-	bt->cpu->engine_ops = &cpu_engine_ops_none;
 	interp_of(bt->cpu)->translator = NULL;
 	if (bt->windows)
 		windows_destroy(bt);
@@ -703,6 +702,7 @@ static void free_bt(struct bt *bt)
 
 static void bt_vcpu_destroy(struct cpu *cpu)
 {
+	cpu->engine_ops = &cpu_engine_ops_none;
 	if (bt_of(cpu))
 		free_bt(bt_of(cpu));
 	interp_vcpu_destroy(cpu);
