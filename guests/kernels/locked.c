@@ -136,8 +136,8 @@ static void (*work)(u32 cpu);
 void high_gate(u32 cpu, ulong to);
 asm(".pushsection .text\nhigh_gate: mov %ds, %eax; jmp 1f; 1: jmp *%rsi\n.popsection");
 
-/* Where HIGH_CODE shows what is at `low`. Hidden from compilers that would make a constant of the sum, which
- * is beyond what code for the lower 2 GiB may name. */
+/* Where HIGH_CODE shows what is at `low`. Compilers must not see the sum: as a constant it is
+ * beyond what code for the lower 2 GiB may name. */
 static ulong in_upper_half(const void *low)
 {
 	ulong address = (ulong)low;

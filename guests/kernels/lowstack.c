@@ -75,8 +75,8 @@ asm(".pushsection .text\n"
     "work_word: .quad 0x123456789\n"
     ".popsection\n");
 
-/* Where HIGH_IMAGE shows what is at `low`. Hidden from compilers that would make a constant of the sum, which
- * is beyond what code for the lower 2 GiB may name. */
+/* Where HIGH_IMAGE shows what is at `low`. Compilers must not see the sum: as a constant it is
+ * beyond what code for the lower 2 GiB may name. */
 static ulong in_upper_half(const void *low)
 {
 	ulong address = (ulong)low;

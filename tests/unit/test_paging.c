@@ -443,7 +443,8 @@ static bool shifted(struct cpu *c, unsigned access, struct translation *out)
 	return true;
 }
 
-static __attribute__((noreturn)) void leave(struct cpu *c, uint64_t linear, const struct translation *out)
+static __attribute__((noreturn)) void leave(
+	struct cpu *c, uint64_t linear, const struct translation *out)
 {
 	left++;
 	cpu_raise(c, VECTOR_MC);
