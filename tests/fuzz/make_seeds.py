@@ -98,3 +98,26 @@ write('control', 'more',
 write('control', 'errors',
       b'\x80{"execute": "qmp_capabilities", "arguments": {"enable": ["oob"]}}{"execute": 3}[1]\nfly\n'
       b'{"a": 1}{"execute": "fly"}')
+
+
+# fuzz_saved_state.c: a mode, changes of the saved bytes, and code.
+def saved_state(mode, changes, code):
+    return bytes([mode, len(changes)]) + b''.join(
+        struct.pack('<HBB8s', offset, len(value) - 1, where, value) for offset, where, value in changes) + code
+
+
+CODE = {
+    'integer': b'\x40\x48\xf7\xf1\x50\x5b\x0f\xa2\x9c\x9d\xe2\xf0\x0f\x31\xcd\x80\xf4',
+    'system': b'\x0f\x20\xc0\x0f\x22\xc0\x0f\x20\xe0\x0f\x22\xe0\x0f\x21\xf8\x0f\x23\xf8\x0f\x01\xd0\x0f\x32\x0f\x30\xf4',
+    'fpu': b'\xd9\xe8\xde\xc1\x0f\xae\x00\x0f\x58\xc1\xdd\x33\x0f\xae\x20\xdd\x23\xc5\xf8\x58\xc1\x0f\xae\x28\xf4',
+    'segments': b'\x8c\xd8\x8e\xd8\x8e\xd0\x0f\xa1\x1f\x0f\x00\xd8\xcb\xca\x04\x00\xcf\x0f\x05\x0f\x34\xf4',
+    'memory': b'\xf3\xa4\xf3\xab\x87\x03\xf0\x01\x03\xec\xee\xe5\x21\xe7\x80\x0f\xc7\x0b\xc8\x10\x00\x01\xc9\xf4',
+}
+for mode in range(8):
+    for name, code in CODE.items():
+        write('saved_state', '%u-%s' % (mode, name), saved_state(mode, [], code))
+    # Offsets in struct cpu_state: what a single-step, a breakpoint, a waiting event, a selector are.
+    write('saved_state', '%u-flags' % mode, saved_state(mode, [(145, 0, b'\x01')], CODE['integer']))
+    write('saved_state', '%u-debug' % mode, saved_state(
+        mode, [(440, 0, struct.pack('<Q', 0x8004)), (480, 0, struct.pack('<Q', 0x403))], CODE['memory']))
+    write('saved_state', '%u-x87' % mode, saved_state(mode, [(0, 1, b'\x00\x00\x81\x80')], CODE['fpu']))
