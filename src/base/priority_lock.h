@@ -2,14 +2,15 @@
  *
  * A mutex promises no order. A thread that releases it and takes it again a moment later nearly
  * always succeeds, because a thread that slept on it needs some 50 us to wake up and then finds it
- * taken: several threads of this kind keep another out for seconds. Guest code can make every vCPU
- * thread such a thread, and the I/O thread, which brings the user's requests, must not wait for
- * that guest to have mercy.
+ * taken: several threads of this kind keep another out for seconds. A guest that enters devices all
+ * the time makes every vCPU thread such a thread, and the I/O thread, which brings the user's
+ * requests, must not wait for seconds because of that.
  *
  * So a thread with precedence holds the turnstile while it waits for the mutex, and sets `wanted`.
  * All others look at `wanted` first and, where it is set, pass the turnstile, that is, they wait
- * until the thread with precedence has the mutex. At most those that had looked before can come
- * in between, each of them once. Where nobody with precedence waits, the price is one load. */
+ * until the thread with precedence has the mutex. Only a thread that looked before `wanted` was set
+ * can still get the mutex in between, and only once. Where nobody with precedence waits, the price
+ * is one load. */
 #ifndef VENEER_BASE_PRIORITY_LOCK_H
 #define VENEER_BASE_PRIORITY_LOCK_H
 

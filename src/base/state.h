@@ -2,8 +2,8 @@
  *
  * A table of rows says where the fields of a struct are and which values they may have. Saving
  * writes the fields one after another, little-endian and without padding; loading reads them back
- * and refuses what no row allows, so that bytes from anywhere can be loaded: an index that was
- * checked against its row is one that the code can use.
+ * and refuses what no row allows, so that bytes from anywhere can be loaded: once an index has been
+ * checked against its row, the code can use it.
  *
  * Each struct becomes a section of its own, with a name, an instance and a version:
  *
@@ -80,7 +80,7 @@ struct state_section {
 void state_write(struct state_writer *writer, const char *name, uint32_t instance, uint32_t version,
 	const struct state_field *fields, const void *from);
 
-/* The next section. 0, -ENOENT at the end, -EINVAL where the bytes are none. */
+/* The next section. 0, -ENOENT at the end, -EINVAL where the bytes are no section. */
 int state_next(struct state_reader *reader, struct state_section *section);
 /* Fill the struct at `to` from a section, what no row names apart. 0; -EINVAL where a value is not
  * allowed or the size is another: then `to` is half filled, and not to be used. */

@@ -212,12 +212,11 @@ static void print_help(void)
 	      "Exit status: 0 the guest powered off, reset itself with --no-reboot, or Ctrl-a x "
 	      "or\n"
 	      "'veneer quit' ended it; 2 wrong usage; 4 the machine could not be built or run;\n"
-	      "fault; odd: the\n"
 	      "6 triple fault; odd: the guest wrote to the --debug-exit port.\n",
 		stdout);
 }
 
-/* These say how to translate: to an engine that does not, they mean nothing. */
+/* These options say how to translate: an engine that does not translate refuses them. */
 static int check_engine_options(const struct settings *settings)
 {
 	const struct engine_options *options = &settings->engine;
@@ -232,7 +231,8 @@ static int check_engine_options(const struct settings *settings)
 			settings->machine.engine->name);
 		return -EINVAL;
 	}
-	/* What another processor writes in between would be a difference, too. */
+	/* With several processors, what another one writes in between would be reported as a
+	 * difference. */
 	if (options->verify && settings->machine.cpu_count > 1) {
 		log_error("--verify: cannot compare with --cpus %u; expected --cpus 1",
 			settings->machine.cpu_count);
@@ -256,8 +256,8 @@ static int check_settings(struct settings *settings)
 	return check_engine_options(settings);
 }
 
-/* Die of the signal that stopped the machine, as if it had never been caught: whoever waits for us
- * (a shell with a loop around us, say) must see that. */
+/* Die of the signal that stopped the machine, as if it had never been caught, so that the parent (a
+ * shell that runs us in a loop, say) sees it. */
 static void die_of_signal(int number)
 {
 	sigset_t set;

@@ -1,6 +1,6 @@
 /* The socket and its clients. A client's bytes are looked at (MSG_PEEK) and taken from the socket
- * only up to the end of one text: what follows stays with the kernel, and there is no other input
- * queue. Not to watch the socket is then all it takes not to listen. */
+ * only up to the end of one text: what follows stays in the kernel's buffer, and there is no other
+ * input queue. So a client is kept waiting just by not watching its socket. */
 #include "control/control.h"
 
 #include "base/log.h"
@@ -37,7 +37,7 @@ struct control {
 
 static void on_client(void *opaque, uint32_t events);
 
-/* Listen to a client that is owed nothing, and wake up when there is room for what is owed. */
+/* Watch for input of a client whose queue is empty; else for room to send what is queued. */
 static void watch(struct client *client)
 {
 	struct event_loop *loop = client->control->machine->loop;
@@ -217,7 +217,8 @@ static void on_connection(void *opaque, uint32_t events)
 
 	if (fd < 0) {
 		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-			/* It would stay ready, and keep this thread busy. */
+			/* If the connection were left in the backlog the socket would stay ready,
+			 * and keep this thread busy. */
 			log_error("--control %s: cannot take connections any more: %s",
 				control->socket.path, strerror(errno));
 			event_loop_unwatch(control->machine->loop, control->socket.fd);

@@ -9,11 +9,11 @@
 
 #include "machine/machine.h"
 
-#define CONTROL_CLIENTS 8 /* at a time; others are refused in so many words */
+#define CONTROL_CLIENTS 8 /* at a time; others are refused with an error reply */
 
 struct control;
 
-/* Listen at `path`, which may be that of a socket that nobody listens at any more. Only the user
+/* Listen at `path`. A socket there at which no process listens any more is replaced. Only the user
  * may connect. Becomes the machine's listener. After machine_create(), before machine_run(). NULL
  * with a message in the log. */
 struct control *control_create(struct machine *machine, const char *path);

@@ -144,7 +144,7 @@ void qmp_tell(struct qmp_session *session, const struct machine_event *event)
 
 /* --- commands --- */
 
-/* Each returns what it has to say, or NULL where the reply comes later. */
+/* Each returns the content of the reply, or NULL where the reply comes later. */
 
 static json_t *qmp_capabilities(struct qmp_session *session)
 {

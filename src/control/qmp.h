@@ -1,5 +1,5 @@
-/* QMP, the protocol that QEMU is controlled by, as far as veneer's machines go: what one client
- * says and is told. docs/control.md lists the commands and events.
+/* QMP, the protocol that QEMU is controlled by, as far as veneer has it: the session of one client.
+ * docs/control.md lists the commands and events.
  *
  * This file knows JSON and the machine, but no sockets: texts come in by qmp_take(), and go out
  * through `send`. All functions are called with the machine lock held, from any thread. */

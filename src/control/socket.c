@@ -31,7 +31,7 @@ static bool make_address(struct sockaddr_un *address, const char *what, const ch
 	return false;
 }
 
-/* Is it a socket at which nobody listens? */
+/* Is it a socket at which no process listens? */
 static bool is_stale(const struct sockaddr_un *address)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), error;

@@ -15,7 +15,7 @@ struct control_socket {
  * process that has died, and is replaced; any other file is left alone. 0, or -errno with a message
  * that names --control. */
 int control_socket_open(struct control_socket *socket, const char *path);
-/* Close it, and remove its file unless that is somebody else's by now. */
+/* Close it, and remove its file, unless another process has replaced it. */
 void control_socket_close(struct control_socket *socket);
 
 /* Connect to a socket at `path`, waiting at most `timeout_s` seconds in each later send and

@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-/* Where one address, and the rest of its page, lies. */
+/* Where one linear address, and the rest of its page, leads. */
 struct place {
 	uint8_t *host; /* RAM; else NULL */
 	uint64_t gpa;

@@ -41,7 +41,8 @@ void *access_pointer(struct cpu *cpu, uint64_t linear, unsigned size, bool write
  * write through it, access_split_written() takes the place of access_written(). */
 void *access_split_pointer(struct cpu *cpu, uint64_t linear);
 bool access_split_written(struct cpu *cpu, uint64_t linear, unsigned size);
-/* On the vCPU's thread, or none: no mapping made for that is left. */
+/* Remove the mappings that access_split_pointer() keeps. On the vCPU's thread, or while it has
+ * none. */
 void access_split_forget(struct cpu *cpu);
 
 /* First half of the program's read-modify-write that has no host pointer: raises what the write
@@ -74,8 +75,7 @@ static inline bool access_written(struct cpu *cpu, void *pointer, unsigned size)
 	return access_written_slow(cpu, pointer, size);
 }
 
-/* Flush what the vCPU was asked to forget by memory_revoke(): between two instructions, on its
- * thread. */
+/* Flush what memory_revoke() asked the vCPU to forget. On its thread, between two instructions. */
 void tlb_catch_up(struct cpu *cpu);
 
 /* TLB maintenance. They promise what the architecture's instructions do, or more. */
@@ -83,7 +83,7 @@ void tlb_flush_all(struct cpu *cpu); /* global pages too */
 void tlb_flush_non_global(struct cpu *cpu);
 void tlb_flush_page(struct cpu *cpu, uint64_t linear);
 void tlb_switch_space(struct cpu *cpu); /* a CR3 write that flushes nothing */
-/* Not the current one; or TLB_EVERY_PCID. */
+/* The PCID is not the current one, or TLB_EVERY_PCID. */
 void tlb_flush_pcid(struct cpu *cpu, struct address_space space);
 
 /* Host pointer to the code byte at `linear` for fetching, valid to the page's end; raises #PF.

@@ -242,7 +242,8 @@ void cpu_set_rflags(struct cpu *cpu, uint64_t value)
 	cpu->system_flags = system;
 	if (changed & RFLAGS_AC)
 		cpu_update_view(cpu);
-	/* Interrupts may be deliverable now; the engine must see that stepping begins. */
+	/* An interrupt may be deliverable now, or single-stepping may begin: the engine must
+	 * look. */
 	if ((changed & system & RFLAGS_TF) ||
 		((changed & system & (RFLAGS_IF | RFLAGS_VIF)) &&
 			atomic_load_explicit(&cpu->pending, memory_order_relaxed)))
@@ -257,8 +258,8 @@ void cpu_set_segment(struct cpu *cpu, enum seg seg, const struct segment *value)
 	bool same = old->base == value->base && old->limit == value->limit &&
 		    old->access == value->access;
 
-	/* One by one, as they were just written: copied in large pieces they would be waited for.
-	 */
+	/* Copy the fields one by one, in the sizes in which they were just written: a wider load
+	 * could not be forwarded from the store buffer and would stall. */
 	cpu->segment[seg].base = value->base;
 	cpu->segment[seg].limit = value->limit;
 	cpu->segment[seg].access = value->access;

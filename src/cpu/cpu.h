@@ -4,8 +4,9 @@
  * All engines share this struct. What an engine needs besides (decoded code, translations) hangs
  * off `engine_state`. The first cache lines are what an interpreter touches for every instruction.
  *
- * Who may touch it: the vCPU's own thread, except for `pending`, `attention` (atomic, any thread),
- * and everything while the vCPU is stopped. */
+ * Only the vCPU's own thread may touch it, with two exceptions: any thread may change `pending` and
+ * `attention`, which are atomic; and while the vCPU is stopped, another thread may touch all of
+ * it. */
 #ifndef VENEER_CPU_CPU_H
 #define VENEER_CPU_CPU_H
 
@@ -60,8 +61,8 @@ enum tlb_flush {
 	TLB_FLUSH_SPACE_KEPT, /* CR3 was written, and all that is cached may stay: for the soft TLB
 				 the same as NON_GLOBAL */
 	TLB_FLUSH_PAGE,       /* `linear`, in `space`, and global */
-	TLB_FLUSH_LARGE_PAGE, /* the same, but large pages lie around: who cannot tell where these
-				 begin and end, take it as ALL */
+	TLB_FLUSH_LARGE_PAGE, /* the same, but there are large pages near: a cache that does not
+				 record page sizes must treat it as ALL */
 	TLB_FLUSH_PCID,       /* what is not global of `space`, which is not the current one; its
 				 PCID may be TLB_EVERY_PCID; the soft TLB keeps what it has */
 };
@@ -87,7 +88,7 @@ struct tlb_entry {
 	uintptr_t addend;            /* host address = linear address + addend */
 };
 
-/* What others may ask of a vCPU, in `pending`. */
+/* What other threads may ask of a vCPU, in `pending`. */
 enum pending {
 	PENDING_INTR =
 		1 << 0, /* interrupt controller has an interrupt; level, cleared by its owner */
@@ -144,8 +145,8 @@ struct exception {
 
 /* What the engine that runs a vCPU wants to hear of. No member is NULL. */
 struct cpu_engine_ops {
-	/* Something changed that decides what code runs next and how: CS, SS size, CR0, CR4, EFER,
-	 * CPL. */
+	/* CS, the size of SS, CR0, CR4, EFER or CPL changed, which decide how the next code is
+	 * decoded and run. */
 	void (*code_context_changed)(struct cpu *cpu);
 	/* The TLB was flushed, so look-ups of code by linear address are to be dropped too. */
 	void (*tlb_flushed)(struct cpu *cpu, const struct tlb_request *request);
@@ -224,7 +225,8 @@ struct cpu {
 	} stats;
 };
 
-/* The vCPU whose thread this is; NULL elsewhere. Devices use it to know who is accessing them. */
+/* The vCPU whose thread this is; NULL elsewhere. Devices use it to know which vCPU accesses
+ * them. */
 extern _Thread_local struct cpu *cpu_current;
 
 /* Allocate a vCPU in its power-up state (SDM vol. 3A 10.1.1; CPU 0 runs, the others wait for SIPI).
@@ -241,7 +243,7 @@ void cpu_destroy(struct cpu *cpu);
 void cpu_reset(struct cpu *cpu);
 void cpu_init_reset(struct cpu *cpu);
 
-/* All of the architected state, and all of it again. For the vCPU's own thread, or while it is
+/* Copy all of the architected state out, and in again. For the vCPU's own thread, or while it is
  * stopped, between instructions; what an engine keeps elsewhere (registers in the host's) must have
  * been pulled into struct cpu. Setting it makes everything that follows from it agree: segment
  * bases, TLB, what the engine looked up. 0, or -EINVAL where `state` could not have come from
@@ -259,17 +261,17 @@ static inline void cpu_set_nmi_blocked(struct cpu *cpu, bool blocked)
 	__atomic_store_n(&cpu->nmi_blocked, blocked, __ATOMIC_SEQ_CST);
 }
 
-/* Ask something of a vCPU from any thread: sets the bits, makes it notice soon, wakes it if it is
- * halted. */
+/* Ask something of a vCPU, from any thread: sets the bits, has the engine look at them soon, and
+ * wakes the vCPU if it is halted. */
 void cpu_set_pending(struct cpu *cpu, uint32_t bits);
 /* An NMI. While one is being handled one more can wait, before that two can; further ones are lost,
  * as on the processor. */
 void cpu_queue_nmi(struct cpu *cpu);
 void cpu_clear_pending(struct cpu *cpu, uint32_t bits);
-/* Has the vCPU forgotten what memory_revoke() took away before this was asked? It does so on its
- * own thread, at the latest before its next instruction when it runs again. So a caller that needs
- * it done waits for each vCPU that runs; one that sleeps or is stopped need not be waited for. Any
- * thread. */
+/* Has the vCPU dropped everything that memory_revoke() asked it to drop before this call? It does
+ * so on its own thread, at the latest before it executes another instruction. So a caller that
+ * needs this done waits for each vCPU that runs, and need not wait for one that sleeps or is
+ * stopped. Any thread. */
 static inline bool cpu_revoked(const struct cpu *cpu)
 {
 	return atomic_load(&cpu->revokes_asked) == atomic_load(&cpu->revokes_done) ||

@@ -7,12 +7,12 @@
  * whatever the host is: `ours`. Instructions that run natively in generated code need the host to
  * have them: `native`. isa/native.c refuses what is not shown here.
  *
- * Some of the rest is about speed. A guest kernel that believes itself vulnerable to a speculation
- * attack wraps its indirect calls, returns, or system calls in thunks, and each thunk is simulated.
- * Guest code is never run as such under the software engines: its branches train no predictor that
- * other guest code could share, and its loads pass through checked translations. So the bits that
- * say "not affected" are true here and are set. An engine that runs guest code directly must show
- * the host's own answer instead. */
+ * Some of the other bits are there for speed. A guest kernel that believes itself vulnerable to a
+ * speculation attack wraps its indirect calls, returns, or system calls in thunks, and each thunk
+ * is simulated. Guest code is never run as such under the software engines: its branches train no
+ * predictor that other guest code could share, and its loads pass through checked translations. So
+ * the bits that say "not affected" are true here and are set. An engine that runs guest code
+ * directly must show the host's own answer instead. */
 #include "cpu/cpu_model.h"
 
 #include "cpu/cpu_model_text.h"
@@ -131,8 +131,8 @@ static const struct cpu_features amd_only = {
 	(B(FPU) | B(VME) | B(DE) | B(PSE) | B(TSC) | B(MSR) | B(PAE) | B(MCE) | B(CX8) | B(APIC) | \
 		B(MTRR) | B(PGE) | B(MCA) | B(CMOV) | B(PAT) | B(PSE36) | B(MMX) | B(FXSR))
 
-/* A feature is of no use, and would confuse, without another. In this order: what is dropped takes
- * along what comes after it. */
+/* A feature is of no use, and would confuse, without another. The order counts: a feature that is
+ * dropped must come before those that depend on it. */
 static const struct {
 	uint16_t feature, needs;
 } dependencies[] = {

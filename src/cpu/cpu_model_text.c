@@ -157,8 +157,8 @@ static int first_missing(const struct cpu_features *wanted, const struct cpu_fea
 	return -1;
 }
 
-/* A level takes away what needs the host and is not of it. What we implement ourselves is there
- * under each, since it is the same on every host. */
+/* A level removes the features that need the host's hardware and are not part of the level.
+ * Features that we emulate stay with every level, since they are the same on every host. */
 static int choose_model(
 	const char *text, size_t length, const struct cpu_offer *offer, struct cpu_features *chosen)
 {

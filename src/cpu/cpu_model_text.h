@@ -14,7 +14,7 @@ struct cpu_offer {
 /* The features that the text names. 0, or -EINVAL with a message. */
 int cpu_model_choose(const char *text, const struct cpu_offer *offer, struct cpu_features *chosen);
 
-/* Take away what cannot be without a feature that is not there (cpu_model.c). */
+/* Remove features that depend on a feature that is missing (cpu_model.c). */
 void cpu_features_drop_dependent(struct cpu_features *features);
 
 #endif

@@ -5,8 +5,9 @@
 
 #include <errno.h>
 
-/* What others asked of the processor, and not the monitor of the vCPU. An interrupt that waits
- * is not among them: it is a level, and its controller's to repeat. */
+/* Those bits of `pending` that are requests to the guest's processor, not to the vCPU's thread.
+ * PENDING_INTR is not one of them: it is the level of the interrupt controller's output, which the
+ * controller sets again when its own state is loaded. */
 #define PENDING_EVENTS ((uint32_t)(PENDING_NMI | PENDING_INIT | PENDING_SIPI | PENDING_DEBUG))
 #define NMI_QUEUED_MAX 2
 

@@ -122,7 +122,7 @@ enum interrupt_shadow { SHADOW_NONE, SHADOW_STI, SHADOW_MOV_SS };
 enum activity { ACTIVITY_RUNNING, ACTIVITY_HALTED, ACTIVITY_WAIT_FOR_SIPI, ACTIVITY_SHUTDOWN };
 
 /* XSAVE-managed state, unpacked. While the vCPU runs under `interp` or `bt` the x87 unit, MXCSR and
- * maybe the vector registers are in the host's own; see cpu/fpu.h for who has them when. */
+ * maybe the vector registers are in the host's own; cpu/fpu.h says when. */
 struct fpu {
 	uint8_t zmm[32][64] __attribute__((aligned(64)));
 	uint64_t opmask[8];
@@ -137,7 +137,7 @@ struct fpu {
 	uint16_t unused;
 };
 
-/* Raise it with every change of struct cpu_state or of what a field means. */
+/* Increase it with every change of struct cpu_state or of the meaning of a field. */
 #define CPU_STATE_VERSION 1
 #define CPU_STATE_SIZE    3264
 

@@ -90,8 +90,9 @@ struct segment descriptor_null_segment(uint16_t selector, unsigned dpl)
 	};
 }
 
-/* Descriptors are shared between vCPUs, so the type byte is changed by a locked operation. A change
- * by somebody else since we read it is left alone: it lost or won the race, as on real hardware. */
+/* Descriptors are shared between vCPUs, so the type byte is changed by a locked operation. If
+ * another vCPU has changed the descriptor since we read it, its change stays, as on real
+ * hardware. */
 static void change_type(struct cpu *cpu, struct descriptor *d, uint8_t type_byte)
 {
 	uint64_t linear = d->address + 5;

@@ -1,5 +1,5 @@
-/* CLI, STI, PUSHF, POPF: who may touch the interrupt flag, and which of the two (SDM vol. 3B 21.3.3
- * for the virtual one; vol. 2 for the tables). */
+/* CLI, STI, PUSHF, POPF: which code may change the interrupt flag, and which of the two flags, IF
+ * or VIF, it changes (SDM vol. 3B 21.3.3 for the virtual one; vol. 2 for the tables). */
 #include "cpu/instruction.h"
 
 #define FLAGS_POPF (RFLAGS_ARITHMETIC | RFLAGS_TF | RFLAGS_DF | RFLAGS_NT | RFLAGS_AC | RFLAGS_ID)
@@ -9,7 +9,7 @@ static unsigned iopl(const struct cpu *cpu)
 	return bits_get(cpu->system_flags, 13, 12);
 }
 
-/* Whose flag CLI and STI change. */
+/* The flag that CLI and STI change: IF or VIF. */
 enum interrupt_flag { REAL_FLAG, VIRTUAL_FLAG };
 
 static enum interrupt_flag which_flag(struct cpu *cpu)

@@ -1,5 +1,5 @@
-/* Who has the FPU: moving x87 and MXCSR between struct cpu and the host's unit, and turning the
- * host's faults in generated code into the guest's exceptions.
+/* Moving x87 and MXCSR between struct cpu and the host's unit, and turning the host's faults in
+ * generated code into the guest's exceptions.
  *
  * Between fpu_enter() and fpu_leave() the guest's x87 stack, its pending exceptions and its MXCSR
  * with whatever it unmasks are in the processor, while our own C code runs. That is harmless: C

@@ -18,7 +18,8 @@
 #define MXCSR_MASKS   0x1f80u
 #define MXCSR_MM      BIT(17) /* AMD: misaligned SSE operands are allowed */
 
-/* Once per process: have faults in generated stubs come here (host/fault.h). Again does no harm. */
+/* Once per process: register for faults in generated stubs (host/fault.h). A second call has no
+ * effect. */
 void fpu_init(void);
 void fpu_reset(struct cpu *cpu); /* power-up state; INIT leaves it alone */
 

@@ -6,20 +6,20 @@
 
 #include "cpu/cpu.h"
 
-uint64_t control_register_read(
-	struct cpu *cpu, unsigned number); /* MOV from CRn; #UD for CR1, 5-7, 9+ */
+/* MOV to and from CRn (#UD for CR1, 5 to 7, 9 and up) and DRn. */
+uint64_t control_register_read(struct cpu *cpu, unsigned number);
 void control_register_write(struct cpu *cpu, unsigned number, uint64_t value);
-uint64_t debug_read(struct cpu *cpu, unsigned number); /* MOV from DRn */
+uint64_t debug_read(struct cpu *cpu, unsigned number);
 void debug_write(struct cpu *cpu, unsigned number, uint64_t value);
-uint16_t insn_smsw(struct cpu *cpu); /* UMIP; the register form stores 32/64 bits of CR0 */
+uint16_t insn_smsw(struct cpu *cpu); /* UMIP; the register form stores 32 or 64 bits of CR0 */
 void insn_lmsw(struct cpu *cpu, uint16_t value);
 void insn_clts(struct cpu *cpu);
 void insn_xsetbv(struct cpu *cpu, uint32_t index, uint64_t value);
 uint64_t insn_xgetbv(struct cpu *cpu, uint32_t index);
 void insn_invlpg(struct cpu *cpu, uint64_t linear);
 void insn_invpcid(struct cpu *cpu, uint64_t type, uint64_t descriptor_linear);
-void insn_invd_wbinvd(
-	struct cpu *cpu); /* INVD, WBINVD (not WBNOINVD: no privilege difference): CPL 0 */
+/* INVD and WBINVD need CPL 0, and do nothing. */
+void insn_invd_wbinvd(struct cpu *cpu);
 void insn_hlt(struct cpu *cpu);
 void insn_cli(struct cpu *cpu); /* IOPL, VME, PVI */
 void insn_sti(struct cpu *cpu);
@@ -27,8 +27,8 @@ void insn_clac_stac(struct cpu *cpu, bool set);
 void insn_monitor(struct cpu *cpu, uint64_t linear, uint32_t extensions);
 void insn_mwait(struct cpu *cpu, uint32_t extensions);
 void insn_swapgs(struct cpu *cpu);
-uint64_t insn_read_fs_gs_base(
-	struct cpu *cpu, enum seg seg); /* RDFSBASE...; #UD without CR4.FSGSBASE */
+/* RDFSBASE, WRFSBASE and so on; #UD without CR4.FSGSBASE. */
+uint64_t insn_read_fs_gs_base(struct cpu *cpu, enum seg seg);
 void insn_write_fs_gs_base(struct cpu *cpu, enum seg seg, uint64_t value);
 uint32_t insn_rdpkru(struct cpu *cpu);
 void insn_wrpkru(struct cpu *cpu, uint32_t value);

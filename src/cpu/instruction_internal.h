@@ -8,7 +8,7 @@
 void insn_require_cpl0(struct cpu *cpu);
 /* #GP(0) where CR4.UMIP keeps SGDT, SIDT, SLDT, SMSW, STR from user programs. */
 void insn_require_no_umip(struct cpu *cpu);
-/* WRMSR to IA32_EFER; false: #GP. */
+/* What WRMSR to IA32_EFER does; false: #GP. */
 bool efer_write(struct cpu *cpu, uint64_t value);
 
 #endif

@@ -241,8 +241,8 @@ static void deliver(struct cpu *cpu, const struct exception *event)
 
 /* --- faults on the way --- */
 
-/* cpu->delivering was under way when cpu->exception happened: which is to be delivered now? False:
- * neither, the processor shuts down (SDM vol. 3A table 6-5). */
+/* cpu->exception happened during the delivery of cpu->delivering: leave in cpu->delivering what is
+ * to be delivered now. False: neither, the processor shuts down (SDM vol. 3A table 6-5). */
 static bool escalate(struct cpu *cpu)
 {
 	struct exception *first = &cpu->delivering, second = cpu->exception;

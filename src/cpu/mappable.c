@@ -7,7 +7,8 @@ uint8_t *cpu_mappable(const struct cpu *cpu, uint64_t linear, uint64_t gpa)
 	return debug_page_watched(cpu, linear & PAGE_MASK) ? NULL : cpu_memory_pointer(cpu, gpa);
 }
 
-/* DR7's enable bits. Which linear addresses are watched is not asked: it is rare. */
+/* DR7's enable bits. While any breakpoint is armed, large ranges are refused wherever it lies:
+ * debuggers are rare. */
 #define DR7_ENABLED 0xff
 
 bool cpu_mappable_around(const struct cpu *cpu, uint64_t gpa, uint64_t *start, uint64_t *end)

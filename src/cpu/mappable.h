@@ -1,9 +1,10 @@
-/* What of guest-physical memory may be accessed through a host address: the one place that knows
- * why a page may not be, for whoever keeps host addresses or mappings (the TLB, the translator's
- * windows) and for whoever looks at memory besides. Everything else goes to the bus, access by
- * access. A new reason (an APIC-access page, a page that is elsewhere) is a new line here.
+/* Which guest-physical memory may be accessed through a host address. The TLB and the translator's
+ * windows, which keep host addresses or mappings, ask here, and so does code that looks at guest
+ * memory once; no other place knows the reasons against it. All other accesses go to the bus, one
+ * by one. A new reason (an APIC-access page, a page that is kept elsewhere) is a new line here.
  *
- * Stores ask memory_page_writable() besides, and are noticed as memory/memory.h has it. */
+ * Code that stores asks memory_page_writable() besides, and follows "Page flags" in
+ * memory/memory.h. */
 #ifndef VENEER_CPU_MAPPABLE_H
 #define VENEER_CPU_MAPPABLE_H
 

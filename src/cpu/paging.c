@@ -78,7 +78,7 @@ static bool entry_translate(struct cpu *cpu, uint64_t *gpa, unsigned access, str
  * entry would cost a fifth of a walk. */
 #define FOR_BOTH static inline __attribute__((always_inline))
 
-/* The host address of an entry: NULL where it is not in RAM. False: WALK_REFUSED. */
+/* Find the host address of an entry: NULL where it is not in RAM. False: WALK_REFUSED. */
 FOR_BOTH bool entry_reach(struct cpu *cpu, bool second, uint64_t gpa, unsigned access,
 	struct walk *walk, void **pointer)
 {

@@ -57,7 +57,8 @@ struct second_stage {
 	 * can_write and can_fetch, which say what the page tables do, are made smaller where this
 	 * stage does less. False: refused, nothing is changed. */
 	bool (*translate)(struct cpu *cpu, unsigned access, struct translation *out);
-	/* The guest is left because of a refusal. State is as before the instruction. */
+	/* Called when a refusal has to leave the guest (a VM exit). State is as before the
+	 * instruction. */
 	void (*leave)(struct cpu *cpu, uint64_t linear, const struct translation *refused)
 		__attribute__((noreturn));
 };

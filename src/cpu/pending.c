@@ -11,7 +11,7 @@ static uint32_t load_pending(struct cpu *cpu)
 	return atomic_load(&cpu->pending);
 }
 
-/* Take a request: true for the one who clears it. */
+/* Take a request: true if this call cleared it. */
 static bool claim(struct cpu *cpu, uint32_t bit)
 {
 	return atomic_fetch_and(&cpu->pending, ~bit) & bit;

@@ -47,7 +47,7 @@ void tlb_flush_all(struct cpu *cpu)
 
 /* --- revoked pages --- */
 
-/* Which entries lead to a page is not recorded, and revoking is rare. */
+/* Drop all entries: which of them lead to a page is not recorded, and revoking is rare. */
 static void drop_revoked(struct cpu *cpu)
 {
 	tlb_flush_all(cpu);

@@ -1,4 +1,4 @@
-/* The time-stamp counter, and RDPMC, which there is none of. */
+/* The time-stamp counter, and RDPMC, which always faults. */
 #include "cpu/instruction.h"
 
 uint64_t cpu_tsc(struct cpu *cpu)

@@ -157,7 +157,7 @@ static void set_pkru(struct cpu *cpu, uint32_t value)
 		tlb_flush_all(cpu); /* entries hold the rights of the old keys */
 }
 
-/* The reverse; all zeroes initialise. */
+/* The reverse: put a component from an area into cpu->fpu; all zeroes are the initial state. */
 static void unpack(struct cpu *cpu, unsigned i, const uint8_t in[XSTATE_SIZE_MAX])
 {
 	struct fpu *fpu = &cpu->fpu;

@@ -63,7 +63,7 @@ void device_list_save(const struct device_list *list, struct state_writer *write
 				device->ops->version, device->ops->fields, state_of(device));
 }
 
-/* A device's new state, until that of all is known to be good. */
+/* A device's new state, kept here until the states of all devices are known to be good. */
 struct incoming {
 	struct device *device;
 	void *state; /* NULL: no section has come yet */

@@ -18,15 +18,15 @@ struct device_ops {
 	size_t state_offset, state_size;
 
 	/* All get the device, and all may be NULL. */
-	/* To the state at power-up, or what of it a machine reset brings about. */
+	/* Back to the state at power-up, except what a machine reset keeps (the RTC's time). */
 	void (*reset)(void *device);
 	/* What firmware does to it before it starts an operating system. */
 	void (*firmware_setup)(void *device);
-	/* May this state, each field of which its row allows, be loaded into this device? For what
-	 * fields must be to each other, and to the configuration. */
+	/* May this state be loaded into this device? Each field is allowed by its row; this checks
+	 * how fields must fit each other, and the device's configuration. */
 	bool (*valid)(const void *device, const void *state);
-	/* The state is another now, that of all other devices too: drive the lines, arm the timers,
-	 * tell the CPU, as the state has it. */
+	/* The states of this and all other devices have been replaced: drive the lines, arm the
+	 * timers and tell the CPU accordingly. */
 	void (*loaded)(void *device);
 	/* Cancel the timers, close what is open, and free the struct where it was allocated. */
 	void (*destroy)(void *device);
@@ -55,7 +55,7 @@ void device_list_add(struct device_list *list, struct device *device, const stru
 
 void device_list_reset(struct device_list *list);
 void device_list_firmware_setup(struct device_list *list);
-/* The last one first. The list is empty then. */
+/* Destroy all, the last one first. The list is empty then. */
 void device_list_destroy(struct device_list *list);
 
 /* Append a section for each device that has state. With the vCPUs and the clock stopped. */

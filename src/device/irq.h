@@ -9,7 +9,8 @@
 
 #include <stdbool.h>
 
-/* Copies of a line are lines of their own: give each device one that nobody has driven yet. */
+/* A copy of a line is a line of its own with its own level: give each device a copy that was never
+ * driven. */
 struct irq_line {
 	/* The line has changed. NULL: not connected. */
 	void (*set)(void *opaque, unsigned number, bool level);

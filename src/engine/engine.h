@@ -19,8 +19,9 @@ enum vcpu_exit {
 struct engine {
 	const char *name;
 	const char *summary; /* one line for --help */
-	bool translates;     /* struct engine_options has something to say to it */
-	/* Add what it cannot serve a guest, with these options. NULL: it serves all. */
+	bool translates;     /* it heeds the translator's options in struct engine_options */
+	/* Add the CPU features that a guest cannot have under this engine, with these options.
+	 * NULL: it can have all. */
 	void (*withheld)(const struct engine_options *options, struct cpu_features *features);
 	/* 0, or -errno with a message: this host cannot run it. Asking changes nothing. */
 	int (*available)(void);

@@ -11,12 +11,13 @@ struct engine_options {
 	const char *trace; /* file to write every translation to; NULL: none */
 	unsigned heat; /* a block is translated at this of its runs; 0: the engine's own choice */
 	bool count;    /* statistics are wanted: count what costs time to count, too */
-	unsigned without; /* enum host_feature: what the translator is not to use, for tests */
+	/* enum host_feature: features that the translator must not use, for tests */
+	unsigned without;
 };
 extern struct engine_options engine_options;
 
-/* Features of the host that the translator has another way for. AVX and AVX-512 are the guest's,
- * too: what it may use has to be carried in the host's registers. */
+/* Features of the host that the translator has another way for. Without AVX or AVX-512 the guest's
+ * CPUID does not show them either, since the guest's vector registers are kept in the host's. */
 enum host_feature {
 	HOST_BMI2 = 1,
 	HOST_FSGSBASE = 2,

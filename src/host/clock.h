@@ -31,8 +31,8 @@ uint64_t clock_cycles_to_ns(const struct clock *clock, uint64_t cycles);
 uint64_t clock_ns_to_cycles(const struct clock *clock, uint64_t ns);
 void clock_pause(struct clock *clock);
 void clock_resume(struct clock *clock);
-/* A clock that is paused shows this from now on, and counts at that rate: what another clock did
- * when it was paused. Both rates are of the same TSC, measured twice. */
+/* Set a paused clock to what another clock showed when it was paused, and to the rate at which that
+ * one counted: a saved machine goes on so. Both rates are of the same TSC, measured twice. */
 void clock_set(struct clock *clock, uint64_t cycles, uint64_t tsc_khz);
 
 /* Wall-clock time in ns since 1970 at clock zero, for pvclock's wall clock and the RTC. */

@@ -2,8 +2,8 @@
  * memory, and one timerfd that is set to the earliest. It is set again only when a deadline comes
  * in front of what it is set to: a timer that was cancelled or moved back leaves it alone and costs
  * one idle turn of the loop later. Any thread may set it, since the kernel then wakes the loop by
- * itself. Both it and the eventfd, which tells the loop to look round or to stop, are watched for
- * edges, and so need not be read. */
+ * itself. The timerfd and the eventfd, which tells the loop to look at its lists or to stop, are
+ * both watched edge-triggered, and so need not be read. */
 #include "host/event_loop.h"
 
 #include "base/bits.h"

@@ -24,9 +24,9 @@ int event_loop_run(struct event_loop *loop);
 /* Make event_loop_run() return; from any thread or a signal handler; lock not needed. */
 void event_loop_stop(struct event_loop *loop);
 
-/* What the loop does with timers in each turn, for those who move the clock themselves (tests,
- * fuzzers): call back some of the timers that are due, and the machine time at which the next is
- * (all ones: none). */
+/* What the loop does with timers in each turn, for tests and fuzzers, which move the clock
+ * themselves: event_loop_run_timers() calls back some of the timers that are due; the other returns
+ * the machine time at which the next one is due (all ones: none is armed). */
 void event_loop_run_timers(struct event_loop *loop);
 uint64_t event_loop_next_deadline(const struct event_loop *loop);
 
@@ -42,7 +42,7 @@ int event_loop_watch(
 int event_loop_unwatch(struct event_loop *loop, int fd);
 
 /* Something to be done soon on the I/O thread. Embed it; event_work_init() once, then post it as
- * often as there is need. Neither call can fail. */
+ * often as there is need. Neither posting nor taking back can fail. */
 struct event_work {
 	struct event_work *next;
 	void (*run)(void *opaque);
@@ -50,9 +50,9 @@ struct event_work {
 	bool posted;
 };
 void event_work_init(struct event_work *work, void (*run)(void *opaque), void *opaque);
-/* Have run() called soon, once, on the I/O thread with the machine lock held. Posting what waits
- * already does nothing more. From any thread, lock or no lock, but not from a signal handler. What
- * was written before the call is seen in run(). */
+/* Have run() called soon, once, on the I/O thread with the machine lock held. To post work that
+ * waits already has no effect. From any thread, lock or no lock, but not from a signal handler.
+ * What was written before the call is seen in run(). */
 void event_loop_post(struct event_loop *loop, struct event_work *work);
 /* Take it back, before its memory goes: run() will not be called. With the machine lock held. */
 void event_loop_unpost(struct event_loop *loop, struct event_work *work);
@@ -65,8 +65,8 @@ struct timer {
 	void *opaque;
 	uint64_t deadline_ns; /* machine time */
 	bool armed;
-	/* The heap's: the first of the timers below this one, the next one beside it, and what
-	 * points at this one: its parent or the one before it. */
+	/* Links of the heap: the first timer below this one, the next one beside it, and the timer
+	 * that points at this one (its parent, or the one before it). */
 	struct timer *child, *next, *previous;
 };
 void timer_init(

@@ -18,7 +18,8 @@ static void *map_in_first_gib(size_t size, int protection, int flags, int fd)
 	if (whole > FIRST_GIB_END - FIRST_GIB_LOW)
 		return NULL;
 	for (uint64_t at = FIRST_GIB_END - step; at >= FIRST_GIB_LOW; at -= step) {
-		/* Before Linux 4.17 the flag means nothing, and the address is a wish. */
+		/* Linux before 4.17 ignores MAP_FIXED_NOREPLACE, and takes the address as a hint
+		 * only. */
 		void *start =
 			mmap((void *)at, size, protection, flags | MAP_FIXED_NOREPLACE, fd, 0);
 

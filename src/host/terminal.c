@@ -19,8 +19,8 @@ static int terminal_fd = -1;
 static struct termios cooked, raw;
 static volatile sig_atomic_t is_raw;
 
-/* A process in the background that sets the terminal's modes is stopped by SIGTTOU, and would
- * otherwise take the terminal from the shell that has it now. */
+/* A process in the background must not set the terminal's modes: it is stopped by SIGTTOU, or,
+ * where that is ignored, changes them under the shell that uses the terminal now. */
 static bool in_foreground(void)
 {
 	return tcgetpgrp(terminal_fd) == getpgrp();
@@ -117,7 +117,8 @@ static void install(int number, void (*handler)(int))
 			 before;
 
 	sigfillset(&action.sa_mask);
-	/* What our parent had us ignore (nohup), or somebody catches already, stays so. */
+	/* A signal that our parent had us ignore (nohup), or that has a handler already, is left
+	 * alone. */
 	if (sigaction(number, NULL, &before) == 0 && before.sa_handler == SIG_DFL)
 		sigaction(number, &action, NULL);
 }

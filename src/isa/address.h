@@ -7,7 +7,7 @@
 #include <Zydis/Zydis.h>
 
 struct isa_address {
-	uint64_t disp;      /* RIP, where it counts, is in it */
+	uint64_t disp;      /* includes RIP for a RIP-relative operand */
 	int8_t base, index; /* general registers, or -1 */
 	uint8_t scale;
 	uint8_t segment; /* enum seg: SEG_FS, SEG_GS, or SEG_NONE, whose base is 0 */

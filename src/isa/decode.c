@@ -4,7 +4,7 @@
 
 #include <pthread.h>
 
-/* What decoders differ in. */
+/* The properties by which the decoders in the table differ. */
 enum { FOR_AMD = 1, NO_TZCNT = 2, NO_LZCNT = 4, VARIANTS = 8 };
 
 static ZydisDecoder decoders[VARIANTS][ISA_MODES];
@@ -57,8 +57,8 @@ static void correct_base(const ZydisDecodedInstruction *in, ZydisDecodedOperand 
 	}
 }
 
-/* Zydis has the operand width of near branches as Intel's processors see it, also where its decoder
- * is set to AMD's branches. */
+/* Zydis gives the operand width of near branches as on Intel's processors, even with its option for
+ * AMD's branches. */
 static void correct_width(ZydisDecodedInstruction *in)
 {
 	if (in->machine_mode == ZYDIS_MACHINE_MODE_LONG_64 &&

@@ -1,4 +1,4 @@
-/* Decoding: from instruction bytes to what Zydis says of them, put right where Zydis is not.
+/* Decoding: from instruction bytes to what Zydis says of them, corrected where Zydis is wrong.
  *
  * Everything that decodes asks here, the engines for the guest's code, and the trace and the checks
  * for our own, so that no two of them can understand the same bytes differently. */

@@ -2,7 +2,8 @@
 
 #include "isa/register.h"
 
-/* Forms that 64-bit mode has lost, or that hold an address: change them to their equals. */
+/* Change forms that 64-bit mode does not have, or that contain an absolute address, to equivalent
+ * ones. */
 static void modernise(const ZydisDecodedInstruction *in, struct isa_fields *f)
 {
 	if (in->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY ||

@@ -1,5 +1,5 @@
-/* Which operand of an instruction is in which field of its encoding, for whoever puts it together
- * again with other registers. */
+/* Which operand of an instruction is in which field of its encoding, for code that encodes it again
+ * with other registers. */
 #ifndef VENEER_ISA_FIELDS_H
 #define VENEER_ISA_FIELDS_H
 
@@ -8,8 +8,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The fields that name general registers, as they are to be: 4 bits each. Those that name other
- * registers are ModRM's own 3 bits, to be extended by the bits that the instruction has. */
+/* The fields that name general registers, with the registers that the new instruction is to have: 4
+ * bits each. Those that name other registers are ModRM's own 3 bits, to be extended by the bits
+ * that the instruction has. */
 struct isa_fields {
 	bool has_modrm, memory; /* memory: ModRM names an operand in memory */
 	uint8_t opcode, reg, rm, vvvv;

@@ -1,8 +1,8 @@
-/* Three sieves. The instruction set must be one that the guest's CPUID shows, so that an
- * instruction the guest has not been promised is #UD, whatever the host makes of it. The category
- * and mnemonic must be of those that touch nothing but registers, flags and one ordinary memory
- * operand. And every operand must be of a kind that is known here: that keeps out what the first
- * two overlooked. */
+/* An instruction has to pass three tests. The instruction set must be one that the guest's CPUID
+ * shows, so that an instruction the guest has not been promised is #UD, whatever the host makes of
+ * it. The category and mnemonic must be of those that touch nothing but registers, flags and one
+ * ordinary memory operand. And every operand must be of a kind that is known here: that keeps out
+ * what the first two overlooked. */
 #include "isa/native.h"
 
 #include "cpu/cpu.h"
@@ -231,7 +231,8 @@ static bool plan_vector(struct native *n, const ZydisDecodedOperand *op, unsigne
 	bool merges = n->instruction->avx.mask.mode == ZYDIS_MASK_MODE_MERGING ||
 		      n->instruction->avx.mask.mode == ZYDIS_MASK_MODE_CONTROL;
 
-	/* Everything is loaded that may show through: all but what VEX wholly replaces. */
+	/* Load every register of which some old part may remain: all but those that a VEX
+	 * instruction overwrites wholly. */
 	if (op->actions != ZYDIS_OPERAND_ACTION_WRITE || !n->vex || merges)
 		n->vector_load |= BIT(number);
 	if (op->actions & ACTION_WRITE)
@@ -336,7 +337,8 @@ static void plan_flags(struct native *n)
 	sure = (flags->modified | flags->set_0 | flags->set_1) & RFLAGS_ARITHMETIC;
 	any = sure | (flags->undefined & RFLAGS_ARITHMETIC);
 	n->flags_store = any;
-	/* What is only sometimes written, or undefined, may keep its value. */
+	/* A flag that is written only sometimes, or is undefined afterwards, may keep its old
+	 * value, so the old flags are loaded. */
 	n->flags_load = (flags->tested & RFLAGS_ARITHMETIC) || (any && sure != RFLAGS_ARITHMETIC);
 }
 
@@ -360,7 +362,7 @@ static bool is_unaligned_sse(ZydisMnemonic mnemonic)
 	}
 }
 
-/* Moves whose very point is alignment: MXCSR.MM does not excuse them. */
+/* Moves that check alignment by definition, also where MXCSR.MM is set. */
 static bool is_aligned_move(ZydisMnemonic mnemonic)
 {
 	switch (mnemonic) {
@@ -468,8 +470,8 @@ static struct native_elements opmask_elements(const struct native *n)
 		.size = n->rules.memory_size / memory_count};
 }
 
-/* Which elements a mask lets through to memory. Only loads need to know: whoever runs a store can
- * find out by running it twice. */
+/* Which elements a mask lets through to memory. This has to be known for loads only: what a store
+ * wrote is found out by running it twice. */
 static void select_masked(struct native *n)
 {
 	const ZydisDecodedInstruction *in = n->instruction;
@@ -505,11 +507,11 @@ static bool is_half_conversion(ZydisMnemonic mnemonic)
 	return mnemonic == ZYDIS_MNEMONIC_VCVTPH2PS || mnemonic == ZYDIS_MNEMONIC_VCVTPS2PH;
 }
 
-/* What EFLAGS.AC holds an operand to. The manuals define it for general registers, and the vendors
- * differ on vectors. Intel's processors check operands of up to 8 bytes for their size, except
- * half-precision conversions, and no longer ones. AMD's check up to 16 bytes; where a mask
- * suppresses faults, and for compressed stores, they check for the size of an element. Both found
- * by experiment. */
+/* The alignment that an operand must have where EFLAGS.AC is in force. The manuals define it for
+ * general registers, and the vendors differ on vectors. Intel's processors check operands of up to
+ * 8 bytes for their size, except half-precision conversions, and no longer ones. AMD's check up to
+ * 16 bytes; where a mask suppresses faults, and for compressed stores, they check for the size of
+ * an element. Both found by experiment. */
 static unsigned natural_alignment(const struct native *n)
 {
 	const ZydisDecodedOperand *memory = &n->operands[n->memory];

@@ -2,8 +2,9 @@
  *
  * Most instructions compute on registers, flags and one operand in memory. They can run on the
  * host's own unit, the same bytes with other registers and another address: the interpreter's stubs
- * do it one by one (engine/interp/stub.h), the translator in its units. Here is which they are,
- * what each needs loaded and stored, and what has to hold before it may run. */
+ * do it one by one (engine/interp/stub.h), the translator in its units. native_select() says which
+ * instructions these are, what has to be loaded before and stored after each, and what has to be
+ * checked before it may run. */
 #ifndef VENEER_ISA_NATIVE_H
 #define VENEER_ISA_NATIVE_H
 
@@ -24,7 +25,7 @@ enum native_memory {
 	NATIVE_MASKED_WRITE, /* MASKMOVDQU, compress and expand */
 };
 
-/* What whoever runs the instruction must see to. */
+/* What the caller has to do before it runs the instruction. */
 struct native_rules {
 	uint8_t check;       /* enum fpu_class: which of the FPU's parts must be enabled */
 	uint8_t memory;      /* enum native_memory */
@@ -82,8 +83,8 @@ struct native {
 	const uint8_t *bytes;
 	struct native_rules rules;
 	struct native_elements elements; /* rules.memory >= NATIVE_GATHER: else all zero */
-	/* To be done by a routine in C instead, or there is nothing to do: the instruction would
-	 * touch what belongs to the host, as FNINIT or LDMXCSR do. All below is then unknown. */
+	/* A routine in C has to do it (FNINIT and LDMXCSR would change state that belongs to the
+	 * host), or it does nothing. The fields below are then not set. */
 	bool emulated;
 	int memory; /* index of the memory operand, or NO_OPERAND */
 	uint16_t gpr_used, gpr_written;

@@ -7,8 +7,8 @@
 #include <errno.h>
 #include <string.h>
 
-/* Multiboot before ELF: a multiboot kernel usually is an ELF file too, and expects the start state
- * of the protocol whose header it bothered to carry. */
+/* Multiboot before ELF: a multiboot kernel usually is an ELF file too, and one that has a multiboot
+ * header expects multiboot's start state. */
 static const struct boot_protocol *const protocols[] = {&boot_bzimage, &boot_multiboot, &boot_elf};
 
 /* Things that people give by mistake, to say more than "unknown". */

@@ -1,6 +1,6 @@
 /* ELF executables: vmlinux, and small kernels of one's own.
  *
- * One is entered as Linux's boot protocol says, whatever it is: a 64-bit one in long mode with the
+ * Every ELF kernel is entered as Linux's boot protocol says: a 64-bit one in long mode with the
  * first 4 GiB mapped to themselves, a 32-bit one in flat protected mode, and RSI pointing to
  * boot_params. vmlinux needs that; others may like the memory map and the command line, or ignore
  * them. The System V ABI names: "Tool Interface Standard ELF Specification" 1.2, and elf(5). */
@@ -36,7 +36,8 @@ bool elf_recognizes(const uint8_t *header, uint64_t size)
 	return size >= SELFMAG && memcmp(header, ELFMAG, SELFMAG) == 0;
 }
 
-/* The machines one is likely to hold a kernel for; of ours, what does not fit the class. */
+/* For messages: the machines that a kernel is likely to be for, and x86 ones in an ELF file of the
+ * wrong class. */
 static const char *machine_name(unsigned machine)
 {
 	switch (machine) {

@@ -114,7 +114,7 @@ int image_load(const struct image *image, uint64_t offset, struct memory *memory
 			size -= (uint64_t)done;
 		}
 	}
-	/* All of it where there is no file, or one of a kind that cannot be sent; and the place
-	 * where a file turns out to be unreadable or to have shrunk gets its message. */
+	/* Copy what sendfile(2) has not: all of it where the image is not a file or cannot be sent.
+	 * A file that cannot be read, or has shrunk, gets its message here. */
 	return image_read(image, (uint64_t)from, to, size);
 }

@@ -10,7 +10,7 @@
 #include "memory/memory.h"
 
 struct image {
-	const char *option; /* "--kernel": whom messages accuse */
+	const char *option; /* "--kernel": the option that messages name */
 	const char *path;
 	uint64_t size;
 	int fd; /* -1: the bytes are at `bytes`, for tests and fuzzers */

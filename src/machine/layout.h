@@ -1,7 +1,6 @@
-/* Where the monitor puts things in guest-physical memory before the guest's first instruction.
- * See docs/boot.md for the whole map. Kernels are loaded at 1 MiB and above, or between 0x2000 and
- * 0x20000, so everything here is out of their way, and it is a guest's own business when it
- * overwrites it.
+/* Where the monitor puts things in guest-physical memory before the guest's first instruction. See
+ * docs/boot.md for the whole map. Kernels are loaded at 1 MiB and above, or between 0x2000 and
+ * 0x20000, so nothing here is in their way. A guest may overwrite all of it.
  *
  *	0x00000  real-mode IVT: zero
  *	0x00400  BIOS data area: size of base memory, EBDA segment

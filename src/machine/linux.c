@@ -18,7 +18,7 @@ int linux_write_boot_params(const struct boot_request *request, struct boot_para
 	params->e820_entries = (uint8_t)count;
 	params->acpi_rsdp_addr = request->rsdp;
 
-	params->hdr.type_of_loader = 0xff; /* a loader with no number of its own */
+	params->hdr.type_of_loader = 0xff; /* "undefined": we have no loader number */
 	params->hdr.vid_mode = 0xffff;     /* "normal": there is no screen to set up */
 	params->hdr.cmd_line_ptr = (uint32_t)LAYOUT_CMDLINE;
 	if (request->initrd) {

@@ -20,8 +20,8 @@
 
 _Static_assert(MACHINE_MAX_CPUS <= ACPI_MAX_CPUS, "the ACPI tables list all vCPUs");
 
-/* What the guest does may be followed by more of the guest, after a reset; so it must not hide what
- * the user wants, or that an engine has failed. */
+/* How urgent a request to end is. A guest can ask for a reset again and again, so its request must
+ * not hide the user's, or that an engine has failed. */
 static unsigned rank(enum machine_end end)
 {
 	switch (end) {
@@ -135,8 +135,8 @@ static int create_devices(struct machine *machine)
 	return machine->config.pc_testdev ? create_testdev(machine) : 0;
 }
 
-/* Two guest processors that store to the same bytes are the guest's affair: ThreadSanitizer shall
- * look for races in the monitor's own data only. */
+/* ThreadSanitizer shall report races in the monitor's own data, and not those of guest processors
+ * that store to the same bytes. */
 #if defined(__SANITIZE_THREAD__)
 #define THREAD_SANITIZED 1
 #elif defined(__has_feature)
@@ -323,8 +323,7 @@ static int reset(struct machine *machine)
 
 	machine->resets++;
 	for (i = 0; i < machine->config.cpu_count; i++)
-		cpu_reset(
-			machine->cpus[i]); /* asks the chipset things, and takes the lock for it */
+		cpu_reset(machine->cpus[i]); /* calls the chipset, which takes the lock */
 	priority_lock_take(&machine->lock);
 	machine->request = (struct machine_result){MACHINE_RUNS_ON, 0};
 	chipset_reset(machine->chipset);
@@ -459,7 +458,8 @@ static void connect_console(struct machine *machine, struct char_backend *backen
 	priority_lock_release(&machine->lock);
 }
 
-/* A user who leaves wants to leave now; otherwise what the guest said last is worth waiting for. */
+/* How long to wait for the console to write its queue: half a second where the user ends the run,
+ * else until the guest's last output is written. */
 static int console_patience_ms(const struct machine_result *result)
 {
 	return result->end == MACHINE_QUIT || result->end == MACHINE_SIGNAL ? 500 : -1;
@@ -479,8 +479,8 @@ struct machine_result machine_run(struct machine *machine)
 		connect_console(machine, NULL);
 	}
 	tell_with_lock(machine, MACHINE_ENDED, result);
-	/* From here on a signal ends the process at once: a reader of our output that has gone to
-	 * sleep must not make us deaf. */
+	/* From here on a signal ends the process at once, so that it can be ended while it waits
+	 * for a reader that does not read our output. */
 	unwatch_signals(&signals);
 	if (machine->console)
 		console_destroy(machine->console, console_patience_ms(&result));

@@ -73,7 +73,7 @@ struct machine_event {
 	struct machine_result cause; /* of MACHINE_WAS_RESET and MACHINE_ENDED */
 };
 
-/* Is told what happens, with the machine lock held, on any thread. */
+/* notify() is called for every event, with the machine lock held, on any thread. */
 struct machine_listener {
 	void (*notify)(void *opaque, const struct machine_event *event); /* NULL: nobody */
 	void *opaque;
@@ -113,8 +113,8 @@ struct machine {
 /* Build a machine and load its kernel. The strings in config must outlive it. 0, or -errno with a
  * message; then nothing is left behind. */
 int machine_create(struct machine *machine, const struct machine_config *config);
-/* Run until something ends it, SIGINT, SIGTERM and SIGHUP included. The console is in the user's
- * hands again, and what the guest wrote is written, when it returns. */
+/* Run until something ends it, SIGINT, SIGTERM and SIGHUP included. When it returns the terminal is
+ * restored, and the guest's output is written. */
 struct machine_result machine_run(struct machine *machine);
 void machine_destroy(struct machine *machine);
 
@@ -126,7 +126,8 @@ void machine_request_end(struct machine *machine, enum machine_end end, int valu
 /* Stop all vCPUs at an instruction's boundary, and the machine's clock; or let them go on, without
  * a jump in the guest's time. Neither waits: the listener is told MACHINE_PAUSED and
  * MACHINE_RESUMED. A machine that is paused can be reset, and is paused after that; it can be
- * ended. Nothing happens where it is so already. Machine lock held; from any thread. */
+ * ended. Pausing a paused machine, or resuming a running one, has no effect. Machine lock held;
+ * from any thread. */
 void machine_pause(struct machine *machine);
 void machine_resume(struct machine *machine);
 

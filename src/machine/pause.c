@@ -1,10 +1,10 @@
 /* Pausing a machine. All vCPU threads leave their engine at an instruction's boundary and wait
  * (machine/vcpu_thread.c); the last to come stops the machine's clock, and with it guest TSCs and
- * timers. From then on nothing of the machine changes but by reset and the power button: it is all
- * in struct cpu, the devices and RAM, for whoever wants to save it.
+ * timers. From then on nothing of the machine changes but by reset and the power button: its whole
+ * state is in struct cpu, the devices and RAM, and can be saved (machine/saved_state.c).
  *
  * Asking does not wait, since the thread that asks holds the machine lock, which a vCPU may need
- * before it can stop. The listener hears when it is done. */
+ * before it can stop. The machine's listener is told when it is done. */
 #include "machine/machine.h"
 #include "machine/vcpu_thread.h"
 
@@ -63,6 +63,6 @@ void machine_pause(struct machine *machine)
 		return;
 	machine->phase = MACHINE_PHASE_PAUSING;
 	vcpu_threads_kick(machine);
-	/* All may be parked still: resumed, but not yet awake. */
+	/* After a resume all threads may still be parked: they have not woken up yet. */
 	machine_vcpu_parked(machine);
 }

@@ -11,7 +11,7 @@
 #define SHAPE_VERSION 1
 #define CPU_NAME      "cpu"
 
-/* What the two machines must have in common, and the time. */
+/* What the saved and the loading machine must have in common, and the clock. */
 struct shape {
 	uint64_t memory_size, cpu_count;
 	uint64_t tsc_khz; /* within a thousandth: some hosts do not tell, and it is measured */
@@ -26,7 +26,8 @@ static const struct state_field shape_fields[] = {
 	STATE_END,
 };
 
-/* struct cpu_state has no padding, and cpu_set_state() judges its values: bytes will do. */
+/* struct cpu_state is saved as plain bytes: it has no padding, and cpu_set_state() checks its
+ * values. */
 static const struct state_field cpu_fields[] = {
 	{0, 1, sizeof(struct cpu_state), NULL, 0, UINT8_MAX},
 	STATE_END,
@@ -57,7 +58,7 @@ int machine_save(struct machine *machine, struct state_writer *writer)
 	return writer->failed ? -ENOMEM : 0;
 }
 
-/* The next section, which must be this one. */
+/* Read the next section, which must have this name and version. */
 static int read_section(struct state_reader *reader, const char *name, unsigned instance,
 	uint32_t version, const struct state_field *fields, void *to)
 {

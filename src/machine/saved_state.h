@@ -1,7 +1,7 @@
-/* A machine's state as bytes: its clock, its processors, its devices. Two things are the caller's:
- * RAM, which may be large and is better moved page by page, and what the machine was made from
- * (struct machine_config): the one that loads must have been created with as much memory, as many
- * processors and the same devices. Its engine may be another. */
+/* A machine's state as bytes: its clock, its processors, its devices. Two things are left to the
+ * caller: RAM, which may be large and is better moved page by page, and struct machine_config. The
+ * machine that loads must have been created with as much memory, as many processors and the same
+ * devices. It may have another engine. */
 #ifndef VENEER_MACHINE_SAVED_STATE_H
 #define VENEER_MACHINE_SAVED_STATE_H
 

@@ -4,8 +4,8 @@
 
 #include "memory/memory.h"
 
-/* A row of the table; none where its size is 0. With memory->lock held, or before anybody listens.
- */
+/* Add a row to the table; a row of size 0 is not added. With memory->lock held, or before there are
+ * listeners. */
 void memory_region_add(struct memory *memory, const struct memory_region *region);
 /* All RAM is logged, or none. With memory->lock held. */
 void memory_regions_set_logged(struct memory *memory, bool logged);

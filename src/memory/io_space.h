@@ -62,8 +62,9 @@ uint64_t io_space_read(struct io_space *space, uint64_t address, unsigned size);
 void io_space_write(struct io_space *space, uint64_t address, uint64_t value, unsigned size);
 
 /* From inside a write callback: have wait(opaque) called when this access is over, on the accessing
- * thread, without the machine lock. For a device whose other end has no room: it keeps what it was
- * given, and lets its guest go on only when it can give more. The last one asked for counts. */
+ * thread, without the machine lock. For a device whose far end has no room: it keeps what the guest
+ * wrote, and holds up the guest until there is room for more. Where several waits are asked for
+ * during one access, only the last is called. */
 void io_space_wait_after(void (*wait)(void *opaque), void *opaque);
 
 #endif

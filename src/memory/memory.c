@@ -40,7 +40,8 @@ static void *map_ram_low(const struct memory *memory)
 			return NULL;
 		place = RAM_LOWEST + random % (room - memory->file_size + 1);
 		place &= ~(RAM_ALIGNMENT - 1);
-		/* Before Linux 4.17 the flag means nothing, and the address is a wish. */
+		/* Linux before 4.17 ignores MAP_FIXED_NOREPLACE, and takes the address as a hint
+		 * only. */
 		ram = mmap((void *)place, memory->file_size, PROT_READ | PROT_WRITE,
 			MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE, memory->fd, 0);
 		if (ram == (void *)place)

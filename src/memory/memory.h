@@ -1,9 +1,9 @@
 /* The guest-physical address space: RAM, ROM and MMIO.
  *
- * What lies where is a table of regions (struct memory_region), for whoever has to hand it on: an
- * engine to its hypervisor, the boot code to the guest. RAM is one memfd, mapped once into the
- * monitor. Guest-physically it lies in two pieces, below the PCI hole and above 4 GiB, and as that
- * never changes the look-up of RAM is arithmetic:
+ * What lies where is a table of regions (struct memory_region). An engine hands it on to its
+ * hypervisor, and the boot code to the guest. RAM is one memfd, mapped once into the monitor.
+ * Guest-physically it lies in two pieces, below the PCI hole and above 4 GiB, and as that never
+ * changes the look-up of RAM is arithmetic:
  *
  *	0 .. low_size			RAM, file offset 0
  *	low_size .. 4 GiB		PCI hole: ROM, MMIO, else nothing
@@ -18,9 +18,10 @@
  * translator's shadow page tables; that is why it is a file.
  *
  * Page flags. Each page has a byte of flags, and a page with any flag is one whose stores must not
- * pass unnoticed. Who stores through a host pointer tests the byte after the store and, where it is
- * not 0, calls memory_written(). Who cannot test it (translated code in a window) must have no
- * writable mapping of such a page: memory_listener.protect tells when a page becomes one.
+ * pass unnoticed. Code that stores through a host pointer tests the byte after the store and, where
+ * it is not 0, calls memory_written(). Code that cannot test it (translated code in a window) must
+ * have no writable mapping of such a page: memory_listener.protect tells when a page gets its first
+ * flag.
  *
  *	PAGE_CODE	some engine holds copies of code from the page
  *	PAGE_LOGGED	the first store since the log was last taken is to be written down
@@ -82,7 +83,7 @@ struct memory_region {
 #define MEMORY_REGIONS  32         /* rows at most */
 #define MEMORY_ROM_ROOM (16 * MIB) /* in the file, behind RAM, for ROMs that lie outside RAM */
 
-/* What is told to those who keep something about pages: host mappings, host pointers, copies of
+/* Calls to code that keeps something about pages: host mappings, host pointers, copies of guest
  * code, a hypervisor's memory slots. Each may be NULL.
  *
  * All are called with memory->lock held, one at a time, on the thread that has caused it (a vCPU, a
@@ -99,8 +100,8 @@ struct memory_listener {
 	 * it has been asked to when this returns; see cpu_revoked(). */
 	void (*revoke)(void *opaque, uint64_t page, uint64_t count);
 	/* Code of the page was written; its generation has moved on. Its lines and PAGE_CODE are
-	 * taken off when this returns, so that another writer who finds them gone knows that this
-	 * is done. */
+	 * taken off when this returns, so that another writer that finds them clear knows that this
+	 * call has ended. */
 	void (*written)(void *opaque, uint64_t page);
 	/* A region was added, or one has changed in size, kind or logging. `present` false: it was
 	 * taken away, or is about to be replaced by others. */
@@ -184,9 +185,9 @@ static inline bool memory_page_watched(const struct memory *memory, uint64_t pag
 	return atomic_load(&memory->page_flags[page]) != 0;
 }
 
-/* What to add to a host address in RAM, shifted right by PAGE_SHIFT, to have the address of its
- * page's flags, where that is a displacement an instruction can hold. It is where RAM and the flags
- * got the low addresses that memory_create() asks for; false: they did not. */
+/* The displacement that turns a host address in RAM, shifted right by PAGE_SHIFT, into the address
+ * of its page's flags. False: it does not fit into an instruction, because RAM or the flags did not
+ * get the low addresses that memory_create() asks for. */
 static inline bool memory_flags_displacement(const struct memory *memory, int32_t *displacement)
 {
 	int64_t value =
@@ -229,9 +230,9 @@ int memory_write(struct memory *memory, uint64_t gpa, const void *buffer, uint64
  * meanwhile: what was read once may read otherwise the next time. */
 int memory_range(const struct memory *memory, uint64_t gpa, uint64_t size, bool write,
 	struct iovec *pieces, unsigned limit);
-/* The first `bytes` bytes of `pieces` were stored to, by whatever: the calling thread, or the
- * kernel in a system call that has ended. Call it before the guest is told that its request is
- * done. Takes lock. */
+/* The first `bytes` bytes of `pieces` were stored to, by the calling thread or by the kernel in a
+ * system call that has ended. Call it before the guest is told that its request is done. Takes
+ * lock. */
 void memory_range_written(
 	struct memory *memory, const struct iovec *pieces, unsigned count, uint64_t bytes);
 
@@ -242,8 +243,8 @@ void memory_range_written(
 void memory_listen(struct memory *memory, struct memory_listener *listener);
 void memory_unlisten(struct memory *memory, struct memory_listener *listener);
 
-/* Nobody may go on using mappings or pointers of these pages; copies of code in them are dropped.
- * See memory_listener.revoke. Takes lock. */
+/* When this returns no listener uses mappings or pointers of these pages any more; copies of code
+ * in them are dropped. See memory_listener.revoke. Takes lock. */
 void memory_revoke(struct memory *memory, uint64_t page, uint64_t count);
 
 /* --- code --- */
@@ -260,13 +261,13 @@ uint32_t memory_code_track(struct memory *memory, uint64_t page, unsigned offset
  * where it was. Takes lock. */
 bool memory_written(struct memory *memory, const void *pointer, unsigned size);
 
-/* The log of pages that are stored to, for whoever copies RAM while the guest runs.
+/* The log of pages that were stored to, for code that copies RAM while the guest runs.
  *
  * memory_log_start() begins with an empty log. memory_log_take() moves the log of pages [first,
  * first + count), multiples of 64, to `pages` (a bit each, ORed) and returns how many there are;
- * what was stored to them before that can be read now, and any later store is in the next log. A
- * device's store is in the log when it is complete. 0; -ENOMEM, -EBUSY (it has been started). All
- * take lock. */
+ * every store that is in this log can be read from RAM now, and every later store is in the next
+ * log. A device's store is in the log when it is complete. 0; -ENOMEM, -EBUSY (it has been
+ * started). All take lock. */
 int memory_log_start(struct memory *memory);
 uint64_t memory_log_take(struct memory *memory, uint64_t first, uint64_t count, uint64_t *pages);
 void memory_log_stop(struct memory *memory);

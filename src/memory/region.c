@@ -88,7 +88,8 @@ static struct memory_region part(const struct memory_region *region, uint64_t gp
 	return result;
 }
 
-/* Replace the region at `index` by what is left of it around [gpa, gpa + size), and that. */
+/* Replace the region at `index` by `middle` and what is left of the old region on either side of
+ * it. */
 static void carve(struct memory *memory, unsigned index, const struct memory_region *middle)
 {
 	struct memory_region around = memory->region[index];

@@ -68,7 +68,8 @@ static void protect(struct memory *memory, uint64_t page, uint64_t count)
 /* All copies of code of the page are stale. */
 static void drop_code(struct memory *memory, uint64_t page)
 {
-	/* The generation first: who sees the lines gone must not enter an old copy. */
+	/* The generation first: a thread that sees the lines cleared must not be able to enter an
+	 * old copy. */
 	atomic_fetch_add(&memory->code_generation[page], 1);
 	for (struct memory_listener *l = memory->listeners; l; l = l->next)
 		if (l->written)
@@ -161,14 +162,15 @@ bool memory_written(struct memory *memory, const void *pointer, unsigned size)
 	if (memory->code_lines[page] & mask)
 		drop_code(memory, page);
 	pthread_mutex_unlock(&memory->lock);
-	/* Where somebody else was faster, the code that we hit is gone just as well. */
+	/* Another writer may have cleared the lines before us; the code that we hit is stale either
+	 * way. */
 	return code;
 }
 
 void memory_range_written(
 	struct memory *memory, const struct iovec *pieces, unsigned count, uint64_t bytes)
 {
-	/* The store before the flags' load: see "Code tracking" in the header. */
+	/* Order the store before the load of the flags: see "Code tracking" in the header. */
 	atomic_thread_fence(memory_order_seq_cst);
 	for (unsigned i = 0; i < count && bytes; i++) {
 		const uint8_t *at = pieces[i].iov_base, *end = at + MIN(pieces[i].iov_len, bytes);
@@ -223,9 +225,9 @@ static void log_again(struct memory *memory, uint64_t first, uint64_t stored)
 }
 
 /* First the flags, then the barrier, then the log is taken: a store whose writer found the flag
- * clear was done before the barrier, so the page can be read with it; one whose writer found it
- * set is written down in the lock after us, for the next time. Flag and log change together in the
- * lock, so that no page is left without both. */
+ * clear was done before the barrier, so the page can be read with it; one whose writer found it set
+ * is logged under the lock after us, in the next log. Flag and log change together in the lock, so
+ * that no page is left without both. */
 uint64_t memory_log_take(struct memory *memory, uint64_t first, uint64_t count, uint64_t *pages)
 {
 	uint64_t total = 0;

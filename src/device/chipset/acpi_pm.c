@@ -250,7 +250,8 @@ int acpi_pm_init(struct acpi_pm *pm, struct device_list *devices, struct io_spac
 	static const struct io_ops pm_timer = {.read = timer_read, .width = 4};
 	static const struct io_ops gpe = {.read = gpe_read, .write = gpe_write, .width = 2};
 	static const struct io_ops smi = {.read = smi_read, .write = smi_write, .width = 1};
-	/* A doubleword at 0xcf8 is for the PCI host bridge, and none of it for this register. */
+	/* A doubleword access at 0xcf8 is for the PCI host bridge; no byte of it reaches this
+	 * register. */
 	static const struct io_ops reset_ops = {
 		.read = reset_read, .write = reset_write, .width = 1, .undivided = true};
 	static const struct {

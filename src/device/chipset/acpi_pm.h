@@ -49,7 +49,7 @@ int acpi_pm_init(struct acpi_pm *pm, struct device_list *devices, struct io_spac
 	struct irq_line sci, struct event_loop *loop, struct clock *clock,
 	void (*power_off)(void *opaque), void (*reset)(void *opaque), void *opaque);
 
-/* Somebody pressed the power button: asks the guest to shut down. */
+/* Press the power button, which asks the guest to shut down. */
 void acpi_pm_power_button(struct acpi_pm *pm);
 
 #endif

@@ -57,7 +57,7 @@ static void drive_gsi(struct chipset *chipset, unsigned gsi)
 		ioapic_set_irq(&chipset->ioapic, gsi, asserted[gsi]);
 }
 
-/* A line has changed; it comes here only if it has. */
+/* Called when a line has changed its level, and only then. */
 static void line_changed(void *opaque, unsigned gsi, bool level)
 {
 	struct chipset *chipset = opaque;
@@ -96,8 +96,7 @@ bool chipset_msi(struct chipset *chipset, uint64_t address, uint32_t data)
 	return lapic_bus_deliver(&chipset->apics, &message);
 }
 
-/* INTR goes to LINT0 of the boot processor, and to the IOAPIC's pin 0 for those who prefer it
- * there. */
+/* INTR goes to LINT0 of the boot processor, and to the IOAPIC's pin 0: a kernel may use either. */
 static void set_intr(void *opaque, unsigned number, bool level)
 {
 	struct chipset *chipset = opaque;
@@ -172,7 +171,7 @@ static bool apic_msr_write(void *opaque, struct cpu *cpu, uint32_t msr, uint64_t
 	good = lapic_msr_write(lapic_of(opaque, cpu), msr, value);
 	if (locked)
 		unlock(opaque);
-	/* The TLB must not know RAM where the registers are now. */
+	/* The TLB must not hold RAM at the address where the registers are now. */
 	if (cpu->apic_page != page)
 		tlb_flush_all(cpu);
 	return good;
@@ -268,7 +267,8 @@ static void debug_console_write(void *opaque, uint64_t offset, uint64_t value, u
 
 	struct char_backend *console = chipset->com1.backend;
 
-	/* It has no way to say that there is no room: more is lost. */
+	/* The debug port cannot tell the guest that there is no room, so what does not fit is
+	 * lost. */
 	if (console)
 		console->ops->write(console, &byte, 1);
 }
@@ -380,8 +380,8 @@ static int add_debug_console(struct chipset *chipset)
 		"debug console", &ops, chipset);
 }
 
-/* Everything that is on the board. Interrupt controllers come first: they are reset first, and are
- * there when the others let go of their lines. */
+/* Everything that is on the board. Interrupt controllers come first: they are reset before the
+ * devices that then lower their lines, and destroyed after them. */
 static int (*const rows[])(struct chipset *chipset) = {
 	add_apics,
 	add_ioapic,
@@ -449,8 +449,8 @@ int chipset_load(struct chipset *chipset, struct state_reader *reader)
 {
 	int error = device_list_load(&chipset->devices, reader);
 
-	/* The devices drive their lines as their state has it. The controllers know a level of
-	 * their own, which could be another only in a state that nobody has saved. */
+	/* The devices have driven their lines as their states say. The controllers' states contain
+	 * the levels, too; the two can differ only in bytes that no machine has saved. */
 	for (unsigned gsi = 0; !error && gsi < CHIPSET_GSI_COUNT; gsi++)
 		drive_gsi(chipset, gsi);
 	return error;

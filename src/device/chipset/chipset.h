@@ -1,4 +1,4 @@
-/* The chipset: every device that a PC has whether or not anybody asked, put together and wired.
+/* The chipset: the devices that every PC has, put together and wired.
  *
  * ISA interrupt n reaches the PIC's input n and the IOAPIC's pin n, but for IRQ 0, whose pin is 2
  * (the MADT says so). The PIC's output is LINT0 of CPU 0's local APIC. GSI 16 to 23 are IOAPIC pins

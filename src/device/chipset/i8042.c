@@ -1,6 +1,6 @@
-/* Nobody types, but guests probe: self tests, identification, and the commands that their drivers
- * send must be answered. Bytes of the two devices wait in a queue each until the controller's
- * one-byte output buffer is free.
+/* No keys are ever pressed, but guests probe the devices: self tests, identification, and the
+ * commands that their drivers send must be answered. Each of the two devices has a queue, in which
+ * its bytes wait until the controller's one-byte output buffer is free.
  *
  * The A20 gate can be programmed and read back, but has no effect: address line 20 is always on. */
 #include "device/chipset/i8042.h"
@@ -233,7 +233,8 @@ static void mouse_command(struct ps2_device *mouse, uint8_t command)
 	}
 }
 
-/* The host sends a byte to a device: what was queued is an answer nobody waits for any more. */
+/* The host sends a byte to a device: an answer that is still queued is dropped, as the host does
+ * not wait for it any more. */
 static void ps2_receive(struct ps2_device *device, uint8_t byte)
 {
 	uint8_t command = device->expecting;
@@ -284,7 +285,8 @@ static void fetch_from_devices(struct i8042 *i8042)
 		return;
 	if (i8042->state.keyboard.count && !(i8042->state.config & CONFIG_KEYBOARD_OFF)) {
 		byte = take_byte(&i8042->state.keyboard);
-		/* Of scan code set 2, all that is ever sent is the second byte of the ID. */
+		/* Translate scan code set 2 to set 1. The only byte that is ever sent and changes
+		 * is the second byte of the keyboard's ID. */
 		if ((i8042->state.config & CONFIG_TRANSLATE) && byte == 0x83)
 			byte = 0x41;
 		put_output(i8042, byte, false);
@@ -396,7 +398,7 @@ static void pulse_lines(struct i8042 *i8042, uint8_t command)
 		reset_machine(i8042);
 }
 
-/* What is not here is ignored. */
+/* Other commands are ignored. */
 static void (*const commands[256])(struct i8042 *i8042, uint8_t command) = {
 	[COMMAND_READ_CONFIG] = read_config,
 	[COMMAND_READ_RAM... COMMAND_READ_RAM_LAST] = read_ram,

@@ -1,4 +1,4 @@
-/* The keyboard controller, a keyboard and a mouse with nobody at them, the A20 gate and the reset
+/* The keyboard controller, a keyboard and a mouse that are never used, the A20 gate and the reset
  * line. */
 #ifndef VENEER_DEVICE_CHIPSET_I8042_H
 #define VENEER_DEVICE_CHIPSET_I8042_H

@@ -46,7 +46,7 @@ static void send(struct ioapic *ioapic, unsigned pin)
 		*rte |= RTE_REMOTE_IRR;
 }
 
-/* Send for a level-triggered pin that asks and may. */
+/* Send the message of a level-triggered pin that is asserted, not masked, and waits for no EOI. */
 static void service_level(struct ioapic *ioapic, unsigned pin)
 {
 	uint64_t rte = ioapic->state.redirection[pin];

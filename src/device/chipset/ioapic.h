@@ -27,8 +27,8 @@ int ioapic_init(struct ioapic *ioapic, struct device_list *devices, struct io_sp
 	struct lapic_bus *bus);
 
 void ioapic_set_irq(struct ioapic *ioapic, unsigned pin, bool level);
-/* A local APIC completed a level-triggered interrupt: clear remote IRR, send again what still asks.
- */
+/* A local APIC completed a level-triggered interrupt: clear remote IRR, and send again for pins
+ * that are still asserted. */
 void ioapic_eoi(struct ioapic *ioapic, uint8_t vector);
 
 #endif

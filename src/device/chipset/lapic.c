@@ -70,7 +70,7 @@ bool lapic_extint_pending(const struct lapic *lapic)
 		return true;
 	if (!lapic->state.lint0)
 		return false;
-	/* A disabled local APIC leaves the pin to be the CPU's plain INTR. */
+	/* With the local APIC disabled the pin is the CPU's INTR. */
 	return !lapic_is_enabled(lapic) ||
 	       (!(lint0 & LVT_MASKED) && LVT_DELIVERY(lint0) == APIC_EXTINT);
 }
@@ -92,7 +92,8 @@ void lapic_update(struct lapic *lapic)
 
 	if (!wanted && told) {
 		cpu_clear_pending(lapic->cpu, PENDING_INTR);
-		/* Somebody may have made a request since we looked, and left the bit as it was. */
+		/* Another thread may have made a request since we looked, and found the bit still
+		 * set. */
 		wanted = wants_cpu(lapic);
 		told = false;
 	}

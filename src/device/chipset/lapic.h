@@ -1,9 +1,9 @@
 /* The local APICs (SDM vol. 3A chapter 11): one per vCPU, and the bus that joins them with the
  * IOAPIC. xAPIC and x2APIC.
  *
- * Interrupts need no machine lock: whoever has a message for a local APIC sets a bit of its IRR and
- * kicks its vCPU, and the vCPU takes, completes and prioritises interrupts by itself. What belongs
- * to whom:
+ * Interrupts need no machine lock: a thread that sends a message to a local APIC sets a bit of its
+ * IRR and kicks its vCPU, and the vCPU takes, completes and prioritises interrupts by itself. Which
+ * thread may change what:
  *
  *	IRR, TMR, errors, ExtINT	any thread, by atomic operations
  *	ISR, TPR, ICR, ID registers	changed by the vCPU's own thread, lock or no lock
@@ -104,8 +104,8 @@ int lapic_bus_init(struct lapic_bus *bus, struct device_list *devices, struct cp
 /* INIT: as at power-up, but the mode and the base address stay (SDM vol. 3A 11.4.7.3). */
 void lapic_init_reset(struct lapic *lapic);
 
-/* Deliver a message to those that it addresses. False: nobody took it. On any thread, lock or no
- * lock. */
+/* Deliver a message to the local APICs that it addresses. False: none took it. On any thread, lock
+ * or no lock. */
 bool lapic_bus_deliver(struct lapic_bus *bus, const struct apic_message *message);
 
 /* The PIC's output, wired to LINT0. */
@@ -133,7 +133,7 @@ void lapic_mmio_write(struct lapic *lapic, uint64_t offset, uint64_t value, unsi
 uint8_t lapic_tpr(const struct lapic *lapic);
 void lapic_set_tpr(struct lapic *lapic, uint8_t tpr);
 
-/* The guest wrote its TSC: a deadline now lies elsewhere. */
+/* The guest wrote its TSC, so a TSC deadline is reached at another machine time. */
 void lapic_tsc_changed(struct lapic *lapic);
 
 #endif

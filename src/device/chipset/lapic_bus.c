@@ -51,8 +51,8 @@ static bool matches(const struct lapic *lapic, const struct apic_message *messag
 	return message->destination == APIC_BROADCAST || message->destination == lapic->id;
 }
 
-/* Of those addressed, the one that does the least urgent work. The search starts behind the last
- * winner, so that equals take turns. */
+/* Of the local APICs addressed, the one whose processor priority is lowest. The search starts
+ * behind the last winner, so that equals take turns. */
 static bool deliver_lowest_priority(struct lapic_bus *bus, const struct apic_message *message)
 {
 	struct lapic *best = NULL;
@@ -83,7 +83,7 @@ bool lapic_bus_deliver(struct lapic_bus *bus, const struct apic_message *message
 	return taken;
 }
 
-/* The destination field of an xAPIC's ICR has eight bits, all ones of which mean everybody. */
+/* The destination field of an xAPIC's ICR has eight bits, all ones mean all CPUs. */
 static uint32_t icr_destination(const struct lapic *lapic)
 {
 	uint32_t destination = lapic->state.icr_high >> 24;
@@ -105,7 +105,7 @@ void lapic_send_ipi(struct lapic *lapic)
 		.vector = (uint8_t)icr,
 	};
 
-	/* INIT level de-assert was for the 82489DX and P5; nobody does anything on it. */
+	/* INIT level de-assert was for the 82489DX and the P5; it has no effect. */
 	if (message.delivery == APIC_INIT && (icr & ICR_LEVEL) && !(icr & ICR_ASSERT))
 		return;
 	if (message.delivery <= APIC_LOWEST_PRIORITY && message.vector < 16) {

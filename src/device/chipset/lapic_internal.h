@@ -52,7 +52,7 @@ bool lapic_accept(struct lapic *lapic, const struct apic_message *message);
 void lapic_send_ipi(struct lapic *lapic);
 uint32_t lapic_x2apic_ldr(const struct lapic *lapic);
 
-/* What loaded state must keep to: IA32_APIC_BASE, and the registers that have fixed bits. */
+/* Is loaded state allowed? Checks IA32_APIC_BASE, and the registers that have fixed bits. */
 bool lapic_base_valid(const struct lapic *lapic, uint64_t base);
 bool lapic_registers_valid(const struct lapic *lapic, const struct lapic_state *state);
 /* Tell the CPU where the registers are, as IA32_APIC_BASE has it. */

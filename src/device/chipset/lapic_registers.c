@@ -41,8 +41,8 @@ enum lapic_register {
 #define READS  1
 #define WRITES 2
 
-/* In which mode a register can be read and written, and which bits an x2APIC lets be set. What the
- * timer's thread uses, too, needs the lock. */
+/* In which mode a register can be read and written, and which bits can be set in an x2APIC.
+ * Registers that the I/O thread's timer uses, too, need the machine lock. */
 static const struct {
 	uint8_t read, write;
 	uint32_t writable;
@@ -205,7 +205,7 @@ uint64_t lapic_mmio_read(struct lapic *lapic, uint64_t offset, unsigned size)
 {
 	unsigned index = (unsigned)(offset >> 4) & 0xff, byte = offset & 0xf;
 
-	/* Twelve bytes after each register there is nothing. */
+	/* Each register has 4 bytes, and the 12 bytes after it are reserved. */
 	if (byte + size > 4 && !(byte == 0 && size == 8))
 		return 0;
 	if (index >= REGISTER_COUNT || !(access_rights[index].read & X)) {

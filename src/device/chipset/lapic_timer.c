@@ -1,6 +1,6 @@
-/* The timer is the time at which its count reaches zero, in machine ns, and no more: the current
- * count is computed from it. The event loop's timer runs only while an interrupt would come of it.
- */
+/* The only state of a running timer is the machine time, in ns, at which its count reaches zero:
+ * the current count is computed from that. The event loop's timer runs only while reaching zero
+ * would cause an interrupt. */
 #include "device/chipset/lapic_internal.h"
 
 /* A periodic interrupt comes at most this often: a guest shall not keep the I/O thread busy. The
@@ -40,7 +40,8 @@ static uint64_t deadline_ns(const struct lapic *lapic)
 	uint64_t wait =
 		lapic->state.tsc_deadline > guest_now ? lapic->state.tsc_deadline - guest_now : 0;
 
-	/* The guest may ask for the end of days; halfway is as good. */
+	/* The guest may ask for a deadline that does not fit in 64 bits of ns; half the range is as
+	 * good. */
 	if (wait > INT64_MAX - MIN(now, (uint64_t)INT64_MAX))
 		return INT64_MAX;
 	/* Rounded up: at that time the deadline has passed. */
@@ -183,7 +184,7 @@ void lapic_timer_lvt_changed(struct lapic *lapic, uint32_t before)
 {
 	uint32_t after = lapic->state.lvt[LVT_TIMER];
 
-	/* What came due until now did so under the old entry. */
+	/* What came due until now is delivered as the old entry says. */
 	lapic->state.lvt[LVT_TIMER] = before;
 	if (settle(lapic))
 		lapic_local_interrupt(lapic, LVT_TIMER);

@@ -31,7 +31,7 @@ static unsigned priority_of(const struct pic_chip *chip, uint8_t bits)
 	return position;
 }
 
-/* What IRR shows: latched edges, and level-triggered inputs as they are. */
+/* What IRR shows: latched edges, and the current levels of level-triggered inputs. */
 static uint8_t requests(const struct pic_chip *chip)
 {
 	return (chip->irr & ~chip->elcr) | (chip->lines & chip->elcr);
@@ -111,7 +111,8 @@ uint8_t pic_acknowledge(struct pic *pic)
 
 static void write_icw1(struct pic_chip *chip, uint8_t value)
 {
-	/* The line levels and ELCR belong to the outside. */
+	/* Initialisation keeps the levels of the lines, and ELCR, which is not part of the
+	 * 8259A. */
 	*chip = (struct pic_chip){.lines = chip->lines,
 		.elcr = chip->elcr,
 		.init_step = 2,
@@ -126,7 +127,7 @@ static void write_icw(struct pic_chip *chip, uint8_t value)
 		chip->vector_base = value & 0xf8;
 		chip->init_step = !chip->single ? 3 : chip->init_icw4 ? 4 : 0;
 		break;
-	case 3: /* who is where: a PC's wiring is fixed */
+	case 3: /* ICW3 tells where the slave is; a PC's wiring is fixed */
 		chip->init_step = chip->init_icw4 ? 4 : 0;
 		break;
 	default:

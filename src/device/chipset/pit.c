@@ -1,5 +1,5 @@
-/* All a channel remembers is when its count was loaded; how far it has come, and what its
- * output shows, is computed from the time since then:
+/* A channel keeps only the time at which its count was loaded. The current count and the level of
+ * its output are computed from the time since then:
  *
  *	mode 0	low until the count is over, then high: "interrupt on terminal count"
  *	mode 1	low for the count after each rising edge of the gate
@@ -353,7 +353,8 @@ static void pit_reset(void *device)
 
 	pit->state = (struct pit_state){0};
 	arm_timer(pit);
-	/* Undefined by the data sheet until programmed; this is quiet. */
+	/* The data sheet leaves the channels undefined until they are programmed; in this state
+	 * they cause no interrupt. */
 	for (unsigned i = 0; i < 3; i++)
 		pit->state.channel[i] = (struct pit_channel){.count = 0x10000,
 			.mode = 3,

@@ -1,5 +1,5 @@
-/* The 8254 interval timer and system control port B (0x61). Counters are not ticked: what they
- * hold follows from the machine clock when somebody looks. Channel 0 drives IRQ 0; channel 2 is the
+/* The 8254 interval timer and system control port B (0x61). Counters are not ticked: a count is
+ * computed from the machine clock when it is read. Channel 0 drives IRQ 0; channel 2 is the
  * speaker's, which software uses to measure time. */
 #ifndef VENEER_DEVICE_CHIPSET_PIT_H
 #define VENEER_DEVICE_CHIPSET_PIT_H

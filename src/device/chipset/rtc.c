@@ -213,11 +213,11 @@ static uint64_t periods_now(const struct rtc *rtc)
 	return ticks ? clock_ns_to_ticks(clock_ns(rtc->clock), OSCILLATOR_HZ) / ticks : 0;
 }
 
-/* Drive the line as register C has it, and wait for what it does not show yet. */
+/* Drive the line as register C says, and arm the timers for flags that are not set yet. */
 static void wait_for_flags(struct rtc *rtc)
 {
 	uint8_t flags = rtc->state.cmos[REGISTER_C];
-	/* What is on already needs no timer to set it. */
+	/* A flag that is set already needs no timer. */
 	uint8_t wanted = rtc->state.cmos[REGISTER_B] & FLAGS & (uint8_t)~flags;
 	int64_t alarm = next_alarm(rtc, rtc->state.flags_s);
 
@@ -390,7 +390,7 @@ static bool rtc_valid(const void *device, const void *loaded)
 	if (state->wall_base_ns > LATEST_BASE_NS || state->offset_s > LARGEST_OFFSET_S ||
 		state->offset_s < -LARGEST_OFFSET_S)
 		return false;
-	/* By the clock as it is now, machine time 0 was then, and it is not before 1970 now. */
+	/* The guest's clock at machine time 0; it must be 1970 or later now. */
 	start = (int64_t)(state->wall_base_ns / SECOND_NS) + state->offset_s;
 	return start + run_s >= 0 && state->flags_s >= MAX(start, 0) &&
 	       state->flags_s - start <= LONGEST_RUN_S;

@@ -1,15 +1,17 @@
-/* The transmitter is infinitely fast as long as the back end takes bytes: what is written to THR is
- * out, and THR is empty. So the "THR empty" interrupt comes back right after each byte, as an edge
- * of its own. What the back end does not take waits in the FIFO, and THR is not empty. A vCPU that
- * wrote it waits, too, after the access and without the machine lock, for many drivers look at LSR
- * for some milliseconds only, and then write all the same.
+/* The transmitter is infinitely fast as long as the back end takes bytes: a byte that is written to
+ * THR is sent at once, and THR is empty again. So the "THR empty" interrupt comes back right after
+ * each byte, as an edge of its own. What the back end does not take waits in the FIFO, and THR is
+ * not empty. The vCPU that wrote the byte waits, too, after the access and without the machine
+ * lock: many drivers poll LSR for some milliseconds only, and then write whether or not THR is
+ * empty.
  *
- * The receiver takes bytes, and shows those that it has, only while somebody listens. A driver
- * clears the FIFO when it opens the port, and on a real line what was sent before that is lost;
- * here it would be the start of what the user piped in.
+ * The receiver takes bytes, and shows those that it has, only while the guest listens: it has
+ * enabled receive interrupts, or polls for input. A driver clears the FIFO when it opens the port,
+ * and on a real line what was sent before that is lost; here it would be the start of what the user
+ * piped in.
  *
- * The interrupt line is not gated by MCR's OUT2, as it is on a PC's card: teaching kernels that
- * only know emulators leave OUT2 off. */
+ * On a PC's card MCR's OUT2 gates the interrupt line. Here it does not: teaching kernels that were
+ * only tried on emulators leave OUT2 off. */
 #include "device/chipset/uart16550.h"
 
 #include "base/bits.h"
@@ -50,7 +52,8 @@ enum { RBR_THR = 0, IER = 1, IIR_FCR = 2, LCR = 3, MCR = 4, LSR = 5, MSR = 6, SC
 #define MSR_DCD       BIT(7)
 #define MSR_CONNECTED (MSR_CTS | MSR_DSR | MSR_DCD)
 
-/* So many looks at LSR in a row, with nothing sent in between, are somebody who waits for a key. */
+/* After so many reads of LSR in a row, with nothing sent in between, the guest counts as polling
+ * for input. */
 #define POLLS_OF_A_READER 16
 
 static bool fifos_on(const struct uart16550 *uart)
@@ -123,7 +126,7 @@ static void fifo_push(struct uart16550 *uart, uint8_t byte)
 	to->bytes[(to->head + to->count++) % UART_FIFO_SIZE] = byte;
 }
 
-/* Ask the back end for what we refused, if there is a point in it. */
+/* Ask the back end for the bytes that were refused, if the guest listens and there is room. */
 static void ask_for_more(struct uart16550 *uart)
 {
 	struct char_backend *backend = uart->backend;
@@ -177,7 +180,7 @@ static void uart_output_ready(void *opaque)
 	update_irq(uart);
 }
 
-/* The vCPU that wrote has nothing better to do than to wait, unless it is asked to stop. */
+/* The vCPU that wrote waits here, unless it is asked to stop. */
 static void wait_for_room(void *opaque)
 {
 	struct uart16550 *uart = opaque;
@@ -360,7 +363,7 @@ static void uart_write(void *opaque, uint64_t offset, uint64_t value64, unsigned
 	case SCR:
 		uart->state.scr = value;
 		break;
-	default: /* LSR and MSR are the line's and the modem's */
+	default: /* LSR and MSR cannot be written */
 		break;
 	}
 }
@@ -375,7 +378,7 @@ static void uart_reset(void *device)
 	uart->state.divisor = 12; /* 9600 baud */
 	uart->state.thre_pending = false;
 	uart->state.polls = 0;
-	/* What was sent is on the line, whatever becomes of the port. */
+	/* A reset of the port does not lose what was sent before. */
 	uart->state.line.count = uart->state.loop.count = 0;
 	update_irq(uart);
 }

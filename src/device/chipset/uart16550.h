@@ -25,7 +25,7 @@ struct uart16550_state {
 	uint8_t ier, fcr, lcr, mcr, lsr, msr, scr;
 	uint8_t polls;                    /* of LSR since something was sent */
 	bool thre_pending;                /* "transmitter holding register empty" interrupt waits */
-	bool receive_refused;             /* owe the back end an input_ready() */
+	bool receive_refused;             /* the back end must get an input_ready() */
 	struct uart16550_fifo line, loop; /* received from outside, and in loopback */
 	struct uart16550_fifo out;        /* written, and not yet taken by the back end */
 };

@@ -474,8 +474,8 @@ op_fn *const wide_memory[WIDE_OPS][SIZES] = {
 
 /* --- a compare and the branch on it --- */
 
-/* The flags are made all the same; the branch has them at hand, and one jump between handlers is
- * saved. in[1] is the branch, in[2] what follows it. */
+/* The flags are stored as by a compare alone; the branch uses them from a register, and one jump
+ * between handlers is saved. in[1] is the branch, in[2] what follows it. */
 #define FROM_REGISTER(T)  REG(T, in->src)
 #define FROM_IMMEDIATE(T) (T) in->imm
 #define DEFINE_FUSED(x, T, name, operand, source, code)                                            \

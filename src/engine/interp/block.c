@@ -334,8 +334,8 @@ static bool revalidate(struct cpu *cpu, struct block *block, const struct source
 	return true;
 }
 
-/* Look for a block in its hash chain. One that is stale for good leaves the chain: code that is
- * written again and again would make it ever longer. */
+/* Look for a block in its hash chain. A block whose code has changed is taken out of the chain:
+ * code that is written again and again would otherwise make the chain longer and longer. */
 static struct block *chain_find(struct cpu *cpu, struct block **link, const struct source *source,
 	uint64_t linear, unsigned mode)
 {
@@ -463,8 +463,8 @@ OP(branch_slow)
 
 	if (!block)
 		return NULL;
-	/* Within the page the mapping is known to be the one we are running in. `in` itself is gone
-	 * where finding the block emptied the arena. */
+	/* The target is in the page that we run in, whose mapping is in use. Do not write to `in`
+	 * where finding the block has emptied the arena, and `in` with it. */
 	if (drops == interp->drops && (block->mode & MODE_FLAT_CODE) &&
 		!(block->mode & MODE_SINGLE) && block->key2 == ~UINT64_C(0))
 		((struct insn *)in)->link = block;

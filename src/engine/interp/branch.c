@@ -220,7 +220,7 @@ OP(op_stub)
 	NEXT;
 }
 
-/* A TLB hit vouches for the address; otherwise it must be canonical before it is looked up. */
+/* An address that hits the TLB is canonical; any other is checked before it is looked up. */
 #define DEFINE_STUB_OP(name, address)                                                              \
 	OP(name)                                                                                   \
 	{                                                                                          \

@@ -5,7 +5,7 @@
  * by operand kinds, size and address form. What touches the system, and old or odd instructions,
  * are "slow": a C function that fetches its own operands. Everything that is left computes on
  * registers and memory only (SIMD, x87, rare integer instructions) and becomes a stub, the
- * instruction itself run natively. What no one takes is undefined. */
+ * instruction itself run natively. An instruction for which there is no handler is undefined. */
 #include "engine/interp/decoding.h"
 
 #include <string.h>
@@ -84,7 +84,7 @@ static bool choose_x87_image(struct decoding *d, const struct choice *choice)
 	return true;
 }
 
-/* What the VEX forms need enabled is another: imm says which form it is. */
+/* The VEX forms need other things enabled than the legacy forms: imm says which form it is. */
 static bool choose_mxcsr(struct decoding *d, const struct choice *choice)
 {
 	choose_slow(d);
@@ -250,7 +250,7 @@ static bool choose_stub(struct decoding *d)
 }
 
 /* Prefetches and wide NOPs do nothing. But PREFETCHW of a register is undefined on AMD's
- * processors, and Zydis knows VEX prefetches of a processor that is no more. */
+ * processors, and Zydis knows VEX prefetches, which only Knights Corner had. */
 static bool choose_hint(struct decoding *d)
 {
 	bool prefetchw = d->zydis.opcode_map == ZYDIS_OPCODE_MAP_0F && d->zydis.opcode == 0x0d;

@@ -26,9 +26,9 @@ struct decoding {
 
 /* How a mnemonic's handler is chosen: the row of a table. */
 struct choice {
-	/* Fills in the instruction; false: a stub must do it, or nobody. */
+	/* Fills in the instruction; false: it becomes a stub, or is undefined. */
 	bool (*choose)(struct decoding *d, const struct choice *choice);
-	union { /* what the function wants to know */
+	union { /* the function's argument */
 		const struct op_forms *forms;
 		const struct unary_forms *unary;
 		const struct shift_forms *shift;

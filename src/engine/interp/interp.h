@@ -63,8 +63,8 @@ enum insn_attributes {
 };
 
 /* Registers are named by byte offset in struct cpu, so that AH is RAX's offset plus one and a
- * handler adds instead of scaling. What is no register of the guest but stands where one may, in
- * an address, has an offset too: cpu->code_base and cpu->zero. */
+ * handler adds instead of scaling. Two things that are not guest registers can stand in an address
+ * as one, and so have an offset, too: cpu->code_base and cpu->zero. */
 struct insn {
 	op_fn *run;
 	uint64_t imm;
@@ -216,8 +216,8 @@ static inline struct jump_slot *jump_slot(struct interp *interp, uint64_t rip)
 	return &interp->jump[page * JUMP_SLOTS + ((rip ^ (rip >> 6)) & (JUMP_SLOTS - 1))];
 }
 
-/* Every block starts here: counting, and the one place where a running guest notices the rest of
- * the world. */
+/* Every block starts here: it is counted, and `attention` is tested, which is tested nowhere else
+ * while blocks follow each other. */
 #define ENTER_BLOCK(block_)                                                                        \
 	do {                                                                                       \
 		struct block *to_ = (block_);                                                      \
@@ -378,9 +378,9 @@ int interp_vcpu_create(struct cpu *cpu);
 void interp_vcpu_destroy(struct cpu *cpu);
 enum vcpu_exit interp_vcpu_run(struct cpu *cpu);
 
-/* In `translated`: the block that begins at cpu->rip, if it is here because it has proved hot; else
- * NULL. Where it stays untranslated it will be asked about each time it runs, so call
- * interp_set_heat(). */
+/* For use in `translated`: the block that begins at cpu->rip, if the run loop asks because that
+ * block has become hot; else NULL. Where it stays untranslated it will be asked about each time it
+ * runs, so call interp_set_heat(). */
 struct block *interp_hot(const struct cpu *cpu);
 /* Do not ask about the block before it has run `count` times more. */
 void interp_set_heat(struct block *block, unsigned count);

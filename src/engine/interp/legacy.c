@@ -436,7 +436,8 @@ void bit_string_locked(struct cpu *cpu, const struct insn *in, uint64_t linear, 
 	host = access_pointer(cpu, linear + number / 8, 1, true);
 
 	if (!host) {
-		/* A device register: nobody else's atomicity to keep. */
+		/* A device's register, or a page with a data breakpoint: a load and a store, which
+		 * are not atomic together. */
 		uint8_t value = (uint8_t)access_load_for_update(cpu, linear + number / 8, 1);
 
 		old = value;

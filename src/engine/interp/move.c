@@ -1,5 +1,5 @@
-/* Moving data: MOV and its relatives, the stack in 64-bit mode, and what only touches registers or
- * flags. Operations that need no flag arithmetic are plain C. */
+/* Moving data: MOV and its relatives, the stack in 64-bit mode, and instructions that only touch
+ * registers or flags. Operations that need no flag arithmetic are plain C. */
 #include "engine/interp/ops.h"
 
 #define ROW(prefix)                                                                                \

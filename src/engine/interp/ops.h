@@ -208,8 +208,8 @@ op_fn op_jmp, op_jmp_far, op_call, op_call_far, op_ret, op_ret_i, op_jmp_r, op_j
 	op_call_m;                                                              /* 64-bit mode */
 op_fn op_stub, op_stub_simple, op_stub_full, op_stub_legacy, op_stub_unchecked; /* in->stub */
 op_fn op_stubs_full; /* no room for another stub: forget all, and come back */
-/* In order of increasing distrust: call in->call and go on; the same and look up the next block
- * at cpu->next_rip; the same and leave to the run loop. */
+/* Call in->call, and then, by what the instruction may have changed: go on; look up the next block
+ * at cpu->next_rip; leave for the run loop. */
 op_fn op_call_continue, op_call_jump, op_call_leave;
 /* Like op_call_jump, but RFLAGS.TF may have been set; like op_call_continue, but a string
  * instruction may want to be restarted. */

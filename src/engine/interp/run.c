@@ -193,7 +193,7 @@ bool interp_run_one(struct cpu *cpu, const struct insn in[2])
 	cpu->stats.accesses += !!(in->attributes & (INSN_MEMORY | INSN_STACK));
 	run_insns(cpu, in);
 	set_single(cpu, false, false);
-	/* What is raised from here on is not this instruction's. */
+	/* An exception from here on does not belong to this instruction. */
 	interp->current = NULL;
 	return cpu->rip == next;
 }
@@ -220,8 +220,8 @@ static bool run_translated(struct cpu *cpu)
 	return true;
 }
 
-/* Until cpu_service_pending() says so or the processor shuts down. An exception comes back through
- * setjmp: nothing local may be relied on across it. */
+/* Runs until cpu_service_pending() says to leave, or the processor shuts down. An exception comes
+ * back through setjmp: nothing local may be relied on across it. */
 static void run_until_exit(struct cpu *cpu)
 {
 	int unwound = _setjmp(cpu->unwind);

@@ -4,10 +4,10 @@
  * address-size prefixes, base, index and displacement. So `add xmm0, [rax+8]` and `add xmm0,
  * gs:[rbx*4]` are one stub, and a whole operating system makes a few thousand.
  *
- * Code memory is a memfd mapped twice, writable here and executable there, so that no page is ever
- * both to the processor's eyes and nothing has to be switched (mprotect costs a microsecond and a
- * TLB shootdown). The vCPU's thread writes a stub before it first calls it, on the same processor
- * or after a context switch, which serializes. */
+ * Code memory is a memfd mapped twice, writable here and executable there, so that no mapping is
+ * both writable and executable, and no protection has to be switched (mprotect costs a microsecond
+ * and a TLB shootdown). The vCPU's thread writes a stub before it first calls it, on the same
+ * processor or after a context switch, which serializes. */
 #include "base/log.h"
 #include "engine/interp/stub_internal.h"
 

@@ -140,8 +140,9 @@ static void check_element(struct cpu *cpu, const struct stub *stub, uint64_t lin
 	cpu_raise_error(cpu, stub->elements->segment == SEG_SS ? VECTOR_SS : VECTOR_GP, 0);
 }
 
-/* A move that wants alignment, misaligned. Whether it faults if no element is accessed is the
- * processor's choice, so let it choose: there is nothing to access if it does not. */
+/* A move that requires alignment, at a misaligned address. Whether it faults if no element is
+ * accessed is the processor's choice, so let it choose: there is nothing to access if it does
+ * not. */
 static bool run_misaligned(struct cpu *cpu, const struct stub *stub, uint64_t linear)
 {
 	struct misaligned_bounce bounce = {{0}};
@@ -182,8 +183,8 @@ static unsigned next_run(
 	return end - *start;
 }
 
-/* Raise what a store of these bytes would, by page: they are pieces of an operand, and their own
- * alignment is nobody's business. */
+/* Raise what a store of these bytes would, page by page. They are pieces of an operand, so their
+ * own alignment is not checked. */
 static void probe_run(struct cpu *cpu, uint64_t linear, unsigned size)
 {
 	uint64_t next_page = (linear | ~PAGE_MASK) + 1;

@@ -1,6 +1,6 @@
 /* System instructions: operands fetched here, the work done by cpu/, which all engines share. The
- * table at the end says which mnemonic is which handler's, and how much of the world may have
- * changed after it. */
+ * table at the end says which handler a mnemonic has, and what the instruction may have changed:
+ * nothing that matters to the block, the next RIP, or the mode. */
 #include "engine/interp/legacy.h"
 #include "cpu/instruction_internal.h"
 #include "cpu/instruction.h"
@@ -70,7 +70,8 @@ static void do_into(struct cpu *cpu, const struct insn *in)
 
 static void do_pause(struct cpu *cpu, const struct insn *in)
 {
-	/* The lock that this vCPU spins on may be held by one whose thread is not running. */
+	/* PAUSE: the lock that this vCPU spins on may be held by a vCPU whose thread is not
+	 * running. */
 	if (cpu->platform->cpu_count > 1)
 		sched_yield();
 }
