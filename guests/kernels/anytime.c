@@ -39,7 +39,7 @@ static const struct world {
 };
 static const struct world *world;
 
-/* What an interrupt finds. */
+/* The state that an interrupt finds. */
 struct moment {
 	ulong ip, gpr[15], sp, flags, xmm0, memory;
 };

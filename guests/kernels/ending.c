@@ -35,7 +35,7 @@ void guest_main(void)
 		break;
 	case NO_RESET_CF8:
 		/* PCI's configuration address, of which the reset register would be the second
-		 * byte. No PCI bus: nobody answers. */
+		 * byte. There is no PCI bus, so the port reads as ones. */
 		outl(0xcf8, 0x80000400);
 		check(inl(0xcf8) == 0xffffffff, "PCI's address register is not there");
 		outw(0xcf8, 0x0600);

@@ -88,7 +88,7 @@ static void count_all(u32 cpu)
 		if (one)
 			cpu_relax();
 	} while (one);
-	/* Not locked: only one at a time is here. */
+	/* Needs no LOCK prefix: only one CPU at a time is here. */
 	old = *counter(cpu, UNDER_LOCK);
 	*counter(cpu, UNDER_LOCK) = old + 1;
 	if (*counter(cpu, UNDER_LOCK) != old + 1)
@@ -189,12 +189,13 @@ static void map_pool(int page, ulong *frame)
 	pte_set(&boot_space, HIGH_BASE + POOL_AT + page * 4096, 1, (ulong)frame | PTE_P | PTE_W);
 }
 
-/* Points PAGE to a fresh frame and spoils the old one, which nobody may use any more. */
+/* Points PAGE to a fresh frame and spoils the old one, which no CPU may use any more. */
 static void exchange_page(int page, int *frame_of, u32 round)
 {
 	int old = frame_of[page], fresh = old < POOL ? old + POOL : old - POOL, i;
 
-	/* What we spoiled last time is still so, or somebody wrote to it. */
+	/* The frame that we spoiled last time must not have changed since: a change is a store
+	 * through a stale translation. */
 	for (i = 0; i < 512 && round >= POOL; i++)
 		if (frames[fresh][i] != SPOILED)
 			count(&mistakes[BAD_STORE]);
@@ -248,7 +249,7 @@ static void test_exchange(void)
 	meet();
 	for (i = 0; i < rounds / 20; i++) {
 		exchange_page(i % POOL, frame_of, i);
-		/* Slowly enough that nobody is still in a function when it is written again. */
+		/* Slowly enough that no CPU is still in a function when it is written again. */
 		if (i % 4 == 0)
 			exchange_code();
 		count_all(0);

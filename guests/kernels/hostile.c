@@ -138,7 +138,7 @@ static void test_msrs(void)
 		u32 first, last;
 	} ranges[] = {{0, 0x1100}, {0x40000000, 0x40000200}, {0x4b564d00, 0x4b564d10},
 		{0xc0000000, 0xc0000400}, {0xc0010000, 0xc0011100}};
-	/* What the guest's own life hangs on. */
+	/* Registers that the guest needs to go on. */
 	static const u32 spared[] = {MSR_EFER, 0x1b, 0x830, 0x83f, 0x6e0, 0xd90, 0xda0};
 	u32 i, j, msr;
 

@@ -20,7 +20,7 @@ enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R10 = 10, R11 = 11, GPRS = 16
 #define STACK_AT   0x200000
 #define DATA_PAGES 4
 
-/* What operands fall into, over the border of two pages. */
+/* The memory for operands, across the border of two pages. */
 #define WINDOW      0x1f60
 #define WINDOW_SIZE 320
 /* What is compared of the stack: below and above RSP as it was at the start. */

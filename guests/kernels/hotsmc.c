@@ -199,8 +199,8 @@ static ulong data_beside(ulong base)
 	return bad;
 }
 
-/* A compiler's life: functions of growing length, one over the other, each hot before the next
- * comes. */
+/* As a just-in-time compiler does it: functions of growing length, one written over the other, each
+ * hot before the next comes. */
 static ulong generate(ulong base)
 {
 	ulong bad = 0;

@@ -164,7 +164,8 @@ static void test_form(const struct form *form)
 	check_eq(wrong, 0, "%s", form->name);
 }
 
-/* Whatever an engine makes for a slot, it makes for these side by side. */
+/* An engine may make something for each slot that is used: have it made for these, one after the
+ * other. */
 FORM(visit, "mov (%rbx), %rax");
 
 static void visit_slots(void)

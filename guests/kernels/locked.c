@@ -205,7 +205,7 @@ static struct {
 	u64 low, high;
 } pair __attribute__((aligned(16)));
 
-/* Both halves go up together, and nobody may ever see them apart. */
+/* Both halves go up together, and no CPU may ever see them differ. */
 static void cmpxchg16b_user(u32 cpu)
 {
 	u32 i;

@@ -163,7 +163,7 @@ static void test_ipis(void)
 		apic_icr(0xff, ICR_ASSERT | IPI_VECTOR);
 		expect_received(cpus, "IPI to destination 0xff");
 	}
-	/* Nobody has this ID. */
+	/* No CPU has this ID. */
 	received_total = 0;
 	apic_icr(0xe0, ICR_ASSERT | IPI_VECTOR);
 	delay_ms(5);
@@ -438,7 +438,7 @@ static void store_buffering(u32 cpu)
 	}
 }
 
-/* Message passing: who sees the flag sees the data. No fence is needed. */
+/* Message passing: a CPU that sees the flag sees the data. No fence is needed. */
 static void message_passing(u32 cpu)
 {
 	u32 i, flag, data;

@@ -45,7 +45,7 @@ FORM(miss_push, "invlpg -8(%rsp); sti", "push %rax", "pop %rax");
 FORM(miss_pop, "push %rax; invlpg (%rsp); sti", "pop %rax", "");
 FORM(miss_call, "invlpg -8(%rsp); sti", "call 1f", "jmp 2f; 1: ret; 2:");
 FORM(miss_jump, FORGET "lea 3f(%rip), %rax; mov %rax, (%rdi); " FORGET "sti", "jmp *(%rdi)", "3:");
-/* What a kick finds of these is the address, not yet computed, or the division. */
+/* A kick of the thread finds these at the computation of the address, or at the division. */
 FORM(divide, "xor %edx, %edx; mov $99, %eax; sti", "divl (%rdi)", "");
 FORM(push_memory, "sti", "pushq (%rdi)", "pop %rax");
 FORM(push_flags, "sti", "pushf", "pop %rax");

@@ -292,7 +292,7 @@ static void test_rtc(void)
 	apic_write(APIC_LVT_LINT0, LVT_MASKED);
 }
 
-/* What CPUID tells of rates must be so. */
+/* The rates that CPUID tells must be right. */
 static void test_told_rates(void)
 {
 	struct cpuid r;

@@ -145,7 +145,7 @@ static void test_ways(void)
 	}
 }
 
-/* What a CPU may not remember. */
+/* Translations that a CPU may not cache. */
 static void test_not_cached(void)
 {
 	bool ok = true;

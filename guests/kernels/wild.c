@@ -528,7 +528,7 @@ static void set_fault_stack(void)
 		idt_set(vectors[i], SEL_CODE, (ulong)trap_stubs + vectors[i] * 16, 14, 0, 1);
 }
 
-/* What no access may reach: memory of our own that is mapped, and that nobody touches. */
+/* Memory that no access may reach: it is mapped, and no test touches it. */
 #define CANARY     0x3000000ul
 #define CANARY_END 0x3200000ul
 

@@ -44,7 +44,7 @@ class Terminal:
         os.close(self.master)
         for fd in range(3):
             os.dup2(self.slave, fd)
-        # Whoever runs the tests may have them ignored.
+        # The tests may be run with these signals ignored (nohup).
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, signal.SIG_DFL)
         os.execv(veneer, [veneer, 'run', '--kernel', os.path.join(kernels, kernel),

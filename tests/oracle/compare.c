@@ -1,4 +1,4 @@
-/* What differs between two runs, and what may. */
+/* What differs between two runs, and which differences are allowed. */
 #include "oracle.h"
 
 #include <inttypes.h>

@@ -1,4 +1,4 @@
-/* The device fixture with vCPUs that nobody runs, and their local APICs. */
+/* The device fixture with vCPUs that do not run, and their local APICs. */
 #ifndef VENEER_TESTS_UNIT_APIC_FIXTURE_H
 #define VENEER_TESTS_UNIT_APIC_FIXTURE_H
 
@@ -62,7 +62,7 @@ static inline uint32_t pending(unsigned cpu)
 	return atomic_load(&cpus[cpu]->pending);
 }
 
-/* The CPUs for which a request waits, as a bit set; takes it back. */
+/* The CPUs for which a request waits, as a bit set; clears the requests. */
 static inline unsigned take_pending(uint32_t bit)
 {
 	unsigned set = 0;

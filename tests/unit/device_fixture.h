@@ -1,5 +1,5 @@
 /* A place to put one device: port and MMIO spaces, an event loop, and a clock that stands still
- * until advance() moves it, so that every test is exact about time. */
+ * until advance() moves it, so that every test can expect exact times. */
 #ifndef VENEER_TESTS_UNIT_DEVICE_FIXTURE_H
 #define VENEER_TESTS_UNIT_DEVICE_FIXTURE_H
 

@@ -123,7 +123,7 @@ static void timer_overflow_interrupt(void **state)
 	assert_int_equal(in16(ACPI_PM1_EVENT_PORT), 1);
 	out16(ACPI_PM1_EVENT_PORT, 1);
 	assert_false(f.level[ACPI_SCI_IRQ]);
-	/* Without the interrupt the status bit comes all the same. */
+	/* With the interrupt disabled the status bit is set all the same. */
 	out16(ACPI_PM1_EVENT_PORT + 2, 0);
 	advance(half);
 	assert_int_equal(in16(ACPI_PM1_EVENT_PORT), 1);

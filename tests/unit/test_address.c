@@ -1,4 +1,5 @@
-/* Where operands in memory are: every part of an address, and what has its own rules. */
+/* Where operands in memory are: every part of an address, and instructions that have their own
+ * rules. */
 #include "base/bits.h"
 #include "isa/address.h"
 #include "isa/decode.h"
@@ -17,7 +18,7 @@ static struct cpu cpu;
 static ZydisDecodedInstruction in;
 static ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 
-/* A register's value tells which it is, and has more than 32 bits. */
+/* Each register has a value of its own, of more than 32 bits. */
 static uint64_t value(unsigned reg)
 {
 	return UINT64_C(0x5000000000) * (reg + 1) + 0x10000u * (reg + 1);

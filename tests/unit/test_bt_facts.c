@@ -1,6 +1,6 @@
 /* engine/bt/facts.c: what may be known of an address and what not, where ways meet, where registers
- * change, and around loops. All of it is what keeps translated code in its windows, so each rule
- * is tested from both sides: what is known stays known, and nothing more. */
+ * change, and around loops. These rules keep translated code in its windows, so each is tested from
+ * both sides: what is known stays known, and nothing else becomes known. */
 #include "cpu_fixture.h"
 
 #include "engine/bt/translate.h"

@@ -732,7 +732,8 @@ static void interrupted(void)
 	pause();
 }
 
-/* To the vCPU's thread itself, which did not block it: the handler has a stack even there. */
+/* A signal to the vCPU's thread itself, which did not block it: the handler has its own stack even
+ * there. */
 static void terminated_on_vcpu(void)
 {
 	start_monitor(false);
@@ -784,7 +785,7 @@ static void *thread_main(void *opaque)
 	return stack;
 }
 
-/* One stack a thread, gone with it. */
+/* Each thread has one signal stack, which is freed with the thread. */
 static void test_threads(void **state)
 {
 	uint8_t *first = NULL;

@@ -41,7 +41,7 @@ static const uint8_t loop[] = {
 };
 
 static uint64_t base;  /* where the code sees guest-physical 0: 0, or HIGH_HALF, in windows */
-static bool keep_loop; /* the unit may go round by itself: verify.c does that to every second one */
+static bool keep_loop; /* the unit may loop without leaving: verify.c lets every second one do so */
 
 static int setup(void **state)
 {
@@ -197,7 +197,7 @@ static void with_and_without_windows(void (*wrong)(void))
 {
 	for (unsigned way = 0; way < 4; way++) {
 		/* No room in the low addresses (AddressSanitizer): nothing is translated. cmocka's
-		 * skip() is a failure to who reads TAP. */
+		 * readers of TAP take skip() for a failure. */
 		if (!bt_of(cpu)) {
 			print_message("# nothing is translated here\n");
 			return;

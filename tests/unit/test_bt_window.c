@@ -20,8 +20,8 @@ static bool inaccessible(uint64_t start, uint64_t end)
 	return start >= end;
 }
 
-/* Whichever of the upper bits a processor ignores, be it for a moment only: 48 to 63, or 57 to 63.
- */
+/* The upper address bits that a processor may ignore, if only speculatively: 48 to 63, or 57 to
+ * 63. */
 static void slot_without_window_leads_nowhere(void **state)
 {
 	uint64_t nowhere = windows_no_delta(0), first = nowhere - WINDOW_GUARD;
@@ -156,7 +156,7 @@ static void invlpg_drops_the_page(void **state)
 	assert_false(mapped(low(0), false));
 	assert_loads(low(0), 0x1007);
 	assert_loads(high(0), 0x1008);
-	/* More pages than are remembered one by one. */
+	/* More pages than are recorded singly. */
 	for (unsigned i = 0; i < 64; i++)
 		tlb_flush_page(cpu, low(i));
 	assert_true(mapped(low(1), true));
@@ -522,7 +522,7 @@ static void revoked_pages_are_mapped_no_more(void **state)
 	assert_loads(low(1), 0x1001);
 	assert_loads(high(2), 0x1002);
 	assert_loads(large + PAGE_SIZE, 0x1001);
-	/* More than are looked for one by one. */
+	/* More pages than are searched for singly. */
 	memory_revoke(&memory, 0, RAM_SIZE / PAGE_SIZE);
 	assert_false(mapped(low(0), false));
 	assert_false(mapped(high(3), false));
@@ -590,8 +590,8 @@ static atomic_bool writer_stop, writer_ready;
 
 static void *writer(void *argument)
 {
-	/* Signals of the main thread's kind are for this one's handler, too; it never faults here,
-	 * as it writes only while the page is writable. */
+	/* The main thread's SIGSEGV handler also serves this thread, which must never fault: it
+	 * writes only while the page is writable. */
 	volatile uint64_t *counter = argument;
 	volatile uint64_t n = 0;
 
@@ -864,7 +864,7 @@ static uint64_t random_entry(unsigned page)
 	       (random_below(3) ? 0 : G);
 }
 
-/* What the page tables say of an access, with no bit set. */
+/* What the page tables say of an access; sets no bit. */
 static bool expected(uint64_t linear, bool write, uint64_t *gpa)
 {
 	struct translation page;

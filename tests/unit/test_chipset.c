@@ -350,7 +350,7 @@ static void machine_reset(void **state)
 	assert_int_equal(inb(0x3f9), 0);
 	outb(0x70, 0x0f);
 	assert_int_equal(inb(0x71), 0x0a);
-	/* And it can be set up again. */
+	/* After that a chipset can be set up again. */
 	chipset_firmware_setup(chipset);
 	legacy_interrupt_through_virtual_wire(state);
 }
@@ -365,7 +365,8 @@ static void taken_port_is_refused(void **state)
 	struct io_space ports, *saved = platform.ports;
 	struct io_space mmio = f.memory.mmio;
 
-	/* Spaces of its own, so that it is the debug exit that is in the way. */
+	/* Address spaces of its own, so that the debug exit's port is the only one that
+	 * collides. */
 	io_space_init(&ports, &f.lock);
 	io_space_init(&f.memory.mmio, &f.lock);
 	platform.ports = &ports;

@@ -20,7 +20,7 @@ static uint64_t host_ns(clockid_t id)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-/* A busy host may stop us anywhere: what is timed is tried again, and the best counts. */
+/* A busy host may stop us anywhere: each timing is tried several times, and the best counts. */
 #define TRIES 10
 
 static void starts_fast_at_zero(void **state)
@@ -53,7 +53,8 @@ static void agrees_with_the_host(void **state)
 		off = guest > host ? guest - host : host - guest;
 		best = MIN(best, off * 1000000 / host);
 	}
-	/* 100 parts in a million: what an oscillator may be off, and no wrong frequency is. */
+	/* 100 parts in a million: an oscillator may be off by so much; a wrong frequency is off by
+	 * more. */
 	assert_in_range(best, 0, 100);
 }
 

@@ -120,7 +120,8 @@ static void bytes_come_out_soon_and_together(void **state)
 	make_console(-1, output[1]);
 	for (const char *c = "login: "; *c; c++)
 		guest_writes(c, 1);
-	/* No newline, and nobody flushes. One read gets it all, unless the host stalls between. */
+	/* There is no newline and no flush. One read gets all of it, unless the host stalls in
+	 * between. */
 	for (size_t size = 0; size < 7;) {
 		ssize_t n = read(output[0], got + size, sizeof(got) - size);
 
@@ -174,7 +175,7 @@ static void *write_a_lot(void *opaque)
 	return NULL;
 }
 
-/* Nobody reads. What there is no room for is refused at once, but for the last words. */
+/* Nothing is read. Bytes without room are refused at once, except the last bytes of a run. */
 static void full_queue_refuses(void **state)
 {
 	static const char zeros[200000];
@@ -191,7 +192,8 @@ static void full_queue_refuses(void **state)
 	end->ops->write_last(end, zeros, CHAR_LAST_SIZE);
 	assert_int_equal(end->ops->write(end, zeros, 1), 0);
 	assert_int_equal(told, 0);
-	/* Leaving does not hang either. What hangs on is the thread, until the reader goes. */
+	/* Destroying the console does not hang either. Its thread lives on until the reader
+	 * goes. */
 	console_destroy(console, 50);
 	close(output[0]);
 	usleep(50000);
@@ -209,7 +211,7 @@ static void room_again_is_told(void **state)
 		usleep(2000);
 	}
 	run_for(5 * MS);
-	told = 0; /* while the queue filled, there may have been room again and again */
+	told = 0; /* while the queue filled, output_ready() may have been called several times */
 	run_for(5 * MS);
 	assert_int_equal(told, 0);
 	assert_true(read(output[0], buffer, 65536) > 0);

@@ -1,4 +1,4 @@
-/* Control registers, EFER, XCR0, and the flag instructions: what a guest may set when. */
+/* Control registers, EFER, XCR0, and the flag instructions: what a guest may set in which state. */
 #include "cpu/cpuid.h"
 #include "cpu_fixture.h"
 

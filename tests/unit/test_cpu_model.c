@@ -1,5 +1,5 @@
-/* The CPU model: from what a host says, what an engine cannot, and what the user asks, to one
- * processor that everything agrees on. The hosts here are made up, so that each machine tests
+/* The CPU model: from the host's CPUID, what an engine withholds, and what the user asks for, to
+ * one processor that everything agrees on. The hosts here are made up, so that each machine tests
  * all. */
 #include "cpu/cpuid.h"
 #include "cpu/instruction.h"
@@ -115,8 +115,8 @@ static void test_without_state_no_feature(void **state)
 	assert_false(has(CPUID_AVX512F) || has(CPUID_AVX512BW));
 }
 
-/* A component of another size, or one outside the area, is none that we could carry: its size is
- * how much XRSTOR would copy. */
+/* We cannot handle a component of another size, or one outside the area: its size is how much
+ * XRSTOR would copy. */
 static void test_strange_components(void **state)
 {
 	host_find(0xd, XSTATE_HI16_ZMM)->eax = 1u << 20;

@@ -1,4 +1,4 @@
-/* The architected state as one value: it comes out whole, goes in whole, and what follows from it
+/* The architected state as one value: all of it is copied out and in, and what follows from it
  * follows. */
 #include "cpu/cpuid.h"
 #include "cpu_fixture.h"
@@ -42,7 +42,8 @@ static void busy(void)
 	cpu_set_pending(cpu, PENDING_DEBUG | PENDING_INTR | PENDING_STOP);
 }
 
-/* Everything in one, taken up by another, comes out of that the same, byte for byte. */
+/* A state with a value in every field is set in another vCPU, and read from there byte for byte the
+ * same. */
 static void test_round_trip(void **unused)
 {
 	struct cpu *other = cpu_create(&platform, 1);
@@ -63,13 +64,13 @@ static void test_round_trip(void **unused)
 	assert_ptr_equal(other->tlb, other->tlb_views[TLB_USER_ALIGNED]);
 	assert_int_equal(cpu_rflags(other), cpu_rflags(cpu));
 	assert_true(atomic_load(&other->attention));
-	/* What is the monitor's stays where it was. */
+	/* The monitor's own fields do not change. */
 	assert_int_equal(atomic_load(&other->pending) & (PENDING_STOP | PENDING_INTR), 0);
 	assert_int_equal(other->index, 1);
 	cpu_destroy(other);
 }
 
-/* What waited before is forgotten; what waits in the state is there. */
+/* Requests that waited before are forgotten; those in the state wait now. */
 static void test_events_are_replaced(void **unused)
 {
 	cpu_get_state(cpu, &state);

@@ -1,5 +1,5 @@
 /* What the guest's CPUID shows: never more than the host can run, always what we emulate, and the
- * same story in every leaf that tells it. */
+ * same answer in every leaf that has it. */
 #include "cpu_fixture.h"
 #include "cpu/cpuid.h"
 #include "cpu/fpu.h"
@@ -18,7 +18,7 @@ static void with_cpus(unsigned count, unsigned index)
 	cpu->index = index;
 }
 
-/* The guest names subleaves as it likes: what is known of the host stays what it is. */
+/* A guest asks for any subleaf: what the model knows of the host does not change. */
 static void test_many_subleaves(void **state)
 {
 	struct cpuid_host before = cpu->model->host;
@@ -110,7 +110,7 @@ static void test_topology_of_one(void **state)
 	assert_int_equal(leaf(0xb, 1).ebx, 1);
 }
 
-/* N cores of one thread in one package, said four times. */
+/* N cores of one thread in one package, in each of the four places that say so. */
 static void test_topology_of_six(void **state)
 {
 	with_cpus(6, 5);

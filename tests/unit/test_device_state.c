@@ -1,6 +1,6 @@
 /* Devices saved and loaded: a machine is stopped in the midst of its work, its devices become
  * bytes, another machine is made and takes the bytes, and from there on a guest cannot tell the two
- * apart. And bytes that nobody has saved: they are refused, or harmless. */
+ * apart. Also bytes that no device has saved: they are refused, or do no harm. */
 #include "apic_fixture.h"
 
 #include "device/chipset/chipset.h"
@@ -301,7 +301,8 @@ static void incomplete_state(void **state)
 	free(saved.bytes);
 }
 
-/* Any byte may be any other: what is loaded all the same leaves the devices able to go on. */
+/* Any byte may be replaced by any other: where the state is still loaded, the devices can go on
+ * with it. */
 static void mutated_state(void **state)
 {
 	const struct guest *guest = &guests[ARRAY_SIZE(guests) - 1];
@@ -333,7 +334,7 @@ static void mutated_state(void **state)
 	free(saved.bytes);
 }
 
-/* Interrupts below 16 are the processor's exceptions; a state may not smuggle one in. */
+/* Vectors below 16 are the processor's exceptions; no state may contain a request for one. */
 static void no_exception_by_interrupt(void **state)
 {
 	struct lapic *lapic = NULL;
@@ -369,7 +370,7 @@ static size_t covered(const struct state_field *field, uint8_t *bytes)
 	return 0;
 }
 
-/* No field is forgotten: what no row names is padding at a struct's end. */
+/* No field is forgotten: bytes that no row names are padding at a struct's end. */
 static void tables_cover_the_state(void **state)
 {
 	for (struct device *device = chipset_devices(chipset)->first; device;

@@ -209,7 +209,7 @@ static void no_timer_while_the_clock_stands(void **state)
 	assert_true(shot.fired_ns >= shot.timer.deadline_ns);
 }
 
-/* As many timers as anybody likes, and what they leave behind is only their own memory. */
+/* There may be any number of timers, and the loop keeps no memory for them. */
 static void timers_need_no_memory_of_the_loop(void **state)
 {
 	struct shot *list = calloc(5000, sizeof(*list));
@@ -277,7 +277,7 @@ static void posted_work_runs_once(void **state)
 	assert_int_equal(jobs[0].runs, 1);
 	assert_int_equal(jobs[1].runs, 0);
 	assert_int_equal(jobs[2].runs, 1);
-	/* The list is intact behind what was taken back from its end. */
+	/* The list is intact after its last element was taken back. */
 	event_loop_post(loop, &jobs[0].work);
 	event_loop_post(loop, &jobs[1].work);
 	event_loop_unpost(loop, &jobs[1].work);
@@ -372,7 +372,7 @@ static void descriptor_callback(void **state)
 
 static int both[4];
 
-/* Both pipes are readable in the same turn: whoever comes first silences the other. */
+/* Both pipes are readable in the same turn: the callback that comes first unwatches the other. */
 static void unwatch_the_other(void *opaque, uint32_t events)
 {
 	int mine = *(int *)opaque;
@@ -429,7 +429,7 @@ static void files_are_always_ready(void **state)
 	close(null);
 }
 
-/* What epoll does not forgive ends the run instead of spinning: here its descriptor is gone. */
+/* An error of epoll_wait() ends the run instead of spinning: here its descriptor is closed. */
 static void broken_epoll_ends_the_run(void **state)
 {
 	int next = dup(0), epoll = next;
@@ -463,7 +463,7 @@ static void count_and_read(void *opaque, uint32_t events)
 	((int *)opaque)[1]++;
 }
 
-/* Somebody who asks for the end before each run must not keep what is ready from being served. */
+/* A stop before each run must not keep descriptors that are ready from being served. */
 static void stop_before_run_serves_what_is_ready(void **state)
 {
 	int fds[2], served[2] = {-1, 0};

@@ -1,5 +1,5 @@
 /* Delivery of exceptions and interrupts: through the IDT, the real-mode vector table, in
- * virtual-8086 mode, and what becomes of faults on the way. */
+ * virtual-8086 mode, and faults during delivery. */
 #include "cpu_fixture.h"
 
 #define INTERRUPT32 SYS_INTERRUPT_GATE32

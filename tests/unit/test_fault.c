@@ -17,7 +17,7 @@
 
 static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP};
 
-/* Who was asked, in order; and who says "mine". */
+/* Which owners were asked, in order; and which one says "mine". */
 static char asked[16];
 static char claimant;
 static bool blocked[NSIG];

@@ -1,5 +1,6 @@
-/* Who has the FPU when, what must be enabled to use it, and the environment images of FNSTENV and
- * FNSAVE, compared with what the host's own instructions store. */
+/* When the guest's x87 state is in the host's unit, what must be enabled to use it, and the
+ * environment images of FNSTENV and FNSAVE, compared with what the host's own instructions
+ * store. */
 #include "cpu_fixture.h"
 #include "cpu/cpuid.h"
 

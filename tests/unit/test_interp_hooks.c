@@ -86,7 +86,7 @@ static void load_loop(void)
 	cpu->gpr[RSI] = DATA;
 }
 
-/* Refused each time: it goes on being interpreted, and every pass is counted once. */
+/* The translator refuses each time: the loop is interpreted on, and every pass is counted once. */
 static void a_refused_block_runs_on(void **state)
 {
 	load_loop();
@@ -106,7 +106,7 @@ static void set_heat_delays_the_next_question(void **state)
 	heat_after = 300;
 	assert_int_equal(run_at(CODE), VCPU_EXIT_HALTED);
 	assert_int_equal(cpu->gpr[RAX], LOOP_COUNT);
-	/* The pass that asked is run past the counter; then 300 more, and it asks again. */
+	/* The pass that asked runs past the counter; after 300 more the block asks again. */
 	assert_int_equal(asked_hot, 1 + (LOOP_COUNT - 2 - HEAT_THRESHOLD) / 301);
 	assert_int_equal(cpu->stats.instructions, 1 + 4 * LOOP_COUNT + 1);
 }

@@ -134,8 +134,8 @@ static void wide_access_to_narrow_device_is_split(void **state)
 	assert_int_equal(seen[1].size, 2);
 }
 
-/* Parts of an access do not reach a region that wants to be accessed by itself, whatever it was
- * that split the access: the region's width, its end, or a neighbour. */
+/* Parts of an access do not reach a region that is `undivided`, whatever it was that split the
+ * access: the region's width, its end, or a neighbour. */
 static void undivided_region_sees_no_parts(void **state)
 {
 	io_space_add(&space, 0x101, 1, "byte", &undivided_byte, NULL);

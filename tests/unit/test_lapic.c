@@ -238,7 +238,7 @@ static void level_interrupts_report_their_end(void **state)
 
 /* --- messages --- */
 
-/* Send by CPU 0's xAPIC, and tell who has vector 0x80. */
+/* Send by CPU 0's xAPIC, and return the CPUs that have vector 0x80. */
 static unsigned send(uint32_t icr_high, uint32_t icr)
 {
 	unsigned set_of_cpus = 0;

@@ -18,7 +18,7 @@ static int setup(void **state)
 	return pipe(pipe_fds) || dup2(pipe_fds[1], STDERR_FILENO) < 0;
 }
 
-/* What was logged, with standard error restored. */
+/* Returns what was logged, and restores standard error. */
 static const char *logged(void)
 {
 	ssize_t size;

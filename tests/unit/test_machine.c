@@ -141,7 +141,7 @@ static void the_last_vcpu_to_stop_pauses_the_machine(void **state)
 	assert_string_equal(told, "pr");
 }
 
-/* Whoever paused before the vCPUs had woken up from the last pause would wait for ever. */
+/* A pause that comes before the vCPUs have woken up from the last one must not wait for ever. */
 static void a_pause_finds_vcpus_that_are_parked_still(void **state)
 {
 	with_vcpus(0);

@@ -94,7 +94,7 @@ static void write_to_tracked_line_starts_a_generation(void **state)
 	assert_int_equal(memory.code_lines[5], 1 << 2);
 	assert_true(memory_written(&memory, memory.ram + 0x5100, 1));
 	assert_int_not_equal(memory.code_generation[5], generation);
-	/* The page is data again until somebody decodes it. */
+	/* The page is data again until code is decoded in it. */
 	assert_int_equal(memory.page_flags[5], 0);
 	assert_false(memory_written(&memory, memory.ram + 0x5100, 1));
 }
@@ -164,7 +164,7 @@ static void *storing_thread(void *opaque)
 		atomic_signal_fence(memory_order_seq_cst);
 		if (atomic_load_explicit(&memory.page_flags[7], memory_order_relaxed))
 			memory_written(&memory, code, 8);
-		/* What an old copy must be seen to be older than. */
+		/* The generation that a copy of the old bytes must not have. */
 		atomic_store_explicit(&code_word, i, memory_order_release);
 		/* Time for the other side to look before the next round sets things right. */
 		for (unsigned spin = 0; spin < 30; spin++)
@@ -230,7 +230,8 @@ static void note_revoke(void *opaque, uint64_t page, uint64_t count)
 	heard.count = count;
 }
 
-/* The generation has moved on; who still sees lines waits for the lock, and so for this. */
+/* The generation has moved on; a thread that still sees lines waits for the lock, and so for the
+ * end of this call. */
 static void note_written(void *opaque, uint64_t page)
 {
 	assert_int_equal(memory.code_generation[page], 1);
@@ -564,7 +565,7 @@ static void asynchronous_writes_drop_code(void **state)
 		before[i] = memory_code_track(&memory, 8 + i, 0, 16);
 	assert_int_equal(memory_range(&memory, 0x8000, PAGE_SIZE + 8, true, pieces, 1), 1);
 	assert_int_equal(memory_range(&memory, 0xa008, 2 * PAGE_SIZE, true, pieces + 1, 1), 1);
-	/* What the pieces hold is the device's to change; nobody is told of that. */
+	/* A device may change the pieces' bytes; listeners are not told of that. */
 	memset(pieces[0].iov_base, 1, pieces[0].iov_len);
 	assert_int_equal(memory.code_generation[8], before[0]);
 	memory_range_written(&memory, pieces, 2, PAGE_SIZE);

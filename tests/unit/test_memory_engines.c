@@ -236,7 +236,7 @@ static void implicit_stores_are_in_the_log(void **state)
 	memory_log_stop(&memory);
 }
 
-/* A vCPU that runs and never leaves its code does what it is asked to. */
+/* A running vCPU that never leaves its code still acts on a request to revoke pages. */
 static void *vcpu_thread(void *opaque)
 {
 	return (void *)(uintptr_t)engine->vcpu_run(cpu);

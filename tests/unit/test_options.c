@@ -1,4 +1,4 @@
-/* The words of the command line: what is taken, and what is refused. */
+/* The words of the command line: which are accepted, and which are refused. */
 #include "base/bits.h"
 #include "base/log.h"
 #include "cli/options.h"

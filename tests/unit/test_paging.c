@@ -116,7 +116,7 @@ static void rights_in_every_combination(void **state)
 		}
 }
 
-/* What else a translation permits must agree with what a walk for it would say. */
+/* What else a translation permits must agree with what a walk for that access would say. */
 static void other_rights_agree(void **state)
 {
 	four_level();

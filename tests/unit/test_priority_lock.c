@@ -37,8 +37,8 @@ static void *hog(void *opaque)
 	return NULL;
 }
 
-/* How often the hogs had it while we waited is at most once each, and what they had before we were
- * known to wait. A mutex alone gives it to them some hundred times in each round. */
+/* While we wait each of the other threads gets the lock at most once, besides the times before we
+ * were known to wait. With a mutex alone they get it some hundred times in each round. */
 static void who_comes_first_waits_for_each_other_once(void **state)
 {
 	pthread_t threads[HOGS];

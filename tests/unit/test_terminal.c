@@ -123,7 +123,7 @@ static pid_t start_child(void (*end)(void))
 
 	assert_true(child >= 0);
 	if (child == 0) {
-		/* cmocka catches these, and whoever catches them before us keeps them. */
+		/* cmocka catches these signals, and a handler that was there before ours stays. */
 		signal(SIGSEGV, SIG_DFL);
 		signal(SIGABRT, SIG_DFL);
 		/* nohup(1) leaves SIGHUP ignored, a shell's background job the other two. */

@@ -79,7 +79,7 @@ static void power_up_values(void **state)
 	assert_false(f.level[IRQ]);
 }
 
-/* How Linux's 8250 driver finds out what it has (autoconfig). */
+/* The steps by which Linux's 8250 driver finds out which chip it has (autoconfig). */
 static void linux_probe(void **state)
 {
 	outb(IER, 0);
@@ -146,7 +146,7 @@ static void a_line_without_room(void **state)
 	assert_int_equal(inb(LSR) & 0x60, 0x60);
 	assert_true(f.level[IRQ]);
 	assert_memory_equal(sent, "abc", 3);
-	/* What is in the FIFO still when the machine stops gets out. */
+	/* Bytes that are still in the FIFO when the machine stops are written. */
 	room = 0;
 	outb(DATA, 'd');
 	outb(DATA, 'e');
@@ -217,8 +217,8 @@ static void receives_without_fifo(void **state)
 	assert_int_equal(asked, 1);
 }
 
-/* What comes before anybody listens must survive the driver's clearing the FIFO when it opens the
- * port. */
+/* Input that comes before the guest listens must survive the driver's clearing the FIFO when it
+ * opens the port. */
 static void early_input_waits(void **state)
 {
 	assert_int_equal(uart_receive(&uart, "boot", 4), 0);

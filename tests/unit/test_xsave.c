@@ -1,5 +1,5 @@
 /* FXSAVE and the XSAVE family against the host's own instructions: the host must be able to load
- * what we store, and stores the same bytes again. Then what it costs to get the format wrong. */
+ * what we store, and stores the same bytes again. Then the faults of wrong formats. */
 #include "cpu_fixture.h"
 #include "cpu/cpuid.h"
 
@@ -70,7 +70,7 @@ static void clear_area(uint8_t value)
 	memset(memory.ram + HEADER, 0, 64);
 }
 
-/* Components that both the host and we have: all but PKRU, which is ours alone on some. */
+/* Components that both the host and we have: all but PKRU, which some hosts do not have. */
 static uint64_t common(void)
 {
 	return cpu->model->xcr0 & ~BIT(XSTATE_PKRU);

@@ -172,7 +172,7 @@ static inline void assert_loads(uint64_t linear, uint64_t expected)
 	assert_int_equal(value, expected);
 }
 
-/* Is it there without any fault? */
+/* Can the page be read without any fault? */
 static inline bool mapped(uint64_t linear, bool write)
 {
 	uint64_t value;

@@ -12,7 +12,7 @@ bool smp_start(u32 count);
 extern volatile u32 smp_online;
 /* APIC ID of CPU number CPU. */
 extern volatile u32 smp_apic_ids[MAX_CPUS];
-/* What the last of them saw of itself right after SIPI. */
+/* The state that the CPU started last had right after its SIPI. */
 struct smp_reset_state {
 	u32 cr0, cs;
 };
