@@ -40,6 +40,16 @@ static const uint8_t loop[] = {
 	0xf4,                                /* hlt */
 };
 
+/* OF is undefined after a rotation by more than one. */
+static const uint8_t rotation[] = {
+	0xb9, LOOPS, 0, 0, 0,   /* mov ecx, LOOPS */
+	0x90,                   /* nop */
+	0x85, 0xc0,             /* 1: test eax, eax */
+	0x41, 0xc1, 0xc0, 0x04, /* rol r8d, 4 */
+	0xe2, 0xf8,             /* loop 1b */
+	0xf4,                   /* hlt */
+};
+
 static uint64_t base;  /* where the code sees guest-physical 0: 0, or HIGH_HALF, in windows */
 static bool keep_loop; /* the unit may loop without leaving: verify.c lets every second one do so */
 
@@ -72,6 +82,7 @@ static enum vcpu_exit run_loop(void)
 	cpu->rip = cpu->next_rip = base + CODE;
 	cpu->gpr[RAX] = 1;
 	cpu->gpr[RDX] = 5;
+	cpu->gpr[R8] = 0x44444444;
 	memset(memory.ram + DATA, 0, 2 * PAGE_SIZE);
 	cpu->gpr[RDI] = base + DATA;
 	cpu->gpr[RSP] = base + STACK0;
@@ -249,6 +260,19 @@ static void finds_nothing_where_nothing_is_wrong(void **state)
 	with_and_without_windows(nothing_wrong);
 }
 
+static void rotated(void)
+{
+	assert_int_equal(memory_write(&memory, CODE, rotation, sizeof(rotation)), 0);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(run_loop(), VCPU_EXIT_HALTED);
+	assert_int_equal(verify_counts(bt_of(cpu)).incomplete, 0);
+}
+
+static void ignores_undefined_flags(void **state)
+{
+	with_and_without_windows(rotated);
+}
+
 /* --- copies --- */
 
 /* "add [rbx + 8], cl", to be copied as "add [r10 + 4 * rcx + 0x40], r11b". */
@@ -299,6 +323,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		verify_test(finds_nothing_where_nothing_is_wrong),
+		verify_test(ignores_undefined_flags),
 		verify_test(finds_register_wrong),
 		verify_test(finds_flags_wrong),
 		verify_test(finds_value_stored_wrong),

@@ -102,7 +102,8 @@ static bool plan_operands(struct plan_insn *insn, const ZydisDecodedInstruction 
 }
 
 /* Flags that the manuals leave undefined are mostly what the processor makes of them, with the
- * interpreter, too. These it computes itself. */
+ * interpreter, too. These it computes itself; and it rotates by CL where the instruction says by
+ * how much, of which Intel's processors make another OF. */
 static uint64_t undefined_flags(ZydisMnemonic mnemonic)
 {
 	switch (mnemonic) {
@@ -112,6 +113,9 @@ static uint64_t undefined_flags(ZydisMnemonic mnemonic)
 	case ZYDIS_MNEMONIC_DIV:
 	case ZYDIS_MNEMONIC_IDIV:
 		return RFLAGS_ARITHMETIC;
+	case ZYDIS_MNEMONIC_ROL:
+	case ZYDIS_MNEMONIC_ROR:
+		return RFLAGS_OF;
 	default:
 		return 0;
 	}
