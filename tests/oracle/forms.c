@@ -555,32 +555,14 @@ bool forms_instantiate(const struct oracle_forms *forms, unsigned index,
 	return false;
 }
 
-bool forms_add_prefixes(
-	const struct oracle_forms *forms, struct oracle_random *random, struct oracle_case *test)
+/* False where what results is another instruction. */
+static bool put_before(const struct oracle_forms *forms, struct oracle_case *test,
+	const uint8_t *prefixes, unsigned count)
 {
-	static const uint8_t prefixes[] = {
-		0x66, 0x67, 0x2e, 0x3e, 0x36, 0x26, 0x66, 0xf0, 0x40, 0xf2, 0xf3};
-	/* On AMD's processors it takes more than Zydis knows to tell how long a branch is that has
-	 * all of 66h, F2h or F3h, and REX. */
-	unsigned choices = test->instruction.meta.branch_type == ZYDIS_BRANCH_TYPE_NONE
-				   ? ARRAY_SIZE(prefixes)
-				   : ARRAY_SIZE(prefixes) - 3;
-	unsigned count =
-		1 + (random_one_in(random, 8) ? random_below(random, 14) : random_below(random, 4));
 	ZydisDecodedInstruction was = test->instruction, now;
 	uint8_t bytes[15 + 14];
 
-	count = MIN(count, 15 - test->length + (random_one_in(random, 16) ? 1u : 0));
-	count = MIN(count, sizeof(test->bytes) - test->length);
-	if (!count)
-		return false;
-	for (unsigned i = 0; i < count; i++) {
-		bytes[i] = prefixes[random_below(random, choices)];
-		if (bytes[i] == 0x40 && test->code_bits == 64)
-			bytes[i] |= random_below(random, 16);
-		else if (bytes[i] == 0x40)
-			bytes[i] = 0x2e;
-	}
+	memcpy(bytes, prefixes, count);
 	memcpy(bytes + count, test->bytes, test->length);
 	memcpy(test->bytes, bytes, sizeof(test->bytes));
 	test->length += count;
@@ -595,4 +577,45 @@ bool forms_add_prefixes(
 	test->instruction = now;
 	test->length = now.length;
 	return now.mnemonic == was.mnemonic && now.length == was.length + count;
+}
+
+bool forms_add_prefixes(
+	const struct oracle_forms *forms, struct oracle_random *random, struct oracle_case *test)
+{
+	static const uint8_t prefixes[] = {
+		0x66, 0x67, 0x2e, 0x3e, 0x36, 0x26, 0x66, 0xf0, 0x40, 0xf2, 0xf3};
+	/* On AMD's processors it takes more than Zydis knows to tell how long a branch is that has
+	 * all of 66h, F2h or F3h, and REX. */
+	unsigned choices = test->instruction.meta.branch_type == ZYDIS_BRANCH_TYPE_NONE
+				   ? ARRAY_SIZE(prefixes)
+				   : ARRAY_SIZE(prefixes) - 3;
+	unsigned count =
+		1 + (random_one_in(random, 8) ? random_below(random, 14) : random_below(random, 4));
+	uint8_t bytes[14];
+
+	count = MIN(count, 15 - test->length + (random_one_in(random, 16) ? 1u : 0));
+	count = MIN(count, sizeof(test->bytes) - test->length);
+	if (!count)
+		return false;
+	for (unsigned i = 0; i < count; i++) {
+		bytes[i] = prefixes[random_below(random, choices)];
+		if (bytes[i] == 0x40 && test->code_bits == 64)
+			bytes[i] |= random_below(random, 16);
+		else if (bytes[i] == 0x40)
+			bytes[i] = 0x2e;
+	}
+	return put_before(forms, test, bytes, count);
+}
+
+bool forms_add_size_prefixes(
+	const struct oracle_forms *forms, unsigned which, struct oracle_case *test)
+{
+	uint8_t bytes[2];
+	unsigned count = 0;
+
+	if (which & 1)
+		bytes[count++] = 0x66;
+	if (which & 2)
+		bytes[count++] = 0x67;
+	return test->length + count <= sizeof(test->bytes) && put_before(forms, test, bytes, count);
 }

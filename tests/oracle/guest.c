@@ -14,6 +14,7 @@
 #include "oracle.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define RAM_SIZE (2 * MIB)
@@ -75,6 +76,13 @@ static uint64_t no_tpr(void *opaque, struct cpu *cpu)
 	return 0;
 }
 
+static const char *model_text; /* NULL: all that there is */
+
+void guest_use_model(const char *text)
+{
+	model_text = text;
+}
+
 const struct cpu_model *oracle_model(void)
 {
 	static struct cpu_model model;
@@ -85,9 +93,55 @@ const struct cpu_model *oracle_model(void)
 		if (engine && engine->withheld)
 			engine->withheld(&engine_options, &withheld);
 		cpuid_host_read(&host);
-		cpu_model_build(&model, &host, &withheld, NULL);
+		if (cpu_model_build(&model, &host, &withheld, model_text) < 0)
+			exit(2);
 	}
 	return &model;
+}
+
+/* What an instruction is a part of, by Zydis' extension, which says less than its instruction set:
+ * this is not the table by which the engines decide (isa/native.c). */
+static bool needs_feature(const ZydisDecodedInstruction *in, enum cpuid_feature *feature)
+{
+	static const struct {
+		ZydisISAExt ext;
+		enum cpuid_feature feature;
+	} rows[] = {
+		{ZYDIS_ISA_EXT_AES, CPUID_AES},
+		{ZYDIS_ISA_EXT_PCLMULQDQ, CPUID_PCLMULQDQ},
+		{ZYDIS_ISA_EXT_SHA, CPUID_SHA},
+		{ZYDIS_ISA_EXT_MOVBE, CPUID_MOVBE},
+		{ZYDIS_ISA_EXT_ADOX_ADCX, CPUID_ADX},
+		{ZYDIS_ISA_EXT_BMI1, CPUID_BMI1},
+		{ZYDIS_ISA_EXT_BMI2, CPUID_BMI2},
+		{ZYDIS_ISA_EXT_AVX, CPUID_AVX},
+		{ZYDIS_ISA_EXT_AVXAES, CPUID_AVX},
+		{ZYDIS_ISA_EXT_F16C, CPUID_F16C},
+		{ZYDIS_ISA_EXT_FMA, CPUID_FMA},
+		{ZYDIS_ISA_EXT_AVX2, CPUID_AVX2},
+		{ZYDIS_ISA_EXT_AVX2GATHER, CPUID_AVX2},
+		{ZYDIS_ISA_EXT_AVX512EVEX, CPUID_AVX512F},
+		{ZYDIS_ISA_EXT_AVX512VEX, CPUID_AVX512F},
+		{ZYDIS_ISA_EXT_SSE4A, CPUID_SSE4A},
+		{ZYDIS_ISA_EXT_CLFLUSHOPT, CPUID_CLFLUSHOPT},
+		{ZYDIS_ISA_EXT_CLWB, CPUID_CLWB},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++)
+		if (rows[i].ext == in->meta.isa_ext) {
+			*feature = rows[i].feature;
+			return true;
+		}
+	return false;
+}
+
+bool guest_is_denied(const struct oracle_case *test)
+{
+	enum cpuid_feature feature;
+
+	return needs_feature(&test->instruction, &feature) &&
+	       cpu_model_host_has(oracle_model(), feature) &&
+	       !cpu_model_has(oracle_model(), feature);
 }
 
 static struct cpu_platform platform = {
@@ -170,6 +224,7 @@ static void set_control(void)
 	vcpu->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG;
 	vcpu->cr3 = PML4;
 	vcpu->cr4 = CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE;
+	vcpu->cr4 &= vcpu->model->cr4;
 	vcpu->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
 	vcpu->xcr0 = vcpu->model->xcr0;
 	vcpu->gdtr = (struct descriptor_table){.base = SUPERVISOR + GDT, .limit = 0x37};

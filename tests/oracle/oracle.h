@@ -97,6 +97,11 @@ bool forms_instantiate(const struct oracle_forms *forms, unsigned index,
 bool forms_add_prefixes(
 	const struct oracle_forms *forms, struct oracle_random *random, struct oracle_case *test);
 
+/* Put one of these prefixes before it, which change where and how much the stack is accessed: 66h,
+ * 67h, or both, by `which` (1 to 3). False as above. */
+bool forms_add_size_prefixes(
+	const struct oracle_forms *forms, unsigned which, struct oracle_case *test);
+
 /* A state for `test` to start from: operands reach the data pages more often than not. */
 void random_state(
 	struct oracle_random *random, const struct oracle_case *test, struct oracle_state *out);
@@ -119,8 +124,14 @@ enum oracle_verdict compare_states(const struct oracle_case *test, const struct 
 	const struct oracle_state *native, const struct oracle_state *guest, bool print);
 void print_case(const struct oracle_case *test);
 
-/* The CPU model of the guest: all that this host and we have. */
+/* The CPU model of the guest: all that this host and we have, less what the engine withholds or
+ * guest_use_model() has left out. */
 struct cpu_model;
 const struct cpu_model *oracle_model(void);
+/* As --cpu has it. Before anything asks for the model. */
+void guest_use_model(const char *text);
+/* Does the host have an instruction set that the guest's model does not? Then the guest is to raise
+ * #UD for the instruction. */
+bool guest_is_denied(const struct oracle_case *test);
 
 #endif

@@ -148,7 +148,7 @@ static uint32_t random_mxcsr(struct oracle_random *random)
 /* Two operands that fault for different reasons leave it to the processor which is told; so only
  * one, `may_fault`, is ever bad. An address that is not canonical is aligned, for the same reason.
  */
-static uint64_t random_target(struct oracle_random *random, bool may_fault)
+static uint64_t random_target(struct oracle_random *random, unsigned size, bool may_fault)
 {
 	uint64_t offset = random_below(random, ORACLE_DATA_SIZE);
 
@@ -156,7 +156,9 @@ static uint64_t random_target(struct oracle_random *random, bool may_fault)
 		return ORACLE_DATA + (offset % 7168 + 512);
 
 	switch (random_below(random, 16)) {
-	case 0: /* over the end */
+	case 0: /* over the end, or the last place that is not */
+		if (random_one_in(random, 2))
+			return ORACLE_DATA + ORACLE_DATA_SIZE - size + random_below(random, 2);
 		return ORACLE_DATA + ORACLE_DATA_SIZE - 1 - random_below(random, 64);
 	case 1: /* over the middle */
 		return ORACLE_DATA + 4096 - random_below(random, 64);
@@ -197,7 +199,8 @@ static void aim_operand(struct oracle_random *random, const struct oracle_case *
 	const ZydisDecodedOperand *op, bool may_fault, struct oracle_state *state)
 {
 	int base = gpr_of(op->mem.base), index = gpr_of(op->mem.index);
-	uint64_t target = random_target(random, may_fault), offset = (uint64_t)op->mem.disp.value;
+	uint64_t target = random_target(random, op->size / 8, may_fault),
+		 offset = (uint64_t)op->mem.disp.value;
 
 	if (op->mem.type == ZYDIS_MEMOP_TYPE_VSIB) {
 		aim_vector_index(random, op, test->instruction.opcode & 1 ? 8 : 4, state);

@@ -74,14 +74,6 @@ static int64_t stack_offset(const struct guest_insn *g)
 	}
 }
 
-static unsigned size_of(const struct guest_insn *g)
-{
-	/* Intel's processors read no more than they need. */
-	if (g->in.mnemonic == ZYDIS_MNEMONIC_MOVSXD && g->in.operand_width == 16)
-		return 2;
-	return g->memory_size;
-}
-
 static uint64_t target_of(enum place place, unsigned size)
 {
 	switch (place) {
@@ -144,7 +136,7 @@ static void run_out_of_reach(const struct oracle_case *test, struct oracle_rando
 	enum place place = round % PLACES;
 	bool stack = c.stack && (!c.operand || random_one_in(random, 2));
 	bool pushes = stack && stack_offset(g) == -8 && g->kind != GUEST_IDENTICAL;
-	unsigned size = stack && g->kind != GUEST_IDENTICAL ? 8 : size_of(g);
+	unsigned size = stack && g->kind != GUEST_IDENTICAL ? 8 : g->memory_size;
 
 	if (place == PLACE_READ_ONLY && !(g->kind == GUEST_IDENTICAL ? g->writes_memory : pushes))
 		return;

@@ -346,6 +346,24 @@ static void cmps_reports_its_second_operand(void **state)
 	assert_int_equal(cpu->cr2, NOWHERE + 0x1000);
 }
 
+/* MOVSXD to 16 bits reads that many on Intel's processors, and 32 on AMD's. */
+static void movsxd_reads_by_vendor(void **state)
+{
+	for (unsigned amd = 0; amd < 2; amd++) {
+		enter_long(0);
+		cpu->idtr.limit = 0;
+		cpu->amd = amd;
+		interp_drop_blocks(cpu);
+		map_small(0x600000, DATA, 3);
+		put(DATA + 0xffe, 0x1234, 2);
+		LOAD_CODE(CODE, 0x66, 0x63, 0x06, 0xf4); /* movsxd ax, [rsi] */
+		cpu->gpr[RSI] = 0x600ffe;
+		cpu->gpr[RAX] = 0;
+		assert_int_equal(run_at(CODE), amd ? VCPU_EXIT_SHUTDOWN : VCPU_EXIT_HALTED);
+		assert_int_equal(cpu->gpr[RAX], amd ? 0 : 0x1234);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -364,6 +382,7 @@ int main(void)
 		interp_test(endless_loops_stop),
 		interp_test(far_pointers_by_vendor),
 		interp_test(cmps_reports_its_second_operand),
+		interp_test(movsxd_reads_by_vendor),
 	};
 
 	return cmocka_run_group_tests_name("interp", tests, NULL, NULL);
