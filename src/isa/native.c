@@ -112,6 +112,9 @@ static bool is_shown(const struct cpu_model *model, const ZydisDecodedInstructio
 {
 	uint16_t needed = needed_feature[in->meta.isa_set];
 
+	/* Zydis has the VEX.128 form in AVX, which is not enough (SDM vol. 2, PCLMULQDQ). */
+	if (in->mnemonic == ZYDIS_MNEMONIC_VPCLMULQDQ && in->meta.isa_set == ZYDIS_ISA_SET_AVX)
+		needed = NEEDS(CPUID_PCLMULQDQ);
 	return needed == ALWAYS || (needed && cpu_model_has(model, needed - 1));
 }
 
@@ -562,8 +565,8 @@ static bool select_indexed(struct native *n)
 	return true;
 }
 
-/* MOVSXD to 16 bits reads no more than these on Intel's processors (SDM vol. 2, MOVSXD); AMD's, whose
- * manual does not have that form, read 32. */
+/* MOVSXD to 16 bits reads no more than these on Intel's processors (SDM vol. 2, MOVSXD); AMD's,
+ * whose manual does not have that form, read 32. */
 static unsigned operand_bytes(const struct native *n, const ZydisDecodedOperand *op)
 {
 	if (n->instruction->mnemonic == ZYDIS_MNEMONIC_MOVSXD &&
