@@ -17,7 +17,8 @@ static void *map_in_first_gib(size_t size, int protection, int flags, int fd)
 
 	if (whole > FIRST_GIB_END - FIRST_GIB_LOW)
 		return NULL;
-	for (uint64_t at = FIRST_GIB_END - step; at >= FIRST_GIB_LOW; at -= step) {
+	for (uint64_t at = FIRST_GIB_END; at >= FIRST_GIB_LOW + step;) {
+		at -= step;
 		/* Linux before 4.17 ignores MAP_FIXED_NOREPLACE, and takes the address as a hint
 		 * only. */
 		void *start =

@@ -124,6 +124,26 @@ static void low_memory_of_a_file(void **state)
 	close(fd);
 }
 
+/* A stretch that is too long for what is left is given up at once. */
+static void low_memory_is_not_found(void **state)
+{
+	void *piece[40];
+	unsigned count = 0;
+	int fd = memfd_create("test", MFD_CLOEXEC);
+
+	assert_int_equal(ftruncate(fd, 600 * MIB), 0);
+	do
+		assert_non_null(piece[count] = low_memory_map(PIECE));
+	while (low_memory_holds(piece[count++], PIECE) && count < ARRAY_SIZE(piece));
+	alarm(30);
+	assert_null(low_memory_map_file(600 * MIB, PROT_READ, fd));
+	assert_null(low_memory_map_file(PIECE + MIB, PROT_READ, fd));
+	alarm(0);
+	while (count--)
+		munmap(piece[count], PIECE);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -132,6 +152,7 @@ int main(void)
 		cpu_test(no_room),
 		cmocka_unit_test(low_memory_is_found),
 		cmocka_unit_test(low_memory_of_a_file),
+		cmocka_unit_test(low_memory_is_not_found),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
