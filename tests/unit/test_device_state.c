@@ -334,19 +334,39 @@ static void mutated_state(void **state)
 	free(saved.bytes);
 }
 
+static struct lapic *first_lapic(void)
+{
+	for (struct device *device = chipset_devices(chipset)->first; device; device = device->next)
+		if (!strcmp(device->ops->name, "lapic") && device->instance == 0)
+			return (struct lapic *)device;
+	fail();
+	return NULL;
+}
+
 /* Vectors below 16 are the processor's exceptions; no state may contain a request for one. */
 static void no_exception_by_interrupt(void **state)
 {
-	struct lapic *lapic = NULL;
+	struct lapic *lapic = first_lapic();
 	struct state_writer saved;
 
-	for (struct device *device = chipset_devices(chipset)->first; device; device = device->next)
-		if (!strcmp(device->ops->name, "lapic") && device->instance == 0)
-			lapic = (struct lapic *)device;
-	assert_non_null(lapic);
 	lapic->state.irr[0] = BIT(14);
 	saved = save();
 	lapic->state.irr[0] = 0;
+	refused(saved.bytes, saved.size);
+	free(saved.bytes);
+}
+
+/* A timer that can never catch up with its deadline would keep the I/O thread busy for ever. */
+static void no_timer_beyond_the_end_of_time(void **state)
+{
+	struct lapic *lapic = first_lapic();
+	struct state_writer saved;
+
+	lapic->state.lvt[LVT_TIMER] = BIT(17) | 0x40; /* periodic, each 10 ns */
+	lapic->state.timer_initial = 10;
+	lapic->state.timer_zero_ns = UINT64_MAX - 1000;
+	saved = save();
+	lapic->state.timer_zero_ns = 0;
 	refused(saved.bytes, saved.size);
 	free(saved.bytes);
 }
@@ -396,6 +416,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(incomplete_state, setup, teardown),
 		cmocka_unit_test_setup_teardown(mutated_state, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_exception_by_interrupt, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_timer_beyond_the_end_of_time, setup, teardown),
 		cmocka_unit_test_setup_teardown(tables_cover_the_state, setup, teardown),
 	};
 

@@ -305,7 +305,8 @@ static void lapic_destroy(void *device)
 }
 
 static const struct state_field lapic_fields[] = {
-	STATE_ANY(struct lapic_state, timer_zero_ns),
+	/* Beyond what any clock shows, and a period can still be added. */
+	STATE_FIELD(struct lapic_state, timer_zero_ns, 0, INT64_MAX),
 	STATE_ANY(struct lapic_state, tsc_deadline),
 	STATE_ANY(struct lapic_state, base),
 	STATE_ARRAY_ANY(struct lapic_state, irr),
