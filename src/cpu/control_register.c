@@ -54,9 +54,15 @@ static void check_enter_long_mode(struct cpu *cpu)
 		general_protection(cpu);
 }
 
+bool cr0_consistent(uint64_t value)
+{
+	return (!(value & CR0_PG) || (value & CR0_PE)) && (!(value & CR0_NW) || (value & CR0_CD)) &&
+	       (value & ~CR0_DEFINED) == 0 && (value & CR0_ET);
+}
+
 static void check_cr0(struct cpu *cpu, uint64_t value)
 {
-	if (((value & CR0_PG) && !(value & CR0_PE)) || ((value & CR0_NW) && !(value & CR0_CD)))
+	if (!cr0_consistent(value))
 		general_protection(cpu);
 	if ((value & ~cpu->cr0 & CR0_PG) && (cpu->efer & EFER_LME))
 		check_enter_long_mode(cpu);
@@ -237,7 +243,7 @@ bool efer_write(struct cpu *cpu, uint64_t value)
 #define XCR0_TILE (BIT(17) | BIT(18))
 
 /* Components come in groups (SDM vol. 1 13.3). */
-static bool xcr0_consistent(uint64_t value)
+bool xcr0_consistent(uint64_t value)
 {
 	uint64_t avx512 = value & XCR0_AVX512, tile = value & XCR0_TILE;
 

@@ -140,6 +140,22 @@ bool debug_match_execute(struct cpu *cpu, uint64_t linear)
 
 /* --- MOV to and from debug registers --- */
 
+static uint64_t dr6_of(uint64_t value)
+{
+	return (value & DR6_WRITABLE) | DR6_FIXED;
+}
+
+static uint64_t dr7_of(uint64_t value)
+{
+	return (value & DR7_WRITABLE) | DR7_FIXED;
+}
+
+bool debug_registers_fit(const struct cpu_state *state)
+{
+	return state->dr6 == dr6_of(state->dr6) && state->dr7 == dr7_of(state->dr7) &&
+	       !(state->pending_debug & ~DR6_WRITABLE);
+}
+
 static void dr7_changed(struct cpu *cpu)
 {
 	/* Watched pages must not be in the TLB; the engine may have to check each instruction. */
@@ -183,11 +199,11 @@ void debug_write(struct cpu *cpu, unsigned number, uint64_t value)
 	if (number >= 6 && value >> 32)
 		cpu_raise_error(cpu, VECTOR_GP, 0);
 	if (number == 6) {
-		cpu->dr6 = (value & DR6_WRITABLE) | DR6_FIXED;
+		cpu->dr6 = dr6_of(value);
 		return;
 	}
 	if (number == 7)
-		cpu->dr7 = (value & DR7_WRITABLE) | DR7_FIXED;
+		cpu->dr7 = dr7_of(value);
 	else
 		cpu->dr[number] = value;
 	if (number == 7 || (cpu->dr7 & DR7_ENABLES))

@@ -8,6 +8,9 @@
 void insn_require_cpl0(struct cpu *cpu);
 /* #GP(0) where CR4.UMIP keeps SGDT, SIDT, SLDT, SMSW, STR from user programs. */
 void insn_require_no_umip(struct cpu *cpu);
+/* May these bits be set in XCR0 together (SDM vol. 1 13.3), and these be a CR0? */
+bool xcr0_consistent(uint64_t value);
+bool cr0_consistent(uint64_t value);
 /* What WRMSR to IA32_EFER does; false: #GP. */
 bool efer_write(struct cpu *cpu, uint64_t value);
 

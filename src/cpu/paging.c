@@ -314,9 +314,18 @@ static enum walk_outcome refused(const struct walk *walk, struct translation *ou
 	return SECOND_STAGE;
 }
 
-bool paging_load_pdptes(struct cpu *cpu, uint64_t cr3)
+bool paging_pdptes_fit(const struct cpu *cpu, const uint64_t *pdpte)
 {
 	uint64_t reserved = UINT64_C(0x1e6) | ~(BIT(cpu->model->physical_bits) - 1);
+
+	for (unsigned i = 0; i < 4; i++)
+		if ((pdpte[i] & ENTRY_P) && (pdpte[i] & reserved))
+			return false;
+	return true;
+}
+
+bool paging_load_pdptes(struct cpu *cpu, uint64_t cr3)
+{
 	uint64_t pdpte[4];
 	struct translation out = {0};
 	struct walk walk;
@@ -329,9 +338,9 @@ bool paging_load_pdptes(struct cpu *cpu, uint64_t cr3)
 		pdpte[i] = pointer ? atomic_load_explicit(
 					     (_Atomic uint64_t *)pointer, memory_order_relaxed)
 				   : OPEN_BUS;
-		if ((pdpte[i] & ENTRY_P) && (pdpte[i] & reserved))
-			return false;
 	}
+	if (!paging_pdptes_fit(cpu, pdpte))
+		return false;
 	for (unsigned i = 0; i < 4; i++)
 		cpu->pdpte[i] = pdpte[i];
 	return true;

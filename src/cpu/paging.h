@@ -76,5 +76,7 @@ _Noreturn void paging_raise(
 /* Load the four PDPTEs for PAE paging from cr3; false where a reserved bit is set (then #GP).
  * Raises what a second stage says of them. */
 bool paging_load_pdptes(struct cpu *cpu, uint64_t cr3);
+/* Could it have loaded these four? */
+bool paging_pdptes_fit(const struct cpu *cpu, const uint64_t *pdpte);
 
 #endif

@@ -144,6 +144,34 @@ static void test_refused(void **unused)
 	assert_refused(gdtr.base, BIT(62));
 	assert_refused(segment[SEG_GS].base, BIT(62));
 	assert_refused(kernel_gs_base, BIT(62));
+	assert_refused(system_flags, RFLAGS_FIXED1 | BIT(22));
+	assert_refused(arithmetic_flags, 2);
+	assert_refused(cr0, state.cr0 | BIT(6));
+	assert_refused(cr0, (state.cr0 | CR0_NW) & ~CR0_CD);
+	assert_refused(cr3, state.cr3 | BIT(fixture_model.physical_bits));
+	assert_refused(xcr0, BIT(XSTATE_X87) | BIT(XSTATE_AVX)); /* AVX needs SSE */
+	assert_refused(dr6, 0);
+	assert_refused(dr7, state.dr7 | BIT(32));
+	assert_refused(pending_debug, BIT(4));
+	assert_refused(segment[SEG_SS].base, BIT(32));
+	assert_refused(segment[SEG_DS].access, BIT(8));
+	assert_refused(segment[SEG_CS].access, state.segment[SEG_CS].access | AR_DB);
+}
+
+/* What depends on the mode, in others than that of a busy processor. */
+static void test_refused_by_mode(void **unused)
+{
+	enter_protected(0);
+	cpu_get_state(cpu, &state);
+	assert_int_equal(cpu_set_state(cpu, &state), 0);
+	assert_refused(rip, BIT(32));
+	cpu->cr4 |= CR4_PAE;
+	cpu->cr0 |= CR0_PG;
+	cpu_get_state(cpu, &state);
+	assert_refused(pdpte[3], BIT(1) | 1);
+	cpu_reset(cpu);
+	cpu_get_state(cpu, &state);
+	assert_refused(cpl, 3);
 }
 
 int main(void)
@@ -154,6 +182,7 @@ int main(void)
 		cpu_test(test_events_are_replaced),
 		cpu_test(test_engine_is_told),
 		cpu_test(test_refused),
+		cpu_test(test_refused_by_mode),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
