@@ -49,7 +49,7 @@ good_warnings()
 }
 
 for cpus; do
-	(limits && exec timeout -k 5 280 "$veneer" run --kernel "$source/.cache/guest/vmlinuz" \
+	(limits && exec timeout -k 5 $((280 * ${TIMEOUT_SCALE:-1})) "$veneer" run --kernel "$source/.cache/guest/vmlinuz" \
 		--initrd "$work/initramfs" --cpus "$cpus" --engine "$engine" --no-reboot \
 		--append "console=ttyS0 quiet panic=-1") </dev/null >"$work/out" 2>"$work/err"
 	status=$?
