@@ -1,0 +1,219 @@
+/* The engine "bt": a vCPU's translator is created and destroyed, and what cpu/ and memory/ have to
+ * tell reaches its caches and windows. */
+#include "engine/bt/bt.h"
+#include "engine/bt/cache.h"
+#include "engine/bt/fault.h"
+#include "engine/bt/run.h"
+#include "engine/bt/serve.h"
+#include "engine/bt/stats.h"
+#include "engine/bt/trace.h"
+#include "engine/bt/translate.h"
+#include "engine/bt/verify.h"
+#include "engine/bt/window.h"
+#include "engine/engine.h"
+#include "engine/options.h"
+
+#include "base/log.h"
+#include "host/low_memory.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+
+#ifndef HWCAP2_FSGSBASE
+#define HWCAP2_FSGSBASE 2 /* user code may use WRGSBASE */
+#endif
+
+/* --- hooks --- */
+
+static void flushed(struct cpu *cpu, const struct tlb_request *request)
+{
+	struct bt *bt = bt_of(cpu);
+
+	interp_tlb_flushed(cpu, request);
+	if (request->what == TLB_FLUSH_NON_GLOBAL || request->what == TLB_FLUSH_SPACE_KEPT)
+		bt->young_left = bt_young_runs();
+	cache_flush_soft_tlb(bt, request->what, request->linear);
+	cache_flush_jumps(bt, request->what, request->linear);
+	if (bt->windows)
+		windows_flush(bt, request);
+}
+
+static const struct cpu_engine_ops bt_ops = {
+	.code_context_changed = interp_context_changed,
+	.tlb_flushed = flushed,
+	.kick = bt_kick,
+};
+
+/* What memory/ tells, on any thread. */
+static void on_protect(void *opaque, uint64_t page, uint64_t count)
+{
+	windows_protect(opaque, page, count);
+}
+
+static void on_revoke(void *opaque, uint64_t page, uint64_t count)
+{
+	windows_revoke(opaque, page, count);
+}
+
+static void on_written(void *opaque, uint64_t page)
+{
+	cache_page_written(opaque, page);
+}
+
+/* --- one vCPU --- */
+
+#ifndef __has_feature
+#define __has_feature(feature) 0
+#endif
+
+/* AddressSanitizer takes the low addresses; ThreadSanitizer holds signals back, and so kicks. */
+static bool bt_worthwhile(void)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	return false;
+#else
+	return !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer);
+#endif
+}
+
+/* Where it cannot translate it interprets. */
+static int bt_available(void)
+{
+	return 0;
+}
+
+static void free_bt(struct bt *bt)
+{
+	memory_unlisten(bt->cpu->memory, &bt->memory_listener);
+	interp_of(bt->cpu)->translator = NULL;
+	if (bt->windows)
+		windows_destroy(bt);
+	cache_destroy(bt);
+	verify_destroy(bt);
+	free(bt->translator);
+	munmap(bt, sizeof(*bt));
+}
+
+static void bt_vcpu_destroy(struct cpu *cpu)
+{
+	cpu->engine_ops = &cpu_engine_ops_none;
+	if (bt_of(cpu))
+		free_bt(bt_of(cpu));
+	interp_vcpu_destroy(cpu);
+}
+
+/* The vCPU goes on without. */
+static int without_translation(struct cpu *cpu, const char *why)
+{
+	log_warning("engine bt: vCPU %u only interprets: %s", cpu->index, why);
+	return 0;
+}
+
+/* ThreadSanitizer holds signals back until the program calls a function that it knows. Translated
+ * code calls none, and kicks are signals: a loop would never hear of anything. */
+#if defined(__SANITIZE_THREAD__)
+#define KICKS_ARRIVE false
+#else
+#define KICKS_ARRIVE true
+#endif
+
+static void find_host_features(struct bt *bt)
+{
+	unsigned without = engine_options.without;
+
+	bt->has_fsgsbase = (getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE) && !(without & HOST_FSGSBASE);
+	bt->has_bmi2 = cpu_model_host_has(bt->cpu->model, CPUID_BMI2) && !(without & HOST_BMI2);
+}
+
+static int bt_vcpu_create(struct cpu *cpu)
+{
+	struct bt *bt;
+	const char *why = NULL;
+	int error = engine_options.trace ? bt_trace_open(engine_options.trace) : 0;
+
+	if (error)
+		return error;
+	error = interp_vcpu_create(cpu);
+	if (error || !KICKS_ARRIVE)
+		return error;
+	bt = low_memory_map(sizeof(*bt));
+	if (!bt)
+		return without_translation(cpu, "no memory for its tables");
+	bt->cpu = cpu;
+	bt->vectors_away = bt->wide_away = 1;
+	bt->young_left = bt_young_runs();
+	bt_mode_init(bt);
+	bt->mask_index = (uint64_t)(SOFT_TLB_SIZE - 1) << PAGE_SHIFT;
+	bt->mask_page = PAGE_MASK;
+	bt->mask_offset = ~PAGE_MASK;
+	find_host_features(bt);
+	interp_of(cpu)->translator = bt;
+	bt->translator = malloc(sizeof(*bt->translator));
+	error = bt->translator ? cache_create(bt) : -ENOMEM;
+	if (error && error != -ENOSPC)
+		why = strerror(-error);
+	else if (error || !cpu_reachable_32(cpu) || !low_memory_holds(bt, sizeof(*bt)))
+		why = "there is no room for its tables and code in the low 2 GiB of the address "
+		      "space";
+	else if (!memory_flags_displacement(cpu->memory, &bt->flags_displacement))
+		why = "there is so much guest memory (--memory) that it lies beyond the reach of "
+		      "translated code";
+	if (why) {
+		free_bt(bt);
+		return without_translation(cpu, why);
+	}
+	windows_create(bt); /* without them all goes through the soft TLB */
+	bt_signals_init();
+	bt->memory_listener = (struct memory_listener){
+		.protect = on_protect, .revoke = on_revoke, .written = on_written, .opaque = bt};
+	memory_listen(cpu->memory, &bt->memory_listener);
+	cpu->engine_ops = &bt_ops;
+	interp_of(cpu)->translated = bt_translated;
+	return 0;
+}
+
+static enum vcpu_exit bt_vcpu_run(struct cpu *cpu)
+{
+	struct bt *bt = bt_of(cpu);
+	enum vcpu_exit exit;
+
+	/* This may be another thread than last time. */
+	if (bt)
+		bt->gs_base_now = ~UINT64_C(0);
+	if (bt && bt_thread_enter(bt) < 0)
+		interp_of(cpu)->translated = NULL;
+	exit = interp_vcpu_run(cpu);
+	return bt && verify_failed(bt) ? VCPU_EXIT_FAILED : exit;
+}
+
+static void withhold(struct cpu_features *features, enum cpuid_feature feature)
+{
+	features->word[CPUID_WORD(feature)] |= CPUID_BIT(feature);
+}
+
+/* Vectors are carried in the host's registers: what the translator is to do without, the guest
+ * is. */
+static void bt_withheld(const struct engine_options *options, struct cpu_features *features)
+{
+	withhold(features, CPUID_LA57); /* windows show 48-bit linear addresses */
+	if (options->without & HOST_AVX)
+		withhold(features, CPUID_AVX);
+	if (options->without & HOST_AVX512)
+		withhold(features, CPUID_AVX512F);
+}
+
+const struct engine engine_bt = {
+	.name = "bt",
+	.summary = "binary translation: near-native speed without hardware virtualization",
+	.translates = true,
+	.withheld = bt_withheld,
+	.available = bt_available,
+	.worthwhile = bt_worthwhile,
+	.vcpu_create = bt_vcpu_create,
+	.vcpu_destroy = bt_vcpu_destroy,
+	.vcpu_run = bt_vcpu_run,
+	.print_stats = bt_print_stats,
+};

@@ -1,0 +1,125 @@
+/* Finding a unit, and making it where there is none. */
+#include "engine/bt/lookup.h"
+#include "engine/bt/cache.h"
+#include "engine/bt/special.h"
+#include "engine/bt/trace.h"
+#include "engine/bt/translate.h"
+
+#include "cpu/tlb.h"
+
+/* So many PAUSEs in a row mean waiting for a vCPU that does not run. */
+#define PAUSES 1000
+
+uint64_t unit_key(struct bt *bt, uint64_t rip)
+{
+	struct cpu *cpu = bt->cpu;
+	const uint8_t *host = access_fetch(cpu, rip);
+
+	return host ? (uint64_t)(host - cpu->memory->ram) : ~UINT64_C(0);
+}
+
+struct bt_unit *unit_find(struct bt *bt, uint64_t rip, struct bt_mode mode)
+{
+	struct bt_unit *unit = cache_probe_jump(bt, rip, mode);
+	uint64_t key;
+
+	if (unit)
+		return unit;
+	if (!cpu_canonical(bt->cpu, rip))
+		return NULL;
+	key = unit_key(bt, rip);
+	if (key == ~UINT64_C(0))
+		return NULL;
+	unit = cache_find(bt, rip, key, mode);
+	if (unit)
+		cache_enter_jump(bt, unit, tlb_fetched_globally(bt->cpu, rip));
+	return unit;
+}
+
+struct bt_unit *unit_make(
+	struct bt *bt, uint64_t rip, struct bt_mode mode, const uint8_t *adapted)
+{
+	struct cpu *cpu = bt->cpu;
+	struct bt_unit *unit;
+	_Atomic uint32_t *now;
+	uint32_t generation;
+	uint64_t key = unit_key(bt, rip);
+
+	if (key == ~UINT64_C(0))
+		return NULL;
+	now = &cpu->memory->code_generation[key >> PAGE_SHIFT];
+	generation = atomic_load(now);
+	if (bt->cache_full)
+		cache_flush(bt);
+	unit = translate_unit(bt, rip, key, mode, adapted);
+	if (!unit && bt->cache_full) {
+		cache_flush(bt);
+		unit = translate_unit(bt, rip, key, mode, adapted);
+	}
+	if (!unit)
+		return NULL;
+	cache_add(bt, unit);
+	/* A write before that was findable: cache_page_written() may have missed it. */
+	if (atomic_load(now) != generation) {
+		cache_page_written(bt, key >> PAGE_SHIFT);
+		cache_process_drops(bt);
+		return NULL;
+	}
+	cache_enter_jump(bt, unit, tlb_fetched_globally(cpu, rip));
+	bt_trace_unit(bt, unit);
+	return unit;
+}
+
+static const uint8_t nothing_adapted[UNIT_MAX_INSNS];
+
+struct bt_unit *unit_find_or_make(struct bt *bt, uint64_t rip, struct bt_mode mode, bool hot)
+{
+	struct bt_unit *unit = unit_find(bt, rip, mode);
+
+	if (!unit && hot)
+		unit = unit_make(bt, rip, mode, nothing_adapted);
+	return unit;
+}
+
+/* Jump tables are indexed by bt_mode_table() only, a part of the mode. When another part changes
+ * (an FPU enable, the slot whose delta is the GS base), entries may belong to units made for the
+ * old value: empty the tables. Units that go by the soft TLB use no GS base. */
+static void tables_for_mode(struct bt *bt, struct bt_mode mode)
+{
+	int *gs = &bt->tables_gs[!mode.user];
+
+	if (likely(bt->tables_fpu == mode.fpu && (!mode.windows || *gs == bt_mode_gs_slot(mode))))
+		return;
+	cache_flush_jumps(bt, TLB_FLUSH_ALL, 0);
+	bt->tables_fpu = mode.fpu;
+	if (mode.windows)
+		*gs = bt_mode_gs_slot(mode);
+}
+
+/* Variables that translated code reads, and what was true when units were made. */
+static void refresh_assumptions(struct bt *bt, struct bt_mode mode)
+{
+	struct cpu *cpu = bt->cpu;
+
+	bt->pauses_left = PAUSES;
+	bt->tsc_offset = cpu->platform->clock->tsc_offset + cpu->tsc_offset;
+	if (unlikely((cpu->cr4 ^ bt->cr4) & CR4_ASSUMED)) {
+		cache_flush(bt);
+		bt->cr4 = cpu->cr4;
+	}
+	tables_for_mode(bt, mode);
+}
+
+bool unit_here(struct bt *bt, bool hot, struct bt_mode *mode, struct bt_unit **unit)
+{
+	bool translated = bt_mode_now(bt, mode);
+
+	*unit = NULL;
+	if (atomic_load(&bt->drops_pending))
+		cache_process_drops(bt);
+	if (!translated)
+		return false;
+	refresh_assumptions(bt, *mode);
+	*unit = unit_find_or_make(bt, bt->cpu->rip, *mode, hot);
+	return true;
+}

@@ -1,0 +1,31 @@
+/* Finding a unit, and making it where there is none.
+ *
+ * All of these, unit_here() excepted, look for code at `rip`, which cpu->rip must be, too: where the
+ * page tables do not let the code be fetched, they raise the page fault as the processor does. */
+#ifndef VENEER_ENGINE_BT_LOOKUP_H
+#define VENEER_ENGINE_BT_LOOKUP_H
+
+#include "engine/bt/bt.h"
+
+/* RAM offset of the code at `rip`: a unit's key. ~0: it is not in RAM. */
+uint64_t unit_key(struct bt *bt, uint64_t rip);
+
+/* By the jump table, then by the hash; a unit found there is entered in the jump table. NULL: there
+ * is none. */
+struct bt_unit *unit_find(struct bt *bt, uint64_t rip, struct bt_mode mode);
+
+/* Translate, and enter the unit in cache and jump table. `adapted`: see translate_unit(). NULL where
+ * that is not possible. May flush the cache (bt->stats.cache_flushes). */
+struct bt_unit *unit_make(
+	struct bt *bt, uint64_t rip, struct bt_mode mode, const uint8_t *adapted);
+
+/* unit_find(), and where the code is hot unit_make(). */
+struct bt_unit *unit_find_or_make(struct bt *bt, uint64_t rip, struct bt_mode mode, bool hot);
+
+/* The unit for cpu->rip in the mode that the CPU is in, which becomes *mode; NULL where there is
+ * none (now). Also brings in step what translated code relies on: the jump tables with the mode,
+ * the units with CR4, the TSC's offset. False: code is not translated in the state that the CPU is
+ * in; *mode is as it was. */
+bool unit_here(struct bt *bt, bool hot, struct bt_mode *mode, struct bt_unit **unit);
+
+#endif

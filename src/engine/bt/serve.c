@@ -1,0 +1,400 @@
+/* Serving exits: a unit came back, so what does it need, and where does translated code go on?
+ *
+ * One function for each kind of exit does what the unit could not do itself (let the interpreter run
+ * an instruction, fill the soft TLB, find the target of a branch) and returns where to go on. It is
+ * the run loop's turn where nothing is translated there, or where something else is due first: an
+ * interrupt, a shadow, a debug exception. */
+#include "engine/bt/serve.h"
+#include "engine/bt/cache.h"
+#include "engine/bt/emit.h"
+#include "engine/bt/lookup.h"
+#include "engine/bt/window.h"
+#include "engine/options.h"
+
+#include "cpu/debug.h"
+#include "cpu/tlb.h"
+#include "isa/address.h"
+#include "isa/decode.h"
+
+#include <string.h>
+
+/* Where a unit's exit leads to code without one: translated after so many passages. */
+#define SUCCESSOR_HEAT 8
+/* Runs of units and loops in one young address space that prove it worth windows. */
+#define YOUNG_RUNS 50000
+
+/* Where a test wants code translated early, all of this comes early. */
+static unsigned successor_heat(void)
+{
+	return engine_options.heat ? MIN(engine_options.heat, (unsigned)SUCCESSOR_HEAT)
+				   : SUCCESSOR_HEAT;
+}
+
+unsigned bt_young_runs(void)
+{
+	return engine_options.heat ? MIN(engine_options.heat, 1000u) * 50 : YOUNG_RUNS;
+}
+
+/* --- instructions that the interpreter runs --- */
+
+static bool must_leave(const struct cpu *cpu)
+{
+	return attention(cpu) || cpu->interrupt_shadow || (cpu->system_flags & RFLAGS_TF) ||
+	       (cpu->dr7 & 0xff);
+}
+
+/* Run the instruction at cpu->rip by the interpreter. */
+static bool interpret_here(struct bt *bt)
+{
+	struct cpu *cpu = bt->cpu;
+	struct insn insn[2];
+	const uint8_t *host;
+	unsigned offset = cpu->rip & ~PAGE_MASK;
+
+	bt->stats.interpreted++;
+	host = access_fetch(cpu, cpu->rip);
+	if (!host || !interp_decode_one(cpu, host, PAGE_SIZE - offset, offset, insn))
+		return false;
+	return interp_run_one(cpu, insn);
+}
+
+/* What the interpreter would do with it. */
+static void transfer(struct cpu *cpu, const struct bt_exit *exit)
+{
+	cpu->next_rip = exit->next_rip;
+	exit->transfer(cpu);
+	cpu->stats.instructions++;
+	/* IRET's RF lasts for one instruction: see op_call_flags(). */
+	if (likely(!(cpu->system_flags & RFLAGS_TF)))
+		cpu->system_flags &= ~RFLAGS_RF;
+	cpu->rip = cpu->next_rip;
+}
+
+static void interpret_exit(struct bt *bt, struct bt_exit *exit)
+{
+	struct cpu *cpu = bt->cpu;
+	struct bt_unit *unit = exit->unit;
+	unsigned offset = exit->rip & ~PAGE_MASK;
+
+	cpu->rip = cpu->next_rip = exit->rip;
+	bt->stats.interpreted++;
+	if (exit->transfer) {
+		transfer(cpu, exit);
+		return;
+	}
+	if (!exit->insns) {
+		struct insn *insns = cache_take(bt, 2 * sizeof(*insns));
+
+		if (!insns) {
+			bt->cache_full = true;
+			interpret_here(bt);
+			return;
+		}
+		interp_decode_one(cpu, unit->guest + (offset - unit->guest_start),
+			unit->guest_start + unit->guest_bytes - offset, offset, insns);
+		exit->insns = insns;
+	}
+	interp_run_one(cpu, exit->insns);
+}
+
+/* A unit was left at an instruction that it has not run. If that follows an STI, no interrupt may
+ * be taken before it: the run loop is told, and steps it. Entering translated code again would not
+ * do, for the glue looks at cpu->attention first. */
+static bool left_in_shadow(struct cpu *cpu, const struct bt_unit *unit, unsigned insn)
+{
+	if (unit->insns[insn].shadowed)
+		cpu->interrupt_shadow = SHADOW_STI;
+	return unit->insns[insn].shadowed;
+}
+
+/* --- one exit --- */
+
+static const struct next run_loop = {0, 0};
+
+/* In the middle of a unit, which may count on its vector registers. */
+static struct next resume(struct bt *bt, uintptr_t at, enum bt_vectors vectors)
+{
+	switch (vectors) {
+	case VECTORS_NARROW:
+		return (struct next){bt->glue.load_vectors, at};
+	case VECTORS_WIDE:
+		return (struct next){bt->glue.load_wide, at};
+	default:
+		return (struct next){at, 0};
+	}
+}
+
+static struct next after_branch(struct bt *bt, uint32_t id, struct bt_mode mode)
+{
+	struct bt_exit *exit = &bt->exits[id];
+	struct bt_unit *from = exit->unit, *to;
+	uint64_t flushes = bt->stats.cache_flushes;
+
+	bt->cpu->rip = bt->cpu->next_rip = exit->rip;
+	to = unit_find_or_make(bt, exit->rip, mode, ++exit->heat >= successor_heat());
+	if (engine_options.verify)
+		return run_loop;
+	if (!to) {
+		if (exit->heat >= successor_heat())
+			exit->heat = 0;
+		return run_loop;
+	}
+	if (bt->stats.cache_flushes == flushes && !from->dropped && !to->dropped &&
+		to->key >> PAGE_SHIFT == from->key >> PAGE_SHIFT) {
+		emit_patch(bt, exit->patch, to->entry);
+		bt->stats.chained++;
+	}
+	return enter_unit(to);
+}
+
+/* The target of a return or other indirect branch is not canonical: that is the branch's fault. */
+static void undo_branch(struct bt *bt)
+{
+	struct bt_exit *exit = &bt->exits[bt->branch];
+
+	if (exit->moved < 0)
+		access_store(bt->cpu, bt->cpu->gpr[RSP], bt->scratch[1], 8, ACCESS_PROGRAM);
+	bt->cpu->gpr[RSP] -= (uint64_t)(int64_t)exit->moved;
+	interpret_exit(bt, exit);
+}
+
+static struct next after_jump(struct bt *bt, struct bt_mode mode)
+{
+	struct cpu *cpu = bt->cpu;
+	uint64_t rip = bt->exit_address;
+	struct bt_unit *unit;
+	uint8_t *heat;
+
+	bt->stats.jump_misses++;
+	if (!cpu_canonical(cpu, rip)) {
+		undo_branch(bt);
+		return run_loop;
+	}
+	cpu->rip = cpu->next_rip = rip;
+	heat = &bt->jump_heat[rip % ARRAY_SIZE(bt->jump_heat)];
+	unit = unit_find_or_make(bt, rip, mode, ++*heat >= successor_heat());
+	if (unit || *heat >= successor_heat())
+		*heat = 0;
+	return unit && !engine_options.verify ? enter_unit(unit) : run_loop;
+}
+
+/* Where the next instruction's code is, if `exit` is in the unit's straight run; else 0: in a
+ * loop's second code, other things are known than in the first. */
+static uintptr_t after_insn(const struct bt_exit *exit)
+{
+	const struct bt_unit *unit = exit->unit;
+
+	if (exit->resume != unit->code + unit->insns[exit->insn].host ||
+		exit->insn + 1u == unit->count)
+		return 0;
+	return unit->code + unit->insns[exit->insn + 1].host;
+}
+
+/* Wherever the last instruction led, and in whatever mode. */
+static struct next go_on(struct bt *bt, struct bt_mode *mode)
+{
+	struct bt_unit *unit;
+
+	if (must_leave(bt->cpu) || engine_options.verify)
+		return run_loop;
+	bt->cpu->next_rip = bt->cpu->rip;
+	unit_here(bt, false, mode, &unit);
+	return unit ? enter_unit(unit) : run_loop;
+}
+
+/* After the interpreter ran an instruction of the unit. */
+static struct next after_interpreted(
+	struct bt *bt, const struct bt_exit *exit, struct bt_mode *mode, enum bt_vectors vectors)
+{
+	struct cpu *cpu = bt->cpu;
+	struct bt_mode now;
+	uintptr_t resume_at;
+
+	if (atomic_load(&bt->drops_pending))
+		cache_process_drops(bt);
+	resume_at = exit->resume;
+	if (exit->kind == BT_EXIT_SOFT_MISS)
+		resume_at = after_insn(exit);
+	if (!resume_at || cpu->rip != exit->next_rip || exit->unit->dropped || must_leave(cpu) ||
+		!bt_mode_now(bt, &now) || !bt_mode_equal(now, *mode))
+		return go_on(bt, mode);
+	return resume(bt, resume_at, vectors);
+}
+
+static bool tlb_hit(struct cpu *cpu, uint64_t linear, bool write)
+{
+	const struct tlb_entry *entry = access_tlb(cpu, linear);
+
+	return (write ? entry->write : entry->read) == (linear & PAGE_MASK);
+}
+
+static struct next after_soft_miss(
+	struct bt *bt, struct bt_exit *exit, struct bt_mode *mode, enum bt_vectors vectors)
+{
+	struct cpu *cpu = bt->cpu;
+	uint64_t linear = bt->exit_address;
+	struct tlb_entry *entry;
+	void *host = NULL;
+
+	bt->stats.soft_misses++;
+	cpu->rip = exit->rip;
+	cpu->next_rip = exit->next_rip;
+	/* Before an instruction of the FPU may raise a page fault, there are other exceptions. */
+	if (cpu_canonical(cpu, linear) &&
+		(!exit->other_faults || tlb_hit(cpu, linear, exit->write)))
+		host = access_pointer(cpu, linear, exit->size, exit->write);
+	if (!host || !tlb_hit(cpu, linear, exit->write)) {
+		interpret_exit(bt, exit);
+		return after_interpreted(bt, exit, mode, vectors);
+	}
+	entry = access_tlb(cpu, linear);
+	cache_fill_soft_tlb(bt, tlb_current_view(cpu), linear, host,
+		entry->write == (linear & PAGE_MASK), tlb_is_global(cpu, linear));
+	if (left_in_shadow(cpu, exit->unit, exit->insn))
+		return run_loop;
+	return resume(bt, exit->resume, vectors);
+}
+
+static struct next after_written(struct bt *bt, struct bt_exit *exit, enum bt_vectors vectors)
+{
+	struct cpu *cpu = bt->cpu;
+
+	if (access_written_slow(cpu, (void *)(uintptr_t)bt->exit_address, exit->size))
+		cache_process_drops(bt);
+	/* The instruction is done, also where glue_enter() has to refuse. */
+	if (!exit->next_rip && !cpu_canonical(cpu, bt->scratch[0])) {
+		undo_branch(bt);
+		return run_loop;
+	}
+	cpu->rip = cpu->next_rip = exit->next_rip ? exit->next_rip : bt->scratch[0];
+	if (!exit->unit->dropped)
+		return resume(bt, exit->resume, vectors);
+	/* What follows in the unit may be stale. */
+	return run_loop;
+}
+
+/* --- faults --- */
+
+/* An access to a slot without a window faults somewhere that does not tell the slot. See what it
+ * was, and make a window if it deserves one. True: run the instruction again. */
+static bool open_window(struct bt *bt, struct bt_mode mode)
+{
+	struct cpu *cpu = bt->cpu;
+	ZydisDecodedInstruction in;
+	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+	const uint8_t *host;
+	uint64_t linear;
+	bool opened = false;
+
+	host = access_fetch(cpu, cpu->rip);
+	if (!host || isa_decode(ISA_64, cpu->model, host, PAGE_SIZE - (cpu->rip & ~PAGE_MASK), &in,
+			     operands) != ISA_DECODED)
+		return false;
+	for (unsigned i = 0; i < in.operand_count; i++) {
+		const ZydisDecodedOperand *op = &operands[i];
+		bool write = op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+		struct isa_address address;
+
+		if (op->type != ZYDIS_OPERAND_TYPE_MEMORY || op->mem.type != ZYDIS_MEMOP_TYPE_MEM ||
+			!isa_address(&in, op, cpu->rip + in.length, &address))
+			continue;
+		linear = isa_linear(cpu, &address);
+		if (!cpu_canonical(cpu, linear) ||
+			bt_deltas(bt, mode)[SLOT_OF(linear)] != windows_no_delta(SLOT_OF(linear)))
+			continue;
+		opened |= windows_fault(bt, linear, write, mode.user);
+	}
+	return opened;
+}
+
+/* An instruction that keeps faulting is translated again, with the soft TLB. */
+static void adapt(struct bt *bt, uint64_t rip, struct bt_mode mode)
+{
+	struct bt_unit *unit = bt->fault_unit, *again;
+	uint8_t adapted[UNIT_MAX_INSNS] = {0};
+	uint64_t flushes = bt->stats.cache_flushes;
+
+	bt->fault_unit = NULL;
+	if (!unit || unit->dropped || !bt_mode_equal(unit->mode, mode) || !mode.windows)
+		return;
+	if (unit->insns[bt->fault_insn].adapted != ADAPT_FAULTS)
+		return;
+	for (unsigned i = 0; i < unit->count; i++)
+		adapted[i] = unit->insns[i].adapted;
+	bt->cpu->rip = bt->cpu->next_rip = rip;
+	if (unit_key(bt, rip) >> PAGE_SHIFT != unit->key >> PAGE_SHIFT)
+		return;
+	cache_remove(bt, unit);
+	again = unit_make(bt, unit->rip, mode, adapted);
+	if (!again || bt->stats.cache_flushes != flushes)
+		return;
+	bt->stats.retranslations++;
+	/* Who is chained to the old one, comes to the new. */
+	memcpy((void *)(unit->entry + (uintptr_t)bt->writable), &(uint8_t){0xe9}, 1);
+	emit_patch(bt, unit->entry + 1, again->entry);
+}
+
+/* The fault that was rolled back last does not count: the slot gets a window now, or will when the
+ * page is touched again. */
+static void forgive_fault(struct bt *bt)
+{
+	struct bt_insn *insn = bt->fault_unit ? &bt->fault_unit->insns[bt->fault_insn] : NULL;
+
+	if (insn && insn->adapted && insn->adapted <= ADAPT_FAULTS)
+		insn->adapted--;
+}
+
+static struct next after_fault(struct bt *bt, struct bt_mode *mode)
+{
+	struct cpu *cpu = bt->cpu;
+	uint64_t rip = cpu->rip, rents = bt->stats.rents;
+	bool opened = mode->windows && open_window(bt, *mode);
+	struct bt_unit *unit;
+
+	cpu->next_rip = rip;
+	if (opened || bt->stats.rents != rents)
+		forgive_fault(bt);
+	if (opened) {
+		if (bt->fault_unit && left_in_shadow(cpu, bt->fault_unit, bt->fault_insn))
+			return run_loop;
+		unit = unit_find(bt, rip, *mode);
+		return unit ? enter_unit(unit) : run_loop;
+	}
+	adapt(bt, rip, *mode);
+	cpu->rip = cpu->next_rip = rip;
+	interpret_here(bt);
+	return go_on(bt, mode);
+}
+
+/* --- every kind --- */
+
+struct next serve_exit(struct bt *bt, uint32_t id, struct bt_mode *mode)
+{
+	struct bt_exit *exit = &bt->exits[id];
+	enum bt_vectors vectors = bt->vectors_were_here;
+
+	switch ((enum bt_exit_kind)exit->kind) {
+	case BT_EXIT_BRANCH:
+		return after_branch(bt, id, *mode);
+	case BT_EXIT_JUMP:
+		return after_jump(bt, *mode);
+	case BT_EXIT_INTERPRET:
+		interpret_exit(bt, exit);
+		return after_interpreted(bt, exit, mode, vectors);
+	case BT_EXIT_SOFT_MISS:
+		return after_soft_miss(bt, exit, mode, vectors);
+	case BT_EXIT_WRITTEN:
+		return after_written(bt, exit, vectors);
+	case BT_EXIT_FAULT:
+		return after_fault(bt, mode);
+	case BT_EXIT_MATURE:
+		bt->cpu->rip = bt->cpu->next_rip = exit->rip;
+		windows_mature(bt);
+		bt->young_left = bt_young_runs();
+		return run_loop;
+	case BT_EXIT_KICK:
+		bt->cpu->next_rip = bt->cpu->rip;
+		return run_loop;
+	}
+	return run_loop;
+}

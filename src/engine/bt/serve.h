@@ -1,0 +1,25 @@
+/* Serving exits. */
+#ifndef VENEER_ENGINE_BT_SERVE_H
+#define VENEER_ENGINE_BT_SERVE_H
+
+#include "engine/bt/bt.h"
+
+/* Where translated code goes on, and R10 there: glue_enter()'s arguments. `entry` 0: nowhere, the
+ * run loop decides what comes next. */
+struct next {
+	uintptr_t entry;
+	uint64_t r10;
+};
+
+static inline struct next enter_unit(const struct bt_unit *unit)
+{
+	return (struct next){unit->entry, 0};
+}
+
+/* Serve exit `id`. `*mode` is the mode at the exit, and on return that of where to go on. */
+struct next serve_exit(struct bt *bt, uint32_t id, struct bt_mode *mode);
+
+/* What bt->young_left begins with in an address space. */
+unsigned bt_young_runs(void);
+
+#endif
