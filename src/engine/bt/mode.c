@@ -93,12 +93,26 @@ static void choose_gs(struct bt *bt, struct bt_mode *mode)
 		*mode = with_gs;
 }
 
-/* Supervisor windows show the upper half only. Windows show 48-bit linear addresses. */
-static bool goes_by_windows(struct bt *bt, bool user)
+/* Windows show 48-bit linear addresses. */
+static bool windows_usable(const struct bt *bt)
 {
-	if (!bt->windows || (bt->cpu->cr4 & CR4_LA57))
-		return false;
-	return user ? windows_is_mature(bt) : (int64_t)bt->cpu->rip < 0;
+	return bt->windows && !(bt->cpu->cr4 & CR4_LA57);
+}
+
+/* Supervisor windows show the upper half only. */
+static bool kernel_goes_by_windows(const struct bt *bt, uint64_t rip)
+{
+	return windows_usable(bt) && (int64_t)rip < 0;
+}
+
+static bool user_goes_by_windows(struct bt *bt)
+{
+	return windows_usable(bt) && windows_is_mature(bt);
+}
+
+bool bt_mode_changes_at(const struct bt *bt, struct bt_mode mode, uint64_t rip)
+{
+	return !mode.user && mode.windows != kernel_goes_by_windows(bt, rip);
 }
 
 bool bt_mode_now(struct bt *bt, struct bt_mode *mode)
@@ -116,7 +130,7 @@ bool bt_mode_now(struct bt *bt, struct bt_mode *mode)
 	else
 		return false;
 	now.fpu = fpu_part(bt);
-	now.windows = goes_by_windows(bt, now.user);
+	now.windows = now.user ? user_goes_by_windows(bt) : kernel_goes_by_windows(bt, cpu->rip);
 	if (now.windows)
 		windows_use_space(bt);
 	if (now.windows && bt->has_fsgsbase && !engine_options.hardened)

@@ -158,12 +158,13 @@ static void undo_branch(struct bt *bt)
 	interpret_exit(bt, exit);
 }
 
-static struct next after_jump(struct bt *bt, struct bt_mode mode)
+static struct next after_jump(struct bt *bt, struct bt_mode *mode)
 {
 	struct cpu *cpu = bt->cpu;
 	uint64_t rip = bt->exit_address;
 	struct bt_unit *unit;
 	uint8_t *heat;
+	bool hot;
 
 	bt->stats.jump_misses++;
 	if (!cpu_canonical(cpu, rip)) {
@@ -172,8 +173,12 @@ static struct next after_jump(struct bt *bt, struct bt_mode mode)
 	}
 	cpu->rip = cpu->next_rip = rip;
 	heat = &bt->jump_heat[rip % ARRAY_SIZE(bt->jump_heat)];
-	unit = unit_find_or_make(bt, rip, mode, ++*heat >= successor_heat());
-	if (unit || *heat >= successor_heat())
+	hot = ++*heat >= successor_heat();
+	if (unlikely(bt_mode_changes_at(bt, *mode, rip)))
+		unit_here(bt, hot, mode, &unit);
+	else
+		unit = unit_find_or_make(bt, rip, *mode, hot);
+	if (unit || hot)
 		*heat = 0;
 	return unit && !engine_options.verify ? enter_unit(unit) : run_loop;
 }
@@ -377,7 +382,7 @@ struct next serve_exit(struct bt *bt, uint32_t id, struct bt_mode *mode)
 	case BT_EXIT_BRANCH:
 		return after_branch(bt, id, *mode);
 	case BT_EXIT_JUMP:
-		return after_jump(bt, *mode);
+		return after_jump(bt, mode);
 	case BT_EXIT_INTERPRET:
 		interpret_exit(bt, exit);
 		return after_interpreted(bt, exit, mode, vectors);
