@@ -10,7 +10,8 @@
  * Goes round all forms until the time is over but for at least all combinations once. */
 #include "cpu/cpu_model.h"
 #include "cpu/cpuid.h"
-#include "engine/bt/translate.h"
+#include "engine/bt/analyze.h"
+#include "engine/bt/operand.h"
 #include "isa/register.h"
 #include "oracle.h"
 

@@ -3,7 +3,8 @@
  * both sides: what is known stays known, and nothing else becomes known. */
 #include "cpu_fixture.h"
 
-#include "engine/bt/translate.h"
+#include "engine/bt/analyze.h"
+#include "engine/bt/operand.h"
 
 #define DRIFT (INT64_C(1) << 31)
 

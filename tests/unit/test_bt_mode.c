@@ -16,17 +16,17 @@
 		(value) >> 32 & 0xff, (value) >> 40 & 0xff, (value) >> 48 & 0xff, (value) >> 56
 
 static const uint8_t lower[] = {
-	0xb9, TURNS, 0, 0, 0,                        /* mov ecx, TURNS */
-	0x48, 0xb8, BYTES_8(HIGH_HALF + UPPER),      /* 1: mov rax, upper */
-	0xff, 0xe0,                                  /* jmp rax */
-	0xff, 0xc9, 0x75, 0xf0,                      /* BACK: dec ecx; jnz 1b */
-	0xf4,                                        /* hlt */
+	0xb9, TURNS, 0, 0, 0,                   /* mov ecx, TURNS */
+	0x48, 0xb8, BYTES_8(HIGH_HALF + UPPER), /* 1: mov rax, upper */
+	0xff, 0xe0,                             /* jmp rax */
+	0xff, 0xc9, 0x75, 0xf0,                 /* BACK: dec ecx; jnz 1b */
+	0xf4,                                   /* hlt */
 };
 
 static const uint8_t upper[] = {
-	0xff, 0x07,                                     /* inc dword [rdi] */
-	0x48, 0xb8, BYTES_8((uint64_t)LOWER + BACK),    /* mov rax, back */
-	0xff, 0xe0,                                     /* jmp rax */
+	0xff, 0x07,                                  /* inc dword [rdi] */
+	0x48, 0xb8, BYTES_8((uint64_t)LOWER + BACK), /* mov rax, back */
+	0xff, 0xe0,                                  /* jmp rax */
 };
 
 static int setup(void **state)

@@ -4,10 +4,10 @@
  * What can be copied is what may run natively (isa/native.h: the guest's CPUID shows it, nothing
  * about it is privileged, and its effects are on registers, flags and one ordinary memory
  * operand). */
+#include "engine/bt/analyze.h"
 #include "engine/bt/special.h"
 #include "engine/bt/stack.h"
 #include "engine/bt/string.h"
-#include "engine/bt/translate.h"
 
 #include "cpu/cpuid.h"
 #include "cpu/fpu.h"
@@ -435,21 +435,6 @@ static void classify(struct translator *t, struct guest_insn *g)
 		set_kind(g, GUEST_END, "may change what comes after it");
 }
 
-bool ends_unit(enum guest_kind kind)
-{
-	switch (kind) {
-	case GUEST_JMP:
-	case GUEST_JMP_INDIRECT:
-	case GUEST_CALL:
-	case GUEST_CALL_INDIRECT:
-	case GUEST_RET:
-	case GUEST_END:
-		return true;
-	default:
-		return false;
-	}
-}
-
 static void mark_targets(struct translator *t)
 {
 	for (unsigned i = 0; i < t->count; i++) {
@@ -480,11 +465,11 @@ unsigned analyze(struct translator *t, const uint8_t *bytes, unsigned available,
 		g->rip = rip + done;
 		classify(t, g);
 		/* The last page below the hole: there is no way on. */
-		if (!ends_unit(g->kind) && !cpu_canonical(t->cpu, guest_next(g)))
+		if (!guest_kinds[g->kind].ends && !cpu_canonical(t->cpu, guest_next(g)))
 			set_kind(g, GUEST_END, "what follows is not canonical");
 		done += g->in.length;
 		t->count++;
-		if (ends_unit(g->kind))
+		if (guest_kinds[g->kind].ends)
 			break;
 	}
 	/* A unit must do something itself, or be quicker in leaving than the interpreter. */

@@ -1,6 +1,9 @@
 /* Control transfers: within the unit, to other units of the same guest page (a continuation, then
  * patched into a direct jump), and by the jump table to anywhere. */
-#include "engine/bt/translate.h"
+#include "engine/bt/branch.h"
+#include "engine/bt/identical.h"
+#include "engine/bt/operand.h"
+#include "engine/bt/push_pop.h"
 #include "engine/options.h"
 
 int unit_index(const struct translator *t, uint64_t rip)

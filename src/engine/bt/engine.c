@@ -7,7 +7,7 @@
 #include "engine/bt/serve.h"
 #include "engine/bt/stats.h"
 #include "engine/bt/trace.h"
-#include "engine/bt/translate.h"
+#include "engine/bt/unit.h"
 #include "engine/bt/verify.h"
 #include "engine/bt/window.h"
 #include "engine/engine.h"

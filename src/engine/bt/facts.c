@@ -1,5 +1,7 @@
 #include "engine/bt/facts.h"
-#include "engine/bt/translate.h"
+#include "engine/bt/branch.h"
+#include "engine/bt/operand.h"
+#include "engine/bt/unit.h"
 #include "engine/options.h"
 
 /* How far constants may take an address from where it was last seen in its slot. What adds to it: a
@@ -207,33 +209,19 @@ static bool copy_register(struct facts *f, const struct guest_insn *g)
 	return true;
 }
 
-static bool moves_stack(const struct guest_insn *g)
-{
-	switch (g->kind) {
-	case GUEST_PUSH:
-	case GUEST_POP:
-	case GUEST_CALL:
-	case GUEST_CALL_INDIRECT:
-	case GUEST_RET:
-		return true;
-	default:
-		return false;
-	}
-}
-
 bool facts_uses_stack(const struct translator *t, unsigned i)
 {
 	const struct guest_insn *g = &t->insn[i];
 
 	if (stack_is_soft(t, i))
 		return false;
-	return moves_stack(g) || (g->kind == GUEST_IDENTICAL && g->memory && !g->masked &&
-					 operand_is_stack(g, g->memory));
+	return guest_kinds[g->kind].stack || (g->kind == GUEST_IDENTICAL && g->memory &&
+						     !g->masked && operand_is_stack(g, g->memory));
 }
 
 bool facts_touches_stack(const struct translator *t, unsigned i)
 {
-	return facts_uses_stack(t, i) && (moves_stack(&t->insn[i]) || t->insn[i].touches);
+	return facts_uses_stack(t, i) && (guest_kinds[t->insn[i].kind].stack || t->insn[i].touches);
 }
 
 /* However often a loop moves RSP, it must be used in between: what is known of it is only how far
@@ -250,7 +238,7 @@ static void stack_after(const struct translator *t, struct facts *f, unsigned i)
 		f->stack_at -= grown;
 		f->stack &= f->stack_at <= STACK_DRIFT && f->stack_at >= -STACK_DRIFT;
 	} else if (g->kind == GUEST_STACK_ALU || g->kind == GUEST_STACK_SET ||
-		   g->kind == GUEST_LEAVE || moves_stack(g)) {
+		   g->kind == GUEST_LEAVE || guest_kinds[g->kind].stack) {
 		f->stack = false;
 	}
 }
@@ -299,6 +287,30 @@ bool facts_include(const struct facts *f, const struct facts *needed)
 			return false;
 	return both.narrow == needed->narrow && both.stack == needed->stack &&
 	       both.vectors == needed->vectors;
+}
+
+void facts_walk(const struct translator *t, struct facts *f, unsigned first, unsigned last)
+{
+	struct facts join[UNIT_MAX_INSNS];
+	uint64_t joined = 0;
+
+	for (unsigned i = first; i <= last; i++) {
+		const struct guest_insn *g = &t->insn[i];
+		int target = -1;
+
+		if (joined & BIT(i))
+			facts_meet(f, &join[i]);
+		facts_after(t, f, i);
+		if (g->kind == GUEST_JCC || g->kind == GUEST_JRCXZ || g->kind == GUEST_LOOP)
+			target = unit_index(t, branch_target(g));
+		if (target <= (int)i || target > (int)last)
+			continue;
+		if (joined & BIT(target))
+			facts_meet(&join[target], f);
+		else
+			join[target] = *f;
+		joined |= BIT(target);
+	}
 }
 
 void facts_of_loop(const struct translator *t, struct facts *f, unsigned head, unsigned back)

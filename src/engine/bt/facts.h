@@ -59,6 +59,9 @@ bool facts_uses_stack(const struct translator *t, unsigned i);
 bool facts_touches_stack(const struct translator *t, unsigned i);
 /* What is known after instruction i. */
 void facts_after(const struct translator *t, struct facts *f, unsigned i);
+/* What is known after instructions first to last, if `f` is before them: along the straight run and
+ * the branches forward within it. */
+void facts_walk(const struct translator *t, struct facts *f, unsigned first, unsigned last);
 /* Keep what both know. */
 void facts_meet(struct facts *f, const struct facts *other);
 /* Does f include all of `needed`? */

@@ -1,6 +1,7 @@
 /* Identical translation: the guest's instruction, with what renamed and spilled registers need
  * around it. */
-#include "engine/bt/translate.h"
+#include "engine/bt/identical.h"
+#include "engine/bt/operand.h"
 
 unsigned value_of(struct translator *t, unsigned guest, unsigned temporary)
 {

@@ -36,8 +36,7 @@ struct bt_unit *unit_find(struct bt *bt, uint64_t rip, struct bt_mode mode)
 	return unit;
 }
 
-struct bt_unit *unit_make(
-	struct bt *bt, uint64_t rip, struct bt_mode mode, const uint8_t *adapted)
+struct bt_unit *unit_make(struct bt *bt, uint64_t rip, struct bt_mode mode, const uint8_t *adapted)
 {
 	struct cpu *cpu = bt->cpu;
 	struct bt_unit *unit;

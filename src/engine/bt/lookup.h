@@ -16,8 +16,7 @@ struct bt_unit *unit_find(struct bt *bt, uint64_t rip, struct bt_mode mode);
 
 /* Translate, and enter the unit in cache and jump table. `adapted`: see translate_unit(). NULL where
  * that is not possible. May flush the cache (bt->stats.cache_flushes). */
-struct bt_unit *unit_make(
-	struct bt *bt, uint64_t rip, struct bt_mode mode, const uint8_t *adapted);
+struct bt_unit *unit_make(struct bt *bt, uint64_t rip, struct bt_mode mode, const uint8_t *adapted);
 
 /* unit_find(), and where the code is hot unit_make(). */
 struct bt_unit *unit_find_or_make(struct bt *bt, uint64_t rip, struct bt_mode mode, bool hot);

@@ -49,7 +49,7 @@
  *	movzx	ecx, byte [flags of pages + rcx]
  *	jrcxz	1f
  *	jmp	written */
-#include "engine/bt/translate.h"
+#include "engine/bt/operand.h"
 #include "engine/options.h"
 
 /* The host register where a guest register is, or NO_REGISTER. */

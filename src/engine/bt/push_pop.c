@@ -1,8 +1,9 @@
 /* The stack. In window mode the host's RSP is the guest's plus a delta, so PUSH and POP are
  * themselves. What changes RSP otherwise must see to it that it stays in its window, or within the
  * guards around that. */
-#include "engine/bt/translate.h"
-#include "engine/bt/stack.h"
+#include "engine/bt/push_pop.h"
+#include "engine/bt/identical.h"
+#include "engine/bt/operand.h"
 
 static void op_load_scratch(struct translator *t, unsigned i, struct host_memory memory)
 {

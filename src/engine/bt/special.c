@@ -11,6 +11,8 @@
  * or a soft-TLB miss), that is still in the shadow: bt_insn.shadowed says so to the code that
  * serves exits, and the run loop steps the instruction. A unit that runs through pays nothing. */
 #include "engine/bt/special.h"
+#include "engine/bt/identical.h"
+#include "engine/bt/push_pop.h"
 
 #include "cpu/cpuid.h"
 #include "cpu/transfer.h"

@@ -2,7 +2,7 @@
 #ifndef VENEER_ENGINE_BT_SPECIAL_H
 #define VENEER_ENGINE_BT_SPECIAL_H
 
-#include "engine/bt/translate.h"
+#include "engine/bt/unit.h"
 
 /* The bits of CR4 that decide whether these instructions exist. The units made under other bits
  * must be dropped when they change. */

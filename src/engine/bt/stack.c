@@ -2,6 +2,8 @@
  * The system call path of Linux has two: SUB RSP, RAX takes a random piece off the kernel's stack,
  * and POP RSP goes back to the user's. */
 #include "engine/bt/stack.h"
+#include "engine/bt/operand.h"
+#include "engine/bt/push_pop.h"
 
 /* Is it in a host register as it is? */
 static bool is_tracked(const ZydisDecodedOperand *op)

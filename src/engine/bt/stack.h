@@ -2,7 +2,7 @@
 #ifndef VENEER_ENGINE_BT_STACK_H
 #define VENEER_ENGINE_BT_STACK_H
 
-#include "engine/bt/translate.h"
+#include "engine/bt/unit.h"
 
 /* In window mode: make it GUEST_STACK_SET, if it is one of them. */
 bool stack_classify(struct guest_insn *g);

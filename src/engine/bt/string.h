@@ -2,7 +2,7 @@
 #ifndef VENEER_ENGINE_BT_STRING_H
 #define VENEER_ENGINE_BT_STRING_H
 
-#include "engine/bt/translate.h"
+#include "engine/bt/unit.h"
 
 /* Make it GUEST_STRING, if it can be done so. */
 bool string_classify(const struct translator *t, struct guest_insn *g);

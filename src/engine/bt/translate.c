@@ -4,7 +4,12 @@
  * unconditional transfer or the end of the page. What is rare (a branch leaving the unit, an
  * address that was predicted wrong) goes to the unit's end, out of line. */
 #include "engine/bt/translate.h"
+#include "engine/bt/analyze.h"
+#include "engine/bt/branch.h"
 #include "engine/bt/cache.h"
+#include "engine/bt/identical.h"
+#include "engine/bt/operand.h"
+#include "engine/bt/push_pop.h"
 #include "engine/bt/special.h"
 #include "engine/bt/stack.h"
 #include "engine/bt/string.h"
@@ -12,81 +17,17 @@
 #include "engine/options.h"
 #include "isa/address.h"
 
-/* --- bookkeeping --- */
-
-void mark(struct translator *t, unsigned insn, enum bt_mark_state state)
-{
-	if (t->mark_count == ARRAY_SIZE(t->marks)) {
-		t->failed = true;
-		return;
-	}
-	t->marks[t->mark_count++] = (struct bt_mark){.host = (uint16_t)(t->code.at - t->unit->code),
-		.insn = (uint8_t)insn,
-		.state = (uint8_t)state};
-}
-
-void add_cold(struct translator *t, enum cold_kind kind, unsigned insn, uintptr_t patch,
-	uint32_t id, access_op *op)
-{
-	if (t->cold_count == MAX_COLD) {
-		t->failed = true;
-		return;
-	}
-	t->cold[t->cold_count++] = (struct cold){.kind = (uint8_t)kind,
-		.insn = (uint8_t)insn,
-		.mode = t->mode,
-		.patch = patch,
-		.id = id,
-		.op = op};
-}
-
-uint32_t add_exit(struct translator *t, enum bt_exit_kind kind, unsigned insn)
-{
-	struct bt *bt = t->bt;
-	struct bt_exit *exit;
-
-	if (bt->exit_count == bt->exit_limit) {
-		t->code.full = true;
-		return BT_EXIT_ID_FIRST;
-	}
-	exit = &bt->exits[bt->exit_count];
-	*exit = (struct bt_exit){.kind = (uint8_t)kind,
-		.insn = (uint16_t)insn,
-		.rip = t->insn[insn].rip,
-		.resume = t->here,
-		.next_rip = guest_next(&t->insn[insn]),
-		.unit = t->unit};
-	return bt->exit_count++;
-}
-
-void emit_exit(struct translator *t, uint32_t id)
-{
-	emit_constant(&t->code, SCRATCH, id);
-	emit_jump_memory(&t->code, at_address(&t->bt->glue.exit));
-}
-
-void extract_field(struct translator *t, enum extract field, unsigned to, unsigned from)
-{
-	const struct bt_mark here = t->marks[t->mark_count - 1];
-
-	if (!t->bt->has_bmi2)
-		mark(t, here.insn, MARK_AFTER);
-	emit_extract(&t->code, field, to, from);
-	if (!t->bt->has_bmi2)
-		mark(t, here.insn, here.state);
-}
-
 /* --- system instructions --- */
 
 /* TF, DF, IOPL and NT are clear in every mode that is translated: IF is all there is in this byte.
  */
-static void translate_cli(struct translator *t)
+static void translate_cli(struct translator *t, unsigned i)
 {
 	emit_memory_op(&t->code, false, 0xc6, 0, at_address((uint8_t *)&t->cpu->system_flags + 1));
 	emit_byte(&t->code, 0);
 }
 
-static void translate_set_ac(struct translator *t, unsigned i, bool on)
+static void emit_set_ac(struct translator *t, unsigned i, bool on)
 {
 	struct code *c = &t->code;
 	struct cpu *cpu = t->cpu;
@@ -102,7 +43,17 @@ static void translate_set_ac(struct translator *t, unsigned i, bool on)
 	t->mode.ac = on;
 }
 
-static void translate_interpret(struct translator *t, unsigned i, bool goes_on)
+static void translate_stac(struct translator *t, unsigned i)
+{
+	emit_set_ac(t, i, true);
+}
+
+static void translate_clac(struct translator *t, unsigned i)
+{
+	emit_set_ac(t, i, false);
+}
+
+static void emit_interpret(struct translator *t, unsigned i, bool goes_on)
 {
 	uint32_t id = add_exit(t, BT_EXIT_INTERPRET, i);
 
@@ -174,89 +125,93 @@ static void translate_lea(struct translator *t, unsigned i)
 
 /* --- putting it together --- */
 
+static void translate_identical(struct translator *t, unsigned i)
+{
+	const struct guest_insn *g = &t->insn[i];
+
+	if (g->memory)
+		emit_access(t, &(struct access){.insn = i,
+				       .size = g->memory_size,
+				       .write = g->writes_memory,
+				       .memory = g->memory,
+				       .op = emit_identical});
+	else
+		emit_identical(t, i, at_register(NO_REGISTER, 0));
+}
+
+static void translate_nop(struct translator *t, unsigned i)
+{
+}
+
+static void translate_jcc(struct translator *t, unsigned i)
+{
+	emit_branch(t, i, t->insn[i].in.opcode & 15, branch_target(&t->insn[i]));
+}
+
+static void translate_jmp(struct translator *t, unsigned i)
+{
+	emit_branch(t, i, ALWAYS, branch_target(&t->insn[i]));
+}
+
+static void translate_stack_move(struct translator *t, unsigned i)
+{
+	if (!stack_translate(t, i))
+		translate_stack_set(t, i);
+}
+
+/* By the interpreter, then on in the unit. To be verified, each such instruction ends the unit. */
+static void translate_interpret(struct translator *t, unsigned i)
+{
+	emit_interpret(t, i, !engine_options.verify);
+}
+
+static void translate_end(struct translator *t, unsigned i)
+{
+	emit_interpret(t, i, false);
+}
+
+static void translate_special(struct translator *t, unsigned i)
+{
+	if (!special_translate(t, i))
+		translate_interpret(t, i);
+}
+
+static void translate_string(struct translator *t, unsigned i)
+{
+	if (!string_translate(t, i))
+		translate_interpret(t, i);
+}
+
+const struct guest_kind_row guest_kinds[] = {
+	[GUEST_IDENTICAL] = {translate_identical},
+	[GUEST_LEA] = {translate_lea},
+	[GUEST_NOP] = {translate_nop},
+	[GUEST_PUSH] = {translate_push, .stack = true},
+	[GUEST_POP] = {translate_pop, .stack = true},
+	[GUEST_LEAVE] = {translate_leave},
+	[GUEST_STACK_ALU] = {translate_stack_alu},
+	[GUEST_STACK_SET] = {translate_stack_move},
+	[GUEST_JCC] = {translate_jcc},
+	[GUEST_JRCXZ] = {translate_jrcxz},
+	[GUEST_LOOP] = {translate_loop},
+	[GUEST_JMP] = {translate_jmp, .ends = true},
+	[GUEST_JMP_INDIRECT] = {translate_jmp_indirect, .ends = true},
+	[GUEST_CALL] = {translate_call, .ends = true, .stack = true},
+	[GUEST_CALL_INDIRECT] = {translate_call_indirect, .ends = true, .stack = true},
+	[GUEST_RET] = {translate_return, .ends = true, .stack = true},
+	[GUEST_CLI] = {translate_cli},
+	[GUEST_STAC] = {translate_stac},
+	[GUEST_CLAC] = {translate_clac},
+	[GUEST_SPECIAL] = {translate_special},
+	[GUEST_STRING] = {translate_string},
+	[GUEST_INTERPRET] = {translate_interpret},
+	[GUEST_END] = {translate_end, .ends = true},
+};
+
 static void translate_one(struct translator *t, unsigned i)
 {
-	struct guest_insn *g = &t->insn[i];
-
 	ensure_vectors(t, i);
-	switch (g->kind) {
-	case GUEST_IDENTICAL:
-		if (g->memory)
-			emit_access(t, &(struct access){.insn = i,
-					       .size = g->memory_size,
-					       .write = g->writes_memory,
-					       .memory = g->memory,
-					       .op = emit_identical});
-		else
-			emit_identical(t, i, at_register(NO_REGISTER, 0));
-		break;
-	case GUEST_LEA:
-		translate_lea(t, i);
-		break;
-	case GUEST_NOP:
-		break;
-	case GUEST_PUSH:
-		translate_push(t, i);
-		break;
-	case GUEST_POP:
-		translate_pop(t, i);
-		break;
-	case GUEST_LEAVE:
-		translate_leave(t, i);
-		break;
-	case GUEST_STACK_ALU:
-		translate_stack_alu(t, i);
-		break;
-	case GUEST_STACK_SET:
-		if (!stack_translate(t, i))
-			translate_stack_set(t, i);
-		break;
-	case GUEST_JCC:
-		emit_branch(t, i, g->in.opcode & 15, branch_target(g));
-		break;
-	case GUEST_JRCXZ:
-		translate_jrcxz(t, i);
-		break;
-	case GUEST_LOOP:
-		translate_loop(t, i);
-		break;
-	case GUEST_JMP:
-		emit_branch(t, i, ALWAYS, branch_target(g));
-		break;
-	case GUEST_JMP_INDIRECT:
-		translate_jmp_indirect(t, i);
-		break;
-	case GUEST_CALL:
-		translate_call(t, i);
-		break;
-	case GUEST_CALL_INDIRECT:
-		translate_call_indirect(t, i);
-		break;
-	case GUEST_RET:
-		translate_return(t, i);
-		break;
-	case GUEST_CLI:
-		translate_cli(t);
-		break;
-	case GUEST_STAC:
-	case GUEST_CLAC:
-		translate_set_ac(t, i, g->kind == GUEST_STAC);
-		break;
-	case GUEST_SPECIAL:
-		if (!special_translate(t, i))
-			translate_interpret(t, i, !engine_options.verify);
-		break;
-	case GUEST_STRING:
-		if (!string_translate(t, i))
-			translate_interpret(t, i, !engine_options.verify);
-		break;
-	case GUEST_INTERPRET:
-		translate_interpret(t, i, !engine_options.verify);
-		break;
-	case GUEST_END:
-		translate_interpret(t, i, false);
-		break;
-	}
+	guest_kinds[t->insn[i].kind].translate(t, i);
 }
 
 /* Here with the guest's RIP in R10, from the jump table, which knows only 16 bits of it. */
@@ -421,34 +376,10 @@ static void emit_insn(struct translator *t, unsigned i)
 	facts_after(t, &t->facts, i);
 }
 
-void facts_walk(const struct translator *t, struct facts *f, unsigned first, unsigned last)
-{
-	struct facts join[UNIT_MAX_INSNS];
-	uint64_t joined = 0;
-
-	for (unsigned i = first; i <= last; i++) {
-		const struct guest_insn *g = &t->insn[i];
-		int target = -1;
-
-		if (joined & BIT(i))
-			facts_meet(f, &join[i]);
-		facts_after(t, f, i);
-		if (g->kind == GUEST_JCC || g->kind == GUEST_JRCXZ || g->kind == GUEST_LOOP)
-			target = unit_index(t, branch_target(g));
-		if (target <= (int)i || target > (int)last)
-			continue;
-		if (joined & BIT(target))
-			facts_meet(&join[target], f);
-		else
-			join[target] = *f;
-		joined |= BIT(target);
-	}
-}
-
 /* The way on after the last instruction made. */
 static void emit_way_on(struct translator *t, unsigned last)
 {
-	if (ends_unit(t->insn[last].kind))
+	if (guest_kinds[t->insn[last].kind].ends)
 		return;
 	mark(t, last, MARK_AFTER);
 	emit_branch(t, last, ALWAYS, guest_next(&t->insn[last]));
@@ -479,7 +410,7 @@ static void emit_loop(struct translator *t, struct loop *loop)
 		t->host_again[i] = t->code.at;
 		emit_insn(t, i);
 	}
-	if (loop->back + 1 < t->count && !ends_unit(t->insn[loop->back].kind) &&
+	if (loop->back + 1 < t->count && !guest_kinds[t->insn[loop->back].kind].ends &&
 		facts_include(&t->facts, &loop->end)) {
 		mark(t, loop->back, MARK_AFTER);
 		emit_jump_to(&t->code, t->host[loop->back + 1]);

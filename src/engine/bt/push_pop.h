@@ -1,0 +1,21 @@
+/* The stack: PUSH, POP, LEAVE, and arithmetic with RSP. */
+#ifndef VENEER_ENGINE_BT_PUSH_POP_H
+#define VENEER_ENGINE_BT_PUSH_POP_H
+
+#include "engine/bt/unit.h"
+
+void translate_push(struct translator *t, unsigned i);
+void translate_pop(struct translator *t, unsigned i);
+void translate_leave(struct translator *t, unsigned i);
+void translate_stack_alu(struct translator *t, unsigned i);
+void translate_stack_set(struct translator *t, unsigned i);
+/* The memory operand of instruction i, 8 bytes, to bt->scratch[0]. */
+void load_to_scratch(struct translator *t, unsigned i);
+void push_constant(struct translator *t, unsigned i, uint64_t value);
+/* Loads 8 bytes to R10. */
+access_op op_to_address;
+
+/* Push bt->scratch[0]: the commit. */
+void push_scratch(struct translator *t, unsigned i);
+
+#endif

@@ -1,0 +1,187 @@
+/* The unit in the making: what all files that make it share. */
+#ifndef VENEER_ENGINE_BT_UNIT_H
+#define VENEER_ENGINE_BT_UNIT_H
+
+#include "engine/bt/emit.h"
+#include "engine/bt/facts.h"
+#include "engine/bt/rewrite.h"
+#include "isa/native.h"
+#include "isa/register.h"
+
+/* What is to be done with an instruction. */
+enum guest_kind {
+	GUEST_IDENTICAL, /* registers renamed, memory operand redirected */
+	GUEST_LEA,
+	GUEST_NOP,
+	GUEST_PUSH,
+	GUEST_POP,
+	GUEST_LEAVE,
+	GUEST_STACK_ALU, /* arithmetic with RSP as destination */
+	GUEST_STACK_SET, /* MOV RSP, x */
+	GUEST_JCC,
+	GUEST_JRCXZ,
+	GUEST_LOOP,
+	GUEST_JMP,
+	GUEST_JMP_INDIRECT,
+	GUEST_CALL,
+	GUEST_CALL_INDIRECT,
+	GUEST_RET,
+	GUEST_CLI,
+	GUEST_STAC,
+	GUEST_CLAC,
+	GUEST_SPECIAL,   /* special.c */
+	GUEST_STRING,    /* string.c */
+	GUEST_INTERPRET, /* by the interpreter, then on in the unit */
+	GUEST_END,       /* by the interpreter, and the unit ends */
+};
+
+struct translator;
+
+/* What is known of a kind. */
+struct guest_kind_row {
+	/* Emit instruction i. It may find that the interpreter has to run the instruction. */
+	void (*translate)(struct translator *t, unsigned i);
+	bool ends;  /* control never goes on to the next instruction in the unit */
+	bool stack; /* it accesses the stack at RSP and moves RSP */
+};
+extern const struct guest_kind_row guest_kinds[]; /* translate.c; by enum guest_kind */
+
+struct guest_insn {
+	ZydisDecodedInstruction in;
+	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+	const uint8_t *bytes;
+	uint64_t rip;
+	enum guest_kind kind;
+	const char *reason;                /* why it is not identical */
+	const ZydisDecodedOperand *memory; /* explicit memory operand, or NULL */
+	unsigned memory_size;
+	bool writes_memory;
+	bool other_faults; /* something may have to be raised before its page fault */
+	bool x87; /* leaves its address, opcode and operand for FNSTENV and others to show */
+	uint16_t fop;
+	uint8_t vectors; /* which vector registers have to be here: enum bt_vectors */
+	bool high_byte;
+	bool masked; /* may touch nothing of its operand, or a part: a mask suppresses faults */
+	/* Where it succeeds it has touched its operand (facts.h): not where masked, and not a store
+	 * of the x87 unit, which on Intel's processors leaves memory alone, mapped or not, where it
+	 * meets an unmasked exception; the next x87 instruction raises that. */
+	bool touches;
+	/* Registers among the operands that have no host register of their own: R10, R11, and
+	 * RSP where it is read only. */
+	uint8_t spilled[3], spill_count;
+	uint16_t spill_load, spill_store; /* guest register masks */
+	bool implicit_rcx, implicit_rcx_written;
+	bool explicit_rcx, explicit_rcx_written;
+	bool target; /* some branch of the unit leads here */
+};
+
+static inline uint64_t guest_next(const struct guest_insn *g)
+{
+	return g->rip + g->in.length;
+}
+
+/* Of a direct branch. */
+static inline uint64_t branch_target(const struct guest_insn *g)
+{
+	return guest_next(g) + (uint64_t)g->in.raw.imm[0].value.s;
+}
+
+typedef void access_op(struct translator *t, unsigned i, struct host_memory memory);
+
+enum cold_kind {
+	COLD_EXIT,    /* leave by exit `id` */
+	COLD_TABLE,   /* the access again, by the table of windows */
+	COLD_JUMP,    /* to `rip` in another page */
+	COLD_VECTORS, /* load vector registers: `id` says how many */
+};
+
+struct cold {
+	uint8_t kind, insn;
+	struct bt_mode mode;
+	uintptr_t patch, resume;
+	uint32_t id;
+	uint64_t rip;
+	access_op *op;
+};
+
+#define MAX_COLD  (UNIT_MAX_INSNS * 8)
+#define MAX_LOOPS 3
+
+/* A loop within the unit, instructions head to back. The first turn is in the unit's straight run;
+ * the code for all others is made a second time, knowing what the first has checked. */
+struct loop {
+	unsigned head, back;
+	struct facts start; /* holds at the head, from the second turn on */
+	struct facts end;   /* what the straight run knows after it */
+	uintptr_t host;     /* of the second code; 0: not made yet */
+};
+
+/* A branch to code of the unit that was not there yet. */
+struct forward {
+	uintptr_t patch;
+	unsigned insn;
+	/* to the head of its second code; NULL: to the straight run, or where `inside` */
+	struct loop *loop;
+	bool inside;
+};
+
+struct translator {
+	struct bt *bt;
+	struct cpu *cpu;
+	struct code code;
+	struct bt_unit *unit;
+	struct bt_mode mode;
+	struct facts facts; /* here */
+	uintptr_t here;     /* where the code of the instruction at hand begins */
+	int gs_slot;        /* the slot whose delta is the GS base, or -1 */
+	unsigned count, cold_count, mark_count;
+	uint32_t first_exit;
+	struct guest_insn insn[UNIT_MAX_INSNS];
+	uintptr_t host[UNIT_MAX_INSNS]; /* where each instruction's code starts */
+	struct bt_mode insn_mode[UNIT_MAX_INSNS];
+	struct cold cold[MAX_COLD];
+	struct bt_mark marks[UNIT_MAX_INSNS * 16];
+	struct forward forward[UNIT_MAX_INSNS * 4];
+	unsigned forward_count;
+	struct loop loop[MAX_LOOPS], *inside; /* inside: whose second code is being made */
+	unsigned loop_count;
+	struct facts join[UNIT_MAX_INSNS];   /* what is known on the branches that lead here */
+	uint64_t joined;                     /* which of them are set */
+	uint64_t host_again[UNIT_MAX_INSNS]; /* as `host`, in a loop's second code */
+	bool failed;                         /* ran out of something */
+	uint16_t slots[UNIT_MAX_INSNS];      /* predicted */
+	const uint8_t *adapted;
+};
+
+/* --- unit.c --- */
+
+/* What comes next in the code belongs to instruction `insn`, in that state. */
+void mark(struct translator *t, unsigned insn, enum bt_mark_state state);
+/* A piece of code to be made at the unit's end, which the jump at `patch` leads to. The last three
+ * as in struct cold. */
+void add_cold(struct translator *t, enum cold_kind kind, unsigned insn, uintptr_t patch,
+	uint32_t id, access_op *op);
+/* A new exit; returns its ID. It goes on at the beginning of the instruction at hand. */
+uint32_t add_exit(struct translator *t, enum bt_exit_kind kind, unsigned insn);
+static inline struct bt_exit *exit_of(struct translator *t, uint32_t id)
+{
+	return &t->bt->exits[id];
+}
+/* Leave the unit by an exit. */
+void emit_exit(struct translator *t, uint32_t id);
+/* emit_extract(), and where that puts flags aside, nothing is rolled back in between. */
+void extract_field(struct translator *t, enum extract field, unsigned to, unsigned from);
+static inline bool same_page(uint64_t a, uint64_t b)
+{
+	return ((a ^ b) & PAGE_MASK) == 0;
+}
+static inline bool windowed(const struct translator *t)
+{
+	return t->mode.windows;
+}
+static inline unsigned host_register(unsigned guest)
+{
+	return guest == RCX ? HOST_RCX : guest;
+}
+
+#endif
