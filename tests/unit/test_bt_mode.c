@@ -1,5 +1,5 @@
-/* Which mode a unit is made for: the kernel's code goes by windows in the upper half and by the soft
- * TLB in the lower, and that follows a jump from one half to the other. */
+/* Which mode a unit is made for: the kernel's code goes by windows in the upper half and by the
+ * soft TLB in the lower, and that follows a jump from one half to the other. */
 #include "cpu_fixture.h"
 
 #include "engine/bt/bt.h"
@@ -78,7 +78,7 @@ static void modes_follow_the_half(void **state)
 	assert_true(halves[0] && halves[1]);
 }
 
-/* No part of a mode is lost where modes are compared, and tables are chosen by what they differ in. */
+/* No part of a mode is lost where modes are compared; its low part chooses the table. */
 static void modes_differ_by_every_field(void **state)
 {
 	const struct bt_mode modes[] = {{.key = 0}, {.user = true}, {.ac = true}, {.windows = true},

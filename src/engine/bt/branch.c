@@ -132,7 +132,7 @@ void translate_jrcxz(struct translator *t, unsigned i)
 
 	/* mov rcx, r11 or mov ecx, r11d */
 	emit_register_op(c, g->in.address_width == 64, 0x89, HOST_RCX, SCRATCH);
-	emit_bytes(c, (uint8_t[]){0xe3, 2, 0xeb, 5}, 4); /* jrcxz 1f; jmp 2f; 1: jmp target; 2: */
+	emit_skip_unless_rcx_zero(c, JUMP_BYTES);
 	emit_branch(t, i, ALWAYS_IN_5_BYTES, branch_target(g));
 }
 
@@ -143,7 +143,7 @@ void translate_loop(struct translator *t, unsigned i)
 	emit_lea(c, HOST_RCX, at_register(HOST_RCX, -1));
 	mark(t, i, MARK_AFTER);
 	emit_move(c, SCRATCH, HOST_RCX);
-	emit_bytes(c, (uint8_t[]){0xe3, 5}, 2);
+	emit_jrcxz(c, JUMP_BYTES);
 	facts_after(t, &t->facts, i);
 	emit_branch(t, i, ALWAYS_IN_5_BYTES, branch_target(&t->insn[i]));
 }

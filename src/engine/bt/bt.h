@@ -4,8 +4,49 @@
  * interpreter, whose run loop (engine/interp/run.c) asks bt_translated() first. A unit is made for
  * a place in RAM, a RIP and a mode, and never leaves one guest page.
  *
+ * The words used here:
+ *
+ *	unit	the host code made for a run of guest instructions, and its bookkeeping
+ *	exit	a place where a unit leaves for C, numbered; bt_exit says what C has to do
+ *	mark	says which guest instruction a stretch of host code belongs to, and whether that
+ *		instruction has done anything yet
+ *	commit	the one host instruction with which a guest instruction takes effect
+ *	slot	an aligned 512 GiB of the guest's linear addresses
+ *	window	512 GiB of our own address space that shows one slot, by host mappings
+ *	delta	a window's host address less its slot's linear address
+ *	hole	a page of a large writable mapping that is read-only, since stores must be noticed
+ *	border	where two host mappings meet in a window; the host limits their number
+ *	space	a guest address space (root of page tables, PCID) and its windows
+ *	young	a space in which little code has run: it has no windows, but the soft TLB
+ *	doubt	after a flush: a page's mapping must be looked up again before it is used
+ *	rent	an access of user code that is interpreted, its page not mapped yet: that waits
+ *		until the page has faulted often enough to be worth a mapping
+ *	heat	how often a place was passed through; hot code is translated
+ *	adapt	translate an instruction that keeps faulting again, with the soft TLB
+ *
+ * A unit's life:
+ *
+ *	made	The interpreter has run a block so often that it is hot. bt_translated() (run.c)
+ *		finds no unit for it (lookup.c). analyze() decodes and classifies instructions up
+ *		to the end of the page or an unconditional transfer; translate_unit() emits each
+ *		by its row of guest_kinds[], then what is rare, out of line, and cache_add() makes
+ *		the unit findable: by RAM offset, RIP and mode, and by RIP in a jump table.
+ *	entered	glue_enter() loads the guest's registers and jumps to unit->entry. Other units
+ *		come by a direct jump (same page; patched in when first taken) or by the jump
+ *		table, to unit->code, where RIP is compared first.
+ *	left	An exit puts its number into RCX and jumps to glue.exit, which stores the guest's
+ *		registers. serve_exit() (serve.c) does what the exit asks for and says where to go
+ *		on. A host fault is left in the same way, but from a signal handler (fault.c), with
+ *		the guest in the state before the instruction.
+ *	dropped	when its page is written: no way leads to it any more. Its memory is free again
+ *		when the whole cache is flushed.
+ *
+ *	mode.c		which mode the CPU is in
+ *	lookup.c	a unit is found, or made
+ *	run.c		the loop: enter, serve the exit, enter again; serve.c: exits
+ *	engine.c	a vCPU's translator is created; what cpu/ and memory/ tell it
  *	analyze.c	a run of guest instructions, decoded and classified
- *	translate.c	a unit from them
+ *	translate.c	a unit from them; unit.c: the unit in the making
  *	identical.c	instructions that stay as they are
  *	branch.c	control transfers
  *	push_pop.c	the stack; stack.c: RSP from the stack or from a register
@@ -15,12 +56,11 @@
  *	facts.c		what is known about addresses, so that it need not be checked
  *	rewrite.c	one instruction with its registers and memory operand replaced
  *	emit.c		a small assembler
- *	cache.c		where units live, are found, and are dropped
+ *	cache.c		where units live, are found, and are dropped; soft_tlb.c: the soft TLB
  *	glue.c		the generated code between C and units
  *	window.c	shadow page tables made of host mappings: the way in; window_map.c: the
  *			mappings; window_space.c: address spaces and flushes
  *	fault.c		signals: faults in units, and kicks
- *	run.c		the loop around it all, and the engine's table
  *	verify*.c	--verify
  *	trace.c stats.c	--trace-bt, --stats
  *
@@ -70,6 +110,9 @@ struct verify_plan;
 struct soft_tlb {
 	/* addend: to a linear address; hardened: to an offset in the page. */
 	uint64_t minus_read[SOFT_TLB_SIZE], minus_write[SOFT_TLB_SIZE], addend[SOFT_TLB_SIZE];
+	/* Indices of entries that are not global; SOFT_TLB_SIZE + 1 of them: not all are listed. */
+	uint16_t local[SOFT_TLB_SIZE];
+	unsigned local_count;
 };
 /* No address with this index can hit, nor one just below its page: for an entry without a page. */
 #define SOFT_TLB_EMPTY(index) (-((uint64_t)((index) ^ 2) << PAGE_SHIFT))
@@ -185,10 +228,9 @@ struct bt_stats {
 struct bt {
 	struct cpu *cpu;
 	/* --- what translated code touches --- */
-	/* 0: the low 128 bits of XMM0..15 are in the host's registers. 0: all the rest is, too. 1:
-	 * in cpu->fpu. */
-	uint64_t vectors_away, wide_away;
-	uint64_t stack_delta; /* host RSP less guest RSP; 0 outside window mode */
+	uint64_t vectors_away; /* 1: XMM0..15 are in cpu->fpu; 0: in the host's registers */
+	uint64_t wide_away;    /* the same of all other vector and mask state; 1 if vectors_away */
+	uint64_t stack_delta;  /* host RSP less guest RSP; 0 outside window mode */
 	uint64_t minus_stack_delta;
 	uint64_t string_delta[2]; /* added to RSI, RDI while a string instruction runs */
 	uint64_t scratch[4];

@@ -7,6 +7,7 @@
  * more. */
 #include "engine/bt/cache.h"
 #include "engine/bt/glue.h"
+#include "engine/bt/soft_tlb.h"
 #include "engine/options.h"
 
 #include "base/log.h"
@@ -38,11 +39,6 @@ struct jump_log {
 	uint64_t local_pages[JUMP_PAGE_BITS / 64], global_pages[JUMP_PAGE_BITS / 64];
 };
 
-struct soft_log {
-	uint16_t index[SOFT_TLB_SIZE];
-	unsigned count; /* more than SOFT_TLB_SIZE: not all are listed */
-};
-
 struct bt_cache {
 	size_t code_bytes;
 	uint8_t *book;
@@ -50,7 +46,6 @@ struct bt_cache {
 	struct bt_unit *hash[1 << HASH_BITS];
 	struct bt_unit *pages[1 << PAGE_HASH_BITS];
 	struct jump_log log[BT_TABLES];
-	struct soft_log soft[TLB_VIEWS];
 	pthread_mutex_t drop_lock;
 	uint64_t drops[MAX_DROPS];
 	unsigned drop_count; /* more than MAX_DROPS: all pages */
@@ -95,15 +90,6 @@ static int map_code(struct bt *bt, size_t size)
 	return 0;
 }
 
-static void empty_soft_tlb(struct bt *bt, enum tlb_view view)
-{
-	struct soft_tlb *tlb = &bt->soft_tlb[view];
-
-	for (unsigned i = 0; i < SOFT_TLB_SIZE; i++)
-		tlb->minus_read[i] = tlb->minus_write[i] = SOFT_TLB_EMPTY(i);
-	bt->cache->soft[view].count = 0;
-}
-
 static void empty_jump_table(struct bt *bt, unsigned table)
 {
 	for (unsigned i = 0; i < JUMP_ENTRIES; i++)
@@ -138,8 +124,7 @@ int cache_create(struct bt *bt)
 	bt->exits[BT_EXIT_ID_KICK] = (struct bt_exit){.kind = BT_EXIT_KICK};
 	bt->exits[BT_EXIT_ID_FAULT] = (struct bt_exit){.kind = BT_EXIT_FAULT};
 	bt->exits[BT_EXIT_ID_JUMP] = (struct bt_exit){.kind = BT_EXIT_JUMP};
-	for (unsigned view = 0; view < TLB_VIEWS; view++)
-		empty_soft_tlb(bt, view);
+	soft_tlb_init(bt);
 	/* A table without a use is not even touched. */
 	for (unsigned table = 0; table < BT_TABLES; table++)
 		if (bt_table_used(table))
@@ -284,7 +269,7 @@ bool bt_locate(const struct bt *bt, uintptr_t pc, struct bt_where *where)
 
 /* --- the jump tables --- */
 
-/* Before a unit's code stands its address, for whoever has only the code's. */
+/* The address of its struct bt_unit is stored just before a unit's code. */
 static struct bt_unit *entry_unit(const struct bt *bt, uint64_t entry)
 {
 	return entry == bt->glue.miss ? NULL : ((struct bt_unit *const *)(uintptr_t)entry)[-1];
@@ -370,53 +355,6 @@ void cache_flush_jumps(struct bt *bt, enum tlb_flush what, uint64_t linear)
 		if ((what == TLB_FLUSH_ALL || what == TLB_FLUSH_LARGE_PAGE) && log->global_count) {
 			empty_list(bt, table, log->global, &log->global_count);
 			memset(log->global_pages, 0, sizeof(log->global_pages));
-		}
-	}
-}
-
-/* --- the soft TLB --- */
-
-void cache_fill_soft_tlb(struct bt *bt, enum tlb_view view, uint64_t linear, const void *host,
-	bool writable, bool global)
-{
-	struct soft_tlb *tlb = &bt->soft_tlb[view];
-	struct soft_log *log = &bt->cache->soft[view];
-	unsigned index = (linear >> PAGE_SHIFT) & (SOFT_TLB_SIZE - 1);
-
-	tlb->minus_read[index] = -(linear & PAGE_MASK);
-	tlb->minus_write[index] = writable ? -(linear & PAGE_MASK) : SOFT_TLB_EMPTY(index);
-	tlb->addend[index] =
-		(uintptr_t)host - (engine_options.hardened ? linear & ~PAGE_MASK : linear);
-	if (global)
-		return;
-	if (log->count < SOFT_TLB_SIZE)
-		log->index[log->count] = (uint16_t)index;
-	log->count += log->count <= SOFT_TLB_SIZE;
-}
-
-static void empty_entry(struct soft_tlb *tlb, unsigned index)
-{
-	tlb->minus_read[index] = tlb->minus_write[index] = SOFT_TLB_EMPTY(index);
-}
-
-void cache_flush_soft_tlb(struct bt *bt, enum tlb_flush what, uint64_t linear)
-{
-	bool all = what == TLB_FLUSH_ALL || what == TLB_FLUSH_LARGE_PAGE;
-
-	if (what == TLB_FLUSH_PCID)
-		return;
-	for (unsigned view = 0; view < TLB_VIEWS; view++) {
-		struct soft_log *log = &bt->cache->soft[view];
-
-		if (what == TLB_FLUSH_PAGE) {
-			empty_entry(
-				&bt->soft_tlb[view], (linear >> PAGE_SHIFT) & (SOFT_TLB_SIZE - 1));
-		} else if (all || log->count > SOFT_TLB_SIZE) {
-			empty_soft_tlb(bt, view);
-		} else {
-			for (unsigned i = 0; i < log->count; i++)
-				empty_entry(&bt->soft_tlb[view], log->index[i]);
-			log->count = 0;
 		}
 	}
 }

@@ -33,11 +33,6 @@ struct bt_unit *cache_probe_jump(struct bt *bt, uint64_t rip, struct bt_mode mod
 /* Empty jump tables as far as a TLB flush demands. */
 void cache_flush_jumps(struct bt *bt, enum tlb_flush what, uint64_t linear);
 
-/* Soft TLB. */
-void cache_fill_soft_tlb(struct bt *bt, enum tlb_view view, uint64_t linear, const void *host,
-	bool writable, bool global);
-void cache_flush_soft_tlb(struct bt *bt, enum tlb_flush what, uint64_t linear);
-
 /* Any thread: RAM page `page` was written where code is. */
 void cache_page_written(struct bt *bt, uint64_t page);
 /* On the vCPU's thread, outside translated code: drop the units of pages that were written. */

@@ -140,9 +140,40 @@ void emit_zero_extend_16(struct code *c, unsigned to, unsigned from)
 	emit_register_op(c, false, 0x0fb7, to, from);
 }
 
+void emit_jrcxz(struct code *c, uint8_t over)
+{
+	emit_bytes(c, (uint8_t[]){0xe3, over}, 2);
+}
+
+void emit_skip_unless_rcx_zero(struct code *c, uint8_t over)
+{
+	emit_jrcxz(c, 2);
+	emit_bytes(c, (uint8_t[]){0xeb, over}, 2); /* jmp */
+}
+
+void emit_push(struct code *c, unsigned reg)
+{
+	emit_opcode(c, reg & 8 ? 0x41 : 0, 0x50 | (reg & 7));
+}
+
+void emit_pop(struct code *c, unsigned reg)
+{
+	emit_opcode(c, reg & 8 ? 0x41 : 0, 0x58 | (reg & 7));
+}
+
+void emit_flags_to_rax(struct code *c)
+{
+	emit_bytes(c, (uint8_t[]){0x9f, 0x0f, 0x90, 0xc0}, 4); /* lahf; seto al */
+}
+
+void emit_flags_from_rax(struct code *c)
+{
+	emit_bytes(c, (uint8_t[]){0x04, 0x7f, 0x9e}, 3); /* add al, 127; sahf */
+}
+
 uintptr_t emit_unless_rcx_zero(struct code *c)
 {
-	emit_bytes(c, (uint8_t[]){0xe3, 5}, 2);
+	emit_jrcxz(c, JUMP_BYTES);
 	return emit_jump(c);
 }
 
@@ -184,7 +215,7 @@ static void emit_extract_shifting(
 	if (to != from)
 		emit_move(c, to, from);
 	emit_store(c, at_address(&bt->rax), RAX);
-	emit_bytes(c, (uint8_t[]){0x9f, 0x0f, 0x90, 0xc0}, 4); /* lahf; seto al */
+	emit_flags_to_rax(c);
 	emit_store(c, at_address(&bt->flags), RAX);
 	if (left) {
 		emit_register_op(c, true, 0xc1, 4, to); /* shl */
@@ -193,7 +224,7 @@ static void emit_extract_shifting(
 	emit_register_op(c, true, 0xc1, 5, to); /* shr */
 	emit_byte(c, right);
 	emit_load(c, RAX, at_address(&bt->flags));
-	emit_bytes(c, (uint8_t[]){0x04, 0x7f, 0x9e}, 3); /* add al, 127; sahf */
+	emit_flags_from_rax(c);
 	emit_load(c, RAX, at_address(&bt->rax));
 }
 

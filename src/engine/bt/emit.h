@@ -74,6 +74,18 @@ void emit_store_constant(struct code *c, struct host_memory memory, int32_t valu
 void emit_jump_memory(struct code *c, struct host_memory memory);
 void emit_zero_extend_16(struct code *c, unsigned to, unsigned from);
 
+/* The next `over` bytes run only where RCX is not zero. */
+void emit_jrcxz(struct code *c, uint8_t over);
+/* The next `over` bytes, at least 2, run only where RCX is zero. */
+void emit_skip_unless_rcx_zero(struct code *c, uint8_t over);
+#define JUMP_BYTES 5 /* of emit_jump() and emit_jump_to() */
+void emit_push(struct code *c, unsigned reg);
+void emit_pop(struct code *c, unsigned reg);
+/* The arithmetic flags to AH and AL (LAHF, SETO), and from there: ADD sets OF from AL, SAHF the
+ * others. */
+void emit_flags_to_rax(struct code *c);
+void emit_flags_from_rax(struct code *c);
+
 /* JRCXZ over a jump: go on where RCX is zero, else to a place yet to be emitted. Returns where that
  * jump's displacement lies, for emit_patch(). */
 uintptr_t emit_unless_rcx_zero(struct code *c);

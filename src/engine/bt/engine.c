@@ -5,6 +5,7 @@
 #include "engine/bt/fault.h"
 #include "engine/bt/run.h"
 #include "engine/bt/serve.h"
+#include "engine/bt/soft_tlb.h"
 #include "engine/bt/stats.h"
 #include "engine/bt/trace.h"
 #include "engine/bt/unit.h"
@@ -35,7 +36,7 @@ static void flushed(struct cpu *cpu, const struct tlb_request *request)
 	interp_tlb_flushed(cpu, request);
 	if (request->what == TLB_FLUSH_NON_GLOBAL || request->what == TLB_FLUSH_SPACE_KEPT)
 		bt->young_left = bt_young_runs();
-	cache_flush_soft_tlb(bt, request->what, request->linear);
+	soft_tlb_flush(bt, request->what, request->linear);
 	cache_flush_jumps(bt, request->what, request->linear);
 	if (bt->windows)
 		windows_flush(bt, request);

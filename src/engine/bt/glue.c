@@ -1,8 +1,9 @@
 /* Between C and translated code: generated, because it names struct cpu by its address, and so that
  * it lies in the code area, where a signal handler knows what it interrupts.
  *
- * enter:		called by C with no arguments. Looks at cpu->attention first; whoever sets
- *			that and then sees bt->running sends a signal, so it cannot be missed.
+ * enter:		called by C with no arguments. Looks at cpu->attention first. A
+ *			thread that sets that and then sees bt->running sends a signal, so the
+ *			vCPU cannot miss it.
  * exit:		RCX = exit ID, R10 = address. Saves everything and returns to enter's
  *			caller. Vector registers are saved only where a unit had them
  *			(bt->vectors_away == 0).
@@ -20,25 +21,11 @@ static const uint8_t callee_saved[] = {RBX, RBP, R12, R13, R14, R15};
  * and R11 stay in memory, RSP comes with the stack. */
 static const uint8_t moved[] = {RBX, RDX, RSI, RDI, RBP, R8, R9, R12, R13, R14, R15};
 
-static void emit_push(struct code *c, unsigned reg)
-{
-	if (reg & 8)
-		emit_byte(c, 0x41);
-	emit_byte(c, 0x50 | (reg & 7));
-}
-
-static void emit_pop(struct code *c, unsigned reg)
-{
-	if (reg & 8)
-		emit_byte(c, 0x41);
-	emit_byte(c, 0x58 | (reg & 7));
-}
-
 static void emit_leave(struct code *c)
 {
 	for (unsigned i = ARRAY_SIZE(callee_saved); i--;)
 		emit_pop(c, callee_saved[i]);
-	emit_byte(c, 0xc3);
+	emit_byte(c, 0xc3); /* ret */
 }
 
 static void emit_set_gs(struct code *c)
@@ -79,7 +66,7 @@ static void emit_enter(struct code *c)
 	emit_load(c, R10, at_address(&bt->entry_r10));
 	emit_load(c, RSP, at_address(&bt->entry_rsp));
 	emit_memory_op(c, false, 0x0fb7, RAX, at_address(&cpu->arithmetic_flags));
-	emit_bytes(c, (uint8_t[]){0x04, 0x7f, 0x9e}, 3); /* add al, 127; sahf */
+	emit_flags_from_rax(c);
 	emit_load(c, RAX, at_address(&cpu->gpr[RAX]));
 	emit_jump_memory(c, at_address(&bt->entry));
 }
@@ -256,7 +243,8 @@ static void emit_exit_path(struct code *c)
 	bt->glue.exit = bt->glue.exit_rolled_back = c->at;
 	emit_store(c, at_address(&bt->exit_address), R10);
 	emit_store(c, at_address(&cpu->gpr[RAX]), RAX);
-	emit_bytes(c, (uint8_t[]){0x9f, 0x0f, 0x90, 0xc0, 0x66}, 5); /* lahf; seto al; 16 bits: */
+	emit_flags_to_rax(c);
+	emit_byte(c, 0x66); /* of 16 bits: */
 	emit_memory_op(c, false, 0x89, RAX, at_address(&cpu->arithmetic_flags));
 	for (unsigned i = 0; i < ARRAY_SIZE(moved); i++)
 		emit_store(c, at_address(&cpu->gpr[moved[i]]), moved[i]);

@@ -1,7 +1,7 @@
 /* Finding a unit, and making it where there is none.
  *
- * All of these, unit_here() excepted, look for code at `rip`, which cpu->rip must be, too: where the
- * page tables do not let the code be fetched, they raise the page fault as the processor does. */
+ * All of these but unit_here() look for code at `rip`, which cpu->rip must be, too: where the page
+ * tables do not let the code be fetched, they raise the page fault as the processor does. */
 #ifndef VENEER_ENGINE_BT_LOOKUP_H
 #define VENEER_ENGINE_BT_LOOKUP_H
 
@@ -14,8 +14,8 @@ uint64_t unit_key(struct bt *bt, uint64_t rip);
  * is none. */
 struct bt_unit *unit_find(struct bt *bt, uint64_t rip, struct bt_mode mode);
 
-/* Translate, and enter the unit in cache and jump table. `adapted`: see translate_unit(). NULL where
- * that is not possible. May flush the cache (bt->stats.cache_flushes). */
+/* Translate, and enter the unit in cache and jump table. `adapted`: see translate_unit(). NULL
+ * where that is not possible. May flush the cache (bt->stats.cache_flushes). */
 struct bt_unit *unit_make(struct bt *bt, uint64_t rip, struct bt_mode mode, const uint8_t *adapted);
 
 /* unit_find(), and where the code is hot unit_make(). */

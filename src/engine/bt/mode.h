@@ -76,8 +76,8 @@ bool bt_mode_now(struct bt *bt, struct bt_mode *mode);
 /* The mode at an exit from a unit that was entered in `entered`: only STAC and CLAC change it. */
 struct bt_mode bt_mode_at_exit(const struct bt *bt, struct bt_mode entered);
 
-/* Does a branch from code of `mode` to `rip` lead to code of another mode? At CPL 0 it may: the half
- * of the address space that the code is in decides whether there are windows. */
+/* Does a branch from code of `mode` to `rip` lead to code of another mode? At CPL 0 it may: the
+ * half of the address space that the code is in decides whether there are windows. */
 bool bt_mode_changes_at(const struct bt *bt, struct bt_mode mode, uint64_t rip);
 
 /* The GS base that units of a mode with gs_used count on. False: the slot has no window now whose

@@ -81,7 +81,7 @@ void push_constant(struct translator *t, unsigned i, uint64_t value)
 		emit_word(c, (uint32_t)value);
 	} else {
 		emit_constant(c, SCRATCH, value);
-		emit_byte(c, 0x50 | SCRATCH);
+		emit_push(c, SCRATCH);
 	}
 }
 
@@ -107,9 +107,7 @@ void translate_push(struct translator *t, unsigned i)
 	} else if (!stack_is_soft(t, i)) {
 		unsigned reg = value_of(t, isa_gpr_number(g->operands[0].reg.value), SCRATCH);
 
-		if (reg & 8)
-			emit_byte(c, 0x41);
-		emit_byte(c, 0x50 | (reg & 7));
+		emit_push(c, reg);
 	} else {
 		emit_soft_stack(t, &(struct access){.insn = i,
 					   .size = 8,
@@ -144,9 +142,7 @@ void translate_pop(struct translator *t, unsigned i)
 		emit_soft_stack(t, &(struct access){.insn = i, .size = 8, .op = op_pop});
 		return;
 	}
-	if (reg & 8)
-		emit_byte(c, 0x41);
-	emit_byte(c, 0x58 | (reg & 7));
+	emit_pop(c, reg);
 	if (spilled) {
 		mark(t, i, MARK_AFTER);
 		emit_store(c, at_address(&t->cpu->gpr[guest]), SCRATCH);
@@ -198,7 +194,7 @@ static bool stack_is_touched(const struct translator *t, unsigned i)
 	(ZYDIS_CPUFLAG_CF | ZYDIS_CPUFLAG_PF | ZYDIS_CPUFLAG_AF | ZYDIS_CPUFLAG_ZF |               \
 		ZYDIS_CPUFLAG_SF | ZYDIS_CPUFLAG_OF)
 
-/* Will the flags that instruction i makes be overwritten before anyone can see them? */
+/* Will the flags that instruction i makes be overwritten before the guest can see them? */
 static bool flags_are_dead(const struct translator *t, unsigned i)
 {
 	for (i++; i < t->count; i++) {

@@ -1,13 +1,14 @@
 /* Serving exits: a unit came back, so what does it need, and where does translated code go on?
  *
- * One function for each kind of exit does what the unit could not do itself (let the interpreter run
- * an instruction, fill the soft TLB, find the target of a branch) and returns where to go on. It is
- * the run loop's turn where nothing is translated there, or where something else is due first: an
- * interrupt, a shadow, a debug exception. */
+ * One function for each kind of exit does what the unit could not do itself (let the interpreter
+ * run an instruction, fill the soft TLB, find the target of a branch) and returns where to go on.
+ * It is the run loop's turn where nothing is translated there, or where something else is due
+ * first: an interrupt, a shadow, a debug exception. */
 #include "engine/bt/serve.h"
 #include "engine/bt/cache.h"
 #include "engine/bt/emit.h"
 #include "engine/bt/lookup.h"
+#include "engine/bt/soft_tlb.h"
 #include "engine/bt/window.h"
 #include "engine/options.h"
 
@@ -253,8 +254,8 @@ static struct next after_soft_miss(
 		return after_interpreted(bt, exit, mode, vectors);
 	}
 	entry = access_tlb(cpu, linear);
-	cache_fill_soft_tlb(bt, tlb_current_view(cpu), linear, host,
-		entry->write == (linear & PAGE_MASK), tlb_is_global(cpu, linear));
+	soft_tlb_fill(bt, tlb_current_view(cpu), linear, host, entry->write == (linear & PAGE_MASK),
+		tlb_is_global(cpu, linear));
 	if (left_in_shadow(cpu, exit->unit, exit->insn))
 		return run_loop;
 	return resume(bt, exit->resume, vectors);
@@ -334,7 +335,7 @@ static void adapt(struct bt *bt, uint64_t rip, struct bt_mode mode)
 	if (!again || bt->stats.cache_flushes != flushes)
 		return;
 	bt->stats.retranslations++;
-	/* Who is chained to the old one, comes to the new. */
+	/* Other units jump to the old entry: make it a jump to the new unit. */
 	memcpy((void *)(unit->entry + (uintptr_t)bt->writable), &(uint8_t){0xe9}, 1);
 	emit_patch(bt, unit->entry + 1, again->entry);
 }

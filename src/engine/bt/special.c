@@ -30,7 +30,8 @@ static bool may_read_tsc(const struct translator *t)
 	return !t->mode.user || !(t->cpu->cr4 & CR4_TSD);
 }
 
-/* Who could do it, is it allowed, and are its operands simple? */
+/* True if this instruction is done in place: it is allowed in this mode, and its operands are
+ * simple enough. */
 static bool handled(const struct translator *t, const struct guest_insn *g)
 {
 	bool kernel = !t->mode.user;
@@ -161,7 +162,8 @@ static void translate_write_base(struct translator *t, unsigned i, enum seg seg)
 	store_base(t, i, seg, SCRATCH_ADDR);
 }
 
-/* RDTSC is the commit: what it writes is the guest's to lose. */
+/* RDTSC itself is the commit: RAX and RDX are outputs, so nothing is lost if we stop right after
+ * it. */
 static void translate_rdtsc(struct translator *t, unsigned i, bool with_aux)
 {
 	struct code *c = &t->code;
@@ -193,8 +195,8 @@ static void translate_rdpkru(struct translator *t, unsigned i)
 }
 
 /* RFLAGS from LAHF and SETO, with shifts made of LEA. The image shows no RF, and VM cannot be. RF
- * is never set here: IRET's lasts for one instruction, which nobody can tell without breakpoints.
- */
+ * is never set here: IRET's lasts for one instruction, and without breakpoints the guest cannot
+ * tell. */
 static void translate_pushfq(struct translator *t, unsigned i)
 {
 	struct code *c = &t->code;
@@ -219,8 +221,8 @@ static void translate_pushfq(struct translator *t, unsigned i)
 	push_scratch(t, i);
 }
 
-/* Who waits long waits for a vCPU that the host does not run: its processor may be this one. The
- * interpreter's PAUSE gives it up. */
+/* Code that waits long waits for a vCPU that the host does not run, perhaps for want of this
+ * processor. The interpreter's PAUSE gives the processor up. */
 static void translate_pause(struct translator *t, unsigned i)
 {
 	struct code *c = &t->code;
@@ -230,7 +232,7 @@ static void translate_pause(struct translator *t, unsigned i)
 	emit_load(c, SCRATCH, at_address(&t->bt->pauses_left));
 	emit_lea(c, SCRATCH, at_register(SCRATCH, -1));
 	emit_store(c, at_address(&t->bt->pauses_left), SCRATCH);
-	emit_bytes(c, (uint8_t[]){0xe3, 2, 0xeb, 5}, 4); /* jrcxz 1f; jmp 2f; 1: jmp exit; 2: */
+	emit_skip_unless_rcx_zero(c, JUMP_BYTES);
 	patch = emit_jump(c);
 	emit_bytes(c, (uint8_t[]){0xf3, 0x90}, 2);
 	add_cold(t, COLD_EXIT, i, patch, id, NULL);

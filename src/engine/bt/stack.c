@@ -1,4 +1,5 @@
-/* RSP from the stack or by a register. Where it points then nobody knows, so its slot is looked up.
+/* RSP from the stack or by a register. The new RSP is not known at translation time,
+ * so its slot is looked up at run time.
  * The system call path of Linux has two: SUB RSP, RAX takes a random piece off the kernel's stack,
  * and POP RSP goes back to the user's. */
 #include "engine/bt/stack.h"

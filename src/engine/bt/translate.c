@@ -183,29 +183,29 @@ static void translate_string(struct translator *t, unsigned i)
 }
 
 const struct guest_kind_row guest_kinds[] = {
-	[GUEST_IDENTICAL] = {translate_identical},
-	[GUEST_LEA] = {translate_lea},
-	[GUEST_NOP] = {translate_nop},
-	[GUEST_PUSH] = {translate_push, .stack = true},
-	[GUEST_POP] = {translate_pop, .stack = true},
-	[GUEST_LEAVE] = {translate_leave},
-	[GUEST_STACK_ALU] = {translate_stack_alu},
-	[GUEST_STACK_SET] = {translate_stack_move},
-	[GUEST_JCC] = {translate_jcc},
-	[GUEST_JRCXZ] = {translate_jrcxz},
-	[GUEST_LOOP] = {translate_loop},
-	[GUEST_JMP] = {translate_jmp, .ends = true},
-	[GUEST_JMP_INDIRECT] = {translate_jmp_indirect, .ends = true},
-	[GUEST_CALL] = {translate_call, .ends = true, .stack = true},
-	[GUEST_CALL_INDIRECT] = {translate_call_indirect, .ends = true, .stack = true},
-	[GUEST_RET] = {translate_return, .ends = true, .stack = true},
-	[GUEST_CLI] = {translate_cli},
-	[GUEST_STAC] = {translate_stac},
-	[GUEST_CLAC] = {translate_clac},
-	[GUEST_SPECIAL] = {translate_special},
-	[GUEST_STRING] = {translate_string},
-	[GUEST_INTERPRET] = {translate_interpret},
-	[GUEST_END] = {translate_end, .ends = true},
+	[GUEST_IDENTICAL] = {.translate = translate_identical},
+	[GUEST_LEA] = {.translate = translate_lea},
+	[GUEST_NOP] = {.translate = translate_nop},
+	[GUEST_PUSH] = {.translate = translate_push, .stack = true},
+	[GUEST_POP] = {.translate = translate_pop, .stack = true},
+	[GUEST_LEAVE] = {.translate = translate_leave},
+	[GUEST_STACK_ALU] = {.translate = translate_stack_alu},
+	[GUEST_STACK_SET] = {.translate = translate_stack_move},
+	[GUEST_JCC] = {.translate = translate_jcc},
+	[GUEST_JRCXZ] = {.translate = translate_jrcxz},
+	[GUEST_LOOP] = {.translate = translate_loop},
+	[GUEST_JMP] = {.translate = translate_jmp, .ends = true},
+	[GUEST_JMP_INDIRECT] = {.translate = translate_jmp_indirect, .ends = true},
+	[GUEST_CALL] = {.translate = translate_call, .ends = true, .stack = true},
+	[GUEST_CALL_INDIRECT] = {.translate = translate_call_indirect, .ends = true, .stack = true},
+	[GUEST_RET] = {.translate = translate_return, .ends = true, .stack = true},
+	[GUEST_CLI] = {.translate = translate_cli},
+	[GUEST_STAC] = {.translate = translate_stac},
+	[GUEST_CLAC] = {.translate = translate_clac},
+	[GUEST_SPECIAL] = {.translate = translate_special},
+	[GUEST_STRING] = {.translate = translate_string},
+	[GUEST_INTERPRET] = {.translate = translate_interpret},
+	[GUEST_END] = {.translate = translate_end, .ends = true},
 };
 
 static void translate_one(struct translator *t, unsigned i)
@@ -226,7 +226,7 @@ static void emit_checked_entry(struct translator *t)
 		emit_constant(c, SCRATCH, -rip);
 		emit_lea(c, SCRATCH, at_sum(SCRATCH, SCRATCH_ADDR, 0));
 	}
-	emit_bytes(c, (uint8_t[]){0xe3, 5}, 2); /* jrcxz entry */
+	emit_jrcxz(c, JUMP_BYTES); /* to the entry that checks nothing */
 	emit_jump_to(c, t->bt->glue.miss);
 }
 
@@ -356,7 +356,7 @@ static void emit_young_count(struct translator *t, unsigned i)
 	emit_load(c, SCRATCH, at_address(&t->bt->young_left));
 	emit_lea(c, SCRATCH, at_register(SCRATCH, -1));
 	emit_store(c, at_address(&t->bt->young_left), SCRATCH);
-	emit_bytes(c, (uint8_t[]){0xe3, 2, 0xeb, 5}, 4); /* jrcxz 1f; jmp 2f; 1: jmp exit; 2: */
+	emit_skip_unless_rcx_zero(c, JUMP_BYTES);
 	add_cold(t, COLD_EXIT, i, emit_jump(c), add_exit(t, BT_EXIT_MATURE, i), NULL);
 }
 

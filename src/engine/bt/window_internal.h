@@ -175,6 +175,13 @@ struct unmap_run {
 void mapping_drop_in_run(struct unmap_run *run, uint32_t index);
 void unmap_run_flush(struct unmap_run *run);
 
+/* The mappings in one list of a window, in turn. The body may drop the one at hand. Where the host
+ * is short of mappings that takes the whole window, and the loop ends. */
+#define for_mappings_in(index, w, window, list)                                                    \
+	for (uint32_t index = (window)->first[list], next_##index = (w)->mapping[index].next;      \
+		index; index = (window)->first[list] ? next_##index : NO_MAPPING,                  \
+		      next_##index = (w)->mapping[index].next)
+
 /* --- window_space.c: address spaces --- */
 
 /* Bring `current`, the deltas and the upper half in step with CR3. */

@@ -712,7 +712,7 @@ static void forget_hole(struct windows *w, struct window *window, uint32_t index
 /* Holes go without a system call: what they are in is about to change as a whole. */
 static void forget_holes(struct windows *w, struct window *window, uint64_t start, uint64_t end)
 {
-	uint32_t next, index;
+	uint32_t index;
 
 	if (window->count[LIST_HOLES] > (end - start) >> PAGE_SHIFT) {
 		for (uint64_t linear = start; linear < end; linear += PAGE_SIZE) {
@@ -722,10 +722,10 @@ static void forget_holes(struct windows *w, struct window *window, uint64_t star
 		}
 		return;
 	}
-	for (index = window->first[LIST_HOLES]; index; index = next) {
-		next = w->mapping[index].next;
-		if (overlaps(&w->mapping[index], start, end))
-			forget_hole(w, window, index);
+	for_mappings_in(hole, w, window, LIST_HOLES)
+	{
+		if (overlaps(&w->mapping[hole], start, end))
+			forget_hole(w, window, hole);
 	}
 }
 
@@ -774,7 +774,7 @@ void mapping_drop(struct windows *w, uint32_t index)
 
 static void drop_range(struct windows *w, struct window *window, uint64_t start, uint64_t end)
 {
-	uint32_t records = window->count[LIST_LOCAL] + window->count[LIST_GLOBAL], next, index;
+	uint32_t records = window->count[LIST_LOCAL] + window->count[LIST_GLOBAL], index;
 
 	if (records > (end - start) >> PAGE_SHIFT) {
 		for (uint64_t linear = start; linear < end; linear += PAGE_SIZE)
@@ -783,12 +783,10 @@ static void drop_range(struct windows *w, struct window *window, uint64_t start,
 		return;
 	}
 	for (unsigned list = 0; list < LIST_HOLES; list++)
-		for (index = window->first[list]; index; index = next) {
-			next = w->mapping[index].next;
-			if (overlaps(&w->mapping[index], start, end))
-				mapping_drop(w, index);
-			if (!window->first[list])
-				break;
+		for_mappings_in(mapping, w, window, list)
+		{
+			if (overlaps(&w->mapping[mapping], start, end))
+				mapping_drop(w, mapping);
 		}
 }
 

@@ -82,17 +82,13 @@ static unsigned revalidate(struct windows *w, struct window *window, enum mappin
 {
 	struct unmap_run run = {.windows = w};
 	unsigned kept = 0;
-	uint32_t next;
 
-	for (uint32_t index = window->first[list]; index; index = next) {
-		next = w->mapping[index].next;
+	for_mappings_in(index, w, window, list)
+	{
 		if (still_good(w, index))
 			kept++;
 		else
 			mapping_drop_in_run(&run, index);
-		/* When the host is short of mappings a whole window may go. */
-		if (!window->first[list])
-			break;
 	}
 	unmap_run_flush(&run);
 	return kept;
@@ -129,7 +125,7 @@ static void space_forget(struct windows *w, int number)
 static void drop_page(
 	struct windows *w, struct window *window, uint64_t linear, struct unmap_run *run)
 {
-	uint32_t index = mapping_find(w, window, linear), next;
+	uint32_t index = mapping_find(w, window, linear);
 
 	if (index && w->mapping[index].list == LIST_HOLES) {
 		mapping_drop(w, index);
@@ -140,14 +136,12 @@ static void drop_page(
 	if (likely(!window->pieces))
 		return;
 	for (unsigned list = 0; list < LIST_HOLES; list++)
-		for (index = window->first[list]; index; index = next) {
-			const struct mapping *m = &w->mapping[index];
+		for_mappings_in(piece, w, window, list)
+		{
+			const struct mapping *m = &w->mapping[piece];
 
-			next = m->next;
 			if (!((m->linear ^ linear) >> m->guest_shift))
-				mapping_drop_in_run(run, index);
-			if (!window->first[list])
-				break;
+				mapping_drop_in_run(run, piece);
 		}
 }
 
