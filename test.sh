@@ -190,6 +190,7 @@ fi
 
 if stage boot; then
 	tap "Debian boots bt" "$here/tests/boot/boot.sh" "$veneer" "$build" "$here" bt
+	CPU_MODEL=x86-64-v2 tap "Debian boots on x86-64-v2" "$here/tests/boot/short.sh" "$veneer" "$here" bt 1
 	ADDRESS_SPACE=4000000 tap "Debian boots without windows" "$here/tests/boot/short.sh" "$veneer" "$here" bt 2
 	tap "Debian boots interp" "$here/tests/boot/boot.sh" "$veneer" "$build" "$here" interp 2
 fi
