@@ -224,7 +224,7 @@ guest triple-fault
 result $? "triple fault: status 6 and a register dump"
 guest reset --append kbd --debug-exit 0xf4
 ((status == (7 << 1 | 1)))
-result $? "reset by the keyboard controller starts it again, in cleared memory"
+result $? "reset by the keyboard controller starts it again, in cleared memory, of which no code is kept"
 guest reset --append cf9c --debug-exit 0xf4
 ((status == (7 << 1 | 1)))
 result $? "reset by port 0xcf9 starts it again"

@@ -3,8 +3,8 @@
 
 Each entry of the *.toml files beside this program is a small wrong change of the source: a text
 there, and what replaces it. The program applies one at a time in a copy of the repository, builds,
-and runs the fast tests: unit tests first, then guest kernels under the engines, then the oracle. A
-mutation is noticed where some test fails, and fails again when it is repeated; otherwise it
+and runs the fast tests: unit tests first, then guest kernels under the engines, then the command
+line's and the oracle. A mutation is noticed where some test fails, and fails again when it is repeated; otherwise it
 survives, and the tests have a hole. It takes from ten seconds to some minutes for each, so it runs
 on demand.
 
@@ -23,7 +23,7 @@ An entry:
     old = "..."                            # occurs exactly once in the sources under src/
     new = "..."
     file = "src/device/chipset/pit.c"      # optional: occurs once there, wherever else it does
-    tests = ["pit", "time"]                # optional: unit tests and guest kernels to try first
+    tests = ["pit", "time"]                # optional: unit tests, guest kernels, "cli.sh", to try first
 """
 
 import argparse
@@ -44,6 +44,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 # "veneer run --engine" and more of its options.
 ENGINES = {"bt hot": ("bt", "--bt-test hot"), "bt": ("bt", ""), "interp": ("interp", "")}
+SCRIPTS = ("cli.sh",)
 SLOW_UNIT_TESTS = ("interp", "bt_fault", "touch")
 FIELDS = {"name", "file", "old", "new", "tests"}
 
@@ -119,6 +120,8 @@ class Copy:
     def passes(self, test):
         """A test is (kind, name, engine)."""
         kind, name, engine = test
+        if kind == "script":
+            return self.run([f"tests/cli/{name}", f"{self.build}/veneer", self.build, self.path], 900)
         if kind != "kernel":
             return self.run(["meson", "test", "-C", self.build, "--no-rebuild", name], 600)
         engine, options = ENGINES[engine]
@@ -130,12 +133,15 @@ class Copy:
         for name in names:
             if name in self.unit_tests:
                 yield "unit test", name, None
+            elif name in SCRIPTS:
+                yield "script", name, None
             else:
                 yield from (("kernel", name, engine) for engine in ENGINES)
 
     def all_tests(self):
         yield from (("unit test", name, None) for name in self.unit_tests)
         yield from (("kernel", name, engine) for engine in ENGINES for name in self.kernels)
+        yield from (("script", name, None) for name in SCRIPTS)
         yield from (("test", name, None) for name in self.other_tests)
 
     def targets(self, names):

@@ -163,12 +163,33 @@ static void an_access_teaches_its_slot(void **state)
 	assert_int_equal(slot_of(after(knows(rbx, 9, 0)), rbx, 0), 9);
 }
 
+/* An x87 store that finds the stack empty, and that exception masked or not, may touch nothing. */
+static void an_x87_store_teaches_nothing(void **state)
+{
+	t->mode |= BT_X87;
+	CODE(1, 0xdd, 0x03); /* fld qword [rbx] */
+	assert_int_equal(slot_of(after((struct facts){0}), rbx, 0), 7);
+	CODE(1, 0xdd, 0x1b); /* fstp qword [rbx] */
+	assert_int_equal(slot_of(after((struct facts){0}), rbx, 0), -1);
+}
+
 static void constants_move_an_address(void **state)
 {
 	CODE(2, 0x48, 0x83, 0xc3, 0x10, 0x48, 0xff, 0xc3); /* add rbx, 16; inc rbx */
 	assert_int_equal(slot_of(after(knows(rbx, 7, 0)), rbx, 0), 7);
 	assert_int_equal(after(knows(rbx, 7, 0)).fact[0].at, -17);
 	assert_int_equal(after(narrow(RBX, (struct facts){0})).narrow, 0);
+	CODE(2, 0x48, 0x83, 0xeb, 0x10, 0x48, 0xff, 0xcb); /* sub rbx, 16; dec rbx */
+	assert_int_equal(after(knows(rbx, 7, 0)).fact[0].at, 17);
+	CODE(1, 0x48, 0x8d, 0x5b, 0x10); /* lea rbx, [rbx + 16] */
+	assert_int_equal(slot_of(after(knows(rbx, 7, 0)), rbx, 0), 7);
+	assert_int_equal(after(knows(rbx, 7, 0)).fact[0].at, -16);
+	CODE(1, 0x67, 0x48, 0x8d, 0x5b, 0x10); /* lea rbx, [ebx + 16] */
+	assert_int_equal(slot_of(after(knows(rbx, 7, 0)), rbx, 0), -1);
+	CODE(1, 0x48, 0x8d, 0x5e, 0x10); /* lea rbx, [rsi + 16] */
+	assert_int_equal(slot_of(after(knows(rbx, 7, 0)), rbx, 0), -1);
+	CODE(1, 0x48, 0x8d, 0x5c, 0x0b, 0x10); /* lea rbx, [rbx + rcx + 16] */
+	assert_int_equal(slot_of(after(knows(rbx, 7, 0)), rbx, 0), -1);
 	CODE(1, 0x48, 0x01, 0xc3); /* add rbx, rax */
 	assert_int_equal(slot_of(after(knows(rbx, 7, 0)), rbx, 0), -1);
 	CODE(1, 0x83, 0xc3, 0x10); /* add ebx, 16 */
@@ -275,6 +296,7 @@ int main(void)
 		facts_test(the_stack_and_vectors_are_the_lesser_of_both),
 		facts_test(a_place_is_entered_only_with_all_it_needs),
 		facts_test(an_access_teaches_its_slot),
+		facts_test(an_x87_store_teaches_nothing),
 		facts_test(constants_move_an_address),
 		facts_test(constants_do_not_add_up_beyond_the_guards),
 		facts_test(a_copy_knows_what_its_source_knows),

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -175,6 +176,45 @@ static void a_resume_amid_a_pause_follows_it(void **state)
 	assert_string_equal(told, "prp");
 }
 
+static void stop_loop(void *opaque)
+{
+	event_loop_stop(opaque);
+}
+
+static void *run_loop(void *loop)
+{
+	event_loop_run(loop);
+	return NULL;
+}
+
+static void with_lock(void (*act)(struct machine *machine))
+{
+	priority_lock_take(&machine.lock);
+	act(&machine);
+	priority_lock_release(&machine.lock);
+}
+
+/* The event loop sleeps when the pause ends, after the time at which the timer was due at first. */
+static void timers_go_on_after_a_pause(void **state)
+{
+	struct timer timer;
+	pthread_t thread;
+
+	with_vcpus(2);
+	timer_init(&timer, machine.loop, stop_loop, machine.loop);
+	timer_arm(&timer, clock_ns(&machine.clock) + 50000000);
+	pthread_create(&thread, NULL, run_loop, machine.loop);
+	with_lock(machine_pause);
+	assert_int_equal(machine.phase, MACHINE_PHASE_PAUSED);
+	usleep(150000);
+	assert_true(timer_armed(&timer));
+	with_lock(machine_resume);
+	alarm(10); /* or else it would wait for ever */
+	pthread_join(thread, NULL);
+	alarm(0);
+	assert_false(timer_armed(&timer));
+}
+
 static void an_end_reaches_vcpus_that_are_paused(void **state)
 {
 	with_vcpus(2);
@@ -197,6 +237,7 @@ int main(void)
 			a_pause_finds_vcpus_that_are_parked_still, setup_pause, teardown),
 		cmocka_unit_test_setup_teardown(
 			a_resume_amid_a_pause_follows_it, setup_pause, teardown),
+		cmocka_unit_test_setup_teardown(timers_go_on_after_a_pause, setup_pause, teardown),
 		cmocka_unit_test_setup_teardown(
 			an_end_reaches_vcpus_that_are_paused, setup_pause, teardown),
 	};

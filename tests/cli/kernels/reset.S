@@ -4,6 +4,8 @@
  * survives a reset.
  */
 #include "start.inc"
+	mov $0x400000, %esp
+	.set STALE, 0x301ffe		/* the last two bytes of a page */
 	mov $0x40, %al
 	out %al, $0x70
 	in $0x71, %al
@@ -11,8 +13,13 @@
 	je again
 	mov $0x5a, %al
 	out %al, $0x71
-	/* Something for the second run to find, should memory not be cleared. */
+	/* Something for the second run to find, should memory not be cleared, and code to run, should
+	 * a decoded copy of it still be there. */
 	movl $0xdeadbeef, 0x300000
+	movw $0x08b0, STALE		/* mov $8, %al */
+	movb $0xc3, STALE + 2		/* ret, in the next page */
+	mov $STALE, %ecx
+	call *%ecx
 	mov 16(%ebx), %esi		/* the command line: the kernel's name, then a letter */
 1:	lodsb
 	test %al, %al
@@ -28,9 +35,20 @@ cf9:	mov $0xcf9, %dx
 	mov $0x06, %al
 	out %al, %dx
 	jmp 2b
-again:	mov $7, %al
-	cmpl $0, 0x300000
-	je 3f
-	mov $8, %al
-3:	out %al, $0xf4
+again:	xor %eax, %eax
+	mov $0x300000, %edx
+	cmpl $0, (%edx)
+	jne 3f
+	/* Zeros are an instruction, too: add %al, (%eax). */
+	movb $0xc3, STALE + 2
+	mov %edx, %eax
+	mov $STALE, %ecx
+	call *%ecx
+	cmp %edx, %eax
+	jne 3f
+	mov $7, %al
+	out %al, $0xf4
+	jmp 2b
+3:	mov $9, %al
+	out %al, $0xf4
 	jmp 2b
