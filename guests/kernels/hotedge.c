@@ -185,12 +185,14 @@ static void test_forms(void)
 
 /* --- nowhere --- */
 
-ROUTINE(call_register, "mov (%rbx), %rax; call *%rax; inc %ecx; ret");
-ROUTINE(call_memory, "call *(%rbx); inc %ecx; ret");
+/* A call that faults has pushed nothing: what is below the stack pointer is as it was. */
+#define BELOW 0x5a5a
+ROUTINE(call_register, "movq $0x5a5a, -8(%rsp); mov (%rbx), %rax; call *%rax; inc %ecx; ret");
+ROUTINE(call_memory, "movq $0x5a5a, -8(%rsp); call *(%rbx); inc %ecx; ret");
 ROUTINE(jump_memory, "jmp *(%rbx)");
 ROUTINE(return_to, "push (%rbx); ret");
 
-static void test_indirect(const char *name, ulong routine, ulong offset, bool pushes)
+static void test_indirect(const char *name, ulong routine, ulong offset, bool pushes, bool call)
 {
 	static const ulong nowhere[] = {
 		0x800000000000, 0xffff7fffffffffff, 0x1234567890abcdef, 1ul << 63};
@@ -204,9 +206,10 @@ static void test_indirect(const char *name, ulong routine, ulong offset, bool pu
 
 		data[0] = bad ? nowhere[i / 4 % 4] : none;
 		in_world(call_code, world->data);
-		wrong += bad ? trap.vector != GP_VECTOR || trap.error ||
+		wrong += bad ? (call && *(volatile u64 *)(trap.sp - 8) != BELOW) ||
+					 trap.vector != GP_VECTOR || trap.error ||
 					 (u32)trap.ip != (u32)(code + offset) ||
-					 trap.sp != try_code_sp + 0 - (pushes ? 8 : 0)
+					 trap.sp != try_code_sp - (pushes ? 8 : 0)
 			     : trap.vector != NO_TRAP;
 		if (wrong == 1)
 			print("turn %u: vector %d ip %lx sp %lx, was %lx\n", i, trap.vector,
@@ -248,10 +251,10 @@ static void test_edge(const char *name, const u8 *routine, const u8 *end, ulong 
 
 static void test_nowhere(void)
 {
-	test_indirect("call by register", PLACE(call_register, 0), 3, false);
-	test_indirect("call by memory", PLACE(call_memory, 256), 0, false);
-	test_indirect("jump by memory", PLACE(jump_memory, 512), 0, false);
-	test_indirect("return", PLACE(return_to, 1024), 2, true);
+	test_indirect("call by register", PLACE(call_register, 0), 12, false, true);
+	test_indirect("call by memory", PLACE(call_memory, 256), 9, false, true);
+	test_indirect("jump by memory", PLACE(jump_memory, 512), 0, false, false);
+	test_indirect("return", PLACE(return_to, 1024), 2, true, false);
 	test_edge("falling through", edge_fall, edge_fall_end, edge_fall_end - edge_fall);
 	test_edge("jump", edge_jump, edge_jump_end, edge_jump_end - edge_jump - 5);
 	test_edge("conditional branch", edge_jcc, edge_jcc_end, 3);
