@@ -52,6 +52,43 @@ static ulong ring3_load_ss(ulong selector)
 	return trap.vector;
 }
 
+/* Hot, and each side of both ends of what is canonical. Where there are addresses of 57 bits, that
+ * is what bases may have, whatever CR4.LA57 (SDM vol. 3A 4.5.2). */
+static void test_bases_often(void)
+{
+	const ulong end = 1ul << (cpu_has(FEATURE_LA57) ? 56 : 47);
+	const struct {
+		ulong base;
+		bool bad;
+	} rows[] = {
+		{end - 1, false},
+		{-end, false},
+		{end, true},
+		{-end - 1, true},
+		{end / 2, false},
+		{-(end / 2) - 1, false},
+		{1ul << 62, true},
+	};
+	const u32 count = sizeof(rows) / sizeof(rows[0]);
+	ulong got;
+	u32 i, wrong = 0;
+
+	for (i = 0; i < 3000 * count; i++) {
+		ulong base = rows[i % count].base, before = i;
+
+		asm volatile("wrfsbase %0; wrgsbase %0" : : "r"(before));
+		try_asm("wrfsbase %0", : : "r"(base));
+		wrong += trap.vector != (rows[i % count].bad ? GP_VECTOR : NO_TRAP);
+		asm volatile("rdfsbase %0" : "=r"(got));
+		wrong += got != (rows[i % count].bad ? before : base);
+		try_asm("wrgsbase %0", : : "r"(base));
+		wrong += trap.vector != (rows[i % count].bad ? GP_VECTOR : NO_TRAP);
+		asm volatile("rdgsbase %0" : "=r"(got));
+		wrong += got != (rows[i % count].bad ? before : base);
+	}
+	check_eq(wrong, 0, "WRFSBASE and WRGSBASE at the ends of what is canonical");
+}
+
 static void test_bases(void)
 {
 	static const u32 words[4] = {11, 22, 33, 44};
@@ -115,6 +152,7 @@ static void test_bases(void)
 	}
 	try_asm("wrfsbase %0", : : "r"(NON_CANONICAL));
 	check_trap(GP_VECTOR, 0, "WRFSBASE of a non-canonical base");
+	test_bases_often();
 	write_cr4(read_cr4() & ~(ulong)CR4_FSGSBASE);
 	wrmsr(MSR_FS_BASE, 0);
 	wrmsr(MSR_GS_BASE, 0);

@@ -166,7 +166,7 @@ static void an_access_teaches_its_slot(void **state)
 /* An x87 store that finds the stack empty, and that exception masked or not, may touch nothing. */
 static void an_x87_store_teaches_nothing(void **state)
 {
-	t->mode |= BT_X87;
+	t->mode.fpu |= BT_X87;
 	CODE(1, 0xdd, 0x03); /* fld qword [rbx] */
 	assert_int_equal(slot_of(after((struct facts){0}), rbx, 0), 7);
 	CODE(1, 0xdd, 0x1b); /* fstp qword [rbx] */
