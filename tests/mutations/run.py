@@ -135,7 +135,7 @@ class Copy:
                 yield "unit test", name, None
             elif name in SCRIPTS:
                 yield "script", name, None
-            else:
+            elif name in self.kernels:
                 yield from (("kernel", name, engine) for engine in ENGINES)
 
     def all_tests(self):

@@ -1,0 +1,169 @@
+/* engine/bt/cache.c: what flushes and stores take away, and what they leave. */
+#include "cpu_fixture.h"
+
+#include "engine/bt/bt.h"
+#include "engine/bt/cache.h"
+#include "engine/engine.h"
+
+#define MANY 300 /* more pages than the list of pages to drop has room for */
+
+static const struct bt_mode windowed = {.windows = true};
+static struct bt *bt;
+
+static int setup(void **state)
+{
+	if (fixture_setup(state) || engine_bt.vcpu_create(cpu))
+		return -1;
+	bt = bt_of(cpu);
+	return bt ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	engine_bt.vcpu_destroy(cpu);
+	return fixture_teardown(state);
+}
+
+#define cache_test(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+
+/* A unit of nothing, at this linear address and place in RAM. */
+static struct bt_unit *add_unit(uint64_t rip, uint64_t key)
+{
+	struct bt_unit *unit = cache_take(bt, sizeof(*unit));
+
+	*unit = (struct bt_unit){.rip = rip, .key = key, .mode = windowed, .size = 16};
+	unit->code = unit->entry = cache_code_start(bt);
+	cache_code_used(bt, unit->code + unit->size);
+	cache_add(bt, unit);
+	return unit;
+}
+
+/* --- jump tables --- */
+
+#define LOCAL  UINT64_C(0x401230)
+#define GLOBAL UINT64_C(0xffffffff81004560)
+
+static void enter_both(void)
+{
+	static struct bt_unit *local, *global;
+	static struct bt *of;
+
+	if (of != bt) {
+		local = add_unit(LOCAL, 0x5230);
+		global = add_unit(GLOBAL, 0x6560);
+		of = bt;
+	}
+	cache_enter_jump(bt, local, false);
+	cache_enter_jump(bt, global, true);
+}
+
+/* 'l' and 'g' where they are in the table. */
+static const char *left_by(enum tlb_flush what, uint64_t linear)
+{
+	static const char *const both[] = {"", "l", "g", "lg"};
+
+	enter_both();
+	cache_flush_jumps(bt, what, linear);
+	return both[(cache_probe_jump(bt, LOCAL, windowed) != NULL) +
+		    2 * (cache_probe_jump(bt, GLOBAL, windowed) != NULL)];
+}
+
+static void flushes_empty_jump_tables(void **state)
+{
+	assert_string_equal(left_by(TLB_FLUSH_PCID, 0), "lg"); /* of another PCID */
+	assert_string_equal(left_by(TLB_FLUSH_NON_GLOBAL, 0), "g");
+	assert_string_equal(left_by(TLB_FLUSH_SPACE_KEPT, 0), "g");
+	assert_string_equal(left_by(TLB_FLUSH_ALL, 0), "");
+	assert_string_equal(left_by(TLB_FLUSH_PAGE, LOCAL & PAGE_MASK), "g");
+	assert_string_equal(left_by(TLB_FLUSH_PAGE, GLOBAL & PAGE_MASK), "l");
+	assert_string_equal(left_by(TLB_FLUSH_PAGE, GLOBAL + PAGE_SIZE), "lg");
+	assert_string_equal(left_by(TLB_FLUSH_LARGE_PAGE, GLOBAL & -(2 * MIB)), "");
+}
+
+/* --- the soft TLB --- */
+
+static bool soft_hit(uint64_t linear, bool write)
+{
+	const struct soft_tlb *tlb = &bt->soft_tlb[TLB_SUPERVISOR];
+	unsigned index = (linear >> PAGE_SHIFT) & (SOFT_TLB_SIZE - 1);
+
+	return (write ? tlb->minus_write : tlb->minus_read)[index] == -(linear & PAGE_MASK);
+}
+
+static void fill(uint64_t linear, bool writable, bool global)
+{
+	cache_fill_soft_tlb(bt, TLB_SUPERVISOR, linear, memory.ram, writable, global);
+}
+
+static void soft_entries_have_rights(void **state)
+{
+	fill(0x5000, true, false);
+	fill(0x6000, false, false);
+	assert_true(soft_hit(0x5000, false) && soft_hit(0x5000, true));
+	assert_true(soft_hit(0x6000, false) && !soft_hit(0x6000, true));
+	assert_false(soft_hit(0x7000, false) || soft_hit(0x7000, true));
+}
+
+static void flushes_empty_the_soft_tlb(void **state)
+{
+	fill(0x5000, true, false);
+	fill(0x6000, true, true);
+	cache_flush_soft_tlb(bt, TLB_FLUSH_NON_GLOBAL, 0);
+	assert_true(!soft_hit(0x5000, false) && soft_hit(0x6000, true));
+	fill(0x5000, true, false);
+	cache_flush_soft_tlb(bt, TLB_FLUSH_PAGE, 0x6000);
+	assert_true(soft_hit(0x5000, false) && !soft_hit(0x6000, true));
+	fill(0x6000, true, true);
+	cache_flush_soft_tlb(bt, TLB_FLUSH_LARGE_PAGE, 0x5000);
+	assert_false(soft_hit(0x5000, false) || soft_hit(0x6000, true));
+}
+
+/* More have been made than the list of those that are not global has room for. */
+static void no_soft_entry_escapes_the_list(void **state)
+{
+	for (unsigned i = 0; i < SOFT_TLB_SIZE; i++)
+		fill(0x5000, true, false);
+	fill(0x6000, true, false);
+	cache_flush_soft_tlb(bt, TLB_FLUSH_NON_GLOBAL, 0);
+	assert_false(soft_hit(0x5000, false) || soft_hit(0x6000, true));
+}
+
+/* --- stores to code --- */
+
+static void written_pages_lose_their_units(unsigned count)
+{
+	for (unsigned i = 0; i <= count; i++)
+		add_unit(i * PAGE_SIZE + 0x10, i * PAGE_SIZE + 0x10);
+	for (unsigned i = 0; i < count; i++)
+		cache_page_written(bt, i);
+	assert_true(atomic_load(&bt->drops_pending));
+	cache_process_drops(bt);
+	assert_false(atomic_load(&bt->drops_pending));
+	for (unsigned i = 0; i < count; i++)
+		assert_null(cache_find(bt, i * PAGE_SIZE + 0x10, i * PAGE_SIZE + 0x10, windowed));
+}
+
+static void few_pages_are_dropped_one_by_one(void **state)
+{
+	written_pages_lose_their_units(3);
+	assert_non_null(cache_find(bt, 3 * PAGE_SIZE + 0x10, 3 * PAGE_SIZE + 0x10, windowed));
+}
+
+static void too_many_pages_are_all_dropped(void **state)
+{
+	written_pages_lose_their_units(MANY);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cache_test(flushes_empty_jump_tables),
+		cache_test(soft_entries_have_rights),
+		cache_test(flushes_empty_the_soft_tlb),
+		cache_test(no_soft_entry_escapes_the_list),
+		cache_test(few_pages_are_dropped_one_by_one),
+		cache_test(too_many_pages_are_all_dropped),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
