@@ -117,6 +117,7 @@ static void timer_overflow_interrupt(void **state)
 	outb(ACPI_SMI_COMMAND_PORT, ACPI_ENABLE_VALUE);
 	out16(ACPI_PM1_EVENT_PORT + 2, 1);
 	advance(half - clock_ns(&f.clock) - 1 * MS);
+	assert_int_equal(in16(ACPI_PM1_EVENT_PORT), 0);
 	assert_false(f.level[ACPI_SCI_IRQ]);
 	advance(1 * MS);
 	assert_true(f.level[ACPI_SCI_IRQ]);

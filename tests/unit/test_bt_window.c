@@ -334,6 +334,29 @@ static void invpcid_all_reaches_other_spaces(void **state)
 	assert_loads(low(0), 0x1005);
 }
 
+/* The upper half has too many pages that are not global to be looked up under another PCID: it is
+ * hidden. What is flushed meanwhile is looked up when it is shown again. */
+static void hidden_upper_half_is_flushed(void **state)
+{
+	uint64_t descriptor[2] = {1, 0};
+
+	second_space();
+	for (unsigned i = 1; i < 64; i++)
+		map_high(i, (FRAME + i * PAGE_SIZE) | P | W | A | D);
+	memory_write(&memory, FRAME + 0x1ff000, descriptor, sizeof(descriptor));
+	map_high(0, (FRAME + 0x1ff000) | P | W | A | D | G);
+	load_cr3(ROOT | 1);
+	for (unsigned i = 1; i < 64; i++)
+		assert_loads(high(i), 0x1000 + i);
+	load_cr3(KEEP | ROOT_B | 2);
+	windows_use_space(bt);
+	map_high(5, (FRAME + 0x7000) | P | W | A | D);
+	insn_invpcid(cpu, 1, high(0));
+	load_cr3(KEEP | ROOT | 1);
+	assert_loads(high(5), 0x1007);
+	assert_loads(high(6), 0x1006);
+}
+
 static void reused_root_is_young(void **state)
 {
 	mature();
@@ -650,6 +673,25 @@ static void neighbours_come_along(void **state)
 	assert_true(mapped(low(7), true));
 	assert_false(mapped(low(8), false));
 	assert_true(mapped(low(9), true));
+}
+
+/* Whether the kernel reaches a page of the user's depends on EFLAGS.AC and protection keys, which
+ * windows know nothing of. */
+static void the_users_pages_are_not_the_kernels(void **state)
+{
+	uint64_t value;
+
+	put(ROOT + 257 * 8, PDPT_UP | P | W | U, 8);
+	put(PDPT_UP + 8, PD_UP | P | W | U, 8);
+	put(PD_UP + 8, PT_UP | P | W | U, 8);
+	for (unsigned i = 0; i < 8; i++)
+		map_high(i, (FRAME + i * PAGE_SIZE) | P | W | A | D | (i & 4 ? U : 0));
+	assert_loads(high(3), 0x1003);
+	for (unsigned i = 0; i < 8; i++)
+		assert_int_equal(mapped(high(i), false), i < 4);
+	assert_false(load(high(4), &value));
+	assert_false(mapped(high(4), false));
+	assert_false(mapped(high(5), false));
 }
 
 static unsigned host_mappings(void)
@@ -975,6 +1017,7 @@ int main(void)
 		bt_test(pcid_keeps_spaces_apart),
 		bt_test(invlpg_reaches_other_spaces),
 		bt_test(invpcid_all_reaches_other_spaces),
+		bt_test(hidden_upper_half_is_flushed),
 		bt_test(reused_root_is_young),
 		bt_test(spaces_are_bounded),
 		bt_test(large_page_is_one_mapping),
@@ -987,6 +1030,7 @@ int main(void)
 		bt_test(logged_pages_are_read_only_until_stored_to),
 		bt_test(no_store_slips_by),
 		bt_test(neighbours_come_along),
+		bt_test(the_users_pages_are_not_the_kernels),
 		bt_test(storms_are_bounded),
 		bt_test(page_tables_are_bounded),
 		bt_test(released_window_has_no_page_tables),

@@ -3,8 +3,10 @@
  * apart. Also bytes that no device has saved: they are refused, or do no harm. */
 #include "apic_fixture.h"
 
+#include "device/chipset/acpi_pm.h"
 #include "device/chipset/chipset.h"
 #include "device/chipset/ioapic.h"
+#include "device/chipset/pic.h"
 #include "device/pc_testdev.h"
 
 #include <errno.h>
@@ -334,32 +336,60 @@ static void mutated_state(void **state)
 	free(saved.bytes);
 }
 
-static struct lapic *first_lapic(void)
+static void *device_named(const char *name)
 {
 	for (struct device *device = chipset_devices(chipset)->first; device; device = device->next)
-		if (!strcmp(device->ops->name, "lapic") && device->instance == 0)
-			return (struct lapic *)device;
-	fail();
+		if (!strcmp(device->ops->name, name) && device->instance == 0)
+			return device;
+	fail_msg("there is no %s", name);
 	return NULL;
 }
+
+/* A state in which a field has a value that no device has. */
+#define refused_with(field, value)                                                                 \
+	do {                                                                                       \
+		__auto_type good_ = (field);                                                       \
+		struct state_writer saved_;                                                        \
+                                                                                                   \
+		(field) = (value);                                                                 \
+		saved_ = save();                                                                   \
+		(field) = good_;                                                                   \
+		refused(saved_.bytes, saved_.size);                                                \
+		free(saved_.bytes);                                                                \
+	} while (0)
 
 /* Vectors below 16 are the processor's exceptions; no state may contain a request for one. */
 static void no_exception_by_interrupt(void **state)
 {
-	struct lapic *lapic = first_lapic();
-	struct state_writer saved;
+	struct lapic *lapic = device_named("lapic");
 
-	lapic->state.irr[0] = BIT(14);
-	saved = save();
-	lapic->state.irr[0] = 0;
-	refused(saved.bytes, saved.size);
-	free(saved.bytes);
+	refused_with(lapic->state.irr[0], BIT(14));
+	refused_with(lapic->state.isr[0], BIT(3));
+}
+
+static void values_that_no_device_has(void **state)
+{
+	struct pic *pic = device_named("pic");
+	struct ioapic *ioapic = device_named("ioapic");
+	struct acpi_pm *acpi_pm = device_named("acpi-pm");
+	struct lapic *lapic = device_named("lapic");
+	struct lapic_bus *bus = device_named("lapic-bus");
+
+	refused_with(pic->state.chip[0].priority_add, 8);
+	refused_with(pic->state.chip[1].init_step, 5);
+	refused_with(ioapic->state.redirection[0], BIT(30));
+	refused_with(ioapic->state.redirection[IOAPIC_PINS - 1], BIT(30));
+	refused_with(ioapic->state.lines, BIT(IOAPIC_PINS));
+	refused_with(acpi_pm->state.pm1_enable, BIT(15));
+	refused_with(acpi_pm->state.pm1_control, BIT(13)); /* SLP_EN is write-only */
+	refused_with(lapic->state.timer_divide, 0xc);
+	refused_with(bus->state.next, bus->count);
 }
 
 /* A timer that can never catch up with its deadline would keep the I/O thread busy for ever. */
 static void no_timer_beyond_the_end_of_time(void **state)
 {
-	struct lapic *lapic = first_lapic();
+	struct lapic *lapic = device_named("lapic");
 	struct state_writer saved;
 
 	lapic->state.lvt[LVT_TIMER] = BIT(17) | 0x40; /* periodic, each 10 ns */
@@ -412,7 +442,8 @@ static void tables_cover_the_state(void **state)
 
 int main(void)
 {
-	struct CMUnitTest tests[ARRAY_SIZE(guests) + 4] = {
+	struct CMUnitTest tests[ARRAY_SIZE(guests) + 5] = {
+		cmocka_unit_test_setup_teardown(values_that_no_device_has, setup, teardown),
 		cmocka_unit_test_setup_teardown(incomplete_state, setup, teardown),
 		cmocka_unit_test_setup_teardown(mutated_state, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_exception_by_interrupt, setup, teardown),
@@ -421,7 +452,7 @@ int main(void)
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(guests); i++)
-		tests[4 + i] = (struct CMUnitTest){
+		tests[5 + i] = (struct CMUnitTest){
 			guests[i].name, round_trip, setup, teardown, (void *)&guests[i]};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

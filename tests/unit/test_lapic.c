@@ -183,6 +183,7 @@ static void requests_and_service(void **state)
 	assert_int_equal(get(0, PPR), 0x40);
 	assert_false(pending(0) & PENDING_INTR);
 	set(0, EOI, 0);
+	assert_true(pending(0) & PENDING_INTR);
 	assert_int_equal(lapic_acknowledge(&bus.lapics[0]), 0x4f);
 	set(0, EOI, 0);
 	set(0, EOI, 0); /* one too many */

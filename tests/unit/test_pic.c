@@ -198,6 +198,12 @@ static void rotation(void **state)
 	outb(0x20, 0x20);
 	assert_int_equal(pic_acknowledge(&pic), 0x20);
 	outb(0x20, 0x20);
+	pulse(3); /* which is last now */
+	pulse(1);
+	assert_int_equal(pic_acknowledge(&pic), 0x21);
+	outb(0x20, 0x20);
+	assert_int_equal(pic_acknowledge(&pic), 0x23);
+	outb(0x20, 0x20);
 	outb(0x20, 0xc0 | 7); /* set priority: 7 is last, as after reset */
 	pulse(0);
 	pulse(5);
