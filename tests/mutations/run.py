@@ -123,7 +123,7 @@ class Copy:
         if kind == "script":
             return self.run([f"tests/cli/{name}", f"{self.build}/veneer", self.build, self.path], 900)
         if kind != "kernel":
-            return self.run(["meson", "test", "-C", self.build, "--no-rebuild", name], 600)
+            return self.run(["meson", "test", "-C", self.build, "--no-rebuild", "-t0.5", name], 600)
         engine, options = ENGINES[engine]
         return self.run(
             ["tests/guest/run-kernels.sh", f"{self.build}/veneer", self.build, engine, name], 600,

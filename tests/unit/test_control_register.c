@@ -58,6 +58,9 @@ static void into_long_mode_and_out(void **state)
 	assert_completes(control_register_write(cpu, 0, cr0 & ~CR0_PG));
 	assert_false(cpu_long_mode(cpu));
 	assert_true(cpu->efer & EFER_LME);
+	cpu->efer = 0;
+	cpu->cr0 |= CR0_PG;
+	assert_false(msr_write(cpu, 0xc0000080, EFER_LME)); /* not even where it is 32-bit paging */
 }
 
 static void pcid_keeps_paging_on(void **state)
@@ -153,6 +156,40 @@ static void flushes(void **state)
 		access_store(cpu, 0x300000, 6, 1, ACCESS_SUPERVISOR));
 }
 
+/* Without NXE, NX is a reserved bit. */
+static void nxe_flushes(void **state)
+{
+	uint64_t efer;
+
+	enter_long(0);
+	efer = cpu->efer & ~EFER_NXE;
+	if (!(cpu->model->efer & EFER_NXE))
+		skip();
+	assert_true(msr_write(cpu, 0xc0000080, efer | EFER_NXE));
+	put(TABLES + 0x2008, 2 * MIB | 0xe7 | BIT(63), 8);
+	assert_completes(access_load(cpu, 0x300000, 1, ACCESS_SUPERVISOR));
+	assert_true(msr_write(cpu, 0xc0000080, efer));
+	assert_raises(VECTOR_PF, PF_PRESENT | PF_RESERVED,
+		access_load(cpu, 0x300000, 1, ACCESS_SUPERVISOR));
+}
+
+/* However many have been made since the last flush, and wherever they lie in large pages. */
+static void no_entry_outlives_a_flush(void **state)
+{
+	enter_long(0);
+	put(TABLES + 0x2008, 2 * MIB | 0xe7, 8);
+	put(TABLES + 0x2010, 4 * MIB | 0xe7, 8);
+	for (volatile unsigned page = 0; page < 600; page++)
+		assert_completes(
+			access_load(cpu, 2 * MIB + page * PAGE_SIZE, 1, ACCESS_SUPERVISOR));
+	put(TABLES + 0x2008, 0, 8);
+	put(TABLES + 0x2010, 0, 8);
+	assert_completes(control_register_write(cpu, 3, cpu->cr3));
+	for (volatile unsigned page = 0; page < 600; page++)
+		assert_raises(VECTOR_PF, 0,
+			access_load(cpu, 2 * MIB + page * PAGE_SIZE, 1, ACCESS_SUPERVISOR));
+}
+
 static void global_pages_survive_cr3(void **state)
 {
 	enter_long(0);
@@ -163,6 +200,11 @@ static void global_pages_survive_cr3(void **state)
 	assert_completes(control_register_write(cpu, 3, cpu->cr3));
 	assert_completes(access_load(cpu, 0x300000, 1, ACCESS_SUPERVISOR));
 	assert_completes(insn_invlpg(cpu, 0x212345)); /* anywhere in the large page */
+	assert_raises(VECTOR_PF, 0, access_load(cpu, 0x300000, 1, ACCESS_SUPERVISOR));
+	put(TABLES + 0x2008, 2 * MIB | 0x1e7, 8);
+	assert_completes(access_load(cpu, 0x300000, 1, ACCESS_SUPERVISOR));
+	put(TABLES + 0x2008, 0, 8);
+	assert_completes(insn_invlpg(cpu, 0x3ff000));
 	assert_raises(VECTOR_PF, 0, access_load(cpu, 0x300000, 1, ACCESS_SUPERVISOR));
 }
 
@@ -444,6 +486,8 @@ int main(void)
 		cpu_test(pae_pdptes_are_checked),
 		cpu_test(cr4_allowed_bits),
 		cpu_test(flushes),
+		cpu_test(nxe_flushes),
+		cpu_test(no_entry_outlives_a_flush),
 		cpu_test(global_pages_survive_cr3),
 		cpu_test(invpcid_descriptor),
 		cpu_test(flushes_name_their_space),

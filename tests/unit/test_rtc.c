@@ -163,6 +163,24 @@ static void periodic_interrupt(void **state)
 	assert_int_equal(f.edges[IRQ], 20);
 }
 
+/* Rates 1 and 2 are those of 8 and 9 again (MC146818 data sheet, table 5). */
+static void fastest_rates(void **state)
+{
+	set(11, 0x42);
+	for (unsigned rate = 1; rate <= 3; rate++) {
+		static const unsigned hz[] = {[1] = 256, [2] = 128, [3] = 8192};
+		unsigned count = 0;
+
+		set(10, (uint8_t)(0x20 | rate));
+		get(12);
+		for (unsigned step = 0; step < 10000; step++) {
+			advance(MS / 10);
+			count += get(12) >> 6 & 1;
+		}
+		assert_in_range(count, hz[rate] - 1, hz[rate] + 1);
+	}
+}
+
 static void update_interrupt(void **state)
 {
 	set(11, 0x12);
@@ -358,6 +376,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(setting_the_time, setup, teardown),
 		cmocka_unit_test_setup_teardown(nonsense_is_survived, setup, teardown),
 		cmocka_unit_test_setup_teardown(periodic_interrupt, setup, teardown),
+		cmocka_unit_test_setup_teardown(fastest_rates, setup, teardown),
 		cmocka_unit_test_setup_teardown(update_interrupt, setup, teardown),
 		cmocka_unit_test_setup_teardown(flags_without_interrupts, setup, teardown),
 		cmocka_unit_test_setup_teardown(alarm_interrupt, setup, teardown),
