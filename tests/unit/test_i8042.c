@@ -191,6 +191,16 @@ static void disabled_interface_holds_its_bytes(void **state)
 	assert_int_equal(data(), 0xee);
 }
 
+/* What is in the output buffer stays there, what waits behind it goes. */
+static void a_new_command_drops_an_old_answer(void **state)
+{
+	outb(0x60, 0xf2);
+	outb(0x60, 0xee);
+	assert_int_equal(data(), 0xfa);
+	assert_int_equal(data(), 0xee);
+	nothing_more();
+}
+
 static void queue_never_overflows(void **state)
 {
 	command(0xad);
@@ -245,6 +255,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(aux_loop, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			disabled_interface_holds_its_bytes, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_new_command_drops_an_old_answer, setup, teardown),
 		cmocka_unit_test_setup_teardown(queue_never_overflows, setup, teardown),
 		cmocka_unit_test_setup_teardown(a20_gate, setup, teardown),
 		cmocka_unit_test_setup_teardown(ways_to_reset, setup, teardown),

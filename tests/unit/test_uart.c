@@ -283,6 +283,23 @@ static void fifo_and_flow_control(void **state)
 	assert_int_equal(inb(LSR) & 2, 0); /* waiting is not overrun */
 }
 
+static void trigger_levels(void **state)
+{
+	static const struct {
+		uint8_t fcr;
+		unsigned level;
+	} rows[] = {{0x01, 1}, {0x41, 4}, {0x81, 8}, {0xc1, 14}};
+
+	outb(IER, 1);
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		outb(FCR, rows[i].fcr | 2); /* and empty */
+		for (unsigned count = 1; count <= 16; count++) {
+			assert_int_equal(uart_receive(&uart, "x", 1), 1);
+			assert_int_equal(inb(IIR), count < rows[i].level ? 0xcc : 0xc4);
+		}
+	}
+}
+
 static void clearing_the_fifo(void **state)
 {
 	outb(FCR, 1);
@@ -372,6 +389,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(early_input_waits, setup, teardown),
 		cmocka_unit_test_setup_teardown(polling_is_listening, setup, teardown),
 		cmocka_unit_test_setup_teardown(fifo_and_flow_control, setup, teardown),
+		cmocka_unit_test_setup_teardown(trigger_levels, setup, teardown),
 		cmocka_unit_test_setup_teardown(clearing_the_fifo, setup, teardown),
 		cmocka_unit_test_setup_teardown(loopback, setup, teardown),
 		cmocka_unit_test_setup_teardown(modem_status_interrupt, setup, teardown),
