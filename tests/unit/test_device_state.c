@@ -279,6 +279,38 @@ static void refused(const void *bytes, size_t size)
 	free(after.bytes);
 }
 
+/* A section is name, instance, version, size (as in base/state.c), and so many bytes. */
+#define SECTION_HEADER 28
+
+static uint32_t *size_of_section(uint8_t *section)
+{
+	return (uint32_t *)(section + SECTION_HEADER - sizeof(uint32_t));
+}
+
+static uint8_t *last_section(const struct state_writer *saved)
+{
+	uint8_t *section = saved->bytes, *next = section;
+
+	while (next < saved->bytes + saved->size) {
+		section = next;
+		next += SECTION_HEADER + *size_of_section(section);
+	}
+	assert_ptr_equal(next, saved->bytes + saved->size);
+	return section;
+}
+
+static void missing_or_short_section(void **state)
+{
+	struct state_writer saved = save();
+	uint8_t *last = last_section(&saved);
+
+	refused(saved.bytes, (size_t)(last - saved.bytes));
+	assert_true(*size_of_section(last) > 0);
+	--*size_of_section(last);
+	refused(saved.bytes, saved.size - 1);
+	free(saved.bytes);
+}
+
 static void incomplete_state(void **state)
 {
 	struct state_writer saved = save();
@@ -442,7 +474,8 @@ static void tables_cover_the_state(void **state)
 
 int main(void)
 {
-	struct CMUnitTest tests[ARRAY_SIZE(guests) + 5] = {
+	struct CMUnitTest tests[ARRAY_SIZE(guests) + 6] = {
+		cmocka_unit_test_setup_teardown(missing_or_short_section, setup, teardown),
 		cmocka_unit_test_setup_teardown(values_that_no_device_has, setup, teardown),
 		cmocka_unit_test_setup_teardown(incomplete_state, setup, teardown),
 		cmocka_unit_test_setup_teardown(mutated_state, setup, teardown),
@@ -452,7 +485,7 @@ int main(void)
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(guests); i++)
-		tests[5 + i] = (struct CMUnitTest){
+		tests[6 + i] = (struct CMUnitTest){
 			guests[i].name, round_trip, setup, teardown, (void *)&guests[i]};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

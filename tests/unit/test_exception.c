@@ -124,6 +124,61 @@ static void software_interrupts(void **state)
 	assert_int_equal(stacked(0, 4), 0x1236);
 }
 
+/* INT1 counts as an event of the processor's own: a selector's error code has EXT set (SDM vol. 3A
+ * 6.13). INT3 is the program's. */
+static void int1_is_external(void **state)
+{
+	static const struct {
+		unsigned vector;
+		enum software_interrupt kind;
+		unsigned error;
+	} rows[] = {{VECTOR_DB, SOFTWARE_INT1, 1 * 8 + 3}, {VECTOR_BP, SOFTWARE_INT3, 3 * 8 + 2}};
+
+	for (volatile unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		enter_protected(0);
+		idt_set32(VECTOR_NP, INTERRUPT32, CODE0, 0x2000, 0);
+		put(IDT + rows[i].vector * 8, make_gate(TRAP32, CODE0, 0, 3, 0) & ~BIT(47), 8);
+		assert_true(deliver_software(rows[i].vector, rows[i].kind));
+		assert_int_equal(cpu->rip, 0x2000);
+		assert_int_equal(stacked(0, 4), rows[i].error);
+	}
+}
+
+/* RF in the pushed image, so that an instruction breakpoint does not hit again (SDM vol. 3B
+ * 18.3.1.1). */
+static void faults_push_rf(void **state)
+{
+	static const struct {
+		unsigned vector;
+		bool rf;
+	} rows[] = {
+		{VECTOR_DE, true},
+		{VECTOR_DB, false},
+		{VECTOR_BR, true},
+		{VECTOR_UD, true},
+		{VECTOR_NM, true},
+		{VECTOR_DF, false},
+		{VECTOR_TS, true},
+		{VECTOR_NP, true},
+		{VECTOR_SS, true},
+		{VECTOR_GP, true},
+		{VECTOR_PF, true},
+		{VECTOR_MF, true},
+		{VECTOR_AC, true},
+		{18, false},
+		{VECTOR_XM, true},
+	};
+
+	for (volatile unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		enter_protected(0);
+		idt_set32(rows[i].vector, INTERRUPT32, CODE0, 0x2000, 0);
+		cpu_set_rflags(cpu, 0);
+		assert_true(deliver(rows[i].vector, 0));
+		assert_int_equal(cpu->rip, 0x2000);
+		assert_int_equal(get(STACK0 - 4, 4), RFLAGS_FIXED1 | (rows[i].rf ? RFLAGS_RF : 0));
+	}
+}
+
 /* Each flaw in a gate, and the exception it turns an interrupt into. EXT (bit 0) tells an external
  * event. */
 static void flawed_gates(void **state)
@@ -446,6 +501,8 @@ int main(void)
 		cpu_test(sixteen_bit_gate),
 		cpu_test(conforming_handler),
 		cpu_test(software_interrupts),
+		cpu_test(int1_is_external),
+		cpu_test(faults_push_rf),
 		cpu_test(flawed_gates),
 		cpu_test(bad_inner_stack),
 		cpu_test(long_mode_frame),
