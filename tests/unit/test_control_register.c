@@ -274,6 +274,7 @@ static void xcr0_groups(void **state)
 	assert_gp(insn_xsetbv(cpu, 1, 1));
 	assert_gp(insn_xsetbv(cpu, 0, 5));    /* AVX without SSE */
 	assert_gp(insn_xsetbv(cpu, 0, 0x27)); /* part of AVX-512 */
+	assert_gp(insn_xsetbv(cpu, 0, 0xe3)); /* AVX-512 without AVX */
 	assert_gp(insn_xsetbv(cpu, 0, cpu->model->xcr0 | BIT(62)));
 	assert_completes(insn_xsetbv(cpu, 0, cpu->model->xcr0));
 	assert_int_equal(insn_xgetbv(cpu, 0), cpu->model->xcr0);

@@ -327,6 +327,13 @@ static void data_breakpoints(void **state)
 	assert_completes(
 		access_load(cpu, 0x300ffc, 8, ACCESS_SUPERVISOR)); /* across the page end */
 	assert_int_equal(cpu->pending_debug, 4);
+	/* Moved while armed, to a page in the TLB. */
+	cpu->pending_debug = 0;
+	assert_completes(access_store(cpu, 0x301008, 0, 1, ACCESS_SUPERVISOR));
+	assert_completes(debug_write(cpu, 2, 0x301008));
+	assert_int_equal(cpu->pending_debug, 0);
+	assert_completes(access_store(cpu, 0x301008, 0, 1, ACCESS_SUPERVISOR));
+	assert_int_equal(cpu->pending_debug, 4);
 }
 
 static void execute_breakpoints(void **state)

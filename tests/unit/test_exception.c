@@ -212,8 +212,10 @@ static void flawed_gates(void **state)
 	assert_int_equal(stacked(0, 4), 0x30 * 8 + 3);
 	enter_protected(0);
 	idt_set32(VECTOR_GP, INTERRUPT32, CODE0, 0x2000, 0);
+	idt_set32(0x30, INTERRUPT32, CODE0, 0x1000, 0);
 	cpu->idtr.limit = 0x30 * 8 + 6;
 	assert_true(deliver_interrupt(0x30));
+	assert_int_equal(cpu->rip, 0x2000);
 	assert_int_equal(stacked(0, 4), 0x30 * 8 + 3);
 }
 
