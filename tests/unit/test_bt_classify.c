@@ -99,6 +99,17 @@ static void strings_have_no_other_segment(void **state)
 	assert_false(RUNS("\xf3\xac", user));                      /* lods */
 }
 
+/* A bit's number in a register moves the address: the operand is not where it seems to be. */
+static void bit_strings_are_not_copied(void **state)
+{
+	assert_false(RUNS("\x48\x0f\xa3\x03", KERNEL)); /* bt [rbx], rax */
+	assert_false(RUNS("\x48\x0f\xab\x03", KERNEL));
+	assert_false(RUNS("\x48\x0f\xb3\x03", KERNEL));
+	assert_false(RUNS("\x48\x0f\xbb\x03", KERNEL));    /* btc */
+	assert_true(RUNS("\x48\x0f\xbb\xc3", KERNEL));     /* btc rbx, rax */
+	assert_true(RUNS("\x48\x0f\xba\x3b\x07", KERNEL)); /* btc qword [rbx], 7 */
+}
+
 static void the_stack_moves_by_what_is_in_its_register(void **state)
 {
 	for (unsigned reg = 0; reg < 16; reg++) {
@@ -144,6 +155,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		classify_test(privilege_and_cr4_decide),
 		classify_test(strings_have_no_other_segment),
+		classify_test(bit_strings_are_not_copied),
 		classify_test(the_stack_moves_by_what_is_in_its_register),
 		classify_test(targets_are_canonical),
 	};

@@ -231,6 +231,21 @@ static void bad_inner_stack(void **state)
 	assert_int_equal(stacked(0, 4), (DATA3 & ~3) | 1);
 }
 
+/* Bytes 4 to 9 of the TSS say where the inner stack is. */
+static void tss_too_short(void **state)
+{
+	for (volatile unsigned limit = 8; limit <= 9; limit++) {
+		enter_protected(3);
+		idt_set32(0x30, INTERRUPT32, CODE0, 0x1000, 0);
+		idt_set32(VECTOR_TS, TRAP32, CONFORM, 0x2000, 0);
+		cpu->segment[SEG_TR].limit = limit;
+		assert_true(deliver_interrupt(0x30));
+		assert_int_equal(cpu->rip, limit == 8 ? 0x2000 : 0x1000);
+		if (limit == 8)
+			assert_int_equal(stacked(0, 4), (cpu->segment[SEG_TR].selector & ~3) | 1);
+	}
+}
+
 /* --- long mode --- */
 
 static void long_mode_frame(void **state)
@@ -507,6 +522,7 @@ int main(void)
 		cpu_test(faults_push_rf),
 		cpu_test(flawed_gates),
 		cpu_test(bad_inner_stack),
+		cpu_test(tss_too_short),
 		cpu_test(long_mode_frame),
 		cpu_test(long_mode_from_user),
 		cpu_test(interrupt_stack_table),
