@@ -102,12 +102,12 @@ static void strings_have_no_other_segment(void **state)
 /* A bit's number in a register moves the address: the operand is not where it seems to be. */
 static void bit_strings_are_not_copied(void **state)
 {
-	assert_false(RUNS("\x48\x0f\xa3\x03", KERNEL)); /* bt [rbx], rax */
-	assert_false(RUNS("\x48\x0f\xab\x03", KERNEL));
-	assert_false(RUNS("\x48\x0f\xb3\x03", KERNEL));
-	assert_false(RUNS("\x48\x0f\xbb\x03", KERNEL));    /* btc */
-	assert_true(RUNS("\x48\x0f\xbb\xc3", KERNEL));     /* btc rbx, rax */
-	assert_true(RUNS("\x48\x0f\xba\x3b\x07", KERNEL)); /* btc qword [rbx], 7 */
+	assert_false(RUNS("\x48\x0f\xa3\x03", kernel)); /* bt [rbx], rax */
+	assert_false(RUNS("\x48\x0f\xab\x03", kernel));
+	assert_false(RUNS("\x48\x0f\xb3\x03", kernel));
+	assert_false(RUNS("\x48\x0f\xbb\x03", kernel));    /* btc */
+	assert_true(RUNS("\x48\x0f\xbb\xc3", kernel));     /* btc rbx, rax */
+	assert_true(RUNS("\x48\x0f\xba\x3b\x07", kernel)); /* btc qword [rbx], 7 */
 }
 
 static void the_stack_moves_by_what_is_in_its_register(void **state)
