@@ -474,7 +474,7 @@ static void tables_cover_the_state(void **state)
 
 int main(void)
 {
-	struct CMUnitTest tests[ARRAY_SIZE(guests) + 6] = {
+	struct CMUnitTest tests[ARRAY_SIZE(guests) + 7] = {
 		cmocka_unit_test_setup_teardown(missing_or_short_section, setup, teardown),
 		cmocka_unit_test_setup_teardown(values_that_no_device_has, setup, teardown),
 		cmocka_unit_test_setup_teardown(incomplete_state, setup, teardown),
@@ -485,7 +485,7 @@ int main(void)
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(guests); i++)
-		tests[6 + i] = (struct CMUnitTest){
+		tests[7 + i] = (struct CMUnitTest){
 			guests[i].name, round_trip, setup, teardown, (void *)&guests[i]};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
