@@ -1,8 +1,9 @@
-/* engine/bt/cache.c: what flushes and stores take away, and what they leave. */
+/* engine/bt/cache.c, soft_tlb.c: what flushes and stores take away, and what they leave. */
 #include "cpu_fixture.h"
 
 #include "engine/bt/bt.h"
 #include "engine/bt/cache.h"
+#include "engine/bt/soft_tlb.h"
 #include "engine/engine.h"
 
 #define MANY 300 /* more pages than the list of pages to drop has room for */
@@ -92,7 +93,7 @@ static bool soft_hit(uint64_t linear, bool write)
 
 static void fill(uint64_t linear, bool writable, bool global)
 {
-	cache_fill_soft_tlb(bt, TLB_SUPERVISOR, linear, memory.ram, writable, global);
+	soft_tlb_fill(bt, TLB_SUPERVISOR, linear, memory.ram, writable, global);
 }
 
 static void soft_entries_have_rights(void **state)
@@ -108,13 +109,13 @@ static void flushes_empty_the_soft_tlb(void **state)
 {
 	fill(0x5000, true, false);
 	fill(0x6000, true, true);
-	cache_flush_soft_tlb(bt, TLB_FLUSH_NON_GLOBAL, 0);
+	soft_tlb_flush(bt, TLB_FLUSH_NON_GLOBAL, 0);
 	assert_true(!soft_hit(0x5000, false) && soft_hit(0x6000, true));
 	fill(0x5000, true, false);
-	cache_flush_soft_tlb(bt, TLB_FLUSH_PAGE, 0x6000);
+	soft_tlb_flush(bt, TLB_FLUSH_PAGE, 0x6000);
 	assert_true(soft_hit(0x5000, false) && !soft_hit(0x6000, true));
 	fill(0x6000, true, true);
-	cache_flush_soft_tlb(bt, TLB_FLUSH_LARGE_PAGE, 0x5000);
+	soft_tlb_flush(bt, TLB_FLUSH_LARGE_PAGE, 0x5000);
 	assert_false(soft_hit(0x5000, false) || soft_hit(0x6000, true));
 }
 
@@ -124,7 +125,7 @@ static void no_soft_entry_escapes_the_list(void **state)
 	for (unsigned i = 0; i < SOFT_TLB_SIZE; i++)
 		fill(0x5000, true, false);
 	fill(0x6000, true, false);
-	cache_flush_soft_tlb(bt, TLB_FLUSH_NON_GLOBAL, 0);
+	soft_tlb_flush(bt, TLB_FLUSH_NON_GLOBAL, 0);
 	assert_false(soft_hit(0x5000, false) || soft_hit(0x6000, true));
 }
 

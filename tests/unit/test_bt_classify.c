@@ -2,7 +2,8 @@
  * for. What the mode forbids is left to the interpreter, which raises the exception. */
 #include "cpu_fixture.h"
 
-#include "engine/bt/translate.h"
+#include "engine/bt/analyze.h"
+#include "engine/bt/unit.h"
 
 static struct translator *t;
 static uint8_t adapted[UNIT_MAX_INSNS];
