@@ -226,7 +226,7 @@ static int check_engine_options(const struct settings *settings)
 			     : settings->bt_test ? "--bt-test"
 						 : NULL;
 
-	if (option && !settings->machine.engine->translates) {
+	if (option && !(settings->machine.engine->capabilities & ENGINE_TRANSLATES)) {
 		log_error("%s: engine %s does not translate code; expected --engine bt", option,
 			settings->machine.engine->name);
 		return -EINVAL;

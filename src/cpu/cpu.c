@@ -35,10 +35,24 @@ void cpu_no_kick(struct cpu *cpu)
 {
 }
 
+void cpu_pull_live(struct cpu *cpu, unsigned groups)
+{
+	if (groups & STATE_FPU)
+		fpu_sync(cpu);
+}
+
+void cpu_push_live(struct cpu *cpu, unsigned groups)
+{
+	if (groups & STATE_FPU)
+		fpu_reload(cpu);
+}
+
 const struct cpu_engine_ops cpu_engine_ops_none = {
 	.code_context_changed = no_context_changed,
 	.tlb_flushed = no_tlb_flushed,
 	.kick = cpu_no_kick,
+	.pull = cpu_pull_live,
+	.push = cpu_push_live,
 };
 
 struct cpu *cpu_create(struct cpu_platform *platform, unsigned index)
@@ -136,6 +150,7 @@ void cpu_reset(struct cpu *cpu)
 	cpu_update_view(cpu);
 	tlb_flush_all(cpu);
 	cpu->engine_ops->code_context_changed(cpu);
+	cpu_push(cpu, STATE_ALL);
 }
 
 void cpu_init_reset(struct cpu *cpu)
@@ -146,6 +161,7 @@ void cpu_init_reset(struct cpu *cpu)
 	cpu_update_view(cpu);
 	tlb_flush_all(cpu);
 	cpu->engine_ops->code_context_changed(cpu);
+	cpu_push(cpu, STATE_ALL & ~STATE_FPU);
 }
 
 /* --- requests from other threads --- */

@@ -143,7 +143,19 @@ struct exception {
 	uint32_t error;
 };
 
-/* What the engine that runs a vCPU wants to hear of. No member is NULL. */
+/* Parts of struct cpu_state, as an engine that has them elsewhere moves them. */
+enum state_group {
+	STATE_GPRS = 1 << 0, /* and RIP, RFLAGS */
+	STATE_SEGMENTS = 1 << 1,
+	STATE_CONTROL = 1 << 2, /* CR0 to CR4, PDPTEs, EFER, XCR0 */
+	STATE_DEBUG = 1 << 3,   /* DR0 to DR7 */
+	STATE_MSRS = 1 << 4,
+	STATE_EVENTS = 1 << 5, /* activity, shadow, NMIs, pending debug traps */
+	STATE_FPU = 1 << 6,
+	STATE_ALL = (1 << 7) - 1,
+};
+
+/* What the engine that runs a vCPU is asked and told. No member is NULL. */
 struct cpu_engine_ops {
 	/* CS, the size of SS, CR0, CR4, EFER or CPL changed, which decide how the next code is
 	 * decoded and run. */
@@ -153,9 +165,16 @@ struct cpu_engine_ops {
 	/* Called by cpu_set_pending(), on any thread, after `attention` is set: for an engine whose
 	 * running code does not look at `attention`. */
 	void (*kick)(struct cpu *cpu);
+	/* For cpu_pull() and cpu_push(): copy groups from where the engine has them to cpu->state,
+	 * and back. */
+	void (*pull)(struct cpu *cpu, unsigned groups);
+	void (*push)(struct cpu *cpu, unsigned groups);
 };
-/* Of a vCPU without an engine: they do nothing. */
+/* Of a vCPU without an engine: it hears of nothing, and has all state in struct cpu. */
 extern const struct cpu_engine_ops cpu_engine_ops_none;
+/* For an engine that works on struct cpu: only the x87 unit and MXCSR may be the host's. */
+void cpu_pull_live(struct cpu *cpu, unsigned groups);
+void cpu_push_live(struct cpu *cpu, unsigned groups);
 /* For an engine that needs no kick. */
 void cpu_no_kick(struct cpu *cpu);
 
@@ -243,11 +262,21 @@ void cpu_destroy(struct cpu *cpu);
 void cpu_reset(struct cpu *cpu);
 void cpu_init_reset(struct cpu *cpu);
 
-/* Copy all of the architected state out, and in again. For the vCPU's own thread, or while it is
- * stopped, between instructions; what an engine keeps elsewhere (registers in the host's) must have
- * been pulled into struct cpu. Setting it makes everything that follows from it agree: segment
- * bases, TLB, what the engine looked up. 0, or -EINVAL where `state` could not have come from
- * cpu_get_state(): then nothing has changed. */
+/* Before code outside the engine reads groups (enum state_group) of cpu->state, and after it has
+ * changed them. On the vCPU's own thread, or while it is stopped, between instructions. */
+static inline void cpu_pull(struct cpu *cpu, unsigned groups)
+{
+	cpu->engine_ops->pull(cpu, groups);
+}
+static inline void cpu_push(struct cpu *cpu, unsigned groups)
+{
+	cpu->engine_ops->push(cpu, groups);
+}
+
+/* Copy all of the architected state out, pulled from the engine, and in again, and push it there.
+ * For the vCPU's own thread, or while it is stopped, between instructions. Setting it makes
+ * everything that follows from it agree: segment bases, TLB, what the engine looked up. 0, or
+ * -EINVAL where `state` could not have come from cpu_get_state(): then nothing has changed. */
 void cpu_get_state(struct cpu *cpu, struct cpu_state *state);
 int cpu_set_state(struct cpu *cpu, const struct cpu_state *state);
 

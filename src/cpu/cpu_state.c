@@ -24,7 +24,7 @@
 
 void cpu_get_state(struct cpu *cpu, struct cpu_state *state)
 {
-	fpu_sync(cpu);
+	cpu_pull(cpu, STATE_ALL);
 	*state = cpu->state;
 	state->events = atomic_load(&cpu->pending) & PENDING_EVENTS;
 	state->events_nmi = (uint8_t)atomic_load(&cpu->nmi_queued);
@@ -128,10 +128,10 @@ int cpu_set_state(struct cpu *cpu, const struct cpu_state *state)
 	cpu->no_step_trap = false;
 	set_segment_bases(cpu);
 	set_events(cpu);
-	fpu_reload(cpu);
 	cpu_update_view(cpu);
 	tlb_flush_all(cpu);
 	cpu->engine_ops->code_context_changed(cpu);
+	cpu_push(cpu, STATE_ALL);
 	if (cpu->platform->tsc_changed)
 		cpu->platform->tsc_changed(cpu->platform->opaque, cpu);
 	return 0;

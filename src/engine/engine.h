@@ -16,10 +16,14 @@ enum vcpu_exit {
 	VCPU_EXIT_FAILED,        /* the engine has done something wrong; there was a message */
 };
 
+enum engine_capability {
+	ENGINE_TRANSLATES = 1 << 0, /* options about translation mean something to it */
+};
+
 struct engine {
 	const char *name;
-	const char *summary; /* one line for --help */
-	bool translates;     /* it heeds the translator's options in struct engine_options */
+	const char *summary;   /* one line for --help */
+	unsigned capabilities; /* enum engine_capability */
 	/* Add the CPU features that a guest cannot have under this engine, with these options.
 	 * NULL: it can have all. */
 	void (*withheld)(const struct engine_options *options, struct cpu_features *features);

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 
 struct engine_options {
-	/* The first three are for engines with `translates`. */
+	/* The first three are for engines that translate. */
 	bool hardened; /* no address check in translated code that the processor could mispredict */
 	bool verify;   /* compare everything that translated code does with the interpreter */
 	const char *trace; /* file to write every translation to; NULL: none */

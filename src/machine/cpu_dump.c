@@ -8,7 +8,7 @@ static void print_segment(const char *name, const struct segment *segment)
 		(unsigned long long)segment->base, segment->limit, segment->access);
 }
 
-void cpu_dump_print(const struct cpu *cpu)
+void cpu_dump_print(struct cpu *cpu)
 {
 	static const char *const gpr_names[] = {"RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI",
 		"RDI", "R8", "R9", "R10", "R11", "R12", "R13", "R14", "R15"};
@@ -16,6 +16,7 @@ void cpu_dump_print(const struct cpu *cpu)
 		"ES", "CS", "SS", "DS", "FS", "GS", "LDTR", "TR"};
 	unsigned i;
 
+	cpu_pull(cpu, STATE_GPRS | STATE_SEGMENTS | STATE_CONTROL);
 	for (i = 0; i < ARRAY_SIZE(gpr_names); i++)
 		fprintf(stderr, "%-3s %016llx%s", gpr_names[i], (unsigned long long)cpu->gpr[i],
 			i % 4 == 3 ? "\n" : "  ");

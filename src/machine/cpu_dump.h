@@ -5,6 +5,6 @@
 #include "cpu/cpu.h"
 
 /* Print to standard error. The vCPU is stopped. */
-void cpu_dump_print(const struct cpu *cpu);
+void cpu_dump_print(struct cpu *cpu);
 
 #endif

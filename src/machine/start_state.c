@@ -88,4 +88,5 @@ void boot_start_cpu(struct cpu *cpu, const struct boot_start *start)
 	cpu_set_cpl(cpu, 0);
 	cpu_set_rflags(cpu, RFLAGS_FIXED1);
 	cpu_update_view(cpu);
+	cpu_push(cpu, STATE_GPRS | STATE_SEGMENTS | STATE_CONTROL);
 }

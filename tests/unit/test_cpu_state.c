@@ -96,16 +96,50 @@ static void note_flush(struct cpu *c, const struct tlb_request *request)
 	flushes++;
 }
 
+/* This engine has RAX elsewhere. */
+static uint64_t engine_rax;
+
+static void pull_rax(struct cpu *c, unsigned groups)
+{
+	if (groups & STATE_GPRS)
+		c->gpr[RAX] = engine_rax;
+}
+
+static void push_rax(struct cpu *c, unsigned groups)
+{
+	if (groups & STATE_GPRS)
+		engine_rax = c->gpr[RAX];
+}
+
+static const struct cpu_engine_ops noting_ops = {
+	.code_context_changed = note_context,
+	.tlb_flushed = note_flush,
+	.kick = cpu_no_kick,
+	.pull = pull_rax,
+	.push = push_rax,
+};
+
 static void test_engine_is_told(void **unused)
 {
-	static const struct cpu_engine_ops ops = {note_context, note_flush, cpu_no_kick};
-
 	cpu_get_state(cpu, &state);
-	cpu->engine_ops = &ops;
+	cpu->engine_ops = &noting_ops;
 	contexts = flushes = 0;
 	assert_int_equal(cpu_set_state(cpu, &state), 0);
 	assert_true(contexts > 0);
 	assert_int_equal(flushes, 1);
+}
+
+static void test_state_is_pulled_and_pushed(void **unused)
+{
+	cpu->engine_ops = &noting_ops;
+	engine_rax = 0x1234;
+	cpu_get_state(cpu, &state);
+	assert_int_equal(state.gpr[RAX], 0x1234);
+	state.gpr[RAX] = 0x5678;
+	assert_int_equal(cpu_set_state(cpu, &state), 0);
+	assert_int_equal(engine_rax, 0x5678);
+	cpu_reset(cpu);
+	assert_int_equal(engine_rax, 0);
 }
 
 /* A state from elsewhere is not believed. */
@@ -181,6 +215,7 @@ int main(void)
 		cpu_test(test_round_trip),
 		cpu_test(test_events_are_replaced),
 		cpu_test(test_engine_is_told),
+		cpu_test(test_state_is_pulled_and_pushed),
 		cpu_test(test_refused),
 		cpu_test(test_refused_by_mode),
 	};

@@ -43,7 +43,8 @@ static inline void bt_context_changed(struct cpu *c)
 {
 }
 
-static const struct cpu_engine_ops bt_ops = {bt_context_changed, bt_flushed, cpu_no_kick};
+static const struct cpu_engine_ops bt_ops = {
+	bt_context_changed, bt_flushed, cpu_no_kick, cpu_pull_live, cpu_push_live};
 
 static inline uint64_t low(unsigned page)
 {

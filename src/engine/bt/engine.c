@@ -46,6 +46,8 @@ static const struct cpu_engine_ops bt_ops = {
 	.code_context_changed = interp_context_changed,
 	.tlb_flushed = flushed,
 	.kick = bt_kick,
+	.pull = cpu_pull_live,
+	.push = cpu_push_live,
 };
 
 /* What memory/ tells, on any thread. */
@@ -209,7 +211,7 @@ static void bt_withheld(const struct engine_options *options, struct cpu_feature
 const struct engine engine_bt = {
 	.name = "bt",
 	.summary = "binary translation: near-native speed without hardware virtualization",
-	.translates = true,
+	.capabilities = ENGINE_TRANSLATES,
 	.withheld = bt_withheld,
 	.available = bt_available,
 	.worthwhile = bt_worthwhile,

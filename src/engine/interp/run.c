@@ -42,6 +42,8 @@ static const struct cpu_engine_ops interp_ops = {
 	.code_context_changed = interp_context_changed,
 	.tlb_flushed = interp_tlb_flushed,
 	.kick = cpu_no_kick,
+	.pull = cpu_pull_live,
+	.push = cpu_push_live,
 };
 
 int interp_vcpu_create(struct cpu *cpu)
