@@ -15,7 +15,6 @@
 struct settings {
 	struct machine_config machine;
 	const char *engine_name;
-	struct engine_options engine;
 	bool bt_test;             /* there was a --bt-test */
 	const char *control_path; /* NULL: none */
 	bool help;
@@ -73,19 +72,19 @@ static int set_engine(void *opaque, const char *value)
 
 static int set_hardened(void *opaque, const char *value)
 {
-	((struct settings *)opaque)->engine.hardened = true;
+	((struct settings *)opaque)->machine.engine_options.hardened = true;
 	return 0;
 }
 
 static int set_verify(void *opaque, const char *value)
 {
-	((struct settings *)opaque)->engine.verify = true;
+	((struct settings *)opaque)->machine.engine_options.verify = true;
 	return 0;
 }
 
 static int set_trace(void *opaque, const char *value)
 {
-	((struct settings *)opaque)->engine.trace = value;
+	((struct settings *)opaque)->machine.engine_options.trace = value;
 	return 0;
 }
 
@@ -93,7 +92,7 @@ static int set_bt_test(void *opaque, const char *value)
 {
 	struct settings *settings = opaque;
 
-	if (engine_options_test(&settings->engine, value) == 0) {
+	if (engine_options_test(&settings->machine.engine_options, value) == 0) {
 		settings->bt_test = true;
 		return 0;
 	}
@@ -140,7 +139,7 @@ static int set_no_reboot(void *opaque, const char *value)
 
 static int set_stats(void *opaque, const char *value)
 {
-	((struct settings *)opaque)->engine.count = true;
+	((struct settings *)opaque)->machine.engine_options.count = true;
 	return 0;
 }
 
@@ -219,7 +218,7 @@ static void print_help(void)
 /* These options say how to translate: an engine that does not translate refuses them. */
 static int check_engine_options(const struct settings *settings)
 {
-	const struct engine_options *options = &settings->engine;
+	const struct engine_options *options = &settings->machine.engine_options;
 	const char *option = options->hardened   ? "--hardened"
 			     : options->verify   ? "--verify"
 			     : options->trace    ? "--trace-bt"
@@ -315,7 +314,6 @@ static int run_machine(const struct settings *settings)
 	struct machine_result result;
 	double created, started, stopped;
 
-	engine_options = settings->engine;
 	if (settings->machine.engine->available() < 0)
 		return STATUS_FAILED;
 	created = now_seconds();
@@ -324,7 +322,7 @@ static int run_machine(const struct settings *settings)
 	started = now_seconds();
 	result = run_controlled(&machine, settings->control_path);
 	stopped = now_seconds();
-	if (settings->engine.count)
+	if (settings->machine.engine_options.count)
 		stats_print(&machine, stopped - started, (started - created) * 1e3);
 	machine_destroy(&machine);
 	if (result.end == MACHINE_SIGNAL)

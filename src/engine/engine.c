@@ -3,8 +3,6 @@
 #include <errno.h>
 #include <string.h>
 
-struct engine_options engine_options;
-
 static bool is_word(const char *word, size_t length, const char *name)
 {
 	return strlen(name) == length && memcmp(word, name, length) == 0;

@@ -20,6 +20,10 @@ enum engine_capability {
 	ENGINE_TRANSLATES = 1 << 0, /* options about translation mean something to it */
 };
 
+/* What an engine has one of for each machine: options, a hypervisor's machine, a memory listener.
+ * Each engine has its own such struct, and only it looks inside. */
+struct engine_machine;
+
 struct engine {
 	const char *name;
 	const char *summary;   /* one line for --help */
@@ -31,8 +35,15 @@ struct engine {
 	int (*available)(void);
 	/* Would it do better than the next here? "auto" asks. NULL: yes. */
 	bool (*worthwhile)(void);
-	/* Sets cpu->engine_state. 0, or -errno with a message. */
-	int (*vcpu_create)(struct cpu *cpu);
+	/* Its part of a machine whose memory exists (platform->memory, with the regions so far; of
+	 * later ones tells a memory listener) and whose vCPUs do not. 0, or -errno with a message.
+	 */
+	int (*machine_create)(struct engine_machine **machine, struct cpu_platform *platform,
+		const struct engine_options *options);
+	/* After the last vCPU. */
+	void (*machine_destroy)(struct engine_machine *machine);
+	/* Sets cpu->engine_state and cpu->engine_ops. 0, or -errno with a message. */
+	int (*vcpu_create)(struct engine_machine *machine, struct cpu *cpu);
 	void (*vcpu_destroy)(struct cpu *cpu);
 	/* Run until an exit. Called on the vCPU's own thread, without the machine lock. */
 	enum vcpu_exit (*vcpu_run)(struct cpu *cpu);

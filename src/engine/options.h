@@ -1,4 +1,4 @@
-/* What the command line tells engines. Set before the first vCPU is created, and constant then. */
+/* What the command line tells the engine of a machine. */
 #ifndef VENEER_ENGINE_OPTIONS_H
 #define VENEER_ENGINE_OPTIONS_H
 
@@ -14,7 +14,6 @@ struct engine_options {
 	/* enum host_feature: features that the translator must not use, for tests */
 	unsigned without;
 };
-extern struct engine_options engine_options;
 
 /* Features of the host that the translator has another way for. Without AVX or AVX-512 the guest's
  * CPUID does not show them either, since the guest's vector registers are kept in the host's. */

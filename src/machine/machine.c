@@ -84,13 +84,16 @@ static int create_cpus(struct machine *machine)
 {
 	const struct engine *engine = machine->config.engine;
 	unsigned i;
-	int error;
+	int error = engine->machine_create(
+		&machine->engine_machine, &machine->platform, &machine->config.engine_options);
 
+	if (error)
+		return error;
 	for (i = 0; i < machine->config.cpu_count; i++) {
 		machine->cpus[i] = cpu_create(&machine->platform, i);
 		if (!machine->cpus[i])
 			return -ENOMEM;
-		error = engine->vcpu_create(machine->cpus[i]);
+		error = engine->vcpu_create(machine->engine_machine, machine->cpus[i]);
 		if (error) {
 			cpu_destroy(machine->cpus[i]);
 			machine->cpus[i] = NULL;
@@ -158,7 +161,7 @@ static int build_model(struct machine *machine)
 	struct cpuid_host host;
 
 	if (engine->withheld)
-		engine->withheld(&engine_options, &withheld);
+		engine->withheld(&machine->config.engine_options, &withheld);
 	cpuid_host_read(&host);
 	return cpu_model_build(&machine->model, &host, &withheld, machine->config.cpu);
 }
@@ -302,6 +305,8 @@ void machine_destroy(struct machine *machine)
 		cpu_destroy(machine->cpus[i]);
 		machine->cpus[i] = NULL;
 	}
+	if (machine->engine_machine)
+		machine->config.engine->machine_destroy(machine->engine_machine);
 	if (machine->loop)
 		event_loop_destroy(machine->loop);
 	if (machine->memory.ram)

@@ -32,6 +32,7 @@ struct machine_config {
 	uint64_t memory_size;     /* whole pages, MACHINE_MIN_MEMORY to MACHINE_MAX_MEMORY */
 	unsigned cpu_count;       /* 1 to MACHINE_MAX_CPUS */
 	const struct engine *engine;
+	struct engine_options engine_options;
 	const char *cpu;          /* cpu_model_build()'s text; NULL: "host" */
 	bool reboot;              /* a guest's reset starts it again; else it ends the run */
 	uint16_t debug_exit_port; /* 0: none */
@@ -92,6 +93,7 @@ struct machine {
 	struct event_loop *loop;
 	struct cpu_model model;
 	struct cpu_platform platform;
+	struct engine_machine *engine_machine;
 	struct cpu *cpus[MACHINE_MAX_CPUS];
 	struct vcpu_thread *threads; /* while vCPUs run */
 	struct chipset *chipset;

@@ -54,6 +54,8 @@ static struct clock machine_clock;
 static struct priority_lock machine_lock;
 static struct cpu *vcpu;
 static const struct engine *engine;
+static const struct engine_options *engine_options;
+static struct engine_machine *engine_machine;
 static bool want_windows;
 
 static int no_interrupt(void *opaque, struct cpu *cpu)
@@ -91,7 +93,7 @@ const struct cpu_model *oracle_model(void)
 
 	if (!model.signature) {
 		if (engine && engine->withheld)
-			engine->withheld(&engine_options, &withheld);
+			engine->withheld(engine_options, &withheld);
 		cpuid_host_read(&host);
 		if (cpu_model_build(&model, &host, &withheld, model_text) < 0)
 			exit(2);
@@ -261,14 +263,14 @@ static void set_control(void)
 	tlb_flush_all(vcpu);
 }
 
-bool guest_init(const char *engine_name, bool windows)
+bool guest_init(const char *engine_name, const struct engine_options *options, bool windows)
 {
 	engine = engine_find(engine_name);
+	engine_options = options;
 	if (!engine) {
 		fprintf(stderr, "oracle: no engine '%s'\n", engine_name);
 		return false;
 	}
-	engine_options.heat = 1;
 	want_windows = windows;
 	priority_lock_init(&machine_lock);
 	clock_init(&machine_clock);
@@ -278,7 +280,8 @@ bool guest_init(const char *engine_name, bool windows)
 	platform.model = oracle_model();
 	fpu_init();
 	vcpu = cpu_create(&platform, 0);
-	if (!vcpu || engine->vcpu_create(vcpu) < 0)
+	if (!vcpu || engine->machine_create(&engine_machine, &platform, options) < 0 ||
+		engine->vcpu_create(engine_machine, vcpu) < 0)
 		return false;
 	make_page_tables();
 	make_tables();
@@ -290,6 +293,7 @@ void guest_destroy(void)
 {
 	engine->vcpu_destroy(vcpu);
 	cpu_destroy(vcpu);
+	engine->machine_destroy(engine_machine);
 	memory_destroy(&memory);
 	io_space_destroy(&ports);
 }

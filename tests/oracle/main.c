@@ -27,6 +27,9 @@ static struct options {
 	bool windows;  /* of engine bt; else its soft TLB */
 } options = {.seconds = 10, .seed = 1, .show = 20, .engine = "interp"};
 
+/* All is translated that can be, before it runs. */
+static struct engine_options engine_options = {.heat = 1};
+
 #define CLASSES 8
 
 static struct report {
@@ -330,7 +333,7 @@ int main(int argc, char **argv)
 	}
 	if (strcmp(options.engine, "interp"))
 		native_init(true);
-	if (!guest_init(options.engine, options.windows))
+	if (!guest_init(options.engine, &engine_options, options.windows))
 		return 2;
 	/* After the engine's own handlers of signals, which native ones pass on to. */
 	if (!strcmp(options.engine, "interp"))

@@ -17,6 +17,8 @@
 
 #include <Zydis/Zydis.h>
 
+struct engine_options;
+
 #define ORACLE_CODE      UINT64_C(0x10000000)
 #define ORACLE_CODE_SIZE 4096u
 #define ORACLE_DATA      UINT64_C(0x10010000)
@@ -113,7 +115,7 @@ void native_run(
 
 /* `windows`: engine bt reaches memory through its windows, not through the soft TLB. False with a
  * message where the machine cannot be built. */
-bool guest_init(const char *engine_name, bool windows);
+bool guest_init(const char *engine_name, const struct engine_options *options, bool windows);
 void guest_run(
 	const struct oracle_case *test, const struct oracle_state *start, struct oracle_state *end);
 void guest_destroy(void);

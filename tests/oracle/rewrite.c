@@ -131,7 +131,7 @@ static void try_form(const struct oracle_forms *forms, unsigned index, struct or
 
 static void set_up(void)
 {
-	engine_options.verify = true;
+	bt.options.verify = true;
 	oracle_model();
 	processor.platform = &platform;
 	processor.engine_ops = &cpu_engine_ops_none;

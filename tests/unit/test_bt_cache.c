@@ -1,10 +1,9 @@
 /* engine/bt/cache.c, soft_tlb.c: what flushes and stores take away, and what they leave. */
-#include "cpu_fixture.h"
+#include "engine_fixture.h"
 
 #include "engine/bt/bt.h"
 #include "engine/bt/cache.h"
 #include "engine/bt/soft_tlb.h"
-#include "engine/engine.h"
 
 #define MANY 300 /* more pages than the list of pages to drop has room for */
 
@@ -13,7 +12,7 @@ static struct bt *bt;
 
 static int setup(void **state)
 {
-	if (fixture_setup(state) || engine_bt.vcpu_create(cpu))
+	if (fixture_setup(state) || engine_fixture_create(&engine_bt))
 		return -1;
 	bt = bt_of(cpu);
 	return bt ? 0 : -1;
@@ -21,7 +20,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	engine_bt.vcpu_destroy(cpu);
+	engine_fixture_destroy(&engine_bt);
 	return fixture_teardown(state);
 }
 

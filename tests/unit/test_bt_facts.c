@@ -9,6 +9,7 @@
 #define DRIFT (INT64_C(1) << 31)
 
 static struct translator *t;
+static struct bt bt;
 static uint8_t adapted[UNIT_MAX_INSNS];
 
 static int setup(void **state)
@@ -16,6 +17,7 @@ static int setup(void **state)
 	if (fixture_setup(state))
 		return -1;
 	t = calloc(1, sizeof(*t));
+	t->bt = &bt;
 	t->cpu = cpu;
 	t->mode.windows = true;
 	t->adapted = adapted;

@@ -1,9 +1,8 @@
 /* Which mode a unit is made for: the kernel's code goes by windows in the upper half and by the
  * soft TLB in the lower, and that follows a jump from one half to the other. */
-#include "cpu_fixture.h"
+#include "engine_fixture.h"
 
 #include "engine/bt/bt.h"
-#include "engine/engine.h"
 
 #define LOWER 0x200000
 #define BACK  17 /* in `lower`: where `upper` leads */
@@ -31,17 +30,17 @@ static const uint8_t upper[] = {
 
 static int setup(void **state)
 {
-	engine_options.heat = 1;
+	options.heat = 1;
 	if (fixture_setup(state))
 		return -1;
 	cpu->apic_page = ~UINT64_C(0);
-	return engine_bt.vcpu_create(cpu);
+	return engine_fixture_create(&engine_bt);
 }
 
 static int teardown(void **state)
 {
-	engine_bt.vcpu_destroy(cpu);
-	engine_options.heat = 0;
+	engine_fixture_destroy(&engine_bt);
+	options.heat = 0;
 	return fixture_teardown(state);
 }
 

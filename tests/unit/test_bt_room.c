@@ -1,8 +1,7 @@
 /* The translator finds room in the low 2 GiB of the address space for as many vCPUs as a machine
  * may have, and reaches all the memory that a guest may be given. */
-#include "cpu_fixture.h"
+#include "engine_fixture.h"
 
-#include "engine/engine.h"
 #include "engine/bt/bt.h"
 #include "engine/interp/interp.h"
 #include "host/low_memory.h"
@@ -17,11 +16,12 @@ static void many_cpus(void **state)
 
 	platform.cpu_count = MACHINE_MAX_CPUS;
 	platform.cpus = cpus;
+	assert_int_equal(engine_bt.machine_create(&engine_machine, &platform, &options), 0);
 	for (unsigned i = 0; i < MACHINE_MAX_CPUS; i++) {
 		if (i)
 			cpus[i] = cpu_create(&platform, i);
 		assert_non_null(cpus[i]);
-		assert_int_equal(engine_bt.vcpu_create(cpus[i]), 0);
+		assert_int_equal(engine_bt.vcpu_create(engine_machine, cpus[i]), 0);
 		if (!interp_of(cpus[i])->translator)
 			fail_msg("vCPU %u only interprets", i);
 		/* Two or three each would be worse than none. */
@@ -32,6 +32,7 @@ static void many_cpus(void **state)
 		if (i)
 			cpu_destroy(cpus[i]);
 	}
+	engine_bt.machine_destroy(engine_machine);
 }
 
 static void much_memory(void **state)
@@ -74,7 +75,7 @@ static void no_room(void **state)
 	static size_t size[ARRAY_SIZE(piece)];
 	unsigned count = take_low_memory(piece, size, ARRAY_SIZE(piece));
 
-	int error = engine_bt.vcpu_create(cpu);
+	int error = engine_fixture_create(&engine_bt);
 
 	while (count--)
 		munmap(piece[count], size[count]);
@@ -83,7 +84,7 @@ static void no_room(void **state)
 	assert_int_equal(interp_of(cpu)->mode & MODE_CODE_64, 0);
 	enter_long(0);
 	assert_int_equal(interp_of(cpu)->mode & MODE_CODE_64, MODE_CODE_64);
-	engine_bt.vcpu_destroy(cpu);
+	engine_fixture_destroy(&engine_bt);
 }
 
 /* Nearly all of the 2 GiB can be had. */

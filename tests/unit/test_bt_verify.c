@@ -1,12 +1,11 @@
 /* --verify finds wrong translations: a loop is translated, its host code is then changed where a
  * byte of it means something, and it is run again. Each way of being wrong must be found and named;
  * and with nothing changed, nothing may be found. */
-#include "cpu_fixture.h"
+#include "engine_fixture.h"
 
 #include "engine/bt/bt.h"
 #include "engine/bt/rewrite.h"
 #include "engine/bt/verify.h"
-#include "engine/engine.h"
 #include "isa/decode.h"
 
 #include <fcntl.h>
@@ -55,18 +54,18 @@ static bool keep_loop; /* the unit may loop without leaving: verify.c lets every
 
 static int setup(void **state)
 {
-	engine_options.verify = true;
-	engine_options.heat = 1;
+	options.verify = true;
+	options.heat = 1;
 	if (fixture_setup(state))
 		return -1;
 	cpu->apic_page = ~UINT64_C(0);
-	return engine_bt.vcpu_create(cpu);
+	return engine_fixture_create(&engine_bt);
 }
 
 static int teardown(void **state)
 {
-	engine_bt.vcpu_destroy(cpu);
-	engine_options.verify = false;
+	engine_fixture_destroy(&engine_bt);
+	options.verify = false;
 	return fixture_teardown(state);
 }
 

@@ -1,9 +1,7 @@
 /* What the CPU model withholds is refused: each feature that has a name, by an instruction, a
  * register or a bit that belongs to it, under the engine that argv names, cold and hot. With the
  * feature the same goes through, so that no row can pass for another reason. */
-#include "cpu_fixture.h"
-
-#include "engine/engine.h"
+#include "engine_fixture.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -190,7 +188,7 @@ static void build_model(const char *text)
 	if (!host.count)
 		cpuid_host_read(&host);
 	if (engine->withheld)
-		engine->withheld(&engine_options, &withheld);
+		engine->withheld(&options, &withheld);
 	assert_int_equal(cpu_model_build(&fixture_model, &host, &withheld, text), 0);
 }
 
@@ -204,13 +202,13 @@ static void create(const char *text)
 	platform.apic_msr_write = apic_write;
 	cpu = cpu_create(&platform, 0);
 	assert_non_null(cpu);
-	assert_int_equal(engine->vcpu_create(cpu), 0);
+	assert_int_equal(engine_fixture_create(engine), 0);
 	created = true;
 }
 
 static void destroy(void)
 {
-	engine->vcpu_destroy(cpu);
+	engine_fixture_destroy(engine);
 	fixture_teardown(NULL);
 	created = false;
 }
@@ -398,6 +396,6 @@ int main(int argc, char **argv)
 	};
 
 	engine = argc > 1 && strcmp(argv[1], "bt") == 0 ? &engine_bt : &engine_interp;
-	engine_options.heat = 1;
+	options.heat = 1;
 	return cmocka_run_group_tests_name(engine->name, tests, NULL, NULL);
 }

@@ -1,9 +1,8 @@
 /* The interpreter's machinery, run on a bare processor: what it may optimize and what it must not,
  * code that changes, instructions across pages, and getting control back. What single instructions
  * compute is the oracle's to say (tests/oracle/). */
-#include "cpu_fixture.h"
+#include "engine_fixture.h"
 
-#include "engine/engine.h"
 #include "engine/interp/interp.h"
 
 #include <pthread.h>
@@ -18,12 +17,12 @@ static int setup(void **state)
 	if (fixture_setup(state))
 		return -1;
 	cpu->apic_page = ~UINT64_C(0);
-	return engine_interp.vcpu_create(cpu);
+	return engine_fixture_create(&engine_interp);
 }
 
 static int teardown(void **state)
 {
-	engine_interp.vcpu_destroy(cpu);
+	engine_fixture_destroy(&engine_interp);
 	return fixture_teardown(state);
 }
 

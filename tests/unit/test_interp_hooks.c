@@ -1,6 +1,6 @@
 /* What the interpreter offers to a translator: heat, and single instructions. The translator here
  * is a counter that refuses, or one that moves RIP. */
-#include "cpu_fixture.h"
+#include "engine_fixture.h"
 
 #include "engine/interp/interp.h"
 
@@ -39,7 +39,7 @@ static int setup(void **state)
 	cpu->apic_page = ~UINT64_C(0);
 	asked = asked_hot = heat_after = 0;
 	take_at = go_to = hot_rip = 0;
-	if (interp_vcpu_create(cpu))
+	if (engine_fixture_create(&engine_interp))
 		return -1;
 	interp_of(cpu)->translated = translated;
 	enter_long(0);
@@ -49,7 +49,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	interp_vcpu_destroy(cpu);
+	engine_fixture_destroy(&engine_interp);
 	return fixture_teardown(state);
 }
 

@@ -1,11 +1,9 @@
 /* What memory/ promises of ROM, revoked pages and the log of stores, seen by a guest program: under
  * each engine, cold and hot, through the TLB, native stubs, the soft TLB (lower half) and windows
  * (upper half). */
-#include "cpu_fixture.h"
+#include "engine_fixture.h"
 
 #include "engine/bt/bt.h"
-#include "engine/engine.h"
-#include "engine/options.h"
 
 #include <pthread.h>
 #include <unistd.h>
@@ -21,17 +19,17 @@ static uint64_t base; /* where the code sees guest-physical 0 */
 static int setup(void **state)
 {
 	fpu_init();
-	engine_options.heat = 1;
+	options.heat = 1;
 	if (fixture_setup(state))
 		return -1;
 	cpu->apic_page = ~UINT64_C(0);
-	return engine->vcpu_create(cpu);
+	return engine_fixture_create(engine);
 }
 
 static int teardown(void **state)
 {
-	engine->vcpu_destroy(cpu);
-	engine_options.heat = 0;
+	engine_fixture_destroy(engine);
+	options.heat = 0;
 	return fixture_teardown(state);
 }
 

@@ -266,7 +266,8 @@ struct bt {
 
 	struct windows *windows;
 	struct memory_listener memory_listener;
-	bool has_fsgsbase, has_bmi2; /* of the host */
+	struct engine_options options; /* the machine's */
+	bool has_fsgsbase, has_bmi2;   /* of the host */
 	/* Whose units the jump tables have: bt_mode.fpu, and by view, as in `delta`, the slot whose
 	 * delta is the GS base, or -1. */
 	unsigned tables_fpu;

@@ -298,7 +298,7 @@ void cache_enter_jump(struct bt *bt, struct bt_unit *unit, bool global)
 	struct jump_log *log = &bt->cache->log[table];
 
 	/* To be verified, each unit comes back. */
-	if (engine_options.verify)
+	if (bt->options.verify)
 		return;
 	/* An entry is in one of the lists at least once; what lists do not tell apart goes too
 	 * early. */

@@ -35,7 +35,7 @@ static void flushed(struct cpu *cpu, const struct tlb_request *request)
 
 	interp_tlb_flushed(cpu, request);
 	if (request->what == TLB_FLUSH_NON_GLOBAL || request->what == TLB_FLUSH_SPACE_KEPT)
-		bt->young_left = bt_young_runs();
+		bt->young_left = bt_young_runs(bt);
 	soft_tlb_flush(bt, request->what, request->linear);
 	cache_flush_jumps(bt, request->what, request->linear);
 	if (bt->windows)
@@ -64,6 +64,16 @@ static void on_revoke(void *opaque, uint64_t page, uint64_t count)
 static void on_written(void *opaque, uint64_t page)
 {
 	cache_page_written(opaque, page);
+}
+
+/* --- a machine --- */
+
+static int bt_machine_create(struct engine_machine **machine, struct cpu_platform *platform,
+	const struct engine_options *options)
+{
+	int error = options->trace ? bt_trace_open(options->trace) : 0;
+
+	return error ? error : interp_machine_create(machine, platform, options);
 }
 
 /* --- one vCPU --- */
@@ -125,29 +135,27 @@ static int without_translation(struct cpu *cpu, const char *why)
 
 static void find_host_features(struct bt *bt)
 {
-	unsigned without = engine_options.without;
+	unsigned without = bt->options.without;
 
 	bt->has_fsgsbase = (getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE) && !(without & HOST_FSGSBASE);
 	bt->has_bmi2 = cpu_model_host_has(bt->cpu->model, CPUID_BMI2) && !(without & HOST_BMI2);
 }
 
-static int bt_vcpu_create(struct cpu *cpu)
+static int bt_vcpu_create(struct engine_machine *machine, struct cpu *cpu)
 {
 	struct bt *bt;
 	const char *why = NULL;
-	int error = engine_options.trace ? bt_trace_open(engine_options.trace) : 0;
+	int error = interp_vcpu_create(machine, cpu);
 
-	if (error)
-		return error;
-	error = interp_vcpu_create(cpu);
 	if (error || !KICKS_ARRIVE)
 		return error;
 	bt = low_memory_map(sizeof(*bt));
 	if (!bt)
 		return without_translation(cpu, "no memory for its tables");
 	bt->cpu = cpu;
+	bt->options = machine->options;
 	bt->vectors_away = bt->wide_away = 1;
-	bt->young_left = bt_young_runs();
+	bt->young_left = bt_young_runs(bt);
 	bt_mode_init(bt);
 	bt->mask_index = (uint64_t)(SOFT_TLB_SIZE - 1) << PAGE_SHIFT;
 	bt->mask_page = PAGE_MASK;
@@ -215,6 +223,8 @@ const struct engine engine_bt = {
 	.withheld = bt_withheld,
 	.available = bt_available,
 	.worthwhile = bt_worthwhile,
+	.machine_create = bt_machine_create,
+	.machine_destroy = interp_machine_destroy,
 	.vcpu_create = bt_vcpu_create,
 	.vcpu_destroy = bt_vcpu_destroy,
 	.vcpu_run = bt_vcpu_run,

@@ -21,7 +21,7 @@ bool facts_expression(const struct translator *t, unsigned i, struct expression 
 	const ZydisDecodedOperand *m = g->memory;
 
 	if (g->kind != GUEST_IDENTICAL || !m || g->masked || !windowed(t) ||
-		engine_options.hardened || g->in.address_width != 64 ||
+		t->bt->options.hardened || g->in.address_width != 64 ||
 		m->mem.segment == ZYDIS_REGISTER_FS || m->mem.segment == ZYDIS_REGISTER_GS ||
 		m->mem.base == ZYDIS_REGISTER_RIP || m->mem.base == ZYDIS_REGISTER_RSP ||
 		t->adapted[i] >= ADAPT_FAULTS || t->insn_mode[i].ac)

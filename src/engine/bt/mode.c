@@ -133,7 +133,7 @@ bool bt_mode_now(struct bt *bt, struct bt_mode *mode)
 	now.windows = now.user ? user_goes_by_windows(bt) : kernel_goes_by_windows(bt, cpu->rip);
 	if (now.windows)
 		windows_use_space(bt);
-	if (now.windows && bt->has_fsgsbase && !engine_options.hardened)
+	if (now.windows && bt->has_fsgsbase && !bt->options.hardened)
 		choose_gs(bt, &now);
 	*mode = now;
 	return true;

@@ -236,7 +236,7 @@ static void emit_soft(struct translator *t, const struct access *a)
 	add_cold(t, COLD_EXIT, a->insn, patch, sized_exit(t, BT_EXIT_SOFT_MISS, a), NULL);
 	extract_field(t, EXTRACT_INDEX, SCRATCH, SCRATCH_ADDR);
 	emit_load(c, SCRATCH, at_element(tlb->addend, SCRATCH));
-	if (engine_options.hardened)
+	if (t->bt->options.hardened)
 		extract_field(t, EXTRACT_OFFSET, SCRATCH_ADDR, SCRATCH_ADDR);
 	if (!a->write) {
 		a->op(t, a->insn, at_sum(SCRATCH_ADDR, SCRATCH, 0));
@@ -378,7 +378,7 @@ static void emit_window(struct translator *t, const struct access *a)
 		emit_constant_access(t, a, address);
 		return;
 	}
-	if (engine_options.hardened) {
+	if (t->bt->options.hardened) {
 		emit_table(t, a->insn, a->memory, a->op);
 		return;
 	}

@@ -25,15 +25,14 @@
 #define YOUNG_RUNS 50000
 
 /* Where a test wants code translated early, all of this comes early. */
-static unsigned successor_heat(void)
+static unsigned successor_heat(const struct bt *bt)
 {
-	return engine_options.heat ? MIN(engine_options.heat, (unsigned)SUCCESSOR_HEAT)
-				   : SUCCESSOR_HEAT;
+	return bt->options.heat ? MIN(bt->options.heat, (unsigned)SUCCESSOR_HEAT) : SUCCESSOR_HEAT;
 }
 
-unsigned bt_young_runs(void)
+unsigned bt_young_runs(const struct bt *bt)
 {
-	return engine_options.heat ? MIN(engine_options.heat, 1000u) * 50 : YOUNG_RUNS;
+	return bt->options.heat ? MIN(bt->options.heat, 1000u) * 50 : YOUNG_RUNS;
 }
 
 /* --- instructions that the interpreter runs --- */
@@ -132,11 +131,11 @@ static struct next after_branch(struct bt *bt, uint32_t id, struct bt_mode mode)
 	uint64_t flushes = bt->stats.cache_flushes;
 
 	bt->cpu->rip = bt->cpu->next_rip = exit->rip;
-	to = unit_find_or_make(bt, exit->rip, mode, ++exit->heat >= successor_heat());
-	if (engine_options.verify)
+	to = unit_find_or_make(bt, exit->rip, mode, ++exit->heat >= successor_heat(bt));
+	if (bt->options.verify)
 		return run_loop;
 	if (!to) {
-		if (exit->heat >= successor_heat())
+		if (exit->heat >= successor_heat(bt))
 			exit->heat = 0;
 		return run_loop;
 	}
@@ -174,14 +173,14 @@ static struct next after_jump(struct bt *bt, struct bt_mode *mode)
 	}
 	cpu->rip = cpu->next_rip = rip;
 	heat = &bt->jump_heat[rip % ARRAY_SIZE(bt->jump_heat)];
-	hot = ++*heat >= successor_heat();
+	hot = ++*heat >= successor_heat(bt);
 	if (unlikely(bt_mode_changes_at(bt, *mode, rip)))
 		unit_here(bt, hot, mode, &unit);
 	else
 		unit = unit_find_or_make(bt, rip, *mode, hot);
 	if (unit || hot)
 		*heat = 0;
-	return unit && !engine_options.verify ? enter_unit(unit) : run_loop;
+	return unit && !bt->options.verify ? enter_unit(unit) : run_loop;
 }
 
 /* Where the next instruction's code is, if `exit` is in the unit's straight run; else 0: in a
@@ -201,7 +200,7 @@ static struct next go_on(struct bt *bt, struct bt_mode *mode)
 {
 	struct bt_unit *unit;
 
-	if (must_leave(bt->cpu) || engine_options.verify)
+	if (must_leave(bt->cpu) || bt->options.verify)
 		return run_loop;
 	bt->cpu->next_rip = bt->cpu->rip;
 	unit_here(bt, false, mode, &unit);
@@ -396,7 +395,7 @@ struct next serve_exit(struct bt *bt, uint32_t id, struct bt_mode *mode)
 	case BT_EXIT_MATURE:
 		bt->cpu->rip = bt->cpu->next_rip = exit->rip;
 		windows_mature(bt);
-		bt->young_left = bt_young_runs();
+		bt->young_left = bt_young_runs(bt);
 		return run_loop;
 	case BT_EXIT_KICK:
 		bt->cpu->next_rip = bt->cpu->rip;

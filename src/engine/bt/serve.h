@@ -20,6 +20,6 @@ static inline struct next enter_unit(const struct bt_unit *unit)
 struct next serve_exit(struct bt *bt, uint32_t id, struct bt_mode *mode);
 
 /* What bt->young_left begins with in an address space. */
-unsigned bt_young_runs(void);
+unsigned bt_young_runs(const struct bt *bt);
 
 #endif

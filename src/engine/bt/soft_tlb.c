@@ -28,7 +28,7 @@ void soft_tlb_fill(struct bt *bt, enum tlb_view view, uint64_t linear, const voi
 	tlb->minus_read[index] = -(linear & PAGE_MASK);
 	tlb->minus_write[index] = writable ? -(linear & PAGE_MASK) : SOFT_TLB_EMPTY(index);
 	tlb->addend[index] =
-		(uintptr_t)host - (engine_options.hardened ? linear & ~PAGE_MASK : linear);
+		(uintptr_t)host - (bt->options.hardened ? linear & ~PAGE_MASK : linear);
 	if (global)
 		return;
 	if (tlb->local_count < SOFT_TLB_SIZE)

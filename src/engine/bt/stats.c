@@ -91,6 +91,7 @@ void bt_print_stats(struct cpu *const *cpus, unsigned count, FILE *to)
 	struct bt_stats sum = {0};
 	uint64_t translated = 0, interpreted = 0;
 	struct verify_counts verified = {0};
+	bool verify = false;
 
 	for (unsigned i = 0; i < count; i++) {
 		const struct bt *bt = bt_of(cpus[i]);
@@ -100,7 +101,8 @@ void bt_print_stats(struct cpu *const *cpus, unsigned count, FILE *to)
 		for (size_t k = 0; k < sizeof(sum) / sizeof(uint64_t); k++)
 			((uint64_t *)&sum)[k] += ((const uint64_t *)&bt->stats)[k];
 		translated += bt->count;
-		if (engine_options.verify) /* one vCPU only */
+		verify = bt->options.verify;
+		if (verify) /* one vCPU only */
 			verified = verify_counts(bt);
 		interpreted += cpus[i]->stats.instructions;
 	}
@@ -113,6 +115,6 @@ void bt_print_stats(struct cpu *const *cpus, unsigned count, FILE *to)
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		fprintf(to, "%-22s %16llu\n", rows[i].name,
 			(unsigned long long)value(&sum, rows[i].offset));
-	if (engine_options.verify)
+	if (verify)
 		print_verified(&verified, to);
 }

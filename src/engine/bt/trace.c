@@ -480,7 +480,7 @@ void bt_trace_unit(const struct bt *bt, const struct bt_unit *unit)
 {
 	struct subject s = {bt, unit};
 
-	if (!engine_options.trace)
+	if (!bt->options.trace)
 		return;
 	pthread_mutex_lock(&trace.lock);
 	if (trace.file && !trace.failed) {

@@ -4,7 +4,7 @@
 
 #include "engine/bt/bt.h"
 
-/* Write the trace to `file`, from its beginning. 0, also where it is open already (each vCPU asks);
+/* Write the trace to `file`, from its beginning. 0, also where it is open already;
  * or -errno with a message that names the option. Not while a vCPU runs. */
 int bt_trace_open(const char *file);
 

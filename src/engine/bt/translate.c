@@ -162,7 +162,7 @@ static void translate_stack_move(struct translator *t, unsigned i)
 /* By the interpreter, then on in the unit. To be verified, each such instruction ends the unit. */
 static void translate_interpret(struct translator *t, unsigned i)
 {
-	emit_interpret(t, i, !engine_options.verify);
+	emit_interpret(t, i, !t->bt->options.verify);
 }
 
 static void translate_end(struct translator *t, unsigned i)
@@ -236,7 +236,7 @@ static void emit_count(struct translator *t, int32_t more)
 {
 	struct code *c = &t->code;
 
-	if (!engine_options.count)
+	if (!t->bt->options.count)
 		return;
 	emit_load(c, SCRATCH, at_address(&t->bt->count));
 	emit_lea(c, SCRATCH, at_register(SCRATCH, more));
@@ -534,8 +534,7 @@ struct bt_unit *translate_unit(
 	*t->unit = (struct bt_unit){.rip = rip, .key = key, .mode = mode};
 	/* To be counted, each pass through a unit must begin at its entry. To be verified, too: but
 	 * for every second one, so that both kinds are. */
-	t->unit->straight =
-		engine_options.count || (engine_options.verify && bt->stats.units % 2 == 0);
+	t->unit->straight = bt->options.count || (bt->options.verify && bt->stats.units % 2 == 0);
 	t->unit->code = t->unit->entry = cache_code_start(bt);
 	t->first_exit = bt->exit_count;
 	/* What is too complicated for one unit may do in parts. */

@@ -414,7 +414,7 @@ void verify_rewritten(struct bt *bt, const struct rewrite *r, uintptr_t at, unsi
 	const uint8_t *made = (const uint8_t *)(at + (uintptr_t)bt->writable);
 	const char *difference;
 
-	if (!engine_options.verify)
+	if (!bt->options.verify)
 		return;
 	difference = rewrite_difference(r, made, size);
 	if (!difference || !prepare(bt))
@@ -428,7 +428,7 @@ void verify_begin(struct bt *bt, struct bt_unit *unit)
 {
 	struct verify *v;
 
-	if (!engine_options.verify || !prepare(bt))
+	if (!bt->options.verify || !prepare(bt))
 		return;
 	v = bt->verify;
 	v->unit = NULL;

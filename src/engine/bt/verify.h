@@ -10,7 +10,7 @@
 
 struct rewrite;
 
-/* All of these do nothing without engine_options.verify. */
+/* All of these do nothing without bt->options.verify. */
 
 /* Of the code at `at`, `size` bytes have just been made by rewrite_emit(), and are not yet run: is
  * that the instruction that was to be copied? Where not, this is reported, and the vCPU is told to

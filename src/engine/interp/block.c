@@ -210,7 +210,7 @@ static struct insn *begin_with_heat(const struct cpu *cpu, struct block *block)
 		return block->insn;
 	block->insn[0] = (struct insn){
 		.run = op_heat,
-		.imm = engine_options.heat ? engine_options.heat - 1 : HEAT_THRESHOLD,
+		.imm = interp_of(cpu)->first_heat,
 		.next = (uint16_t)(block->key & ~PAGE_MASK),
 	};
 	return block->insn + 1;

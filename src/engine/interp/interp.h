@@ -31,9 +31,10 @@
  * change.
  *
  * Under a translator. An engine that translates hot code runs the rest of it here: it makes its
- * vCPU with interp_vcpu_create(), sets interp->translated, and calls interp_vcpu_run(). Blocks that
- * may get hot then begin with one more insn, op_heat, which counts their runs and, when they are
- * many, leaves for the run loop, which asks `translated`. */
+ * machine and vCPUs with interp_machine_create() and interp_vcpu_create(), sets
+ * interp->translated, and calls interp_vcpu_run(). Blocks that may get hot then begin with one
+ * more insn, op_heat, which counts their runs and, when they are many, leaves for the run loop,
+ * which asks `translated`. */
 #ifndef VENEER_ENGINE_INTERP_INTERP_H
 #define VENEER_ENGINE_INTERP_INTERP_H
 
@@ -125,6 +126,11 @@ struct jump_slot {
 	struct block *block;
 };
 
+/* Of a machine, under this engine and those that are built on it. */
+struct engine_machine {
+	struct engine_options options;
+};
+
 /* Per-vCPU state of this engine; cpu->engine_state. */
 struct interp {
 	/* A jump slot is good if its context is one of these two: for pages that are global, and
@@ -135,6 +141,7 @@ struct interp {
 	const struct insn *current; /* set by sync_rip() */
 	bool single;                /* run one instruction: no jump slot or link may be followed */
 	bool stepping;              /* the same, and string instructions stop after one element */
+	unsigned first_heat;        /* where a block's count of runs begins */
 	bool leave;                 /* a slow handler wants the block left after this instruction */
 	uint16_t mode;              /* enum block_mode, without MODE_SINGLE */
 	struct jump_slot jump[JUMP_PAGES * JUMP_SLOTS];
@@ -374,7 +381,10 @@ size_t block_hash_bytes(void);
 /* What engine_interp is made of. A translator sets interp->translated before the first run.
  * Where it puts its own cpu->engine_ops in place, these must go on calling
  * interp_context_changed() and interp_tlb_flushed(). */
-int interp_vcpu_create(struct cpu *cpu);
+int interp_machine_create(struct engine_machine **machine, struct cpu_platform *platform,
+	const struct engine_options *options);
+void interp_machine_destroy(struct engine_machine *machine);
+int interp_vcpu_create(struct engine_machine *machine, struct cpu *cpu);
 void interp_vcpu_destroy(struct cpu *cpu);
 enum vcpu_exit interp_vcpu_run(struct cpu *cpu);
 

@@ -22,6 +22,23 @@ static int interp_available(void)
 	return 0;
 }
 
+int interp_machine_create(struct engine_machine **machine, struct cpu_platform *platform,
+	const struct engine_options *options)
+{
+	*machine = malloc(sizeof(**machine));
+	if (!*machine) {
+		log_error("no memory for the engine");
+		return -ENOMEM;
+	}
+	**machine = (struct engine_machine){*options};
+	return 0;
+}
+
+void interp_machine_destroy(struct engine_machine *machine)
+{
+	free(machine);
+}
+
 void interp_vcpu_destroy(struct cpu *cpu)
 {
 	struct interp *interp = interp_of(cpu);
@@ -46,7 +63,7 @@ static const struct cpu_engine_ops interp_ops = {
 	.push = cpu_push_live,
 };
 
-int interp_vcpu_create(struct cpu *cpu)
+int interp_vcpu_create(struct engine_machine *machine, struct cpu *cpu)
 {
 	struct interp *interp = calloc(1, sizeof(*interp));
 
@@ -55,6 +72,7 @@ int interp_vcpu_create(struct cpu *cpu)
 		return -ENOMEM;
 	}
 	cpu->engine_state = interp;
+	interp->first_heat = machine->options.heat ? machine->options.heat - 1 : HEAT_THRESHOLD;
 	interp->hash = calloc(1, block_hash_bytes());
 	interp->arena_size = ARENA_BYTES;
 	interp->arena = mmap(NULL, interp->arena_size, PROT_READ | PROT_WRITE,
@@ -266,6 +284,8 @@ const struct engine engine_interp = {
 	.name = "interp",
 	.summary = "interpreter: runs anywhere, the reference for the other engines",
 	.available = interp_available,
+	.machine_create = interp_machine_create,
+	.machine_destroy = interp_machine_destroy,
 	.vcpu_create = interp_vcpu_create,
 	.vcpu_destroy = interp_vcpu_destroy,
 	.vcpu_run = interp_vcpu_run,
