@@ -1,7 +1,8 @@
 /*
- * Instructions on the stack pointer, and others whose form decides who may run them, once cold and
- * hundreds of times more: as a supervisor and as a user, in the lower and in the upper half of the
- * address space. An engine that translates may treat each of these four in its own way.
+ * Instructions on the stack pointer, and others whose form decides whether the translator or the
+ * interpreter runs them, once cold and hundreds of times more: as a supervisor and as a user, in
+ * the lower and in the upper half of the address space. An engine that translates may treat each of
+ * these four in its own way.
  *
  *	- An address-size prefix changes the explicit operand of PUSH, CALL and JMP, and nothing of
  *	  the stack itself: in 64-bit mode that is always addressed by RSP, and LEAVE pops from RBP

@@ -1,4 +1,5 @@
 #include "memory/memory.h"
+#include "sanitized.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -693,14 +694,6 @@ static void no_store_escapes_the_log(void **state)
 	assert_int_not_equal(in_log, 0);
 	memory_log_stop(&memory);
 }
-
-#ifdef __has_feature
-#define SANITIZED (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
-#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#else
-#define SANITIZED 0
-#endif
 
 /* Sanitizers have these addresses for themselves; then there is no displacement, and it says so. */
 static void flags_are_a_displacement_away(void **state)

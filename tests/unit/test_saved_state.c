@@ -143,7 +143,7 @@ static void print_output(const struct runner *r)
 	ssize_t size = pread(r->output, line, sizeof(line) - 1, 0);
 
 	line[MAX(size, 0)] = 0;
-	print_message("the last machine's output:\n%s\n", line);
+	print_message("# the last machine's output:\n%s\n", line);
 }
 
 /* From `engines`[0] to [1], and back, until the kernel ends. */
@@ -189,7 +189,7 @@ static void relay(const char *kernel, unsigned cpus, const char *const engines[2
 	assert_int_equal(now->result.value, 1);
 	destroy(now);
 	/* One that has ended before it was ever saved proves nothing. */
-	print_message("%s, %s and %s: %u moves\n", kernel, engines[0], engines[1], moves);
+	print_message("# %s, %s and %s: %u moves\n", kernel, engines[0], engines[1], moves);
 	assert_true(moves > 0);
 }
 

@@ -108,7 +108,7 @@ void pit_set(int mode, u32 count)
 }
 
 /*
- * Whoever runs us may run something else at any time, also between two reads that belong together.
+ * The host may run something else at any time, also between two reads that belong together.
  * So a clock is read several times, and the reading counts that took the fewest cycles.
  */
 struct clock_sample clock_sample(u32 (*read)(void))

@@ -55,7 +55,7 @@ static bool plan_operand(
 	return true;
 }
 
-/* Strings that are searched end who knows where. */
+/* A search through a string ends where it finds something: how far it goes is not known before. */
 static bool plan_string(struct plan_insn *insn, const ZydisDecodedInstruction *in)
 {
 	insn->string = in->meta.category == ZYDIS_CATEGORY_STRINGOP;

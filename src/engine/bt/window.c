@@ -242,8 +242,8 @@ static bool map_fault(struct windows *w, struct window *window, const struct fau
 	return map_small(w, window, fault, &new);
 }
 
-/* What is known of the page does not let the access through, or is not what the page tables say
- * now: a mapping may be older than they are, as a TLB entry may. */
+/* A mapping is there, yet the access faulted: the mapping is read-only and this is a write, or it
+ * is older than the page tables, as a TLB entry may be. */
 static bool change_mapping(struct windows *w, struct window *window, uint32_t index,
 	const struct fault *fault, bool hidden)
 {

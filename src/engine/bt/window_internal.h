@@ -5,9 +5,9 @@
  * changes them, may read the windows' places and the spaces without it. Another thread comes in
  * only by windows_protect() and windows_revoke(). The lock is taken in the SIGSEGV handler: that is
  * safe, because the handler runs only where the thread was in translated code, which holds no lock.
- * A walk that sets bits in page tables may take memory->lock, and who holds that may be in
- * windows_protect(): so such walks are made before our lock is taken, and what they found is not
- * used where windows_revoke() came in between. */
+ * A walk that sets bits in page tables may take memory->lock, and a thread that holds that lock may
+ * be waiting for ours in windows_protect(). So such walks are made before our lock is taken, and
+ * their result is not used if windows_revoke() came in between. */
 #ifndef VENEER_ENGINE_BT_WINDOW_INTERNAL_H
 #define VENEER_ENGINE_BT_WINDOW_INTERNAL_H
 
