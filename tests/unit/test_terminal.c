@@ -108,7 +108,7 @@ static bool is_cooked(void)
 
 static bool becomes(bool want_cooked)
 {
-	for (int i = 0; i < 2000; i++) {
+	for (int i = 0; i < 15000; i++) { /* a busy host */
 		if (is_cooked() == want_cooked)
 			return true;
 		usleep(1000);
