@@ -281,17 +281,20 @@ fi
 
 signalled()	# SIGNAL KERNEL
 {
-	local pid
+	local pid tenths
 
 	"$veneer" run --kernel "$kernels/$2" --memory 16M >"$work/out" 2>"$work/err" </dev/null &
 	pid=$!
 	sleep 1
 	kill -s "$1" $pid
 	# One that does not end would be waited for without end.
-	{ sleep "${limit:-30}"; kill -KILL $pid; } >/dev/null 2>&1 &
+	for ((tenths = 10 * ${limit:-30}; tenths > 0; tenths--)); do
+		kill -0 $pid 2>/dev/null || break
+		sleep 0.1
+	done
+	kill -KILL $pid 2>/dev/null
 	wait $pid 2>/dev/null
 	status=$?
-	kill %% 2>/dev/null
 }
 
 # SIGINT is terminal.py's to test: a background job of this shell is started with it ignored.
