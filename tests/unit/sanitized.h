@@ -3,11 +3,11 @@
 #define VENEER_TESTS_SANITIZED_H
 
 #ifdef __has_feature
-#define SANITIZED (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
+#define UNDER_SANITIZER (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
 #elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
+#define UNDER_SANITIZER 1
 #else
-#define SANITIZED 0
+#define UNDER_SANITIZER 0
 #endif
 
 #endif

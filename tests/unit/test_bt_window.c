@@ -783,10 +783,10 @@ static void page_tables_are_bounded(void **state)
 	}
 	assert_true(most - before > 1024);
 	/* AddressSanitizer keeps a shadow, with page tables of its own, of all that is accessed. */
-	if (!SANITIZED && most - before > bound)
+	if (!UNDER_SANITIZER && most - before > bound)
 		fail_msg("%u KiB of page tables, at most %lu expected", most - before, bound);
 	windows_destroy(bt);
-	if (!SANITIZED)
+	if (!UNDER_SANITIZER)
 		assert_true(page_tables() <= before + 64);
 	assert_int_equal(windows_create(bt), 0);
 }
