@@ -282,9 +282,14 @@ static void refused(const void *bytes, size_t size)
 /* A section is name, instance, version, size (as in base/state.c), and so many bytes. */
 #define SECTION_HEADER 28
 
-static uint32_t *size_of_section(uint8_t *section)
+#define SECTION_SIZE_AT (SECTION_HEADER - sizeof(uint32_t))
+
+static uint32_t size_of_section(const uint8_t *section)
 {
-	return (uint32_t *)(section + SECTION_HEADER - sizeof(uint32_t));
+	uint32_t size;
+
+	memcpy(&size, section + SECTION_SIZE_AT, sizeof(size));
+	return size;
 }
 
 static uint8_t *last_section(const struct state_writer *saved)
@@ -293,7 +298,7 @@ static uint8_t *last_section(const struct state_writer *saved)
 
 	while (next < saved->bytes + saved->size) {
 		section = next;
-		next += SECTION_HEADER + *size_of_section(section);
+		next += SECTION_HEADER + size_of_section(section);
 	}
 	assert_ptr_equal(next, saved->bytes + saved->size);
 	return section;
@@ -303,10 +308,13 @@ static void missing_or_short_section(void **state)
 {
 	struct state_writer saved = save();
 	uint8_t *last = last_section(&saved);
+	uint32_t size;
 
 	refused(saved.bytes, (size_t)(last - saved.bytes));
-	assert_true(*size_of_section(last) > 0);
-	--*size_of_section(last);
+	size = size_of_section(last);
+	assert_true(size > 0);
+	size--;
+	memcpy(last + SECTION_SIZE_AT, &size, sizeof(size));
 	refused(saved.bytes, saved.size - 1);
 	free(saved.bytes);
 }
