@@ -20,11 +20,6 @@
 #define CR0_RELOADS_PDPTES (CR0_CD | CR0_NW | CR0_PG)
 #define CR4_RELOADS_PDPTES (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP)
 
-static _Noreturn void general_protection(struct cpu *cpu)
-{
-	cpu_raise_error(cpu, VECTOR_GP, 0);
-}
-
 void insn_require_cpl0(struct cpu *cpu)
 {
 	if (cpu->cpl != 0)

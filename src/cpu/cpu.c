@@ -108,7 +108,6 @@ static void reset_common(struct cpu *cpu)
 	cpu->no_step_trap = false;
 	cpu_set_nmi_blocked(cpu, false);
 	cpu->pending_debug = 0;
-	cpu->monitor_address = 0;
 	cpu_set_rflags(cpu, RFLAGS_FIXED1);
 	for (enum seg seg = SEG_ES; seg <= SEG_GS; seg++)
 		cpu_set_segment(cpu, seg, seg == SEG_CS ? &code : &data);

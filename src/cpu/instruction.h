@@ -24,8 +24,6 @@ void insn_hlt(struct cpu *cpu);
 void insn_cli(struct cpu *cpu); /* IOPL, VME, PVI */
 void insn_sti(struct cpu *cpu);
 void insn_clac_stac(struct cpu *cpu, bool set);
-void insn_monitor(struct cpu *cpu, uint64_t linear, uint32_t extensions);
-void insn_mwait(struct cpu *cpu, uint32_t extensions);
 void insn_swapgs(struct cpu *cpu);
 /* RDFSBASE, WRFSBASE and so on; #UD without CR4.FSGSBASE. */
 uint64_t insn_read_fs_gs_base(struct cpu *cpu, enum seg seg);

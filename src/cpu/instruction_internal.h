@@ -4,6 +4,12 @@
 
 #include "cpu/cpu.h"
 
+/* Raise #GP(0). */
+static inline _Noreturn void general_protection(struct cpu *cpu)
+{
+	cpu_raise_error(cpu, VECTOR_GP, 0);
+}
+
 /* #GP(0) unless CPL is 0. */
 void insn_require_cpl0(struct cpu *cpu);
 /* #GP(0) where CR4.UMIP keeps SGDT, SIDT, SLDT, SMSW, STR from user programs. */

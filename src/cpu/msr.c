@@ -355,7 +355,7 @@ void insn_rdmsr(struct cpu *cpu)
 
 	insn_require_cpl0(cpu);
 	if (!msr_read(cpu, (uint32_t)cpu->gpr[RCX], &value))
-		cpu_raise_error(cpu, VECTOR_GP, 0);
+		general_protection(cpu);
 	cpu->gpr[RAX] = (uint32_t)value;
 	cpu->gpr[RDX] = value >> 32;
 }
@@ -366,5 +366,5 @@ void insn_wrmsr(struct cpu *cpu)
 
 	insn_require_cpl0(cpu);
 	if (!msr_write(cpu, (uint32_t)cpu->gpr[RCX], value))
-		cpu_raise_error(cpu, VECTOR_GP, 0);
+		general_protection(cpu);
 }

@@ -1,5 +1,5 @@
 /* System instructions that are neither about control registers nor control transfers: descriptor
- * table registers, FS and GS bases, protection keys, HLT and MWAIT, CPUID. */
+ * table registers, FS and GS bases, protection keys, HLT, CPUID. */
 #include "cpu/access.h"
 #include "cpu/instruction_internal.h"
 #include "cpu/cpuid.h"
@@ -7,11 +7,6 @@
 #include "cpu/segmentation.h"
 
 #include <string.h>
-
-static _Noreturn void general_protection(struct cpu *cpu)
-{
-	cpu_raise_error(cpu, VECTOR_GP, 0);
-}
 
 static void require(struct cpu *cpu, bool condition)
 {
@@ -156,33 +151,6 @@ void insn_hlt(struct cpu *cpu)
 	insn_require_cpl0(cpu);
 	cpu->activity = ACTIVITY_HALTED;
 	cpu->interrupt_shadow = SHADOW_NONE;
-}
-
-static bool has_monitor(const struct cpu *cpu)
-{
-	struct cpuid_result leaf;
-
-	cpuid_query(cpu, 1, 0, &leaf);
-	return leaf.ecx & BIT(3);
-}
-
-/* Without the CPUID bit these do not exist. With it, a monitored store would have to end the wait;
- * we do the other thing the manual allows, which is to fall through at once. */
-void insn_monitor(struct cpu *cpu, uint64_t linear, uint32_t extensions)
-{
-	require(cpu, has_monitor(cpu) && cpu->cpl == 0);
-	if (extensions)
-		general_protection(cpu);
-	access_load(cpu, linear, 1, ACCESS_PROGRAM);
-	cpu->monitor_address = linear;
-}
-
-void insn_mwait(struct cpu *cpu, uint32_t extensions)
-{
-	require(cpu, has_monitor(cpu) && cpu->cpl == 0);
-	if (extensions & ~1u)
-		general_protection(cpu);
-	cpu->monitor_address = 0;
 }
 
 /* --- CPUID --- */

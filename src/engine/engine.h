@@ -10,7 +10,7 @@
 
 enum vcpu_exit {
 	VCPU_EXIT_STOPPED,       /* PENDING_STOP was set; it is still set */
-	VCPU_EXIT_HALTED,        /* HLT or MWAIT: wait for pending, then run again */
+	VCPU_EXIT_HALTED,        /* HLT: wait for pending, then run again */
 	VCPU_EXIT_WAIT_FOR_SIPI, /* INIT received, or an AP before its SIPI */
 	VCPU_EXIT_SHUTDOWN,      /* triple fault */
 	VCPU_EXIT_FAILED,        /* the engine has done something wrong; there was a message */

@@ -29,7 +29,6 @@ static void busy(void)
 	cpu->dr[2] = 0x4000;
 	cpu->mtrr_variable[15] = 0x800;
 	cpu->pvclock_version = 12;
-	cpu->monitor_address = 0x8040;
 	cpu->fpu.fop = 0x123;
 	memset(cpu->fpu.zmm, 0x5a, sizeof(cpu->fpu.zmm));
 	cpu_set_rflags(cpu, RFLAGS_FIXED1 | RFLAGS_IF | RFLAGS_CF | RFLAGS_OF | RFLAGS_AC);
