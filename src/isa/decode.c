@@ -1,6 +1,7 @@
 #include "isa/decode.h"
 
 #include "base/bits.h"
+#include "isa/feature.h"
 
 #include <pthread.h>
 
@@ -81,38 +82,6 @@ static void drop_repeat(ZydisDecodedInstruction *in)
 	in->raw.prefix_count = (ZyanU8)kept;
 }
 
-#define NEEDS(feature) ((feature) + 1)
-
-/* Instructions that we emulate, and that belong to a feature which a processor may lack. Those that
- * run natively are isa/native.c's. */
-static const uint16_t needed_feature[ZYDIS_ISA_SET_MAX_VALUE + 1] = {
-	[ZYDIS_ISA_SET_CLFLUSHOPT] = NEEDS(CPUID_CLFLUSHOPT),
-	[ZYDIS_ISA_SET_CLWB] = NEEDS(CPUID_CLWB),
-	[ZYDIS_ISA_SET_INVPCID] = NEEDS(CPUID_INVPCID),
-	[ZYDIS_ISA_SET_LAHF] = NEEDS(CPUID_LAHF), /* in 64-bit mode only */
-	[ZYDIS_ISA_SET_PKU] = NEEDS(CPUID_PKU),
-	[ZYDIS_ISA_SET_RDPID] = NEEDS(CPUID_RDPID),
-	[ZYDIS_ISA_SET_RDTSCP] = NEEDS(CPUID_RDTSCP),
-	[ZYDIS_ISA_SET_RDWRFSGS] = NEEDS(CPUID_FSGSBASE),
-	[ZYDIS_ISA_SET_SMAP] = NEEDS(CPUID_SMAP),
-	[ZYDIS_ISA_SET_SVM] = NEEDS(CPUID_HYPERVISOR), /* VMMCALL, VMCALL */
-	[ZYDIS_ISA_SET_VTX] = NEEDS(CPUID_HYPERVISOR),
-	[ZYDIS_ISA_SET_XSAVE] = NEEDS(CPUID_XSAVE),
-	[ZYDIS_ISA_SET_XSAVEC] = NEEDS(CPUID_XSAVEC),
-	[ZYDIS_ISA_SET_XSAVEOPT] = NEEDS(CPUID_XSAVEOPT),
-	[ZYDIS_ISA_SET_XSAVES] = NEEDS(CPUID_XSAVES),
-};
-
-static bool is_withheld(
-	enum isa_mode mode, const struct cpu_model *model, const ZydisDecodedInstruction *in)
-{
-	uint16_t needed = needed_feature[in->meta.isa_set];
-
-	if (likely(!needed) || !model || (in->meta.isa_set == ZYDIS_ISA_SET_LAHF && mode != ISA_64))
-		return false;
-	return !cpu_model_has(model, needed - 1);
-}
-
 static unsigned variant_of(const struct cpu_model *model)
 {
 	if (!model)
@@ -135,7 +104,7 @@ enum isa_status isa_decode(enum isa_mode mode, const struct cpu_model *model, co
 		return available < INSN_LENGTH_MAX ? ISA_MORE : ISA_TOO_LONG;
 	if (status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG)
 		return ISA_TOO_LONG;
-	if (ZYAN_FAILED(status) || is_withheld(mode, model, in))
+	if (ZYAN_FAILED(status) || (model && !isa_is_offered(model, in)))
 		return ISA_UNDEFINED;
 	correct_base(in, operands);
 	if (variant & FOR_AMD)

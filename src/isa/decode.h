@@ -29,8 +29,8 @@ enum isa_status {
  * no harm). `model` says for which processor the code is; NULL: for any, such as our own. Vendors
  * differ in the operand size of near branches with a 66h prefix in 64-bit mode (AMD's take 16 bits
  * of RIP, Intel's ignore it); and TZCNT and LZCNT are BSF and BSR where they are not known, and
- * then have no prefix. What is emulated and belongs to a feature that the model has not is
- * undefined; of what runs natively isa/native.h tells. Fills in *instruction and `operands`
+ * then have no prefix. What belongs to a feature that the model has not (isa/feature.h) is
+ * undefined. Fills in *instruction and `operands`
  * (ZYDIS_MAX_OPERAND_COUNT of them, the first instruction->operand_count valid) where it returns
  * ISA_DECODED.
  *

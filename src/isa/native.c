@@ -1,122 +1,17 @@
-/* An instruction has to pass three tests. The instruction set must be one that the guest's CPUID
- * shows, so that an instruction the guest has not been promised is #UD, whatever the host makes of
- * it. The category and mnemonic must be of those that touch nothing but registers, flags and one
- * ordinary memory operand. And every operand must be of a kind that is known here: that keeps out
- * what the first two overlooked. */
+/* An instruction has to pass three tests. The instruction set must be one that is known here
+ * (isa/feature.h). That the guest's CPUID shows it too, so that an instruction the guest has not
+ * been promised is #UD whatever the host makes of it, the decoder has seen to. The category and
+ * mnemonic must be of those that touch nothing but registers, flags and one ordinary memory
+ * operand. And every operand must be of a kind that is known here: that keeps out what the first
+ * two overlooked. */
 #include "isa/native.h"
 
 #include "cpu/cpu.h"
 #include "cpu/fpu.h"
+#include "isa/feature.h"
 #include "isa/register.h"
 
 #include <string.h>
-
-/* --- instruction sets --- */
-
-#define ALWAYS   0xffff
-#define NEEDS(f) ((f) + 1)
-#define AVX512(set)                                                                                \
-	[ZYDIS_ISA_SET_##set##_128] = NEEDS(CPUID_##set),                                          \
-	[ZYDIS_ISA_SET_##set##_256] = NEEDS(CPUID_##set),                                          \
-	[ZYDIS_ISA_SET_##set##_512] = NEEDS(CPUID_##set)
-
-/* 0: does not run natively. */
-static const uint16_t needed_feature[ZYDIS_ISA_SET_MAX_VALUE + 1] = {
-	[ZYDIS_ISA_SET_I86] = ALWAYS,
-	[ZYDIS_ISA_SET_I186] = ALWAYS,
-	[ZYDIS_ISA_SET_I286REAL] = ALWAYS,
-	[ZYDIS_ISA_SET_I386] = ALWAYS,
-	[ZYDIS_ISA_SET_I486] = ALWAYS,
-	[ZYDIS_ISA_SET_I486REAL] = ALWAYS,
-	[ZYDIS_ISA_SET_PENTIUMREAL] = ALWAYS,
-	[ZYDIS_ISA_SET_PENTIUMMMX] = ALWAYS,
-	[ZYDIS_ISA_SET_PPRO] = ALWAYS,
-	[ZYDIS_ISA_SET_LONGMODE] = ALWAYS,
-	[ZYDIS_ISA_SET_CMOV] = ALWAYS,
-	[ZYDIS_ISA_SET_FCMOV] = ALWAYS,
-	[ZYDIS_ISA_SET_X87] = ALWAYS,
-	[ZYDIS_ISA_SET_FAT_NOP] = ALWAYS,
-	[ZYDIS_ISA_SET_PAUSE] = ALWAYS,
-	[ZYDIS_ISA_SET_LAHF] = NEEDS(CPUID_LAHF),
-	[ZYDIS_ISA_SET_CMPXCHG16B] = NEEDS(CPUID_CX16),
-	[ZYDIS_ISA_SET_CLFSH] = ALWAYS,
-	[ZYDIS_ISA_SET_CLFLUSHOPT] = NEEDS(CPUID_CLFLUSHOPT),
-	[ZYDIS_ISA_SET_CLWB] = NEEDS(CPUID_CLWB),
-	[ZYDIS_ISA_SET_PREFETCH_NOP] = ALWAYS,
-	[ZYDIS_ISA_SET_PREFETCHWT1] = ALWAYS, /* a hint where it is not known */
-	[ZYDIS_ISA_SET_SSE_PREFETCH] = ALWAYS,
-	[ZYDIS_ISA_SET_SSE] = ALWAYS,
-	[ZYDIS_ISA_SET_SSEMXCSR] = ALWAYS,
-	[ZYDIS_ISA_SET_SSE2] = ALWAYS,
-	[ZYDIS_ISA_SET_SSE2MMX] = ALWAYS,
-	[ZYDIS_ISA_SET_SSE3] = NEEDS(CPUID_SSE3),
-	[ZYDIS_ISA_SET_SSE3X87] = NEEDS(CPUID_SSE3),
-	[ZYDIS_ISA_SET_SSSE3] = NEEDS(CPUID_SSSE3),
-	[ZYDIS_ISA_SET_SSSE3MMX] = NEEDS(CPUID_SSSE3),
-	[ZYDIS_ISA_SET_SSE4] = NEEDS(CPUID_SSE41),
-	[ZYDIS_ISA_SET_SSE42] = NEEDS(CPUID_SSE42),
-	[ZYDIS_ISA_SET_SSE4A] = NEEDS(CPUID_SSE4A),
-	[ZYDIS_ISA_SET_AES] = NEEDS(CPUID_AES),
-	[ZYDIS_ISA_SET_PCLMULQDQ] = NEEDS(CPUID_PCLMULQDQ),
-	[ZYDIS_ISA_SET_SHA] = NEEDS(CPUID_SHA),
-	[ZYDIS_ISA_SET_GFNI] = NEEDS(CPUID_GFNI),
-	[ZYDIS_ISA_SET_MOVBE] = NEEDS(CPUID_MOVBE),
-	[ZYDIS_ISA_SET_POPCNT] = NEEDS(CPUID_POPCNT),
-	[ZYDIS_ISA_SET_LZCNT] = NEEDS(CPUID_LZCNT),
-	[ZYDIS_ISA_SET_BMI1] = NEEDS(CPUID_BMI1),
-	[ZYDIS_ISA_SET_BMI2] = NEEDS(CPUID_BMI2),
-	[ZYDIS_ISA_SET_ADOX_ADCX] = NEEDS(CPUID_ADX),
-	[ZYDIS_ISA_SET_RDRAND] = NEEDS(CPUID_RDRAND),
-	[ZYDIS_ISA_SET_RDSEED] = NEEDS(CPUID_RDSEED),
-	[ZYDIS_ISA_SET_AVX] = NEEDS(CPUID_AVX),
-	[ZYDIS_ISA_SET_AVX2] = NEEDS(CPUID_AVX2),
-	[ZYDIS_ISA_SET_AVX2GATHER] = NEEDS(CPUID_AVX2),
-	[ZYDIS_ISA_SET_FMA] = NEEDS(CPUID_FMA),
-	[ZYDIS_ISA_SET_F16C] = NEEDS(CPUID_F16C),
-	[ZYDIS_ISA_SET_AVXAES] = NEEDS(CPUID_AES),
-	[ZYDIS_ISA_SET_VAES] = NEEDS(CPUID_VAES),
-	[ZYDIS_ISA_SET_VPCLMULQDQ] = NEEDS(CPUID_VPCLMULQDQ),
-	[ZYDIS_ISA_SET_AVX_GFNI] = NEEDS(CPUID_GFNI),
-	[ZYDIS_ISA_SET_AVX_VNNI] = NEEDS(CPUID_AVX_VNNI),
-	AVX512(AVX512F),
-	[ZYDIS_ISA_SET_AVX512F_128N] = NEEDS(CPUID_AVX512F),
-	[ZYDIS_ISA_SET_AVX512F_KOP] = NEEDS(CPUID_AVX512F),
-	[ZYDIS_ISA_SET_AVX512F_SCALAR] = NEEDS(CPUID_AVX512F),
-	AVX512(AVX512BW),
-	[ZYDIS_ISA_SET_AVX512BW_128N] = NEEDS(CPUID_AVX512BW),
-	[ZYDIS_ISA_SET_AVX512BW_KOP] = NEEDS(CPUID_AVX512BW),
-	AVX512(AVX512DQ),
-	[ZYDIS_ISA_SET_AVX512DQ_128N] = NEEDS(CPUID_AVX512DQ),
-	[ZYDIS_ISA_SET_AVX512DQ_KOP] = NEEDS(CPUID_AVX512DQ),
-	[ZYDIS_ISA_SET_AVX512DQ_SCALAR] = NEEDS(CPUID_AVX512DQ),
-	AVX512(AVX512CD),
-	AVX512(AVX512_IFMA),
-	AVX512(AVX512_VBMI),
-	AVX512(AVX512_VBMI2),
-	AVX512(AVX512_VNNI),
-	AVX512(AVX512_BITALG),
-	AVX512(AVX512_VPOPCNTDQ),
-	AVX512(AVX512_BF16),
-	[ZYDIS_ISA_SET_AVX512_GFNI_128] = NEEDS(CPUID_GFNI),
-	[ZYDIS_ISA_SET_AVX512_GFNI_256] = NEEDS(CPUID_GFNI),
-	[ZYDIS_ISA_SET_AVX512_GFNI_512] = NEEDS(CPUID_GFNI),
-	[ZYDIS_ISA_SET_AVX512_VAES_128] = NEEDS(CPUID_VAES),
-	[ZYDIS_ISA_SET_AVX512_VAES_256] = NEEDS(CPUID_VAES),
-	[ZYDIS_ISA_SET_AVX512_VAES_512] = NEEDS(CPUID_VAES),
-	[ZYDIS_ISA_SET_AVX512_VPCLMULQDQ_128] = NEEDS(CPUID_VPCLMULQDQ),
-	[ZYDIS_ISA_SET_AVX512_VPCLMULQDQ_256] = NEEDS(CPUID_VPCLMULQDQ),
-	[ZYDIS_ISA_SET_AVX512_VPCLMULQDQ_512] = NEEDS(CPUID_VPCLMULQDQ),
-};
-
-static bool is_shown(const struct cpu_model *model, const ZydisDecodedInstruction *in)
-{
-	uint16_t needed = needed_feature[in->meta.isa_set];
-
-	/* Zydis has the VEX.128 form in AVX, which is not enough (SDM vol. 2, PCLMULQDQ). */
-	if (in->mnemonic == ZYDIS_MNEMONIC_VPCLMULQDQ && in->meta.isa_set == ZYDIS_ISA_SET_AVX)
-		needed = NEEDS(CPUID_PCLMULQDQ);
-	return needed == ALWAYS || (needed && cpu_model_has(model, needed - 1));
-}
 
 /* --- categories and mnemonics --- */
 
@@ -654,12 +549,6 @@ static enum fpu_class select_class(const struct native *n)
 	return mmx || in->mnemonic == ZYDIS_MNEMONIC_EMMS ? FPU_CLASS_MMX : FPU_CLASS_NONE;
 }
 
-static bool has_class_feature(const struct cpu_model *model, enum fpu_class class)
-{
-	return (class != FPU_CLASS_AVX || cpu_model_has(model, CPUID_AVX)) &&
-	       (class != FPU_CLASS_AVX512 || cpu_model_has(model, CPUID_AVX512F));
-}
-
 /* Control instructions leave the last instruction and operand pointers alone. */
 static bool records_pointers(const ZydisDecodedInstruction *in, enum fpu_class class)
 {
@@ -705,16 +594,14 @@ bool native_select(const struct cpu_model *model, const ZydisDecodedInstruction 
 		.rules = {.alignment = 1, .natural_alignment = 1},
 		.memory = NO_OPERAND,
 		.vex = in->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY};
-	if (!is_shown(model, in) || !is_plain(in))
+	if (!isa_set_is_native(in) || !is_plain(in))
 		return false;
 	n->emulated = select_emulated(model, in, &n->rules);
 	if (n->emulated)
-		return has_class_feature(model, n->rules.check);
+		return true;
 	if (!is_encoding_known(in) || !plan_operands(n))
 		return false;
 	n->rules.check = select_class(n);
-	if (!has_class_feature(model, n->rules.check))
-		return false;
 	select_x87(n);
 	if (n->memory != NO_OPERAND && !select_memory(n))
 		return false;

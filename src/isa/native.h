@@ -98,10 +98,10 @@ struct native {
 	bool implicit_memory; /* MASKMOVQ, MASKMOVDQU: the pointer is in RDI */
 };
 
-/* May it run natively? Fills in *native, which goes on to refer to the four others; `bytes` are
- * the instruction's. False: no (control flow, stack, string and system instructions, images of the
- * FPU's state, bit strings addressed by a register, LEA), or the model does not have it, so
- * that it is undefined unless the caller knows better. */
+/* May it run natively? Fills in *native, which goes on to refer to the four others; `instruction`
+ * has been decoded for the model, and `bytes` are its bytes. False: no (control flow, stack, string
+ * and system instructions, images of the FPU's state, bit strings addressed by a register, LEA),
+ * so that it is undefined unless the caller knows better. */
 bool native_select(const struct cpu_model *model, const ZydisDecodedInstruction *instruction,
 	const ZydisDecodedOperand *operands, const uint8_t *bytes, struct native *native);
 

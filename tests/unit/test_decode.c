@@ -14,11 +14,8 @@
 static ZydisDecodedInstruction in;
 static ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 
-static const struct cpu_model models[2] = {
-	{.features = {.word = {[CPUID_7_EBX] = CPUID_BIT(CPUID_BMI1),
-			      [CPUID_80000001_ECX] = CPUID_BIT(CPUID_LZCNT)}}},
-	{.amd = true},
-};
+/* One with all features (main() sees to it), and an AMD processor with none. */
+static struct cpu_model models[2] = {[1] = {.amd = true}};
 
 static enum isa_status decode(enum isa_mode mode, bool amd, const void *bytes, size_t size)
 {
@@ -260,6 +257,80 @@ static void test_bit_scans(void **state)
 	assert_int_equal(in.raw.prefixes[0].value, 0x66);
 }
 
+/* --- features --- */
+
+static enum isa_status decode_without(
+	enum isa_mode mode, const uint8_t *bytes, size_t size, enum cpuid_feature feature)
+{
+	struct cpu_model model = models[0];
+
+	model.features.word[CPUID_WORD(feature)] &= ~CPUID_BIT(feature);
+	return isa_decode(mode, &model, bytes, size, &in, operands);
+}
+
+/* VL's are those of the shorter lengths, of each set (SDM vol. 1 15.2.1); not scalars, and not what
+ * has one length only. */
+static void short_evex_vectors_need_vl(void **state)
+{
+	static const uint8_t of_each_length[][6] = {
+		{0xf1, 0x7c, 0x08, 0x28, 0xc1}, /* avx512f: vmovaps */
+		{0xf1, 0x75, 0x08, 0xfc, 0xc2}, /* avx512bw: vpaddb */
+		{0xf1, 0xf5, 0x08, 0x54, 0xc2}, /* avx512dq: vandpd */
+		{0xf2, 0x7d, 0x08, 0x44, 0xc1}, /* avx512cd: vplzcntd */
+		{0xf2, 0xf5, 0x08, 0xb4, 0xc2}, /* avx512ifma: vpmadd52luq */
+		{0xf2, 0x75, 0x08, 0x8d, 0xc2}, /* avx512vbmi: vpermb */
+		{0xf3, 0x75, 0x08, 0x71, 0xc2}, /* avx512vbmi2: vpshldd */
+		{0xf2, 0x75, 0x08, 0x50, 0xc2}, /* avx512vnni: vpdpbusd */
+		{0xf2, 0x7d, 0x08, 0x54, 0xc1}, /* avx512bitalg: vpopcntb */
+		{0xf2, 0x7d, 0x08, 0x55, 0xc1}, /* avx512-vpopcntdq: vpopcntd */
+		{0xf2, 0x76, 0x08, 0x52, 0xc2}, /* avx512-bf16: vdpbf16ps */
+		{0xf2, 0x75, 0x08, 0xcf, 0xc2}, /* gfni: vgf2p8mulb */
+		{0xf2, 0x75, 0x08, 0xdc, 0xc2}, /* vaes: vaesenc */
+		{0xf3, 0x75, 0x08, 0x44, 0xc2}, /* vpclmulqdq */
+	};
+	static const uint8_t of_one_length[][6] = {
+		{0xf1, 0x76, 0x08, 0x58, 0xc2}, /* vaddss */
+		{0xf1, 0x7d, 0x08, 0x6e, 0xc1}, /* vmovd */
+		{0xf1, 0x75, 0x08, 0xc4, 0xc2}, /* vpinsrw */
+		{0xf3, 0x75, 0x08, 0x22, 0xc2}, /* vpinsrd */
+		{0xf3, 0xf5, 0x08, 0x51, 0xc2}, /* vrangesd */
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(of_each_length); i++)
+		for (unsigned length = 0; length < 3; length++) {
+			uint8_t bytes[INSN_LENGTH_MAX] = {0x62};
+
+			memcpy(bytes + 1, of_each_length[i], 6);
+			bytes[3] |= (uint8_t)(length << 5);
+			assert_int_equal(decode(ISA_64, false, bytes, sizeof(bytes)), ISA_DECODED);
+			assert_int_equal(in.avx.vector_length, 128 << length);
+			assert_int_equal(
+				decode_without(ISA_64, bytes, sizeof(bytes), CPUID_AVX512VL),
+				length == 2 ? ISA_DECODED : ISA_UNDEFINED);
+			if (length == 2)
+				assert_int_equal(
+					decode_without(ISA_64, bytes, sizeof(bytes), CPUID_AVX512F),
+					ISA_UNDEFINED);
+		}
+	for (size_t i = 0; i < ARRAY_SIZE(of_one_length); i++) {
+		uint8_t bytes[INSN_LENGTH_MAX] = {0x62};
+
+		memcpy(bytes + 1, of_one_length[i], 6);
+		assert_int_equal(
+			decode_without(ISA_64, bytes, sizeof(bytes), CPUID_AVX512VL), ISA_DECODED);
+	}
+}
+
+/* In 64-bit mode only are LAHF and SAHF a feature (SDM vol. 2, LAHF). */
+static void lahf_is_a_feature_of_64_bit_mode(void **state)
+{
+	static const uint8_t lahf[1] = {0x9f};
+
+	assert_int_equal(decode_without(ISA_64, lahf, 1, CPUID_LAHF), ISA_UNDEFINED);
+	assert_int_equal(decode_without(ISA_32, lahf, 1, CPUID_LAHF), ISA_DECODED);
+	assert_int_equal(decode_without(ISA_16, lahf, 1, CPUID_LAHF), ISA_DECODED);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -269,8 +340,11 @@ int main(void)
 		cmocka_unit_test(near_branches_are_the_vendors),
 		cmocka_unit_test(unknown_extensions_are_nops),
 		cmocka_unit_test(test_bit_scans),
+		cmocka_unit_test(short_evex_vectors_need_vl),
+		cmocka_unit_test(lahf_is_a_feature_of_64_bit_mode),
 		cmocka_unit_test(bytes_may_be_too_few_or_too_many),
 	};
 
+	memset(&models[0].features, 0xff, sizeof(models[0].features));
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -37,13 +37,14 @@ static int stub_teardown(void **state)
 
 #define stub_test(function) cmocka_unit_test_setup_teardown(function, stub_setup, stub_teardown)
 
+/* NULL also where the decoder knows the instruction to be undefined. */
 static const struct stub *get_stub(enum isa_mode mode, const void *bytes, size_t size)
 {
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 	ZydisDecodedInstruction instruction;
 
 	if (isa_decode(mode, cpu->model, bytes, size, &instruction, operands) != ISA_DECODED)
-		fail_msg("not an instruction");
+		return NULL;
 	return stub_get(cache, &instruction, operands, bytes);
 }
 
