@@ -8,10 +8,22 @@ struct needs {
 	bool native; /* may run natively; else there is a routine for it, or nothing */
 };
 
-#define ALWAYS               {0, 0, true}
-#define NATIVE(a)            {CPUID_##a + 1, 0, true}
-#define NATIVE_BOTH(a, b)    {CPUID_##a + 1, CPUID_##b + 1, true}
-#define EMULATED(a)          {CPUID_##a + 1, 0, false}
+#define ALWAYS                                                                                     \
+	{                                                                                          \
+		0, 0, true                                                                         \
+	}
+#define NATIVE(a)                                                                                  \
+	{                                                                                          \
+		CPUID_##a + 1, 0, true                                                             \
+	}
+#define NATIVE_BOTH(a, b)                                                                          \
+	{                                                                                          \
+		CPUID_##a + 1, CPUID_##b + 1, true                                                 \
+	}
+#define EMULATED(a)                                                                                \
+	{                                                                                          \
+		CPUID_##a + 1, 0, false                                                            \
+	}
 /* By vector length: the shorter ones are AVX512VL's (SDM vol. 1 15.2.1). */
 #define AVX512(set, feature)                                                                       \
 	[ZYDIS_ISA_SET_##set##_128] = NATIVE_BOTH(feature, AVX512VL),                              \
