@@ -94,7 +94,7 @@ static bool copy(struct oracle_random *random)
 		.at = (uintptr_t)made,
 		.limit = (uintptr_t)made + sizeof(made)};
 	unit.code = (uintptr_t)made;
-	t->mark_count = bt.exit_count = 0;
+	t->mark_count = bt.code.exit_count = 0;
 	mark(t, 0, MARK_BEFORE);
 	switch (g->kind) {
 	case GUEST_IDENTICAL:
@@ -136,8 +136,8 @@ static void set_up(void)
 	processor.platform = &platform;
 	processor.engine_ops = &cpu_engine_ops_none;
 	bt.cpu = &processor;
-	bt.exits = exits;
-	bt.exit_limit = ARRAY_SIZE(exits);
+	bt.code.exits = exits;
+	bt.code.exit_limit = ARRAY_SIZE(exits);
 	translator.bt = &bt;
 	translator.cpu = &processor;
 	translator.unit = &unit;

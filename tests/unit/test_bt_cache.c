@@ -136,9 +136,9 @@ static void written_pages_lose_their_units(unsigned count)
 		add_unit(i * PAGE_SIZE + 0x10, i * PAGE_SIZE + 0x10);
 	for (unsigned i = 0; i < count; i++)
 		cache_page_written(bt, i);
-	assert_true(atomic_load(&bt->drops_pending));
+	assert_true(atomic_load(&bt->code.drops_pending));
 	cache_process_drops(bt);
-	assert_false(atomic_load(&bt->drops_pending));
+	assert_false(atomic_load(&bt->code.drops_pending));
 	for (unsigned i = 0; i < count; i++)
 		assert_null(cache_find(bt, i * PAGE_SIZE + 0x10, i * PAGE_SIZE + 0x10, windowed));
 }

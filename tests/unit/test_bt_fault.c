@@ -220,8 +220,8 @@ static int setup(void **state)
 	bt->cpu = cpu;
 	cpu->engine_state = &interp;
 	interp.translator = bt;
-	bt->code_start = (uintptr_t)test_code_start;
-	bt->code_end = (uintptr_t)test_code_end;
+	bt->code.start = (uintptr_t)test_code_start;
+	bt->code.end = (uintptr_t)test_code_end;
 	bt->glue.exit = bt->glue.exit_rolled_back = (uintptr_t)test_rolled_back;
 	bt->glue.load_vectors = (uintptr_t)test_pass;
 	test_attention = &cpu->attention;
@@ -379,8 +379,8 @@ static void test_strings(void **state)
 	mprotect(window, PAGE_SIZE, PROT_READ | PROT_WRITE);
 	randomize();
 	/* 24 bytes fit into the page, the rest would go to the next one. */
-	bt->string_delta[0] = test_registers[R8];
-	bt->string_delta[1] = test_registers[R9];
+	bt->run.string_delta[0] = test_registers[R8];
+	bt->run.string_delta[1] = test_registers[R9];
 	test_registers[RSI] = (uintptr_t)source - test_registers[R8];
 	test_registers[RDI] = (uintptr_t)window + PAGE_SIZE - 24 - test_registers[R9];
 	test_registers[R11] = 64;

@@ -67,8 +67,8 @@ static void modes_follow_the_half(void **state)
 	assert_int_equal(engine_bt.vcpu_run(cpu), VCPU_EXIT_HALTED);
 	memcpy(&turns, memory.ram + DATA, sizeof(turns));
 	assert_int_equal(turns, TURNS);
-	for (unsigned i = 0; i < bt_of(cpu)->unit_count; i++) {
-		const struct bt_unit *unit = bt_of(cpu)->units[i];
+	for (unsigned i = 0; i < bt_of(cpu)->code.unit_count; i++) {
+		const struct bt_unit *unit = bt_of(cpu)->code.units[i];
 		bool high = unit->rip >> 63;
 
 		halves[high]++;

@@ -3,7 +3,7 @@
  * and with nothing changed, nothing may be found. */
 #include "engine_fixture.h"
 
-#include "engine/bt/bt.h"
+#include "engine/bt/cache.h"
 #include "engine/bt/rewrite.h"
 #include "engine/bt/verify.h"
 #include "isa/decode.h"
@@ -110,11 +110,11 @@ static void corrupt(const void *from, const void *to, size_t size)
 	const struct bt *bt = bt_of(cpu);
 	unsigned found = 0;
 
-	for (unsigned i = 0; i < bt->unit_count; i++)
-		for (uintptr_t at = bt->units[i]->code;
-			at + size <= bt->units[i]->code + bt->units[i]->size; at++)
+	for (unsigned i = 0; i < bt->code.unit_count; i++)
+		for (uintptr_t at = bt->code.units[i]->code;
+			at + size <= bt->code.units[i]->code + bt->code.units[i]->size; at++)
 			if (memcmp((const void *)at, from, size) == 0) {
-				memcpy((void *)(at + (uintptr_t)bt->writable), to, size);
+				memcpy(cache_writable(bt, at), to, size);
 				found++;
 			}
 	assert_int_not_equal(found, 0);
@@ -215,8 +215,9 @@ static void with_and_without_windows(void (*wrong)(void))
 		base = way & 1 ? HIGH_HALF : 0;
 		keep_loop = way & 2;
 		translate();
-		assert_int_equal(bt_of(cpu)->units[0]->mode.windows, base && bt_of(cpu)->windows);
-		assert_int_equal(bt_of(cpu)->units[0]->straight, !keep_loop);
+		assert_int_equal(
+			bt_of(cpu)->code.units[0]->mode.windows, base && bt_of(cpu)->windows);
+		assert_int_equal(bt_of(cpu)->code.units[0]->straight, !keep_loop);
 		wrong();
 		assert_int_equal(teardown(NULL) || setup(NULL), 0);
 	}

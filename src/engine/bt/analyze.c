@@ -473,7 +473,7 @@ unsigned analyze(struct translator *t, const uint8_t *bytes, unsigned available,
 			break;
 	}
 	/* A unit must do something itself, or be quicker in leaving than the interpreter. */
-	if (t->count == 1 && t->insn[0].kind == GUEST_END && !special_transfer(&t->insn[0]))
+	if (t->count == 1 && t->insn[0].kind == GUEST_END && !special_routine(&t->insn[0]))
 		return 0;
 	mark_targets(t);
 	return t->count;

@@ -14,7 +14,7 @@ int unit_index(const struct translator *t, uint64_t rip)
 	return -1;
 }
 
-static uintptr_t emit_transfer(struct translator *t, int condition)
+static uintptr_t emit_jump_if(struct translator *t, int condition)
 {
 	return condition < 0 ? emit_jump(&t->code) : emit_jcc(&t->code, (unsigned)condition);
 }
@@ -29,7 +29,7 @@ void emit_far_page_jump(struct translator *t, uint64_t rip, struct bt_mode mode)
 /* A branch to code of this unit that is to be patched when that code is there. */
 static void branch_within(struct translator *t, int condition, struct forward forward)
 {
-	forward.patch = emit_transfer(t, condition);
+	forward.patch = emit_jump_if(t, condition);
 	if (t->forward_count == ARRAY_SIZE(t->forward)) {
 		t->failed = true;
 		return;
@@ -106,12 +106,12 @@ void emit_branch(struct translator *t, unsigned i, int condition, uint64_t rip)
 			emit_far_page_jump(t, rip, t->mode);
 			return;
 		}
-		patch = emit_transfer(t, condition);
+		patch = emit_jump_if(t, condition);
 		add_cold(t, COLD_JUMP, i, patch, 0, NULL);
 		t->cold[t->cold_count - 1].rip = rip;
 		return;
 	}
-	patch = emit_transfer(t, condition);
+	patch = emit_jump_if(t, condition);
 	id = add_exit(t, BT_EXIT_BRANCH, i);
 	exit_of(t, id)->rip = rip;
 	exit_of(t, id)->patch = patch;
@@ -155,7 +155,7 @@ static void remember_branch(struct translator *t, unsigned i, int32_t moved)
 	uint32_t id = add_exit(t, BT_EXIT_INTERPRET, i);
 
 	exit_of(t, id)->moved = moved;
-	emit_store_constant(&t->code, at_address(&t->bt->branch), (int32_t)id);
+	emit_store_constant(&t->code, at_address(&t->bt->run.branch), (int32_t)id);
 }
 
 void translate_call(struct translator *t, unsigned i)
@@ -165,7 +165,7 @@ void translate_call(struct translator *t, unsigned i)
 	emit_branch(t, i, ALWAYS, branch_target(&t->insn[i]));
 }
 
-/* The target of an indirect branch to R10, or for calls to bt->scratch[0]. */
+/* The target of an indirect branch to R10, or for calls to bt->run.scratch[0]. */
 void translate_jmp_indirect(struct translator *t, unsigned i)
 {
 	struct guest_insn *g = &t->insn[i];
@@ -192,12 +192,12 @@ void translate_call_indirect(struct translator *t, unsigned i)
 	if (g->memory) {
 		load_to_scratch(t, i);
 	} else {
-		emit_store(&t->code, at_address(&t->bt->scratch[0]),
+		emit_store(&t->code, at_address(&t->bt->run.scratch[0]),
 			value_of(t, isa_gpr_number(g->operands[0].reg.value), SCRATCH_ADDR));
 	}
 	push_constant(t, i, guest_next(g));
 	mark(t, i, MARK_AFTER);
-	emit_load(&t->code, SCRATCH_ADDR, at_address(&t->bt->scratch[0]));
+	emit_load(&t->code, SCRATCH_ADDR, at_address(&t->bt->run.scratch[0]));
 	emit_indirect(t);
 }
 
@@ -216,7 +216,7 @@ static void op_return(struct translator *t, unsigned i, struct host_memory memor
 static void op_soft_return(struct translator *t, unsigned i, struct host_memory memory)
 {
 	emit_load(&t->code, SCRATCH_ADDR, memory);
-	emit_store(&t->code, at_address(&t->bt->scratch[0]), SCRATCH_ADDR);
+	emit_store(&t->code, at_address(&t->bt->run.scratch[0]), SCRATCH_ADDR);
 	emit_lea(&t->code, RSP, at_register(RSP, return_pops(&t->insn[i])));
 	mark(t, i, MARK_AFTER);
 }
@@ -229,7 +229,7 @@ void translate_return(struct translator *t, unsigned i)
 		mark(t, i, MARK_AFTER);
 	} else {
 		emit_soft_stack(t, &(struct access){.insn = i, .size = 8, .op = op_soft_return});
-		emit_load(&t->code, SCRATCH_ADDR, at_address(&t->bt->scratch[0]));
+		emit_load(&t->code, SCRATCH_ADDR, at_address(&t->bt->run.scratch[0]));
 	}
 	emit_indirect(t);
 }

@@ -68,11 +68,11 @@
  *
  *	RAX RBX RDX RSI RDI RBP R8 R9 R12 R13 R14 R15	in the host register of that name
  *	RCX		in host R11
- *	RSP		in host RSP, plus bt->stack_delta
+ *	RSP		in host RSP, plus bt->run.stack_delta
  *	R10 R11		in memory, cpu->gpr[]
  *	flags		the six arithmetic ones in the host's flags, exact at every instruction;
  *			others in cpu->system_flags; host DF, AC, TF are clear
- *	vectors		in the host's, if bt->vectors_away is 0; else in cpu->fpu
+ *	vectors		in the host's, if bt->run.vectors_away is 0; else in cpu->fpu
  *	x87, MXCSR	in the host's
  *
  * Host RCX and R10 are scratch. RCX, because JRCXZ is the only conditional jump that looks at no
@@ -143,16 +143,17 @@ struct bt_exit {
 	/* SOFT_MISS: the instruction may have to raise something else than a page fault */
 	bool other_faults;
 	uint8_t heat;   /* BRANCH: passages */
-	uint16_t fop;   /* opcode of the x87 instruction that bt->last_x87 names by this */
+	uint16_t fop;   /* opcode of the x87 instruction that bt->run.last_x87 names by this */
 	uint16_t insn;  /* which instruction of the unit it belongs to */
 	uint32_t patch; /* BRANCH: where in the code the rel32 is to be patched, as cache offset */
 	uint64_t rip;   /* BRANCH: target; else of the instruction */
-	uint64_t next_rip; /* 0: in bt->scratch[0] */
+	uint64_t next_rip; /* 0: in bt->run.scratch[0] */
 	uintptr_t resume;  /* host address to go on at */
 	/* by how much RSP has changed, where the instruction may have to be undone */
 	int32_t moved;
 	struct bt_unit *unit;
-	void (*transfer)(struct cpu *cpu); /* INTERPRET: what does it; NULL: insns */
+	/* INTERPRET: cpu/'s routine for the instruction; NULL: the interpreter's, by insns */
+	void (*routine)(struct cpu *cpu);
 	struct insn
 		*insns; /* INTERPRET: the instruction decoded for the interpreter, then op_leave */
 };
@@ -168,7 +169,7 @@ enum bt_mark_state {
 	MARK_BEFORE, /* nothing has happened yet: may roll back to the instruction's start */
 	/* committed, or (without BMI2) flags are put aside: must run on to the next mark */
 	MARK_AFTER,
-	MARK_STRINGS, /* as BEFORE; RSI and RDI hold host addresses (bt->string_delta) */
+	MARK_STRINGS, /* as BEFORE; RSI and RDI hold host addresses (bt->run.string_delta) */
 };
 
 #define UNIT_MAX_INSNS 64
@@ -224,18 +225,16 @@ struct bt_stats {
 		entries;
 };
 
-/* Per vCPU; bt_of(). One mapping in the low 2 GiB. */
-struct bt {
-	struct cpu *cpu;
-	/* --- what translated code touches --- */
+/* What translated code and the glue read and write, each by its absolute address. */
+struct bt_run {
 	uint64_t vectors_away; /* 1: XMM0..15 are in cpu->fpu; 0: in the host's registers */
 	uint64_t wide_away;    /* the same of all other vector and mask state; 1 if vectors_away */
 	uint64_t stack_delta;  /* host RSP less guest RSP; 0 outside window mode */
 	uint64_t minus_stack_delta;
 	uint64_t string_delta[2]; /* added to RSI, RDI while a string instruction runs */
 	uint64_t scratch[4];
-	uint64_t rax, flags; /* spills */
-	uint64_t count;
+	uint64_t saved_rax, saved_flags;
+	uint64_t count;       /* instructions run, with bt_options.count */
 	uint64_t pauses_left; /* PAUSEs until the host's processor is given up */
 	uint64_t tsc_offset;  /* the guest's TSC less the host's */
 	uint64_t host_rsp, entry_rsp;
@@ -243,64 +242,67 @@ struct bt {
 	uint64_t branch; /* exit ID of the indirect branch under way: for #GP on a wild target */
 	/* exit ID that tells of the last x87 instruction since the last exit; or 0 */
 	uint64_t last_x87;
-	int32_t flags_displacement; /* host address >> 12, plus this: address of the page's flags */
-	uint64_t push_value;
 	uint64_t young_left; /* runs of code in this young address space until it is mature */
 	uint64_t vectors_were_here; /* at the last exit: enum bt_vectors */
 	uint64_t entry, entry_r10;  /* where glue.enter goes, and R10 then */
 	uint64_t exit_address;      /* R10 on exit */
 	/* Field masks for PEXT. */
 	uint64_t mask_index, mask_page, mask_offset;
+};
+
+/* Addresses of the glue's routines (glue.c). Translated code jumps through these variables. */
+struct bt_glue {
+	uintptr_t enter, exit, miss, load_vectors, load_wide;
+	/* Handlers set RIP here: RCX = exit ID; all other registers are the guest's. */
+	uintptr_t exit_rolled_back;
+};
+
+/* The cache of units (cache.h), as far as run loop and signal handlers look into it themselves. */
+struct bt_code {
+	uintptr_t start, end;       /* executable: glue first, then units */
+	uintptr_t units_start;      /* end of the glue */
+	uintptr_t used;             /* end of the last unit */
+	intptr_t writable;          /* added to a code address: where it can be written */
+	bool full;                  /* a unit did not fit: flush before the next */
+	_Atomic bool drops_pending; /* pages wait in the cache's queue */
+	struct bt_exit *exits;
+	uint32_t exit_count, exit_limit;
+	uint32_t unit_count, unit_limit;
+	struct bt_unit **units;  /* in the order of their code */
+	uint8_t jump_heat[4096]; /* by target: passages to code without a unit */
+};
+
+/* What code is emitted for: the host, and where the memory's page flags lie. */
+struct bt_host {
+	bool fsgsbase, bmi2;
+	int32_t flags_displacement; /* host address >> 12, plus this: address of the page's flags */
+};
+
+/* Per vCPU; bt_of(). One mapping in the low 2 GiB. */
+struct bt {
+	struct cpu *cpu;
+	struct bt_run run;
+	struct bt_glue glue;
+	struct bt_code code;
+	struct bt_modes modes;
+	struct bt_host host;
 
 	_Atomic uint32_t running; /* in translated code, or about to be: kicks need a signal */
 	pid_t tid;
+	struct {
+		struct bt_unit *unit;
+		unsigned insn;
+	} rolled_back; /* the instruction whose fault was rolled back last */
 
-	/* The instruction whose fault was rolled back last. */
-	struct bt_unit *fault_unit;
-	unsigned fault_insn;
-
-	uint64_t cr4; /* that the units were made under */
-	/* What bt_mode.fpu was last, and the registers that it came from. */
-	uint64_t fpu_cr0, fpu_cr4, fpu_xcr0;
-	unsigned fpu;
-
-	struct windows *windows;
-	struct memory_listener memory_listener;
 	struct engine_options options; /* the machine's */
-	bool has_fsgsbase, has_bmi2;   /* of the host */
-	/* Whose units the jump tables have: bt_mode.fpu, and by view, as in `delta`, the slot whose
-	 * delta is the GS base, or -1. */
-	unsigned tables_fpu;
-	int tables_gs[2];
-	int kernel_gs; /* what kernel_gs_slot() found, or -1 */
-	struct {
-		uint64_t root;
-		int gs;          /* slot; -1: none yet */
-	} user_gs_of[16];        /* by CR3 */
-	uint8_t jump_heat[4096]; /* by target: passages to code without a unit */
-	struct bt_exit *exits;
-	uint32_t exit_count, exit_limit;
-
-	uintptr_t code_start, code_end; /* executable: glue first, then units */
-	uintptr_t units_start;          /* end of the glue */
-	intptr_t writable;              /* added to a code address: where it can be written */
-	uintptr_t code_used;            /* end of the last unit */
-	struct {
-		uintptr_t enter, exit, miss, load_vectors, load_wide;
-		/* Handlers set RIP here: RCX = exit ID; all other registers are the guest's. */
-		uintptr_t exit_rolled_back;
-	} glue;
-
-	struct bt_unit **units; /* in the order of their code */
-	uint32_t unit_count, unit_limit;
-
-	struct bt_stats stats;
+	struct memory_listener memory_listener;
 	struct bt_cache *cache;
+	struct windows *windows;
 	struct translator *translator; /* working space */
 	struct verify *verify;         /* --verify */
-	bool cache_full;               /* a unit did not fit: flush before the next */
-	_Atomic bool drops_pending;    /* pages wait in the cache's queue */
+	struct bt_stats stats;
 
+	/* Tables that translated code indexes. */
 	struct soft_tlb soft_tlb[TLB_VIEWS];
 	/* Added to a linear address: the host's. By view: [0] user, [1] supervisor; index
 	 * SLOT_OF(). A slot without a window has a value that leads nowhere (window.h). */
@@ -324,7 +326,7 @@ static inline struct bt *bt_of(const struct cpu *cpu)
 /* Is `pc` in this vCPU's translated code or glue? */
 static inline bool bt_owns_pc(const struct bt *bt, uintptr_t pc)
 {
-	return pc >= bt->code_start && pc < bt->code_end;
+	return pc >= bt->code.start && pc < bt->code.end;
 }
 
 /* What was the guest doing at host address `pc`? False: glue, or between units; step on. */

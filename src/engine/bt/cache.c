@@ -84,9 +84,9 @@ static int map_code(struct bt *bt, size_t size)
 		munmap(writable, size);
 		return -ENOSPC;
 	}
-	bt->code_start = (uintptr_t)executable;
-	bt->code_end = bt->code_start + size;
-	bt->writable = (intptr_t)((uintptr_t)writable - bt->code_start);
+	bt->code.start = (uintptr_t)executable;
+	bt->code.end = bt->code.start + size;
+	bt->code.writable = (intptr_t)((uintptr_t)writable - bt->code.start);
 	return 0;
 }
 
@@ -108,22 +108,22 @@ int cache_create(struct bt *bt)
 	cache->code_bytes = MIN(CODE_BYTES, ALIGN_UP(ALL_CODE_BYTES / cpus, PAGE_SIZE));
 	cache->book = map(BOOK_BYTES, 0);
 	cache->page_has_units = calloc(1, bt->cpu->memory->file_size >> PAGE_SHIFT);
-	bt->exits = map(MAX_EXITS * sizeof(*bt->exits), 0);
-	bt->exit_limit = MAX_EXITS;
-	bt->units = map(MAX_UNITS * sizeof(*bt->units), 0);
-	bt->unit_limit = MAX_UNITS;
+	bt->code.exits = map(MAX_EXITS * sizeof(*bt->code.exits), 0);
+	bt->code.exit_limit = MAX_EXITS;
+	bt->code.units = map(MAX_UNITS * sizeof(*bt->code.units), 0);
+	bt->code.unit_limit = MAX_UNITS;
 	pthread_mutex_init(&cache->drop_lock, NULL);
-	if (!cache->book || !cache->page_has_units || !bt->exits || !bt->units)
+	if (!cache->book || !cache->page_has_units || !bt->code.exits || !bt->code.units)
 		return -ENOMEM;
 	error = map_code(bt, cache->code_bytes);
 	if (error)
 		return error;
 	glue_generate(bt);
-	bt->code_used = bt->units_start;
-	bt->exit_count = BT_EXIT_ID_FIRST;
-	bt->exits[BT_EXIT_ID_KICK] = (struct bt_exit){.kind = BT_EXIT_KICK};
-	bt->exits[BT_EXIT_ID_FAULT] = (struct bt_exit){.kind = BT_EXIT_FAULT};
-	bt->exits[BT_EXIT_ID_JUMP] = (struct bt_exit){.kind = BT_EXIT_JUMP};
+	bt->code.used = bt->code.units_start;
+	bt->code.exit_count = BT_EXIT_ID_FIRST;
+	bt->code.exits[BT_EXIT_ID_KICK] = (struct bt_exit){.kind = BT_EXIT_KICK};
+	bt->code.exits[BT_EXIT_ID_FAULT] = (struct bt_exit){.kind = BT_EXIT_FAULT};
+	bt->code.exits[BT_EXIT_ID_JUMP] = (struct bt_exit){.kind = BT_EXIT_JUMP};
 	soft_tlb_init(bt);
 	/* A table without a use is not even touched. */
 	for (unsigned table = 0; table < BT_TABLES; table++)
@@ -144,12 +144,12 @@ void cache_destroy(struct bt *bt)
 
 	if (!cache)
 		return;
-	if (bt->code_start) {
-		munmap((void *)bt->code_start, cache->code_bytes);
-		munmap((void *)(bt->code_start + (uintptr_t)bt->writable), cache->code_bytes);
+	if (bt->code.start) {
+		munmap((void *)bt->code.start, cache->code_bytes);
+		munmap(cache_writable(bt, bt->code.start), cache->code_bytes);
 	}
-	unmap(bt->exits, MAX_EXITS * sizeof(*bt->exits));
-	unmap(bt->units, MAX_UNITS * sizeof(*bt->units));
+	unmap(bt->code.exits, MAX_EXITS * sizeof(*bt->code.exits));
+	unmap(bt->code.units, MAX_UNITS * sizeof(*bt->code.units));
 	unmap(cache->book, BOOK_BYTES);
 	free((void *)cache->page_has_units);
 	pthread_mutex_destroy(&cache->drop_lock);
@@ -165,7 +165,7 @@ void *cache_take(struct bt *bt, size_t bytes)
 	void *memory = cache->book + cache->book_used;
 
 	bytes = ALIGN_UP(bytes, 8);
-	if (cache->book_used + bytes > BOOK_BYTES || bt->unit_count == bt->unit_limit)
+	if (cache->book_used + bytes > BOOK_BYTES || bt->code.unit_count == bt->code.unit_limit)
 		return NULL;
 	cache->book_used += bytes;
 	return memory;
@@ -173,17 +173,31 @@ void *cache_take(struct bt *bt, size_t bytes)
 
 uintptr_t cache_code_start(struct bt *bt)
 {
-	return bt->code_used + UNIT_HEADER;
+	return bt->code.used + UNIT_HEADER;
 }
 
 uintptr_t cache_code_limit(struct bt *bt)
 {
-	return MIN(bt->code_end - UNIT_HEADER, bt->code_used + LARGEST_UNIT);
+	return MIN(bt->code.end - UNIT_HEADER, bt->code.used + LARGEST_UNIT);
 }
 
 void cache_code_used(struct bt *bt, uintptr_t end)
 {
-	bt->code_used = ALIGN_UP(end, 16);
+	bt->code.used = ALIGN_UP(end, 16);
+}
+
+bool cache_add_exit(struct bt *bt, const struct bt_exit *exit, uint32_t *id)
+{
+	if (bt->code.exit_count == bt->code.exit_limit)
+		return false;
+	*id = bt->code.exit_count++;
+	bt->code.exits[*id] = *exit;
+	return true;
+}
+
+void cache_forget_exits(struct bt *bt, uint32_t first)
+{
+	bt->code.exit_count = first;
 }
 
 /* --- finding --- */
@@ -208,8 +222,8 @@ void cache_add(struct bt *bt, struct bt_unit *unit)
 	*hash = unit;
 	unit->page_next = *page;
 	*page = unit;
-	bt->units[bt->unit_count++] = unit;
-	((struct bt_unit **)(unit->code + (uintptr_t)bt->writable))[-1] = unit;
+	bt->code.units[bt->code.unit_count++] = unit;
+	((struct bt_unit **)cache_writable(bt, unit->code))[-1] = unit;
 	bt->stats.units++;
 	bt->stats.guest_instructions_translated += unit->count;
 	bt->stats.translated_bytes += unit->size;
@@ -227,19 +241,19 @@ struct bt_unit *cache_find(struct bt *bt, uint64_t rip, uint64_t key, struct bt_
 
 static struct bt_unit *unit_at(const struct bt *bt, uintptr_t pc)
 {
-	unsigned low = 0, high = bt->unit_count;
+	unsigned low = 0, high = bt->code.unit_count;
 
 	while (low < high) {
 		unsigned middle = (low + high) / 2;
 
-		if (bt->units[middle]->code <= pc)
+		if (bt->code.units[middle]->code <= pc)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	if (!low || pc >= bt->units[low - 1]->code + bt->units[low - 1]->size)
+	if (!low || pc >= bt->code.units[low - 1]->code + bt->code.units[low - 1]->size)
 		return NULL;
-	return bt->units[low - 1];
+	return bt->code.units[low - 1];
 }
 
 bool bt_locate(const struct bt *bt, uintptr_t pc, struct bt_where *where)
@@ -419,14 +433,14 @@ void cache_flush(struct bt *bt)
 	cache_flush_jumps(bt, TLB_FLUSH_ALL, 0);
 	memset(cache->hash, 0, sizeof(cache->hash));
 	memset(cache->pages, 0, sizeof(cache->pages));
-	for (unsigned i = 0; i < bt->unit_count; i++)
-		atomic_store(&cache->page_has_units[bt->units[i]->key >> PAGE_SHIFT], 0);
+	for (unsigned i = 0; i < bt->code.unit_count; i++)
+		atomic_store(&cache->page_has_units[bt->code.units[i]->key >> PAGE_SHIFT], 0);
 	cache->book_used = 0;
-	bt->unit_count = 0;
-	bt->exit_count = BT_EXIT_ID_FIRST;
-	bt->code_used = bt->units_start;
-	bt->cache_full = false;
-	bt->fault_unit = NULL;
+	bt->code.unit_count = 0;
+	bt->code.exit_count = BT_EXIT_ID_FIRST;
+	bt->code.used = bt->code.units_start;
+	bt->code.full = false;
+	bt->rolled_back.unit = NULL;
 	bt->stats.cache_flushes++;
 }
 
@@ -440,7 +454,7 @@ void cache_page_written(struct bt *bt, uint64_t page)
 	if (cache->drop_count < MAX_DROPS)
 		cache->drops[cache->drop_count] = page;
 	cache->drop_count += cache->drop_count <= MAX_DROPS;
-	atomic_store(&bt->drops_pending, true);
+	atomic_store(&bt->code.drops_pending, true);
 	pthread_mutex_unlock(&cache->drop_lock);
 	if (bt->cpu != cpu_current)
 		cpu_set_pending(bt->cpu, PENDING_RECHECK);
@@ -452,14 +466,14 @@ void cache_process_drops(struct bt *bt)
 
 	pthread_mutex_lock(&cache->drop_lock);
 	if (cache->drop_count > MAX_DROPS) {
-		for (unsigned i = 0; i < bt->unit_count; i++)
-			if (!bt->units[i]->dropped)
-				drop_page(bt, bt->units[i]->key >> PAGE_SHIFT);
+		for (unsigned i = 0; i < bt->code.unit_count; i++)
+			if (!bt->code.units[i]->dropped)
+				drop_page(bt, bt->code.units[i]->key >> PAGE_SHIFT);
 	} else {
 		for (unsigned i = 0; i < cache->drop_count; i++)
 			drop_page(bt, cache->drops[i]);
 	}
 	cache->drop_count = 0;
-	atomic_store(&bt->drops_pending, false);
+	atomic_store(&bt->code.drops_pending, false);
 	pthread_mutex_unlock(&cache->drop_lock);
 }

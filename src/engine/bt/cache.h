@@ -10,6 +10,22 @@
 int cache_create(struct bt *bt);
 void cache_destroy(struct bt *bt);
 
+/* Where the code that runs at `at` can be written. */
+static inline void *cache_writable(const struct bt *bt, uintptr_t at)
+{
+	return (void *)(at + (uintptr_t)bt->code.writable);
+}
+
+static inline struct bt_exit *cache_exit(const struct bt *bt, uint32_t id)
+{
+	return &bt->code.exits[id];
+}
+
+/* A new exit, with this in it, to *id. False: full. */
+bool cache_add_exit(struct bt *bt, const struct bt_exit *exit, uint32_t *id);
+/* Exits from `first` on have no code: their IDs are free again. */
+void cache_forget_exits(struct bt *bt, uint32_t first);
+
 /* Memory for bookkeeping, gone at the next flush. NULL: full. */
 void *cache_take(struct bt *bt, size_t bytes);
 uintptr_t cache_code_start(struct bt *bt); /* of the next unit */
@@ -37,5 +53,11 @@ void cache_flush_jumps(struct bt *bt, enum tlb_flush what, uint64_t linear);
 void cache_page_written(struct bt *bt, uint64_t page);
 /* On the vCPU's thread, outside translated code: drop the units of pages that were written. */
 void cache_process_drops(struct bt *bt);
+/* The same, where it is not known that there is such a page. */
+static inline void cache_process_pending_drops(struct bt *bt)
+{
+	if (atomic_load(&bt->code.drops_pending))
+		cache_process_drops(bt);
+}
 
 #endif

@@ -1,4 +1,5 @@
 #include "engine/bt/emit.h"
+#include "engine/bt/cache.h"
 
 void emit_bytes(struct code *c, const void *bytes, unsigned size)
 {
@@ -6,7 +7,7 @@ void emit_bytes(struct code *c, const void *bytes, unsigned size)
 		c->full = true;
 		return;
 	}
-	memcpy((void *)(c->at + (uintptr_t)c->bt->writable), bytes, size);
+	memcpy(cache_writable(c->bt, c->at), bytes, size);
 	c->at += size;
 }
 
@@ -195,7 +196,7 @@ void emit_patch(struct bt *bt, uintptr_t patch, uintptr_t target)
 {
 	int32_t relative = (int32_t)(target - (patch + 4));
 
-	memcpy((void *)(patch + (uintptr_t)bt->writable), &relative, 4);
+	memcpy(cache_writable(bt, patch), &relative, 4);
 }
 
 void emit_jump_to(struct code *c, uintptr_t target)
@@ -214,30 +215,30 @@ static void emit_extract_shifting(
 
 	if (to != from)
 		emit_move(c, to, from);
-	emit_store(c, at_address(&bt->rax), RAX);
+	emit_store(c, at_address(&bt->run.saved_rax), RAX);
 	emit_flags_to_rax(c);
-	emit_store(c, at_address(&bt->flags), RAX);
+	emit_store(c, at_address(&bt->run.saved_flags), RAX);
 	if (left) {
 		emit_register_op(c, true, 0xc1, 4, to); /* shl */
 		emit_byte(c, left);
 	}
 	emit_register_op(c, true, 0xc1, 5, to); /* shr */
 	emit_byte(c, right);
-	emit_load(c, RAX, at_address(&bt->flags));
+	emit_load(c, RAX, at_address(&bt->run.saved_flags));
 	emit_flags_from_rax(c);
-	emit_load(c, RAX, at_address(&bt->rax));
+	emit_load(c, RAX, at_address(&bt->run.saved_rax));
 }
 
 void emit_extract(struct code *c, enum extract field, unsigned to, unsigned from)
 {
 	struct bt *bt = c->bt;
-	const uint64_t *mask = field == EXTRACT_INDEX  ? &bt->mask_index
-			       : field == EXTRACT_PAGE ? &bt->mask_page
-						       : &bt->mask_offset;
+	const uint64_t *mask = field == EXTRACT_INDEX  ? &bt->run.mask_index
+			       : field == EXTRACT_PAGE ? &bt->run.mask_page
+						       : &bt->run.mask_offset;
 	struct host_memory memory = at_address(mask);
 	unsigned rxb;
 
-	if (!bt->has_bmi2) {
+	if (!bt->host.bmi2) {
 		static const uint8_t shifts[][2] = {[EXTRACT_INDEX] = {42, 54},
 			[EXTRACT_PAGE] = {0, 12},
 			[EXTRACT_OFFSET] = {52, 52},

@@ -35,7 +35,7 @@ static void flushed(struct cpu *cpu, const struct tlb_request *request)
 
 	interp_tlb_flushed(cpu, request);
 	if (request->what == TLB_FLUSH_NON_GLOBAL || request->what == TLB_FLUSH_SPACE_KEPT)
-		bt->young_left = bt_young_runs(bt);
+		bt->run.young_left = bt_young_runs(bt);
 	soft_tlb_flush(bt, request->what, request->linear);
 	cache_flush_jumps(bt, request->what, request->linear);
 	if (bt->windows)
@@ -137,8 +137,8 @@ static void find_host_features(struct bt *bt)
 {
 	unsigned without = bt->options.without;
 
-	bt->has_fsgsbase = (getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE) && !(without & HOST_FSGSBASE);
-	bt->has_bmi2 = cpu_model_host_has(bt->cpu->model, CPUID_BMI2) && !(without & HOST_BMI2);
+	bt->host.fsgsbase = (getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE) && !(without & HOST_FSGSBASE);
+	bt->host.bmi2 = cpu_model_host_has(bt->cpu->model, CPUID_BMI2) && !(without & HOST_BMI2);
 }
 
 static int bt_vcpu_create(struct engine_machine *machine, struct cpu *cpu)
@@ -154,12 +154,12 @@ static int bt_vcpu_create(struct engine_machine *machine, struct cpu *cpu)
 		return without_translation(cpu, "no memory for its tables");
 	bt->cpu = cpu;
 	bt->options = machine->options;
-	bt->vectors_away = bt->wide_away = 1;
-	bt->young_left = bt_young_runs(bt);
+	bt->run.vectors_away = bt->run.wide_away = 1;
+	bt->run.young_left = bt_young_runs(bt);
 	bt_mode_init(bt);
-	bt->mask_index = (uint64_t)(SOFT_TLB_SIZE - 1) << PAGE_SHIFT;
-	bt->mask_page = PAGE_MASK;
-	bt->mask_offset = ~PAGE_MASK;
+	bt->run.mask_index = (uint64_t)(SOFT_TLB_SIZE - 1) << PAGE_SHIFT;
+	bt->run.mask_page = PAGE_MASK;
+	bt->run.mask_offset = ~PAGE_MASK;
 	find_host_features(bt);
 	interp_of(cpu)->translator = bt;
 	bt->translator = malloc(sizeof(*bt->translator));
@@ -169,7 +169,7 @@ static int bt_vcpu_create(struct engine_machine *machine, struct cpu *cpu)
 	else if (error || !cpu_reachable_32(cpu) || !low_memory_holds(bt, sizeof(*bt)))
 		why = "there is no room for its tables and code in the low 2 GiB of the address "
 		      "space";
-	else if (!memory_flags_displacement(cpu->memory, &bt->flags_displacement))
+	else if (!memory_flags_displacement(cpu->memory, &bt->host.flags_displacement))
 		why = "there is so much guest memory (--memory) that it lies beyond the reach of "
 		      "translated code";
 	if (why) {
@@ -193,7 +193,7 @@ static enum vcpu_exit bt_vcpu_run(struct cpu *cpu)
 
 	/* This may be another thread than last time. */
 	if (bt)
-		bt->gs_base_now = ~UINT64_C(0);
+		bt->run.gs_base_now = ~UINT64_C(0);
 	if (bt && bt_thread_enter(bt) < 0)
 		interp_of(cpu)->translated = NULL;
 	exit = interp_vcpu_run(cpu);

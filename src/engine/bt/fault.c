@@ -62,13 +62,13 @@ static bool is_repeated(uintptr_t pc)
 static void roll_back(struct bt *bt, greg_t *registers, const struct bt_where *where, unsigned exit)
 {
 	bt->cpu->rip = where->rip;
-	bt->fault_unit = where->unit;
-	bt->fault_insn = where->insn;
+	bt->rolled_back.unit = where->unit;
+	bt->rolled_back.insn = where->insn;
 	if (exit == BT_EXIT_ID_KICK && where->unit->insns[where->insn].shadowed)
 		bt->cpu->interrupt_shadow = SHADOW_STI;
 	if (where->state == MARK_STRINGS) {
-		registers[REG_RSI] -= (greg_t)bt->string_delta[0];
-		registers[REG_RDI] -= (greg_t)bt->string_delta[1];
+		registers[REG_RSI] -= (greg_t)bt->run.string_delta[0];
+		registers[REG_RDI] -= (greg_t)bt->run.string_delta[1];
 		/* What has been done of it stays done. */
 		if (is_repeated((uintptr_t)registers[REG_RIP]))
 			registers[REG_R11] = registers[REG_RCX];

@@ -6,7 +6,7 @@
  *			vCPU cannot miss it.
  * exit:		RCX = exit ID, R10 = address. Saves everything and returns to enter's
  *			caller. Vector registers are saved only where a unit had them
- *			(bt->vectors_away == 0).
+ *			(bt->run.vectors_away == 0).
  * miss:		what empty entries of the jump tables lead to.
  * load_vectors:	fills XMM0 to XMM15 and goes on at R10.
  * load_wide:		fills all vector and mask registers, whether or not the former were here. */
@@ -33,10 +33,10 @@ static void emit_set_gs(struct code *c)
 	struct bt *bt = c->bt;
 	uintptr_t patch;
 
-	emit_load(c, RAX, at_address(&bt->gs_base));
-	emit_memory_op(c, true, 0x3b, RAX, at_address(&bt->gs_base_now)); /* cmp */
-	patch = emit_jcc(c, 4);                                           /* je */
-	emit_store(c, at_address(&bt->gs_base_now), RAX);
+	emit_load(c, RAX, at_address(&bt->run.gs_base));
+	emit_memory_op(c, true, 0x3b, RAX, at_address(&bt->run.gs_base_now)); /* cmp */
+	patch = emit_jcc(c, 4);                                               /* je */
+	emit_store(c, at_address(&bt->run.gs_base_now), RAX);
 	emit_bytes(c, (uint8_t[]){0xf3, 0x48, 0x0f, 0xae, 0xd8}, 5); /* wrgsbase rax */
 	emit_patch(bt, patch, c->at);
 }
@@ -50,7 +50,7 @@ static void emit_enter(struct code *c)
 	bt->glue.enter = c->at;
 	for (unsigned i = 0; i < ARRAY_SIZE(callee_saved); i++)
 		emit_push(c, callee_saved[i]);
-	emit_store(c, at_address(&bt->host_rsp), RSP);
+	emit_store(c, at_address(&bt->run.host_rsp), RSP);
 	emit_memory_op(c, false, 0x83, 7,
 		at_address((const void *)&cpu->attention)); /* cmp attention, 0 */
 	emit_byte(c, 0);
@@ -58,17 +58,17 @@ static void emit_enter(struct code *c)
 	emit_constant(c, RAX, GLUE_NOT_ENTERED);
 	emit_leave(c);
 	emit_patch(bt, patch, c->at);
-	if (bt->has_fsgsbase)
+	if (bt->host.fsgsbase)
 		emit_set_gs(c);
 	for (unsigned i = 0; i < ARRAY_SIZE(moved); i++)
 		emit_load(c, moved[i], at_address(&cpu->gpr[moved[i]]));
 	emit_load(c, HOST_RCX, at_address(&cpu->gpr[RCX]));
-	emit_load(c, R10, at_address(&bt->entry_r10));
-	emit_load(c, RSP, at_address(&bt->entry_rsp));
+	emit_load(c, R10, at_address(&bt->run.entry_r10));
+	emit_load(c, RSP, at_address(&bt->run.entry_rsp));
 	emit_memory_op(c, false, 0x0fb7, RAX, at_address(&cpu->arithmetic_flags));
 	emit_flags_from_rax(c);
 	emit_load(c, RAX, at_address(&cpu->gpr[RAX]));
-	emit_jump_memory(c, at_address(&bt->entry));
+	emit_jump_memory(c, at_address(&bt->run.entry));
 }
 
 /* --- vector registers --- */
@@ -146,21 +146,21 @@ static void emit_save_vectors(struct code *c)
 	struct bt *bt = c->bt;
 	uintptr_t away, narrow, saved;
 
-	emit_store_constant(c, at_address(&bt->vectors_were_here), VECTORS_AWAY);
-	emit_compare_zero(c, &bt->vectors_away);
+	emit_store_constant(c, at_address(&bt->run.vectors_were_here), VECTORS_AWAY);
+	emit_compare_zero(c, &bt->run.vectors_away);
 	away = emit_jcc(c, 5); /* jne */
-	emit_compare_zero(c, &bt->wide_away);
+	emit_compare_zero(c, &bt->run.wide_away);
 	narrow = emit_jcc(c, 5);
 	emit_move_wide(c, true);
 	emit_vzeroupper(c);
-	emit_store_constant(c, at_address(&bt->wide_away), 1);
-	emit_store_constant(c, at_address(&bt->vectors_were_here), VECTORS_WIDE);
+	emit_store_constant(c, at_address(&bt->run.wide_away), 1);
+	emit_store_constant(c, at_address(&bt->run.vectors_were_here), VECTORS_WIDE);
 	saved = emit_jump(c);
 	emit_patch(bt, narrow, c->at);
 	emit_move_narrow(c, true);
-	emit_store_constant(c, at_address(&bt->vectors_were_here), VECTORS_NARROW);
+	emit_store_constant(c, at_address(&bt->run.vectors_were_here), VECTORS_NARROW);
 	emit_patch(bt, saved, c->at);
-	emit_store_constant(c, at_address(&bt->vectors_away), 1);
+	emit_store_constant(c, at_address(&bt->run.vectors_away), 1);
 	emit_patch(bt, away, c->at);
 }
 
@@ -171,7 +171,7 @@ static void emit_load_narrow(struct code *c)
 	c->bt->glue.load_vectors = c->at;
 	emit_vzeroupper(c);
 	emit_move_narrow(c, false);
-	emit_store_constant(c, at_address(&c->bt->vectors_away), 0);
+	emit_store_constant(c, at_address(&c->bt->run.vectors_away), 0);
 	emit_register_op(c, false, 0xff, 4, R10); /* jmp r10 */
 }
 
@@ -224,14 +224,14 @@ static void emit_load_wide(struct code *c)
 	uintptr_t away;
 
 	bt->glue.load_wide = c->at;
-	emit_load(c, SCRATCH, at_address(&bt->vectors_away));
+	emit_load(c, SCRATCH, at_address(&bt->run.vectors_away));
 	away = emit_unless_rcx_zero(c);
 	emit_move_narrow(c, true);
 	emit_patch(bt, away, c->at);
 	emit_load_first_sixteen(c);
 	emit_move_others(c, false);
-	emit_store_constant(c, at_address(&bt->vectors_away), 0);
-	emit_store_constant(c, at_address(&bt->wide_away), 0);
+	emit_store_constant(c, at_address(&bt->run.vectors_away), 0);
+	emit_store_constant(c, at_address(&bt->run.wide_away), 0);
 	emit_register_op(c, false, 0xff, 4, R10);
 }
 
@@ -241,7 +241,7 @@ static void emit_exit_path(struct code *c)
 	struct cpu *cpu = bt->cpu;
 
 	bt->glue.exit = bt->glue.exit_rolled_back = c->at;
-	emit_store(c, at_address(&bt->exit_address), R10);
+	emit_store(c, at_address(&bt->run.exit_address), R10);
 	emit_store(c, at_address(&cpu->gpr[RAX]), RAX);
 	emit_flags_to_rax(c);
 	emit_byte(c, 0x66); /* of 16 bits: */
@@ -250,7 +250,7 @@ static void emit_exit_path(struct code *c)
 		emit_store(c, at_address(&cpu->gpr[moved[i]]), moved[i]);
 	emit_store(c, at_address(&cpu->gpr[RCX]), HOST_RCX);
 	emit_store(c, at_address(&cpu->gpr[RSP]), RSP);
-	emit_load(c, RSP, at_address(&bt->host_rsp));
+	emit_load(c, RSP, at_address(&bt->run.host_rsp));
 	emit_save_vectors(c);
 	emit_register_op(c, false, 0x89, RCX, RAX);
 	emit_leave(c);
@@ -259,7 +259,7 @@ static void emit_exit_path(struct code *c)
 void glue_generate(struct bt *bt)
 {
 	struct code c = {
-		.bt = bt, .start = bt->code_start, .at = bt->code_start, .limit = bt->code_end};
+		.bt = bt, .start = bt->code.start, .at = bt->code.start, .limit = bt->code.end};
 
 	emit_enter(&c);
 	emit_exit_path(&c);
@@ -268,7 +268,7 @@ void glue_generate(struct bt *bt)
 	emit_jump_to(&c, bt->glue.exit);
 	emit_load_narrow(&c);
 	emit_load_wide(&c);
-	bt->units_start = ALIGN_UP(c.at, 64);
+	bt->code.units_start = ALIGN_UP(c.at, 64);
 }
 
 uint32_t glue_enter(struct bt *bt, uintptr_t entry, uint64_t r10)
@@ -276,13 +276,13 @@ uint32_t glue_enter(struct bt *bt, uintptr_t entry, uint64_t r10)
 	struct cpu *cpu = bt->cpu;
 	uint32_t id;
 
-	bt->entry = entry;
-	bt->entry_r10 = r10;
-	bt->entry_rsp = cpu->gpr[RSP] + bt->stack_delta;
+	bt->run.entry = entry;
+	bt->run.entry_r10 = r10;
+	bt->run.entry_rsp = cpu->gpr[RSP] + bt->run.stack_delta;
 	atomic_store(&bt->running, 1);
 	id = ((uint32_t(*)(void))bt->glue.enter)();
 	atomic_store_explicit(&bt->running, 0, memory_order_release);
 	if (id != GLUE_NOT_ENTERED)
-		cpu->gpr[RSP] -= bt->stack_delta;
+		cpu->gpr[RSP] -= bt->run.stack_delta;
 	return id;
 }

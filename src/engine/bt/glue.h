@@ -4,7 +4,7 @@
 
 #include "engine/bt/bt.h"
 
-/* Generate it at the start of the code area; sets bt->glue and bt->units_start. */
+/* Generate it at the start of the code area; sets bt->glue and bt->code.units_start. */
 void glue_generate(struct bt *bt);
 
 /* Run translated code from `entry` on, guest state taken from and left in struct cpu; returns the

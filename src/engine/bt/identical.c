@@ -67,8 +67,8 @@ static void emit_record_x87(struct translator *t, unsigned i)
 		return;
 	id = add_exit(t, BT_EXIT_INTERPRET, i);
 	mark(t, i, MARK_AFTER);
-	t->bt->exits[id].fop = g->fop;
-	emit_store_constant(c, at_address(&t->bt->last_x87), (int32_t)id);
+	exit_of(t, id)->fop = g->fop;
+	emit_store_constant(c, at_address(&t->bt->run.last_x87), (int32_t)id);
 	if (!g->memory)
 		return;
 	emit_linear_again(t, i);

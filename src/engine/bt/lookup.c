@@ -48,10 +48,10 @@ struct bt_unit *unit_make(struct bt *bt, uint64_t rip, struct bt_mode mode, cons
 		return NULL;
 	now = &cpu->memory->code_generation[key >> PAGE_SHIFT];
 	generation = atomic_load(now);
-	if (bt->cache_full)
+	if (bt->code.full)
 		cache_flush(bt);
 	unit = translate_unit(bt, rip, key, mode, adapted);
-	if (!unit && bt->cache_full) {
+	if (!unit && bt->code.full) {
 		cache_flush(bt);
 		unit = translate_unit(bt, rip, key, mode, adapted);
 	}
@@ -85,12 +85,13 @@ struct bt_unit *unit_find_or_make(struct bt *bt, uint64_t rip, struct bt_mode mo
  * old value: empty the tables. Units that go by the soft TLB use no GS base. */
 static void tables_for_mode(struct bt *bt, struct bt_mode mode)
 {
-	int *gs = &bt->tables_gs[!mode.user];
+	int *gs = &bt->modes.tables_gs[!mode.user];
 
-	if (likely(bt->tables_fpu == mode.fpu && (!mode.windows || *gs == bt_mode_gs_slot(mode))))
+	if (likely(bt->modes.tables_fpu == mode.fpu &&
+		    (!mode.windows || *gs == bt_mode_gs_slot(mode))))
 		return;
 	cache_flush_jumps(bt, TLB_FLUSH_ALL, 0);
-	bt->tables_fpu = mode.fpu;
+	bt->modes.tables_fpu = mode.fpu;
 	if (mode.windows)
 		*gs = bt_mode_gs_slot(mode);
 }
@@ -100,11 +101,11 @@ static void refresh_assumptions(struct bt *bt, struct bt_mode mode)
 {
 	struct cpu *cpu = bt->cpu;
 
-	bt->pauses_left = PAUSES;
-	bt->tsc_offset = cpu->platform->clock->tsc_offset + cpu->tsc_offset;
-	if (unlikely((cpu->cr4 ^ bt->cr4) & CR4_ASSUMED)) {
+	bt->run.pauses_left = PAUSES;
+	bt->run.tsc_offset = cpu->platform->clock->tsc_offset + cpu->tsc_offset;
+	if (unlikely((cpu->cr4 ^ bt->modes.units_cr4) & CR4_ASSUMED)) {
 		cache_flush(bt);
-		bt->cr4 = cpu->cr4;
+		bt->modes.units_cr4 = cpu->cr4;
 	}
 	tables_for_mode(bt, mode);
 }
@@ -114,8 +115,7 @@ bool unit_here(struct bt *bt, bool hot, struct bt_mode *mode, struct bt_unit **u
 	bool translated = bt_mode_now(bt, mode);
 
 	*unit = NULL;
-	if (atomic_load(&bt->drops_pending))
-		cache_process_drops(bt);
+	cache_process_pending_drops(bt);
 	if (!translated)
 		return false;
 	refresh_assumptions(bt, *mode);

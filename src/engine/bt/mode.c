@@ -14,33 +14,33 @@
 
 #include "cpu/fpu.h"
 
-/* As bt->fpu before it was asked for first: no value of bt_mode.fpu. */
+/* bt->modes.fpu before it was asked for first: no value of bt_mode.fpu. */
 #define FPU_UNKNOWN ~0u
 
 void bt_mode_init(struct bt *bt)
 {
-	bt->fpu = FPU_UNKNOWN;
-	bt->kernel_gs = -1;
-	for (unsigned i = 0; i < ARRAY_SIZE(bt->user_gs_of); i++)
-		bt->user_gs_of[i].gs = -1;
-	bt->tables_gs[0] = bt->tables_gs[1] = -1;
+	bt->modes.fpu = FPU_UNKNOWN;
+	bt->modes.kernel_gs = -1;
+	for (unsigned i = 0; i < ARRAY_SIZE(bt->modes.user_gs); i++)
+		bt->modes.user_gs[i].gs = -1;
+	bt->modes.tables_gs[0] = bt->modes.tables_gs[1] = -1;
 }
 
 static unsigned fpu_part(struct bt *bt)
 {
 	const struct cpu *cpu = bt->cpu;
 
-	if (likely(bt->fpu != FPU_UNKNOWN && cpu->cr0 == bt->fpu_cr0 && cpu->cr4 == bt->fpu_cr4 &&
-		    cpu->xcr0 == bt->fpu_xcr0))
-		return bt->fpu;
-	bt->fpu_cr0 = cpu->cr0;
-	bt->fpu_cr4 = cpu->cr4;
-	bt->fpu_xcr0 = cpu->xcr0;
-	bt->fpu = (fpu_enabled(cpu, FPU_CLASS_X87) ? BT_X87 : 0u) |
-		  (fpu_enabled(cpu, FPU_CLASS_SSE) ? BT_SSE : 0u) |
-		  (fpu_enabled(cpu, FPU_CLASS_AVX) ? BT_AVX : 0u) |
-		  (fpu_enabled(cpu, FPU_CLASS_AVX512) ? BT_AVX512 : 0u);
-	return bt->fpu;
+	if (likely(bt->modes.fpu != FPU_UNKNOWN && cpu->cr0 == bt->modes.fpu_cr0 &&
+		    cpu->cr4 == bt->modes.fpu_cr4 && cpu->xcr0 == bt->modes.fpu_xcr0))
+		return bt->modes.fpu;
+	bt->modes.fpu_cr0 = cpu->cr0;
+	bt->modes.fpu_cr4 = cpu->cr4;
+	bt->modes.fpu_xcr0 = cpu->xcr0;
+	bt->modes.fpu = (fpu_enabled(cpu, FPU_CLASS_X87) ? BT_X87 : 0u) |
+			(fpu_enabled(cpu, FPU_CLASS_SSE) ? BT_SSE : 0u) |
+			(fpu_enabled(cpu, FPU_CLASS_AVX) ? BT_AVX : 0u) |
+			(fpu_enabled(cpu, FPU_CLASS_AVX512) ? BT_AVX512 : 0u);
+	return bt->modes.fpu;
 }
 
 /* The slot of the per-CPU data, or -1 as long as that is unknown: early in its life Linux has it in
@@ -49,22 +49,22 @@ static int kernel_gs_slot(struct bt *bt)
 {
 	uint16_t slot = SLOT_OF(bt->cpu->segment_base[SEG_GS]);
 
-	if (bt->kernel_gs < 0 && slot > 0xff00 && slot < 0xffff)
-		bt->kernel_gs = slot;
-	return bt->kernel_gs;
+	if (bt->modes.kernel_gs < 0 && slot > 0xff00 && slot < 0xffff)
+		bt->modes.kernel_gs = slot;
+	return bt->modes.kernel_gs;
 }
 
 /* The slot of the program's code when its address space was first asked about. */
 static int user_gs_slot(struct bt *bt)
 {
 	uint64_t root = cpu_address_space(bt->cpu).root;
-	unsigned index = (root >> PAGE_SHIFT) % ARRAY_SIZE(bt->user_gs_of);
+	unsigned index = (root >> PAGE_SHIFT) % ARRAY_SIZE(bt->modes.user_gs);
 
-	if (bt->user_gs_of[index].root != root || bt->user_gs_of[index].gs < 0) {
-		bt->user_gs_of[index].root = root;
-		bt->user_gs_of[index].gs = SLOT_OF(bt->cpu->rip);
+	if (bt->modes.user_gs[index].root != root || bt->modes.user_gs[index].gs < 0) {
+		bt->modes.user_gs[index].root = root;
+		bt->modes.user_gs[index].gs = SLOT_OF(bt->cpu->rip);
 	}
-	return bt->user_gs_of[index].gs;
+	return bt->modes.user_gs[index].gs;
 }
 
 /* The GS base has to be canonical; deltas of the upper half often are not. */
@@ -133,7 +133,7 @@ bool bt_mode_now(struct bt *bt, struct bt_mode *mode)
 	now.windows = now.user ? user_goes_by_windows(bt) : kernel_goes_by_windows(bt, cpu->rip);
 	if (now.windows)
 		windows_use_space(bt);
-	if (now.windows && bt->has_fsgsbase && !bt->options.hardened)
+	if (now.windows && bt->host.fsgsbase && !bt->options.hardened)
 		choose_gs(bt, &now);
 	*mode = now;
 	return true;

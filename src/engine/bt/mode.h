@@ -65,6 +65,23 @@ static inline int bt_mode_gs_slot(struct bt_mode mode)
 	return mode.gs_used ? (int)mode.gs : -1;
 }
 
+/* What is remembered about modes. */
+struct bt_modes {
+	uint64_t units_cr4; /* the CR4 that the units were made under */
+	/* What bt_mode.fpu was last, and the registers that it came from. */
+	uint64_t fpu_cr0, fpu_cr4, fpu_xcr0;
+	unsigned fpu;
+	/* Whose units the jump tables have: bt_mode.fpu, and by view ([0] user, [1] supervisor) the
+	 * slot whose delta is the GS base, or -1. */
+	unsigned tables_fpu;
+	int tables_gs[2];
+	int kernel_gs; /* what kernel_gs_slot() found, or -1 */
+	struct {
+		uint64_t root;
+		int gs; /* slot; -1: none yet */
+	} user_gs[16];  /* by CR3 */
+};
+
 /* No mode is known yet. */
 void bt_mode_init(struct bt *bt);
 

@@ -74,7 +74,7 @@ void emit_stack_value(struct translator *t, unsigned to, int32_t disp)
 		emit_lea(c, to, at_register(RSP, disp));
 		return;
 	}
-	emit_load(c, to, at_address(&t->bt->minus_stack_delta));
+	emit_load(c, to, at_address(&t->bt->run.minus_stack_delta));
 	emit_lea(c, to, at_sum(RSP, (int)to, disp));
 	/* RSP cannot be an index; `to` may. */
 }
@@ -90,11 +90,11 @@ void emit_set_stack(struct translator *t)
 	}
 	extract_field(t, EXTRACT_SLOT, SCRATCH, SCRATCH_ADDR);
 	emit_load(c, SCRATCH, at_element(bt_deltas(bt, t->mode), SCRATCH));
-	emit_store(c, at_address(&bt->stack_delta), SCRATCH);
+	emit_store(c, at_address(&bt->run.stack_delta), SCRATCH);
 	emit_lea(c, RSP, at_sum(SCRATCH_ADDR, SCRATCH, 0));
 	emit_register_op(c, true, 0xf7, 2, SCRATCH); /* not: minus one less */
 	emit_lea(c, SCRATCH, at_register(SCRATCH, 1));
-	emit_store(c, at_address(&bt->minus_stack_delta), SCRATCH);
+	emit_store(c, at_address(&bt->run.minus_stack_delta), SCRATCH);
 }
 
 static bool is_none(ZydisRegister reg)
@@ -200,9 +200,9 @@ static uint32_t sized_exit(struct translator *t, enum bt_exit_kind kind, const s
 {
 	uint32_t id = add_exit(t, kind, a->insn);
 
-	t->bt->exits[id].size = (uint8_t)a->size;
-	t->bt->exits[id].write = a->write;
-	t->bt->exits[id].other_faults = t->insn[a->insn].other_faults;
+	exit_of(t, id)->size = (uint8_t)a->size;
+	exit_of(t, id)->write = a->write;
+	exit_of(t, id)->other_faults = t->insn[a->insn].other_faults;
 	return id;
 }
 
@@ -210,7 +210,7 @@ static uint32_t sized_exit(struct translator *t, enum bt_exit_kind kind, const s
  * exit. */
 static struct bt_exit *written_exit(struct translator *t, unsigned insn)
 {
-	struct bt_exit *exit = &t->bt->exits[t->cold[t->cold_count - 1].id];
+	struct bt_exit *exit = exit_of(t, t->cold[t->cold_count - 1].id);
 
 	if (t->insn[insn].kind == GUEST_CALL)
 		exit->next_rip = branch_target(&t->insn[insn]);
@@ -227,7 +227,7 @@ static void emit_soft(struct translator *t, const struct access *a)
 
 	linear_of_access(t, a);
 	if (t->insn[a->insn].x87)
-		emit_store(c, at_address(&t->bt->scratch[2]), SCRATCH_ADDR);
+		emit_store(c, at_address(&t->bt->run.scratch[2]), SCRATCH_ADDR);
 	extract_field(t, EXTRACT_INDEX, SCRATCH, SCRATCH_ADDR);
 	emit_load(c, SCRATCH, at_element(a->write ? tlb->minus_write : tlb->minus_read, SCRATCH));
 	emit_lea(c, SCRATCH, at_sum(SCRATCH, SCRATCH_ADDR, (int32_t)a->size - 1));
@@ -246,7 +246,8 @@ static void emit_soft(struct translator *t, const struct access *a)
 	a->op(t, a->insn, at_register(SCRATCH_ADDR, 0));
 	mark(t, a->insn, MARK_AFTER);
 	extract_field(t, EXTRACT_PAGE, SCRATCH, SCRATCH_ADDR);
-	emit_memory_op(c, false, 0x0fb6, SCRATCH, at_register(SCRATCH, t->bt->flags_displacement));
+	emit_memory_op(
+		c, false, 0x0fb6, SCRATCH, at_register(SCRATCH, t->bt->host.flags_displacement));
 	patch = emit_unless_rcx_zero(c);
 	add_cold(t, COLD_EXIT, a->insn, patch, sized_exit(t, BT_EXIT_WRITTEN, a), NULL);
 	written_exit(t, a->insn)->resume = c->at;
@@ -432,7 +433,7 @@ void emit_linear_again(struct translator *t, unsigned i)
 	const struct guest_insn *g = &t->insn[i];
 
 	if (use_soft(t, i, g->memory)) {
-		emit_load(c, SCRATCH, at_address(&t->bt->scratch[2]));
+		emit_load(c, SCRATCH, at_address(&t->bt->run.scratch[2]));
 	} else {
 		emit_linear(t, g, g->memory, SCRATCH_ADDR, true);
 		emit_move(c, SCRATCH, SCRATCH_ADDR);

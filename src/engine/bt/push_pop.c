@@ -8,10 +8,10 @@
 static void op_load_scratch(struct translator *t, unsigned i, struct host_memory memory)
 {
 	emit_load(&t->code, SCRATCH_ADDR, memory);
-	emit_store(&t->code, at_address(&t->bt->scratch[0]), SCRATCH_ADDR);
+	emit_store(&t->code, at_address(&t->bt->run.scratch[0]), SCRATCH_ADDR);
 }
 
-/* The memory operand of instruction i, 8 bytes, to bt->scratch[0]. */
+/* The memory operand of instruction i, 8 bytes, to bt->run.scratch[0]. */
 void load_to_scratch(struct translator *t, unsigned i)
 {
 	emit_access(t,
@@ -19,12 +19,12 @@ void load_to_scratch(struct translator *t, unsigned i)
 			.insn = i, .size = 8, .memory = t->insn[i].memory, .op = op_load_scratch});
 }
 
-/* Soft TLB: bt->scratch[0] to the new top of the stack. */
+/* Soft TLB: bt->run.scratch[0] to the new top of the stack. */
 static void op_push_scratch(struct translator *t, unsigned i, struct host_memory memory)
 {
 	struct code *c = &t->code;
 
-	emit_load(c, SCRATCH, at_address(&t->bt->scratch[0]));
+	emit_load(c, SCRATCH, at_address(&t->bt->run.scratch[0]));
 	emit_store(c, memory, SCRATCH);
 	mark(t, i, MARK_AFTER);
 	emit_lea(c, RSP, at_register(RSP, -8));
@@ -35,7 +35,7 @@ void push_scratch(struct translator *t, unsigned i)
 	struct code *c = &t->code;
 
 	if (!stack_is_soft(t, i))
-		emit_memory_op(c, false, 0xff, 6, at_address(&t->bt->scratch[0]));
+		emit_memory_op(c, false, 0xff, 6, at_address(&t->bt->run.scratch[0]));
 	else
 		emit_soft_stack(t, &(struct access){.insn = i,
 					   .size = 8,
@@ -44,19 +44,19 @@ void push_scratch(struct translator *t, unsigned i)
 					   .op = op_push_scratch});
 }
 
-/* What a call is about to overwrite, to bt->scratch[1]: see remember_branch(). */
+/* What a call is about to overwrite, to bt->run.scratch[1]: see remember_branch(). */
 static void save_overwritten(struct translator *t, unsigned i, struct host_memory memory)
 {
 	if (t->insn[i].kind != GUEST_CALL_INDIRECT)
 		return;
 	emit_load(&t->code, SCRATCH, memory);
-	emit_store(&t->code, at_address(&t->bt->scratch[1]), SCRATCH);
+	emit_store(&t->code, at_address(&t->bt->run.scratch[1]), SCRATCH);
 }
 
 static void op_push_constant(struct translator *t, unsigned i, struct host_memory memory)
 {
 	save_overwritten(t, i, memory);
-	emit_constant(&t->code, SCRATCH, t->bt->push_value);
+	emit_constant(&t->code, SCRATCH, t->push_value);
 	emit_store(&t->code, memory, SCRATCH);
 	mark(t, i, MARK_AFTER);
 	emit_lea(&t->code, RSP, at_register(RSP, -8));
@@ -66,7 +66,7 @@ void push_constant(struct translator *t, unsigned i, uint64_t value)
 {
 	struct code *c = &t->code;
 
-	t->bt->push_value = value;
+	t->push_value = value;
 	if (stack_is_soft(t, i)) {
 		emit_soft_stack(t, &(struct access){.insn = i,
 					   .size = 8,
@@ -152,7 +152,7 @@ void translate_pop(struct translator *t, unsigned i)
 static void op_load_frame(struct translator *t, unsigned i, struct host_memory memory)
 {
 	emit_load(&t->code, SCRATCH, memory);
-	emit_store(&t->code, at_address(&t->bt->scratch[0]), SCRATCH);
+	emit_store(&t->code, at_address(&t->bt->run.scratch[0]), SCRATCH);
 }
 
 /* MOV RSP, RBP and POP RBP: the load first, since it may fault. */
@@ -168,7 +168,7 @@ void translate_leave(struct translator *t, unsigned i)
 	emit_access(
 		t, &(struct access){.insn = i, .size = 8, .memory = &at_rbp, .op = op_load_frame});
 	emit_lea(c, SCRATCH_ADDR, at_register(RBP, 8));
-	emit_load(c, RBP, at_address(&t->bt->scratch[0]));
+	emit_load(c, RBP, at_address(&t->bt->run.scratch[0]));
 	mark(t, i, MARK_AFTER);
 	emit_set_stack(t);
 }

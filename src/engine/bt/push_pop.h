@@ -9,13 +9,13 @@ void translate_pop(struct translator *t, unsigned i);
 void translate_leave(struct translator *t, unsigned i);
 void translate_stack_alu(struct translator *t, unsigned i);
 void translate_stack_set(struct translator *t, unsigned i);
-/* The memory operand of instruction i, 8 bytes, to bt->scratch[0]. */
+/* The memory operand of instruction i, 8 bytes, to bt->run.scratch[0]. */
 void load_to_scratch(struct translator *t, unsigned i);
 void push_constant(struct translator *t, unsigned i, uint64_t value);
 /* Loads 8 bytes to R10. */
 access_op op_to_address;
 
-/* Push bt->scratch[0]: the commit. */
+/* Push bt->run.scratch[0]: the commit. */
 void push_scratch(struct translator *t, unsigned i);
 
 #endif

@@ -19,10 +19,10 @@
  * False: that has lost its window, and code that counts on it cannot be entered. */
 static bool prepare_entry(struct bt *bt, struct bt_mode mode)
 {
-	if (mode.gs_used && !bt_mode_gs_base(bt, mode, &bt->gs_base))
+	if (mode.gs_used && !bt_mode_gs_base(bt, mode, &bt->run.gs_base))
 		return false;
-	bt->stack_delta = mode.windows ? bt_deltas(bt, mode)[SLOT_OF(bt->cpu->gpr[RSP])] : 0;
-	bt->minus_stack_delta = -bt->stack_delta;
+	bt->run.stack_delta = mode.windows ? bt_deltas(bt, mode)[SLOT_OF(bt->cpu->gpr[RSP])] : 0;
+	bt->run.minus_stack_delta = -bt->run.stack_delta;
 	return true;
 }
 
@@ -36,15 +36,15 @@ static void record_x87(struct cpu *cpu, uint64_t rip, uint16_t fop)
 
 static void record_last_x87(struct bt *bt, uint32_t id)
 {
-	const struct bt_exit *last = &bt->exits[bt->last_x87];
-	const struct bt_unit *unit = bt->fault_unit;
+	const struct bt_exit *last = cache_exit(bt, (uint32_t)bt->run.last_x87);
+	const struct bt_unit *unit = bt->rolled_back.unit;
 
-	if (bt->last_x87)
+	if (bt->run.last_x87)
 		record_x87(bt->cpu, last->rip, last->fop);
-	bt->last_x87 = 0;
+	bt->run.last_x87 = 0;
 	/* Rolled back to just behind an x87 instruction that left that to the next? */
 	if ((id == BT_EXIT_ID_KICK || id == BT_EXIT_ID_FAULT) && unit) {
-		const struct bt_insn *insn = &unit->insns[bt->fault_insn];
+		const struct bt_insn *insn = &unit->insns[bt->rolled_back.insn];
 
 		if (insn->x87_before)
 			record_x87(bt->cpu, (unit->rip & PAGE_MASK) + insn[-1].offset,
@@ -82,8 +82,7 @@ bool bt_translated(struct cpu *cpu)
 		if (!verify_exit(bt, id))
 			break;
 		mode = bt_mode_at_exit(bt, mode);
-		if (atomic_load(&bt->drops_pending))
-			cache_process_drops(bt);
+		cache_process_pending_drops(bt);
 		next = serve_exit(bt, id, &mode);
 		if (mode.windows)
 			windows_use_space(bt);

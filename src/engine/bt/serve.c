@@ -59,10 +59,10 @@ static bool interpret_here(struct bt *bt)
 }
 
 /* What the interpreter would do with it. */
-static void transfer(struct cpu *cpu, const struct bt_exit *exit)
+static void call_routine(struct cpu *cpu, const struct bt_exit *exit)
 {
 	cpu->next_rip = exit->next_rip;
-	exit->transfer(cpu);
+	exit->routine(cpu);
 	cpu->stats.instructions++;
 	/* IRET's RF lasts for one instruction: see op_call_flags(). */
 	if (likely(!(cpu->system_flags & RFLAGS_TF)))
@@ -78,15 +78,15 @@ static void interpret_exit(struct bt *bt, struct bt_exit *exit)
 
 	cpu->rip = cpu->next_rip = exit->rip;
 	bt->stats.interpreted++;
-	if (exit->transfer) {
-		transfer(cpu, exit);
+	if (exit->routine) {
+		call_routine(cpu, exit);
 		return;
 	}
 	if (!exit->insns) {
 		struct insn *insns = cache_take(bt, 2 * sizeof(*insns));
 
 		if (!insns) {
-			bt->cache_full = true;
+			bt->code.full = true;
 			interpret_here(bt);
 			return;
 		}
@@ -126,7 +126,7 @@ static struct next resume(struct bt *bt, uintptr_t at, enum bt_vectors vectors)
 
 static struct next after_branch(struct bt *bt, uint32_t id, struct bt_mode mode)
 {
-	struct bt_exit *exit = &bt->exits[id];
+	struct bt_exit *exit = cache_exit(bt, id);
 	struct bt_unit *from = exit->unit, *to;
 	uint64_t flushes = bt->stats.cache_flushes;
 
@@ -150,10 +150,10 @@ static struct next after_branch(struct bt *bt, uint32_t id, struct bt_mode mode)
 /* The target of a return or other indirect branch is not canonical: that is the branch's fault. */
 static void undo_branch(struct bt *bt)
 {
-	struct bt_exit *exit = &bt->exits[bt->branch];
+	struct bt_exit *exit = cache_exit(bt, (uint32_t)bt->run.branch);
 
 	if (exit->moved < 0)
-		access_store(bt->cpu, bt->cpu->gpr[RSP], bt->scratch[1], 8, ACCESS_PROGRAM);
+		access_store(bt->cpu, bt->cpu->gpr[RSP], bt->run.scratch[1], 8, ACCESS_PROGRAM);
 	bt->cpu->gpr[RSP] -= (uint64_t)(int64_t)exit->moved;
 	interpret_exit(bt, exit);
 }
@@ -161,7 +161,7 @@ static void undo_branch(struct bt *bt)
 static struct next after_jump(struct bt *bt, struct bt_mode *mode)
 {
 	struct cpu *cpu = bt->cpu;
-	uint64_t rip = bt->exit_address;
+	uint64_t rip = bt->run.exit_address;
 	struct bt_unit *unit;
 	uint8_t *heat;
 	bool hot;
@@ -172,7 +172,7 @@ static struct next after_jump(struct bt *bt, struct bt_mode *mode)
 		return run_loop;
 	}
 	cpu->rip = cpu->next_rip = rip;
-	heat = &bt->jump_heat[rip % ARRAY_SIZE(bt->jump_heat)];
+	heat = &bt->code.jump_heat[rip % ARRAY_SIZE(bt->code.jump_heat)];
 	hot = ++*heat >= successor_heat(bt);
 	if (unlikely(bt_mode_changes_at(bt, *mode, rip)))
 		unit_here(bt, hot, mode, &unit);
@@ -215,8 +215,7 @@ static struct next after_interpreted(
 	struct bt_mode now;
 	uintptr_t resume_at;
 
-	if (atomic_load(&bt->drops_pending))
-		cache_process_drops(bt);
+	cache_process_pending_drops(bt);
 	resume_at = exit->resume;
 	if (exit->kind == BT_EXIT_SOFT_MISS)
 		resume_at = after_insn(exit);
@@ -237,7 +236,7 @@ static struct next after_soft_miss(
 	struct bt *bt, struct bt_exit *exit, struct bt_mode *mode, enum bt_vectors vectors)
 {
 	struct cpu *cpu = bt->cpu;
-	uint64_t linear = bt->exit_address;
+	uint64_t linear = bt->run.exit_address;
 	struct tlb_entry *entry;
 	void *host = NULL;
 
@@ -264,14 +263,14 @@ static struct next after_written(struct bt *bt, struct bt_exit *exit, enum bt_ve
 {
 	struct cpu *cpu = bt->cpu;
 
-	if (access_written_slow(cpu, (void *)(uintptr_t)bt->exit_address, exit->size))
+	if (access_written_slow(cpu, (void *)(uintptr_t)bt->run.exit_address, exit->size))
 		cache_process_drops(bt);
 	/* The instruction is done, also where glue_enter() has to refuse. */
-	if (!exit->next_rip && !cpu_canonical(cpu, bt->scratch[0])) {
+	if (!exit->next_rip && !cpu_canonical(cpu, bt->run.scratch[0])) {
 		undo_branch(bt);
 		return run_loop;
 	}
-	cpu->rip = cpu->next_rip = exit->next_rip ? exit->next_rip : bt->scratch[0];
+	cpu->rip = cpu->next_rip = exit->next_rip ? exit->next_rip : bt->run.scratch[0];
 	if (!exit->unit->dropped)
 		return resume(bt, exit->resume, vectors);
 	/* What follows in the unit may be stale. */
@@ -315,14 +314,14 @@ static bool open_window(struct bt *bt, struct bt_mode mode)
 /* An instruction that keeps faulting is translated again, with the soft TLB. */
 static void adapt(struct bt *bt, uint64_t rip, struct bt_mode mode)
 {
-	struct bt_unit *unit = bt->fault_unit, *again;
+	struct bt_unit *unit = bt->rolled_back.unit, *again;
 	uint8_t adapted[UNIT_MAX_INSNS] = {0};
 	uint64_t flushes = bt->stats.cache_flushes;
 
-	bt->fault_unit = NULL;
+	bt->rolled_back.unit = NULL;
 	if (!unit || unit->dropped || !bt_mode_equal(unit->mode, mode) || !mode.windows)
 		return;
-	if (unit->insns[bt->fault_insn].adapted != ADAPT_FAULTS)
+	if (unit->insns[bt->rolled_back.insn].adapted != ADAPT_FAULTS)
 		return;
 	for (unsigned i = 0; i < unit->count; i++)
 		adapted[i] = unit->insns[i].adapted;
@@ -335,7 +334,7 @@ static void adapt(struct bt *bt, uint64_t rip, struct bt_mode mode)
 		return;
 	bt->stats.retranslations++;
 	/* Other units jump to the old entry: make it a jump to the new unit. */
-	memcpy((void *)(unit->entry + (uintptr_t)bt->writable), &(uint8_t){0xe9}, 1);
+	memcpy(cache_writable(bt, unit->entry), &(uint8_t){0xe9}, 1);
 	emit_patch(bt, unit->entry + 1, again->entry);
 }
 
@@ -343,7 +342,8 @@ static void adapt(struct bt *bt, uint64_t rip, struct bt_mode mode)
  * page is touched again. */
 static void forgive_fault(struct bt *bt)
 {
-	struct bt_insn *insn = bt->fault_unit ? &bt->fault_unit->insns[bt->fault_insn] : NULL;
+	struct bt_insn *insn =
+		bt->rolled_back.unit ? &bt->rolled_back.unit->insns[bt->rolled_back.insn] : NULL;
 
 	if (insn && insn->adapted && insn->adapted <= ADAPT_FAULTS)
 		insn->adapted--;
@@ -360,7 +360,8 @@ static struct next after_fault(struct bt *bt, struct bt_mode *mode)
 	if (opened || bt->stats.rents != rents)
 		forgive_fault(bt);
 	if (opened) {
-		if (bt->fault_unit && left_in_shadow(cpu, bt->fault_unit, bt->fault_insn))
+		if (bt->rolled_back.unit &&
+			left_in_shadow(cpu, bt->rolled_back.unit, bt->rolled_back.insn))
 			return run_loop;
 		unit = unit_find(bt, rip, *mode);
 		return unit ? enter_unit(unit) : run_loop;
@@ -375,8 +376,8 @@ static struct next after_fault(struct bt *bt, struct bt_mode *mode)
 
 struct next serve_exit(struct bt *bt, uint32_t id, struct bt_mode *mode)
 {
-	struct bt_exit *exit = &bt->exits[id];
-	enum bt_vectors vectors = bt->vectors_were_here;
+	struct bt_exit *exit = cache_exit(bt, id);
+	enum bt_vectors vectors = bt->run.vectors_were_here;
 
 	switch ((enum bt_exit_kind)exit->kind) {
 	case BT_EXIT_BRANCH:
@@ -395,7 +396,7 @@ struct next serve_exit(struct bt *bt, uint32_t id, struct bt_mode *mode)
 	case BT_EXIT_MATURE:
 		bt->cpu->rip = bt->cpu->next_rip = exit->rip;
 		windows_mature(bt);
-		bt->young_left = bt_young_runs(bt);
+		bt->run.young_left = bt_young_runs(bt);
 		return run_loop;
 	case BT_EXIT_KICK:
 		bt->cpu->next_rip = bt->cpu->rip;

@@ -19,7 +19,7 @@ static inline struct next enter_unit(const struct bt_unit *unit)
 /* Serve exit `id`. `*mode` is the mode at the exit, and on return that of where to go on. */
 struct next serve_exit(struct bt *bt, uint32_t id, struct bt_mode *mode);
 
-/* What bt->young_left begins with in an address space. */
+/* What bt->run.young_left begins with in an address space. */
 unsigned bt_young_runs(const struct bt *bt);
 
 #endif

@@ -91,7 +91,7 @@ static void interpret_unless_rcx_zero(struct translator *t, unsigned i)
 	uintptr_t patch = emit_unless_rcx_zero(&t->code);
 	uint32_t id = add_exit(t, BT_EXIT_INTERPRET, i);
 
-	t->bt->exits[id].resume = 0;
+	exit_of(t, id)->resume = 0;
 	add_cold(t, COLD_EXIT, i, patch, id, NULL);
 }
 
@@ -146,7 +146,7 @@ static void translate_write_base(struct translator *t, unsigned i, enum seg seg)
 	const struct guest_insn *g = &t->insn[i];
 	unsigned guest = isa_gpr_number(g->operands[0].reg.value);
 	unsigned from = value_of(t, guest, SCRATCH_ADDR);
-	uint8_t *sum = (uint8_t *)&t->bt->scratch[0];
+	uint8_t *sum = (uint8_t *)&t->bt->run.scratch[0];
 
 	if (g->operands[0].size == 32) {
 		emit_register_op(c, false, 0x89, from, SCRATCH_ADDR);
@@ -167,14 +167,14 @@ static void translate_write_base(struct translator *t, unsigned i, enum seg seg)
 static void translate_rdtsc(struct translator *t, unsigned i, bool with_aux)
 {
 	struct code *c = &t->code;
-	uint32_t *halves = (uint32_t *)&t->bt->scratch[0];
+	uint32_t *halves = (uint32_t *)&t->bt->run.scratch[0];
 
 	emit_bytes(c, (uint8_t[]){0x0f, with_aux ? 0x01 : 0x31, 0xf9}, with_aux ? 3 : 2);
 	mark(t, i, MARK_AFTER);
 	emit_store_32(c, &halves[0], RAX);
 	emit_store_32(c, &halves[1], RDX);
 	emit_load(c, SCRATCH, at_address(halves));
-	emit_load(c, SCRATCH_ADDR, at_address(&t->bt->tsc_offset));
+	emit_load(c, SCRATCH_ADDR, at_address(&t->bt->run.tsc_offset));
 	emit_lea(c, SCRATCH, at_sum(SCRATCH, SCRATCH_ADDR, 0));
 	emit_register_op(c, false, 0x89, SCRATCH, RAX);
 	emit_store(c, at_address(halves), SCRATCH);
@@ -203,7 +203,7 @@ static void translate_pushfq(struct translator *t, unsigned i)
 	struct bt *bt = t->bt;
 	struct host_memory times_8 = {.base = NO_REGISTER, .index = RAX, .scale = 3};
 
-	emit_store(c, at_address(&bt->rax), RAX);
+	emit_store(c, at_address(&bt->run.saved_rax), RAX);
 	emit_byte(c, 0x9f); /* lahf */
 	mark(t, i, MARK_AFTER);
 	emit_bytes(c, (uint8_t[]){0x0f, 0x90, 0xc0, 0x0f, 0xb6, 0xcc, 0x0f, 0xb6, 0xc0}, 9);
@@ -215,8 +215,8 @@ static void translate_pushfq(struct translator *t, unsigned i)
 		(struct host_memory){.base = SCRATCH, .index = RAX, .scale = 2, .disp = -2});
 	emit_load(c, RAX, at_address(&t->cpu->system_flags));
 	emit_lea(c, SCRATCH, at_sum(SCRATCH, RAX, 0));
-	emit_store(c, at_address(&bt->scratch[0]), SCRATCH);
-	emit_load(c, RAX, at_address(&bt->rax));
+	emit_store(c, at_address(&bt->run.scratch[0]), SCRATCH);
+	emit_load(c, RAX, at_address(&bt->run.saved_rax));
 	mark(t, i, MARK_BEFORE);
 	push_scratch(t, i);
 }
@@ -229,9 +229,9 @@ static void translate_pause(struct translator *t, unsigned i)
 	uintptr_t patch;
 	uint32_t id = add_exit(t, BT_EXIT_INTERPRET, i);
 
-	emit_load(c, SCRATCH, at_address(&t->bt->pauses_left));
+	emit_load(c, SCRATCH, at_address(&t->bt->run.pauses_left));
 	emit_lea(c, SCRATCH, at_register(SCRATCH, -1));
-	emit_store(c, at_address(&t->bt->pauses_left), SCRATCH);
+	emit_store(c, at_address(&t->bt->run.pauses_left), SCRATCH);
 	emit_skip_unless_rcx_zero(c, JUMP_BYTES);
 	patch = emit_jump(c);
 	emit_bytes(c, (uint8_t[]){0xf3, 0x90}, 2);
@@ -300,7 +300,7 @@ static void iret_64(struct cpu *cpu)
 	transfer_iret(cpu, 8);
 }
 
-void (*special_transfer(const struct guest_insn *g))(struct cpu *cpu)
+void (*special_routine(const struct guest_insn *g))(struct cpu *cpu)
 {
 	switch (g->in.mnemonic) {
 	case ZYDIS_MNEMONIC_SYSCALL:

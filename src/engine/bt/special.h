@@ -15,6 +15,6 @@ bool special_translate(struct translator *t, unsigned i);
 
 /* A transfer between user and kernel that is the interpreter's, but quicker called straight; else
  * NULL. */
-void (*special_transfer(const struct guest_insn *g))(struct cpu *cpu);
+void (*special_routine(const struct guest_insn *g))(struct cpu *cpu);
 
 #endif

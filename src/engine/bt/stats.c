@@ -100,7 +100,7 @@ void bt_print_stats(struct cpu *const *cpus, unsigned count, FILE *to)
 			continue;
 		for (size_t k = 0; k < sizeof(sum) / sizeof(uint64_t); k++)
 			((uint64_t *)&sum)[k] += ((const uint64_t *)&bt->stats)[k];
-		translated += bt->count;
+		translated += bt->run.count;
 		verify = bt->options.verify;
 		if (verify) /* one vCPU only */
 			verified = verify_counts(bt);

@@ -1,7 +1,7 @@
 /* MOVS and STOS, mostly repeated: what a kernel clears and copies memory with. In window mode the
  * host's own instruction does it, with RSI and RDI turned into host addresses while it runs:
  *
- *	delta of RDI's slot to bt->string_delta[1], and added to RDI; the same for RSI
+ *	delta of RDI's slot to bt->run.string_delta[1], and added to RDI; the same for RSI
  *	mov	rcx, r11
  *	rep movs			MARK_STRINGS
  *	mov	r11, rcx
@@ -53,7 +53,7 @@ static bool is_move(const struct guest_insn *g)
 	}
 }
 
-/* The delta of the slot that `reg` points to: to `to` and to bt->string_delta[which]. */
+/* The delta of the slot that `reg` points to: to `to` and to bt->run.string_delta[which]. */
 static void find_delta(struct translator *t, unsigned which, unsigned to, unsigned reg)
 {
 	struct code *c = &t->code;
@@ -61,7 +61,7 @@ static void find_delta(struct translator *t, unsigned which, unsigned to, unsign
 
 	extract_field(t, EXTRACT_SLOT, to, reg);
 	emit_load(c, to, at_element(bt_deltas(bt, t->mode), (int)to));
-	emit_store(c, at_address(&bt->string_delta[which]), to);
+	emit_store(c, at_address(&bt->run.string_delta[which]), to);
 }
 
 static void add(struct translator *t, unsigned reg, unsigned delta)
@@ -73,7 +73,7 @@ static void subtract_delta(struct translator *t, unsigned reg, unsigned which)
 {
 	struct code *c = &t->code;
 
-	emit_load(c, SCRATCH, at_address(&t->bt->string_delta[which]));
+	emit_load(c, SCRATCH, at_address(&t->bt->run.string_delta[which]));
 	emit_register_op(c, true, 0xf7, 2, SCRATCH); /* not: minus one less */
 	emit_lea(c, reg, at_sum((int)reg, SCRATCH, 1));
 }
@@ -107,7 +107,7 @@ bool string_translate(struct translator *t, unsigned i)
 	if (move)
 		find_delta(t, 0, SCRATCH_ADDR, RSI);
 	else
-		emit_store_constant(c, at_address(&t->bt->string_delta[0]), 0);
+		emit_store_constant(c, at_address(&t->bt->run.string_delta[0]), 0);
 	add(t, RDI, SCRATCH);
 	mark(t, i, MARK_AFTER);
 	if (move)

@@ -13,6 +13,7 @@
  * A guest instruction is at the left margin, its translation below it, each host instruction with
  * its offset in the unit. What the host code names by absolute address is printed by name. */
 #include "engine/bt/trace.h"
+#include "engine/bt/cache.h"
 
 #include "base/log.h"
 #include "isa/decode.h"
@@ -82,22 +83,22 @@ static const struct field cpu_fields[] = {
 	FIELD(cpu, "cpu.pending", pending),
 };
 static const struct field bt_fields[] = {
-	FIELD(bt, "bt.vectors_away", vectors_away),
-	FIELD(bt, "bt.wide_away", wide_away),
-	FIELD(bt, "bt.stack_delta", stack_delta),
-	FIELD(bt, "bt.minus_stack_delta", minus_stack_delta),
-	ARRAY(bt, "bt.string_delta", string_delta),
-	ARRAY(bt, "bt.scratch", scratch),
-	FIELD(bt, "bt.rax", rax),
-	FIELD(bt, "bt.flags", flags),
-	FIELD(bt, "bt.count", count),
-	FIELD(bt, "bt.tsc_offset", tsc_offset),
-	FIELD(bt, "bt.branch", branch),
-	FIELD(bt, "bt.last_x87", last_x87),
-	FIELD(bt, "bt.young_left", young_left),
-	FIELD(bt, "bt.mask_index", mask_index),
-	FIELD(bt, "bt.mask_page", mask_page),
-	FIELD(bt, "bt.mask_offset", mask_offset),
+	FIELD(bt, "bt.vectors_away", run.vectors_away),
+	FIELD(bt, "bt.wide_away", run.wide_away),
+	FIELD(bt, "bt.stack_delta", run.stack_delta),
+	FIELD(bt, "bt.minus_stack_delta", run.minus_stack_delta),
+	ARRAY(bt, "bt.string_delta", run.string_delta),
+	ARRAY(bt, "bt.scratch", run.scratch),
+	FIELD(bt, "bt.rax", run.saved_rax),
+	FIELD(bt, "bt.flags", run.saved_flags),
+	FIELD(bt, "bt.count", run.count),
+	FIELD(bt, "bt.tsc_offset", run.tsc_offset),
+	FIELD(bt, "bt.branch", run.branch),
+	FIELD(bt, "bt.last_x87", run.last_x87),
+	FIELD(bt, "bt.young_left", run.young_left),
+	FIELD(bt, "bt.mask_index", run.mask_index),
+	FIELD(bt, "bt.mask_page", run.mask_page),
+	FIELD(bt, "bt.mask_offset", run.mask_offset),
 	FIELD(bt, "exit", glue.exit),
 	FIELD(bt, "miss", glue.miss),
 	FIELD(bt, "load_vectors", glue.load_vectors),
@@ -204,8 +205,8 @@ static ZyanStatus print_memory(const ZydisFormatter *formatter, ZydisFormatterBu
 		m->index == ZYDIS_REGISTER_NONE ? NULL : ZydisRegisterGetString(m->index);
 	char name[64], text[80];
 
-	if (m->base == ZYDIS_REGISTER_RCX && !index && m->disp.value == s->bt->flags_displacement &&
-		s->bt->flags_displacement)
+	if (m->base == ZYDIS_REGISTER_RCX && !index &&
+		m->disp.value == s->bt->host.flags_displacement && s->bt->host.flags_displacement)
 		return append(buffer, "byte [page_flags+rcx]");
 	if (m->base != ZYDIS_REGISTER_NONE ||
 		!name_address(s->bt, (uint64_t)m->disp.value, index, name, sizeof(name)))
@@ -266,9 +267,10 @@ static const char *const exit_names[] = {
 
 static void print_exit(const struct bt *bt, uint64_t id)
 {
-	const struct bt_exit *exit = &bt->exits[id];
+	const struct bt_exit *exit = cache_exit(bt, (uint32_t)id);
 
-	if (id >= bt->exit_count || exit->kind >= ARRAY_SIZE(exit_names) || !exit_names[exit->kind])
+	if (id >= bt->code.exit_count || exit->kind >= ARRAY_SIZE(exit_names) ||
+		!exit_names[exit->kind])
 		return;
 	fprintf(trace.file, "\t; exit %" PRIu64 ": ", id);
 	/* Not all names use it. */

@@ -59,7 +59,7 @@ static void emit_interpret(struct translator *t, unsigned i, bool goes_on)
 
 	emit_exit(t, id);
 	exit_of(t, id)->resume = goes_on ? t->code.at : 0;
-	exit_of(t, id)->transfer = special_transfer(&t->insn[i]);
+	exit_of(t, id)->routine = special_routine(&t->insn[i]);
 }
 
 /* Vector registers are loaded when a unit first needs them. */
@@ -71,7 +71,8 @@ static void ensure_vectors(struct translator *t, unsigned i)
 	if (t->facts.vectors >= needed)
 		return;
 	emit_load(c, SCRATCH,
-		at_address(needed == VECTORS_WIDE ? &t->bt->wide_away : &t->bt->vectors_away));
+		at_address(
+			needed == VECTORS_WIDE ? &t->bt->run.wide_away : &t->bt->run.vectors_away));
 	add_cold(t, COLD_VECTORS, i, emit_unless_rcx_zero(c), needed, NULL);
 	if (!c->full)
 		t->cold[t->cold_count - 1].resume = c->at;
@@ -91,7 +92,7 @@ static bool emit_plain_lea(struct translator *t, const struct guest_insn *g, uns
 
 		memory = at_register(RSP, disp);
 		if (windowed(t)) {
-			emit_load(&t->code, SCRATCH, at_address(&t->bt->minus_stack_delta));
+			emit_load(&t->code, SCRATCH, at_address(&t->bt->run.minus_stack_delta));
 			memory = at_sum(RSP, SCRATCH, disp);
 		}
 	} else if (!operand_is_direct(g, m, &memory) ||
@@ -238,9 +239,9 @@ static void emit_count(struct translator *t, int32_t more)
 
 	if (!t->bt->options.count)
 		return;
-	emit_load(c, SCRATCH, at_address(&t->bt->count));
+	emit_load(c, SCRATCH, at_address(&t->bt->run.count));
 	emit_lea(c, SCRATCH, at_register(SCRATCH, more));
-	emit_store(c, at_address(&t->bt->count), SCRATCH);
+	emit_store(c, at_address(&t->bt->run.count), SCRATCH);
 }
 
 static void emit_uncount(struct translator *t, unsigned insn)
@@ -353,9 +354,9 @@ static void emit_young_count(struct translator *t, unsigned i)
 
 	if (!t->mode.user || windowed(t) || !t->bt->windows)
 		return;
-	emit_load(c, SCRATCH, at_address(&t->bt->young_left));
+	emit_load(c, SCRATCH, at_address(&t->bt->run.young_left));
 	emit_lea(c, SCRATCH, at_register(SCRATCH, -1));
-	emit_store(c, at_address(&t->bt->young_left), SCRATCH);
+	emit_store(c, at_address(&t->bt->run.young_left), SCRATCH);
 	emit_skip_unless_rcx_zero(c, JUMP_BYTES);
 	add_cold(t, COLD_EXIT, i, emit_jump(c), add_exit(t, BT_EXIT_MATURE, i), NULL);
 }
@@ -479,7 +480,7 @@ static bool fill_unit(struct translator *t)
 	unit->marks = cache_take(t->bt, t->mark_count * sizeof(*unit->marks));
 	unit->guest = cache_take(t->bt, unit->guest_bytes);
 	if (!unit->insns || !unit->marks || !unit->guest) {
-		t->bt->cache_full = true;
+		t->bt->code.full = true;
 		return false;
 	}
 	memcpy(unit->marks, t->marks, t->mark_count * sizeof(*unit->marks));
@@ -528,7 +529,7 @@ struct bt_unit *translate_unit(
 	predict_slots(t);
 	t->unit = cache_take(bt, sizeof(*t->unit));
 	if (!t->unit) {
-		bt->cache_full = true;
+		bt->code.full = true;
 		return NULL;
 	}
 	*t->unit = (struct bt_unit){.rip = rip, .key = key, .mode = mode};
@@ -536,18 +537,18 @@ struct bt_unit *translate_unit(
 	 * for every second one, so that both kinds are. */
 	t->unit->straight = bt->options.count || (bt->options.verify && bt->stats.units % 2 == 0);
 	t->unit->code = t->unit->entry = cache_code_start(bt);
-	t->first_exit = bt->exit_count;
+	t->first_exit = bt->code.exit_count;
 	/* What is too complicated for one unit may do in parts. */
 	for (; t->count; t->count /= 2) {
-		bt->exit_count = t->first_exit;
+		cache_forget_exits(bt, t->first_exit);
 		if (emit_unit(t))
 			break;
 		if (t->code.full)
 			t->count = 1;
 	}
-	bt->cache_full |= t->code.full;
+	bt->code.full |= t->code.full;
 	if (!t->count || !fill_unit(t)) {
-		bt->exit_count = t->first_exit;
+		cache_forget_exits(bt, t->first_exit);
 		return NULL;
 	}
 	cache_code_used(bt, t->code.at);

@@ -29,21 +29,18 @@ void add_cold(struct translator *t, enum cold_kind kind, unsigned insn, uintptr_
 
 uint32_t add_exit(struct translator *t, enum bt_exit_kind kind, unsigned insn)
 {
-	struct bt *bt = t->bt;
-	struct bt_exit *exit;
-
-	if (bt->exit_count == bt->exit_limit) {
-		t->code.full = true;
-		return BT_EXIT_ID_FIRST;
-	}
-	exit = &bt->exits[bt->exit_count];
-	*exit = (struct bt_exit){.kind = (uint8_t)kind,
+	const struct bt_exit exit = {.kind = (uint8_t)kind,
 		.insn = (uint16_t)insn,
 		.rip = t->insn[insn].rip,
 		.resume = t->here,
 		.next_rip = guest_next(&t->insn[insn]),
 		.unit = t->unit};
-	return bt->exit_count++;
+	uint32_t id;
+
+	if (cache_add_exit(t->bt, &exit, &id))
+		return id;
+	t->code.full = true;
+	return BT_EXIT_ID_FIRST;
 }
 
 void emit_exit(struct translator *t, uint32_t id)
@@ -56,9 +53,9 @@ void extract_field(struct translator *t, enum extract field, unsigned to, unsign
 {
 	const struct bt_mark here = t->marks[t->mark_count - 1];
 
-	if (!t->bt->has_bmi2)
+	if (!t->bt->host.bmi2)
 		mark(t, here.insn, MARK_AFTER);
 	emit_extract(&t->code, field, to, from);
-	if (!t->bt->has_bmi2)
+	if (!t->bt->host.bmi2)
 		mark(t, here.insn, here.state);
 }

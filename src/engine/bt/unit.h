@@ -2,6 +2,7 @@
 #ifndef VENEER_ENGINE_BT_UNIT_H
 #define VENEER_ENGINE_BT_UNIT_H
 
+#include "engine/bt/cache.h"
 #include "engine/bt/emit.h"
 #include "engine/bt/facts.h"
 #include "engine/bt/rewrite.h"
@@ -151,6 +152,7 @@ struct translator {
 	bool failed;                         /* ran out of something */
 	uint16_t slots[UNIT_MAX_INSNS];      /* predicted */
 	const uint8_t *adapted;
+	uint64_t push_value; /* what op_push_constant() is to push */
 };
 
 /* --- unit.c --- */
@@ -165,7 +167,7 @@ void add_cold(struct translator *t, enum cold_kind kind, unsigned insn, uintptr_
 uint32_t add_exit(struct translator *t, enum bt_exit_kind kind, unsigned insn);
 static inline struct bt_exit *exit_of(struct translator *t, uint32_t id)
 {
-	return &t->bt->exits[id];
+	return cache_exit(t->bt, id);
 }
 /* Leave the unit by an exit. */
 void emit_exit(struct translator *t, uint32_t id);

@@ -19,6 +19,7 @@
  * There is one vCPU, but the monitor's own threads write to RAM as well: a device's data, the clock
  * page. If anything that the instructions read is not what it was, a difference means nothing. */
 #include "engine/bt/verify_internal.h"
+#include "engine/bt/cache.h"
 #include "engine/options.h"
 
 #include "base/log.h"
@@ -411,7 +412,7 @@ static bool prepare(struct bt *bt)
 
 void verify_rewritten(struct bt *bt, const struct rewrite *r, uintptr_t at, unsigned size)
 {
-	const uint8_t *made = (const uint8_t *)(at + (uintptr_t)bt->writable);
+	const uint8_t *made = cache_writable(bt, at);
 	const char *difference;
 
 	if (!bt->options.verify)
@@ -531,7 +532,7 @@ static bool registers_agree(
 static bool find_place(struct bt *bt, uint32_t id, struct verify_place *place)
 {
 	const struct verify *v = bt->verify;
-	const struct bt_exit *exit = &bt->exits[id];
+	const struct bt_exit *exit = cache_exit(bt, id);
 
 	*place = (struct verify_place){.exit = exit, .rip = exit->rip, .rip_known = true};
 	place->insn = exit->insn;
@@ -549,15 +550,15 @@ static bool find_place(struct bt *bt, uint32_t id, struct verify_place *place)
 		break;
 	case BT_EXIT_JUMP:
 		place->last = true;
-		place->rip = bt->exit_address;
+		place->rip = bt->run.exit_address;
 		/* A branch to where no code can be is undone. */
 		return v->left && cpu_canonical(bt->cpu, place->rip);
 	case BT_EXIT_KICK:
 	case BT_EXIT_FAULT:
-		place->insn = bt->fault_insn;
+		place->insn = bt->rolled_back.insn;
 		place->rip = bt->cpu->rip;
 		place->string = place->insn < v->plan->count && v->plan->insn[place->insn].string;
-		return bt->fault_unit == v->unit;
+		return bt->rolled_back.unit == v->unit;
 	}
 	return exit->unit == v->unit;
 }
@@ -625,8 +626,8 @@ bool verify_exit(struct bt *bt, uint32_t id)
 		v->unit = NULL;
 		return true;
 	}
-	comes_back =
-		bt->exits[id].kind == BT_EXIT_SOFT_MISS || bt->exits[id].kind == BT_EXIT_WRITTEN;
+	comes_back = cache_exit(bt, id)->kind == BT_EXIT_SOFT_MISS ||
+		     cache_exit(bt, id)->kind == BT_EXIT_WRITTEN;
 	verdict = find_place(bt, id, &place) ? compare(bt, &place) : NOT_REACHED;
 	if (verdict == NOT_REACHED) {
 		v->counts.incomplete++;

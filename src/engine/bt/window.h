@@ -47,7 +47,7 @@ void windows_destroy(struct bt *bt);
 
 /* Bring the windows in step with CR3 and with what was flushed. Call it each time before translated
  * code runs in window mode; it is cheap where nothing has changed. It may change deltas, so what
- * was computed from them (bt->stack_delta) must be computed again after it.
+ * was computed from them (bt->run.stack_delta) must be computed again after it.
  *
  * What a flush put in doubt is looked up again in the page tables, late: the lower half, when user
  * code is about to run (CPL 3 here, or its first access). Till then its slots have no window. */
