@@ -58,8 +58,7 @@
  *	emit.c		a small assembler
  *	cache.c		where units live, are found, and are dropped; soft_tlb.c: the soft TLB
  *	glue.c		the generated code between C and units
- *	window.c	shadow page tables made of host mappings: the way in; window_map.c: the
- *			mappings; window_space.c: address spaces and flushes
+ *	window*.c	shadow page tables made of host mappings; window_internal.h lists the files
  *	fault.c		signals: faults in units, and kicks
  *	verify*.c	--verify
  *	trace.c stats.c	--trace-bt, --stats

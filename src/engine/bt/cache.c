@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "host/low_memory.h"
+#include "host/zeroed_memory.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -55,14 +56,6 @@ struct bt_cache {
 
 /* --- creation --- */
 
-static void *map(size_t size, int flags)
-{
-	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
-
-	return memory == MAP_FAILED ? NULL : memory;
-}
-
 static int map_code(struct bt *bt, size_t size)
 {
 	int fd = memfd_create("veneer-translations", MFD_CLOEXEC);
@@ -99,18 +92,18 @@ static void empty_jump_table(struct bt *bt, unsigned table)
 int cache_create(struct bt *bt)
 {
 	unsigned cpus = bt->cpu->platform->cpu_count ? bt->cpu->platform->cpu_count : 1;
-	struct bt_cache *cache = map(sizeof(*cache), 0);
+	struct bt_cache *cache = zeroed_memory_map(sizeof(*cache));
 	int error;
 
 	if (!cache)
 		return -ENOMEM;
 	bt->cache = cache;
 	cache->code_bytes = MIN(CODE_BYTES, ALIGN_UP(ALL_CODE_BYTES / cpus, PAGE_SIZE));
-	cache->book = map(BOOK_BYTES, 0);
+	cache->book = zeroed_memory_map(BOOK_BYTES);
 	cache->page_has_units = calloc(1, bt->cpu->memory->file_size >> PAGE_SHIFT);
-	bt->code.exits = map(MAX_EXITS * sizeof(*bt->code.exits), 0);
+	bt->code.exits = zeroed_memory_map(MAX_EXITS * sizeof(*bt->code.exits));
 	bt->code.exit_limit = MAX_EXITS;
-	bt->code.units = map(MAX_UNITS * sizeof(*bt->code.units), 0);
+	bt->code.units = zeroed_memory_map(MAX_UNITS * sizeof(*bt->code.units));
 	bt->code.unit_limit = MAX_UNITS;
 	pthread_mutex_init(&cache->drop_lock, NULL);
 	if (!cache->book || !cache->page_has_units || !bt->code.exits || !bt->code.units)
@@ -132,12 +125,6 @@ int cache_create(struct bt *bt)
 	return 0;
 }
 
-static void unmap(void *memory, size_t size)
-{
-	if (memory)
-		munmap(memory, size);
-}
-
 void cache_destroy(struct bt *bt)
 {
 	struct bt_cache *cache = bt->cache;
@@ -148,12 +135,12 @@ void cache_destroy(struct bt *bt)
 		munmap((void *)bt->code.start, cache->code_bytes);
 		munmap(cache_writable(bt, bt->code.start), cache->code_bytes);
 	}
-	unmap(bt->code.exits, MAX_EXITS * sizeof(*bt->code.exits));
-	unmap(bt->code.units, MAX_UNITS * sizeof(*bt->code.units));
-	unmap(cache->book, BOOK_BYTES);
+	zeroed_memory_unmap(bt->code.exits, MAX_EXITS * sizeof(*bt->code.exits));
+	zeroed_memory_unmap(bt->code.units, MAX_UNITS * sizeof(*bt->code.units));
+	zeroed_memory_unmap(cache->book, BOOK_BYTES);
 	free((void *)cache->page_has_units);
 	pthread_mutex_destroy(&cache->drop_lock);
-	unmap(cache, sizeof(*cache));
+	zeroed_memory_unmap(cache, sizeof(*cache));
 	bt->cache = NULL;
 }
 

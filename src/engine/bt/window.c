@@ -1,30 +1,43 @@
-/* Windows: the way in, and hidden faults.
+/* A vCPU's windows: created, given to a slot of an address space, shown in the tables of deltas,
+ * emptied and taken back.
  *
- * The policy of what is mapped when a guest touches a page stands here; see window.h for what
- * windows are, window_map.c for the mappings themselves.
- *
- *	- A page goes in with the rights that need no further bit set in the page tables: writable
- *	  if this is a write, or if D is set already.
- *	- A page whose stores must be noticed goes in read-only whatever it is, and a write to it
- *	  is the interpreter's.
- *	- A large page goes in large, in one call, as far as it is RAM.
- *	- A page of the lower half goes in when it faults for the second time: a process touches
- * many pages once, and mapping one costs as much as some hundred interpreted instructions.
- *	- Its neighbours go along if they lie side by side in RAM, too, and the guest has used them.
- */
+ * See window.h for what windows are. What is mapped in them, and when: window_fault.c. */
 #include "engine/bt/window_internal.h"
 
 #include "base/log.h"
-#include "cpu/mappable.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define RENT_FAULTS                                                                                \
-	1 /* faults in a page of the lower half that the interpreter takes before it is mapped */
-#define AROUND    16 /* pages: neighbours are looked for in a block of so many */
-#define HOLES_MAX 64 /* a large page with more code pages goes in by smaller pieces */
+#define WINDOWS_MIN 8 /* a program has three or four, a kernel as many */
+/* A window must have been idle for so many faults before another one may take its place. */
+#define IDLE_FAULTS 64
+
+/* --- nowhere --- */
+
+/* The window in which nothing is ever mapped, of all vCPUs; reserved when first asked for, and
+ * kept. */
+static uintptr_t nowhere;
+static pthread_once_t nowhere_once = PTHREAD_ONCE_INIT;
+
+static void reserve_nowhere(void)
+{
+	nowhere = window_host_reserve();
+}
+
+uint64_t windows_no_delta(uint16_t slot)
+{
+	return nowhere - slot_start(slot);
+}
+
+/* --- creation --- */
+
+static bool window_reserve(struct window *window)
+{
+	window->base = window_host_reserve();
+	return window->base != 0;
+}
 
 static void fill_deltas(struct bt *bt)
 {
@@ -33,7 +46,7 @@ static void fill_deltas(struct bt *bt)
 }
 
 /* Once for all vCPUs: it is the same for each. */
-static void say_there_are_none(void)
+static void warn_of_no_room(void)
 {
 	static atomic_flag said = ATOMIC_FLAG_INIT;
 
@@ -41,6 +54,25 @@ static void say_there_are_none(void)
 		log_warning("engine bt: the host has no room for windows in the address space; "
 			    "expected no limit on virtual memory (ulimit -v unlimited). Code will "
 			    "be slower");
+}
+
+static int create_tables_and_reserve(struct windows *w)
+{
+	int error = budget_create(w);
+
+	if (!error)
+		error = records_create(w);
+	if (error < 0)
+		return error;
+	for (unsigned i = 0; i < WINDOWS_MAX; i++)
+		w->window[i].owner = OWNER_NONE;
+	/* Where the host has no room for a few, it is better to do without any from the beginning:
+	 * each access in a slot without a window is a fault. */
+	pthread_once(&nowhere_once, reserve_nowhere);
+	for (unsigned i = 0; i < MIN(w->window_limit, (unsigned)WINDOWS_MIN); i++)
+		if (!nowhere || !window_reserve(&w->window[i]))
+			return -ENOMEM;
+	return 0;
 }
 
 int windows_create(struct bt *bt)
@@ -62,12 +94,12 @@ int windows_create(struct bt *bt)
 	/* Faults are counted from here: a window just made is not idle. */
 	w->clock = 1;
 	pthread_mutex_init(&w->lock, NULL);
-	error = window_map_create(w);
+	error = create_tables_and_reserve(w);
 	bt->windows = w;
 	if (error < 0) {
 		windows_destroy(bt);
 		if (error != -ENOSPC)
-			say_there_are_none();
+			warn_of_no_room();
 		return error;
 	}
 	fill_deltas(bt);
@@ -81,10 +113,16 @@ void windows_destroy(struct bt *bt)
 	if (!w)
 		return;
 	bt->windows = NULL;
-	window_map_destroy(w);
+	for (unsigned i = 0; i < WINDOWS_MAX; i++)
+		if (w->window[i].base)
+			window_host_free(w->window[i].base);
+	budget_destroy(w);
+	records_destroy(w);
 	pthread_mutex_destroy(&w->lock);
 	free(w);
 }
+
+/* --- found --- */
 
 bool windows_linear(const struct bt *bt, uintptr_t host, uint64_t *linear)
 {
@@ -96,235 +134,93 @@ bool windows_linear(const struct bt *bt, uintptr_t host, uint64_t *linear)
 
 		if (window->owner == OWNER_NONE || offset >= WINDOW_SIZE)
 			continue;
-		*linear = bits_sign_extend(window->slot, 2) << SLOT_SHIFT | offset;
+		*linear = slot_start(window->slot) | offset;
 		return true;
 	}
 	return false;
 }
 
-/* --- hidden faults --- */
-
-struct fault {
-	uint64_t linear; /* of the page */
-	bool write, user;
-	struct translation page;
-	uint64_t ram_page;
-};
-
-/* Has this page faulted before in this space? Forgets, after a while. */
-static bool rent_paid(struct windows *w, uint64_t linear)
+struct window *window_find(struct windows *w, int owner, uint16_t slot)
 {
-	uint64_t tag = (linear >> PAGE_SHIFT) ^ w->space[w->current].is.root << 24;
-	uint64_t *entry = &w->touched[hash_slot(tag, TOUCHED_BITS)];
-
-	if (*entry == tag)
-		return true;
-	*entry = tag;
-	return RENT_FAULTS == 0;
+	for (unsigned i = 0; i < w->window_limit; i++)
+		if (w->window[i].owner == owner && w->window[i].slot == slot)
+			return &w->window[i];
+	return NULL;
 }
 
-/* Walk, setting A and D as the access would, and see whether there is RAM that may be mapped. */
-static bool find_page(struct windows *w, struct fault *fault)
+/* --- given out, taken back --- */
+
+static struct window *window_unused(struct windows *w)
 {
-	unsigned access = (fault->write ? PAGING_WRITE : 0) | (fault->user ? PAGING_USER : 0);
-	uint8_t *host;
-
-	if (paging_walk(w->cpu, fault->linear, access, &fault->page) != WALKED) {
-		w->bt->stats.true_faults++;
-		return false;
-	}
-	host = cpu_mappable(w->cpu, fault->linear, fault->page.gpa);
-	/* User pages in the upper half come and go with SMAP and protection keys: not worth it. */
-	if (!host || (!fault->user && fault->page.user))
-		return false;
-	fault->ram_page = memory_page_number(w->cpu->memory, host);
-	return true;
-}
-
-static bool watched(const struct windows *w, uint64_t ram_page)
-{
-	return memory_page_watched(w->cpu->memory, ram_page);
-}
-
-/* Is `linear` what a neighbour of the fault's page must be to go in with it, `distance` pages on?
- */
-static bool is_neighbour(struct windows *w, const struct window *window, const struct fault *fault,
-	int64_t distance, bool writable)
-{
-	uint64_t linear = fault->linear + (uint64_t)distance * PAGE_SIZE;
-	uint64_t expected = (fault->page.gpa & PAGE_MASK) + (uint64_t)distance * PAGE_SIZE;
-	struct translation page;
-	uint8_t *host = cpu_mappable(w->cpu, linear, expected);
-
-	if (!host ||
-		memory_page_number(w->cpu->memory, host) != fault->ram_page + (uint64_t)distance ||
-		mapping_find(w, window, linear) ||
-		paging_walk(w->cpu, linear, PAGING_PROBE | (fault->user ? PAGING_USER : 0),
-			&page) != WALKED)
-		return false;
-	return page.gpa == expected && page.accessed && page.page_size == PAGE_SIZE &&
-	       page.can_write == writable && page.global == fault->page.global &&
-	       page.user == fault->page.user &&
-	       !(writable && watched(w, fault->ram_page + (uint64_t)distance));
-}
-
-/* One 4-KiB page, and neighbours. */
-static bool map_small(
-	struct windows *w, struct window *window, const struct fault *fault, struct mapping *new)
-{
-	uint64_t block = fault->linear & ~(AROUND * PAGE_SIZE - 1);
-	int64_t first = 0, last = 0;
-	int64_t lowest = -(int64_t)((fault->linear - block) >> PAGE_SHIFT);
-
-	new->linear = fault->linear;
-	new->page = (uint32_t)fault->ram_page;
-	new->pages = 1;
-	new->size = SIZE_4K;
-	new->writable = new->writable && !watched(w, fault->ram_page);
-	/* A page that is read-only because it is watched has no neighbours of its kind. */
-	if (new->guest_shift == PAGE_SHIFT && fault->page.can_write == new->writable) {
-		while (last + 1 < lowest + AROUND &&
-			is_neighbour(w, window, fault, last + 1, new->writable))
-			last++;
-		while (first > lowest && is_neighbour(w, window, fault, first - 1, new->writable))
-			first--;
-	}
-	new->linear += (uint64_t)first *PAGE_SIZE;
-	new->page += (uint32_t)first;
-	if (!mapping_add(w, window, new, (unsigned)(last - first + 1)))
-		return false;
-	if (last > first)
-		mapping_populate(w, window, fault->linear);
-	return true;
-}
-
-/* The block of `size` around the fault, as far as it is RAM in one piece. False: it is not worth
- * it, or cannot be done with this size. */
-static bool map_large(struct windows *w, struct window *window, const struct fault *fault,
-	struct mapping *new, enum mapping_size size)
-{
-	uint64_t bytes = BIT(SIZE_SHIFT(size)), gpa = fault->page.gpa & PAGE_MASK, start, end;
-	unsigned holes;
-
-	if (fault->page.page_size < bytes || (fault->linear | (bytes - 1)) == ~UINT64_C(0) ||
-		!cpu_mappable_around(w->cpu, gpa, &start, &end))
-		return false;
-	start = MAX(start, gpa & ~(bytes - 1));
-	end = MIN(end, (gpa | (bytes - 1)) + 1);
-	new->linear = fault->linear - (gpa - start);
-	new->page = (uint32_t)(fault->ram_page - ((gpa - start) >> PAGE_SHIFT));
-	new->pages = (uint32_t)((end - start) >> PAGE_SHIFT);
-	new->size = (uint8_t)size;
-	holes = new->writable ? watched_pages(w->cpu->memory, new->page, new->pages, HOLES_MAX) : 0;
-	if (holes > HOLES_MAX)
-		return false;
-	window_make_room(w, 1 + holes, 2 + 2 * holes);
-	if (!mapping_add(w, window, new, 1))
-		return false;
-	mapping_populate(w, window, fault->linear);
-	return true;
-}
-
-static bool map_fault(struct windows *w, struct window *window, const struct fault *fault)
-{
-	struct mapping new = {
-		.guest_shift = (uint8_t)__builtin_ctzll(fault->page.page_size),
-		.writable = fault->page.can_write,
-		.list = !fault->user && fault->page.global ? LIST_GLOBAL : LIST_LOCAL,
-		.global = fault->page.global,
-	};
-
-	for (unsigned size = SIZE_1G; size > SIZE_4K; size--) {
-		if (map_large(w, window, fault, &new, size))
-			return true;
-	}
-	window_make_room(w, AROUND, 2);
-	return map_small(w, window, fault, &new);
-}
-
-/* A mapping is there, yet the access faulted: the mapping is read-only and this is a write, or it
- * is older than the page tables, as a TLB entry may be. */
-static bool change_mapping(struct windows *w, struct window *window, uint32_t index,
-	const struct fault *fault, bool hidden)
-{
-	const struct mapping *m = &w->mapping[index];
-	bool same = m->page + ((fault->linear - m->linear) >> PAGE_SHIFT) == fault->ram_page &&
-		    BIT(m->guest_shift) <= fault->page.page_size;
-
-	if (m->list == LIST_HOLES)
-		same = fault->write;
-	if (same && fault->write && !m->writable) {
-		window_make_room(w, HOLES_MAX, 2 * HOLES_MAX);
-		/* That may have emptied this very window. */
-		if (mapping_find(w, window, fault->linear) == index)
-			return mapping_allow_write(w, index, fault->linear);
-		return map_fault(w, window, fault);
-	}
-	if (same && hidden)
-		return true;
-	/* It should not have faulted. Once may be: another thread has only now made it read-only.
-	 */
-	if (same && w->last_spurious == fault->linear)
-		return false;
-	w->last_spurious = same ? fault->linear : ~UINT64_C(0);
-	mapping_drop(w, index);
-	return map_fault(w, window, fault);
-}
-
-/* With the lock held. */
-static bool enter_page(struct windows *w, const struct fault *fault, bool hidden)
-{
-	int owner = fault->user ? w->current : OWNER_UPPER;
 	struct window *window;
-	bool evicted = false;
-	uint32_t index;
 
-	if (fault->write && watched(w, fault->ram_page))
-		return false;
-	window = window_find(w, owner, SLOT_OF(fault->linear));
-	index = window ? mapping_find(w, window, fault->linear) : NO_MAPPING;
-	if (!index && fault->user && !rent_paid(w, fault->linear)) {
-		w->bt->stats.rents++;
-		return false;
+	for (window = w->window; window < w->window + w->window_limit; window++)
+		if (window->owner == OWNER_NONE && window->base)
+			return window;
+	for (window = w->window; window < w->window + w->window_limit; window++) {
+		if (window->owner != OWNER_NONE)
+			continue;
+		if (window_reserve(window))
+			return window;
+		/* The host has no address space left: do with the windows that there are. */
+		w->window_limit = window_number(w, window);
 	}
-	if (!window) {
-		window = window_claim(w, owner, SLOT_OF(fault->linear), &evicted);
-		if (!window)
-			return false;
-		window_show(w, window);
-	}
-	window->last_use = w->clock;
-	if (index)
-		return change_mapping(w, window, index, fault, hidden);
-	return map_fault(w, window, fault) && !evicted;
+	return NULL;
 }
 
-bool windows_fault(struct bt *bt, uint64_t linear, bool write, bool user)
+struct window *window_claim(struct windows *w, int owner, uint16_t slot, bool *evicted)
 {
-	struct windows *w = bt->windows;
-	struct fault fault = {.linear = linear & PAGE_MASK, .write = write, .user = user};
-	unsigned revocations = atomic_load(&w->revocations);
-	bool mapped, hidden;
+	struct window *window = window_unused(w);
 
-	/* The last page of all is left out because the address after it is 0. */
-	if (!cpu_canonical(bt->cpu, linear) || linear_is_upper(linear) == user ||
-		fault.linear == -PAGE_SIZE || !find_page(w, &fault))
-		return false;
-	pthread_mutex_lock(&w->lock);
-	/* The page that was found may be another by now. */
-	if (unlikely(w->revocations != revocations)) {
-		pthread_mutex_unlock(&w->lock);
-		return false;
+	*evicted = false;
+	if (!window) {
+		window = budget_least_recently_used(w, false);
+		/* With too few windows for what is in use all would be emptied again and again; the
+		 * interpreter is better than that. */
+		if (!window || window->last_use + IDLE_FAULTS > w->clock)
+			return NULL;
+		window_release(w, window);
+		w->bt->stats.window_evictions++;
+		*evicted = true;
 	}
-	w->clock++;
-	space_sync(w);
-	hidden = user ? w->lower_hidden : w->upper_hidden;
-	if (user && hidden)
-		space_settle_lower(w);
-	else if (hidden)
-		space_settle_upper(w);
-	mapped = (!user || w->current >= 0) && enter_page(w, &fault, hidden);
-	bt->stats.hidden_faults += mapped;
-	pthread_mutex_unlock(&w->lock);
-	return mapped;
+	window->owner = (int8_t)owner;
+	window->slot = slot;
+	window->last_use = w->clock;
+	return window;
+}
+
+void window_empty(struct windows *w, struct window *window)
+{
+	if (!window->blocks)
+		return;
+	/* If this fails, nothing is left that would keep the guest to its own memory. */
+	if (!window_host_unmap(w, window, slot_start(window->slot), WINDOW_SIZE)) {
+		log_error("cannot empty a window of the binary translator: %s", strerror(errno));
+		abort();
+	}
+	records_remove_window(w, window);
+	budget_forget_window(w, window);
+}
+
+void window_release(struct windows *w, struct window *window)
+{
+	window_hide(w, window);
+	window_empty(w, window);
+	window->owner = OWNER_NONE;
+}
+
+void window_show(struct windows *w, const struct window *window)
+{
+	bool upper = window->owner == OWNER_UPPER;
+
+	w->bt->delta[upper][window->slot] = window->base - slot_start(window->slot);
+}
+
+void window_hide(struct windows *w, const struct window *window)
+{
+	/* A space that is not current has no deltas to hide. */
+	if (window->owner == OWNER_UPPER)
+		w->bt->delta[1][window->slot] = windows_no_delta(window->slot);
+	else if (window->owner == w->current && window->owner >= 0)
+		w->bt->delta[0][window->slot] = windows_no_delta(window->slot);
 }

@@ -1,8 +1,15 @@
-/* What the files of the windows share: window_map.c keeps the host mappings and the record of them,
- * window_space.c the address spaces and what a flush leaves in doubt, window.c is the way in.
+/* What the files of the windows share:
  *
- * Everything here is under struct windows' lock, except that the vCPU's own thread, which alone
- * changes them, may read the windows' places and the spaces without it. Another thread comes in
+ *	window.c		windows: created, given to a slot, shown, emptied
+ *	window_fault.c		a hidden fault: what is mapped when the guest touches a page
+ *	window_space.c		address spaces, and what a flush puts in doubt
+ *	window_mapping.c	one mapping: made, made writable or read-only, dropped; holes
+ *	window_record.c		the records of mappings, and how they are found
+ *	window_budget.c		what windows may cost the host, and which are emptied for it
+ *	window_host.c		the system calls
+ *
+ * struct windows' lock protects everything here, except that the vCPU's own thread may read the
+ * windows' places and the spaces without it, since it alone changes them. Another thread comes in
  * only by windows_protect() and windows_revoke(). The lock is taken in the SIGSEGV handler: that is
  * safe, because the handler runs only where the thread was in translated code, which holds no lock.
  * A walk that sets bits in page tables may take memory->lock, and a thread that holds that lock may
@@ -118,10 +125,18 @@ static inline bool linear_is_upper(uint64_t linear)
 	return linear >> 63;
 }
 
-/* --- window_map.c: host mappings and their record --- */
+/* The linear address at which a slot begins, canonical. */
+static inline uint64_t slot_start(uint16_t slot)
+{
+	return (uint64_t)((int64_t)((uint64_t)slot << 48) >> (48 - SLOT_SHIFT));
+}
 
-int window_map_create(struct windows *w);
-void window_map_destroy(struct windows *w);
+static inline unsigned window_number(const struct windows *w, const struct window *window)
+{
+	return (unsigned)(window - w->window);
+}
+
+/* --- window.c: windows as a whole --- */
 
 /* The window of `owner` that shows `slot`, or NULL. */
 struct window *window_find(struct windows *w, int owner, uint16_t slot);
@@ -131,7 +146,7 @@ struct window *window_find(struct windows *w, int owner, uint16_t slot);
 struct window *window_claim(struct windows *w, int owner, uint16_t slot, bool *evicted);
 
 /* Unmap all of a window, which also frees the host's page tables for it; and let it be used for
- * another slot. */
+ * another slot. Emptying cannot fail: the process is ended rather than the guest let out. */
 void window_empty(struct windows *w, struct window *window);
 void window_release(struct windows *w, struct window *window);
 
@@ -139,12 +154,82 @@ void window_release(struct windows *w, struct window *window);
 void window_show(struct windows *w, const struct window *window);
 void window_hide(struct windows *w, const struct window *window);
 
+/* --- window_host.c: system calls --- */
+
+/* Reserve a window with its guards, empty. Returns where the window begins, or 0. That is a
+ * multiple of 2 MiB, so that its blocks are those of the host's page tables. */
+uintptr_t window_host_reserve(void);
+void window_host_free(uintptr_t base);
+
+/* Map RAM from `page` on, make what is mapped writable or read-only, unmap. `linear` and `size` (in
+ * bytes) are whole pages of this one window; false: they are not, or the host has refused. */
+bool window_host_map(struct windows *w, struct window *window, uint64_t linear, uint64_t size,
+	uint64_t page, bool writable);
+bool window_host_protect(struct windows *w, const struct window *window, uint64_t linear,
+	uint64_t size, bool writable);
+bool window_host_unmap(
+	struct windows *w, const struct window *window, uint64_t linear, uint64_t size);
+
+/* Take the host's own page fault at once, where more than a page was mapped: for a read the kernel
+ * enters up to 15 neighbours besides, as far as they have memory already, and these can be written,
+ * too. A write, which may be what comes next, would enter one page only, for the same price. */
+void window_host_populate(const struct window *window, uint64_t linear);
+
+/* --- window_budget.c: what windows may cost the host --- */
+
+/* 0; -ENOSPC or -ENOMEM as windows_create(). May be destroyed after a failure, too. */
+int budget_create(struct windows *w);
+void budget_destroy(struct windows *w);
+
+/* Count borders. Call budget_borders() before [start, end) changes, and budget_count_borders() with
+ * its result (`before`) afterwards. The range must be all alike both times: no border within. */
+unsigned budget_borders(
+	const struct windows *w, const struct window *window, uint64_t start, uint64_t end);
+void budget_count_borders(
+	struct windows *w, struct window *window, uint64_t start, uint64_t end, unsigned before);
+
+/* Something was mapped there: the host may keep a page table for each block of it. */
+void budget_count_blocks(struct windows *w, struct window *window, uint64_t linear, uint64_t size);
+
+/* All of the window was unmapped: no borders, no blocks. */
+void budget_forget_window(struct windows *w, struct window *window);
+
 /* Make room for `borders` more borders between mappings and `records` more records, and for the
  * page tables of one more mapping, by emptying windows if need be. */
-void window_make_room(struct windows *w, unsigned records, unsigned borders);
+void budget_make_room(struct windows *w, unsigned records, unsigned borders);
+
+/* Of the windows with an owner, or only of those that show something; NULL: there is none. */
+struct window *budget_least_recently_used(struct windows *w, bool with_records);
+
+/* --- window_record.c: the records of mappings --- */
+
+int records_create(struct windows *w); /* 0 or -ENOMEM; may be destroyed after a failure, too */
+void records_destroy(struct windows *w);
+
+/* A record not in use, or NO_MAPPING; fill in the fields that mapping_add() names, and `window`. */
+uint32_t record_new(struct windows *w);
+void record_free(struct windows *w, uint32_t index);
+
+/* Enter a record so that it is found; remove it, which frees it, too. */
+void record_enter(struct windows *w, uint32_t index);
+void record_remove(struct windows *w, uint32_t index);
+void records_remove_window(struct windows *w, struct window *window);
 
 /* What is mapped at a linear address, holes before the mapping they are in; or NO_MAPPING. */
 uint32_t mapping_find(const struct windows *w, const struct window *window, uint64_t linear);
+
+/* The same of one size, at a page's first byte; and of the two large sizes: the mapping that a hole
+ * is in. */
+uint32_t mapping_find_sized(
+	const struct windows *w, const struct window *window, unsigned size, uint64_t linear);
+uint32_t mapping_find_large(const struct windows *w, const struct window *window, uint64_t linear);
+
+/* Call `act` for every mapping that shows the page, with the linear address; holes are part of the
+ * mapping they are in. It may drop mappings. */
+void mappings_of_page(struct windows *w, uint64_t page,
+	void (*act)(struct windows *w, uint32_t index, uint64_t linear));
+
+/* --- window_mapping.c: a mapping made, changed, dropped --- */
 
 /* Map, with those of its pages that are watched read-only. `new` gives linear, page, pages, size,
  * guest_shift, writable, and list. `run` 4-KiB pages may be entered at once: they are as `new`,
@@ -152,19 +237,14 @@ uint32_t mapping_find(const struct windows *w, const struct window *window, uint
 bool mapping_add(struct windows *w, struct window *window, const struct mapping *new, unsigned run);
 void mapping_drop(struct windows *w, uint32_t index);
 
-/* Take the host's own page fault at once, where more than a page was mapped: for a read the kernel
- * enters up to 15 neighbours besides, as far as they have memory already, and these can be written,
- * too. A write, which may be what comes next, would enter one page only, for the same price. */
-void mapping_populate(struct windows *w, struct window *window, uint64_t linear);
-
-/* In how many pages of [page, page + pages) stores must be noticed (memory_page_watched()). Gives
- * up, and returns more than `limit`, where there are more than that. */
-unsigned watched_pages(const struct memory *memory, uint64_t page, uint64_t pages, unsigned limit);
-
 /* The page at `linear` of a mapping found there becomes writable (a mapping that is read-only as a
  * whole: all of it, less what is watched), or read-only. */
 bool mapping_allow_write(struct windows *w, uint32_t index, uint64_t linear);
 void mapping_forbid_write(struct windows *w, uint32_t index, uint64_t linear);
+
+/* In how many pages of [page, page + pages) stores must be noticed (memory_page_watched()). Gives
+ * up, and returns more than `limit`, where there are more than that. */
+unsigned watched_pages(const struct memory *memory, uint64_t page, uint64_t pages, unsigned limit);
 
 /* For dropping many: neighbours go in one system call. End it with unmap_run_flush(). */
 struct unmap_run {

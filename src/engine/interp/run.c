@@ -8,10 +8,10 @@
 #include "cpu/instruction.h"
 #include "cpu/transfer.h"
 #include "base/log.h"
+#include "host/zeroed_memory.h"
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #define DR7_ENABLES 0xff /* L0..G3 */
 #define ARENA_BYTES (12 * MIB)
@@ -45,8 +45,7 @@ void interp_vcpu_destroy(struct cpu *cpu)
 
 	if (!interp)
 		return;
-	if (interp->arena)
-		munmap(interp->arena, interp->arena_size);
+	zeroed_memory_unmap(interp->arena, interp->arena_size);
 	if (interp->stubs)
 		stub_cache_destroy(interp->stubs);
 	free(interp->hash);
@@ -75,10 +74,7 @@ int interp_vcpu_create(struct engine_machine *machine, struct cpu *cpu)
 	interp->first_heat = machine->options.heat ? machine->options.heat - 1 : HEAT_THRESHOLD;
 	interp->hash = calloc(1, block_hash_bytes());
 	interp->arena_size = ARENA_BYTES;
-	interp->arena = mmap(NULL, interp->arena_size, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (interp->arena == MAP_FAILED)
-		interp->arena = NULL;
+	interp->arena = zeroed_memory_map(interp->arena_size);
 	interp->stubs = stub_cache_create(cpu, STUB_BYTES);
 	if (!interp->hash || !interp->arena || !interp->stubs) {
 		log_error("no memory for the interpreter's caches");
