@@ -81,7 +81,7 @@ int io_space_remove(struct io_space *space, uint64_t start)
 
 /* The region that takes the whole access in one piece; NULL where it must be split, or where
  * (with *idle set) there is no device at any of its addresses. */
-static const struct io_region *find(
+static const struct io_region *find_region(
 	const struct io_space *space, uint64_t address, unsigned size, bool *idle)
 {
 	unsigned index = first_above(space, address);
@@ -108,7 +108,7 @@ static bool refuses_part(const struct io_space *space, uint64_t address)
 	       space->regions[index].ops->undivided;
 }
 
-/* How far an access that find() wants split goes in one step. */
+/* How far an access that find_region() wants split goes in one step. */
 static unsigned step_size(const struct io_space *space, uint64_t address, unsigned size)
 {
 	const struct io_region *region = &space->regions[first_above(space, address)];
@@ -121,7 +121,7 @@ static unsigned step_size(const struct io_space *space, uint64_t address, unsign
 static uint64_t locked_read(struct io_space *space, uint64_t address, unsigned size)
 {
 	bool idle;
-	const struct io_region *region = find(space, address, size, &idle);
+	const struct io_region *region = find_region(space, address, size, &idle);
 	uint64_t value = 0;
 	unsigned step;
 
@@ -147,7 +147,7 @@ static uint64_t locked_read(struct io_space *space, uint64_t address, unsigned s
 static void locked_write(struct io_space *space, uint64_t address, uint64_t value, unsigned size)
 {
 	bool idle;
-	const struct io_region *region = find(space, address, size, &idle);
+	const struct io_region *region = find_region(space, address, size, &idle);
 	unsigned step;
 
 	if (idle)

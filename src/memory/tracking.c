@@ -58,7 +58,7 @@ void memory_unlisten(struct memory *memory, struct memory_listener *listener)
 	pthread_mutex_unlock(&memory->lock);
 }
 
-static void protect(struct memory *memory, uint64_t page, uint64_t count)
+static void listeners_protect(struct memory *memory, uint64_t page, uint64_t count)
 {
 	for (struct memory_listener *l = memory->listeners; l; l = l->next)
 		if (l->protect)
@@ -128,7 +128,7 @@ uint32_t memory_code_track(struct memory *memory, uint64_t page, unsigned offset
 	atomic_fetch_or(&memory->code_lines[page], line_mask(offset, size));
 	if (!(memory->page_flags[page] & PAGE_CODE)) {
 		atomic_fetch_or(&memory->page_flags[page], PAGE_CODE);
-		protect(memory, page, 1);
+		listeners_protect(memory, page, 1);
 		if (memory->needs_membarrier)
 			process_barrier();
 	}
@@ -204,7 +204,7 @@ int memory_log_start(struct memory *memory)
 	if (!error) {
 		for (uint64_t i = 0; i < pages; i++)
 			atomic_fetch_or(&memory->page_flags[i], PAGE_LOGGED);
-		protect(memory, 0, pages);
+		listeners_protect(memory, 0, pages);
 		process_barrier();
 		memory_regions_set_logged(memory, true);
 	}
@@ -219,7 +219,7 @@ static void log_again(struct memory *memory, uint64_t first, uint64_t stored)
 		uint64_t page = first + (uint64_t)__builtin_ctzll(stored);
 
 		atomic_fetch_or(&memory->page_flags[page], PAGE_LOGGED);
-		protect(memory, page, 1);
+		listeners_protect(memory, page, 1);
 		stored &= stored - 1;
 	}
 }

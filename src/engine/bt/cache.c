@@ -372,7 +372,7 @@ static void unlink_hash(struct bt *bt, struct bt_unit *unit)
 		*link = unit->hash_next;
 }
 
-static void forget(struct bt *bt, struct bt_unit *unit)
+static void forget_unit(struct bt *bt, struct bt_unit *unit)
 {
 	uint64_t *entry = &bt->jump[bt_mode_table(unit->mode)][unit->rip & (JUMP_ENTRIES - 1)];
 
@@ -382,7 +382,7 @@ static void forget(struct bt *bt, struct bt_unit *unit)
 	unit->dropped = true;
 }
 
-static void drop_page(struct bt *bt, uint64_t page)
+static void drop_units_of_page(struct bt *bt, uint64_t page)
 {
 	struct bt_unit **link = &bt->cache->pages[page_hash(page)];
 
@@ -395,7 +395,7 @@ static void drop_page(struct bt *bt, uint64_t page)
 			continue;
 		}
 		*link = unit->page_next;
-		forget(bt, unit);
+		forget_unit(bt, unit);
 	}
 	bt->stats.pages_dropped++;
 }
@@ -410,7 +410,7 @@ void cache_remove(struct bt *bt, struct bt_unit *unit)
 		link = &(*link)->page_next;
 	if (*link)
 		*link = unit->page_next;
-	forget(bt, unit);
+	forget_unit(bt, unit);
 }
 
 void cache_flush(struct bt *bt)
@@ -455,10 +455,10 @@ void cache_process_drops(struct bt *bt)
 	if (cache->drop_count > MAX_DROPS) {
 		for (unsigned i = 0; i < bt->code.unit_count; i++)
 			if (!bt->code.units[i]->dropped)
-				drop_page(bt, bt->code.units[i]->key >> PAGE_SHIFT);
+				drop_units_of_page(bt, bt->code.units[i]->key >> PAGE_SHIFT);
 	} else {
 		for (unsigned i = 0; i < cache->drop_count; i++)
-			drop_page(bt, cache->drops[i]);
+			drop_units_of_page(bt, cache->drops[i]);
 	}
 	cache->drop_count = 0;
 	atomic_store(&bt->code.drops_pending, false);

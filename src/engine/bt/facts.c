@@ -36,7 +36,7 @@ bool facts_expression(const struct translator *t, unsigned i, struct expression 
 	return e->base >= 0 || e->index >= 0;
 }
 
-static const struct fact *find(const struct facts *f, const struct expression *e)
+static const struct fact *find_fact(const struct facts *f, const struct expression *e)
 {
 	for (unsigned i = 0; i < MAX_FACTS; i++)
 		if (f->fact[i].valid && same_expression(&f->fact[i].e, e))
@@ -51,7 +51,7 @@ static bool near(int64_t a, int64_t b)
 
 int facts_slot(const struct facts *f, const struct expression *e, int64_t disp)
 {
-	const struct fact *fact = find(f, e);
+	const struct fact *fact = find_fact(f, e);
 	struct expression base = {.base = e->base, .index = -1};
 
 	if (fact && near(fact->at, disp))
@@ -61,20 +61,20 @@ int facts_slot(const struct facts *f, const struct expression *e, int64_t disp)
 	/* A table at a fixed low address. */
 	if (e->base < 0)
 		return disp >= 0 ? 0 : -1;
-	fact = find(f, &base);
+	fact = find_fact(f, &base);
 	return fact && near(fact->at, disp) ? fact->slot : -1;
 }
 
 static void learn(struct facts *f, const struct expression *e, uint16_t slot, int64_t at)
 {
-	struct fact *fact = (struct fact *)find(f, e);
+	struct fact *fact = (struct fact *)find_fact(f, e);
 
 	if (!fact)
 		fact = &f->fact[f->next++ % MAX_FACTS];
 	*fact = (struct fact){.e = *e, .valid = true, .slot = slot, .at = at};
 }
 
-static void forget(struct facts *f, int reg)
+static void forget_register(struct facts *f, int reg)
 {
 	for (unsigned i = 0; i < MAX_FACTS; i++)
 		if (f->fact[i].e.base == reg || f->fact[i].e.index == reg)
@@ -173,7 +173,7 @@ static void forget_written(struct facts *f, const struct guest_insn *g)
 			f->narrow &= (uint16_t)~BIT(reg);
 			continue;
 		}
-		forget(f, reg);
+		forget_register(f, reg);
 		if (i == 0 && op->size == 32 && clears_upper_half(g))
 			f->narrow |= (uint16_t)BIT(reg);
 		else
@@ -194,12 +194,12 @@ static bool copy_register(struct facts *f, const struct guest_insn *g)
 		return false;
 	target = (int)isa_gpr_number(to->reg.value);
 	base.base = (int8_t)isa_gpr_number(from->reg.value);
-	forget(f, target);
+	forget_register(f, target);
 	if (f->narrow & BIT(base.base))
 		f->narrow |= (uint16_t)BIT(target);
 	else
 		f->narrow &= (uint16_t)~BIT(target);
-	fact = find(f, &base);
+	fact = find_fact(f, &base);
 	if (fact) {
 		struct fact copy = *fact;
 
@@ -267,7 +267,7 @@ void facts_after(const struct translator *t, struct facts *f, unsigned i)
 void facts_meet(struct facts *f, const struct facts *other)
 {
 	for (unsigned i = 0; i < MAX_FACTS; i++) {
-		const struct fact *same = find(other, &f->fact[i].e);
+		const struct fact *same = find_fact(other, &f->fact[i].e);
 
 		if (!same || same->slot != f->fact[i].slot || same->at != f->fact[i].at)
 			f->fact[i].valid = false;

@@ -49,7 +49,7 @@ static _Thread_local bool stepping;
 /* --- going back --- */
 
 /* Is the host instruction at `pc`, one of ours, a repeated one? */
-static bool is_repeated(uintptr_t pc)
+static bool has_rep_prefix(uintptr_t pc)
 {
 	const uint8_t *byte = (const uint8_t *)pc;
 
@@ -70,7 +70,7 @@ static void roll_back(struct bt *bt, greg_t *registers, const struct bt_where *w
 		registers[REG_RSI] -= (greg_t)bt->run.string_delta[0];
 		registers[REG_RDI] -= (greg_t)bt->run.string_delta[1];
 		/* What has been done of it stays done. */
-		if (is_repeated((uintptr_t)registers[REG_RIP]))
+		if (has_rep_prefix((uintptr_t)registers[REG_RIP]))
 			registers[REG_R11] = registers[REG_RCX];
 	}
 	registers[REG_RCX] = exit;
@@ -82,7 +82,7 @@ static void roll_back(struct bt *bt, greg_t *registers, const struct bt_where *w
 /* --- faults --- */
 
 /* Say what no guest can bring about, before the process dies of it. No stdio: this is a handler. */
-static void report(const char *what, const greg_t *registers, const siginfo_t *info)
+static void report_fault(const char *what, const greg_t *registers, const siginfo_t *info)
 {
 	char line[200];
 	int size =
@@ -136,7 +136,7 @@ static bool fill_window(struct bt *bt, const struct bt_where *where, uintptr_t a
 }
 
 /* The fault of a unit is dealt with, and true returned; others are left to their owners. */
-static bool on_fault(int signal, siginfo_t *info, void *context)
+static bool on_unit_fault(int signal, siginfo_t *info, void *context)
 {
 	greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
 	uintptr_t pc = (uintptr_t)registers[REG_RIP];
@@ -148,7 +148,7 @@ static bool on_fault(int signal, siginfo_t *info, void *context)
 	if (!bt || !bt_owns_pc(bt, pc) || info->si_code <= 0)
 		return false;
 	if (!bt_locate(bt, pc, &where) || where.state == MARK_AFTER) {
-		report("fault in generated code; this is a bug in veneer", registers, info);
+		report_fault("fault in generated code; this is a bug in veneer", registers, info);
 		return false;
 	}
 	if (trap == VECTOR_PF && signal == SIGSEGV) {
@@ -160,8 +160,8 @@ static bool on_fault(int signal, siginfo_t *info, void *context)
 			count_against(&where);
 		bt->stats.other_faults++;
 	} else {
-		report(signal == SIGBUS ? "the host has no memory left for the guest's RAM"
-					: "unexpected fault in generated code",
+		report_fault(signal == SIGBUS ? "the host has no memory left for the guest's RAM"
+					      : "unexpected fault in generated code",
 			registers, info);
 		return false;
 	}
@@ -227,9 +227,9 @@ static bool on_trap(siginfo_t *info, void *context)
 	return true;
 }
 
-static bool on_signal(int signal, siginfo_t *info, void *context)
+static bool on_fault_signal(int signal, siginfo_t *info, void *context)
 {
-	return signal == SIGTRAP ? on_trap(info, context) : on_fault(signal, info, context);
+	return signal == SIGTRAP ? on_trap(info, context) : on_unit_fault(signal, info, context);
 }
 
 void bt_kick(struct cpu *cpu)
@@ -247,7 +247,7 @@ void bt_signals_init(void)
 	struct sigaction kick = {
 		.sa_sigaction = on_kick, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
 
-	fault_handle(FAULT_TRANSLATED_CODE, on_signal);
+	fault_handle(FAULT_TRANSLATED_CODE, on_fault_signal);
 	/* A kick that came while a fault is handled would find itself in C and do nothing. */
 	fault_other_signals(&kick.sa_mask);
 	sigaction(BT_KICK_SIGNAL, &kick, NULL);

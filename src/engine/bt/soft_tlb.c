@@ -4,7 +4,7 @@
 #include "engine/bt/soft_tlb.h"
 #include "engine/options.h"
 
-static void empty(struct bt *bt, enum tlb_view view)
+static void empty_view(struct bt *bt, enum tlb_view view)
 {
 	struct soft_tlb *tlb = &bt->soft_tlb[view];
 
@@ -16,7 +16,7 @@ static void empty(struct bt *bt, enum tlb_view view)
 void soft_tlb_init(struct bt *bt)
 {
 	for (unsigned view = 0; view < TLB_VIEWS; view++)
-		empty(bt, view);
+		empty_view(bt, view);
 }
 
 void soft_tlb_fill(struct bt *bt, enum tlb_view view, uint64_t linear, const void *host,
@@ -53,7 +53,7 @@ void soft_tlb_flush(struct bt *bt, enum tlb_flush what, uint64_t linear)
 		if (what == TLB_FLUSH_PAGE) {
 			empty_entry(tlb, (linear >> PAGE_SHIFT) & (SOFT_TLB_SIZE - 1));
 		} else if (all || tlb->local_count > SOFT_TLB_SIZE) {
-			empty(bt, view);
+			empty_view(bt, view);
 		} else {
 			for (unsigned i = 0; i < tlb->local_count; i++)
 				empty_entry(tlb, tlb->local[i]);

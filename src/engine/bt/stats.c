@@ -66,7 +66,7 @@ static bool has_windows(const struct cpu *cpu)
 }
 
 /* What the host lacks, and so makes translated code slow, or leaves it all to the interpreter. */
-static void print_host(struct cpu *const *cpus, unsigned count, FILE *to)
+static void print_host_lacks(struct cpu *const *cpus, unsigned count, FILE *to)
 {
 	fprintf(to, "%-22s %16u\n%-22s %16u\n", "CPUs that only interpret",
 		count_without(cpus, count, translates), "CPUs without windows",
@@ -107,7 +107,7 @@ void bt_print_stats(struct cpu *const *cpus, unsigned count, FILE *to)
 		interpreted += cpus[i]->stats.instructions;
 	}
 	fprintf(to, "\ntranslation\n");
-	print_host(cpus, count, to);
+	print_host_lacks(cpus, count, to);
 	if (translated)
 		fprintf(to, "%-22s %16llu  %.2f %% of all\n", "instructions in units",
 			(unsigned long long)translated,

@@ -316,7 +316,7 @@ static bool is_jump_to_exit(const struct bt *bt, const struct decoded_insn *insn
 }
 
 /* Host code from offset `from` of the unit up to `to`. */
-static void print_host(const struct subject *s, unsigned from, unsigned to)
+static void print_host_code(const struct subject *s, unsigned from, unsigned to)
 {
 	const struct bt_unit *unit = s->unit;
 	uint64_t id = UINT64_MAX;
@@ -430,7 +430,7 @@ static void print_again(const struct subject *s)
 			print_guest(s, mark->insn);
 		}
 		insn = mark->insn;
-		print_host(s, mark->host, MIN(mark_end(unit, i), (unsigned)unit->cold));
+		print_host_code(s, mark->host, MIN(mark_end(unit, i), (unsigned)unit->cold));
 	}
 }
 
@@ -448,7 +448,7 @@ static void print_cold(const struct subject *s)
 			mark[-1].insn != mark->insn)
 			fprintf(trace.file, "    out of line, for 0x%" PRIx64 ":\n",
 				rip_of(unit, mark->insn));
-		print_host(s, mark->host, mark_end(unit, i));
+		print_host_code(s, mark->host, mark_end(unit, i));
 	}
 }
 
@@ -460,19 +460,19 @@ static void print_unit(const struct subject *s)
 
 	print_heading(s->bt, unit);
 	fputs("    checked entry:\n", trace.file);
-	print_host(s, 0, entry);
+	print_host_code(s, 0, entry);
 	if (first > entry) {
 		fputs("    entry:\n", trace.file);
-		print_host(s, entry, first);
+		print_host_code(s, entry, first);
 	}
 	for (unsigned i = 0; i < unit->count; i++) {
 		print_guest(s, i);
-		print_host(
+		print_host_code(
 			s, unit->insns[i].host, i + 1 < unit->count ? unit->insns[i + 1].host : on);
 	}
 	if (on < unit->again) {
 		fputs("    on to the next unit:\n", trace.file);
-		print_host(s, on, unit->again);
+		print_host_code(s, on, unit->again);
 	}
 	print_again(s);
 	print_cold(s);

@@ -241,7 +241,7 @@ static void record_vectors(struct verify *v, struct cpu *cpu)
 	to->mxcsr = fpu_stmxcsr(cpu);
 }
 
-static void record_x87(struct verify *v, struct cpu *cpu)
+static void record_x87_state(struct verify *v, struct cpu *cpu)
 {
 	struct x87_state *to = &v->x87[v->x87_count++];
 
@@ -270,7 +270,7 @@ static void record(struct verify *v, struct cpu *cpu, const struct plan_insn *la
 	if (last ? last->vector : v->plan->vector)
 		record_vectors(v, cpu);
 	if (last ? last->x87 : v->plan->x87)
-		record_x87(v, cpu);
+		record_x87_state(v, cpu);
 	b->vector = (uint8_t)(v->vector_count - 1);
 	b->x87 = (uint8_t)(v->x87_count - 1);
 }

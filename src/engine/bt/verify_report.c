@@ -217,7 +217,7 @@ static bool report_piece(const struct verify *v, const struct verify_place *plac
 }
 
 /* Is there a later write to the same bytes? */
-static bool is_repeated(const struct verify *v, unsigned i)
+static bool is_overwritten(const struct verify *v, unsigned i)
 {
 	for (unsigned k = i + 1; k < v->region_count; k++)
 		if (v->region[k].write && v->region[k].host == v->region[i].host &&
@@ -231,7 +231,7 @@ static void report_memory(const struct verify *v, const struct verify_place *pla
 	unsigned shown = 0;
 
 	for (unsigned i = 0; i < v->region_count; i++) {
-		if (!v->region[i].write || is_repeated(v, i))
+		if (!v->region[i].write || is_overwritten(v, i))
 			continue;
 		for (uint32_t from = 0; from < v->region[i].size; from += PIECE) {
 			shown += report_piece(v, place, &v->region[i], from);

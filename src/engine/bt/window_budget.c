@@ -94,7 +94,7 @@ void budget_destroy(struct windows *w)
 /* --- borders --- */
 
 /* Is there a border just below `linear`? */
-static unsigned border(const struct windows *w, const struct window *window, uint64_t linear)
+static unsigned border_below(const struct windows *w, const struct window *window, uint64_t linear)
 {
 	uint64_t below = linear - PAGE_SIZE;
 	uint32_t a = SLOT_OF(below) == window->slot ? mapping_find(w, window, below) : NO_MAPPING;
@@ -111,7 +111,7 @@ static unsigned border(const struct windows *w, const struct window *window, uin
 unsigned budget_borders(
 	const struct windows *w, const struct window *window, uint64_t start, uint64_t end)
 {
-	return border(w, window, start) + border(w, window, end);
+	return border_below(w, window, start) + border_below(w, window, end);
 }
 
 void budget_count_borders(
@@ -197,7 +197,7 @@ static struct window *most_page_tables(struct windows *w)
 /* May this vCPU have `mine` of something of which all vCPUs have `total`? A vCPU that has more than
  * its share must save before the limit is reached; and a vCPU always gets an eighth of its share,
  * whatever the others have. */
-static bool within_limit(int64_t mine, int64_t share, int64_t total, int64_t limit)
+static bool within_share(int64_t mine, int64_t share, int64_t total, int64_t limit)
 {
 	if (mine > share)
 		return total <= limit - limit / 4;
@@ -209,13 +209,13 @@ static bool has_room(const struct windows *w, unsigned records, unsigned borders
 	int64_t total = atomic_load_explicit(&process_borders, memory_order_relaxed);
 
 	return w->mapping_limit - 1 - w->mapping_used >= records &&
-	       within_limit((int64_t)w->borders + borders, w->border_share, total + borders,
+	       within_share((int64_t)w->borders + borders, w->border_share, total + borders,
 		       border_limit());
 }
 
 static bool has_room_for_tables(const struct windows *w)
 {
-	return within_limit(w->blocks, w->block_share,
+	return within_share(w->blocks, w->block_share,
 		atomic_load_explicit(&process_blocks, memory_order_relaxed), block_limit(w));
 }
 

@@ -55,7 +55,7 @@ static bool find_page(struct windows *w, struct fault *fault)
 	return true;
 }
 
-static bool watched(const struct windows *w, uint64_t ram_page)
+static bool ram_page_watched(const struct windows *w, uint64_t ram_page)
 {
 	return memory_page_watched(w->cpu->memory, ram_page);
 }
@@ -79,7 +79,7 @@ static bool is_neighbour(struct windows *w, const struct window *window, const s
 	return page.gpa == expected && page.accessed && page.page_size == PAGE_SIZE &&
 	       page.can_write == writable && page.global == fault->page.global &&
 	       page.user == fault->page.user &&
-	       !(writable && watched(w, fault->ram_page + (uint64_t)distance));
+	       !(writable && ram_page_watched(w, fault->ram_page + (uint64_t)distance));
 }
 
 /* One 4-KiB page, and neighbours. */
@@ -94,7 +94,7 @@ static bool map_small(
 	new->page = (uint32_t)fault->ram_page;
 	new->pages = 1;
 	new->size = SIZE_4K;
-	new->writable = new->writable && !watched(w, fault->ram_page);
+	new->writable = new->writable && !ram_page_watched(w, fault->ram_page);
 	/* A page that is read-only because it is watched has no neighbours of its kind. */
 	if (new->guest_shift == PAGE_SHIFT && fault->page.can_write == new->writable) {
 		while (last + 1 < lowest + AROUND &&
@@ -186,14 +186,14 @@ static bool change_mapping(struct windows *w, struct window *window, uint32_t in
 }
 
 /* With the lock held. */
-static bool enter_page(struct windows *w, const struct fault *fault, bool hidden)
+static bool enter_faulting_page(struct windows *w, const struct fault *fault, bool hidden)
 {
 	int owner = fault->user ? w->current : OWNER_UPPER;
 	struct window *window;
 	bool evicted = false;
 	uint32_t index;
 
-	if (fault->write && watched(w, fault->ram_page))
+	if (fault->write && ram_page_watched(w, fault->ram_page))
 		return false;
 	window = window_find(w, owner, SLOT_OF(fault->linear));
 	index = window ? mapping_find(w, window, fault->linear) : NO_MAPPING;
@@ -237,7 +237,7 @@ bool windows_fault(struct bt *bt, uint64_t linear, bool write, bool user)
 		space_settle_lower(w);
 	else if (hidden)
 		space_settle_upper(w);
-	mapped = (!user || w->current >= 0) && enter_page(w, &fault, hidden);
+	mapped = (!user || w->current >= 0) && enter_faulting_page(w, &fault, hidden);
 	bt->stats.hidden_faults += mapped;
 	pthread_mutex_unlock(&w->lock);
 	return mapped;

@@ -40,7 +40,7 @@ static void *host_address(const struct window *window, uint64_t linear)
 }
 
 /* Does [linear, linear + size) consist of whole pages of this one window? */
-static bool inside(const struct window *window, uint64_t linear, uint64_t size)
+static bool range_inside(const struct window *window, uint64_t linear, uint64_t size)
 {
 	uint64_t offset = linear & (WINDOW_SIZE - 1);
 
@@ -51,7 +51,7 @@ static bool inside(const struct window *window, uint64_t linear, uint64_t size)
 static bool map_fixed(const struct window *window, uint64_t linear, uint64_t size, int protection,
 	int flags, int fd, off_t offset)
 {
-	return inside(window, linear, size) &&
+	return range_inside(window, linear, size) &&
 	       mmap(host_address(window, linear), size, protection,
 		       flags | MAP_NORESERVE | MAP_FIXED, fd, offset) != MAP_FAILED;
 }
@@ -81,7 +81,7 @@ bool window_host_unmap(
 bool window_host_protect(struct windows *w, const struct window *window, uint64_t linear,
 	uint64_t size, bool writable)
 {
-	if (!inside(window, linear, size))
+	if (!range_inside(window, linear, size))
 		return false;
 	w->bt->stats.protects++;
 	return mprotect(host_address(window, linear), size,
@@ -91,6 +91,6 @@ bool window_host_protect(struct windows *w, const struct window *window, uint64_
 void window_host_populate(const struct window *window, uint64_t linear)
 {
 	/* It saves time and may fail: kernels before 5.14 do not know it. */
-	if (inside(window, linear, PAGE_SIZE))
+	if (range_inside(window, linear, PAGE_SIZE))
 		madvise(host_address(window, linear), PAGE_SIZE, MADV_POPULATE_READ);
 }

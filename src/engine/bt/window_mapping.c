@@ -87,7 +87,7 @@ static bool make_holes(struct windows *w, uint32_t large)
 	return true;
 }
 
-static bool overlaps(const struct mapping *m, uint64_t start, uint64_t end)
+static bool mapping_overlaps(const struct mapping *m, uint64_t start, uint64_t end)
 {
 	return m->linear < end && mapping_end(m) > start;
 }
@@ -116,7 +116,7 @@ static void forget_holes(struct windows *w, struct window *window, uint64_t star
 	}
 	for_mappings_in(hole, w, window, LIST_HOLES)
 	{
-		if (overlaps(&w->mapping[hole], start, end))
+		if (mapping_overlaps(&w->mapping[hole], start, end))
 			forget_hole(w, window, hole);
 	}
 }
@@ -180,7 +180,7 @@ static void drop_range(struct windows *w, struct window *window, uint64_t start,
 	for (unsigned list = 0; list < LIST_HOLES; list++)
 		for_mappings_in(mapping, w, window, list)
 		{
-			if (overlaps(&w->mapping[mapping], start, end))
+			if (mapping_overlaps(&w->mapping[mapping], start, end))
 				mapping_drop(w, mapping);
 		}
 }

@@ -26,14 +26,14 @@
 	    */
 #define PROCESS_PAGES 4 /* a space that loses this many pages, and all, is another process */
 
-static bool owned(const struct windows *w, const struct window *window, int owner)
+static bool window_is_of(const struct windows *w, const struct window *window, int owner)
 {
 	return window->owner == owner && window < w->window + w->window_limit;
 }
 
 #define for_windows_of(window, w, owner_)                                                          \
 	for (struct window *window = (w)->window; window < (w)->window + WINDOWS_MAX; window++)    \
-		if (owned(w, window, owner_))
+		if (window_is_of(w, window, owner_))
 
 /* --- looking up again --- */
 
@@ -78,7 +78,7 @@ static bool still_good(struct windows *w, uint32_t index)
 }
 
 /* Returns how many stay. */
-static unsigned revalidate(struct windows *w, struct window *window, enum mapping_list list)
+static unsigned revalidate_list(struct windows *w, struct window *window, enum mapping_list list)
 {
 	struct unmap_run run = {.windows = w};
 	unsigned kept = 0;
@@ -122,7 +122,7 @@ static void space_forget(struct windows *w, int number)
 }
 
 /* Drop what translates `linear`; all pieces of its page, where that is large. */
-static void drop_page(
+static void drop_guest_page(
 	struct windows *w, struct window *window, uint64_t linear, struct unmap_run *run)
 {
 	uint32_t index = mapping_find(w, window, linear);
@@ -153,7 +153,7 @@ static void drop_pending(struct windows *w)
 		struct window *window = window_find(w, w->current, SLOT_OF(w->pending[i]));
 
 		if (window)
-			drop_page(w, window, w->pending[i], &run);
+			drop_guest_page(w, window, w->pending[i], &run);
 	}
 	unmap_run_flush(&run);
 	w->pending_count = 0;
@@ -172,7 +172,7 @@ void space_settle_lower(struct windows *w)
 		for_windows_of(window, w, w->current)
 		{
 			before += window->count[LIST_LOCAL];
-			kept += revalidate(w, window, LIST_LOCAL);
+			kept += revalidate_list(w, window, LIST_LOCAL);
 		}
 		space->doubt = false;
 		if (before >= PROCESS_PAGES && !kept) {
@@ -243,7 +243,7 @@ void space_settle_upper(struct windows *w)
 	for_windows_of(window, w, OWNER_UPPER)
 	{
 		if (!same || w->upper_doubt)
-			revalidate(w, window, LIST_LOCAL);
+			revalidate_list(w, window, LIST_LOCAL);
 		window_show(w, window);
 	}
 	w->upper = now;
@@ -257,7 +257,7 @@ static void switch_upper(struct windows *w)
 	/* What the kernel uses all the time never faults, and would look old. */
 	for_windows_of(window, w, OWNER_UPPER) window->last_use = w->clock;
 	if (w->global_doubt)
-		for_windows_of(window, w, OWNER_UPPER) revalidate(w, window, LIST_GLOBAL);
+		for_windows_of(window, w, OWNER_UPPER) revalidate_list(w, window, LIST_GLOBAL);
 	w->global_doubt = false;
 	if ((same && !w->upper_doubt) || upper_local(w) <= FEW_LOCAL) {
 		if (!same || w->upper_doubt || w->upper_hidden)
@@ -360,7 +360,7 @@ static void flush_upper_page(struct windows *w, uint64_t linear)
 	struct unmap_run run = {.windows = w};
 
 	if (window)
-		drop_page(w, window, linear, &run);
+		drop_guest_page(w, window, linear, &run);
 	unmap_run_flush(&run);
 }
 
@@ -387,7 +387,7 @@ static void flush_page(struct windows *w, const struct tlb_request *request)
 }
 
 /* Does a flush of `named` reach what was entered in `is`? */
-static bool reached(struct address_space is, struct address_space named)
+static bool flush_reaches(struct address_space is, struct address_space named)
 {
 	if (named.pcid == TLB_EVERY_PCID)
 		named.pcid = is.pcid;
@@ -397,9 +397,9 @@ static bool reached(struct address_space is, struct address_space named)
 static void flush_tag(struct windows *w, struct address_space named)
 {
 	for (unsigned i = 0; i < w->space_limit; i++)
-		if (w->space[i].used && reached(w->space[i].is, named))
+		if (w->space[i].used && flush_reaches(w->space[i].is, named))
 			put_in_doubt(w, (int)i);
-	if (reached(w->upper, named))
+	if (flush_reaches(w->upper, named))
 		w->upper_doubt = true;
 }
 
