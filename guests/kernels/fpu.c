@@ -101,6 +101,82 @@ static void test_device_not_available(void)
 	check_trap(UD_VECTOR, 0, "SSE without CR4.OSFXSR");
 }
 
+/* #UD and #NM are found before the operand's address is looked at (SDM vol. 3A table 6-2). */
+#define NOWHERE (1ul << 63 | 1) /* neither canonical nor aligned */
+
+static const struct encoding {
+	const char *name;
+	u8 bytes[8]; /* the operand is at RBX */
+	int em;      /* the expected vector with CR0.EM */
+} on_memory[] = {
+	{"fxsave64", {0x48, 0x0f, 0xae, 0x03, 0xc3}, UD_VECTOR},
+	{"fxrstor64", {0x48, 0x0f, 0xae, 0x0b, 0xc3}, UD_VECTOR},
+	{"fnsave", {0xdd, 0x33, 0xc3}, NM_VECTOR},
+	{"frstor", {0xdd, 0x23, 0xc3}, NM_VECTOR},
+	{"fnstenv", {0xd9, 0x33, 0xc3}, NM_VECTOR},
+	{"fldenv", {0xd9, 0x23, 0xc3}, NM_VECTOR},
+	{"fld", {0xd9, 0x03, 0xc3}, NM_VECTOR},
+	{"paddw", {0x0f, 0xfd, 0x03, 0xc3}, UD_VECTOR},
+	{"addps", {0x0f, 0x58, 0x03, 0xc3}, UD_VECTOR},
+	{"stmxcsr", {0x0f, 0xae, 0x1b, 0xc3}, UD_VECTOR},
+};
+
+static const struct encoding on_xsave_areas[] = {
+	{"xsave", {0x0f, 0xae, 0x23, 0xc3}, 0},
+	{"xrstor", {0x0f, 0xae, 0x2b, 0xc3}, 0},
+	{"xsaveopt", {0x0f, 0xae, 0x33, 0xc3}, 0},
+	{"xsavec", {0x0f, 0xc7, 0x23, 0xc3}, 0},
+	{"xsaves", {0x0f, 0xc7, 0x2b, 0xc3}, 0},
+	{"xrstors", {0x0f, 0xc7, 0x1b, 0xc3}, 0},
+	{"vaddps", {0xc5, 0xf8, 0x58, 0x03, 0xc3}, 0},
+};
+
+static void test_unit_before_address(void)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(on_memory) / sizeof(on_memory[0]); i++) {
+		const struct encoding *e = &on_memory[i];
+
+		set_cr0(0, CR0_TS | CR0_MP);
+		try_code(e->bytes, 0, NOWHERE);
+		check_trap(NM_VECTOR, 0, "CR0.TS before a bad address: %s", e->name);
+		set_cr0(CR0_TS, CR0_EM);
+		try_code(e->bytes, 0, NOWHERE);
+		check_trap(e->em, 0, "CR0.EM before a bad address: %s", e->name);
+		set_cr0(CR0_EM, 0);
+		try_code(e->bytes, 0, NOWHERE);
+		check(trap.vector == GP_VECTOR || trap.vector == PF_VECTOR, "a bad address: %s: %d",
+			e->name, trap.vector);
+	}
+}
+
+static void test_xsave_before_address(void)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(on_xsave_areas) / sizeof(on_xsave_areas[0]); i++) {
+		const struct encoding *e = &on_xsave_areas[i];
+
+		try_code(e->bytes, 0, NOWHERE);
+		if (trap.vector == UD_VECTOR)
+			continue; /* not in CPUID */
+		check_trap(GP_VECTOR, 0, "a bad address: %s", e->name);
+		set_cr0(0, CR0_TS | CR0_MP);
+		try_code(e->bytes, 0, NOWHERE);
+		check_trap(NM_VECTOR, 0, "CR0.TS before a bad address: %s", e->name);
+		write_cr4(read_cr4() & ~(ulong)CR4_OSXSAVE);
+		try_code(e->bytes, 0, NOWHERE);
+		check_trap(UD_VECTOR, 0, "#UD before #NM and a bad address: %s", e->name);
+		write_cr4(read_cr4() | CR4_OSXSAVE);
+		set_cr0(CR0_TS, 0);
+	}
+	/* Nor are registers looked at. */
+	write_cr4(read_cr4() & ~(ulong)CR4_PKE);
+	try_asm("wrpkru", : : "a"(0), "c"(1), "d"(0));
+	check_trap(UD_VECTOR, 0, "wrpkru without CR4.PKE and with a bad ECX");
+}
+
 static volatile u32 fpu_irqs;
 
 static void take_fpu_irq(struct trap_frame *f)
@@ -434,6 +510,7 @@ void guest_main(void)
 {
 	asm volatile("fninit"); /* after reset all exceptions are unmasked */
 	test_device_not_available();
+	test_unit_before_address();
 	test_x87_errors();
 	test_simd_errors();
 	test_fxsave();
@@ -444,6 +521,7 @@ void guest_main(void)
 	test_xcr0();
 	test_xsave();
 	test_compact();
+	test_xsave_before_address();
 	/* Without CR4.OSXSAVE the old world again. */
 	write_cr4(read_cr4() & ~(ulong)CR4_OSXSAVE);
 	run_movaps();

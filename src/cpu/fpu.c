@@ -148,6 +148,8 @@ const struct fpu_requirement fpu_requirements[FPU_CLASS_COUNT] = {
 		.xcr0 = XCR0_AVX | XCR0_AVX512,
 		.flags_clear = RFLAGS_VM},
 	[FPU_CLASS_VEX] = {.cr0_mask = CR0_PE, .cr0_value = CR0_PE, .flags_clear = RFLAGS_VM},
+	[FPU_CLASS_FXSAVE] = {.cr0_mask = CR0_EM | CR0_TS},
+	[FPU_CLASS_XSAVE] = {.cr0_mask = CR0_TS, .cr4 = CR4_OSXSAVE},
 };
 
 void fpu_check_failed(struct cpu *cpu, enum fpu_class kind)

@@ -40,7 +40,8 @@ uint32_t fpu_mxcsr_mask(const struct cpu_model *model);
  * instead of cpu_raise()'s 1: the run loop looks at `pending` and goes on at cpu->rip. */
 #define CPU_UNWIND_RESTART 2
 
-/* The state-management instructions. #UD, #NM, and alignment are checked here. operand_size 8 is
+/* The state-management instructions. #UD, #NM, privilege and alignment are checked here; where the
+ * address may raise, the caller has checked for #UD and #NM before (fpu_check()). operand_size 8 is
  * the REX.W form (FXSAVE64...). */
 void fpu_fxsave(struct cpu *cpu, uint64_t linear, unsigned operand_size);
 void fpu_fxrstor(struct cpu *cpu, uint64_t linear, unsigned operand_size);
@@ -74,6 +75,8 @@ enum fpu_class {
 	FPU_CLASS_AVX,
 	FPU_CLASS_AVX512,
 	FPU_CLASS_VEX,
+	FPU_CLASS_FXSAVE, /* and FXRSTOR */
+	FPU_CLASS_XSAVE,  /* and its kin, XRSTOR and its */
 	FPU_CLASS_COUNT
 };
 
@@ -94,7 +97,8 @@ static inline bool fpu_enabled(const struct cpu *cpu, enum fpu_class kind)
 		 (~cpu->xcr0 & need->xcr0) | (cpu->system_flags & need->flags_clear));
 }
 
-/* Checks before a vector or x87 instruction: #UD and #NM. */
+/* Checks before a vector or x87 instruction: #UD and #NM. They come before what the address of the
+ * operand may raise (SDM vol. 3A table 6-2). */
 static inline void fpu_check(struct cpu *cpu, enum fpu_class kind)
 {
 	if (unlikely(!fpu_enabled(cpu, kind)))

@@ -260,10 +260,7 @@ static void require(struct cpu *cpu, bool condition)
 
 static void check_fxsave(struct cpu *cpu, uint64_t linear)
 {
-	if (cpu->cr0 & CR0_EM)
-		cpu_raise(cpu, VECTOR_UD);
-	if (cpu->cr0 & CR0_TS)
-		cpu_raise(cpu, VECTOR_NM);
+	fpu_check(cpu, FPU_CLASS_FXSAVE);
 	require(cpu, !(linear & 15));
 }
 
@@ -308,10 +305,7 @@ void fpu_fxrstor(struct cpu *cpu, uint64_t linear, unsigned operand_size)
 
 static void check_xsave(struct cpu *cpu, uint64_t linear, bool supervisor)
 {
-	if (!(cpu->cr4 & CR4_OSXSAVE))
-		cpu_raise(cpu, VECTOR_UD);
-	if (cpu->cr0 & CR0_TS)
-		cpu_raise(cpu, VECTOR_NM);
+	fpu_check(cpu, FPU_CLASS_XSAVE);
 	require(cpu, !supervisor || cpu->cpl == 0);
 	require(cpu, !(linear & 63));
 }

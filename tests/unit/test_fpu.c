@@ -112,6 +112,10 @@ static int expected_vector(enum fpu_class kind, const struct enable *e)
 									: -1;
 	case FPU_CLASS_VEX:
 		return e->real ? VECTOR_UD : -1;
+	case FPU_CLASS_FXSAVE:
+		return e->em ? VECTOR_UD : e->ts ? VECTOR_NM : -1;
+	case FPU_CLASS_XSAVE:
+		return !e->osxsave ? VECTOR_UD : e->ts ? VECTOR_NM : -1;
 	default:
 		return -1;
 	}

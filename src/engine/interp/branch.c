@@ -226,8 +226,10 @@ OP(op_stub)
 	{                                                                                          \
 		uint64_t linear = address;                                                         \
 		sync_rip(cpu, in);                                                                 \
-		if (unlikely(access_tlb(cpu, linear)->read != (linear & PAGE_MASK)))               \
+		if (unlikely(access_tlb(cpu, linear)->read != (linear & PAGE_MASK))) {             \
+			fpu_check(cpu, in->stub->rules.check);                                     \
 			check_canonical(cpu, in, linear, in->size);                                \
+		}                                                                                  \
 		if (unlikely(stub_run(cpu, in->stub, linear)))                                     \
 			return leave_after(cpu, in);                                               \
 		NEXT;                                                                              \
@@ -240,6 +242,7 @@ OP(op_stub_legacy)
 	uint64_t linear;
 
 	sync_rip(cpu, in);
+	fpu_check(cpu, in->stub->rules.check);
 	linear = ea_checked(cpu, in, in->size, in->stub->rules.memory != NATIVE_READ);
 	if (stub_run(cpu, in->stub, linear))
 		return leave_after(cpu, in);

@@ -49,12 +49,34 @@ CALL(do_int1, transfer_software_interrupt(cpu, VECTOR_DB, SOFTWARE_INT1))
 CALL(do_int3, transfer_software_interrupt(cpu, VECTOR_BP, SOFTWARE_INT3))
 CALL(do_pushf, program_push(cpu, insn_pushf(cpu, in->size), in->size))
 CALL(do_invlpg, insn_invlpg(cpu, ea_offset(cpu, in) + cpu->segment_base[in->segment]))
-CALL(do_fxsave, fpu_fxsave(cpu, ea_checked(cpu, in, 512, true), in->size))
-CALL(do_fxrstor, fpu_fxrstor(cpu, ea_checked(cpu, in, 512, false), in->size))
-CALL(do_fnsave, fpu_fnsave(cpu, ea_checked(cpu, in, in->size == 2 ? 94 : 108, true), in->size))
-CALL(do_frstor, fpu_frstor(cpu, ea_checked(cpu, in, in->size == 2 ? 94 : 108, false), in->size))
-CALL(do_fnstenv, fpu_fnstenv(cpu, ea_checked(cpu, in, in->size == 2 ? 14 : 28, true), in->size))
-CALL(do_fldenv, fpu_fldenv(cpu, ea_checked(cpu, in, in->size == 2 ? 14 : 28, false), in->size))
+
+/* The address of a state image. What turns the unit off is found before what is wrong with the
+ * address. */
+static uint64_t image_linear(
+	struct cpu *cpu, const struct insn *in, enum fpu_class class, unsigned size, bool write)
+{
+	fpu_check(cpu, class);
+	return ea_checked(cpu, in, size, write);
+}
+
+static uint64_t fxsave_linear(struct cpu *cpu, const struct insn *in, bool write)
+{
+	return image_linear(cpu, in, FPU_CLASS_FXSAVE, 512, write);
+}
+
+/* With the registers (FNSAVE), or only the environment (FNSTENV). */
+static uint64_t x87_linear(struct cpu *cpu, const struct insn *in, bool registers, bool write)
+{
+	return image_linear(
+		cpu, in, FPU_CLASS_X87, (in->size == 2 ? 14 : 28) + (registers ? 80 : 0), write);
+}
+
+CALL(do_fxsave, fpu_fxsave(cpu, fxsave_linear(cpu, in, true), in->size))
+CALL(do_fxrstor, fpu_fxrstor(cpu, fxsave_linear(cpu, in, false), in->size))
+CALL(do_fnsave, fpu_fnsave(cpu, x87_linear(cpu, in, true, true), in->size))
+CALL(do_frstor, fpu_frstor(cpu, x87_linear(cpu, in, true, false), in->size))
+CALL(do_fnstenv, fpu_fnstenv(cpu, x87_linear(cpu, in, false, true), in->size))
+CALL(do_fldenv, fpu_fldenv(cpu, x87_linear(cpu, in, false, false), in->size))
 
 static void do_popf(struct cpu *cpu, const struct insn *in)
 {
@@ -273,17 +295,22 @@ static uint64_t requested_state(const struct cpu *cpu)
 }
 
 /* The area's size is checked piece by piece by fpu.h; here only its start. */
+static uint64_t xsave_linear(struct cpu *cpu, const struct insn *in, bool write)
+{
+	return image_linear(cpu, in, FPU_CLASS_XSAVE, 1, write);
+}
+
 #define XSAVE_CALL(name, form)                                                                     \
-	CALL(name, fpu_xsave(cpu, ea_checked(cpu, in, 1, true), requested_state(cpu), form,        \
-			   in->size))
+	CALL(name,                                                                                 \
+		fpu_xsave(cpu, xsave_linear(cpu, in, true), requested_state(cpu), form, in->size))
 XSAVE_CALL(do_xsave, XSAVE_STANDARD)
 XSAVE_CALL(do_xsaveopt, XSAVE_OPT)
 XSAVE_CALL(do_xsavec, XSAVE_COMPACT)
 XSAVE_CALL(do_xsaves, XSAVE_SUPERVISOR)
 CALL(do_xrstor,
-	fpu_xrstor(cpu, ea_checked(cpu, in, 1, false), requested_state(cpu), false, in->size))
+	fpu_xrstor(cpu, xsave_linear(cpu, in, false), requested_state(cpu), false, in->size))
 CALL(do_xrstors,
-	fpu_xrstor(cpu, ea_checked(cpu, in, 1, false), requested_state(cpu), true, in->size))
+	fpu_xrstor(cpu, xsave_linear(cpu, in, false), requested_state(cpu), true, in->size))
 
 static void set_edx_eax(struct cpu *cpu, uint64_t value)
 {
@@ -292,14 +319,8 @@ static void set_edx_eax(struct cpu *cpu, uint64_t value)
 }
 
 CALL(do_xgetbv, set_edx_eax(cpu, insn_xgetbv(cpu, (uint32_t)cpu->gpr[RCX])))
+CALL(do_wrpkru, insn_wrpkru(cpu, (uint32_t)cpu->gpr[RAX]))
 CALL(do_rdpkru, set_edx_eax(cpu, insn_rdpkru(cpu)))
-
-static void do_wrpkru(struct cpu *cpu, const struct insn *in)
-{
-	if ((uint32_t)cpu->gpr[RCX] || (uint32_t)cpu->gpr[RDX])
-		cpu_raise_error(cpu, VECTOR_GP, 0);
-	insn_wrpkru(cpu, (uint32_t)cpu->gpr[RAX]);
-}
 
 static void do_ldmxcsr(struct cpu *cpu, const struct insn *in)
 {
