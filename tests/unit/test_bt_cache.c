@@ -12,7 +12,7 @@ static struct bt *bt;
 
 static int setup(void **state)
 {
-	if (fixture_setup(state) || engine_fixture_create(&engine_bt))
+	if (engine_fixture_setup(state, &engine_bt))
 		return -1;
 	bt = bt_of(cpu);
 	return bt ? 0 : -1;
@@ -20,8 +20,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	engine_fixture_destroy(&engine_bt);
-	return fixture_teardown(state);
+	return engine_fixture_teardown(state, &engine_bt);
 }
 
 #define cache_test(function) cmocka_unit_test_setup_teardown(function, setup, teardown)

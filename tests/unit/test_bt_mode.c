@@ -31,17 +31,12 @@ static const uint8_t upper[] = {
 static int setup(void **state)
 {
 	options.heat = 1;
-	if (fixture_setup(state))
-		return -1;
-	cpu->apic_page = ~UINT64_C(0);
-	return engine_fixture_create(&engine_bt);
+	return engine_fixture_setup(state, &engine_bt);
 }
 
 static int teardown(void **state)
 {
-	engine_fixture_destroy(&engine_bt);
-	options.heat = 0;
-	return fixture_teardown(state);
+	return engine_fixture_teardown(state, &engine_bt);
 }
 
 static void modes_follow_the_half(void **state)
@@ -58,13 +53,9 @@ static void modes_follow_the_half(void **state)
 	assert_int_equal(memory_write(&memory, LOWER, lower, sizeof(lower)), 0);
 	assert_int_equal(memory_write(&memory, UPPER, upper, sizeof(upper)), 0);
 	memset(memory.ram + DATA, 0, PAGE_SIZE);
-	cpu_clear_pending(cpu, PENDING_STOP);
-	fpu_init(); /* the test library has handlers of its own */
-	cpu->activity = ACTIVITY_RUNNING;
-	cpu->rip = cpu->next_rip = LOWER;
 	cpu->gpr[RDI] = HIGH_HALF + DATA;
 	cpu->gpr[RSP] = HIGH_HALF + STACK0;
-	assert_int_equal(engine_bt.vcpu_run(cpu), VCPU_EXIT_HALTED);
+	assert_int_equal(engine_fixture_run(&engine_bt, LOWER), VCPU_EXIT_HALTED);
 	memcpy(&turns, memory.ram + DATA, sizeof(turns));
 	assert_int_equal(turns, TURNS);
 	for (unsigned i = 0; i < bt_of(cpu)->code.unit_count; i++) {

@@ -56,29 +56,18 @@ static int setup(void **state)
 {
 	options.verify = true;
 	options.heat = 1;
-	if (fixture_setup(state))
-		return -1;
-	cpu->apic_page = ~UINT64_C(0);
-	return engine_fixture_create(&engine_bt);
+	return engine_fixture_setup(state, &engine_bt);
 }
 
 static int teardown(void **state)
 {
-	engine_fixture_destroy(&engine_bt);
-	options.verify = false;
-	return fixture_teardown(state);
+	return engine_fixture_teardown(state, &engine_bt);
 }
 
 #define verify_test(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 static enum vcpu_exit run_loop(void)
 {
-	enum vcpu_exit exit;
-
-	cpu_clear_pending(cpu, PENDING_STOP);
-	fpu_init(); /* the test library has handlers of its own */
-	cpu->activity = ACTIVITY_RUNNING;
-	cpu->rip = cpu->next_rip = base + CODE;
 	cpu->gpr[RAX] = 1;
 	cpu->gpr[RDX] = 5;
 	cpu->gpr[R8] = 0x44444444;
@@ -89,8 +78,7 @@ static enum vcpu_exit run_loop(void)
 	cpu->fpu.zmm[1][0] = 3;
 	memset(cpu->fpu.x87, 0, sizeof(cpu->fpu.x87));
 	memcpy(cpu->fpu.x87, &(uint16_t){0x37f}, 2); /* as FNINIT leaves it */
-	exit = engine_bt.vcpu_run(cpu);
-	return exit;
+	return engine_fixture_run(&engine_bt, base + CODE);
 }
 
 /* Run through once, and so translated. */

@@ -14,16 +14,12 @@
 static int setup(void **state)
 {
 	fpu_init();
-	if (fixture_setup(state))
-		return -1;
-	cpu->apic_page = ~UINT64_C(0);
-	return engine_fixture_create(&engine_interp);
+	return engine_fixture_setup(state, &engine_interp);
 }
 
 static int teardown(void **state)
 {
-	engine_fixture_destroy(&engine_interp);
-	return fixture_teardown(state);
+	return engine_fixture_teardown(state, &engine_interp);
 }
 
 #define interp_test(function) cmocka_unit_test_setup_teardown(function, setup, teardown)

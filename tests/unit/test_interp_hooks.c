@@ -34,13 +34,10 @@ static bool translated(struct cpu *c)
 static int setup(void **state)
 {
 	fpu_init();
-	if (fixture_setup(state))
+	if (engine_fixture_setup(state, &engine_interp))
 		return -1;
-	cpu->apic_page = ~UINT64_C(0);
 	asked = asked_hot = heat_after = 0;
 	take_at = go_to = hot_rip = 0;
-	if (engine_fixture_create(&engine_interp))
-		return -1;
 	interp_of(cpu)->translated = translated;
 	enter_long(0);
 	cpu->idtr.limit = 0;
@@ -49,8 +46,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	engine_fixture_destroy(&engine_interp);
-	return fixture_teardown(state);
+	return engine_fixture_teardown(state, &engine_interp);
 }
 
 #define hooks_test(function) cmocka_unit_test_setup_teardown(function, setup, teardown)

@@ -20,17 +20,12 @@ static int setup(void **state)
 {
 	fpu_init();
 	options.heat = 1;
-	if (fixture_setup(state))
-		return -1;
-	cpu->apic_page = ~UINT64_C(0);
-	return engine_fixture_create(engine);
+	return engine_fixture_setup(state, engine);
 }
 
 static int teardown(void **state)
 {
-	engine_fixture_destroy(engine);
-	options.heat = 0;
-	return fixture_teardown(state);
+	return engine_fixture_teardown(state, engine);
 }
 
 static void enter(void)
@@ -45,11 +40,7 @@ static void enter(void)
 
 static void run_at(uint64_t gpa)
 {
-	fpu_init(); /* the test library has handlers of its own */
-	cpu_clear_pending(cpu, PENDING_STOP);
-	cpu->activity = ACTIVITY_RUNNING;
-	cpu->rip = cpu->next_rip = base + gpa;
-	assert_int_equal(engine->vcpu_run(cpu), VCPU_EXIT_HALTED);
+	assert_int_equal(engine_fixture_run(engine, base + gpa), VCPU_EXIT_HALTED);
 }
 
 /* Stores of several kinds to [rdi], round and round. */

@@ -91,6 +91,35 @@ void emit_register_op(struct code *c, bool wide, unsigned opcode, unsigned reg, 
 	emit_byte(c, 0xc0 | (reg & 7) << 3 | (rm & 7));
 }
 
+/* R, X, B and vvvv are stored inverted. */
+static void emit_vex(struct code *c, struct vex insn, unsigned reg, unsigned vvvv, unsigned rm)
+{
+	unsigned not_rxb = (reg & 8 ? 0 : 0x80) | 0x40 | (rm & 8 ? 0 : 0x20);
+
+	emit_bytes(c,
+		(uint8_t[]){0xc4, (uint8_t)(not_rxb | insn.map),
+			(uint8_t)(insn.fields | (~vvvv & 15) << 3), insn.opcode},
+		4);
+}
+
+void emit_vex_opcode(struct code *c, struct vex insn)
+{
+	emit_vex(c, insn, 0, 0, 0);
+}
+
+void emit_vex_register(struct code *c, struct vex insn, unsigned reg, unsigned vvvv, unsigned rm)
+{
+	emit_vex(c, insn, reg, vvvv, rm);
+	emit_byte(c, 0xc0 | (reg & 7) << 3 | (rm & 7));
+}
+
+void emit_vex_memory(
+	struct code *c, struct vex insn, unsigned reg, unsigned vvvv, struct host_memory memory)
+{
+	emit_vex(c, insn, reg, vvvv, 0);
+	emit_modrm_memory(c, reg, &memory, true);
+}
+
 void emit_load(struct code *c, unsigned reg, struct host_memory memory)
 {
 	emit_memory_op(c, true, 0x8b, reg, memory);
@@ -231,12 +260,12 @@ static void emit_extract_shifting(
 
 void emit_extract(struct code *c, enum extract field, unsigned to, unsigned from)
 {
+	static const struct vex rorx = {VEX_0F3A, VEX_F2 | VEX_W1, 0xf0};
+	static const struct vex pext = {VEX_0F38, VEX_F3 | VEX_W1, 0xf5};
 	struct bt *bt = c->bt;
 	const uint64_t *mask = field == EXTRACT_INDEX  ? &bt->run.mask_index
 			       : field == EXTRACT_PAGE ? &bt->run.mask_page
 						       : &bt->run.mask_offset;
-	struct host_memory memory = at_address(mask);
-	unsigned rxb;
 
 	if (!bt->host.bmi2) {
 		static const uint8_t shifts[][2] = {[EXTRACT_INDEX] = {42, 54},
@@ -247,19 +276,11 @@ void emit_extract(struct code *c, enum extract field, unsigned to, unsigned from
 		emit_extract_shifting(c, shifts[field][0], shifts[field][1], to, from);
 		return;
 	}
-	rxb = (to & 8 ? 0 : 0x80) | 0x40;
-	if (field == EXTRACT_SLOT) { /* rorx to, from, 39; movzx to, to16 */
-		emit_bytes(c,
-			(uint8_t[]){0xc4, (uint8_t)(rxb | (from & 8 ? 0 : 0x20) | 3), 0xfb, 0xf0,
-				(uint8_t)(0xc0 | (to & 7) << 3 | (from & 7)), SLOT_SHIFT},
-			6);
+	if (field == EXTRACT_SLOT) {
+		emit_vex_register(c, rorx, to, 0, from);
+		emit_byte(c, SLOT_SHIFT);
 		emit_zero_extend_16(c, to, to);
 		return;
 	}
-	/* pext to, from, [mask] */
-	emit_bytes(c,
-		(uint8_t[]){
-			0xc4, (uint8_t)(rxb | 0x20 | 2), (uint8_t)(0x82 | (~from & 15) << 3), 0xf5},
-		4);
-	emit_modrm_memory(c, to, &memory, true);
+	emit_vex_memory(c, pext, to, from, at_address(mask));
 }

@@ -59,6 +59,23 @@ void emit_word(struct code *c, uint32_t value);
 void emit_modrm_memory(
 	struct code *c, unsigned reg, const struct host_memory *memory, bool short_displacement);
 
+/* An instruction with a VEX prefix, as its page in the manual names it (SDM vol. 2A 3.1.1.2). */
+struct vex {
+	uint8_t map;    /* enum vex_map */
+	uint8_t fields; /* enum vex_fields, joined */
+	uint8_t opcode;
+};
+enum vex_map { VEX_0F = 1, VEX_0F38 = 2, VEX_0F3A = 3 };
+enum vex_fields { VEX_66 = 1, VEX_F3 = 2, VEX_F2 = 3, VEX_256 = 4, VEX_W1 = 0x80 };
+
+/* Prefix and opcode: there is no operand. */
+void emit_vex_opcode(struct code *c, struct vex insn);
+/* Prefix, opcode, ModRM; vvvv 0 where the instruction has no such operand. */
+void emit_vex_register(struct code *c, struct vex insn, unsigned reg, unsigned vvvv, unsigned rm);
+/* The operand has no base or index register above 7. */
+void emit_vex_memory(
+	struct code *c, struct vex insn, unsigned reg, unsigned vvvv, struct host_memory memory);
+
 /* [REX.W] opcode /r with a memory operand; opcode may have two bytes (0x0fb7). */
 void emit_memory_op(
 	struct code *c, bool wide, unsigned opcode, unsigned reg, struct host_memory memory);
@@ -91,6 +108,7 @@ void emit_flags_from_rax(struct code *c);
 uintptr_t emit_unless_rcx_zero(struct code *c);
 uintptr_t emit_jump(struct code *c);                    /* JMP rel32 to be patched */
 uintptr_t emit_jcc(struct code *c, unsigned condition); /* Jcc rel32 to be patched */
+enum { CONDITION_ZERO = 4, CONDITION_NOT_ZERO = 5 };    /* conditions of Jcc, SETcc */
 void emit_jump_to(struct code *c, uintptr_t target);
 /* Make the rel32 at `patch` lead to `target`. */
 void emit_patch(struct bt *bt, uintptr_t patch, uintptr_t target);

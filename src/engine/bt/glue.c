@@ -35,9 +35,10 @@ static void emit_set_gs(struct code *c)
 
 	emit_load(c, RAX, at_address(&bt->run.gs_base));
 	emit_memory_op(c, true, 0x3b, RAX, at_address(&bt->run.gs_base_now)); /* cmp */
-	patch = emit_jcc(c, 4);                                               /* je */
+	patch = emit_jcc(c, CONDITION_ZERO);
 	emit_store(c, at_address(&bt->run.gs_base_now), RAX);
-	emit_bytes(c, (uint8_t[]){0xf3, 0x48, 0x0f, 0xae, 0xd8}, 5); /* wrgsbase rax */
+	emit_byte(c, 0xf3);
+	emit_register_op(c, true, 0x0fae, 3, RAX); /* wrgsbase rax */
 	emit_patch(bt, patch, c->at);
 }
 
@@ -54,7 +55,7 @@ static void emit_enter(struct code *c)
 	emit_memory_op(c, false, 0x83, 7,
 		at_address((const void *)&cpu->attention)); /* cmp attention, 0 */
 	emit_byte(c, 0);
-	patch = emit_jcc(c, 4); /* je */
+	patch = emit_jcc(c, CONDITION_ZERO);
 	emit_constant(c, RAX, GLUE_NOT_ENTERED);
 	emit_leave(c);
 	emit_patch(bt, patch, c->at);
@@ -73,39 +74,55 @@ static void emit_enter(struct code *c)
 
 /* --- vector registers --- */
 
+static const struct vex vmovups_load = {VEX_0F, VEX_256, 0x10}; /* of a YMM register */
+static const struct vex vmovups_store = {VEX_0F, VEX_256, 0x11};
+static const struct vex kmovq_load = {VEX_0F, VEX_W1, 0x90};
+static const struct vex kmovq_store = {VEX_0F, VEX_W1, 0x91};
+static const struct vex vzeroupper = {VEX_0F, 0, 0x77};
+static const struct vex vpxor = {VEX_0F, VEX_66, 0xef};
+static const struct vex vpor = {VEX_0F, VEX_66, 0xeb};
+static const struct vex vpshufd = {VEX_0F, VEX_66, 0x70};
+static const struct vex vmovq_to_gpr = {VEX_0F, VEX_66 | VEX_W1, 0x7e};
+
+/* VMOVUPS of a ZMM register: EVEX.512.0F.W0. R and R', the register number's bits 3 and 4, and vvvv
+ * are stored inverted (SDM vol. 2A 2.7.1). */
+static void emit_vmovups_zmm(struct code *c, bool store, unsigned number, struct host_memory memory)
+{
+	unsigned not_r = number & 8 ? 0 : 0x80, not_r_high = number & 16 ? 0 : 0x10;
+
+	emit_bytes(c,
+		(uint8_t[]){0x62, (uint8_t)(not_r | 0x60 | not_r_high | VEX_0F), 0x7c, 0x48,
+			store ? 0x11 : 0x10},
+		5);
+	emit_modrm_memory(c, number & 7, &memory, false);
+}
+
+static void emit_movups(struct code *c, bool store, unsigned number)
+{
+	emit_memory_op(
+		c, false, store ? 0x0f11 : 0x0f10, number, at_address(c->bt->cpu->fpu.zmm[number]));
+}
+
+/* All of a vector register that the guest has. */
 static void emit_move_vector(struct code *c, bool store, unsigned number)
 {
 	struct host_memory memory = at_address(c->bt->cpu->fpu.zmm[number]);
-	unsigned opcode = store ? 0x11 : 0x10;
 
-	if (cpu_model_has(c->bt->cpu->model, CPUID_AVX512F)) {
-		emit_bytes(c,
-			(uint8_t[]){0x62,
-				(uint8_t)((number & 8 ? 0 : 0x80) | 0x60 |
-					  (number & 16 ? 0 : 0x10) | 1),
-				0x7c, 0x48, (uint8_t)opcode},
-			5);
-		emit_modrm_memory(c, number & 7, &memory, false);
-	} else if (cpu_model_has(c->bt->cpu->model, CPUID_AVX)) {
-		emit_bytes(c,
-			(uint8_t[]){
-				0xc5, (uint8_t)((number & 8 ? 0 : 0x80) | 0x7c), (uint8_t)opcode},
-			3);
-		emit_modrm_memory(c, number & 7, &memory, true);
-	} else {
-		emit_memory_op(c, false, 0x0f00 | opcode, number, memory);
-	}
+	if (cpu_model_has(c->bt->cpu->model, CPUID_AVX512F))
+		emit_vmovups_zmm(c, store, number, memory);
+	else if (cpu_model_has(c->bt->cpu->model, CPUID_AVX))
+		emit_vex_memory(c, store ? vmovups_store : vmovups_load, number, 0, memory);
+	else
+		emit_movups(c, store, number);
 }
 
 static void emit_move_mask(struct code *c, bool store, unsigned number)
 {
-	struct host_memory memory = at_address(&c->bt->cpu->fpu.opmask[number]);
-
-	emit_bytes(c, (uint8_t[]){0xc4, 0xe1, 0xf8, store ? 0x91 : 0x90}, 4); /* KMOVQ */
-	emit_modrm_memory(c, number, &memory, true);
+	emit_vex_memory(c, store ? kmovq_store : kmovq_load, number, 0,
+		at_address(&c->bt->cpu->fpu.opmask[number]));
 }
 
-/* Everything, or the low 128 bits of the first sixteen, which is all that SSE knows of. */
+/* Vector registers 16 to 31, and mask registers. */
 static void emit_move_others(struct code *c, bool store)
 {
 	for (unsigned i = 16; cpu_model_has(c->bt->cpu->model, CPUID_AVX512F) && i < 32; i++)
@@ -121,17 +138,17 @@ static void emit_move_wide(struct code *c, bool store)
 	emit_move_others(c, store);
 }
 
+/* The low 128 bits of the first sixteen, which is all that SSE knows of. */
 static void emit_move_narrow(struct code *c, bool store)
 {
 	for (unsigned i = 0; i < 16; i++)
-		emit_memory_op(
-			c, false, store ? 0x0f11 : 0x0f10, i, at_address(c->bt->cpu->fpu.zmm[i]));
+		emit_movups(c, store, i);
 }
 
 static void emit_vzeroupper(struct code *c)
 {
 	if (cpu_model_has(c->bt->cpu->model, CPUID_AVX))
-		emit_bytes(c, (uint8_t[]){0xc5, 0xf8, 0x77}, 3);
+		emit_vex_opcode(c, vzeroupper);
 }
 
 static void emit_compare_zero(struct code *c, const uint64_t *variable)
@@ -148,9 +165,9 @@ static void emit_save_vectors(struct code *c)
 
 	emit_store_constant(c, at_address(&bt->run.vectors_were_here), VECTORS_AWAY);
 	emit_compare_zero(c, &bt->run.vectors_away);
-	away = emit_jcc(c, 5); /* jne */
+	away = emit_jcc(c, CONDITION_NOT_ZERO);
 	emit_compare_zero(c, &bt->run.wide_away);
-	narrow = emit_jcc(c, 5);
+	narrow = emit_jcc(c, CONDITION_NOT_ZERO);
 	emit_move_wide(c, true);
 	emit_vzeroupper(c);
 	emit_store_constant(c, at_address(&bt->run.wide_away), 1);
@@ -180,19 +197,19 @@ static void emit_test_upper(struct code *c)
 {
 	unsigned parts = cpu_model_has(c->bt->cpu->model, CPUID_AVX512F) ? 4 : 2;
 
-	emit_bytes(c, (uint8_t[]){0xc5, 0xf9, 0xef, 0xc0}, 4); /* vpxor xmm0, xmm0, xmm0 */
+	emit_vex_register(c, vpxor, 0, 0, 0);
 	for (unsigned i = 0; i < 16; i++)
 		for (unsigned part = 1; part < parts; part++) {
 			struct host_memory memory = at_address(c->bt->cpu->fpu.zmm[i]);
 
 			memory.disp += (int32_t)(16 * part);
-			emit_bytes(
-				c, (uint8_t[]){0xc5, 0xf9, 0xeb}, 3); /* vpor xmm0, xmm0, [...] */
-			emit_modrm_memory(c, 0, &memory, true);
+			emit_vex_memory(c, vpor, 0, 0, memory);
 		}
-	emit_bytes(c, (uint8_t[]){0xc5, 0xf9, 0x70, 0xc8, 0x4e}, 5); /* vpshufd xmm1, xmm0, 0x4e */
-	emit_bytes(c, (uint8_t[]){0xc5, 0xf9, 0xeb, 0xc1}, 4);       /* vpor xmm0, xmm0, xmm1 */
-	emit_bytes(c, (uint8_t[]){0xc4, 0xe1, 0xf9, 0x7e, 0xc1}, 5); /* vmovq rcx, xmm0 */
+	/* The upper half of XMM0 joined to the lower. */
+	emit_vex_register(c, vpshufd, 1, 0, 0);
+	emit_byte(c, 0x4e);
+	emit_vex_register(c, vpor, 0, 0, 1);
+	emit_vex_register(c, vmovq_to_gpr, 0, 0, RCX);
 }
 
 /* Loading a wide register makes its upper part count as used, even with zeros in it, and then SSE
