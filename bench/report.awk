@@ -3,9 +3,13 @@
 #
 #   note    TEXT
 #   column  COLUMN  HEADING                               in the table's order
+#   pair    COLUMN  COLUMN                                ratios to show: the first to the second
+#   group   PREFIX  NAME                                  programs to show together, with a mean
 #   missing COLUMN  REASON
 #   suite   COLUMN  PROGRAM CHECKSUM SECONDS GUEST        GUEST: SECONDS by the guest's own clock
 #   system  COLUMN  ROW     VALUE                         ROW: user, off, cpu, start or memory
+#   counters NAME[,NAME]                                  counts to show
+#   count   COLUMN  PROGRAM NAME    VALUE                 PROGRAM: "idle" for a guest without any
 #
 # Several lines for the same thing are several runs, of which the median counts.
 
@@ -17,6 +21,20 @@ $1 == "column" {
 	columns[++column_count] = $2
 	heading[$2] = $3
 }
+
+$1 == "pair" {
+	part_of[++pairs] = $2
+	whole_of[pairs] = $3
+}
+
+$1 == "group" {
+	group[++groups] = $2
+	group_name[groups] = $3
+}
+
+$1 == "counters" { counters = split($2, counter, ",") }
+
+$1 == "count" { add("count" SUBSEP $2 SUBSEP $3 SUBSEP $4, $5) }
 
 $1 == "missing" && !(($2, $3) in missing) {
 	missing[$2, $3] = 1
@@ -32,6 +50,8 @@ $1 == "suite" {
 		checksum[$3] = $4
 	if ($4 == "unsupported")
 		unsupported[$2, $3] = 1
+	else if ($4 == "failed")
+		failed[$2, $3] = 1
 	else if ($4 != checksum[$3])
 		wrong[$2, $3] = 1
 	else {
@@ -80,27 +100,11 @@ function seconds(column, program)
 {
 	if ((column, program) in wrong)
 		return "wrong"
+	if ((column, program) in failed)
+		return "failed"
 	if ((column, program) in unsupported)
 		return "no CPU"
 	return show(median(column SUBSEP program), "%.3f")
-}
-
-# The pairs to compare: every machine with native, then every peer with each of veneer's engines.
-function make_pairs(    i, j)
-{
-	for (i = 2; i <= column_count; i++)
-		pair(columns[i], "native")
-	for (i = 2; i <= column_count; i++)
-		for (j = 2; j <= column_count; j++)
-			if (columns[i] ~ /^veneer/ && columns[j] !~ /^veneer/)
-				pair(columns[j], columns[i])
-}
-
-function pair(part, whole)
-{
-	pairs++
-	part_of[pairs] = part
-	whole_of[pairs] = whole
 }
 
 function separator(label, n,    i)
@@ -160,7 +164,7 @@ function suite_table(    i, j)
 		printf " %s / %s |", heading[part_of[i]], heading[whole_of[i]]
 	print ""
 	separator("---|", column_count + pairs)
-	for (i = 1; i <= 3; i++) {
+	for (i = 1; i <= groups; i++) {
 		for (j = 1; j <= program_count; j++) {
 			if (index(programs[j], group[i]) != 1)
 				continue
@@ -170,7 +174,8 @@ function suite_table(    i, j)
 		if (group_size[i])
 			mean_row(group_name[i] ", geometric mean", group[i])
 	}
-	mean_row("all, geometric mean", "")
+	if (groups > 1)
+		mean_row("all, geometric mean", "")
 	print ""
 }
 
@@ -212,14 +217,37 @@ function system_table(    i, n)
 	print ""
 }
 
-END {
-	group[1] = "int"; group_name[1] = "integer"
-	group[2] = "fp"; group_name[2] = "floating point, SIMD"
-	group[3] = "os"; group_name[3] = "operating system"
+# What each program did in a guest of its own, without what the guest does by itself.
+function count_table(column,    i, j, processes)
+{
+	printf "| %s | processes |", heading[column]
+	for (j = 1; j <= counters; j++)
+		printf " %s |", counter[j]
+	print " " counter[1] " a process |"
+	separator("---|", counters + 2)
+	for (i = 1; i <= program_count; i++) {
+		processes = counted(column, programs[i], "processes")
+		printf "| %s | %s |", programs[i], show(processes, "%d")
+		for (j = 1; j <= counters; j++)
+			printf " %s |", show(counted(column, programs[i], counter[j]), "%d")
+		printf " %s |\n", show(ratio(counted(column, programs[i], counter[1]), processes), \
+			"%.1f")
+	}
+	print ""
+}
 
-	make_pairs()
+function counted(column, program, name,    value)
+{
+	value = median("count" SUBSEP column SUBSEP program SUBSEP name)
+	return value == "" ? "" : value - median("count" SUBSEP column SUBSEP "idle" SUBSEP name)
+}
+
+END {
 	if (program_count)
 		suite_table()
+	for (i = 2; i <= column_count; i++)
+		if (counters && columns[i] ~ /^veneer/)
+			count_table(columns[i])
 	for (row in rows) {
 		system_table()
 		break

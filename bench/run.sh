@@ -2,9 +2,11 @@
 # Run the benchmarks and print their table. See README.md beside this file.
 #
 #   bench/run.sh [OPTION]...
+#   bench/run.sh real [OPTION]...       real programs; see bench/run.sh real --help
 #
 #   --engine NAME[,NAME]   veneer's engines to measure (bt)
-#   --veneer FILE          the veneer to measure, instead of building this project's
+#   --veneer [NAME=]FILE   a veneer to measure, instead of building this project's; several, with
+#                          commas or by more --veneer, are compared in one run
 #   --only NAME[,NAME]     only these: the groups int, fp and os, single programs such as
 #                          int-sieve, and boot, start and memory
 #   --runs N               how often to run each thing (3); the table has the medians
@@ -18,74 +20,30 @@
 
 # shellcheck disable=SC2034 # some variables are for vmm.sh
 
-set -euo pipefail
-export LC_ALL=C
-
 bench=$(cd "$(dirname "$0")" && pwd)
-project=$(dirname "$bench")
-work=$project/.cache/bench
-raw=$work/raw.tsv
-memory=512 # of each guest, MiB
+[[ ${1:-} != real ]] || exec "$bench/real.sh" "${@:2}"
+# shellcheck source=bench/common.sh
+. "$bench/common.sh"
 
-# Loud enough to say why a kernel stopped, quiet enough not to measure the serial port. Without
-# mitigations every kernel does the same, whatever processor it believes to have.
-readonly arguments='console=ttyS0 loglevel=4 mitigations=off'
+memory=512 # of each guest, MiB
+guest_processors="1 processor"
+
 # A guest that prints nothing for so many seconds hangs.
 readonly silence=600
 readonly start_runs=15
 
-die()
-{
-	echo "run.sh: $*" >&2
-	exit 1
-}
-
-say()
-{
-	echo "run.sh: $*" >&2
-}
-
-record()
-{
-	local IFS=$'\t'
-
-	echo "$*" >>"$raw"
-}
-
-sudo=()
-[[ $(id -u) == 0 ]] || sudo=(sudo)
-command=() # vmm_command fills these two
-fifo=
-# shellcheck source=/dev/null
-. "$bench/vmm.sh"
-
-veneer=
-no_veneer=
-engines=bt
 only=int,fp,os,boot,start,memory
-runs=3
 bochs_runs=1
-percent=100
 peers='qemu bochs'
-out=
-
-number()
-{
-	[[ $2 =~ ^[1-9][0-9]{0,3}$ ]] || die "$1 $2: expected a number from 1 to 9999"
-	echo "$2"
-}
 
 while (($#)); do
 	case $1 in
 	--engine | --veneer | --only | --runs | --bochs-runs | --percent | --out)
 		(($# > 1)) || die "$1 needs an argument"
 		;;&
-	--engine) engines=$2 ;;
-	--veneer)
-		[[ -x $2 ]] || die "--veneer $2: expected an executable"
-		veneer=$(realpath "$2")
-		;;
-	--only) only=$2 ;;
+	--engine) engines=$(names "$1" "$2") ;;
+	--veneer) add_veneers "$2" ;;
+	--only) only=$(names "$1" "$2") ;;
 	--runs) runs=$(number "$1" "$2") ;;
 	--bochs-runs) bochs_runs=$(number "$1" "$2") ;;
 	--percent) percent=$(number "$1" "$2") ;;
@@ -100,9 +58,6 @@ while (($#)); do
 	esac
 	shift 2
 done
-case $only in
-*[!a-z0-9,-]*) die "--only $only: expected names separated by commas" ;;
-esac
 
 wanted()
 {
@@ -111,27 +66,6 @@ wanted()
 
 # What is left of --only when the system's rows are taken away: the groups and programs.
 programs=$(tr , '\n' <<<"$only" | grep -Evx 'boot|start|memory|' | paste -sd ,) || true
-
-columns=(native)
-for name in ${engines//,/ }; do
-	columns+=("veneer-$name")
-done
-for name in $peers; do
-	columns+=("$name")
-done
-
-# Build veneer unless --veneer gave one. A build that fails is no reason to measure the binary of
-# an earlier one: $no_veneer then says why there is none.
-build_veneer()
-{
-	[[ -z $veneer ]] || return 0
-	veneer=$project/build/veneer
-	[[ -f $project/build/build.ninja ]] ||
-		meson setup "$project/build" "$project" >"$work/meson.log" 2>&1 ||
-		{ no_veneer="meson setup failed, see $work/meson.log" && return; }
-	ninja -C "$project/build" veneer >"$work/ninja.log" 2>&1 ||
-		no_veneer="the build failed, see $work/ninja.log"
-}
 
 # The programs are static, so that the guest needs no C library, and for any x86-64. The compiler
 # makes no vector instructions of its own: which programs use them is their own business.
@@ -147,7 +81,6 @@ build_suite()
 			-o "$work/programs/$name" "$source"
 		files+=(--file "$work/programs/$name:/bench/$name")
 	done
-	"$cc" -std=gnu17 -O2 -o "$work/stamp" "$bench/stamp.c"
 	"$cc" -m32 -nostdlib -static -Wl,-n,-Ttext=0x100000,--build-id=none \
 		-o "$work/first-instruction" "$bench/first-instruction.S"
 
@@ -201,14 +134,7 @@ measure_suite()
 	say "$column: the programs"
 	boot_guest "$column" "$work/suite.cpio" BENCH_MODE=suite \
 		"BENCH_RUNS=$times" "BENCH_PERCENT=$percent" "BENCH_PROGRAMS=$programs" || true
-	awk -F '\t' -v OFS='\t' -v column="$column" '
-		{ split($3, word, " ") }
-		word[1] == "begin" { name = word[2]; begin = $2 }
-		name != "" && word[1] == name {
-			print "suite", column, name, word[2], $1 - begin, word[3]
-		}
-		word[2] == "unsupported" { print "suite", column, word[1], "unsupported", 0, 0 }
-	' "$log" >>"$raw"
+	parse_rows "$column" "$log"
 }
 
 measure_boot()
@@ -282,41 +208,29 @@ measure_memory()
 	fi
 }
 
-describe()
-{
-	local column reason commit cpu load guest
-
-	commit=$(git -C "$project" log -1 --format='%h of %cs' 2>/dev/null) || commit=unknown
-	[[ -z $(git -C "$project" status --porcelain -uno 2>/dev/null) ]] ||
-		commit+=", changed since"
-	record note "commit $commit; measured on $(date -u '+%Y-%m-%d %H:%M UTC')"
-	cpu=$(sed -n 's/^model name.*: //p' /proc/cpuinfo | sed -n 1p)
-	read -r load _ </proc/loadavg
-	record note "$cpu, $(nproc) processors, Linux $(uname -r); load before: $load"
-	guest=$(grep linux-image "$(dirname "$kernel")/versions")
-	record note "guest: $guest, $memory MiB, 1 processor"
-	record note "runs: $runs (Bochs: $bochs_runs); work: $percent% of the usual"
-	for column in "${columns[@]}"; do
-		record column "$column" "$(vmm_label "$column")"
-		reason=$(vmm_missing "$column")
-		if [[ -n $reason ]]; then
-			record missing "$column" "$reason"
-		else
-			record note "$(vmm_label "$column"): $(vmm_version "$column")"
-			present+=("$column")
-		fi
-	done
-}
-
-mkdir -p "$work"
-exec {lock}>"$work/lock"
-flock -n "$lock" || die "another run is under way: two at once would measure each other"
-: >"$raw"
-present=()
-{ read -r kernel && read -r busybox; } < <("$project/guests/fetch-debian.sh")
-build_veneer
+begin
+build_stamp
+columns=(native)
+add_veneer_columns
+for name in $peers; do
+	columns+=("$name")
+done
 build_suite
 describe
+record note "runs: $runs (Bochs: $bochs_runs); work: $percent% of the usual"
+record group int integer
+record group fp "floating point, SIMD"
+record group os "operating system"
+
+# Every machine with native, then every peer with each of veneer's engines.
+for column in "${columns[@]:1}"; do
+	record pair "$column" native
+done
+for column in "${columns[@]:1}"; do
+	for name in $peers; do
+		[[ $column != veneer-* ]] || record pair "$name" "$column"
+	done
+done
 
 # Native runs are short and a busy second spoils them all: do some before each machine.
 for column in "${present[@]:1}"; do

@@ -1,12 +1,13 @@
 # shellcheck shell=bash
-# The machines that run.sh compares, sourced by it. A column of the table is one of them:
+# The machines that run.sh and real.sh compare, sourced by common.sh. A column of the table is one
+# of them:
 #
-#   native           the programs on this machine, on one of its processors
-#   veneer-ENGINE    build/veneer with that engine
-#   qemu             QEMU without KVM: its translator, TCG
-#   bochs            Bochs: the interpreter to beat
+#   native                 the programs on this machine
+#   veneer-ENGINE[@NAME]   veneer with that engine; NAME tells several binaries apart
+#   qemu                   QEMU without KVM: its translator, TCG
+#   bochs                  Bochs: the interpreter to beat
 #
-# All get one processor and the same memory. For each there is
+# All get the same number of processors and the same memory. For each there is
 #
 #   vmm_missing COLUMN                       say why it cannot run here; nothing if it can
 #   vmm_label COLUMN                         its heading
@@ -16,9 +17,12 @@
 #   vmm_start_command COLUMN KERNEL          set `command` to what runs a kernel that ends itself
 #                                            by writing 1 to isa-debug-exit, so with status 3
 #
-# run.sh gives $veneer, the binary, or $no_veneer, why there is none; $work, a directory to write
-# in; $memory, in MiB; and sudo, the words to put before a command that needs root.
+# From common.sh come ${binary[COLUMN]}, the veneer of a column, or $no_veneer, why there is none;
+# $work, a directory to write in; $cpus; $memory, in MiB; and sudo, the words to put before a
+# command that needs root.
 # shellcheck disable=SC2034,SC2154 # they come from there, and command goes there
+
+declare -A binary=()
 
 # The newest of Bochs 2.7's models with AVX2 on which this kernel boots (on `ryzen` it hangs).
 readonly bochs_model=broadwell_ult
@@ -33,7 +37,7 @@ vmm_install()
 
 	shift
 	! command -v "$tool" >/dev/null || return 0
-	echo "run.sh: installing $*" >&2
+	say "installing $*"
 	"${sudo[@]}" apt-get install -q -y --no-install-recommends "$@" >&2
 }
 
@@ -60,7 +64,7 @@ vmm_missing()
 vmm_label()
 {
 	case $1 in
-	veneer-*) echo "veneer ${1#veneer-}" ;;
+	veneer-*) local label=${1/-/ } && echo "${label/@/ }" ;;
 	qemu) echo "QEMU TCG" ;;
 	bochs) echo "Bochs" ;;
 	*) echo "$1" ;;
@@ -71,7 +75,7 @@ vmm_version()
 {
 	case $1 in
 	native) "${CC:-cc}" --version | sed -n 1p ;;
-	veneer-*) "$veneer" --version 2>&1 | sed -n 1p ;;
+	veneer-*) echo "$("${binary[$1]}" --version 2>&1 | sed -n 1p), ${binary[$1]}" ;;
 	qemu) qemu-system-x86_64 --version | sed -n 1p ;;
 	bochs) bochs-bin --help cpu 2>&1 | sed -n 's/^ *\(Bochs x86 Emulator.*\)/\1/p' ;;
 	esac
@@ -79,17 +83,18 @@ vmm_version()
 
 vmm_command()
 {
-	local column=$1 kernel=$2 initrd=$3 append=$4
+	local column=$1 kernel=$2 initrd=$3 append=$4 engine=${1#veneer-}
 
 	fifo=
 	case $column in
 	veneer-*)
-		command=("$veneer" run --engine "${column#veneer-}" --kernel "$kernel"
-			--initrd "$initrd" --append "$append" --memory "${memory}M" --no-reboot)
+		command=("${binary[$column]}" run --engine "${engine%@*}" --cpus "$cpus"
+			--kernel "$kernel" --initrd "$initrd" --append "$append"
+			--memory "${memory}M" --no-reboot)
 		;;
 	qemu)
 		# The memory's backing has a name, by which memory_beyond_ram finds it.
-		command=(qemu-system-x86_64 -accel tcg -cpu max -m "${memory}M"
+		command=(qemu-system-x86_64 -accel tcg -cpu max -smp "$cpus" -m "${memory}M"
 			-object "memory-backend-memfd,id=ram,size=${memory}M"
 			-machine memory-backend=ram -nodefaults -display none -monitor none
 			-serial stdio -no-reboot
@@ -108,9 +113,12 @@ vmm_command()
 
 vmm_start_command()
 {
+	local engine
+
 	case $1 in
 	veneer-*)
-		command=("$veneer" run --engine "${1#veneer-}" --kernel "$2"
+		engine=${1#veneer-}
+		command=("${binary[$1]}" run --engine "${engine%@*}" --kernel "$2"
 			--memory "${memory}M" --debug-exit 0xf4)
 		;;
 	qemu)
