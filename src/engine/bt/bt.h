@@ -19,6 +19,9 @@
  *	space	a guest address space (root of page tables, PCID) and its windows
  *	young	a space in which little code has run: it has no windows, but the soft TLB
  *	doubt	after a flush: a page's mapping must be looked up again before it is used
+ *	settle	look up what is in doubt, and then show its windows again
+ *	show	put a window's delta into its table; hide: put the delta that leads nowhere there
+ *	watched	said of a page in RAM: its stores must be noticed
  *	rent	an access of user code that is interpreted, its page not mapped yet: that waits
  *		until the page has faulted often enough to be worth a mapping
  *	heat	how often a place was passed through; hot code is translated

@@ -1,16 +1,16 @@
 /* Signals in translated code.
  *
- * A fault is the host's, but its cause is nearly always the guest: a page that its window does not
- * show yet (a hidden fault: map it and run the host instruction again), a page the guest may not
- * reach, a division by zero. For everything but hidden faults the unit is left in the state before
- * the guest instruction, and the interpreter runs that and raises what is due. Going back takes no
- * more than forgetting scratch registers, by the rule that a translation does nothing visible up to
- * its one commit.
+ * The host's processor faults, but the cause is nearly always the guest: a page that its window
+ * does not show yet (a hidden fault: map the page and run the host instruction again), a page that
+ * the guest may not reach, a division by zero. After every fault but a hidden one the unit is left
+ * in the state before the guest instruction; the interpreter then runs the instruction and raises
+ * the guest's exception. To go back it is enough to forget the scratch registers, for a translation
+ * does nothing visible before its one commit.
  *
- * A kick, too, goes back to the instruction's start where that has not committed. Where it has, the
- * rest must run: the handler sets TF, and looks again after each host instruction, until there is a
- * place to stop or the code has left for C by itself. Units that were chained into a loop need no
- * poll for this.
+ * A kick goes back to the instruction's start, too, where the instruction has not committed. Where
+ * it has, the rest of its translation must run: the handler sets TF, and looks again after each
+ * host instruction, until there is a place to stop or the code has left for C by itself. So units
+ * that are chained into a loop need not poll for kicks.
  *
  * A handler never jumps out (see host/fault.h): it changes the interrupted registers and returns.
  */
@@ -37,13 +37,14 @@
 #define AT_MINSIGSTKSZ 51
 #endif
 
-/* Besides the signal frame: windows_fault() walks the guest's page tables on it. */
+/* The signal stack's size without the signal frame. windows_fault() walks the guest's page tables
+ * on this stack. */
 #define STACK_BYTES ((size_t)64 * KIB)
 #define GUARD_BYTES ((size_t)PAGE_SIZE)
 
 #define PAGE_FAULT_WRITE 2 /* in REG_ERR */
 
-/* TF is set on our behalf, after a kick. */
+/* The handler of a kick has set TF. */
 static _Thread_local bool stepping;
 
 /* --- going back --- */
@@ -69,7 +70,7 @@ static void roll_back(struct bt *bt, greg_t *registers, const struct bt_where *w
 	if (where->state == MARK_STRINGS) {
 		registers[REG_RSI] -= (greg_t)bt->run.string_delta[0];
 		registers[REG_RDI] -= (greg_t)bt->run.string_delta[1];
-		/* What has been done of it stays done. */
+		/* The turns that a repeated instruction has done stay done. */
 		if (has_rep_prefix((uintptr_t)registers[REG_RIP]))
 			registers[REG_R11] = registers[REG_RCX];
 	}
@@ -81,7 +82,8 @@ static void roll_back(struct bt *bt, greg_t *registers, const struct bt_where *w
 
 /* --- faults --- */
 
-/* Say what no guest can bring about, before the process dies of it. No stdio: this is a handler. */
+/* Report a fault that no guest can bring about; the process is about to die of it. This is a signal
+ * handler, so it writes to the descriptor itself. */
 static void report_fault(const char *what, const greg_t *registers, const siginfo_t *info)
 {
 	char line[200];
@@ -93,14 +95,15 @@ static void report_fault(const char *what, const greg_t *registers, const siginf
 		return;
 }
 
-/* A guest's exception that is not a page fault? The interpreter will meet it again. */
+/* May the trap be an exception of the guest's, other than a page fault? The interpreter will meet
+ * it again. */
 static bool is_exception(greg_t trap)
 {
 	switch (trap) {
 	case VECTOR_DE:
 	case VECTOR_UD:
 	case VECTOR_SS: /* an address that is not canonical, by RSP or RBP */
-	case VECTOR_GP: /* the same by others; alignment of vectors */
+	case VECTOR_GP: /* the same by other registers; a vector that is not aligned */
 	case VECTOR_MF:
 	case VECTOR_AC:
 	case VECTOR_XM:
@@ -110,7 +113,8 @@ static bool is_exception(greg_t trap)
 	}
 }
 
-/* Faults of this kind would not come with the soft TLB. */
+/* Count a fault that would not come with the soft TLB. ADAPT_FAULTS of them make the instruction
+ * worth translating again. */
 static void count_against(const struct bt_where *where)
 {
 	struct bt_insn *insn = &where->unit->insns[where->insn];
@@ -119,7 +123,7 @@ static void count_against(const struct bt_where *where)
 		insn->adapted++;
 }
 
-/* A page fault. True: mapped now. */
+/* Handle a page fault. True: the page is mapped now. */
 static bool fill_window(struct bt *bt, const struct bt_where *where, uintptr_t address, bool write)
 {
 	uint64_t linear, rents = bt->stats.rents;
@@ -128,14 +132,15 @@ static bool fill_window(struct bt *bt, const struct bt_where *where, uintptr_t a
 	if (in_window && windows_fault(bt, linear, write, where->unit->mode.user))
 		return true;
 	bt->stats.other_faults += !in_window;
-	/* The first look at a page that may be mapped later proves nothing. Nor does a missing page
-	 * of a stack: stacks grow, and their pages are copied when they are written. */
+	/* Two kinds of fault do not count against the instruction: the first one in a page that
+	 * waits to be mapped (rent), and one of the stack, since stacks grow, and their pages are
+	 * copied when they are written. */
 	if (bt->stats.rents == rents && !(in_window && where->unit->insns[where->insn].stack))
 		count_against(where);
 	return false;
 }
 
-/* The fault of a unit is dealt with, and true returned; others are left to their owners. */
+/* Handle a fault of a unit and return true; leave others to their owners (false). */
 static bool on_unit_fault(int signal, siginfo_t *info, void *context)
 {
 	greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
@@ -144,7 +149,8 @@ static bool on_unit_fault(int signal, siginfo_t *info, void *context)
 	greg_t trap = registers[REG_TRAPNO];
 	struct bt_where where;
 
-	/* Not the processor's but kill(2)'s: REG_TRAPNO is an old one. */
+	/* With si_code <= 0 the signal comes from kill(2), and REG_TRAPNO is left from an earlier
+	 * fault. */
 	if (!bt || !bt_owns_pc(bt, pc) || info->si_code <= 0)
 		return false;
 	if (!bt_locate(bt, pc, &where) || where.state == MARK_AFTER) {
@@ -184,8 +190,8 @@ static void stop_soon(struct bt *bt, greg_t *registers)
 	uintptr_t pc = (uintptr_t)registers[REG_RIP];
 	struct bt_where where;
 
-	/* On its way already; and a step is no small thing, 11 us where the host is itself virtual.
-	 */
+	/* The code is on its way to C already, so do not step: a step takes 11 us where the host is
+	 * itself virtual. */
 	if (pc >= bt->glue.exit && pc < bt->glue.load_vectors) {
 		stop_stepping(registers);
 		return;
@@ -204,7 +210,7 @@ static void on_kick(int signal, siginfo_t *info, void *context)
 	greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
 	struct bt *bt = cpu_current ? bt_of(cpu_current) : NULL;
 
-	/* In C: glue.enter will look at cpu->attention. */
+	/* The thread is in C: glue.enter will look at cpu->attention. */
 	if (!bt || !bt_owns_pc(bt, (uintptr_t)registers[REG_RIP]))
 		return;
 	bt->stats.kicks++;
@@ -237,7 +243,7 @@ void bt_kick(struct cpu *cpu)
 	struct bt *bt = bt_of(cpu);
 
 	/* `attention` was set before this load, and the vCPU's thread sets `running` before it
-	 * looks at `attention`: one of us sees the other's. */
+	 * looks at `attention`: so at least one of the two threads sees what the other set. */
 	if (cpu != cpu_current && atomic_load(&bt->running))
 		syscall(SYS_tgkill, getpid(), bt->tid, BT_KICK_SIGNAL);
 }
@@ -248,14 +254,15 @@ void bt_signals_init(void)
 		.sa_sigaction = on_kick, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
 
 	fault_handle(FAULT_TRANSLATED_CODE, on_fault_signal);
-	/* A kick that came while a fault is handled would find itself in C and do nothing. */
+	/* Kicks are blocked while a fault is handled (fault_handle()), for such a kick would find
+	 * the thread in C and do nothing. A kick's handler blocks the same signals. */
 	fault_other_signals(&kick.sa_mask);
 	sigaction(BT_KICK_SIGNAL, &kick, NULL);
 }
 
 /* --- the signal stack --- */
 
-static _Thread_local pid_t thread_id; /* set: this thread has been prepared */
+static _Thread_local pid_t thread_id; /* 0: this thread has not been prepared yet */
 static pthread_key_t stack_key;
 static pthread_once_t stack_key_once = PTHREAD_ONCE_INIT;
 static int stack_key_error;

@@ -2,9 +2,9 @@
  *
  * While a unit runs, the host's registers are the guest's, RSP included, and RSP may point
  * anywhere: nowhere, into the monitor's memory, even into the signal stack. So every signal that
- * such a thread can get is handled on an alternate stack, and on one that is disarmed while in use
- * (SS_AUTODISARM), since the kernel would otherwise look at RSP to tell whether it is on that stack
- * already. All others are blocked on vCPU threads (machine/vcpu_thread.c).
+ * such a thread can get is handled on an alternate stack. The stack is disarmed while it is in use
+ * (SS_AUTODISARM), since the kernel would otherwise look at RSP to tell whether the thread is on
+ * that stack already. All other signals are blocked on vCPU threads (machine/vcpu_thread.c).
  *
  * What the code here expects of glue and units:
  *	- FS is the host's: handlers use thread-local variables.
@@ -25,18 +25,18 @@
  * is ignored where it has no handler. */
 #define BT_KICK_SIGNAL SIGURG
 
-/* Have signals sent to the functions here; again does no harm. Faults that are not a unit's go to
- * their owners (host/fault.h). */
+/* Install the handlers; a second call does no harm. Faults that are not a unit's go to their owners
+ * (host/fault.h). */
 void bt_signals_init(void);
 
-/* First and last thing in vcpu_run, on the vCPU's thread. Cheap, except the first time on a thread:
- * then that gets its signal stack, which is freed when the thread ends. 0, or -errno with a
- * message. */
+/* Call these first and last in vcpu_run, on the vCPU's thread. bt_thread_enter() is cheap, except
+ * for the first time on a thread: then it makes the thread's signal stack, which is freed when the
+ * thread ends. 0, or -errno after a message. */
 int bt_thread_enter(struct bt *bt);
 void bt_thread_leave(struct bt *bt);
 
-/* struct cpu_engine_ops's kick: make a vCPU come out of translated code. For any thread, after
- * `attention` was set. */
+/* struct cpu_engine_ops's kick: make a vCPU come out of translated code. Any thread may call it,
+ * after it has set `attention`. */
 void bt_kick(struct cpu *cpu);
 
 #endif

@@ -1,6 +1,6 @@
-/* The soft TLB: filled by exits (serve.c), read by translated code (operand.c), and flushed as far
- * as the guest's flushes demand. What is not global is listed, so that a change of address space
- * costs what filling it did. */
+/* The soft TLB: exits fill it (serve.c), translated code reads it (operand.c), and the guest's
+ * flushes empty what they name. The entries that are not global are listed, so that a change of
+ * address space empties only those. */
 #include "engine/bt/soft_tlb.h"
 #include "engine/options.h"
 

@@ -25,7 +25,7 @@ struct fault {
 	uint64_t ram_page;
 };
 
-/* Has this page faulted before in this space? Forgets, after a while. */
+/* Has this page faulted before in this space? The table is small, and forgets after a while. */
 static bool rent_paid(struct windows *w, uint64_t linear)
 {
 	uint64_t tag = (linear >> PAGE_SHIFT) ^ w->space[w->current].is.root << 24;
@@ -37,7 +37,8 @@ static bool rent_paid(struct windows *w, uint64_t linear)
 	return RENT_FAULTS == 0;
 }
 
-/* Walk, setting A and D as the access would, and see whether there is RAM that may be mapped. */
+/* Walk the page tables, which sets A and D as the access would. True: there is RAM there that may
+ * be mapped. */
 static bool find_page(struct windows *w, struct fault *fault)
 {
 	unsigned access = (fault->write ? PAGING_WRITE : 0) | (fault->user ? PAGING_USER : 0);
@@ -48,7 +49,7 @@ static bool find_page(struct windows *w, struct fault *fault)
 		return false;
 	}
 	host = cpu_mappable(w->cpu, fault->linear, fault->page.gpa);
-	/* User pages in the upper half come and go with SMAP and protection keys: not worth it. */
+	/* SMAP and protection keys would take user pages of the upper half out again and again. */
 	if (!host || (!fault->user && fault->page.user))
 		return false;
 	fault->ram_page = memory_page_number(w->cpu->memory, host);
@@ -60,8 +61,7 @@ static bool ram_page_watched(const struct windows *w, uint64_t ram_page)
 	return memory_page_watched(w->cpu->memory, ram_page);
 }
 
-/* Is `linear` what a neighbour of the fault's page must be to go in with it, `distance` pages on?
- */
+/* Is the page `distance` pages on a neighbour that may go in together with the fault's page? */
 static bool is_neighbour(struct windows *w, const struct window *window, const struct fault *fault,
 	int64_t distance, bool writable)
 {
@@ -82,7 +82,7 @@ static bool is_neighbour(struct windows *w, const struct window *window, const s
 	       !(writable && ram_page_watched(w, fault->ram_page + (uint64_t)distance));
 }
 
-/* One 4-KiB page, and neighbours. */
+/* Map one 4-KiB page, and neighbours. */
 static bool map_small(
 	struct windows *w, struct window *window, const struct fault *fault, struct mapping *new)
 {
@@ -95,7 +95,8 @@ static bool map_small(
 	new->pages = 1;
 	new->size = SIZE_4K;
 	new->writable = new->writable && !ram_page_watched(w, fault->ram_page);
-	/* A page that is read-only because it is watched has no neighbours of its kind. */
+	/* A page that is writable for the guest but watched goes in alone: it differs from its
+	 * neighbours. */
 	if (new->guest_shift == PAGE_SHIFT && fault->page.can_write == new->writable) {
 		while (last + 1 < lowest + AROUND &&
 			is_neighbour(w, window, fault, last + 1, new->writable))
@@ -112,8 +113,8 @@ static bool map_small(
 	return true;
 }
 
-/* The block of `size` around the fault, as far as it is RAM in one piece. False: it is not worth
- * it, or cannot be done with this size. */
+/* Map the block of `size` around the fault, as far as it is RAM in one piece. False: the guest's
+ * page is smaller, too many of its pages are watched, or there is no room. */
 static bool map_large(struct windows *w, struct window *window, const struct fault *fault,
 	struct mapping *new, enum mapping_size size)
 {
@@ -176,8 +177,8 @@ static bool change_mapping(struct windows *w, struct window *window, uint32_t in
 	}
 	if (same && hidden)
 		return true;
-	/* It should not have faulted. Once may be: another thread has only now made it read-only.
-	 */
+	/* The mapping is right, so the access should not have faulted. Another thread may have made
+	 * it read-only just now; a second fault in the same page has another cause. */
 	if (same && w->last_spurious == fault->linear)
 		return false;
 	w->last_spurious = same ? fault->linear : ~UINT64_C(0);
@@ -185,7 +186,7 @@ static bool change_mapping(struct windows *w, struct window *window, uint32_t in
 	return map_fault(w, window, fault);
 }
 
-/* With the lock held. */
+/* Called with the lock held. */
 static bool enter_faulting_page(struct windows *w, const struct fault *fault, bool hidden)
 {
 	int owner = fault->user ? w->current : OWNER_UPPER;
@@ -220,12 +221,12 @@ bool windows_fault(struct bt *bt, uint64_t linear, bool write, bool user)
 	unsigned revocations = atomic_load(&w->revocations);
 	bool mapped, hidden;
 
-	/* The last page of all is left out because the address after it is 0. */
+	/* The last page of the address space is left out, because its end would be address 0. */
 	if (!cpu_canonical(bt->cpu, linear) || linear_is_upper(linear) == user ||
 		fault.linear == -PAGE_SIZE || !find_page(w, &fault))
 		return false;
 	pthread_mutex_lock(&w->lock);
-	/* The page that was found may be another by now. */
+	/* The page that was found may have been revoked since. */
 	if (unlikely(w->revocations != revocations)) {
 		pthread_mutex_unlock(&w->lock);
 		return false;

@@ -29,9 +29,9 @@
 #define SPACES_MAX    8
 #define NO_MAPPING    0 /* record 0 is not used */
 
-/* Three sizes of mapping: they are what lookups try one after the other. A mapping of the larger
- * ones lies within one block of its size, in linear addresses and in RAM, and fills it unless RAM
- * ends or the VGA window lies there. */
+/* A mapping has one of three sizes; a look-up tries one after the other. A mapping of the larger
+ * two lies within one block of its size, in linear addresses and in RAM, and fills the block unless
+ * RAM ends or the VGA memory lies there. */
 enum mapping_size { SIZE_4K, SIZE_2M, SIZE_1G, SIZES };
 #define SIZE_SHIFT(size) (PAGE_SHIFT + 9 * (unsigned)(size))
 
@@ -44,28 +44,29 @@ enum mapping_list {
 
 struct mapping {
 	uint64_t linear;
-	uint32_t page, pages; /* of RAM: first, and how many */
+	uint32_t page, pages; /* of RAM: the first one, and how many */
 	uint32_t next_by_linear, next_by_page, previous_by_page, next, previous;
 	uint8_t size, list, window;
-	uint8_t guest_shift; /* log2 of the guest's page, of which this may be a piece */
+	uint8_t guest_shift; /* log2 of the size of the guest's page; this may be a piece of it */
 	bool writable;
-	bool global; /* the guest's page is: INVLPG reaches it under any PCID */
+	bool global; /* the guest's page is global: INVLPG reaches it under any PCID */
 };
 
-#define OWNER_NONE  (-2) /* reserved, empty */
-#define OWNER_UPPER (-1) /* the vCPU's upper half; from 0 on: number of a space */
+/* Owners of a window; from 0 on they are numbers of spaces. */
+#define OWNER_NONE  (-2) /* the window is not in use, and empty */
+#define OWNER_UPPER (-1) /* all of the vCPU's spaces: the slot is in the upper half */
 
 struct window {
 	uintptr_t base; /* 0: not even reserved */
 	uint16_t slot;
 	int8_t owner;
 	uint32_t first[LISTS], count[LISTS];
-	uint32_t sizes[SIZES]; /* how many mappings of each, holes included */
-	uint32_t pieces;       /* how many are smaller than the guest's page */
+	uint32_t sizes[SIZES]; /* how many mappings of each size, holes included */
+	uint32_t pieces;       /* how many mappings are smaller than the guest's page */
 	uint32_t borders;      /* between host mappings, inside the window */
 	/* Blocks of 2 MiB in which something was mapped since the window was last empty: each may
-	 * cost the host a page table, mapped or not. And how many of them the large mappings that
-	 * there are now span. */
+	 * cost the host a page table, even if nothing is mapped there now. And how many blocks the
+	 * present large mappings span. */
 	uint32_t blocks, large_blocks;
 	uint64_t last_use;
 };
@@ -87,19 +88,19 @@ struct windows {
 	struct window window[WINDOWS_MAX];
 	struct space space[SPACES_MAX];
 	unsigned window_limit, space_limit;
-	uint64_t clock; /* ticks with every fault and change of space */
+	uint64_t clock; /* counts faults and changes of space */
 
-	int current;       /* space of CR3, or -1: young */
-	bool lower_hidden; /* its windows are not in bt->delta[0], because they are in doubt */
-	uint64_t cr3;      /* that `current` is for */
+	int current;       /* number of CR3's space; -1: it is young */
+	bool lower_hidden; /* its windows are not in bt->delta[0]: pages are in doubt or pending */
+	uint64_t cr3;      /* the value that `current` is for */
 	bool stale;        /* windows_use_space() has work to do */
 
-	/* Local translations of the upper half are good in this address space only. */
+	/* The upper half's local mappings are valid in this address space only. */
 	struct address_space upper;
 	bool upper_doubt, upper_hidden, global_doubt;
 
-	/* Pages of the current space's lower half that were flushed one by one: unmapping them
-	 * waits until user code runs, and then neighbours go together. */
+	/* Pages of the current space's lower half that were flushed one by one. They are unmapped
+	 * when user code is about to run, neighbours in one system call. */
 	uint64_t pending[PENDING_PAGES];
 	unsigned pending_count;
 
@@ -141,12 +142,13 @@ static inline unsigned window_number(const struct windows *w, const struct windo
 /* The window of `owner` that shows `slot`, or NULL. */
 struct window *window_find(struct windows *w, int owner, uint16_t slot);
 
-/* The same, made where there is none; that may take another one away (*evicted; its deltas are
- * hidden). NULL where none can be had now. */
+/* Find a window for `owner` and `slot`, which have none. *evicted: another slot has lost its window
+ * for it, and that window's delta is hidden. NULL: there is none to be had now. */
 struct window *window_claim(struct windows *w, int owner, uint16_t slot, bool *evicted);
 
-/* Unmap all of a window, which also frees the host's page tables for it; and let it be used for
- * another slot. Emptying cannot fail: the process is ended rather than the guest let out. */
+/* Unmap all of a window, which also frees the host's page tables for it. This cannot fail: the
+ * process is ended rather than the guest let out. window_release() also lets the window be used for
+ * another slot. */
 void window_empty(struct windows *w, struct window *window);
 void window_release(struct windows *w, struct window *window);
 
@@ -170,9 +172,10 @@ bool window_host_protect(struct windows *w, const struct window *window, uint64_
 bool window_host_unmap(
 	struct windows *w, const struct window *window, uint64_t linear, uint64_t size);
 
-/* Take the host's own page fault at once, where more than a page was mapped: for a read the kernel
- * enters up to 15 neighbours besides, as far as they have memory already, and these can be written,
- * too. A write, which may be what comes next, would enter one page only, for the same price. */
+/* Have the host's kernel enter the page at `linear` in its page tables, as a read would. It then
+ * enters up to 15 neighbours, too, as far as they have memory already, and they can be written. So
+ * call it where more than one page was mapped. A write, which may be the guest's next access, would
+ * enter one page only, at the same price. */
 void window_host_populate(const struct window *window, uint64_t linear);
 
 /* --- window_budget.c: what windows may cost the host --- */
@@ -194,11 +197,12 @@ void budget_count_blocks(struct windows *w, struct window *window, uint64_t line
 /* All of the window was unmapped: no borders, no blocks. */
 void budget_forget_window(struct windows *w, struct window *window);
 
-/* Make room for `borders` more borders between mappings and `records` more records, and for the
- * page tables of one more mapping, by emptying windows if need be. */
+/* Make room for `borders` more borders, `records` more records, and the page tables of one more
+ * mapping. This empties windows if it must. */
 void budget_make_room(struct windows *w, unsigned records, unsigned borders);
 
-/* Of the windows with an owner, or only of those that show something; NULL: there is none. */
+/* Of the windows with an owner, or (`with_records`) only of those in which something is mapped.
+ * NULL: there is none. */
 struct window *budget_least_recently_used(struct windows *w, bool with_records);
 
 /* --- window_record.c: the records of mappings --- */
@@ -218,8 +222,8 @@ void records_remove_window(struct windows *w, struct window *window);
 /* What is mapped at a linear address, holes before the mapping they are in; or NO_MAPPING. */
 uint32_t mapping_find(const struct windows *w, const struct window *window, uint64_t linear);
 
-/* The same of one size, at a page's first byte; and of the two large sizes: the mapping that a hole
- * is in. */
+/* The same among the mappings of one size; and among those of the two large sizes, which finds the
+ * mapping that a hole is in. */
 uint32_t mapping_find_sized(
 	const struct windows *w, const struct window *window, unsigned size, uint64_t linear);
 uint32_t mapping_find_large(const struct windows *w, const struct window *window, uint64_t linear);
@@ -231,22 +235,24 @@ void mappings_of_page(struct windows *w, uint64_t page,
 
 /* --- window_mapping.c: a mapping made, changed, dropped --- */
 
-/* Map, with those of its pages that are watched read-only. `new` gives linear, page, pages, size,
- * guest_shift, writable, and list. `run` 4-KiB pages may be entered at once: they are as `new`,
- * one after the other. What was there is dropped. False: the host had no room. */
+/* Make a mapping, and holes where its pages are watched. `new` gives linear, page, pages, size,
+ * guest_shift, writable, list and global. A `run` of 4-KiB pages may be entered at once: each is as
+ * `new`, one page further on. Mappings that overlap are dropped first. False: there is no room. */
 bool mapping_add(struct windows *w, struct window *window, const struct mapping *new, unsigned run);
 void mapping_drop(struct windows *w, uint32_t index);
 
-/* The page at `linear` of a mapping found there becomes writable (a mapping that is read-only as a
- * whole: all of it, less what is watched), or read-only. */
+/* Make the page at `linear` writable or read-only, in the mapping that was found there. Where a
+ * mapping is read-only as a whole, all of it becomes writable except its watched pages. False: the
+ * host has refused, and the mapping is gone. */
 bool mapping_allow_write(struct windows *w, uint32_t index, uint64_t linear);
 void mapping_forbid_write(struct windows *w, uint32_t index, uint64_t linear);
 
-/* In how many pages of [page, page + pages) stores must be noticed (memory_page_watched()). Gives
- * up, and returns more than `limit`, where there are more than that. */
+/* Count the pages of [page, page + pages) whose stores must be noticed (memory_page_watched()).
+ * Where there are more than `limit` it stops early and returns more than `limit`. */
 unsigned watched_pages(const struct memory *memory, uint64_t page, uint64_t pages, unsigned limit);
 
-/* For dropping many: neighbours go in one system call. End it with unmap_run_flush(). */
+/* Drop many mappings: neighbours are unmapped in one system call. After the last one call
+ * unmap_run_flush(). */
 struct unmap_run {
 	struct windows *windows;
 	struct window *window;
@@ -255,8 +261,8 @@ struct unmap_run {
 void mapping_drop_in_run(struct unmap_run *run, uint32_t index);
 void unmap_run_flush(struct unmap_run *run);
 
-/* The mappings in one list of a window, in turn. The body may drop the one at hand. Where the host
- * is short of mappings that takes the whole window, and the loop ends. */
+/* Go through the mappings in one list of a window. The body may drop the mapping that it is called
+ * for. Where the host refuses that the whole window is emptied, and the loop ends. */
 #define for_mappings_in(index, w, window, list)                                                    \
 	for (uint32_t index = (window)->first[list], next_##index = (w)->mapping[index].next;      \
 		index; index = (window)->first[list] ? next_##index : NO_MAPPING,                  \
@@ -264,9 +270,10 @@ void unmap_run_flush(struct unmap_run *run);
 
 /* --- window_space.c: address spaces --- */
 
-/* Bring `current`, the deltas and the upper half in step with CR3. */
+/* Make `current`, the deltas and the upper half those of CR3. */
 void space_sync(struct windows *w);
-/* Settle what is in doubt in the current space's lower half, or in the upper half. */
+/* Look up again what is in doubt in the current space's lower half, or in the upper half, and show
+ * its windows. */
 void space_settle_lower(struct windows *w);
 void space_settle_upper(struct windows *w);
 

@@ -1,19 +1,18 @@
 /* Address spaces of the windows, and what flushes do to them.
  *
- * A space is a root of page tables and the PCID it goes by. When CR3 changes, the new space's
- * windows take the place of the old one's in bt->delta[0]; that costs a store for each. A space
- * that a guest flushes is not emptied. It is put in doubt, and before its user code runs again each
- * of its pages is looked up in the page tables: mostly they are as they were, and a lookup costs a
- * fiftieth of a fault. What the lookup finds is what a new walk would enter, so keeping it is
- * exactly as good as dropping it.
+ * A space is a root of page tables and the PCID that was last used with it. When CR3 changes, the
+ * new space's windows take the place of the old one's in bt->delta[0], which costs a store for each
+ * window. A space that the guest flushes is not emptied. It is put in doubt, and before its user
+ * code runs again each of its pages is looked up in the page tables: mostly they are as they were,
+ * and a look-up costs a fiftieth of a fault. A page is kept if a new walk would enter the same, so
+ * to keep it is exactly as good as to drop it and enter it again.
  *
- * The same goes for a root that has been given to another process: either the PCID is another one,
- * or the guest has flushed it. If then not a single page is as it was, it is a new process, and
- * starts young.
+ * A guest may give a root to another process. Then it uses another PCID or flushes, and the space
+ * is in doubt. If no page at all is as it was, this is a new process, and starts young.
  *
- * The upper half is shared by all spaces, as far as its pages are global. Those that are not hold
- * for one root and PCID. Kernels have few, so under another CR3 they are simply looked up
- * again; if there are many, their windows are hidden until somebody needs them. */
+ * All spaces share the global pages of the upper half. Those that are not global (local ones) are
+ * valid for one root and PCID. Kernels have few of them, so under another CR3 they are looked up
+ * again; where there are many, their windows are hidden until an access faults there. */
 #include "engine/bt/window_internal.h"
 
 #include "base/log.h"
@@ -21,10 +20,10 @@
 
 #include <string.h>
 
-#define FEW_LOCAL                                                                                  \
-	32 /* local pages of the upper half that are looked up without being asked for             \
-	    */
-#define PROCESS_PAGES 4 /* a space that loses this many pages, and all, is another process */
+/* So many local pages of the upper half are looked up at once when CR3 changes. */
+#define FEW_LOCAL 32
+/* A space that had at least so many pages and loses all of them belongs to another process. */
+#define PROCESS_PAGES 4
 
 static bool window_is_of(const struct windows *w, const struct window *window, int owner)
 {
@@ -37,8 +36,8 @@ static bool window_is_of(const struct windows *w, const struct window *window, i
 
 /* --- looking up again --- */
 
-/* May all of it be mapped, as the vCPU is now? With data breakpoints armed (rare) nothing large is
- * kept or made. */
+/* May all of the mapping be mapped, in the vCPU's present state? While data breakpoints are armed
+ * (which is rare) no large mapping is kept or made. */
 static bool range_allowed(const struct windows *w, const struct mapping *m, uint64_t gpa)
 {
 	uint64_t start, end;
@@ -49,7 +48,8 @@ static bool range_allowed(const struct windows *w, const struct mapping *m, uint
 										      << PAGE_SHIFT;
 }
 
-/* Would a fault now enter this mapping as it is? If it would, but read-only, that is done. */
+/* Would a fault now enter this mapping as it is? Where it would enter it read-only, the mapping is
+ * made read-only here. */
 static bool still_good(struct windows *w, uint32_t index)
 {
 	struct mapping *m = &w->mapping[index];
@@ -77,7 +77,7 @@ static bool still_good(struct windows *w, uint32_t index)
 	return true;
 }
 
-/* Returns how many stay. */
+/* Look up again all mappings of a list, and drop those that are wrong. Returns how many stay. */
 static unsigned revalidate_list(struct windows *w, struct window *window, enum mapping_list list)
 {
 	struct unmap_run run = {.windows = w};
@@ -121,7 +121,8 @@ static void space_forget(struct windows *w, int number)
 	}
 }
 
-/* Drop what translates `linear`; all pieces of its page, where that is large. */
+/* Drop the guest's page at `linear`: the mapping there, and where the page is large all pieces of
+ * it. */
 static void drop_guest_page(
 	struct windows *w, struct window *window, uint64_t linear, struct unmap_run *run)
 {
@@ -254,7 +255,7 @@ static void switch_upper(struct windows *w)
 {
 	bool same = address_space_equal(w->upper, cpu_address_space(w->cpu));
 
-	/* What the kernel uses all the time never faults, and would look old. */
+	/* The windows that a kernel uses all the time see no faults, and would look old. */
 	for_windows_of(window, w, OWNER_UPPER) window->last_use = w->clock;
 	if (w->global_doubt)
 		for_windows_of(window, w, OWNER_UPPER) revalidate_list(w, window, LIST_GLOBAL);
@@ -338,8 +339,8 @@ void windows_mature(struct bt *bt)
 	pthread_mutex_unlock(&w->lock);
 }
 
-/* May INVLPG reach something of a space that is not current? It drops what translates the address
- * under the current PCID, and global translations under any (SDM vol. 3A 4.10.4.1). */
+/* Has a space that is not current a mapping that this INVLPG reaches? INVLPG drops translations of
+ * the address under the current PCID, and global ones under any PCID (SDM vol. 3A 4.10.4.1). */
 static bool space_has_page(struct windows *w, int number, const struct tlb_request *request)
 {
 	const struct space *space = &w->space[number];
@@ -386,7 +387,7 @@ static void flush_page(struct windows *w, const struct tlb_request *request)
 	w->pending[w->pending_count++] = linear & PAGE_MASK;
 }
 
-/* Does a flush of `named` reach what was entered in `is`? */
+/* Does a flush of the address space `named` reach mappings that were entered in `is`? */
 static bool flush_reaches(struct address_space is, struct address_space named)
 {
 	if (named.pcid == TLB_EVERY_PCID)
@@ -428,7 +429,7 @@ void windows_flush(struct bt *bt, const struct tlb_request *request)
 		break;
 	case TLB_FLUSH_PAGE:
 	case TLB_FLUSH_LARGE_PAGE:
-		/* It may be the first that is done under a new CR3. */
+		/* CR3 may have changed since the last call. */
 		space_sync(w);
 		if (cpu_canonical(w->cpu, request->linear))
 			flush_page(w, request);
