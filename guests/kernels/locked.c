@@ -6,6 +6,7 @@
  * Over a page border also with every other CPU's code and operand in the upper half of the address
  * space, where an engine may do it by other means than in the lower.
  */
+#include "apic.h"
 #include "paging.h"
 #include "smp.h"
 
@@ -290,6 +291,57 @@ static void test_parts(void)
 		}
 }
 
+/* --- memory that an engine reaches by other means --- */
+
+/* A device's register, here the IOAPIC's that selects one, whose low byte can be written. */
+static void test_device(void)
+{
+	static void (*const fns[])(u32 cpu) = {or_and_32, xor_32, bts_btr_32};
+	volatile u32 *select = (volatile u32 *)IOAPIC_ADDRESS;
+	size_t i;
+
+	targets[0] = targets[1] = select;
+	for (i = 0; i < sizeof(fns) / sizeof(fns[0]); i++) {
+		*select = 0x80;
+		if (!run_on_all(fns[i]))
+			check(false, "a device's register, %u: all CPUs came back", (u32)i);
+		check(*select == 0x80 && !mistakes, "a device's register, %u: %x, %u mistakes",
+			(u32)i, *select, mistakes);
+	}
+}
+
+/* With a data breakpoint on one CPU, elsewhere in the page. */
+static void (*watched_fn)(u32 cpu);
+
+static void watched(u32 cpu)
+{
+	if (cpu & 1) {
+		asm volatile("mov %0, %%dr0" : : "r"(TEST_VA + 0x800));
+		write_dr7(0x10402); /* G0, stores */
+	}
+	watched_fn(cpu);
+	write_dr7(0x400);
+}
+
+static void test_watched(void)
+{
+	static void (*const fns[])(u32 cpu) = {add_32, bts_btr_32, xadd_64};
+	size_t i;
+
+	targets[0] = targets[1] = (volatile void *)(TEST_VA + 0x40);
+	for (i = 0; i < sizeof(fns) / sizeof(fns[0]); i++) {
+		u64 want = fns[i] == bts_btr_32 ? 0x40 : 0x40 + ROUNDS * cpus;
+
+		*(volatile u64 *)(TEST_VA + 0x40) = 0x40;
+		watched_fn = fns[i];
+		if (!run_on_all(watched))
+			check(false, "a watched page, %u: all CPUs came back", (u32)i);
+		check(*(volatile u64 *)(TEST_VA + 0x40) == want && !mistakes,
+			"a watched page, %u: %llx, %u mistakes", (u32)i,
+			*(volatile u64 *)(TEST_VA + 0x40), mistakes);
+	}
+}
+
 /* A plain aligned store of 8 bytes is never seen half (SDM vol. 3A 9.1.1). */
 static volatile u64 toggled;
 
@@ -354,6 +406,8 @@ void guest_main(void)
 	} else {
 		skip("cmpxchg16b: not in CPUID");
 	}
+	test_device();
+	test_watched();
 	run_on_all(toggle_or_watch);
 	check_eq(mistakes, 0, "an aligned 8-byte store is seen whole");
 }

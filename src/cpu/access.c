@@ -324,6 +324,11 @@ void *access_pointer(struct cpu *cpu, uint64_t linear, unsigned size, bool write
 	return at.watched ? NULL : at.host;
 }
 
+void *access_watched_pointer(struct cpu *cpu, uint64_t linear)
+{
+	return locate(cpu, tlb_current_view(cpu), linear, PAGING_WRITE).host;
+}
+
 bool access_written_slow(struct cpu *cpu, void *pointer, unsigned size)
 {
 	if (!memory_written(cpu->memory, pointer, size))

@@ -82,7 +82,7 @@ void cpu_destroy(struct cpu *cpu)
 	if (!cpu)
 		return;
 	memory_unlisten(cpu->memory, &cpu->memory_listener);
-	access_split_forget(cpu);
+	access_locked_forget(cpu);
 	munmap(cpu, sizeof(*cpu));
 }
 

@@ -129,6 +129,7 @@ int memory_create(struct memory *memory, uint64_t size, unsigned physical_bits,
 	}
 	io_space_init(&memory->mmio, machine_lock);
 	pthread_mutex_init(&memory->lock, NULL);
+	pthread_mutex_init(&memory->locked_work, NULL);
 	memory->ram_size = size;
 	memory->file_size = size + MEMORY_ROM_ROOM;
 	memory->low_size = MIN(size, MEMORY_PCI_HOLE_START);
@@ -174,6 +175,7 @@ void memory_destroy(struct memory *memory)
 	free(memory->code_generation);
 	free(memory->log);
 	io_space_destroy(&memory->mmio);
+	pthread_mutex_destroy(&memory->locked_work);
 	pthread_mutex_destroy(&memory->lock);
 	*memory = (struct memory){.fd = -1};
 }

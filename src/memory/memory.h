@@ -134,6 +134,8 @@ struct memory {
 	/* Orders decoders, writers that hit code, and the log. Innermost but for what listeners
 	 * take. */
 	pthread_mutex_t lock;
+	/* A vCPU's locked access to a device; outermost (access_locked_work()). */
+	pthread_mutex_t locked_work;
 	struct memory_listener *listeners;
 };
 

@@ -394,62 +394,74 @@ void slow_load_far(struct cpu *cpu, const struct insn *in)
 		REG(guest_8, in->dst) = offset;
 }
 
+/* Bits of a bit string in memory. */
+struct bit_string {
+	uint64_t linear; /* of the operand that holds the bit */
+	uint64_t mask;   /* the bit, in it */
+	unsigned size;
+	enum { BIT_TEST, BIT_SET, BIT_RESET, BIT_COMPLEMENT } operation;
+};
+
+static void set_carry(struct cpu *cpu, bool value)
+{
+	cpu->arithmetic_flags = (uint16_t)((cpu->arithmetic_flags & ~0x100) | (value ? 0x100 : 0));
+}
+
+static void change_bit(struct cpu *cpu, const void *opaque)
+{
+	const struct bit_string *bit = opaque;
+	uint64_t value, changed;
+
+	value = bit->operation == BIT_TEST
+			? access_load(cpu, bit->linear, bit->size, ACCESS_PROGRAM)
+			: access_load_for_update(cpu, bit->linear, bit->size);
+	changed = bit->operation == BIT_SET     ? value | bit->mask
+		  : bit->operation == BIT_RESET ? value & ~bit->mask
+						: value ^ bit->mask;
+	if (bit->operation != BIT_TEST)
+		slow_store(cpu, bit->linear, changed, bit->size);
+	set_carry(cpu, value & bit->mask);
+}
+
+/* An atomic change of the one byte that holds the bit, which no other access can tear. */
+static void change_bit_locked(struct cpu *cpu, const struct bit_string *bit)
+{
+	unsigned number = (unsigned)__builtin_ctzll(bit->mask);
+	uint8_t mask = (uint8_t)(1u << (number & 7)), old, *byte;
+
+	access_probe_write(cpu, bit->linear, bit->size, ACCESS_PROGRAM);
+	byte = access_locked_pointer(cpu, bit->linear, bit->size);
+	if (!byte) {
+		access_locked_work(cpu, change_bit, bit);
+		return;
+	}
+	byte += number / 8;
+	old = bit->operation == BIT_SET ? __atomic_fetch_or(byte, mask, __ATOMIC_SEQ_CST)
+	      : bit->operation == BIT_RESET
+		      ? __atomic_fetch_and(byte, (uint8_t)~mask, __ATOMIC_SEQ_CST)
+		      : __atomic_fetch_xor(byte, mask, __ATOMIC_SEQ_CST);
+	if (access_locked_written(cpu, bit->linear, bit->size))
+		interp_of(cpu)->leave = true;
+	set_carry(cpu, old & mask);
+}
+
 /* BT, BTS, BTR, BTC of a bit string in memory, addressed by a register: the bit offset reaches
- * beyond the operand. disp is the address's, imm the operation (0 BT, 1 BTS, 2 BTR, 3 BTC). */
+ * beyond the operand. disp is the address's, imm the operation, as in struct bit_string. */
 void slow_bit_string(struct cpu *cpu, const struct insn *in)
 {
-	unsigned size = in->size, bits = 8 * size;
+	unsigned size = in->size, shift = size == 8 ? 6 : size == 4 ? 5 : 4;
 	int64_t index = (int64_t)bits_sign_extend(REG(guest_8, in->src), size);
 	uint64_t mask = in->attributes & INSN_ADDRESS_16   ? UINT16_MAX
 			: in->attributes & INSN_ADDRESS_32 ? UINT32_MAX
 							   : ~UINT64_C(0);
-	uint64_t offset = (ea_offset(cpu, in) + (uint64_t)(index >> (size == 8          ? 6
-									    : size == 4 ? 5
-											: 4)) *
-							size) &
-			  mask;
-	uint64_t bit = BIT((uint64_t)index & (bits - 1)), value, changed;
-	uint64_t linear = legacy_linear(cpu, in, offset, size, in->imm != 0);
+	uint64_t offset = (ea_offset(cpu, in) + (uint64_t)(index >> shift) * size) & mask;
+	struct bit_string bit = {.linear = legacy_linear(cpu, in, offset, size, in->imm != 0),
+		.mask = BIT((uint64_t)index & (8 * size - 1)),
+		.size = size,
+		.operation = (unsigned)in->imm};
 
-	if (in->attributes & INSN_LOCK) {
-		bit_string_locked(cpu, in, linear, bit);
-		return;
-	}
-	value = in->imm ? access_load_for_update(cpu, linear, size)
-			: access_load(cpu, linear, size, ACCESS_PROGRAM);
-	changed = in->imm == 1 ? value | bit : in->imm == 2 ? value & ~bit : value ^ bit;
-	if (in->imm)
-		slow_store(cpu, linear, changed, size);
-	cpu->arithmetic_flags =
-		(uint16_t)((cpu->arithmetic_flags & ~0x100) | (value & bit ? 0x100 : 0));
-}
-
-/* With LOCK: an atomic change of the one byte that holds the bit, which no other access can tear.
- */
-void bit_string_locked(struct cpu *cpu, const struct insn *in, uint64_t linear, uint64_t bit)
-{
-	unsigned number = (unsigned)__builtin_ctzll(bit);
-	uint8_t mask = (uint8_t)(1u << (number & 7)), old, *host;
-
-	/* The processor accesses the whole operand, and faults on its first byte that has one. */
-	access_probe_write(cpu, linear, in->size, ACCESS_PROGRAM);
-	host = access_pointer(cpu, linear + number / 8, 1, true);
-
-	if (!host) {
-		/* A device's register, or a page with a data breakpoint: a load and a store, which
-		 * are not atomic together. */
-		uint8_t value = (uint8_t)access_load_for_update(cpu, linear + number / 8, 1);
-
-		old = value;
-		value = in->imm == 1 ? value | mask : in->imm == 2 ? value & ~mask : value ^ mask;
-		slow_store(cpu, linear + number / 8, value, 1);
-	} else {
-		old = in->imm == 1   ? __atomic_fetch_or(host, mask, __ATOMIC_SEQ_CST)
-		      : in->imm == 2 ? __atomic_fetch_and(host, (uint8_t)~mask, __ATOMIC_SEQ_CST)
-				     : __atomic_fetch_xor(host, mask, __ATOMIC_SEQ_CST);
-		if (access_written(cpu, host, 1))
-			interp_of(cpu)->leave = true;
-	}
-	cpu->arithmetic_flags =
-		(uint16_t)((cpu->arithmetic_flags & ~0x100) | (old & mask ? 0x100 : 0));
+	if (in->attributes & INSN_LOCK)
+		change_bit_locked(cpu, &bit);
+	else
+		change_bit(cpu, &bit);
 }

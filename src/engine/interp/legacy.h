@@ -9,7 +9,6 @@ uint64_t program_peek(struct cpu *cpu, unsigned depth, unsigned size);
 void program_drop(struct cpu *cpu, uint64_t bytes);
 uint64_t legacy_linear(
 	struct cpu *cpu, const struct insn *in, uint64_t offset, unsigned size, bool write);
-void bit_string_locked(struct cpu *cpu, const struct insn *in, uint64_t linear, uint64_t bit);
 
 slow_fn slow_push, slow_pop, slow_push_segment, slow_pop_segment, slow_pusha, slow_popa, slow_enter,
 	slow_leave;

@@ -249,7 +249,7 @@ static inline bool condition(const struct cpu *cpu, unsigned code)
 	return result ^ (code & 1);
 }
 
-/* Slow handlers, called through op_call_*: string.c, system.c, legacy.c, locked.c. */
+/* Slow handlers, called through op_call_*: string.c, system.c, legacy.c. */
 slow_fn slow_movs, slow_cmps, slow_stos, slow_lods, slow_scas, slow_ins, slow_outs;
 
 slow_fn slow_mov_from_segment, slow_mov_to_segment, slow_mov_absolute, slow_far_jump, slow_far_call;

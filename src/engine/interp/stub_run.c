@@ -15,7 +15,6 @@
 #include "cpu/segmentation.h"
 #include "engine/interp/stub_internal.h"
 
-#include <pthread.h>
 #include <string.h>
 
 #define BOUNCE_SIZE 64
@@ -65,38 +64,30 @@ static void run_bounced(struct cpu *cpu, const struct stub *stub, uint64_t linea
 		access_write(cpu, linear, bounce.data, stub->rules.memory_size, mode);
 }
 
-/* A locked access to a device's registers, or with a data breakpoint: atomic against others of its
- * kind only. */
-static void run_bounced_locked(struct cpu *cpu, const struct stub *stub, uint64_t linear)
-{
-	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-	jmp_buf outer;
-	int thrown;
+struct locked_stub {
+	const struct stub *stub;
+	uint64_t linear;
+};
 
-	memcpy(outer, cpu->unwind, sizeof(outer));
-	pthread_mutex_lock(&lock);
-	thrown = setjmp(cpu->unwind);
-	if (!thrown)
-		run_bounced(cpu, stub, linear);
-	pthread_mutex_unlock(&lock);
-	memcpy(cpu->unwind, outer, sizeof(outer));
-	if (thrown)
-		longjmp(cpu->unwind, thrown);
+static void bounce_locked(struct cpu *cpu, const void *opaque)
+{
+	const struct locked_stub *locked = opaque;
+
+	run_bounced(cpu, locked->stub, locked->linear);
 }
 
 /* A locked access that crosses a page, or that has no host pointer for other reasons. True where it
  * hit code. */
 static bool run_locked(struct cpu *cpu, const struct stub *stub, uint64_t linear)
 {
-	bool crosses = (linear & ~PAGE_MASK) + stub->rules.memory_size > PAGE_SIZE;
-	void *pointer = crosses ? access_split_pointer(cpu, linear) : NULL;
+	void *pointer = access_locked_pointer(cpu, linear, stub->rules.memory_size);
 
 	if (!pointer) {
-		run_bounced_locked(cpu, stub, linear);
+		access_locked_work(cpu, bounce_locked, &(struct locked_stub){stub, linear});
 		return true;
 	}
 	stub->code(cpu, pointer);
-	return access_split_written(cpu, linear, stub->rules.memory_size);
+	return access_locked_written(cpu, linear, stub->rules.memory_size);
 }
 
 /* --- masked operands --- */
