@@ -133,7 +133,7 @@ static bool collect_registers(struct guest_insn *g, bool raw_rsp)
 	return true;
 }
 
-static bool try_identical(struct translator *t, struct guest_insn *g)
+static bool try_identical(const struct translator *t, struct guest_insn *g)
 {
 	const struct native_rules *rules;
 	struct native native;
@@ -178,15 +178,7 @@ static bool try_identical(struct translator *t, struct guest_insn *g)
 	return collect_registers(g, !windowed(t));
 }
 
-/* LEA and NOPs with an operand compute or name an address and touch nothing. */
-static void classify_lea(struct guest_insn *g)
-{
-	g->memory = &g->operands[1];
-	if (g->operands[0].size < 32 || isa_gpr_number(g->operands[0].reg.value) == RSP)
-		set_kind(g, GUEST_INTERPRET, "rare form of LEA");
-	else
-		set_kind(g, GUEST_LEA, NULL);
-}
+/* --- recognising each kind --- */
 
 static bool memory_operand(struct guest_insn *g, unsigned index)
 {
@@ -197,47 +189,62 @@ static bool memory_operand(struct guest_insn *g, unsigned index)
 	return true;
 }
 
-static void classify_push_pop(struct guest_insn *g)
+bool recognise_push_pop(const struct translator *t, struct guest_insn *g)
 {
 	const ZydisDecodedOperand *op = &g->operands[0];
-	bool push = g->in.mnemonic == ZYDIS_MNEMONIC_PUSH;
+	bool push = g->kind == GUEST_PUSH;
 
+	if (windowed(t) && stack_recognise(g))
+		return true;
 	if (g->in.operand_width != 64)
 		set_kind(g, GUEST_END, "push or pop of 16 bits");
 	else if (push && (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE || isa_operand_is_gpr64(op)))
-		set_kind(g, GUEST_PUSH, NULL);
+		return true;
 	else if (push && memory_operand(g, 0))
-		set_kind(g, GUEST_PUSH, NULL);
-	else if (!push && isa_operand_is_gpr64(op) && !is_rsp(op))
-		set_kind(g, GUEST_POP, NULL);
-	else
+		return true;
+	else if (push || !isa_operand_is_gpr64(op) || is_rsp(op))
 		set_kind(g, GUEST_END, "rare form of PUSH or POP");
+	return true;
 }
 
-static void classify_branch(struct translator *t, struct guest_insn *g)
+/* Where it pops from is a matter of the stack's address size, whatever the prefix (SDM vol. 1
+ * 6.2.3). */
+bool recognise_leave(const struct translator *t, struct guest_insn *g)
+{
+	g->in.address_width = 64;
+	if (g->in.operand_width != 64)
+		set_kind(g, GUEST_END, "rare form of LEAVE");
+	return true;
+}
+
+/* JMP and CALL. */
+bool recognise_branch(const struct translator *t, struct guest_insn *g)
 {
 	const ZydisDecodedOperand *op = &g->operands[0];
-	bool call = g->in.mnemonic == ZYDIS_MNEMONIC_CALL;
 
 	if (g->in.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR || g->in.operand_width == 16) {
 		set_kind(g, GUEST_END, "far transfer");
 	} else if (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE &&
 		   !cpu_canonical(t->cpu, branch_target(g))) {
 		set_kind(g, GUEST_END, "branch to an address that is not canonical");
-	} else if (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
-		set_kind(g, call ? GUEST_CALL : GUEST_JMP,
-			"control transfer: RIP is not the guest's");
 	} else if (is_rsp(op)) {
 		set_kind(g, GUEST_END, "rare branch");
-	} else {
+	} else if (op->type != ZYDIS_OPERAND_TYPE_IMMEDIATE) {
 		memory_operand(g, 0);
-		set_kind(g, call ? GUEST_CALL_INDIRECT : GUEST_JMP_INDIRECT,
-			"control transfer: RIP is not the guest's");
+		g->kind = g->kind == GUEST_CALL ? GUEST_CALL_INDIRECT : GUEST_JMP_INDIRECT;
 	}
+	return true;
+}
+
+bool recognise_ret(const struct translator *t, struct guest_insn *g)
+{
+	if (g->in.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR || g->in.operand_width == 16)
+		set_kind(g, GUEST_END, "far or 16-bit return");
+	return true;
 }
 
 /* RSP as a destination, where the host's RSP is not the guest's. */
-static bool classify_stack_write(struct translator *t, struct guest_insn *g)
+bool recognise_stack_write(const struct translator *t, struct guest_insn *g)
 {
 	if (!windowed(t) || !g->in.operand_count || !is_rsp(&g->operands[0]) ||
 		!writes(&g->operands[0]))
@@ -246,88 +253,166 @@ static bool classify_stack_write(struct translator *t, struct guest_insn *g)
 	case ZYDIS_MNEMONIC_MOV:
 		if (!isa_operand_is_gpr64(&g->operands[1]) && !memory_operand(g, 1))
 			return false;
-		set_kind(g, GUEST_STACK_SET, "RSP changes: which window is the stack in?");
 		return true;
 	case ZYDIS_MNEMONIC_LEA:
 		g->memory = &g->operands[1];
-		set_kind(g, GUEST_STACK_SET, "RSP changes: which window is the stack in?");
+		set_kind(g, GUEST_STACK_SET, guest_kinds[GUEST_STACK_SET].reason);
 		return true;
 	case ZYDIS_MNEMONIC_ADD:
 	case ZYDIS_MNEMONIC_SUB:
 	case ZYDIS_MNEMONIC_AND:
 		if (g->operands[1].type != ZYDIS_OPERAND_TYPE_IMMEDIATE)
-			return stack_classify(g);
-		set_kind(g, GUEST_STACK_ALU, "RSP changes: which window is the stack in?");
+			return stack_recognise(g);
 		return true;
 	default:
 		return false;
 	}
 }
 
-/* Near, with a displacement, and to an address that can be one: others are for the interpreter to
- * raise #GP for, at the branch. (Zydis knows the VEX branches of Knights Corner, too.) */
-static void classify_jcc(struct translator *t, struct guest_insn *g, enum guest_kind kind)
+/* LEA computes an address and touches nothing. */
+bool recognise_lea(const struct translator *t, struct guest_insn *g)
+{
+	if (recognise_stack_write(t, g))
+		return true;
+	g->memory = &g->operands[1];
+	if (g->operands[0].size < 32 || isa_gpr_number(g->operands[0].reg.value) == RSP)
+		set_kind(g, GUEST_INTERPRET, "rare form of LEA");
+	return true;
+}
+
+bool recognise_mov(const struct translator *t, struct guest_insn *g)
+{
+	return recognise_stack_write(t, g) || special_mov_cr2(t, g);
+}
+
+/* NOPs with an operand, ENDBR64, prefetches. Opcode 0F 0D with a register is undefined on AMD's
+ * processors. */
+bool recognise_hint(const struct translator *t, struct guest_insn *g)
+{
+	return !(g->in.opcode == 0x0d && g->in.raw.modrm.mod == 3);
+}
+
+/* Jcc, JRCXZ, LOOP: near, with a displacement, and to an address that can be one: others are for
+ * the interpreter to raise #GP for, at the branch. (Zydis knows the VEX branches of Knights Corner,
+ * too.) */
+bool recognise_jcc(const struct translator *t, struct guest_insn *g)
 {
 	bool plain = g->in.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
 		     g->in.operand_width != 16 &&
-		     g->in.address_width == (kind == GUEST_LOOP ? 64 : g->in.address_width);
+		     (g->kind != GUEST_LOOP || g->in.address_width == 64);
 
-	set_kind(g, plain && cpu_canonical(t->cpu, branch_target(g)) ? kind : GUEST_END,
-		"control transfer: RIP is not the guest's");
+	if (!plain || !cpu_canonical(t->cpu, branch_target(g)))
+		g->kind = GUEST_END;
+	return true;
 }
 
+/* What an instruction may be, by its mnemonic: the row of guest_kinds[] that is asked first. All
+ * others are GUEST_IDENTICAL, whose row recognises nothing, or the interpreter's. */
+static const uint8_t candidates[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
+	[ZYDIS_MNEMONIC_LEA] = GUEST_LEA,
+	[ZYDIS_MNEMONIC_NOP] = GUEST_NOP,
+	[ZYDIS_MNEMONIC_ENDBR64] = GUEST_NOP,
+	[ZYDIS_MNEMONIC_PREFETCHT0] = GUEST_NOP,
+	[ZYDIS_MNEMONIC_PREFETCHT1] = GUEST_NOP,
+	[ZYDIS_MNEMONIC_PREFETCHT2] = GUEST_NOP,
+	[ZYDIS_MNEMONIC_PREFETCHNTA] = GUEST_NOP,
+	[ZYDIS_MNEMONIC_PREFETCHW] = GUEST_NOP,
+	[ZYDIS_MNEMONIC_PUSH] = GUEST_PUSH,
+	[ZYDIS_MNEMONIC_POP] = GUEST_POP,
+	[ZYDIS_MNEMONIC_LEAVE] = GUEST_LEAVE,
+	[ZYDIS_MNEMONIC_ADD] = GUEST_STACK_ALU,
+	[ZYDIS_MNEMONIC_SUB] = GUEST_STACK_ALU,
+	[ZYDIS_MNEMONIC_AND] = GUEST_STACK_ALU,
+	[ZYDIS_MNEMONIC_MOV] = GUEST_STACK_SET,
+	[ZYDIS_MNEMONIC_JB] = GUEST_JCC,
+	[ZYDIS_MNEMONIC_JBE] = GUEST_JCC,
+	[ZYDIS_MNEMONIC_JKNZD] = GUEST_JCC,
+	[ZYDIS_MNEMONIC_JKZD] = GUEST_JCC,
+	[ZYDIS_MNEMONIC_JL] = GUEST_JCC,
+	[ZYDIS_MNEMONIC_JLE] = GUEST_JCC,
+	[ZYDIS_MNEMONIC_JNB] = GUEST_JCC,
+	[ZYDIS_MNEMONIC_JNBE] = GUEST_JCC,
+	[ZYDIS_MNEMONIC_JNL] = GUEST_JCC,
+	[ZYDIS_MNEMONIC_JNLE] = GUEST_JCC,
+	[ZYDIS_MNEMONIC_JNO] = GUEST_JCC,
+	[ZYDIS_MNEMONIC_JNP] = GUEST_JCC,
+	[ZYDIS_MNEMONIC_JNS] = GUEST_JCC,
+	[ZYDIS_MNEMONIC_JNZ] = GUEST_JCC,
+	[ZYDIS_MNEMONIC_JO] = GUEST_JCC,
+	[ZYDIS_MNEMONIC_JP] = GUEST_JCC,
+	[ZYDIS_MNEMONIC_JS] = GUEST_JCC,
+	[ZYDIS_MNEMONIC_JZ] = GUEST_JCC,
+	[ZYDIS_MNEMONIC_JRCXZ] = GUEST_JRCXZ,
+	[ZYDIS_MNEMONIC_LOOP] = GUEST_LOOP,
+	[ZYDIS_MNEMONIC_JMP] = GUEST_JMP,
+	[ZYDIS_MNEMONIC_CALL] = GUEST_CALL,
+	[ZYDIS_MNEMONIC_RET] = GUEST_RET,
+	[ZYDIS_MNEMONIC_CLI] = GUEST_CLI,
+	[ZYDIS_MNEMONIC_STAC] = GUEST_STAC,
+	[ZYDIS_MNEMONIC_CLAC] = GUEST_CLAC,
+	[ZYDIS_MNEMONIC_STI] = GUEST_STI,
+	[ZYDIS_MNEMONIC_SWAPGS] = GUEST_SWAPGS,
+	[ZYDIS_MNEMONIC_CLD] = GUEST_CLD,
+	[ZYDIS_MNEMONIC_PAUSE] = GUEST_PAUSE,
+	[ZYDIS_MNEMONIC_PUSHFQ] = GUEST_PUSHFQ,
+	[ZYDIS_MNEMONIC_RDTSC] = GUEST_RDTSC,
+	[ZYDIS_MNEMONIC_RDTSCP] = GUEST_RDTSC,
+	[ZYDIS_MNEMONIC_RDPKRU] = GUEST_RDPKRU,
+	[ZYDIS_MNEMONIC_RDFSBASE] = GUEST_READ_BASE,
+	[ZYDIS_MNEMONIC_RDGSBASE] = GUEST_READ_BASE,
+	[ZYDIS_MNEMONIC_WRFSBASE] = GUEST_WRITE_BASE,
+	[ZYDIS_MNEMONIC_WRGSBASE] = GUEST_WRITE_BASE,
+	[ZYDIS_MNEMONIC_MOVSB] = GUEST_STRING,
+	[ZYDIS_MNEMONIC_MOVSW] = GUEST_STRING,
+	[ZYDIS_MNEMONIC_MOVSD] = GUEST_STRING,
+	[ZYDIS_MNEMONIC_MOVSQ] = GUEST_STRING,
+	[ZYDIS_MNEMONIC_STOSB] = GUEST_STRING,
+	[ZYDIS_MNEMONIC_STOSW] = GUEST_STRING,
+	[ZYDIS_MNEMONIC_STOSD] = GUEST_STRING,
+	[ZYDIS_MNEMONIC_STOSQ] = GUEST_STRING,
+	[ZYDIS_MNEMONIC_CPUID] = GUEST_INTERPRET,
+	[ZYDIS_MNEMONIC_RDMSR] = GUEST_INTERPRET,
+	[ZYDIS_MNEMONIC_XGETBV] = GUEST_INTERPRET,
+	[ZYDIS_MNEMONIC_IN] = GUEST_INTERPRET,
+	[ZYDIS_MNEMONIC_OUT] = GUEST_INTERPRET,
+	[ZYDIS_MNEMONIC_FXSAVE] = GUEST_INTERPRET,
+	[ZYDIS_MNEMONIC_FXSAVE64] = GUEST_INTERPRET,
+	[ZYDIS_MNEMONIC_XSAVE] = GUEST_INTERPRET,
+	[ZYDIS_MNEMONIC_XSAVE64] = GUEST_INTERPRET,
+	[ZYDIS_MNEMONIC_XSAVEC] = GUEST_INTERPRET,
+	[ZYDIS_MNEMONIC_XSAVEC64] = GUEST_INTERPRET,
+	[ZYDIS_MNEMONIC_XSAVEOPT] = GUEST_INTERPRET,
+	[ZYDIS_MNEMONIC_XSAVEOPT64] = GUEST_INTERPRET,
+};
+_Static_assert(!GUEST_IDENTICAL, "what candidates[] does not name");
+
 /* Instructions after which nothing decoded so far can be relied on: the mode, the mapping, the
- * interrupt state. Everything unknown is one of them. */
+ * interrupt state. */
+static const bool ends_by_category[ZYDIS_CATEGORY_MAX_VALUE + 1] = {
+	[ZYDIS_CATEGORY_SYSTEM] = true,
+	[ZYDIS_CATEGORY_INTERRUPT] = true,
+	[ZYDIS_CATEGORY_SYSCALL] = true,
+	[ZYDIS_CATEGORY_SYSRET] = true,
+	[ZYDIS_CATEGORY_RET] = true,
+	[ZYDIS_CATEGORY_CALL] = true,
+	[ZYDIS_CATEGORY_UNCOND_BR] = true,
+	[ZYDIS_CATEGORY_COND_BR] = true,
+	[ZYDIS_CATEGORY_POP] = true,
+	[ZYDIS_CATEGORY_PUSH] = true,
+	[ZYDIS_CATEGORY_SEGOP] = true,
+	[ZYDIS_CATEGORY_IO] = true,
+	[ZYDIS_CATEGORY_IOSTRINGOP] = true,
+	[ZYDIS_CATEGORY_FLAGOP] = true,
+};
+
+/* By candidates[], else by category; and nothing that is privileged, or has a segment, control or
+ * debug register. */
 static bool may_go_on_after(const struct guest_insn *g)
 {
-	switch (g->in.mnemonic) {
-	case ZYDIS_MNEMONIC_CPUID:
-	case ZYDIS_MNEMONIC_RDTSC:
-	case ZYDIS_MNEMONIC_RDTSCP:
-	case ZYDIS_MNEMONIC_RDMSR:
-	case ZYDIS_MNEMONIC_XGETBV:
-	case ZYDIS_MNEMONIC_SWAPGS:
-	case ZYDIS_MNEMONIC_PUSHFQ:
-	case ZYDIS_MNEMONIC_RDFSBASE:
-	case ZYDIS_MNEMONIC_RDGSBASE:
-	case ZYDIS_MNEMONIC_WRFSBASE:
-	case ZYDIS_MNEMONIC_WRGSBASE:
-	case ZYDIS_MNEMONIC_IN:
-	case ZYDIS_MNEMONIC_OUT:
-	case ZYDIS_MNEMONIC_LEAVE:
-	case ZYDIS_MNEMONIC_FXSAVE:
-	case ZYDIS_MNEMONIC_FXSAVE64:
-	case ZYDIS_MNEMONIC_XSAVE:
-	case ZYDIS_MNEMONIC_XSAVE64:
-	case ZYDIS_MNEMONIC_XSAVEC:
-	case ZYDIS_MNEMONIC_XSAVEC64:
-	case ZYDIS_MNEMONIC_XSAVEOPT:
-	case ZYDIS_MNEMONIC_XSAVEOPT64:
+	if (guest_kinds[candidates[g->in.mnemonic]].goes_on)
 		return true;
-	default:
-		break;
-	}
-	switch (g->in.meta.category) {
-	case ZYDIS_CATEGORY_STRINGOP:
-		return true;
-	case ZYDIS_CATEGORY_SYSTEM:
-	case ZYDIS_CATEGORY_INTERRUPT:
-	case ZYDIS_CATEGORY_SYSCALL:
-	case ZYDIS_CATEGORY_SYSRET:
-	case ZYDIS_CATEGORY_RET:
-	case ZYDIS_CATEGORY_CALL:
-	case ZYDIS_CATEGORY_UNCOND_BR:
-	case ZYDIS_CATEGORY_COND_BR:
-	case ZYDIS_CATEGORY_POP:
-	case ZYDIS_CATEGORY_PUSH:
-	case ZYDIS_CATEGORY_SEGOP:
-	case ZYDIS_CATEGORY_IO:
-	case ZYDIS_CATEGORY_IOSTRINGOP:
-	case ZYDIS_CATEGORY_FLAGOP:
+	if (ends_by_category[g->in.meta.category])
 		return false;
-	default:
-		break;
-	}
 	for (unsigned i = 0; i < g->in.operand_count; i++) {
 		unsigned class;
 
@@ -341,86 +426,12 @@ static bool may_go_on_after(const struct guest_insn *g)
 	return !(g->in.attributes & ZYDIS_ATTRIB_IS_PRIVILEGED);
 }
 
-static bool is_jcc(const ZydisDecodedInstruction *in)
+static void classify(const struct translator *t, struct guest_insn *g)
 {
-	unsigned row = in->opcode & 0xf0;
+	const struct guest_kind_row *row = &guest_kinds[candidates[g->in.mnemonic]];
 
-	return in->meta.category == ZYDIS_CATEGORY_COND_BR &&
-	       ((in->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && row == 0x70) ||
-		       (in->opcode_map == ZYDIS_OPCODE_MAP_0F && row == 0x80));
-}
-
-static void classify(struct translator *t, struct guest_insn *g)
-{
-	switch (g->in.mnemonic) {
-	case ZYDIS_MNEMONIC_LEA:
-		if (!classify_stack_write(t, g))
-			classify_lea(g);
-		return;
-	case ZYDIS_MNEMONIC_PUSH:
-	case ZYDIS_MNEMONIC_POP:
-		if (!windowed(t) || !stack_classify(g))
-			classify_push_pop(g);
-		return;
-	case ZYDIS_MNEMONIC_LEAVE:
-		/* Where it pops from is a matter of the stack's address size, whatever the prefix
-		 * (SDM vol. 1 6.2.3). */
-		g->in.address_width = 64;
-		if (g->in.operand_width == 64)
-			set_kind(g, GUEST_LEAVE, NULL);
-		else
-			set_kind(g, GUEST_END, "rare form of LEAVE");
-		return;
-	case ZYDIS_MNEMONIC_JMP:
-	case ZYDIS_MNEMONIC_CALL:
-		classify_branch(t, g);
-		return;
-	case ZYDIS_MNEMONIC_RET:
-		if (g->in.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR || g->in.operand_width == 16)
-			set_kind(g, GUEST_END, "far or 16-bit return");
-		else
-			set_kind(g, GUEST_RET, "control transfer: RIP is not the guest's");
-		return;
-	case ZYDIS_MNEMONIC_JRCXZ:
-		classify_jcc(t, g, GUEST_JRCXZ);
-		return;
-	case ZYDIS_MNEMONIC_LOOP:
-		classify_jcc(t, g, GUEST_LOOP);
-		return;
-	case ZYDIS_MNEMONIC_NOP:
-	case ZYDIS_MNEMONIC_ENDBR64:
-	case ZYDIS_MNEMONIC_PREFETCHT0:
-	case ZYDIS_MNEMONIC_PREFETCHT1:
-	case ZYDIS_MNEMONIC_PREFETCHT2:
-	case ZYDIS_MNEMONIC_PREFETCHNTA:
-	case ZYDIS_MNEMONIC_PREFETCHW:
-		/* With a register it is undefined on AMD's processors. */
-		if (g->in.opcode == 0x0d && g->in.raw.modrm.mod == 3)
-			break;
-		set_kind(g, GUEST_NOP, "a hint");
-		return;
-	case ZYDIS_MNEMONIC_CLI:
-		if (t->mode.user)
-			break;
-		set_kind(g, GUEST_CLI, "privileged: IF is the virtual processor's");
-		return;
-	case ZYDIS_MNEMONIC_STAC:
-	case ZYDIS_MNEMONIC_CLAC:
-		if (t->mode.user || !(t->cpu->cr4 & CR4_SMAP))
-			break;
-		set_kind(g, g->in.mnemonic == ZYDIS_MNEMONIC_STAC ? GUEST_STAC : GUEST_CLAC,
-			"privileged: AC is the virtual processor's");
-		return;
-	default:
-		break;
-	}
-	if (special_classify(t, g) || string_classify(t, g))
-		return;
-	if (is_jcc(&g->in)) {
-		classify_jcc(t, g, GUEST_JCC);
-		return;
-	}
-	if (classify_stack_write(t, g))
+	set_kind(g, candidates[g->in.mnemonic], row->reason);
+	if (row->recognise && row->recognise(t, g))
 		return;
 	if (try_identical(t, g)) {
 		set_kind(g, GUEST_IDENTICAL, NULL);

@@ -8,4 +8,15 @@
  * number of instructions; 0: nothing worth a unit. */
 unsigned analyze(struct translator *t, const uint8_t *bytes, unsigned available, uint64_t rip);
 
+/* guest_kind_row.recognise */
+bool recognise_lea(const struct translator *t, struct guest_insn *g);
+bool recognise_hint(const struct translator *t, struct guest_insn *g);
+bool recognise_push_pop(const struct translator *t, struct guest_insn *g);
+bool recognise_leave(const struct translator *t, struct guest_insn *g);
+bool recognise_stack_write(const struct translator *t, struct guest_insn *g);
+bool recognise_mov(const struct translator *t, struct guest_insn *g);
+bool recognise_jcc(const struct translator *t, struct guest_insn *g);
+bool recognise_branch(const struct translator *t, struct guest_insn *g);
+bool recognise_ret(const struct translator *t, struct guest_insn *g);
+
 #endif

@@ -13,63 +13,65 @@
 #include "engine/bt/special.h"
 #include "engine/bt/identical.h"
 #include "engine/bt/push_pop.h"
+#include "engine/bt/translate.h"
 
 #include "cpu/cpuid.h"
 #include "cpu/transfer.h"
 
-static bool from_cr2(const struct guest_insn *g)
+/* --- recognising: it is allowed in this mode, and its operands are simple enough --- */
+
+bool special_for_kernel(const struct translator *t, struct guest_insn *g)
 {
-	return isa_operand_is_gpr64(&g->operands[0]) &&
-	       g->operands[0].reg.value != ZYDIS_REGISTER_RSP &&
-	       g->operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER &&
-	       g->operands[1].reg.value == ZYDIS_REGISTER_CR2;
+	return !t->mode.user;
 }
 
-static bool may_read_tsc(const struct translator *t)
+bool special_smap(const struct translator *t, struct guest_insn *g)
+{
+	return !t->mode.user && (t->cpu->cr4 & CR4_SMAP);
+}
+
+/* DF is clear in every mode that is translated. */
+bool special_cld(const struct translator *t, struct guest_insn *g)
+{
+	return true;
+}
+
+bool special_pause(const struct translator *t, struct guest_insn *g)
+{
+	return t->cpu->platform->cpu_count > 1;
+}
+
+bool special_pushfq(const struct translator *t, struct guest_insn *g)
+{
+	return g->in.operand_width == 64;
+}
+
+bool special_rdtsc(const struct translator *t, struct guest_insn *g)
 {
 	return !t->mode.user || !(t->cpu->cr4 & CR4_TSD);
 }
 
-/* True if this instruction is done in place: it is allowed in this mode, and its operands are
- * simple enough. */
-static bool handled(const struct translator *t, const struct guest_insn *g)
+bool special_rdpkru(const struct translator *t, struct guest_insn *g)
 {
-	bool kernel = !t->mode.user;
-
-	switch (g->in.mnemonic) {
-	case ZYDIS_MNEMONIC_STI:
-	case ZYDIS_MNEMONIC_SWAPGS:
-		return kernel;
-	case ZYDIS_MNEMONIC_PAUSE:
-		return t->cpu->platform->cpu_count > 1;
-	case ZYDIS_MNEMONIC_CLD: /* DF is clear in every mode that is translated */
-		return true;
-	case ZYDIS_MNEMONIC_PUSHFQ:
-		return g->in.operand_width == 64;
-	case ZYDIS_MNEMONIC_RDTSC:
-	case ZYDIS_MNEMONIC_RDTSCP:
-		return may_read_tsc(t);
-	case ZYDIS_MNEMONIC_RDPKRU:
-		return t->cpu->cr4 & CR4_PKE;
-	case ZYDIS_MNEMONIC_RDFSBASE:
-	case ZYDIS_MNEMONIC_RDGSBASE:
-	case ZYDIS_MNEMONIC_WRFSBASE:
-	case ZYDIS_MNEMONIC_WRGSBASE:
-		return (t->cpu->cr4 & CR4_FSGSBASE) &&
-		       isa_gpr_number(g->operands[0].reg.value) != RSP;
-	case ZYDIS_MNEMONIC_MOV:
-		return kernel && from_cr2(g);
-	default:
-		return false;
-	}
+	return t->cpu->cr4 & CR4_PKE;
 }
 
-bool special_classify(const struct translator *t, struct guest_insn *g)
+bool special_base(const struct translator *t, struct guest_insn *g)
 {
-	if ((g->in.attributes & ZYDIS_ATTRIB_HAS_LOCK) || !handled(t, g))
+	return (t->cpu->cr4 & CR4_FSGSBASE) && isa_gpr_number(g->operands[0].reg.value) != RSP;
+}
+
+/* With a LOCK prefix AMD's processors take another register. */
+bool special_mov_cr2(const struct translator *t, struct guest_insn *g)
+{
+	if (t->mode.user || (g->in.attributes & ZYDIS_ATTRIB_HAS_LOCK) ||
+		!isa_operand_is_gpr64(&g->operands[0]) ||
+		g->operands[0].reg.value == ZYDIS_REGISTER_RSP ||
+		g->operands[1].type != ZYDIS_OPERAND_TYPE_REGISTER ||
+		g->operands[1].reg.value != ZYDIS_REGISTER_CR2)
 		return false;
-	g->kind = GUEST_SPECIAL;
-	g->reason = "about the virtual processor's own state";
+	g->kind = GUEST_MOV_CR2;
+	g->reason = guest_kinds[GUEST_MOV_CR2].reason;
 	return true;
 }
 
@@ -95,10 +97,15 @@ static void interpret_unless_rcx_zero(struct translator *t, unsigned i)
 	add_cold(t, COLD_EXIT, i, patch, id, NULL);
 }
 
-static void translate_sti(struct translator *t, unsigned i)
+void translate_sti(struct translator *t, unsigned i)
 {
 	struct code *c = &t->code;
 
+	/* The shadow must fall on an instruction of the same unit. */
+	if (i + 1 == t->count) {
+		translate_interpret(t, i);
+		return;
+	}
 	emit_load_32(c, SCRATCH, &t->cpu->pending);
 	interpret_unless_rcx_zero(t, i);
 	/* As with CLI, IF is all there is in this byte. */
@@ -115,7 +122,7 @@ static void store_base(struct translator *t, unsigned i, enum seg seg, unsigned 
 	emit_store(c, at_address(&t->cpu->segment[seg].base), from);
 }
 
-static void translate_swapgs(struct translator *t, unsigned i)
+void translate_swapgs(struct translator *t, unsigned i)
 {
 	struct code *c = &t->code;
 	struct cpu *cpu = t->cpu;
@@ -126,9 +133,10 @@ static void translate_swapgs(struct translator *t, unsigned i)
 	emit_store(c, at_address(&cpu->kernel_gs_base), SCRATCH);
 }
 
-static void translate_read_base(struct translator *t, unsigned i, enum seg seg)
+void translate_read_base(struct translator *t, unsigned i)
 {
 	const struct guest_insn *g = &t->insn[i];
+	enum seg seg = g->in.mnemonic == ZYDIS_MNEMONIC_RDFSBASE ? SEG_FS : SEG_GS;
 	const uint64_t *base = &t->cpu->segment_base[seg];
 
 	if (g->operands[0].size == 64)
@@ -140,10 +148,11 @@ static void translate_read_base(struct translator *t, unsigned i, enum seg seg)
 
 /* The new base must be canonical: bits 63..47 all the same, so adding bit 47 leaves bits 63..48
  * zero. */
-static void translate_write_base(struct translator *t, unsigned i, enum seg seg)
+void translate_write_base(struct translator *t, unsigned i)
 {
 	struct code *c = &t->code;
 	const struct guest_insn *g = &t->insn[i];
+	enum seg seg = g->in.mnemonic == ZYDIS_MNEMONIC_WRFSBASE ? SEG_FS : SEG_GS;
 	unsigned guest = isa_gpr_number(g->operands[0].reg.value);
 	unsigned from = value_of(t, guest, SCRATCH_ADDR);
 	uint8_t *sum = (uint8_t *)&t->bt->run.scratch[0];
@@ -164,9 +173,10 @@ static void translate_write_base(struct translator *t, unsigned i, enum seg seg)
 
 /* RDTSC itself is the commit: RAX and RDX are outputs, so nothing is lost if we stop right after
  * it. */
-static void translate_rdtsc(struct translator *t, unsigned i, bool with_aux)
+void translate_rdtsc(struct translator *t, unsigned i)
 {
 	struct code *c = &t->code;
+	bool with_aux = t->insn[i].in.mnemonic == ZYDIS_MNEMONIC_RDTSCP;
 	uint32_t *halves = (uint32_t *)&t->bt->run.scratch[0];
 
 	emit_bytes(c, (uint8_t[]){0x0f, with_aux ? 0x01 : 0x31, 0xf9}, with_aux ? 3 : 2);
@@ -183,7 +193,7 @@ static void translate_rdtsc(struct translator *t, unsigned i, bool with_aux)
 		emit_load_32(c, HOST_RCX, &t->cpu->tsc_aux);
 }
 
-static void translate_rdpkru(struct translator *t, unsigned i)
+void translate_rdpkru(struct translator *t, unsigned i)
 {
 	struct code *c = &t->code;
 
@@ -197,7 +207,7 @@ static void translate_rdpkru(struct translator *t, unsigned i)
 /* RFLAGS from LAHF and SETO, with shifts made of LEA. The image shows no RF, and VM cannot be. RF
  * is never set here: IRET's lasts for one instruction, and without breakpoints the guest cannot
  * tell. */
-static void translate_pushfq(struct translator *t, unsigned i)
+void translate_pushfq(struct translator *t, unsigned i)
 {
 	struct code *c = &t->code;
 	struct bt *bt = t->bt;
@@ -223,7 +233,7 @@ static void translate_pushfq(struct translator *t, unsigned i)
 
 /* Code that waits long waits for a vCPU that the host does not run, perhaps for want of this
  * processor. The interpreter's PAUSE gives the processor up. */
-static void translate_pause(struct translator *t, unsigned i)
+void translate_pause(struct translator *t, unsigned i)
 {
 	struct code *c = &t->code;
 	uintptr_t patch;
@@ -238,54 +248,10 @@ static void translate_pause(struct translator *t, unsigned i)
 	add_cold(t, COLD_EXIT, i, patch, id, NULL);
 }
 
-static void translate_mov_cr2(struct translator *t, unsigned i)
+void translate_mov_cr2(struct translator *t, unsigned i)
 {
 	emit_load(&t->code, SCRATCH, at_address(&t->cpu->cr2));
 	set_register(t, isa_gpr_number(t->insn[i].operands[0].reg.value), SCRATCH);
-}
-
-bool special_translate(struct translator *t, unsigned i)
-{
-	switch (t->insn[i].in.mnemonic) {
-	case ZYDIS_MNEMONIC_STI:
-		/* The shadow must fall on an instruction of the same unit. */
-		if (i + 1 == t->count)
-			return false;
-		translate_sti(t, i);
-		break;
-	case ZYDIS_MNEMONIC_SWAPGS:
-		translate_swapgs(t, i);
-		break;
-	case ZYDIS_MNEMONIC_CLD:
-		break;
-	case ZYDIS_MNEMONIC_PAUSE:
-		translate_pause(t, i);
-		break;
-	case ZYDIS_MNEMONIC_PUSHFQ:
-		translate_pushfq(t, i);
-		break;
-	case ZYDIS_MNEMONIC_RDTSC:
-	case ZYDIS_MNEMONIC_RDTSCP:
-		translate_rdtsc(t, i, t->insn[i].in.mnemonic == ZYDIS_MNEMONIC_RDTSCP);
-		break;
-	case ZYDIS_MNEMONIC_RDPKRU:
-		translate_rdpkru(t, i);
-		break;
-	case ZYDIS_MNEMONIC_RDFSBASE:
-	case ZYDIS_MNEMONIC_RDGSBASE:
-		translate_read_base(
-			t, i, t->insn[i].in.mnemonic == ZYDIS_MNEMONIC_RDFSBASE ? SEG_FS : SEG_GS);
-		break;
-	case ZYDIS_MNEMONIC_WRFSBASE:
-	case ZYDIS_MNEMONIC_WRGSBASE:
-		translate_write_base(
-			t, i, t->insn[i].in.mnemonic == ZYDIS_MNEMONIC_WRFSBASE ? SEG_FS : SEG_GS);
-		break;
-	default:
-		translate_mov_cr2(t, i);
-		break;
-	}
-	return true;
 }
 
 /* --- user to kernel and back --- */

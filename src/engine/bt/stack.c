@@ -14,7 +14,7 @@ static bool is_tracked(const ZydisDecodedOperand *op)
 	return reg != RSP && reg != R10 && reg != R11;
 }
 
-bool stack_classify(struct guest_insn *g)
+bool stack_recognise(struct guest_insn *g)
 {
 	const ZydisDecodedOperand *to = &g->operands[0], *from = &g->operands[1];
 
@@ -32,7 +32,7 @@ bool stack_classify(struct guest_insn *g)
 		return false;
 	}
 	g->kind = GUEST_STACK_SET;
-	g->reason = "RSP changes: which window is the stack in?";
+	g->reason = guest_kinds[GUEST_STACK_SET].reason;
 	return true;
 }
 

@@ -5,7 +5,7 @@
 #include "engine/bt/unit.h"
 
 /* In window mode: make it GUEST_STACK_SET, if it is one of them. */
-bool stack_classify(struct guest_insn *g);
+bool stack_recognise(struct guest_insn *g);
 /* Emit it; false: it is another GUEST_STACK_SET. */
 bool stack_translate(struct translator *t, unsigned i);
 

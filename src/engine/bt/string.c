@@ -14,43 +14,19 @@
  * that is translated. */
 #include "engine/bt/string.h"
 
-bool string_classify(const struct translator *t, struct guest_insn *g)
+/* SSE's MOVSD has the mnemonic of the string instruction. With AC set the kernel may reach user
+ * memory, and does so through the soft TLB. */
+bool string_recognise(const struct translator *t, struct guest_insn *g)
 {
-	switch (g->in.mnemonic) {
-	case ZYDIS_MNEMONIC_MOVSB:
-	case ZYDIS_MNEMONIC_MOVSW:
-	case ZYDIS_MNEMONIC_MOVSD:
-	case ZYDIS_MNEMONIC_MOVSQ:
-	case ZYDIS_MNEMONIC_STOSB:
-	case ZYDIS_MNEMONIC_STOSW:
-	case ZYDIS_MNEMONIC_STOSD:
-	case ZYDIS_MNEMONIC_STOSQ:
-		break;
-	default:
-		return false;
-	}
-	/* SSE's MOVSD has the same name. Kernel code that reaches user memory finds it by the soft
-	 * TLB. */
-	if (g->in.meta.category != ZYDIS_CATEGORY_STRINGOP || !windowed(t) || t->mode.ac ||
-		g->in.address_width != 64 ||
-		(g->in.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS)))
-		return false;
-	g->kind = GUEST_STRING;
-	g->reason = "its memory operands are implicit";
-	return true;
+	return g->in.meta.category == ZYDIS_CATEGORY_STRINGOP && windowed(t) && !t->mode.ac &&
+	       g->in.address_width == 64 &&
+	       !(g->in.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS));
 }
 
+/* MOVS; else STOS. */
 static bool is_move(const struct guest_insn *g)
 {
-	switch (g->in.mnemonic) {
-	case ZYDIS_MNEMONIC_MOVSB:
-	case ZYDIS_MNEMONIC_MOVSW:
-	case ZYDIS_MNEMONIC_MOVSD:
-	case ZYDIS_MNEMONIC_MOVSQ:
-		return true;
-	default:
-		return false;
-	}
+	return (g->in.opcode & 0xfe) == 0xa4;
 }
 
 /* The delta of the slot that `reg` points to: to `to` and to bt->run.string_delta[which]. */

@@ -4,8 +4,8 @@
 
 #include "engine/bt/unit.h"
 
-/* Make it GUEST_STRING, if it can be done so. */
-bool string_classify(const struct translator *t, struct guest_insn *g);
+/* guest_kind_row.recognise, of GUEST_STRING: can it be done so? */
+bool string_recognise(const struct translator *t, struct guest_insn *g);
 /* Emit it; false: the interpreter has to run it, nothing was emitted. */
 bool string_translate(struct translator *t, unsigned i);
 

@@ -161,7 +161,7 @@ static void translate_stack_move(struct translator *t, unsigned i)
 }
 
 /* By the interpreter, then on in the unit. To be verified, each such instruction ends the unit. */
-static void translate_interpret(struct translator *t, unsigned i)
+void translate_interpret(struct translator *t, unsigned i)
 {
 	emit_interpret(t, i, !t->bt->options.verify);
 }
@@ -171,42 +171,52 @@ static void translate_end(struct translator *t, unsigned i)
 	emit_interpret(t, i, false);
 }
 
-static void translate_special(struct translator *t, unsigned i)
-{
-	if (!special_translate(t, i))
-		translate_interpret(t, i);
-}
-
 static void translate_string(struct translator *t, unsigned i)
 {
 	if (!string_translate(t, i))
 		translate_interpret(t, i);
 }
 
+#define RSP_CHANGES   "RSP changes: which window is the stack in?"
+#define TRANSFERS     "control transfer: RIP is not the guest's"
+#define VIRTUAL_STATE "about the virtual processor's own state"
+
 const struct guest_kind_row guest_kinds[] = {
-	[GUEST_IDENTICAL] = {.translate = translate_identical},
-	[GUEST_LEA] = {.translate = translate_lea},
-	[GUEST_NOP] = {.translate = translate_nop},
-	[GUEST_PUSH] = {.translate = translate_push, .stack = true},
-	[GUEST_POP] = {.translate = translate_pop, .stack = true},
-	[GUEST_LEAVE] = {.translate = translate_leave},
-	[GUEST_STACK_ALU] = {.translate = translate_stack_alu},
-	[GUEST_STACK_SET] = {.translate = translate_stack_move},
-	[GUEST_JCC] = {.translate = translate_jcc},
-	[GUEST_JRCXZ] = {.translate = translate_jrcxz},
-	[GUEST_LOOP] = {.translate = translate_loop},
-	[GUEST_JMP] = {.translate = translate_jmp, .ends = true},
-	[GUEST_JMP_INDIRECT] = {.translate = translate_jmp_indirect, .ends = true},
-	[GUEST_CALL] = {.translate = translate_call, .ends = true, .stack = true},
-	[GUEST_CALL_INDIRECT] = {.translate = translate_call_indirect, .ends = true, .stack = true},
-	[GUEST_RET] = {.translate = translate_return, .ends = true, .stack = true},
-	[GUEST_CLI] = {.translate = translate_cli},
-	[GUEST_STAC] = {.translate = translate_stac},
-	[GUEST_CLAC] = {.translate = translate_clac},
-	[GUEST_SPECIAL] = {.translate = translate_special},
-	[GUEST_STRING] = {.translate = translate_string},
-	[GUEST_INTERPRET] = {.translate = translate_interpret},
-	[GUEST_END] = {.translate = translate_end, .ends = true},
+	[GUEST_IDENTICAL] = {NULL, translate_identical},
+	[GUEST_LEA] = {recognise_lea, translate_lea},
+	[GUEST_NOP] = {recognise_hint, translate_nop, "a hint"},
+	[GUEST_PUSH] = {recognise_push_pop, translate_push, .stack = true},
+	[GUEST_POP] = {recognise_push_pop, translate_pop, .stack = true},
+	[GUEST_LEAVE] = {recognise_leave, translate_leave},
+	[GUEST_STACK_ALU] = {recognise_stack_write, translate_stack_alu, RSP_CHANGES},
+	[GUEST_STACK_SET] = {recognise_mov, translate_stack_move, RSP_CHANGES},
+	[GUEST_JCC] = {recognise_jcc, translate_jcc, TRANSFERS},
+	[GUEST_JRCXZ] = {recognise_jcc, translate_jrcxz, TRANSFERS},
+	[GUEST_LOOP] = {recognise_jcc, translate_loop, TRANSFERS},
+	[GUEST_JMP] = {recognise_branch, translate_jmp, TRANSFERS, .ends = true},
+	[GUEST_JMP_INDIRECT] = {NULL, translate_jmp_indirect, TRANSFERS, .ends = true},
+	[GUEST_CALL] = {recognise_branch, translate_call, TRANSFERS, .ends = true, .stack = true},
+	[GUEST_CALL_INDIRECT] = {NULL, translate_call_indirect, TRANSFERS, .ends = true,
+		.stack = true},
+	[GUEST_RET] = {recognise_ret, translate_return, TRANSFERS, .ends = true, .stack = true},
+	[GUEST_CLI] = {special_for_kernel, translate_cli,
+		"privileged: IF is the virtual processor's"},
+	[GUEST_STAC] = {special_smap, translate_stac, "privileged: AC is the virtual processor's"},
+	[GUEST_CLAC] = {special_smap, translate_clac, "privileged: AC is the virtual processor's"},
+	[GUEST_STI] = {special_for_kernel, translate_sti, VIRTUAL_STATE},
+	[GUEST_SWAPGS] = {special_for_kernel, translate_swapgs, VIRTUAL_STATE, .goes_on = true},
+	[GUEST_CLD] = {special_cld, translate_nop, VIRTUAL_STATE},
+	[GUEST_PAUSE] = {special_pause, translate_pause, VIRTUAL_STATE},
+	[GUEST_PUSHFQ] = {special_pushfq, translate_pushfq, VIRTUAL_STATE, .goes_on = true},
+	[GUEST_RDTSC] = {special_rdtsc, translate_rdtsc, VIRTUAL_STATE, .goes_on = true},
+	[GUEST_RDPKRU] = {special_rdpkru, translate_rdpkru, VIRTUAL_STATE},
+	[GUEST_READ_BASE] = {special_base, translate_read_base, VIRTUAL_STATE, .goes_on = true},
+	[GUEST_WRITE_BASE] = {special_base, translate_write_base, VIRTUAL_STATE, .goes_on = true},
+	[GUEST_MOV_CR2] = {NULL, translate_mov_cr2, VIRTUAL_STATE},
+	[GUEST_STRING] = {string_recognise, translate_string, "its memory operands are implicit",
+		.goes_on = true},
+	[GUEST_INTERPRET] = {NULL, translate_interpret, .goes_on = true},
+	[GUEST_END] = {NULL, translate_end, .ends = true},
 };
 
 static void translate_one(struct translator *t, unsigned i)

@@ -10,4 +10,7 @@
 struct bt_unit *translate_unit(
 	struct bt *bt, uint64_t rip, uint64_t key, struct bt_mode mode, const uint8_t *adapted);
 
+/* Instruction i by the interpreter, then on in the unit. */
+void translate_interpret(struct translator *t, unsigned i);
+
 #endif

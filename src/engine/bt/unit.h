@@ -30,7 +30,16 @@ enum guest_kind {
 	GUEST_CLI,
 	GUEST_STAC,
 	GUEST_CLAC,
-	GUEST_SPECIAL,   /* special.c */
+	GUEST_STI, /* this and the following: special.c */
+	GUEST_SWAPGS,
+	GUEST_CLD,
+	GUEST_PAUSE,
+	GUEST_PUSHFQ,
+	GUEST_RDTSC, /* RDTSCP, too */
+	GUEST_RDPKRU,
+	GUEST_READ_BASE,  /* RDFSBASE, RDGSBASE */
+	GUEST_WRITE_BASE, /* WRFSBASE, WRGSBASE */
+	GUEST_MOV_CR2,
 	GUEST_STRING,    /* string.c */
 	GUEST_INTERPRET, /* by the interpreter, then on in the unit */
 	GUEST_END,       /* by the interpreter, and the unit ends */
@@ -40,10 +49,18 @@ struct translator;
 
 /* What is known of a kind. */
 struct guest_kind_row {
+	/* Is `g`, whose mnemonic makes it a candidate for this kind (analyze.c), of this kind in
+	 * the unit's mode? Called with the kind and the row's reason set already; it may set
+	 * others. False: no; the instruction is copied or left to the interpreter. */
+	bool (*recognise)(const struct translator *t, struct guest_insn *g);
 	/* Emit instruction i. It may find that the interpreter has to run the instruction. */
 	void (*translate)(struct translator *t, unsigned i);
-	bool ends;  /* control never goes on to the next instruction in the unit */
-	bool stack; /* it accesses the stack at RSP and moves RSP */
+	const char *reason; /* why it is not identical */
+	bool ends;          /* control never goes on to the next instruction in the unit */
+	bool stack;         /* it accesses the stack at RSP and moves RSP */
+	/* Where such an instruction is left to the interpreter after all, nothing that was decoded
+	 * behind it has to be doubted after it. */
+	bool goes_on;
 };
 extern const struct guest_kind_row guest_kinds[]; /* translate.c; by enum guest_kind */
 
