@@ -69,11 +69,11 @@ static bool writes(const ZydisDecodedOperand *op)
 	return op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
 }
 
-/* Must the register's old value be there before the instruction? Where it is only partly or perhaps
- * written, too. */
+/* Does the instruction need the register's old value? It does also where it writes only a part of
+ * the register, or perhaps nothing. */
 static bool loads(const struct guest_insn *g, const ZydisDecodedOperand *op)
 {
-	/* With nothing to find they write nothing. */
+	/* Where the source is zero they leave the destination as it is. */
 	if (g->in.mnemonic == ZYDIS_MNEMONIC_BSF || g->in.mnemonic == ZYDIS_MNEMONIC_BSR)
 		return true;
 	return op->actions != ZYDIS_OPERAND_ACTION_WRITE || op->size < 32;
@@ -89,7 +89,7 @@ static void add_spill(struct guest_insn *g, unsigned reg, const ZydisDecodedOper
 		g->spill_store |= (uint16_t)BIT(reg);
 }
 
-/* General registers among the operands. False where it cannot be an identical instruction here. */
+/* Note which general registers the operands name. False: the instruction cannot be copied here. */
 static bool collect_registers(struct guest_insn *g, bool raw_rsp)
 {
 	bool big = false;
@@ -127,7 +127,7 @@ static bool collect_registers(struct guest_insn *g, bool raw_rsp)
 	}
 	if (g->high_byte && (big || g->spill_count))
 		return false;
-	/* RCX and R10 are what there is for them. */
+	/* Only RCX and R10 are free to take their place. */
 	if (g->spill_count + g->implicit_rcx + (g->memory ? 1 : 0) > 2)
 		return false;
 	return true;
@@ -156,7 +156,8 @@ static bool try_identical(const struct translator *t, struct guest_insn *g)
 		}
 	} else {
 		g->masked = rules->memory > NATIVE_GATHER;
-		/* The soft TLB looks at all of an operand. */
+		/* A soft TLB's check is about all bytes of the operand, also those that the mask
+		 * leaves out. */
 		if (native.implicit_memory || (g->masked && (!windowed(t) || t->mode.ac)))
 			return false;
 	}
@@ -475,7 +476,7 @@ unsigned analyze(struct translator *t, const uint8_t *bytes, unsigned available,
 		g->bytes = bytes + done;
 		g->rip = rip + done;
 		classify(t, g);
-		/* The last page below the hole: there is no way on. */
+		/* The next instruction would be in the hole of addresses that are not canonical. */
 		if (!guest_kinds[g->kind].ends && !cpu_canonical(t->cpu, guest_next(g)))
 			set_kind(g, GUEST_END, "what follows is not canonical");
 		done += g->in.length;
@@ -483,7 +484,8 @@ unsigned analyze(struct translator *t, const uint8_t *bytes, unsigned available,
 		if (guest_kinds[g->kind].ends)
 			break;
 	}
-	/* A unit must do something itself, or be quicker in leaving than the interpreter. */
+	/* A unit that only leaves to the interpreter gains nothing, unless it calls a routine of
+	 * cpu/ without the interpreter. */
 	if (t->count == 1 && t->insn[0].kind == GUEST_END && !special_routine(&t->insn[0]))
 		return 0;
 	mark_targets(t);

@@ -46,7 +46,7 @@ static void join_facts(struct translator *t, unsigned index)
 	t->joined |= BIT(index);
 }
 
-/* The loop with that head which may be entered with what is known here. */
+/* The loop with that head whose assumptions hold here. */
 static struct loop *find_loop(struct translator *t, unsigned head)
 {
 	for (unsigned i = 0; i < t->loop_count; i++)
@@ -118,7 +118,7 @@ void emit_branch(struct translator *t, unsigned i, int condition, uint64_t rip)
 	add_cold(t, COLD_EXIT, i, patch, id, NULL);
 }
 
-/* To the address in R10. */
+/* Jump to the guest address in R10. */
 static void emit_indirect(struct translator *t)
 {
 	emit_zero_extend_16(&t->code, SCRATCH, SCRATCH_ADDR);
@@ -148,8 +148,9 @@ void translate_loop(struct translator *t, unsigned i)
 	emit_branch(t, i, ALWAYS_IN_5_BYTES, branch_target(&t->insn[i]));
 }
 
-/* A target that is not canonical is only found after RSP has changed, by `moved`, and a return
- * address has been pushed: the branch has to be undone then. */
+/* Only the exit for unknown targets finds that a target is not canonical. RSP has changed by
+ * `moved` then and a return address may have been pushed, so serve.c undoes the branch by this
+ * exit. */
 static void remember_branch(struct translator *t, unsigned i, int32_t moved)
 {
 	uint32_t id = add_exit(t, BT_EXIT_INTERPRET, i);
@@ -212,7 +213,7 @@ static void op_return(struct translator *t, unsigned i, struct host_memory memor
 	emit_lea(&t->code, RSP, at_register(RSP, return_pops(&t->insn[i])));
 }
 
-/* What sets RSP anew needs R10. */
+/* emit_soft_stack() sets RSP after this and changes R10, so the target waits in memory. */
 static void op_soft_return(struct translator *t, unsigned i, struct host_memory memory)
 {
 	emit_load(&t->code, SCRATCH_ADDR, memory);

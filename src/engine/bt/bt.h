@@ -213,7 +213,7 @@ struct bt_unit {
 	uint8_t *guest;
 	uint16_t guest_bytes;
 	uint16_t guest_start;     /* offset in the page of guest[0] */
-	uint64_t runs;            /* counted only with bt_options.count */
+	uint64_t runs;            /* counted only with engine_options.count */
 	struct verify_plan *plan; /* --verify */
 	bool straight;            /* no branch stays within it */
 };
@@ -236,7 +236,7 @@ struct bt_run {
 	uint64_t string_delta[2]; /* added to RSI, RDI while a string instruction runs */
 	uint64_t scratch[4];
 	uint64_t saved_rax, saved_flags;
-	uint64_t count;       /* instructions run, with bt_options.count */
+	uint64_t count;       /* instructions run, with engine_options.count */
 	uint64_t pauses_left; /* PAUSEs until the host's processor is given up */
 	uint64_t tsc_offset;  /* the guest's TSC less the host's */
 	uint64_t host_rsp, entry_rsp;

@@ -36,7 +36,7 @@
 struct jump_log {
 	uint16_t local[JUMP_ENTRIES], global[JUMP_ENTRIES]; /* indices */
 	uint32_t local_count, global_count;
-	/* Pages of code that may be in it, hashed: looking through it for one page takes long. */
+	/* Hashed pages of code that may be in the table. They spare most searches for one page. */
 	uint64_t local_pages[JUMP_PAGE_BITS / 64], global_pages[JUMP_PAGE_BITS / 64];
 };
 
@@ -50,7 +50,8 @@ struct bt_cache {
 	pthread_mutex_t drop_lock;
 	uint64_t drops[MAX_DROPS];
 	unsigned drop_count; /* more than MAX_DROPS: all pages */
-	/* A byte for each page of memory's file: this vCPU has units of it. For any thread. */
+	/* One byte a page of memory's file: does this vCPU have units of the page? Any thread reads
+	 * it. */
 	_Atomic uint8_t *page_has_units;
 };
 
@@ -298,11 +299,11 @@ void cache_enter_jump(struct bt *bt, struct bt_unit *unit, bool global)
 	unsigned bit = jump_page_bit(unit->rip);
 	struct jump_log *log = &bt->cache->log[table];
 
-	/* To be verified, each unit comes back. */
+	/* --verify needs every unit to come back to C. */
 	if (bt->options.verify)
 		return;
-	/* An entry is in one of the lists at least once; what lists do not tell apart goes too
-	 * early. */
+	/* Each entry's index is in a list at least once. An entry that is in both goes with the
+	 * first flush, earlier than it must. */
 	if (bt->jump[table][index] == bt->glue.miss || !global) {
 		if (log->local_count == JUMP_ENTRIES || log->global_count == JUMP_ENTRIES)
 			cache_flush_jumps(bt, TLB_FLUSH_ALL, 0);

@@ -17,8 +17,8 @@
 
 static const uint8_t callee_saved[] = {RBX, RBP, R12, R13, R14, R15};
 
-/* Where guest registers travel between memory and the host's registers. RCX is handled apart, R10
- * and R11 stay in memory, RSP comes with the stack. */
+/* Guest registers that are loaded into the host register of the same number, and stored from it.
+ * RCX goes to HOST_RCX, R10 and R11 stay in memory, RSP gets the stack's delta added. */
 static const uint8_t moved[] = {RBX, RDX, RSI, RDI, RBP, R8, R9, R12, R13, R14, R15};
 
 static void emit_leave(struct code *c)

@@ -35,7 +35,7 @@ static bool needs_rex(struct host_memory memory)
 	       (memory.index != NO_REGISTER && memory.index >= 8);
 }
 
-/* The address in one register. */
+/* Emit code that leaves the address in `reg`, and return an operand of that register alone. */
 static struct host_memory fold(struct code *c, struct host_memory memory, unsigned reg)
 {
 	struct host_memory folded = at_register((int)reg, 0);
@@ -46,8 +46,9 @@ static struct host_memory fold(struct code *c, struct host_memory memory, unsign
 	return folded;
 }
 
-/* The next instruction will say that it was the last, and between the two there is no exit but a
- * roll-back, which knows where it happened (bt_insn.x87_before). */
+/* Need instruction i not record itself as the last x87 instruction? Not if the next one does:
+ * between the two a unit is only left by a roll-back, and bt_insn.x87_before tells that of
+ * instruction i. */
 bool x87_unrecorded(const struct translator *t, unsigned i)
 {
 	const struct guest_insn *next = &t->insn[i + 1];
@@ -56,7 +57,8 @@ bool x87_unrecorded(const struct translator *t, unsigned i)
 	       next->kind == GUEST_IDENTICAL && next->x87 && !next->memory && !next->target;
 }
 
-/* The host's unit would give host addresses. */
+/* FNSTENV and others show the last x87 instruction and its operand, but the host's unit has
+ * recorded host addresses. So the guest's are recorded here. */
 static void emit_record_x87(struct translator *t, unsigned i)
 {
 	struct code *c = &t->code;
@@ -103,7 +105,8 @@ static void emit_store_rcx(struct translator *t, unsigned i, const struct rewrit
 	emit_load(c, HOST_RCX, at_address(rcx));
 }
 
-/* Where nothing is left to do after the instruction, the mark of the next one says so. */
+/* There is a MARK_AFTER only where code follows the instruction; else the next instruction's mark
+ * does. */
 void emit_identical(struct translator *t, unsigned i, struct host_memory memory)
 {
 	struct code *c = &t->code;

@@ -58,7 +58,7 @@ struct bt_unit *unit_make(struct bt *bt, uint64_t rip, struct bt_mode mode, cons
 	if (!unit)
 		return NULL;
 	cache_add(bt, unit);
-	/* A write before that was findable: cache_page_written() may have missed it. */
+	/* cache_page_written() cannot have noticed a write before the unit could be found. */
 	if (atomic_load(now) != generation) {
 		cache_page_written(bt, key >> PAGE_SHIFT);
 		cache_process_drops(bt);

@@ -12,8 +12,9 @@ struct access {
 	access_op *op;
 };
 
-/* The access, with `op` emitted to do it: once, or once more out of line. After it the access is
- * done and so are its consequences for tracked code. */
+/* Emit the access. `op` emits the instruction itself, given the host's operand; it is called once,
+ * or a second time for the code out of line. The code that is emitted also notices a store to a
+ * page with translated code. */
 void emit_access(struct translator *t, const struct access *access);
 /* Out of line: the same by the table. */
 void emit_access_table(struct translator *t, const struct cold *cold);

@@ -173,8 +173,8 @@ void translate_leave(struct translator *t, unsigned i)
 	emit_set_stack(t);
 }
 
-/* Does something that touches the stack near RSP follow, before control can go anywhere else? Then
- * a wild RSP will be found out there. */
+/* Does an instruction that touches the stack near RSP follow, before control can go anywhere else?
+ * Then an RSP outside its window faults there. */
 static bool stack_is_touched(const struct translator *t, unsigned i)
 {
 	for (i++; i < t->count; i++) {
@@ -203,12 +203,12 @@ static bool flags_are_dead(const struct translator *t, unsigned i)
 
 		if (g->kind == GUEST_LEA || g->kind == GUEST_NOP)
 			continue;
-		/* What may fault shows the flags to its handler. */
+		/* An instruction that may fault shows the flags to the guest's handler. */
 		if (g->kind != GUEST_IDENTICAL || g->memory || g->vectors ||
 			g->in.mnemonic == ZYDIS_MNEMONIC_DIV ||
 			g->in.mnemonic == ZYDIS_MNEMONIC_IDIV)
 			return false;
-		/* By zero they leave them as they are. */
+		/* A shift by zero leaves the flags as they are. */
 		if (g->in.meta.category == ZYDIS_CATEGORY_SHIFT)
 			return false;
 		if (!flags)

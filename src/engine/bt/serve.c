@@ -19,12 +19,12 @@
 
 #include <string.h>
 
-/* Where a unit's exit leads to code without one: translated after so many passages. */
+/* Code without a unit that an exit leads to is translated after so many passages. */
 #define SUCCESSOR_HEAT 8
 /* Runs of units and loops in one young address space that prove it worth windows. */
 #define YOUNG_RUNS 50000
 
-/* Where a test wants code translated early, all of this comes early. */
+/* A test that lowers the heat (engine_options.heat) lowers these limits, too. */
 static unsigned successor_heat(const struct bt *bt)
 {
 	return bt->options.heat ? MIN(bt->options.heat, (unsigned)SUCCESSOR_HEAT) : SUCCESSOR_HEAT;
@@ -111,7 +111,7 @@ static bool left_in_shadow(struct cpu *cpu, const struct bt_unit *unit, unsigned
 
 static const struct next run_loop = {0, 0};
 
-/* In the middle of a unit, which may count on its vector registers. */
+/* Go on in the middle of a unit, with the vector registers loaded that it had at the exit. */
 static struct next resume(struct bt *bt, uintptr_t at, enum bt_vectors vectors)
 {
 	switch (vectors) {
@@ -183,8 +183,8 @@ static struct next after_jump(struct bt *bt, struct bt_mode *mode)
 	return unit && !bt->options.verify ? enter_unit(unit) : run_loop;
 }
 
-/* Where the next instruction's code is, if `exit` is in the unit's straight run; else 0: in a
- * loop's second code, other things are known than in the first. */
+/* Where the next instruction's code is, if `exit` is in the unit's straight run; else 0. (The exit
+ * may be in a loop's second code, and the straight run relies on other checks than that.) */
 static uintptr_t after_insn(const struct bt_exit *exit)
 {
 	const struct bt_unit *unit = exit->unit;
@@ -195,7 +195,7 @@ static uintptr_t after_insn(const struct bt_exit *exit)
 	return unit->code + unit->insns[exit->insn + 1].host;
 }
 
-/* Wherever the last instruction led, and in whatever mode. */
+/* Go on at the CPU's RIP, in the CPU's mode. */
 static struct next go_on(struct bt *bt, struct bt_mode *mode)
 {
 	struct bt_unit *unit;
@@ -273,7 +273,7 @@ static struct next after_written(struct bt *bt, struct bt_exit *exit, enum bt_ve
 	cpu->rip = cpu->next_rip = exit->next_rip ? exit->next_rip : bt->run.scratch[0];
 	if (!exit->unit->dropped)
 		return resume(bt, exit->resume, vectors);
-	/* What follows in the unit may be stale. */
+	/* The store has changed the unit's own page, so its code may be out of date. */
 	return run_loop;
 }
 

@@ -171,8 +171,8 @@ void translate_write_base(struct translator *t, unsigned i)
 	store_base(t, i, seg, SCRATCH_ADDR);
 }
 
-/* RDTSC itself is the commit: RAX and RDX are outputs, so nothing is lost if we stop right after
- * it. */
+/* RDTSC itself is the commit: it writes only RAX and RDX, and these are outputs of the guest's
+ * RDTSC, too. The code after it adds the guest's offset. */
 void translate_rdtsc(struct translator *t, unsigned i)
 {
 	struct code *c = &t->code;

@@ -225,7 +225,8 @@ static void translate_one(struct translator *t, unsigned i)
 	guest_kinds[t->insn[i].kind].translate(t, i);
 }
 
-/* Here with the guest's RIP in R10, from the jump table, which knows only 16 bits of it. */
+/* The jump table leads here by 16 bits of the target. R10 holds all of it: is it this unit's RIP?
+ */
 static void emit_checked_entry(struct translator *t)
 {
 	struct code *c = &t->code;
@@ -241,8 +242,8 @@ static void emit_checked_entry(struct translator *t)
 	emit_jump_to(c, t->bt->glue.miss);
 }
 
-/* More instructions run; less than nothing, where a side exit leaves out some that the entry
- * counted. */
+/* Add to the count of instructions run. The entry counts all of the unit's; `more` is negative at a
+ * side exit, which takes back those that were not run. */
 static void emit_count(struct translator *t, int32_t more)
 {
 	struct code *c = &t->code;
@@ -259,8 +260,8 @@ static void emit_uncount(struct translator *t, unsigned insn)
 	emit_count(t, -(int32_t)(t->count - 1 - insn));
 }
 
-/* Out of line, the instruction is done; but the unit relies on what its own check would have shown.
- * So control goes on in another unit. */
+/* The access was made out of line, by the table. The code behind the instruction relies on the
+ * check that has failed here, so control goes on in another unit. */
 static void emit_leave_after(struct translator *t, unsigned insn)
 {
 	uint64_t next = guest_next(&t->insn[insn]);
@@ -357,7 +358,7 @@ static void predict_slots(struct translator *t)
 	}
 }
 
-/* In a young address space: how much of it runs here? */
+/* In a young address space, count down how often its code runs. */
 static void emit_young_count(struct translator *t, unsigned i)
 {
 	struct code *c = &t->code;
@@ -387,7 +388,7 @@ static void emit_insn(struct translator *t, unsigned i)
 	facts_after(t, &t->facts, i);
 }
 
-/* The way on after the last instruction made. */
+/* After the last instruction control goes on to the next in memory. */
 static void emit_way_on(struct translator *t, unsigned last)
 {
 	if (guest_kinds[t->insn[last].kind].ends)
@@ -543,12 +544,12 @@ struct bt_unit *translate_unit(
 		return NULL;
 	}
 	*t->unit = (struct bt_unit){.rip = rip, .key = key, .mode = mode};
-	/* To be counted, each pass through a unit must begin at its entry. To be verified, too: but
-	 * for every second one, so that both kinds are. */
+	/* Counting needs each pass through a unit to begin at its entry. So does comparing it with
+	 * the interpreter step by step, for every second unit; others are verified with loops. */
 	t->unit->straight = bt->options.count || (bt->options.verify && bt->stats.units % 2 == 0);
 	t->unit->code = t->unit->entry = cache_code_start(bt);
 	t->first_exit = bt->code.exit_count;
-	/* What is too complicated for one unit may do in parts. */
+	/* A run that is too complicated for one unit is cut in half until a part fits. */
 	for (; t->count; t->count /= 2) {
 		cache_forget_exits(bt, t->first_exit);
 		if (emit_unit(t))

@@ -47,7 +47,7 @@ enum guest_kind {
 
 struct translator;
 
-/* What is known of a kind. */
+/* What there is to know about a kind. */
 struct guest_kind_row {
 	/* Is `g`, whose mnemonic makes it a candidate for this kind (analyze.c), of this kind in
 	 * the unit's mode? Called with the kind and the row's reason set already; it may set
@@ -134,7 +134,7 @@ struct loop {
 	uintptr_t host;     /* of the second code; 0: not made yet */
 };
 
-/* A branch to code of the unit that was not there yet. */
+/* A branch within the unit whose target had not been emitted when the branch was. */
 struct forward {
 	uintptr_t patch;
 	unsigned insn;
@@ -174,7 +174,7 @@ struct translator {
 
 /* --- unit.c --- */
 
-/* What comes next in the code belongs to instruction `insn`, in that state. */
+/* The code emitted next belongs to instruction `insn`, in that state. */
 void mark(struct translator *t, unsigned insn, enum bt_mark_state state);
 /* A piece of code to be made at the unit's end, which the jump at `patch` leads to. The last three
  * as in struct cold. */
@@ -188,7 +188,7 @@ static inline struct bt_exit *exit_of(struct translator *t, uint32_t id)
 }
 /* Leave the unit by an exit. */
 void emit_exit(struct translator *t, uint32_t id);
-/* emit_extract(), and where that puts flags aside, nothing is rolled back in between. */
+/* emit_extract(), marked so that no roll-back falls between its saving and restoring the flags. */
 void extract_field(struct translator *t, enum extract field, unsigned to, unsigned from);
 static inline bool same_page(uint64_t a, uint64_t b)
 {

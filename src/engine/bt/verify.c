@@ -2,19 +2,21 @@
  *
  * Under --verify nothing is chained, and no jump table leads from one unit to the next. So whatever
  * unit is entered comes back, at a boundary between two of its instructions or where it was left.
- * What the state must be at every such boundary is found out beforehand, from the interpreter. Half
- * of the units are straight lines, left by every branch: there it is known which boundary it is.
- * The other half may be loops: then it must be one of those that the interpreter has passed.
+ * The interpreter runs the same instructions first, and the state at each boundary is kept. Half of
+ * the units are straight lines that every branch leaves, so the place where a unit comes back tells
+ * the boundary. The other half may loop, and their state must equal that at one of the boundaries
+ * at this place.
  *
- * Running an instruction twice must not be felt. The first run therefore ends before one that would
+ * The guest must not notice that an instruction runs twice. So the first run ends before one that
+ * would
  *
  *	- touch something else than RAM, or RAM that holds code,
  *	- be the first to use a page, so that an A or D bit would be set,
  *	- be done by the interpreter under the translator, too,
  *
  * and where an exception is raised, or a loop is too long. The unit is compared up to there only;
- * that there is a lot to be compared is what the counters are for. The next visits find TLBs filled
- * and A bits set.
+ * the counters in --stats say how much is compared. Later visits get further, since TLBs are filled
+ * and A bits set by then.
  *
  * There is one vCPU, but the monitor's own threads write to RAM as well: a device's data, the clock
  * page. If anything that the instructions read is not what it was, a difference means nothing. */
