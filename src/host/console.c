@@ -173,7 +173,9 @@ static struct console *console_of(struct char_backend *backend)
 
 static size_t console_write(struct char_backend *backend, const void *bytes, size_t size)
 {
-	return enqueue(console_of(backend), bytes, size, QUEUE_SIZE);
+	struct console *console = console_of(backend);
+
+	return console->held ? 0 : enqueue(console, bytes, size, QUEUE_SIZE);
 }
 
 static void console_write_last(struct char_backend *backend, const void *bytes, size_t size)
@@ -233,8 +235,9 @@ static void offer_input(struct console *console)
 		taken = port->receive(port->opaque, console->input, console->input_count);
 	console->input_count -= taken;
 	memmove(console->input, console->input + taken, console->input_count);
-	/* A terminal is read even if the guest does not take it, for the Ctrl-a keys. */
-	watch_input(console, console->terminal || !console->input_count);
+	/* A terminal is read even if the guest does not take it, for the Ctrl-a keys. Other input
+	 * waits where it is, perhaps for another machine that this one becomes. */
+	watch_input(console, console->terminal || !(console->input_count || console->held));
 }
 
 static void parse_input(struct console *console, const uint8_t *bytes, size_t size)
@@ -287,8 +290,6 @@ static void console_input_ready(struct char_backend *backend)
 void console_hold(struct console *console, bool on)
 {
 	console->held = on;
-	if (on)
-		return;
 	offer_input(console);
 	tell_room(console);
 }

@@ -459,6 +459,9 @@ static struct console *create_console(struct machine *machine)
 static void connect_console(struct machine *machine, struct char_backend *backend)
 {
 	priority_lock_take(&machine->lock);
+	/* One that was loaded is paused from the start. */
+	if (backend)
+		console_hold(machine->console, machine->phase == MACHINE_PHASE_PAUSED);
 	chipset_connect_console(machine->chipset, backend);
 	priority_lock_release(&machine->lock);
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -283,6 +284,28 @@ static void input_waits_for_the_guest(void **state)
 	console_destroy(console, -1);
 }
 
+/* Neither to the port nor from where it waits, nor does the port's output go out. */
+static void held_input_stays_where_it_is(void **state)
+{
+	int waiting = 0;
+
+	make_console(input[0], output[1]);
+	console_hold(console, true);
+	assert_int_equal(write(input[1], "typed", 5), 5);
+	run_for(10 * MS);
+	assert_int_equal(eaten_count, 0);
+	assert_int_equal(ioctl(input[0], FIONREAD, &waiting), 0);
+	assert_int_equal(waiting, 5);
+	assert_int_equal(end->ops->write(end, "x", 1), 0);
+	priority_lock_take(&lock);
+	console_hold(console, false);
+	priority_lock_release(&lock);
+	assert_int_equal(told, 1);
+	run_for(10 * MS);
+	assert_int_equal(eaten_count, 5);
+	console_destroy(console, -1);
+}
+
 static void quit_key(void **state)
 {
 	make_console(input[0], output[1]);
@@ -343,6 +366,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(broken_output_is_survived, setup, teardown),
 		cmocka_unit_test_setup_teardown(nonblocking_output_loses_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(input_waits_for_the_guest, setup, teardown),
+		cmocka_unit_test_setup_teardown(held_input_stays_where_it_is, setup, teardown),
 		cmocka_unit_test_setup_teardown(quit_key, setup, teardown),
 		cmocka_unit_test_setup_teardown(help_key, setup, teardown),
 		cmocka_unit_test_setup_teardown(end_of_input, setup, teardown),
