@@ -40,17 +40,15 @@ void *access_watched_pointer(struct cpu *cpu, uint64_t linear);
 
 /* For a locked instruction of the program: a host pointer at which the operand lies in one piece,
  * also where it crosses from one page into the next, or has a data breakpoint, for the host's
- * locked instruction to work on. Raises #PF. NULL: a device's page, a ROM, or the host refuses.
- * After the write through it, access_locked_written() takes the place of access_written(). */
+ * locked instruction to work on. Raises #PF. NULL: a device's page, a ROM, or the host refuses
+ * (which is logged once). After the write through it, access_locked_written() takes the place of
+ * access_written(). */
 void *access_locked_pointer(struct cpu *cpu, uint64_t linear, unsigned size);
 bool access_locked_written(struct cpu *cpu, uint64_t linear, unsigned size);
 /* What is left, where there is no pointer: call `work`, which loads and stores, while no other vCPU
  * of the machine does such work. `work` may raise. */
 void access_locked_work(
 	struct cpu *cpu, void (*work)(struct cpu *cpu, const void *opaque), const void *opaque);
-/* Remove the mappings that access_locked_pointer() keeps. On the vCPU's thread, or while it has
- * none. */
-void access_locked_forget(struct cpu *cpu);
 
 /* First half of the program's read-modify-write that has no host pointer: raises what the write
  * would, then loads. */

@@ -63,6 +63,11 @@ struct cpu *cpu_create(struct cpu_platform *platform, unsigned index)
 		log_error("no memory for vCPU %u: %s", index, strerror(errno));
 		return NULL;
 	}
+	if (memory_pair_create(platform->memory, &cpu->split.pair) < 0) {
+		log_error("no room to map guest memory for vCPU %u", index);
+		munmap(cpu, sizeof(*cpu));
+		return NULL;
+	}
 	cpu->index = index;
 	cpu->engine_ops = &cpu_engine_ops_none;
 	cpu->platform = platform;
@@ -82,7 +87,7 @@ void cpu_destroy(struct cpu *cpu)
 	if (!cpu)
 		return;
 	memory_unlisten(cpu->memory, &cpu->memory_listener);
-	access_locked_forget(cpu);
+	memory_pair_destroy(&cpu->split.pair);
 	munmap(cpu, sizeof(*cpu));
 }
 

@@ -221,10 +221,9 @@ struct cpu {
 	struct exception exception;                   /* what cpu_raise() threw */
 	struct exception delivering; /* what exception_deliver() is at; it must survive a longjmp */
 	jmp_buf unwind;              /* where cpu_raise() lands; set by the engine's run loop */
-	/* A pair of RAM pages mapped side by side; see cpu/locked_access.c. */
+	/* Locked accesses that cross a page; see cpu/locked_access.c. */
 	struct split_access {
-		uint8_t *mapping;
-		uint8_t *page[2];    /* what it shows: pointers into RAM */
+		struct memory_pair pair;
 		uint8_t *written[2]; /* the pages of the access under way */
 	} split;
 	struct tlb_entry tlb_views[TLB_VIEWS][TLB_SIZE];

@@ -9,30 +9,20 @@
  * all that is locked takes it. */
 #include "cpu/access.h"
 
+#include "base/log.h"
+
 #include <string.h>
-#include <sys/mman.h>
 
-static uint8_t *map_pair(struct cpu *cpu, uint8_t *first, uint8_t *second)
+/* NULL: the host has refused, and the access will not be atomic. The user is told once. */
+static uint8_t *show_pair(struct cpu *cpu, uint8_t *first, uint8_t *second)
 {
-	struct split_access *split = &cpu->split;
+	static atomic_flag told = ATOMIC_FLAG_INIT;
+	uint8_t *pair = memory_pair_show(cpu->memory, &cpu->split.pair, first, second);
 
-	if (split->mapping && split->page[0] == first && split->page[1] == second)
-		return split->mapping;
-	if (!split->mapping) {
-		void *mapping = mmap(NULL, 2 * PAGE_SIZE, PROT_NONE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-		if (mapping == MAP_FAILED)
-			return NULL;
-		split->mapping = mapping;
-	}
-	split->page[0] = split->page[1] = NULL;
-	if (memory_map_page(cpu->memory, split->mapping, first) < 0 ||
-		memory_map_page(cpu->memory, split->mapping + PAGE_SIZE, second) < 0)
-		return NULL;
-	split->page[0] = first;
-	split->page[1] = second;
-	return split->mapping;
+	if (!pair && !atomic_flag_test_and_set(&told))
+		log_warning("the host refuses to map two pages of guest memory: locked "
+			    "instructions that cross a page are not atomic");
+	return pair;
 }
 
 void *access_locked_pointer(struct cpu *cpu, uint64_t linear, unsigned size)
@@ -52,7 +42,7 @@ void *access_locked_pointer(struct cpu *cpu, uint64_t linear, unsigned size)
 	if (!first || !second)
 		return NULL;
 	cpu->split.written[1] = second;
-	pair = second == first + PAGE_SIZE ? first : map_pair(cpu, first, second);
+	pair = second == first + PAGE_SIZE ? first : show_pair(cpu, first, second);
 	return pair ? pair + offset : NULL;
 }
 
@@ -83,11 +73,4 @@ void access_locked_work(
 	memcpy(cpu->unwind, outer, sizeof(outer));
 	if (thrown)
 		longjmp(cpu->unwind, thrown);
-}
-
-void access_locked_forget(struct cpu *cpu)
-{
-	if (cpu->split.mapping)
-		munmap(cpu->split.mapping, 2 * PAGE_SIZE);
-	cpu->split.mapping = NULL;
 }

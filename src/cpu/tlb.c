@@ -51,7 +51,7 @@ void tlb_flush_all(struct cpu *cpu)
 static void drop_revoked(struct cpu *cpu)
 {
 	tlb_flush_all(cpu);
-	access_locked_forget(cpu);
+	memory_pair_forget(&cpu->split.pair);
 }
 
 /* memory_listener.revoke */

@@ -10,6 +10,19 @@
 #define FIRST_GIB_LOW  (UINT64_C(1) << 26)
 #define FIRST_GIB_STEP (UINT64_C(1) << 20)
 
+void *low_memory_map_at(uint64_t place, size_t size, int protection, int flags, int fd)
+{
+	void *at = (void *)place;
+	void *start = mmap(at, size, protection, flags | MAP_FIXED_NOREPLACE, fd, 0);
+
+	if (start == at)
+		return start;
+	/* Linux before 4.17 ignores MAP_FIXED_NOREPLACE, and takes the address as a hint only. */
+	if (start != MAP_FAILED)
+		munmap(start, size);
+	return NULL;
+}
+
 static void *map_in_first_gib(size_t size, int protection, int flags, int fd)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE), whole = (size + page - 1) & ~(page - 1);
@@ -18,16 +31,12 @@ static void *map_in_first_gib(size_t size, int protection, int flags, int fd)
 	if (whole > FIRST_GIB_END - FIRST_GIB_LOW)
 		return NULL;
 	for (uint64_t at = FIRST_GIB_END; at >= FIRST_GIB_LOW + step;) {
-		at -= step;
-		/* Linux before 4.17 ignores MAP_FIXED_NOREPLACE, and takes the address as a hint
-		 * only. */
-		void *start =
-			mmap((void *)at, size, protection, flags | MAP_FIXED_NOREPLACE, fd, 0);
+		void *start;
 
-		if (start == (void *)at)
+		at -= step;
+		start = low_memory_map_at(at, size, protection, flags, fd);
+		if (start)
 			return start;
-		if (start != MAP_FAILED)
-			munmap(start, size);
 	}
 	return NULL;
 }

@@ -40,14 +40,10 @@ static void *map_ram_low(const struct memory *memory)
 			return NULL;
 		place = RAM_LOWEST + random % (room - memory->file_size + 1);
 		place &= ~(RAM_ALIGNMENT - 1);
-		/* Linux before 4.17 ignores MAP_FIXED_NOREPLACE, and takes the address as a hint
-		 * only. */
-		ram = mmap((void *)place, memory->file_size, PROT_READ | PROT_WRITE,
-			MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE, memory->fd, 0);
-		if (ram == (void *)place)
+		ram = low_memory_map_at(place, memory->file_size, PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_NORESERVE, memory->fd);
+		if (ram)
 			return ram;
-		if (ram != MAP_FAILED)
-			munmap(ram, memory->file_size);
 	}
 	return NULL;
 }
@@ -180,11 +176,50 @@ void memory_destroy(struct memory *memory)
 	*memory = (struct memory){.fd = -1};
 }
 
-int memory_map_page(const struct memory *memory, void *at, const void *page)
+int memory_pair_create(const struct memory *memory, struct memory_pair *pair)
 {
-	off_t offset = (const uint8_t *)page - memory->ram;
-	void *mapped = mmap(at, PAGE_SIZE, PROT_READ | PROT_WRITE,
-		MAP_SHARED | MAP_NORESERVE | MAP_FIXED, memory->fd, offset);
+	void *at = mmap(
+		NULL, 2 * PAGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-	return mapped == MAP_FAILED ? -errno : 0;
+	*pair = (struct memory_pair){.at = at == MAP_FAILED ? NULL : at};
+	/* One page of RAM twice makes two mappings, which the kernel cannot join; to show others
+	 * then takes no more mappings, even where the process can have no more. */
+	if (pair->at && memory_pair_show(memory, pair, memory->ram, memory->ram))
+		return 0;
+	memory_pair_destroy(pair);
+	return -ENOMEM;
+}
+
+void memory_pair_destroy(struct memory_pair *pair)
+{
+	if (pair->at)
+		munmap(pair->at, 2 * PAGE_SIZE);
+	*pair = (struct memory_pair){.at = NULL};
+}
+
+/* `half`: 0 or 1. A mapping with MAP_FIXED replaces what is there, so it must not leave the pair's
+ * two pages. */
+static bool map_half(
+	const struct memory *memory, struct memory_pair *pair, unsigned half, const uint8_t *page)
+{
+	uint64_t offset = (uint64_t)(page - memory->ram);
+	uint8_t *at = pair->at + half * PAGE_SIZE;
+
+	if (half > 1 || offset & ~PAGE_MASK || offset >= memory->file_size)
+		return false;
+	return mmap(at, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED,
+		       memory->fd, (off_t)offset) == at;
+}
+
+uint8_t *memory_pair_show(const struct memory *memory, struct memory_pair *pair,
+	const uint8_t *first, const uint8_t *second)
+{
+	if (pair->page[0] == first && pair->page[1] == second)
+		return pair->at;
+	memory_pair_forget(pair);
+	if (!map_half(memory, pair, 0, first) || !map_half(memory, pair, 1, second))
+		return NULL;
+	pair->page[0] = first;
+	pair->page[1] = second;
+	return pair->at;
 }

@@ -199,10 +199,28 @@ static inline bool memory_flags_displacement(const struct memory *memory, int32_
 	return value == *displacement;
 }
 
-/* Map the page at `page` (a host pointer of memory_ram_pointer()'s) once more at `at`, readable and
- * writable: a page of addresses that are the caller's. 0 or -errno. To store through it, see "Page
- * flags". */
-int memory_map_page(const struct memory *memory, void *at, const void *page);
+/* --- two pages side by side --- */
+
+/* Addresses of its own at which any two pages of RAM can be mapped once more, one behind the
+ * other. */
+struct memory_pair {
+	uint8_t *at;            /* two pages */
+	const uint8_t *page[2]; /* which ones are there; NULL: not known */
+};
+
+/* 0, or -ENOMEM: the host gives no room. */
+int memory_pair_create(const struct memory *memory, struct memory_pair *pair);
+void memory_pair_destroy(struct memory_pair *pair);
+/* Where the two pages (host pointers of memory_ram_pointer()'s, each to the begin of its page) lie
+ * side by side until the next call, readable and writable; NULL: they are no pages of RAM or ROM,
+ * or the host refuses. To store through it, see "Page flags". */
+uint8_t *memory_pair_show(const struct memory *memory, struct memory_pair *pair,
+	const uint8_t *first, const uint8_t *second);
+/* What was mapped may not be used any more: the next memory_pair_show() maps both anew. */
+static inline void memory_pair_forget(struct memory_pair *pair)
+{
+	pair->page[0] = pair->page[1] = NULL;
+}
 
 /* --- ROM --- */
 

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -715,6 +716,62 @@ static void flags_are_a_displacement_away(void **state)
 	assert_int_equal((uintptr_t)memory.ram % (2 * MIB), 0);
 }
 
+/* --- pairs of pages --- */
+
+static void a_pair_shows_two_pages_side_by_side(void **state)
+{
+	struct memory_pair pair;
+	uint8_t *first = memory.ram + 7 * PAGE_SIZE, *second = memory.ram + 3 * PAGE_SIZE, *at;
+
+	assert_int_equal(memory_pair_create(&memory, &pair), 0);
+	at = memory_pair_show(&memory, &pair, first, second);
+	assert_non_null(at);
+	memcpy(at + PAGE_SIZE - 2, "abcd", 4);
+	assert_memory_equal(first + PAGE_SIZE - 2, "ab", 2);
+	assert_memory_equal(second, "cd", 2);
+	assert_ptr_equal(memory_pair_show(&memory, &pair, second, first), at);
+	assert_memory_equal(at, "cd", 2);
+	memory_pair_forget(&pair);
+	assert_ptr_equal(memory_pair_show(&memory, &pair, second, first), at);
+	memory_pair_destroy(&pair);
+}
+
+/* Nothing but RAM and ROM is mapped in a pair, and nothing outside the pair. */
+static void a_pair_shows_pages_of_ram_only(void **state)
+{
+	uint8_t *page = memory.ram, *end = memory.ram + memory.file_size;
+	struct memory_pair pair;
+
+	assert_int_equal(memory_pair_create(&memory, &pair), 0);
+	assert_null(memory_pair_show(&memory, &pair, end, page));
+	assert_null(memory_pair_show(&memory, &pair, page, end));
+	assert_null(memory_pair_show(&memory, &pair, page - PAGE_SIZE, page));
+	assert_null(memory_pair_show(&memory, &pair, page + 1, page));
+	assert_non_null(memory_pair_show(&memory, &pair, page, end - PAGE_SIZE));
+	memory_pair_destroy(&pair);
+}
+
+/* A guest can make the translator use up the host's mappings, and its locked accesses must stay
+ * atomic then. */
+static void a_pair_needs_no_further_mappings(void **state)
+{
+	size_t room = 8 * GIB, used = 0;
+	struct memory_pair pair;
+	uint8_t *at, *many;
+
+	assert_int_equal(memory_pair_create(&memory, &pair), 0);
+	many = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	assert_ptr_not_equal(many, MAP_FAILED);
+	while (used < room && mprotect(many + used, PAGE_SIZE, PROT_READ) == 0)
+		used += 2 * PAGE_SIZE;
+	at = memory_pair_show(
+		&memory, &pair, memory.ram + 5 * PAGE_SIZE, memory.ram + 2 * PAGE_SIZE);
+	munmap(many, room);
+	assert_true(used < room);
+	assert_non_null(at);
+	memory_pair_destroy(&pair);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -758,6 +815,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(flags_are_a_displacement_away, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			flags_are_a_displacement_away, setup_large, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_pair_shows_two_pages_side_by_side, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_pair_shows_pages_of_ram_only, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_pair_needs_no_further_mappings, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
