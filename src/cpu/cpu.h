@@ -95,7 +95,7 @@ enum pending {
 	PENDING_NMI = 1 << 1,
 	PENDING_INIT = 1 << 2,
 	PENDING_SIPI = 1 << 3,     /* vector in sipi_vector */
-	PENDING_STOP = 1 << 4,     /* leave engine_run() with VCPU_EXIT_STOPPED */
+	PENDING_STOP = 1 << 4,     /* leave vcpu_run() with VCPU_EXIT_STOPPED */
 	PENDING_DEBUG = 1 << 5,    /* single-step or breakpoint trap waits in pending_debug */
 	PENDING_RECHECK = 1 << 6,  /* own thread: something changed that delivery depends on */
 	PENDING_WAITING = 1 << 30, /* cpu.c's own: the vCPU's thread sleeps in cpu_wait_pending() */
@@ -204,7 +204,7 @@ struct cpu {
 	uint64_t segment_base[SEG_COUNT]; /* copy of segment[].base; [SEG_NONE] is 0 */
 	/* Changed only while no other thread can reach this vCPU. */
 	const struct cpu_engine_ops *engine_ops;
-	uint64_t apic_page; /* guest-physical page of the enabled xAPIC; ~0 where none */
+	uint64_t apic_page; /* of the enabled xAPIC; ~0: none. See cpu_set_apic_page() */
 	/* Where the engine's generated code for this vCPU lies: a host fault in there is the
 	 * guest's, and becomes its exception. 0, 0: nowhere. */
 	uintptr_t native_start, native_end;
@@ -331,6 +331,7 @@ static inline void cpu_set_arithmetic_flags(struct cpu *cpu, uint64_t rflags)
 #define CR3_PCID UINT64_C(0xfff)
 
 /* IA32_APIC_BASE (SDM vol. 3A 11.4.4). */
+#define MSR_APIC_BASE    0x1b
 #define APIC_BASE_BSP    BIT(8)
 #define APIC_BASE_X2APIC BIT(10)
 #define APIC_BASE_ENABLE BIT(11)

@@ -25,8 +25,6 @@ static unsigned cpu_count(const struct cpu *cpu)
 	return cpu->platform && cpu->platform->cpu_count ? cpu->platform->cpu_count : 1;
 }
 
-#define MSR_APIC_BASE 0x1b
-
 /* The APIC feature bit follows IA32_APIC_BASE (SDM vol. 3A 11.4.3). */
 static bool apic_enabled(const struct cpu *cpu)
 {

@@ -7,6 +7,14 @@ uint8_t *cpu_mappable(const struct cpu *cpu, uint64_t linear, uint64_t gpa)
 	return debug_page_watched(cpu, linear & PAGE_MASK) ? NULL : cpu_memory_pointer(cpu, gpa);
 }
 
+void cpu_set_apic_page(struct cpu *cpu, uint64_t page)
+{
+	if (cpu->apic_page == page)
+		return;
+	cpu->apic_page = page;
+	tlb_flush_all(cpu);
+}
+
 /* DR7's enable bits. While any breakpoint is armed, large ranges are refused wherever it lies:
  * debuggers are rare. */
 #define DR7_ENABLED 0xff

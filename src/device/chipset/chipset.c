@@ -164,16 +164,12 @@ static bool apic_msr_read(void *opaque, struct cpu *cpu, uint32_t msr, uint64_t 
 static bool apic_msr_write(void *opaque, struct cpu *cpu, uint32_t msr, uint64_t value)
 {
 	bool locked = lapic_msr_needs_lock(msr, true), good;
-	uint64_t page = cpu->apic_page;
 
 	if (locked)
 		lock(opaque);
 	good = lapic_msr_write(lapic_of(opaque, cpu), msr, value);
 	if (locked)
 		unlock(opaque);
-	/* The TLB must not hold RAM at the address where the registers are now. */
-	if (cpu->apic_page != page)
-		tlb_flush_all(cpu);
 	return good;
 }
 
@@ -464,9 +460,4 @@ void chipset_connect_console(struct chipset *chipset, struct char_backend *conso
 void chipset_power_button(struct chipset *chipset)
 {
 	acpi_pm_power_button(&chipset->acpi_pm);
-}
-
-void chipset_tsc_changed(struct chipset *chipset, struct cpu *cpu)
-{
-	lapic_tsc_changed(&chipset->apics.lapics[cpu->index]);
 }

@@ -66,7 +66,5 @@ bool chipset_msi(struct chipset *chipset, uint64_t address, uint32_t data);
 /* All devices' state; see device_list_save() and device_list_load(). */
 void chipset_save(struct chipset *chipset, struct state_writer *writer);
 int chipset_load(struct chipset *chipset, struct state_reader *reader);
-/* A vCPU's TSC was written (called with the lock held, on any thread). */
-void chipset_tsc_changed(struct chipset *chipset, struct cpu *cpu);
 
 #endif

@@ -22,7 +22,6 @@
 #include "host/event_loop.h"
 
 #define LAPIC_DEFAULT_BASE UINT64_C(0xfee00000)
-#define LAPIC_BUS_KHZ      1000000
 
 /* The delivery mode field of ICR, LVT, IOAPIC redirection entries and MSI data. */
 enum apic_delivery {

@@ -3,7 +3,8 @@
  * register address in ESR, an x2APIC faults (SDM vol. 3A 11.4, 11.12). */
 #include "device/chipset/lapic_internal.h"
 
-#define MSR_APIC_BASE    0x1b
+#include "cpu/mappable.h"
+
 #define MSR_TSC_DEADLINE 0x6e0
 #define MSR_X2APIC       0x800
 
@@ -264,7 +265,8 @@ void lapic_tell_page(struct lapic *lapic)
 {
 	uint64_t base = lapic->state.base;
 
-	lapic->cpu->apic_page = mode_of(base) == APIC_BASE_ENABLE ? base & PAGE_MASK : ~UINT64_C(0);
+	cpu_set_apic_page(
+		lapic->cpu, mode_of(base) == APIC_BASE_ENABLE ? base & PAGE_MASK : ~UINT64_C(0));
 }
 
 bool lapic_registers_valid(const struct lapic *lapic, const struct lapic_state *state)

@@ -47,9 +47,4 @@ void pic_set_irq(struct pic *pic, unsigned irq, bool level);
  * vector (IR7) where there is none. */
 uint8_t pic_acknowledge(struct pic *pic);
 
-static inline bool pic_output(const struct pic *pic)
-{
-	return pic->state.chip[0].output;
-}
-
 #endif
