@@ -1,5 +1,5 @@
 #!/bin/bash
-# Build everything and run every test. The last line is "N passed, N failed"; the exit status is 0 only
+# Install what that needs, build everything and run every test. The last line is "N passed, N failed"; the exit status is 0 only
 # where none failed.
 #
 #   ./test.sh [STAGE...]

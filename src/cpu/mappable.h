@@ -16,8 +16,8 @@ static inline bool cpu_at_apic(const struct cpu *cpu, uint64_t gpa)
 	return (gpa & PAGE_MASK) == cpu->apic_page;
 }
 
-/* The registers of its local APIC are at this page from now on, or at none (~0), and what lies there
- * otherwise is not found any more. On the vCPU's thread, or while it has none. */
+/* The registers of its local APIC are at this page from now on, or at none (~0): what the vCPU has
+ * kept of guest memory is dropped. On the vCPU's thread, or while it has none. */
 void cpu_set_apic_page(struct cpu *cpu, uint64_t page);
 
 /* The host address of `gpa` for this one access; NULL: a device or nothing is there. Valid to the

@@ -4,6 +4,8 @@
 #ifndef VENEER_HOST_CLOCK_H
 #define VENEER_HOST_CLOCK_H
 
+#include "base/bits.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -42,12 +44,12 @@ uint64_t clock_wall_base_ns(const struct clock *clock);
  * at which it has ticked so often. Exact, and inverse to each other. */
 static inline uint64_t clock_ns_to_ticks(uint64_t ns, uint64_t hz)
 {
-	return ns / 1000000000 * hz + ns % 1000000000 * hz / 1000000000;
+	return ns / NS_PER_SECOND * hz + ns % NS_PER_SECOND * hz / NS_PER_SECOND;
 }
 
 static inline uint64_t clock_ticks_to_ns(uint64_t ticks, uint64_t hz)
 {
-	return ticks / hz * 1000000000 + (ticks % hz * 1000000000 + hz - 1) / hz;
+	return ticks / hz * NS_PER_SECOND + (ticks % hz * NS_PER_SECOND + hz - 1) / hz;
 }
 
 #endif

@@ -57,8 +57,8 @@ static void deadline_after(struct timespec *deadline, uint64_t ns)
 {
 	clock_gettime(CLOCK_MONOTONIC, deadline);
 	ns += (uint64_t)deadline->tv_nsec;
-	deadline->tv_sec += (time_t)(ns / 1000000000);
-	deadline->tv_nsec = (long)(ns % 1000000000);
+	deadline->tv_sec += (time_t)(ns / NS_PER_SECOND);
+	deadline->tv_nsec = (long)(ns % NS_PER_SECOND);
 }
 
 /* --- output --- */

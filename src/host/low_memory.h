@@ -16,8 +16,8 @@ void *low_memory_map(size_t size);
  * NULL: there is no room. Free with munmap(). */
 void *low_memory_map_file(size_t size, int protection, int fd);
 
-/* mmap() of the first `size` bytes of a file, or of none, at this place, which need not be low: NULL
- * where something is there already. Free with munmap(). */
+/* mmap() of the first `size` bytes of a file, or of none, at this place, which need not be low.
+ * NULL: something is there already. Free with munmap(). */
 void *low_memory_map_at(uint64_t place, size_t size, int protection, int flags, int fd);
 
 /* Does [start, start + size) lie in the low 2 GiB? */

@@ -25,8 +25,8 @@
  *
  *	PAGE_CODE	some engine holds copies of code from the page
  *	PAGE_LOGGED	the first store since the log was last taken is to be written down
- *	PAGE_ROM	there are to be no stores at all: who makes host pointers for stores
- *			asks memory_page_writable() first; the bus drops the store
+ *	PAGE_ROM	there are to be no stores at all: code that makes host pointers for
+ *			stores asks memory_page_writable() first; the bus drops the store
  *
  * Code tracking. Engines keep decoded or translated copies of guest code, and a write to that code
  * must be noticed, on whichever vCPU or device it happens. In a page with PAGE_CODE a mask of

@@ -1,5 +1,5 @@
-/* Page flags: noticing stores to code and to pages whose stores are logged, and telling those who
- * listen. Why no store is missed is argued at memory_code_track() and memory_log_take(). */
+/* Page flags: noticing stores to code and to pages whose stores are logged, and telling the
+ * listeners. Why no store is missed is argued at memory_code_track() and memory_log_take(). */
 #include "memory/internal.h"
 
 #include <errno.h>

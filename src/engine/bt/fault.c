@@ -338,8 +338,3 @@ int bt_thread_enter(struct bt *bt)
 	bt->tid = thread_id;
 	return 0;
 }
-
-void bt_thread_leave(struct bt *bt)
-{
-	atomic_store(&bt->running, 0);
-}

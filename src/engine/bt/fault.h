@@ -29,11 +29,10 @@
  * (host/fault.h). */
 void bt_signals_init(void);
 
-/* Call these first and last in vcpu_run, on the vCPU's thread. bt_thread_enter() is cheap, except
- * for the first time on a thread: then it makes the thread's signal stack, which is freed when the
- * thread ends. 0, or -errno after a message. */
+/* Call this first in vcpu_run, on the vCPU's thread. It is cheap, except for the first time on a
+ * thread: then it makes the thread's signal stack, which is freed when the thread ends. 0, or
+ * -errno after a message. */
 int bt_thread_enter(struct bt *bt);
-void bt_thread_leave(struct bt *bt);
 
 /* struct cpu_engine_ops's kick: make a vCPU come out of translated code. Any thread may call it,
  * after it has set `attention`. */

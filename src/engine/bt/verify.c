@@ -214,7 +214,7 @@ static bool memory_agrees(const struct verify *v, const struct verify_place *pla
 	return true;
 }
 
-/* Has somebody else changed what the instructions read? */
+/* Has another thread changed what the instructions read? */
 static bool inputs_changed(const struct verify *v)
 {
 	for (unsigned i = 0; i < v->region_count; i++) {
