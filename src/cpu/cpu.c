@@ -111,7 +111,7 @@ static void reset_common(struct cpu *cpu)
 	cpu->cpl = 0;
 	cpu->interrupt_shadow = SHADOW_NONE;
 	cpu->no_step_trap = false;
-	cpu_set_nmi_blocked(cpu, false);
+	cpu->nmi_blocked = false;
 	cpu->pending_debug = 0;
 	cpu_set_rflags(cpu, RFLAGS_FIXED1);
 	for (enum seg seg = SEG_ES; seg <= SEG_GS; seg++)
@@ -192,12 +192,24 @@ void cpu_set_pending(struct cpu *cpu, uint32_t bits)
 
 void cpu_queue_nmi(struct cpu *cpu)
 {
-	unsigned queued = atomic_load(&cpu->nmi_queued), limit = cpu_nmi_blocked(cpu) ? 1 : 2;
+	unsigned queued = atomic_load(&cpu->nmi_queued);
 
-	while (queued < limit &&
+	while (queued < NMI_QUEUED_MAX &&
 		!atomic_compare_exchange_weak(&cpu->nmi_queued, &queued, queued + 1))
 		;
 	cpu_set_pending(cpu, PENDING_NMI);
+}
+
+void cpu_unblock_nmi(struct cpu *cpu)
+{
+	unsigned all = NMI_QUEUED_MAX;
+
+	if (!cpu->nmi_blocked)
+		return;
+	atomic_compare_exchange_strong(&cpu->nmi_queued, &all, 1);
+	cpu->nmi_blocked = false;
+	if (atomic_load(&cpu->pending) & PENDING_NMI)
+		atomic_store(&cpu->attention, 1);
 }
 
 void cpu_clear_pending(struct cpu *cpu, uint32_t bits)

@@ -101,6 +101,9 @@ enum pending {
 	PENDING_WAITING = 1 << 30, /* cpu.c's own: the vCPU's thread sleeps in cpu_wait_pending() */
 };
 
+/* NMIs that can wait; while one is being handled, one. */
+#define NMI_QUEUED_MAX 2
+
 struct cpu;
 
 /* What the CPU reaches outside itself. Given by the machine, shared by all its vCPUs. */
@@ -217,7 +220,7 @@ struct cpu {
 	const struct cpu_model *model;                /* platform->model */
 	bool amd;                                     /* model->amd */
 	_Atomic uint32_t pending;                     /* enum pending */
-	_Atomic unsigned nmi_queued;                  /* at most 2 */
+	_Atomic unsigned nmi_queued;                  /* at most NMI_QUEUED_MAX */
 	struct exception exception;                   /* what cpu_raise() threw */
 	struct exception delivering; /* what exception_deliver() is at; it must survive a longjmp */
 	jmp_buf unwind;              /* where cpu_raise() lands; set by the engine's run loop */
@@ -279,22 +282,16 @@ static inline void cpu_push(struct cpu *cpu, unsigned groups)
 void cpu_get_state(struct cpu *cpu, struct cpu_state *state);
 int cpu_set_state(struct cpu *cpu, const struct cpu_state *state);
 
-/* NMIs wait for IRET: another thread looks when it queues one. */
-static inline bool cpu_nmi_blocked(const struct cpu *cpu)
-{
-	return __atomic_load_n(&cpu->nmi_blocked, __ATOMIC_SEQ_CST);
-}
-static inline void cpu_set_nmi_blocked(struct cpu *cpu, bool blocked)
-{
-	__atomic_store_n(&cpu->nmi_blocked, blocked, __ATOMIC_SEQ_CST);
-}
-
 /* Ask something of a vCPU, from any thread: sets the bits, has the engine look at them soon, and
  * wakes the vCPU if it is halted. */
 void cpu_set_pending(struct cpu *cpu, uint32_t bits);
-/* An NMI. While one is being handled one more can wait, before that two can; further ones are lost,
- * as on the processor. */
+/* An NMI, from any thread. While one is being handled one more can wait, before that two can;
+ * further ones are lost, as on the processor. */
 void cpu_queue_nmi(struct cpu *cpu);
+/* IRET lets NMIs in again; for the vCPU's thread. Of those that came while one was handled one
+ * stays. It is here that the others are lost: a thread that queues an NMI could not tell, because
+ * the vCPU begins to handle one and returns at any time. */
+void cpu_unblock_nmi(struct cpu *cpu);
 void cpu_clear_pending(struct cpu *cpu, uint32_t bits);
 /* Has the vCPU dropped everything that memory_revoke() asked it to drop before this call? It does
  * so on its own thread, at the latest before it executes another instruction. So a caller that

@@ -12,7 +12,6 @@
  * PENDING_INTR is not one of them: it is the level of the interrupt controller's output, which the
  * controller sets again when its own state is loaded. */
 #define PENDING_EVENTS ((uint32_t)(PENDING_NMI | PENDING_INIT | PENDING_SIPI | PENDING_DEBUG))
-#define NMI_QUEUED_MAX 2
 
 /* The bits that there are. */
 #define FLAGS_SYSTEM                                                                               \

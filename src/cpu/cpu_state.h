@@ -173,7 +173,7 @@ struct cpu_state {
 	uint32_t events;
 	uint8_t events_nmi;
 	uint8_t sipi_vector; /* of the SIPI that waits */
-	uint8_t nmi_blocked; /* until IRET; see cpu_nmi_blocked() */
+	uint8_t nmi_blocked; /* until IRET; see cpu_unblock_nmi() */
 	uint8_t unused[37];  /* up to the alignment of what follows */
 	struct fpu fpu;
 };

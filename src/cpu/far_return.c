@@ -122,7 +122,7 @@ static void finish_iret(struct cpu *cpu, uint64_t image, uint64_t mask, unsigned
 	if (size == 2)
 		mask &= 0xffff;
 	cpu_set_rflags(cpu, (image & mask) | (cpu_rflags(cpu) & ~mask));
-	cpu_set_nmi_blocked(cpu, false);
+	cpu_unblock_nmi(cpu);
 	if (atomic_load(&cpu->pending) & ~PENDING_WAITING)
 		atomic_store(&cpu->attention, 1);
 }
@@ -234,7 +234,7 @@ void transfer_iret(struct cpu *cpu, unsigned operand_size)
 		if (cpu_long_mode(cpu))
 			cpu_raise_error(cpu, VECTOR_GP, 0);
 		task_switch(cpu, task_back_link(cpu), TASK_IRET, cpu->next_rip, NULL);
-		cpu_set_nmi_blocked(cpu, false);
+		cpu_unblock_nmi(cpu);
 	} else {
 		iret_protected(cpu, operand_size);
 	}

@@ -24,7 +24,7 @@ static bool interrupts_open(const struct cpu *cpu)
 
 static bool nmi_open(const struct cpu *cpu)
 {
-	return !cpu_nmi_blocked(cpu) && cpu->interrupt_shadow == SHADOW_NONE;
+	return !cpu->nmi_blocked && cpu->interrupt_shadow == SHADOW_NONE;
 }
 
 /* Requests that can be acted upon as things stand. */
@@ -94,12 +94,16 @@ static void inject_debug(struct cpu *cpu)
 	inject(cpu);
 }
 
+/* Only this thread takes from the queue. It may be empty: a thread that queues an NMI asks
+ * for it a little later, when the request for an earlier one may already have brought both. */
 static void inject_nmi(struct cpu *cpu)
 {
 	claim(cpu, PENDING_NMI);
-	if (atomic_load(&cpu->nmi_queued) > 0 && atomic_fetch_sub(&cpu->nmi_queued, 1) > 1)
+	if (atomic_load(&cpu->nmi_queued) == 0)
+		return;
+	if (atomic_fetch_sub(&cpu->nmi_queued, 1) > 1)
 		cpu_set_pending(cpu, PENDING_NMI);
-	cpu_set_nmi_blocked(cpu, true);
+	cpu->nmi_blocked = true;
 	cpu->exception = (struct exception){.vector = VECTOR_NMI, .external = true};
 	cpu->stats.interrupts++;
 	inject(cpu);

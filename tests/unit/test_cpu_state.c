@@ -36,7 +36,7 @@ static void busy(void)
 	cpu->pending_debug = 1;
 	cpu->sipi_vector = 0x9a;
 	cpu->interrupt_shadow = SHADOW_MOV_SS;
-	cpu_set_nmi_blocked(cpu, true);
+	cpu->nmi_blocked = true;
 	cpu_queue_nmi(cpu);
 	cpu_set_pending(cpu, PENDING_DEBUG | PENDING_INTR | PENDING_STOP);
 }

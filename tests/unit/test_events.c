@@ -72,11 +72,11 @@ static void nmi_blocks_itself(void **state)
 {
 	enter_long(0);
 	idt_everything();
-	cpu_set_pending(cpu, PENDING_NMI);
+	cpu_queue_nmi(cpu);
 	assert_true(cpu_service_pending(cpu));
 	assert_int_equal(cpu->rip, HANDLER(VECTOR_NMI));
-	assert_true(cpu_nmi_blocked(cpu));
-	cpu_set_pending(cpu, PENDING_NMI);
+	assert_true(cpu->nmi_blocked);
+	cpu_queue_nmi(cpu);
 	cpu->rip = 0x1234;
 	assert_true(cpu_service_pending(cpu));
 	assert_int_equal(cpu->rip, 0x1234);
@@ -99,10 +99,47 @@ static void nmis_queue_up(void **state)
 		cpu_queue_nmi(cpu);
 	while (cpu_has_wakeup(cpu)) {
 		assert_true(cpu_service_pending(cpu));
-		cpu_set_nmi_blocked(cpu, false);
+		cpu_unblock_nmi(cpu);
 		delivered++;
 	}
 	assert_int_equal(delivered, 2);
+}
+
+/* Of those that come while one is handled one is left: the handler's return decides. */
+static void nmis_during_an_nmi(void **state)
+{
+	enter_long(0);
+	idt_everything();
+	cpu_queue_nmi(cpu);
+	assert_true(cpu_service_pending(cpu));
+	for (unsigned i = 0; i < 3; i++)
+		cpu_queue_nmi(cpu);
+	assert_int_equal(atomic_load(&cpu->nmi_queued), 2);
+	assert_true(cpu_service_pending(cpu));
+	assert_false(attention());
+	cpu_unblock_nmi(cpu);
+	assert_true(attention());
+	assert_int_equal(atomic_load(&cpu->nmi_queued), 1);
+	assert_true(cpu_service_pending(cpu));
+	assert_int_equal(cpu->rip, HANDLER(VECTOR_NMI));
+	cpu_unblock_nmi(cpu);
+	assert_false(cpu_has_wakeup(cpu));
+}
+
+/* The request comes a little after the NMI that asked for it: the one that was delivered as part of
+ * an earlier request does not come again. */
+static void request_after_its_nmi(void **state)
+{
+	enter_long(0);
+	idt_everything();
+	cpu_set_pending(cpu, PENDING_NMI);
+	assert_true(cpu_service_pending(cpu));
+	assert_int_equal(cpu->rip, 0x1234);
+	assert_false(cpu->nmi_blocked);
+	cpu->activity = ACTIVITY_HALTED;
+	cpu_set_pending(cpu, PENDING_NMI);
+	assert_false(cpu_service_pending(cpu));
+	assert_false(cpu_has_wakeup(cpu));
 }
 
 /* Debug trap, then NMI, then the interrupt: one at each boundary. */
@@ -112,7 +149,7 @@ static void priorities(void **state)
 	idt_everything();
 	cpu_set_rflags(cpu, RFLAGS_IF);
 	request_interrupt(0x40);
-	cpu_set_pending(cpu, PENDING_NMI);
+	cpu_queue_nmi(cpu);
 	debug_trap(cpu, DR6_BS);
 	assert_true(cpu_service_pending(cpu));
 	assert_int_equal(cpu->rip, HANDLER(VECTOR_DB));
@@ -157,7 +194,7 @@ static void halt(void **state)
 	request_interrupt(0x40);
 	assert_false(cpu_has_wakeup(cpu));
 	assert_false(cpu_service_pending(cpu));
-	cpu_set_pending(cpu, PENDING_NMI);
+	cpu_queue_nmi(cpu);
 	assert_true(cpu_has_wakeup(cpu));
 	assert_true(cpu_service_pending(cpu));
 }
@@ -205,7 +242,7 @@ static void power_up_state(void **state)
 static void *wake_later(void *unused)
 {
 	usleep(20000);
-	cpu_set_pending(cpu, PENDING_NMI);
+	cpu_queue_nmi(cpu);
 	return NULL;
 }
 
@@ -427,6 +464,8 @@ int main(void)
 		cpu_test(shadow_of_sti),
 		cpu_test(nmi_blocks_itself),
 		cpu_test(nmis_queue_up),
+		cpu_test(nmis_during_an_nmi),
+		cpu_test(request_after_its_nmi),
 		cpu_test(priorities),
 		cpu_test(stop_leaves),
 		cpu_test(halt),

@@ -269,14 +269,14 @@ static void push_frame(
 static void iret_to_user(void **state)
 {
 	enter_long(0);
-	cpu_set_nmi_blocked(cpu, true);
+	cpu->nmi_blocked = true;
 	push_frame(0x400000, CODE3, RFLAGS_IF | RFLAGS_CF, UINT64_C(0x7fffffffe000), DATA3, 8);
 	assert_completes(transfer_iret(cpu, 8));
 	assert_int_equal(cpu->cpl, 3);
 	assert_int_equal(cpu->next_rip, 0x400000);
 	assert_int_equal(cpu->gpr[RSP], UINT64_C(0x7fffffffe000));
 	assert_int_equal(cpu_rflags(cpu), RFLAGS_IF | RFLAGS_CF | RFLAGS_FIXED1);
-	assert_false(cpu_nmi_blocked(cpu));
+	assert_false(cpu->nmi_blocked);
 	assert_ptr_equal(cpu->tlb, cpu->tlb_views[TLB_USER]);
 }
 
