@@ -13,15 +13,19 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #define QUEUE_SIZE ((size_t)256 * KIB)
 #define PIECE_SIZE 4096
+#define RETRY_NS   200000000
 
 struct client {
 	struct control *control; /* NULL: this place is free */
 	int fd;
 	bool cut_off; /* its connection is shut down; on_client() will hear of it */
+	bool deaf;    /* it reads no more, or has gone: what it has sent is done all the same */
 	uint32_t events;
 	struct framer framer;
 	struct qmp_session session;
@@ -32,6 +36,8 @@ struct client {
 struct control {
 	struct machine *machine;
 	struct control_socket socket;
+	int retry_fd; /* a timer: when to listen again after accept() failed */
+	bool told;    /* that it failed */
 	struct client clients[CONTROL_CLIENTS];
 };
 
@@ -60,11 +66,21 @@ static void cut_off(struct client *client)
 	shutdown(client->fd, SHUT_RDWR);
 }
 
+/* The client cannot be told anything any more. */
+static void deafen(struct client *client)
+{
+	client->deaf = true;
+	free(client->queue);
+	client->queue = NULL;
+	client->queued = 0;
+	qmp_wait_no_more(&client->session);
+}
+
 static void close_client(struct client *client)
 {
 	event_loop_unwatch(client->control->machine->loop, client->fd);
 	close(client->fd);
-	qmp_close(&client->session);
+	qmp_wait_no_more(&client->session);
 	free(client->queue);
 	client->queue = NULL;
 	client->control = NULL;
@@ -79,7 +95,7 @@ static size_t send_now(struct client *client, const char *text, size_t size)
 	if (sent >= 0)
 		return (size_t)sent;
 	if (errno != EAGAIN && errno != EINTR)
-		cut_off(client);
+		deafen(client);
 	return 0;
 }
 
@@ -87,13 +103,13 @@ static void client_send(void *opaque, const char *text, size_t size)
 {
 	struct client *client = opaque;
 
-	if (!client->cut_off && !client->queued) {
+	if (!client->cut_off && !client->deaf && !client->queued) {
 		size_t sent = send_now(client, text, size);
 
 		text += sent;
 		size -= sent;
 	}
-	if (client->cut_off || !size)
+	if (client->cut_off || client->deaf || !size)
 		return;
 	if (!client->queue)
 		client->queue = malloc(QUEUE_SIZE);
@@ -109,7 +125,7 @@ static void send_queue(struct client *client)
 {
 	size_t sent = send_now(client, client->queue, client->queued);
 
-	if (client->cut_off)
+	if (client->deaf)
 		return;
 	client->queued -= sent;
 	memmove(client->queue, client->queue + sent, client->queued);
@@ -159,12 +175,14 @@ static void on_client(void *opaque, uint32_t events)
 {
 	struct client *client = opaque;
 
+	if (client->deaf || (events & (EPOLLHUP | EPOLLERR)))
+		deafen(client);
 	if (!client->cut_off && (events & EPOLLOUT) && client->queued)
 		send_queue(client);
-	if (!client->cut_off && (events & EPOLLIN) && !client->queued && !client->session.waiting &&
-		!receive(client))
+	if (!client->cut_off && (events & ~(uint32_t)EPOLLOUT) && !client->queued &&
+		!client->session.waiting && !receive(client))
 		cut_off(client);
-	if (client->cut_off || (events & (EPOLLHUP | EPOLLERR)))
+	if (client->cut_off)
 		close_client(client);
 	else
 		watch(client);
@@ -209,6 +227,42 @@ static void refuse(int fd)
 	close(fd);
 }
 
+static void on_connection(void *opaque, uint32_t events);
+
+static int listen_again(struct control *control)
+{
+	return event_loop_watch(
+		control->machine->loop, control->socket.fd, EPOLLIN, on_connection, control);
+}
+
+static void retry_later(struct control *control)
+{
+	static const struct itimerspec delay = {.it_value = {.tv_nsec = RETRY_NS}};
+
+	timerfd_settime(control->retry_fd, 0, &delay, NULL);
+}
+
+static void on_retry(void *opaque, uint32_t events)
+{
+	struct control *control = opaque;
+	uint64_t expirations;
+
+	if (read(control->retry_fd, &expirations, sizeof(expirations)) > 0 && listen_again(control))
+		retry_later(control);
+}
+
+/* The process or the host has no room for another connection now. It is left in the backlog, where
+ * it would keep the socket ready and this thread busy. */
+static void wait_for_room(struct control *control)
+{
+	if (!control->told)
+		log_warning("--control %s: cannot take a connection now: %s", control->socket.path,
+			strerror(errno));
+	control->told = true;
+	event_loop_unwatch(control->machine->loop, control->socket.fd);
+	retry_later(control);
+}
+
 static void on_connection(void *opaque, uint32_t events)
 {
 	struct control *control = opaque;
@@ -216,15 +270,11 @@ static void on_connection(void *opaque, uint32_t events)
 	int fd = accept4(control->socket.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	if (fd < 0) {
-		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-			/* If the connection were left in the backlog the socket would stay ready,
-			 * and keep this thread busy. */
-			log_error("--control %s: cannot take connections any more: %s",
-				control->socket.path, strerror(errno));
-			event_loop_unwatch(control->machine->loop, control->socket.fd);
-		}
+		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
+			wait_for_room(control);
 		return;
 	}
+	control->told = false;
 	if (!client) {
 		refuse(fd);
 		return;
@@ -253,12 +303,15 @@ struct control *control_create(struct machine *machine, const char *path)
 		free(control);
 		return NULL;
 	}
-	error = event_loop_watch(
-		machine->loop, control->socket.fd, EPOLLIN, on_connection, control);
+	control->retry_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	error = control->retry_fd < 0 ? -errno
+				      : event_loop_watch(machine->loop, control->retry_fd, EPOLLIN,
+						on_retry, control);
+	if (!error)
+		error = listen_again(control);
 	if (error) {
 		log_error("--control %s: cannot watch the socket: %s", path, strerror(-error));
-		control_socket_close(&control->socket);
-		free(control);
+		control_destroy(control);
 		return NULL;
 	}
 	machine->listener = (struct machine_listener){on_event, control};
@@ -272,6 +325,8 @@ void control_destroy(struct control *control)
 		if (control->clients[i].control)
 			close_client(&control->clients[i]);
 	event_loop_unwatch(control->machine->loop, control->socket.fd);
+	event_loop_unwatch(control->machine->loop, control->retry_fd);
+	close(control->retry_fd);
 	control_socket_close(&control->socket);
 	free(control);
 }

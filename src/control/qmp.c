@@ -69,7 +69,7 @@ void qmp_open(struct qmp_session *session)
 		session, json_pack("{s:{s:o, s:[]}}", "QMP", "version", version(), "capabilities"));
 }
 
-void qmp_close(struct qmp_session *session)
+void qmp_wait_no_more(struct qmp_session *session)
 {
 	json_decref(session->waiting_id);
 	session->waiting_id = NULL;

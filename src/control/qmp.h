@@ -24,8 +24,9 @@ struct qmp_session {
 
 /* Begin with the greeting. */
 void qmp_open(struct qmp_session *session);
-/* Free what the session holds. */
-void qmp_close(struct qmp_session *session);
+/* Forget a reply that would come later, which the session may hold. Before its memory goes, or when
+ * its client cannot be told anything any more; then the session goes on. */
+void qmp_wait_no_more(struct qmp_session *session);
 
 /* One text from the client; it may be anything. There is exactly one reply, at once or, where
  * `waiting` is set on return, later. */

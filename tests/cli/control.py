@@ -7,6 +7,7 @@ the socket's file, and the subcommands that are clients of it. Speaks TAP.
 import json
 import os
 import re
+import resource
 import select
 import signal
 import socket
@@ -150,6 +151,12 @@ class Client:
     def close(self):
         self.file.close()
         self.socket.close()
+
+
+def cpu_seconds(machine):
+    with open(f'/proc/{machine.process.pid}/stat') as file:
+        fields = file.read().rsplit(')', 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
 
 def error(answer, kind='GenericError'):
@@ -462,6 +469,63 @@ def _():
         same(client.reply()['return']['status'] in ('running', 'paused'), True)
         same(client.file.read(), b'')
         same('return' in Client().execute('cont'), True)
+
+
+def until(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError('it does not come')
+        time.sleep(0.02)
+
+
+@check('all commands are done of a client that says no more, and of one that has gone')
+def _():
+    commands = ('qmp_capabilities', 'query-status', 'stop', 'query-status', 'cont', 'stop',
+                'query-status')
+    text = '\n'.join(json.dumps({'execute': command}) for command in commands)
+    with Machine('halt') as machine:
+        client = Client(negotiate=False)
+        client.send(text)
+        client.socket.shutdown(socket.SHUT_WR)
+        answers = [client.reply() for _ in commands]
+        same([answer['return'].get('status') for answer in answers if answer['return']],
+             ['running', 'paused', 'paused'])
+        same(client.file.read(), b'')
+        other = Client()
+        for how in (socket.SHUT_RD, socket.SHUT_RDWR):
+            for last, state in (('stop', 'paused'), ('cont', 'running')):
+                client = Client(negotiate=False)
+                client.send(text + ''.join(json.dumps({'execute': word}) for word in
+                                           ['query-commands'] * 100 + ['stop', last]))
+                client.socket.shutdown(how)
+                until(lambda: other.execute('query-status')['return']['status'] == state)
+                client.close()
+        before = cpu_seconds(machine)
+        time.sleep(0.5)
+        same(cpu_seconds(machine) - before < 0.4, True)
+
+
+@check('connections are taken again when there are descriptors again')
+def _():
+    with Machine('halt') as machine:
+        pid = machine.process.pid
+        Client().close()
+        limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+        waiting = socket.socket(socket.AF_UNIX)
+        waiting.settimeout(30)
+        waiting.connect(path)
+        before = cpu_seconds(machine)
+        same(select.select([waiting], [], [], 1)[0], [])
+        same(cpu_seconds(machine) - before < 0.3, True)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        same('QMP' in json.loads(waiting.makefile().readline()), True)
+        same('return' in Client().execute('query-status'), True)
+        machine.process.kill()
+        same(machine.process.stderr.read().decode(),
+             f'veneer: warning: --control {path}: cannot take a connection now: '
+             'Too many open files\n')
 
 
 # --- the socket's file ---

@@ -103,6 +103,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			take(&framer);
 		i += taken;
 	}
-	qmp_close(&session);
+	qmp_wait_no_more(&session);
 	return 0;
 }
