@@ -10,7 +10,8 @@ on demand.
 
 usage: run.py [--check] [--quick] [--jobs N] [--percent P] [NAME...]
 
---check     only see that each entry still fits the source: its text occurs there exactly once
+--check     only see that each entry still fits: its text occurs in the source exactly once, and the
+            tests that it names are there
 --quick     only the tests that the entries name: a survivor may be noticed by others
 --jobs      so many copies at once (default 2)
 --percent   so many of a hundred must be noticed for exit status 0 (default 95)
@@ -86,6 +87,34 @@ def find_places(mutations):
     return wrong
 
 
+def set_up(source, build):
+    return ["meson", "setup", "--buildtype=release", "-Dwerror_ci=false", build, source]
+
+
+class Tests:
+    """The names of what there is in a build directory that has been set up."""
+
+    def __init__(self, build):
+        with open(os.path.join(build, "guests/kernels/kernels.list")) as file:
+            self.kernels = [line.split()[0] for line in file if line.strip()]
+        listing = subprocess.run(["meson", "test", "-C", build, "--list"], capture_output=True,
+            text=True).stdout.splitlines()
+        tests = [line.split(" / ", 1) for line in listing if " / " in line]
+        self.unit = sorted((name for suite, name in tests if suite.endswith(":unit")),
+            key=lambda name: name in SLOW_UNIT_TESTS)
+        self.other = [name for suite, name in tests if not suite.endswith(":unit")]
+
+
+def find_tests(mutations):
+    """What names no test in the entries, a line each."""
+    with tempfile.TemporaryDirectory(prefix="mutations-") as build:
+        subprocess.run(set_up(TOP, build), check=True, stdout=subprocess.DEVNULL)
+        tests = Tests(build)
+    known = {*tests.unit, *tests.kernels, *SCRIPTS}
+    return [f"{m['name']}: there is no test {name}" for m in mutations
+        for name in m.get("tests", []) if name not in known]
+
+
 class Copy:
     """A copy of the repository with a build of its own."""
 
@@ -94,17 +123,10 @@ class Copy:
         self.build = os.path.join(self.path, "build")
         ignore = shutil.ignore_patterns("build*", ".git", ".cache")
         shutil.copytree(TOP, self.path, ignore=ignore, symlinks=True)
-        self.run(["meson", "setup", "--buildtype=release", "-Dwerror_ci=false", self.build], 300)
+        self.run(set_up(self.path, self.build), 300)
         if not self.compile(["veneer"]):
             sys.exit("run.py: the repository does not build as it is")
-        with open(os.path.join(self.build, "guests/kernels/kernels.list")) as file:
-            self.kernels = [line.split()[0] for line in file if line.strip()]
-        listing = subprocess.run(["meson", "test", "-C", self.build, "--list"], cwd=self.path,
-            capture_output=True, text=True).stdout.splitlines()
-        tests = [line.split(" / ", 1) for line in listing if " / " in line]
-        self.unit_tests = sorted((name for suite, name in tests if suite.endswith(":unit")),
-            key=lambda name: name in SLOW_UNIT_TESTS)
-        self.other_tests = [name for suite, name in tests if not suite.endswith(":unit")]
+        self.tests = Tests(self.build)
 
     def run(self, command, seconds, **environment):
         try:
@@ -131,24 +153,24 @@ class Copy:
 
     def first_tests(self, names):
         for name in names:
-            if name in self.unit_tests:
+            if name in self.tests.unit:
                 yield "unit test", name, None
             elif name in SCRIPTS:
                 yield "script", name, None
-            elif name in self.kernels:
+            elif name in self.tests.kernels:
                 yield from (("kernel", name, engine) for engine in ENGINES)
 
     def all_tests(self):
-        yield from (("unit test", name, None) for name in self.unit_tests)
-        yield from (("kernel", name, engine) for engine in ENGINES for name in self.kernels)
+        yield from (("unit test", name, None) for name in self.tests.unit)
+        yield from (("kernel", name, engine) for engine in ENGINES for name in self.tests.kernels)
         yield from (("script", name, None) for name in SCRIPTS)
-        yield from (("test", name, None) for name in self.other_tests)
+        yield from (("test", name, None) for name in self.tests.other)
 
     def targets(self, names):
         """What must be built for these tests, if that is known; else nothing, which is all."""
         targets = ["veneer"]
         for name in names:
-            if name in self.kernels:
+            if name in self.tests.kernels:
                 targets.append(f"guests/kernels/{name}")
             elif os.path.exists(f"{self.path}/tests/unit/test_{name}.c"):
                 targets.append(f"tests/unit/test_{name}")
@@ -244,7 +266,7 @@ def run_all(mutations, jobs, quick):
 
 def main():
     parser = argparse.ArgumentParser(description="Do the tests notice a plausible mistake?")
-    parser.add_argument("--check", action="store_true", help="only see that the entries fit the source")
+    parser.add_argument("--check", action="store_true", help="only see that the entries fit the source and the tests")
     parser.add_argument("--quick", action="store_true", help="only the tests that the entries name")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--percent", type=float, default=95)
@@ -253,6 +275,8 @@ def main():
 
     mutations = read_list()
     wrong = find_places(mutations)
+    if options.check:
+        wrong += find_tests(mutations)
     for line in wrong:
         print("run.py:", line, file=sys.stderr)
     if options.check or wrong:
