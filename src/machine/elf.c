@@ -14,9 +14,8 @@
 #include <string.h>
 
 #define MAX_SEGMENTS 64 /* vmlinux has five */
-#define LINUX_CMDLINE_MAX                                                                          \
-	2047 /* COMMAND_LINE_SIZE less its zero; vmlinux does not tell its own   \
-				*/
+/* COMMAND_LINE_SIZE less its zero; vmlinux does not tell its own. */
+#define LINUX_CMDLINE_MAX 2047
 
 /* What both classes' headers say, in one form. */
 struct elf_file {

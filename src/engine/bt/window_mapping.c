@@ -114,8 +114,7 @@ static void forget_holes(struct windows *w, struct window *window, uint64_t star
 		}
 		return;
 	}
-	for_mappings_in(hole, w, window, LIST_HOLES)
-	{
+	for_mappings_in(hole, w, window, LIST_HOLES) {
 		if (mapping_overlaps(&w->mapping[hole], start, end))
 			forget_hole(w, window, hole);
 	}
@@ -178,8 +177,7 @@ static void drop_range(struct windows *w, struct window *window, uint64_t start,
 		return;
 	}
 	for (unsigned list = 0; list < LIST_HOLES; list++)
-		for_mappings_in(mapping, w, window, list)
-		{
+		for_mappings_in(mapping, w, window, list) {
 			if (mapping_overlaps(&w->mapping[mapping], start, end))
 				mapping_drop(w, mapping);
 		}

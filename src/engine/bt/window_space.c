@@ -83,8 +83,7 @@ static unsigned revalidate_list(struct windows *w, struct window *window, enum m
 	struct unmap_run run = {.windows = w};
 	unsigned kept = 0;
 
-	for_mappings_in(index, w, window, list)
-	{
+	for_mappings_in(index, w, window, list) {
 		if (still_good(w, index))
 			kept++;
 		else
@@ -100,19 +99,22 @@ static void hide_lower(struct windows *w)
 {
 	if (w->current < 0 || w->lower_hidden)
 		return;
-	for_windows_of(window, w, w->current) window_hide(w, window);
+	for_windows_of(window, w, w->current)
+		window_hide(w, window);
 	w->lower_hidden = true;
 }
 
 static void show_lower(struct windows *w)
 {
-	for_windows_of(window, w, w->current) window_show(w, window);
+	for_windows_of(window, w, w->current)
+		window_show(w, window);
 	w->lower_hidden = false;
 }
 
 static void space_forget(struct windows *w, int number)
 {
-	for_windows_of(window, w, number) window_release(w, window);
+	for_windows_of(window, w, number)
+		window_release(w, window);
 	w->space[number].used = false;
 	if (w->current == number) {
 		w->current = -1;
@@ -137,8 +139,7 @@ static void drop_guest_page(
 	if (likely(!window->pieces))
 		return;
 	for (unsigned list = 0; list < LIST_HOLES; list++)
-		for_mappings_in(piece, w, window, list)
-		{
+		for_mappings_in(piece, w, window, list) {
 			const struct mapping *m = &w->mapping[piece];
 
 			if (!((m->linear ^ linear) >> m->guest_shift))
@@ -170,8 +171,7 @@ void space_settle_lower(struct windows *w)
 	space = &w->space[w->current];
 	drop_pending(w);
 	if (space->doubt) {
-		for_windows_of(window, w, w->current)
-		{
+		for_windows_of(window, w, w->current) {
 			before += window->count[LIST_LOCAL];
 			kept += revalidate_list(w, window, LIST_LOCAL);
 		}
@@ -221,7 +221,8 @@ static void switch_lower(struct windows *w)
 		w->space[number].is = now;
 		put_in_doubt(w, number);
 	}
-	for_windows_of(window, w, number) window->last_use = w->clock;
+	for_windows_of(window, w, number)
+		window->last_use = w->clock;
 	if (w->lower_hidden && !w->space[number].doubt && !w->pending_count)
 		show_lower(w);
 }
@@ -232,7 +233,8 @@ static unsigned upper_local(struct windows *w)
 {
 	unsigned count = 0;
 
-	for_windows_of(window, w, OWNER_UPPER) count += window->count[LIST_LOCAL];
+	for_windows_of(window, w, OWNER_UPPER)
+		count += window->count[LIST_LOCAL];
 	return count;
 }
 
@@ -241,8 +243,7 @@ void space_settle_upper(struct windows *w)
 	struct address_space now = cpu_address_space(w->cpu);
 	bool same = address_space_equal(w->upper, now);
 
-	for_windows_of(window, w, OWNER_UPPER)
-	{
+	for_windows_of(window, w, OWNER_UPPER) {
 		if (!same || w->upper_doubt)
 			revalidate_list(w, window, LIST_LOCAL);
 		window_show(w, window);
@@ -256,17 +257,20 @@ static void switch_upper(struct windows *w)
 	bool same = address_space_equal(w->upper, cpu_address_space(w->cpu));
 
 	/* The windows that a kernel uses all the time see no faults, and would look old. */
-	for_windows_of(window, w, OWNER_UPPER) window->last_use = w->clock;
+	for_windows_of(window, w, OWNER_UPPER)
+		window->last_use = w->clock;
 	if (w->global_doubt)
-		for_windows_of(window, w, OWNER_UPPER) revalidate_list(w, window, LIST_GLOBAL);
+		for_windows_of(window, w, OWNER_UPPER)
+			revalidate_list(w, window, LIST_GLOBAL);
 	w->global_doubt = false;
 	if ((same && !w->upper_doubt) || upper_local(w) <= FEW_LOCAL) {
 		if (!same || w->upper_doubt || w->upper_hidden)
 			space_settle_upper(w);
 		return;
 	}
-	for_windows_of(window, w, OWNER_UPPER) if (window->count[LIST_LOCAL])
-		window_hide(w, window);
+	for_windows_of(window, w, OWNER_UPPER)
+		if (window->count[LIST_LOCAL])
+			window_hide(w, window);
 	w->upper_hidden = true;
 }
 
