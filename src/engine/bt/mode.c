@@ -69,11 +69,12 @@ static int kernel_gs_slot(struct bt *bt)
  * The slot of the program's code when its address space was first asked about. */
 static int user_gs_slot(struct bt *bt)
 {
-	uint64_t root = cpu_address_space(bt->cpu).root;
-	unsigned index = (root >> PAGE_SHIFT) % ARRAY_SIZE(bt->modes.user_gs);
+	struct address_space now = cpu_address_space(bt->cpu);
+	unsigned index = (now.root >> PAGE_SHIFT) % ARRAY_SIZE(bt->modes.user_gs);
 
-	if (bt->modes.user_gs[index].root != root || bt->modes.user_gs[index].gs < 0) {
-		bt->modes.user_gs[index].root = root;
+	if (bt->modes.user_gs[index].gs < 0 ||
+		!address_space_same_tables(bt->modes.user_gs[index].space, now)) {
+		bt->modes.user_gs[index].space = now;
 		bt->modes.user_gs[index].gs = SLOT_OF(bt->cpu->rip);
 	}
 	return bt->modes.user_gs[index].gs;

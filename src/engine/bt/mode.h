@@ -77,9 +77,9 @@ struct bt_modes {
 	int tables_gs[2];
 	int kernel_gs; /* what kernel_gs_slot() found, or -1 */
 	struct {
-		uint64_t root;
+		struct address_space space;
 		int gs; /* slot; -1: none yet */
-	} user_gs[16];  /* by CR3 */
+	} user_gs[16];  /* by page tables */
 };
 
 /* No mode is known yet. */

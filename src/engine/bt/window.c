@@ -87,7 +87,7 @@ int windows_create(struct bt *bt)
 	w->bt = bt;
 	w->cpu = bt->cpu;
 	w->current = -1;
-	w->cr3 = ~UINT64_C(0);
+	w->stale = true;
 	w->last_spurious = ~UINT64_C(0);
 	w->space_limit = windows_limits.spaces ? windows_limits.spaces : SPACES_MAX;
 	w->space_limit = MIN(w->space_limit, (unsigned)SPACES_MAX);

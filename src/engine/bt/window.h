@@ -45,9 +45,10 @@ uint64_t windows_no_delta(uint16_t slot);
 int windows_create(struct bt *bt);
 void windows_destroy(struct bt *bt);
 
-/* Bring the windows in step with CR3 and with what was flushed. Call it each time before translated
- * code runs in window mode; it is cheap where nothing has changed. It may change deltas, so what
- * was computed from them (bt->run.stack_delta) must be computed again after it.
+/* Bring the windows in step with the vCPU's address space and with what was flushed. Call it each
+ * time before translated code runs in window mode; it is cheap where nothing has changed. It may
+ * change deltas, so what was computed from them (bt->run.stack_delta) must be computed again after
+ * it.
  *
  * Pages that a flush has put in doubt are looked up again in the page tables as late as possible:
  * those of the lower half when user code is about to run (CPL is 3 here, or user code makes its

@@ -90,10 +90,10 @@ struct windows {
 	unsigned window_limit, space_limit;
 	uint64_t clock; /* counts faults and changes of space */
 
-	int current;       /* number of CR3's space; -1: it is young */
+	int current;       /* number of the space that the vCPU is in; -1: it is young */
 	bool lower_hidden; /* its windows are not in bt->delta[0]: pages are in doubt or pending */
-	uint64_t cr3;      /* the value that `current` is for */
-	bool stale;        /* windows_use_space() has work to do */
+	bool stale;        /* space_sync() has work to do: windows_flush() was called, as it is for
+			    * every change of the address space */
 
 	/* The upper half's local mappings are valid in this address space only. */
 	struct address_space upper;
@@ -270,7 +270,7 @@ void unmap_run_flush(struct unmap_run *run);
 
 /* --- window_space.c: address spaces --- */
 
-/* Make `current`, the deltas and the upper half those of CR3. */
+/* Make `current`, the deltas and the upper half those of the address space that the vCPU is in. */
 void space_sync(struct windows *w);
 /* Look up again what is in doubt in the current space's lower half, or in the upper half, and show
  * its windows. */

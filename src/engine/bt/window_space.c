@@ -276,12 +276,11 @@ static void switch_upper(struct windows *w)
 
 void space_sync(struct windows *w)
 {
-	if (w->cr3 == w->cpu->cr3 && !w->stale)
+	if (!w->stale)
 		return;
 	w->clock++;
 	switch_lower(w);
 	switch_upper(w);
-	w->cr3 = w->cpu->cr3;
 	w->stale = false;
 }
 
@@ -292,7 +291,7 @@ void windows_use_space(struct bt *bt)
 	struct windows *w = bt->windows;
 	bool settle = w->lower_hidden && w->cpu->cpl == 3;
 
-	if (likely(w->cr3 == w->cpu->cr3 && !w->stale && !settle))
+	if (likely(!w->stale && !settle))
 		return;
 	pthread_mutex_lock(&w->lock);
 	space_sync(w);
@@ -433,7 +432,7 @@ void windows_flush(struct bt *bt, const struct tlb_request *request)
 		break;
 	case TLB_FLUSH_PAGE:
 	case TLB_FLUSH_LARGE_PAGE:
-		/* CR3 may have changed since the last call. */
+		/* The address space may have changed since the last call. */
 		space_sync(w);
 		if (cpu_canonical(w->cpu, request->linear))
 			flush_page(w, request);
