@@ -151,14 +151,21 @@ describe()
 }
 
 # parse_rows COLUMN LOG: record the results among a stamped log's lines. A program prints
-# "begin NAME" before its work and "NAME CHECKSUM SECONDS" after it, by its own clock.
+# "begin NAME" before its work and "NAME CHECKSUM SECONDS [PROCESSES CPU]" after it, by its own
+# clock. A guest's processor time is its monitor's.
 parse_rows()
 {
 	awk -F '\t' -v OFS='\t' -v column="$1" '
-		{ split($3, word, " ") }
-		word[1] == "begin" { name = word[2]; begin = $2 }
+		{ split($4, word, " ") }
+		word[1] == "begin" {
+			name = word[2]
+			begin = $2
+			begin_cpu = $3
+		}
 		name != "" && word[1] == name {
-			print "suite", column, name, word[2], $1 - begin, word[3] + 0
+			split(word[5], part, "+")
+			cpu = column == "native" ? part[1] + part[2] : $3 - begin_cpu
+			print "suite", column, name, word[2], $1 - begin, word[3], cpu
 			if (word[4] != "")
 				print "count", column, name, "processes", word[4]
 		}

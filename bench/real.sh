@@ -16,6 +16,7 @@
 #   --no-qemu              leave QEMU out
 #   --separate             a guest for each row, rather than all rows in one
 #   --stats                count in veneer what each row does; implies --separate
+#   --processor-time       show processor time, of all processors; on a busy machine it says more
 #   --out FILE             write the table there as well
 
 bench=$(cd "$(dirname "$0")" && pwd)
@@ -36,6 +37,7 @@ only=
 least_cpus=1
 separate=
 stats=
+show=seconds
 peers=qemu
 
 while (($#)); do
@@ -52,6 +54,7 @@ while (($#)); do
 	--out) out=$2 ;;
 	--no-qemu) peers= && shift && continue ;;
 	--separate) separate=1 && shift && continue ;;
+	--processor-time) show=cpu && shift && continue ;;
 	--stats) separate=1 stats=1 && shift && continue ;;
 	-h | --help)
 		sed -n '2,/^$/s/^# \{0,1\}//p' "$0"
@@ -95,15 +98,17 @@ build_archive()
 	"$bench/real/make-tree.sh" "$debian"
 	rm -rf "$files"
 	mkdir -p "$files"
-	cp -R "$bench/real/init" "$bench/real/run-rows" "$bench/real/rows" "$bench/programs" \
-		"$busybox" "$files/"
+	cp -R "$bench/real"/* "$bench/programs" "$busybox" "$files/"
 	(cd "$project" && find src -name '*.[ch]' -exec cp --parents -t "$files" {} +)
+	mkdir "$files/build"
+	in_tree 1 /bench/build-rows | tar -x -C "$files/build"
 
 	size=$(stat -c %s "$debian/tree.cpio")
 	if [[ $archive -nt $debian/tree.cpio ]]; then
 		truncate -s "$size" "$archive" # the part that costs time is there already
 	else
-		cp "$debian/tree.cpio" "$archive"
+		cp "$debian/tree.cpio" "$archive.new"
+		mv "$archive.new" "$archive"
 	fi
 	in_tree 1 /bin/sh -c 'cd / && find bench | sort | cpio --quiet -o -H newc' >"$logs/rows.cpio"
 	cat "$logs/rows.cpio" >>"$archive"
@@ -187,6 +192,7 @@ describe
 record note "tree: Debian $(cat "$debian/tree/etc/debian_version") of this machine's archives"
 record note "runs: $runs; work: $percent% of the usual"
 record group "" "real programs"
+record show "$show"
 
 # Each machine with native, veneer with QEMU, a veneer with the first.
 for column in "${columns[@]:1}"; do

@@ -6,7 +6,8 @@
 #   pair    COLUMN  COLUMN                                ratios to show: the first to the second
 #   group   PREFIX  NAME                                  programs to show together, with a mean
 #   missing COLUMN  REASON
-#   suite   COLUMN  PROGRAM CHECKSUM SECONDS GUEST        GUEST: SECONDS by the guest's own clock
+#   suite   COLUMN  PROGRAM CHECKSUM SECONDS GUEST CPU    GUEST: SECONDS by the guest's own clock
+#   show    cpu                                           CPU rather than SECONDS
 #   system  COLUMN  ROW     VALUE                         ROW: user, off, cpu, start or memory
 #   counters NAME[,NAME]                                  counts to show
 #   count   COLUMN  PROGRAM NAME    VALUE                 PROGRAM: "idle" for a guest without any
@@ -32,6 +33,8 @@ $1 == "group" {
 	group_name[groups] = $3
 }
 
+$1 == "show" { show_cpu = $2 == "cpu" }
+
 $1 == "counters" { counters = split($2, counter, ",") }
 
 $1 == "count" { add("count" SUBSEP $2 SUBSEP $3 SUBSEP $4, $5) }
@@ -55,7 +58,7 @@ $1 == "suite" {
 	else if ($4 != checksum[$3])
 		wrong[$2, $3] = 1
 	else {
-		add($2 SUBSEP $3, $5)
+		add($2 SUBSEP $3, show_cpu ? $7 : $5)
 		if ($5 >= 0.05)
 			add("clock" SUBSEP $2, $6 / $5)
 	}
@@ -157,7 +160,7 @@ function mean_row(label, prefix,    i, j, n, all, sum, r)
 
 function suite_table(    i, j)
 {
-	printf "| seconds |"
+	printf "| %s |", show_cpu ? "processor seconds" : "seconds"
 	for (i = 1; i <= column_count; i++)
 		printf " %s |", heading[columns[i]]
 	for (i = 1; i <= pairs; i++)

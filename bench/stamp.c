@@ -3,8 +3,9 @@
  *
  *	stamp [-t SECONDS] [-f FIFO] COMMAND [ARGUMENT]...
  *
- * For each line, one line of three fields separated by tabs: the time of its first byte, the time
- * of its newline, the text. After the command has ended, one more:
+ * For each line, one line of four fields separated by tabs: the time of its first byte, the time
+ * of its newline, how much processor time the command's own process had used by then, the text.
+ * After the command has ended, one more:
  *
  *	total <tab> WALL <tab> CPU <tab> exit STATUS | signal NUMBER | timeout
  *
@@ -32,7 +33,8 @@
 #include <unistd.h>
 
 static double started;
-static double last_heard; /* since @started */
+static double last_heard;       /* since @started */
+static clockid_t command_clock; /* all threads of the command's process */
 
 static void die(const char *what)
 {
@@ -40,12 +42,18 @@ static void die(const char *what)
 	exit(1);
 }
 
-static double now(void)
+static double read_clock(clockid_t clock)
 {
 	struct timespec time;
 
-	clock_gettime(CLOCK_MONOTONIC, &time);
+	if (clock_gettime(clock, &time))
+		return 0; /* that of a process which has ended */
 	return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
+}
+
+static double now(void)
+{
+	return read_clock(CLOCK_MONOTONIC);
 }
 
 /* Cut what came at @when into lines; a line may come in several pieces. */
@@ -61,7 +69,8 @@ static void stamp(const char *bytes, ssize_t size, double when)
 		if (length == 0)
 			first = when;
 		if (bytes[i] == '\n') {
-			printf("%.6f\t%.6f\t%.*s\n", first, when, (int)length, line);
+			printf("%.6f\t%.6f\t%.6f\t%.*s\n", first, when, read_clock(command_clock),
+				(int)length, line);
 			length = 0;
 		} else if (length < sizeof(line)) {
 			line[length++] = bytes[i];
@@ -101,6 +110,8 @@ static pid_t start(char **command, int output)
 		_exit(127);
 	}
 	close(null);
+	if (clock_getcpuclockid(child, &command_clock))
+		die("clock_getcpuclockid");
 	return child;
 }
 

@@ -3,7 +3,7 @@
 
 prepare()
 {
-	find /usr/lib/python3*/ -name '*.py' | sort | head -n "$(part 400)" | xargs cat >text
+	find /usr/lib/python3*/ -name '*.py' | sort | head -n "$(part 800)" | xargs cat >text
 }
 
 work()
