@@ -6,8 +6,8 @@
 #
 # With CPU_MODEL in the environment the guest has that CPU model.
 #
-# With ADDRESS_SPACE in the environment, a `ulimit -v` in which no windows can be reserved, one warning has
-# to say so, and the boot must not take more than 30 seconds of processor time.
+# With ADDRESS_SPACE in the environment, a `ulimit -v` in which no windows can be reserved, one warning and
+# the statistics have to say so, and the boot must not take more than 30 seconds of processor time.
 set -u
 export LC_ALL=C
 
@@ -46,13 +46,14 @@ good_warnings()
 	if [[ -z ${ADDRESS_SPACE-} ]]; then
 		[[ ! -s $work/err ]]
 	else
-		(($(wc -l <"$work/err") == 1)) && grep -q 'warning: .*no room for windows' "$work/err"
+		(($(grep -c '^veneer: ' "$work/err") == 1)) && grep -q 'warning: .*no room for windows' "$work/err" &&
+			grep -q "^CPUs without windows  *$cpus\$" "$work/err"
 	fi
 }
 
 for cpus; do
 	(limits && exec timeout -k 5 $((280 * ${TIMEOUT_SCALE:-1})) "$veneer" run --kernel "$source/.cache/guest/vmlinuz" \
-		--initrd "$work/initramfs" --cpus "$cpus" --engine "$engine" --no-reboot \
+		--initrd "$work/initramfs" --cpus "$cpus" --engine "$engine" --no-reboot ${ADDRESS_SPACE:+--stats} \
 		--cpu "${CPU_MODEL:-host}" --append "console=ttyS0 quiet panic=-1") </dev/null >"$work/out" 2>"$work/err"
 	status=$?
 	number=$((number + 1))

@@ -259,6 +259,10 @@ if [[ -n $translator ]] && ! grep -q 'only interprets' "$work/err"; then
 		! grep -q 'not decodable' "$work/isprime"
 	result $? "--trace-bt shows a loop and its translation"
 
+	guest exit --debug-exit 0xf4 --engine bt --stats --bt-test no-bmi2,no-fsgsbase
+	grep -q '^address arithmetic  *without BMI2' "$work/err" && grep -q '^windows by GS base  *none' "$work/err"
+	result $? "--stats says what the translator does without"
+
 	# How many accesses follow a jump that decides which address they have? After one, neither a constant slot's
 	# delta nor a soft TLB's addend may be added to an address as it is.
 	predicted='/\tmov rcx, \[delta\.[a-z]*\[0x/ && before ~ /\tjmp \+/ { n++ }

@@ -1,8 +1,6 @@
 #include "engine/bt/stats.h"
 
 #include "engine/bt/bt.h"
-
-#include <sys/auxv.h>
 #include "engine/bt/verify.h"
 #include "engine/options.h"
 
@@ -65,16 +63,20 @@ static bool has_windows(const struct cpu *cpu)
 	return translates(cpu) && bt_of(cpu)->windows;
 }
 
-/* What the host lacks, and so makes translated code slow, or leaves it all to the interpreter. */
-static void print_host_lacks(struct cpu *const *cpus, unsigned count, FILE *to)
+/* What the host lacks, or is not to be used, and so makes translated code slow, or leaves it all to
+ * the interpreter. `any`: the half of one of the CPUs that translate, NULL where none does. */
+static void print_host_lacks(
+	struct cpu *const *cpus, unsigned count, const struct bt *any, FILE *to)
 {
 	fprintf(to, "%-22s %16u\n%-22s %16u\n", "CPUs that only interpret",
 		count_without(cpus, count, translates), "CPUs without windows",
 		count_without(cpus, count, has_windows));
+	if (!any)
+		return;
 	fprintf(to, "%-22s %16s\n", "address arithmetic",
-		cpu_model_host_has(cpus[0]->model, CPUID_BMI2) ? "BMI2" : "without BMI2: slow");
+		any->host.bmi2 ? "BMI2" : "without BMI2: slow");
 	fprintf(to, "%-22s %16s\n", "windows by GS base",
-		getauxval(AT_HWCAP2) & 2 ? "FSGSBASE" : "none: slower");
+		any->host.fsgsbase ? "FSGSBASE" : "none: slower");
 }
 
 static void print_verified(const struct verify_counts *counts, FILE *to)
@@ -91,6 +93,7 @@ void bt_print_stats(struct cpu *const *cpus, unsigned count, FILE *to)
 	struct bt_stats sum = {0};
 	uint64_t translated = 0, interpreted = 0;
 	struct verify_counts verified = {0};
+	const struct bt *any = NULL;
 	bool verify = false;
 
 	for (unsigned i = 0; i < count; i++) {
@@ -98,6 +101,7 @@ void bt_print_stats(struct cpu *const *cpus, unsigned count, FILE *to)
 
 		if (!bt)
 			continue;
+		any = bt;
 		for (size_t k = 0; k < sizeof(sum) / sizeof(uint64_t); k++)
 			((uint64_t *)&sum)[k] += ((const uint64_t *)&bt->stats)[k];
 		translated += bt->run.count;
@@ -107,7 +111,7 @@ void bt_print_stats(struct cpu *const *cpus, unsigned count, FILE *to)
 		interpreted += cpus[i]->stats.instructions;
 	}
 	fprintf(to, "\ntranslation\n");
-	print_host_lacks(cpus, count, to);
+	print_host_lacks(cpus, count, any, to);
 	if (translated)
 		fprintf(to, "%-22s %16llu  %.2f %% of all\n", "instructions in units",
 			(unsigned long long)translated,
