@@ -7,7 +7,7 @@
 
 #define MANY 300 /* more pages than the list of pages to drop has room for */
 
-static const struct bt_mode windowed = {.windows = true};
+static const struct bt_mode windowed = {.bound = true, .windows = true};
 static struct bt *bt;
 
 static int setup(void **state)
@@ -52,8 +52,8 @@ static void enter_both(void)
 		global = add_unit(GLOBAL, 0x6560);
 		of = bt;
 	}
-	cache_enter_jump(bt, local, false);
-	cache_enter_jump(bt, global, true);
+	cache_enter_jump(bt, local, local->rip, false);
+	cache_enter_jump(bt, global, global->rip, true);
 }
 
 /* 'l' and 'g' where they are in the table. */

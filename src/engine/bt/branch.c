@@ -19,11 +19,21 @@ static uintptr_t emit_jump_if(struct translator *t, int condition)
 	return condition < 0 ? emit_jump(&t->code) : emit_jcc(&t->code, (unsigned)condition);
 }
 
+/* To the address in R10. */
+static void emit_indirect(struct translator *t, struct bt_mode mode)
+{
+	emit_zero_extend_16(&t->code, SCRATCH, SCRATCH_ADDR);
+	emit_jump_memory(&t->code, at_element(t->bt->jump[bt_mode_table(mode)], SCRATCH));
+}
+
 void emit_far_page_jump(struct translator *t, uint64_t rip, struct bt_mode mode)
 {
-	emit_constant(&t->code, SCRATCH_ADDR, rip);
-	emit_jump_memory(
-		&t->code, at_address(&t->bt->jump[bt_mode_table(mode)][rip & (JUMP_ENTRIES - 1)]));
+	emit_rip(t, SCRATCH_ADDR, rip);
+	if (mode.bound)
+		emit_jump_memory(&t->code,
+			at_address(&t->bt->jump[bt_mode_table(mode)][rip & (JUMP_ENTRIES - 1)]));
+	else
+		emit_indirect(t, mode);
 }
 
 /* A branch to code of this unit that is to be patched when that code is there. */
@@ -118,13 +128,6 @@ void emit_branch(struct translator *t, unsigned i, int condition, uint64_t rip)
 	add_cold(t, COLD_EXIT, i, patch, id, NULL);
 }
 
-/* Jump to the guest address in R10. */
-static void emit_indirect(struct translator *t)
-{
-	emit_zero_extend_16(&t->code, SCRATCH, SCRATCH_ADDR);
-	emit_jump_memory(&t->code, at_element(t->bt->jump[bt_mode_table(t->mode)], SCRATCH));
-}
-
 void translate_jrcxz(struct translator *t, unsigned i)
 {
 	struct code *c = &t->code;
@@ -161,7 +164,7 @@ static void remember_branch(struct translator *t, unsigned i, int32_t moved)
 
 void translate_call(struct translator *t, unsigned i)
 {
-	push_constant(t, i, guest_next(&t->insn[i]));
+	push_return_address(t, i);
 	mark(t, i, MARK_AFTER);
 	emit_branch(t, i, ALWAYS, branch_target(&t->insn[i]));
 }
@@ -182,7 +185,7 @@ void translate_jmp_indirect(struct translator *t, unsigned i)
 		if (from != SCRATCH_ADDR)
 			emit_move(&t->code, SCRATCH_ADDR, from);
 	}
-	emit_indirect(t);
+	emit_indirect(t, t->mode);
 }
 
 void translate_call_indirect(struct translator *t, unsigned i)
@@ -196,10 +199,10 @@ void translate_call_indirect(struct translator *t, unsigned i)
 		emit_store(&t->code, at_address(&t->bt->run.scratch[0]),
 			value_of(t, isa_gpr_number(g->operands[0].reg.value), SCRATCH_ADDR));
 	}
-	push_constant(t, i, guest_next(g));
+	push_return_address(t, i);
 	mark(t, i, MARK_AFTER);
 	emit_load(&t->code, SCRATCH_ADDR, at_address(&t->bt->run.scratch[0]));
-	emit_indirect(t);
+	emit_indirect(t, t->mode);
 }
 
 static int32_t return_pops(const struct guest_insn *g)
@@ -232,5 +235,5 @@ void translate_return(struct translator *t, unsigned i)
 		emit_soft_stack(t, &(struct access){.insn = i, .size = 8, .op = op_soft_return});
 		emit_load(&t->code, SCRATCH_ADDR, at_address(&t->bt->run.scratch[0]));
 	}
-	emit_indirect(t);
+	emit_indirect(t, t->mode);
 }

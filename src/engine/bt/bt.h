@@ -148,9 +148,11 @@ struct bt_exit {
 	uint16_t fop;   /* opcode of the x87 instruction that bt->run.last_x87 names by this */
 	uint16_t insn;  /* which instruction of the unit it belongs to */
 	uint32_t patch; /* BRANCH: where in the code the rel32 is to be patched, as cache offset */
-	uint64_t rip;   /* BRANCH: target; else of the instruction */
-	uint64_t next_rip; /* 0: in bt->run.scratch[0] */
-	uintptr_t resume;  /* host address to go on at */
+	/* Less bt->run.base, as in struct bt_unit: */
+	uint64_t rip; /* BRANCH: target; else of the instruction */
+	uint64_t next_rip;
+	bool next_in_scratch; /* WRITTEN: it is in bt->run.scratch[0] instead, and complete */
+	uintptr_t resume;     /* host address to go on at */
 	/* by how much RSP has changed, where the instruction may have to be undone */
 	int32_t moved;
 	struct bt_unit *unit;
@@ -196,7 +198,8 @@ struct bt_insn {
 };
 
 struct bt_unit {
-	uint64_t rip, key; /* key: RAM offset of the first byte */
+	uint64_t rip; /* less bt->run.base: an offset in the page, or all of it where mode.bound */
+	uint64_t key; /* RAM offset of the first byte */
 	struct bt_mode mode;
 	uint16_t count; /* guest instructions */
 	uint16_t mark_count;
@@ -241,10 +244,14 @@ struct bt_run {
 	uint64_t tsc_offset;  /* the guest's TSC less the host's */
 	uint64_t host_rsp, entry_rsp;
 	uint64_t gs_base, gs_base_now; /* what translated code wants, and what is in force */
+	/* Where the page begins that the running unit's code is in; 0 for a unit that is bound to its
+	 * address (bt_mode.bound). What units and exits know as `rip` is to be added. */
+	uint64_t base;
 	uint64_t branch; /* exit ID of the indirect branch under way: for #GP on a wild target */
 	/* exit ID that tells of the last x87 instruction since the last exit; or 0 */
 	uint64_t last_x87;
-	uint64_t young_left; /* runs of code in this young address space until it is mature */
+	uint64_t last_x87_base; /* bt->run.base there */
+	uint64_t young_left;    /* runs of code in this young address space until it is mature */
 	uint64_t vectors_were_here; /* at the last exit: enum bt_vectors */
 	uint64_t entry, entry_r10;  /* where glue.enter goes, and R10 then */
 	uint64_t exit_address;      /* R10 on exit */
@@ -310,6 +317,9 @@ struct bt {
 	 * SLOT_OF(). A slot without a window has a value that leads nowhere (window.h). */
 	uint64_t delta[2][SLOTS];
 	uint64_t jump[BT_TABLES][JUMP_ENTRIES];
+	/* Minus the RIP that an entry is for. Only for user code, by bt_mode.windows: there a unit
+	 * may be at several RIPs. */
+	uint64_t jump_tag[2][JUMP_ENTRIES];
 };
 
 /* The table of deltas that a mode's code goes by. */
@@ -323,6 +333,18 @@ static inline struct bt *bt_of(const struct cpu *cpu)
 	struct interp *interp = interp_of(cpu);
 
 	return interp ? interp->translator : NULL;
+}
+
+/* The RIP that the running unit, or an exit of it, knows as `rip`. */
+static inline uint64_t bt_rip(const struct bt *bt, uint64_t rip)
+{
+	return bt->run.base + rip;
+}
+
+/* The tags of a jump table; NULL: it has none. */
+static inline uint64_t *bt_jump_tags(struct bt *bt, struct bt_mode mode)
+{
+	return mode.user ? bt->jump_tag[mode.windows] : NULL;
 }
 
 /* Is `pc` in this vCPU's translated code or glue? */

@@ -3,9 +3,10 @@
  * Units lie in the code area in the order they were made; when it (or anything else) is full,
  * everything is dropped and begins anew. Direct jumps between units never leave a guest page: so
  * when a page's code is written, all its units go at once, and nothing has to be unlinked but its
- * entries in the jump tables. The code itself stays until the next flush; no way leads to it any
- * more. */
+ * entries in the jump tables, by a jump at its own entry. The rest of its code stays until the next
+ * flush; no way leads to it any more. */
 #include "engine/bt/cache.h"
+#include "engine/bt/emit.h"
 #include "engine/bt/glue.h"
 #include "engine/bt/soft_tlb.h"
 #include "engine/options.h"
@@ -220,9 +221,11 @@ void cache_add(struct bt *bt, struct bt_unit *unit)
 
 struct bt_unit *cache_find(struct bt *bt, uint64_t rip, uint64_t key, struct bt_mode mode)
 {
-	struct bt_unit *unit = bt->cache->hash[hash_of(rip, key, mode)];
+	uint64_t offset = bt_mode_offset(mode, rip);
+	struct bt_unit *unit = bt->cache->hash[hash_of(offset, key, mode)];
 
-	while (unit && (unit->key != key || unit->rip != rip || !bt_mode_equal(unit->mode, mode)))
+	while (unit &&
+		(unit->key != key || unit->rip != offset || !bt_mode_equal(unit->mode, mode)))
 		unit = unit->hash_next;
 	return unit;
 }
@@ -264,7 +267,8 @@ bool bt_locate(const struct bt *bt, uintptr_t pc, struct bt_where *where)
 		return false;
 	*where = (struct bt_where){.unit = unit,
 		.insn = unit->marks[low - 1].insn,
-		.rip = (unit->rip & PAGE_MASK) + unit->insns[unit->marks[low - 1].insn].offset,
+		.rip = bt_rip(bt,
+			(unit->rip & PAGE_MASK) + unit->insns[unit->marks[low - 1].insn].offset),
 		.state = unit->marks[low - 1].state};
 	return true;
 }
@@ -277,12 +281,23 @@ static struct bt_unit *entry_unit(const struct bt *bt, uint64_t entry)
 	return entry == bt->glue.miss ? NULL : ((struct bt_unit *const *)(uintptr_t)entry)[-1];
 }
 
+/* The RIP of the entry, which leads to `unit`. */
+static uint64_t entry_rip(struct bt *bt, const struct bt_unit *unit, unsigned index)
+{
+	const uint64_t *tags = bt_jump_tags(bt, unit->mode);
+
+	return tags ? -tags[index] : unit->rip;
+}
+
 struct bt_unit *cache_probe_jump(struct bt *bt, uint64_t rip, struct bt_mode mode)
 {
-	struct bt_unit *unit =
-		entry_unit(bt, bt->jump[bt_mode_table(mode)][rip & (JUMP_ENTRIES - 1)]);
+	unsigned table = bt_mode_table(mode), index = rip & (JUMP_ENTRIES - 1);
+	struct bt_unit *unit = entry_unit(bt, bt->jump[table][index]);
 
-	return unit && unit->rip == rip && bt_mode_equal(unit->mode, mode) ? unit : NULL;
+	return unit && entry_rip(bt, unit, index) == rip && !unit->dropped &&
+			       bt_mode_equal(unit->mode, mode)
+		       ? unit
+		       : NULL;
 }
 
 /* The bit of a page in such a map: by its low bits, apart for the two halves of the address space.
@@ -293,10 +308,11 @@ static unsigned jump_page_bit(uint64_t linear)
 			  (linear >> 63) * (JUMP_PAGE_BITS / 2));
 }
 
-void cache_enter_jump(struct bt *bt, struct bt_unit *unit, bool global)
+void cache_enter_jump(struct bt *bt, struct bt_unit *unit, uint64_t rip, bool global)
 {
-	unsigned table = bt_mode_table(unit->mode), index = unit->rip & (JUMP_ENTRIES - 1);
-	unsigned bit = jump_page_bit(unit->rip);
+	unsigned table = bt_mode_table(unit->mode), index = rip & (JUMP_ENTRIES - 1);
+	unsigned bit = jump_page_bit(rip);
+	uint64_t *tags = bt_jump_tags(bt, unit->mode);
 	struct jump_log *log = &bt->cache->log[table];
 
 	/* --verify needs every unit to come back to C. */
@@ -313,6 +329,8 @@ void cache_enter_jump(struct bt *bt, struct bt_unit *unit, bool global)
 			log->local[log->local_count++] = (uint16_t)index;
 	}
 	bt->jump[table][index] = unit->code;
+	if (tags)
+		tags[index] = -rip;
 	(global ? log->global_pages : log->local_pages)[bit / 64] |= BIT(bit % 64);
 }
 
@@ -334,7 +352,7 @@ static void drop_jumps_of_page(struct bt *bt, unsigned table, uint64_t linear)
 	for (unsigned i = first; i < first + PAGE_SIZE; i++) {
 		struct bt_unit *unit = entry_unit(bt, bt->jump[table][i]);
 
-		if (unit && ((unit->rip ^ linear) & PAGE_MASK) == 0)
+		if (unit && ((entry_rip(bt, unit, i) ^ linear) & PAGE_MASK) == 0)
 			bt->jump[table][i] = bt->glue.miss;
 	}
 }
@@ -373,13 +391,12 @@ static void unlink_hash(struct bt *bt, struct bt_unit *unit)
 		*link = unit->hash_next;
 }
 
+/* It may have many entries in the jump tables. So those go on leading to it, and from there to where
+ * an empty one would lead. */
 static void forget_unit(struct bt *bt, struct bt_unit *unit)
 {
-	uint64_t *entry = &bt->jump[bt_mode_table(unit->mode)][unit->rip & (JUMP_ENTRIES - 1)];
-
 	unlink_hash(bt, unit);
-	if (*entry == unit->code)
-		*entry = bt->glue.miss;
+	emit_redirect(bt, unit->code, bt->glue.miss);
 	unit->dropped = true;
 }
 

@@ -228,6 +228,12 @@ void emit_patch(struct bt *bt, uintptr_t patch, uintptr_t target)
 	memcpy(cache_writable(bt, patch), &relative, 4);
 }
 
+void emit_redirect(struct bt *bt, uintptr_t at, uintptr_t target)
+{
+	*(uint8_t *)cache_writable(bt, at) = 0xe9;
+	emit_patch(bt, at + 1, target);
+}
+
 void emit_jump_to(struct code *c, uintptr_t target)
 {
 	uintptr_t patch = emit_jump(c);

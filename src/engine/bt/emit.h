@@ -112,6 +112,8 @@ enum { CONDITION_ZERO = 4, CONDITION_NOT_ZERO = 5 };    /* conditions of Jcc, SE
 void emit_jump_to(struct code *c, uintptr_t target);
 /* Make the rel32 at `patch` lead to `target`. */
 void emit_patch(struct bt *bt, uintptr_t patch, uintptr_t target);
+/* Overwrite the JUMP_BYTES at `at` with a jump to `target`. */
+void emit_redirect(struct bt *bt, uintptr_t at, uintptr_t target);
 
 /* to = a field of from, shifted down: PEXT where the host has BMI2, else shifts with the flags and
  * RAX put aside meanwhile. A unit calls extract_field(), which knows of that (unit.h). */

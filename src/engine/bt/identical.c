@@ -71,6 +71,8 @@ static void emit_record_x87(struct translator *t, unsigned i)
 	mark(t, i, MARK_AFTER);
 	exit_of(t, id)->fop = g->fop;
 	emit_store_constant(c, at_address(&t->bt->run.last_x87), (int32_t)id);
+	emit_rip(t, SCRATCH, 0);
+	emit_store(c, at_address(&t->bt->run.last_x87_base), SCRATCH);
 	if (!g->memory)
 		return;
 	emit_linear_again(t, i);

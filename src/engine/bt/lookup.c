@@ -32,7 +32,7 @@ struct bt_unit *unit_find(struct bt *bt, uint64_t rip, struct bt_mode mode)
 		return NULL;
 	unit = cache_find(bt, rip, key, mode);
 	if (unit)
-		cache_enter_jump(bt, unit, tlb_fetched_globally(bt->cpu, rip));
+		cache_enter_jump(bt, unit, rip, tlb_fetched_globally(bt->cpu, rip));
 	return unit;
 }
 
@@ -64,8 +64,8 @@ struct bt_unit *unit_make(struct bt *bt, uint64_t rip, struct bt_mode mode, cons
 		cache_process_drops(bt);
 		return NULL;
 	}
-	cache_enter_jump(bt, unit, tlb_fetched_globally(cpu, rip));
-	bt_trace_unit(bt, unit);
+	cache_enter_jump(bt, unit, rip, tlb_fetched_globally(cpu, rip));
+	bt_trace_unit(bt, unit, rip);
 	return unit;
 }
 

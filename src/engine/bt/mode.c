@@ -17,6 +17,9 @@
 
 #include "cpu/fpu.h"
 
+/* How far a relative branch leads from anywhere in a page. */
+#define BRANCH_REACH ((UINT64_C(1) << 31) + 2 * PAGE_SIZE)
+
 /* bt->modes.fpu before it was asked for first: no value of bt_mode.fpu. */
 #define FPU_UNKNOWN ~0u
 
@@ -118,6 +121,14 @@ static bool kernel_goes_by_windows(const struct bt *bt, uint64_t rip)
 	return windows_usable(bt) && (int64_t)rip < 0;
 }
 
+/* Whether a relative branch leads to a canonical address is found out when code is translated. Near
+ * the end of the lower half that depends on where the code is. Kernels stay where they are, and
+ * units that are bound are a little faster. */
+static bool is_bound(bool user, uint64_t rip)
+{
+	return !user || rip >= BIT(47) - BRANCH_REACH;
+}
+
 static bool user_goes_by_windows(struct bt *bt)
 {
 	return windows_usable(bt) && windows_is_mature(bt);
@@ -125,7 +136,8 @@ static bool user_goes_by_windows(struct bt *bt)
 
 bool bt_mode_changes_at(const struct bt *bt, struct bt_mode mode, uint64_t rip)
 {
-	return !mode.user && mode.windows != kernel_goes_by_windows(bt, rip);
+	return mode.bound != is_bound(mode.user, rip) ||
+	       (!mode.user && mode.windows != kernel_goes_by_windows(bt, rip));
 }
 
 bool bt_mode_now(struct bt *bt, struct bt_mode *mode)
@@ -143,6 +155,7 @@ bool bt_mode_now(struct bt *bt, struct bt_mode *mode)
 	else
 		return false;
 	now.fpu = fpu_part(bt);
+	now.bound = is_bound(now.user, cpu->rip);
 	now.windows = now.user ? user_goes_by_windows(bt) : kernel_goes_by_windows(bt, cpu->rip);
 	if (now.windows)
 		windows_use_space(bt);

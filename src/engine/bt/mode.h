@@ -29,6 +29,9 @@ struct bt_mode {
 			 * without CR0.AM, and with both nothing is translated. */
 			bool ac : 1;
 			bool windows : 1; /* memory through windows; else the soft TLB */
+			/* Units are made for one RIP. Others, user code's, are made for a place in a
+			 * page, wherever that page is. */
+			bool bound : 1;
 			uint64_t fpu : 4; /* enum bt_fpu */
 			bool gs_used : 1; /* the GS base is the delta of slot `gs` */
 			uint64_t gs : 16; /* 0 unless gs_used */
@@ -94,8 +97,16 @@ bool bt_mode_now(struct bt *bt, struct bt_mode *mode);
 struct bt_mode bt_mode_at_exit(const struct bt *bt, struct bt_mode entered);
 
 /* Does a branch from code of `mode` to `rip` lead to code of another mode? At CPL 0 it may: the
- * half of the address space that the code is in decides whether there are windows. */
+ * half of the address space that the code is in decides whether there are windows. At CPL 3 code at
+ * the end of the lower half is bound to its address. */
 bool bt_mode_changes_at(const struct bt *bt, struct bt_mode mode, uint64_t rip);
+
+/* What is left of a RIP when the base is taken off: what units are found by besides their place in
+ * RAM. */
+static inline uint64_t bt_mode_offset(struct bt_mode mode, uint64_t rip)
+{
+	return mode.bound ? rip : rip & 4095;
+}
 
 /* The GS base that units of a mode with gs_used count on. False: the slot has no window now whose
  * delta could be one, and such a unit must not run. */

@@ -102,14 +102,21 @@ static bool is_none(ZydisRegister reg)
 	return reg == ZYDIS_REGISTER_NONE;
 }
 
-/* An address known now: RIP-relative, or a displacement alone, with no segment base to add. */
-static bool constant_address(
-	const struct guest_insn *g, const ZydisDecodedOperand *m, uint64_t *address)
+static bool is_rip_relative(const ZydisDecodedOperand *m)
+{
+	return m->mem.base == ZYDIS_REGISTER_RIP || m->mem.base == ZYDIS_REGISTER_EIP;
+}
+
+/* An address known now: RIP-relative in a bound unit, or a displacement alone, with no segment base to add. */
+static bool constant_address(const struct translator *t, const struct guest_insn *g,
+	const ZydisDecodedOperand *m, uint64_t *address)
 {
 	uint64_t disp = (uint64_t)m->mem.disp.value;
 
 	if (m->mem.segment == ZYDIS_REGISTER_FS || m->mem.segment == ZYDIS_REGISTER_GS ||
 		!is_none(m->mem.index))
+		return false;
+	if (is_rip_relative(m) && !t->mode.bound)
 		return false;
 	if (m->mem.base == ZYDIS_REGISTER_RIP)
 		*address = guest_next(g) + disp;
@@ -126,9 +133,7 @@ static uint64_t displacement(const struct guest_insn *g, const ZydisDecodedOpera
 {
 	uint64_t disp = m->mem.disp.has_displacement ? (uint64_t)m->mem.disp.value : 0;
 
-	if (m->mem.base == ZYDIS_REGISTER_RIP || m->mem.base == ZYDIS_REGISTER_EIP)
-		return guest_next(g) + disp;
-	return disp;
+	return is_rip_relative(m) ? guest_next(g) + disp : disp;
 }
 
 void emit_linear(struct translator *t, const struct guest_insn *g, const ZydisDecodedOperand *m,
@@ -139,8 +144,7 @@ void emit_linear(struct translator *t, const struct guest_insn *g, const ZydisDe
 	uint64_t disp = displacement(g, m);
 	struct host_memory sum = {.base = NO_REGISTER, .index = NO_REGISTER};
 
-	if (!is_none(m->mem.base) && m->mem.base != ZYDIS_REGISTER_RIP &&
-		m->mem.base != ZYDIS_REGISTER_EIP) {
+	if (!is_none(m->mem.base) && !is_rip_relative(m)) {
 		unsigned base = isa_gpr_number(m->mem.base);
 
 		sum.base = (int8_t)host_of(base);
@@ -162,7 +166,11 @@ void emit_linear(struct translator *t, const struct guest_insn *g, const ZydisDe
 			sum.index = SCRATCH;
 		}
 	}
-	if (sum.base == NO_REGISTER && sum.index == NO_REGISTER) {
+	if (is_rip_relative(m)) {
+		emit_rip(t, to, disp);
+		if (!wide)
+			emit_register_op(c, false, 0x89, to, to);
+	} else if (sum.base == NO_REGISTER && sum.index == NO_REGISTER) {
 		emit_constant(c, to, wide ? disp : (uint32_t)disp);
 	} else {
 		sum.disp = (int32_t)disp;
@@ -215,7 +223,7 @@ static struct bt_exit *written_exit(struct translator *t, unsigned insn)
 	if (t->insn[insn].kind == GUEST_CALL)
 		exit->next_rip = branch_target(&t->insn[insn]);
 	else if (t->insn[insn].kind == GUEST_CALL_INDIRECT)
-		exit->next_rip = 0;
+		exit->next_in_scratch = true;
 	return exit;
 }
 
@@ -375,7 +383,7 @@ static void emit_window(struct translator *t, const struct access *a)
 		a->op(t, a->insn, at_register(RSP, disp));
 		return;
 	}
-	if (constant_address(g, a->memory, &address)) {
+	if (constant_address(t, g, a->memory, &address)) {
 		emit_constant_access(t, a, address);
 		return;
 	}

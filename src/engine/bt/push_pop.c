@@ -53,20 +53,29 @@ static void save_overwritten(struct translator *t, unsigned i, struct host_memor
 	emit_store(&t->code, at_address(&t->bt->run.scratch[1]), SCRATCH);
 }
 
+static void emit_pushed_value(struct translator *t)
+{
+	if (t->push.is_rip)
+		emit_rip(t, SCRATCH, t->push.value);
+	else
+		emit_constant(&t->code, SCRATCH, t->push.value);
+}
+
 static void op_push_constant(struct translator *t, unsigned i, struct host_memory memory)
 {
 	save_overwritten(t, i, memory);
-	emit_constant(&t->code, SCRATCH, t->push_value);
+	emit_pushed_value(t);
 	emit_store(&t->code, memory, SCRATCH);
 	mark(t, i, MARK_AFTER);
 	emit_lea(&t->code, RSP, at_register(RSP, -8));
 }
 
-void push_constant(struct translator *t, unsigned i, uint64_t value)
+static void push_value(struct translator *t, unsigned i, uint64_t value, bool is_rip)
 {
 	struct code *c = &t->code;
 
-	t->push_value = value;
+	t->push.value = value;
+	t->push.is_rip = is_rip && !t->mode.bound;
 	if (stack_is_soft(t, i)) {
 		emit_soft_stack(t, &(struct access){.insn = i,
 					   .size = 8,
@@ -76,13 +85,23 @@ void push_constant(struct translator *t, unsigned i, uint64_t value)
 		return;
 	}
 	save_overwritten(t, i, at_register(RSP, -8));
-	if ((int64_t)value == (int32_t)value) {
+	if (!t->push.is_rip && (int64_t)value == (int32_t)value) {
 		emit_byte(c, 0x68);
 		emit_word(c, (uint32_t)value);
 	} else {
-		emit_constant(c, SCRATCH, value);
+		emit_pushed_value(t);
 		emit_push(c, SCRATCH);
 	}
+}
+
+void push_constant(struct translator *t, unsigned i, uint64_t value)
+{
+	push_value(t, i, value, false);
+}
+
+void push_return_address(struct translator *t, unsigned i)
+{
+	push_value(t, i, guest_next(&t->insn[i]), true);
 }
 
 static void op_push_register(struct translator *t, unsigned i, struct host_memory memory)

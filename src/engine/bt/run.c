@@ -40,14 +40,14 @@ static void record_last_x87(struct bt *bt, uint32_t id)
 	const struct bt_unit *unit = bt->rolled_back.unit;
 
 	if (bt->run.last_x87)
-		record_x87(bt->cpu, last->rip, last->fop);
+		record_x87(bt->cpu, bt->run.last_x87_base + last->rip, last->fop);
 	bt->run.last_x87 = 0;
 	/* Rolled back to just behind an x87 instruction that left that to the next? */
 	if ((id == BT_EXIT_ID_KICK || id == BT_EXIT_ID_FAULT) && unit) {
 		const struct bt_insn *insn = &unit->insns[bt->rolled_back.insn];
 
 		if (insn->x87_before)
-			record_x87(bt->cpu, (unit->rip & PAGE_MASK) + insn[-1].offset,
+			record_x87(bt->cpu, bt_rip(bt, (unit->rip & PAGE_MASK) + insn[-1].offset),
 				insn->x87_before);
 	}
 }
@@ -68,8 +68,8 @@ bool bt_translated(struct cpu *cpu)
 		return false;
 	}
 	bt->stats.entries++;
+	next = enter_unit(bt, unit);
 	verify_begin(bt, unit);
-	next = enter_unit(unit);
 	while (next.entry) {
 		uint32_t id;
 

@@ -59,9 +59,11 @@ static bool interpret_here(struct bt *bt)
 }
 
 /* What the interpreter would do with it. */
-static void call_routine(struct cpu *cpu, const struct bt_exit *exit)
+static void call_routine(struct bt *bt, const struct bt_exit *exit)
 {
-	cpu->next_rip = exit->next_rip;
+	struct cpu *cpu = bt->cpu;
+
+	cpu->next_rip = bt_rip(bt, exit->next_rip);
 	exit->routine(cpu);
 	cpu->stats.instructions++;
 	/* IRET's RF lasts for one instruction: see op_call_flags(). */
@@ -76,10 +78,10 @@ static void interpret_exit(struct bt *bt, struct bt_exit *exit)
 	struct bt_unit *unit = exit->unit;
 	unsigned offset = exit->rip & ~PAGE_MASK;
 
-	cpu->rip = cpu->next_rip = exit->rip;
+	cpu->rip = cpu->next_rip = bt_rip(bt, exit->rip);
 	bt->stats.interpreted++;
 	if (exit->routine) {
-		call_routine(cpu, exit);
+		call_routine(bt, exit);
 		return;
 	}
 	if (!exit->insns) {
@@ -128,10 +130,10 @@ static struct next after_branch(struct bt *bt, uint32_t id, struct bt_mode mode)
 {
 	struct bt_exit *exit = cache_exit(bt, id);
 	struct bt_unit *from = exit->unit, *to;
-	uint64_t flushes = bt->stats.cache_flushes;
+	uint64_t flushes = bt->stats.cache_flushes, rip = bt_rip(bt, exit->rip);
 
-	bt->cpu->rip = bt->cpu->next_rip = exit->rip;
-	to = unit_find_or_make(bt, exit->rip, mode, ++exit->heat >= successor_heat(bt));
+	bt->cpu->rip = bt->cpu->next_rip = rip;
+	to = unit_find_or_make(bt, rip, mode, ++exit->heat >= successor_heat(bt));
 	if (bt->options.verify)
 		return run_loop;
 	if (!to) {
@@ -144,7 +146,7 @@ static struct next after_branch(struct bt *bt, uint32_t id, struct bt_mode mode)
 		emit_patch(bt, exit->patch, to->entry);
 		bt->stats.chained++;
 	}
-	return enter_unit(to);
+	return enter_unit(bt, to);
 }
 
 /* The target of a return or other indirect branch is not canonical: that is the branch's fault. */
@@ -180,7 +182,7 @@ static struct next after_jump(struct bt *bt, struct bt_mode *mode)
 		unit = unit_find_or_make(bt, rip, *mode, hot);
 	if (unit || hot)
 		*heat = 0;
-	return unit && !bt->options.verify ? enter_unit(unit) : run_loop;
+	return unit && !bt->options.verify ? enter_unit(bt, unit) : run_loop;
 }
 
 /* Where the next instruction's code is, if `exit` is in the unit's straight run; else 0. (The exit
@@ -204,7 +206,7 @@ static struct next go_on(struct bt *bt, struct bt_mode *mode)
 		return run_loop;
 	bt->cpu->next_rip = bt->cpu->rip;
 	unit_here(bt, false, mode, &unit);
-	return unit ? enter_unit(unit) : run_loop;
+	return unit ? enter_unit(bt, unit) : run_loop;
 }
 
 /* After the interpreter ran an instruction of the unit. */
@@ -219,8 +221,8 @@ static struct next after_interpreted(
 	resume_at = exit->resume;
 	if (exit->kind == BT_EXIT_SOFT_MISS)
 		resume_at = after_insn(exit);
-	if (!resume_at || cpu->rip != exit->next_rip || exit->unit->dropped || must_leave(cpu) ||
-		!bt_mode_now(bt, &now) || !bt_mode_equal(now, *mode))
+	if (!resume_at || cpu->rip != bt_rip(bt, exit->next_rip) || exit->unit->dropped ||
+		must_leave(cpu) || !bt_mode_now(bt, &now) || !bt_mode_equal(now, *mode))
 		return go_on(bt, mode);
 	return resume(bt, resume_at, vectors);
 }
@@ -241,8 +243,8 @@ static struct next after_soft_miss(
 	void *host = NULL;
 
 	bt->stats.soft_misses++;
-	cpu->rip = exit->rip;
-	cpu->next_rip = exit->next_rip;
+	cpu->rip = bt_rip(bt, exit->rip);
+	cpu->next_rip = bt_rip(bt, exit->next_rip);
 	/* Before an instruction of the FPU may raise a page fault, there are other exceptions. */
 	if (cpu_canonical(cpu, linear) &&
 		(!exit->other_faults || tlb_hit(cpu, linear, exit->write)))
@@ -266,11 +268,12 @@ static struct next after_written(struct bt *bt, struct bt_exit *exit, enum bt_ve
 	if (access_written_slow(cpu, (void *)(uintptr_t)bt->run.exit_address, exit->size))
 		cache_process_drops(bt);
 	/* The instruction is done, also where glue_enter() has to refuse. */
-	if (!exit->next_rip && !cpu_canonical(cpu, bt->run.scratch[0])) {
+	if (exit->next_in_scratch && !cpu_canonical(cpu, bt->run.scratch[0])) {
 		undo_branch(bt);
 		return run_loop;
 	}
-	cpu->rip = cpu->next_rip = exit->next_rip ? exit->next_rip : bt->run.scratch[0];
+	cpu->rip = cpu->next_rip =
+		exit->next_in_scratch ? bt->run.scratch[0] : bt_rip(bt, exit->next_rip);
 	if (!exit->unit->dropped)
 		return resume(bt, exit->resume, vectors);
 	/* The store has changed the unit's own page, so its code may be out of date. */
@@ -325,17 +328,17 @@ static void adapt(struct bt *bt, uint64_t rip, struct bt_mode mode)
 		return;
 	for (unsigned i = 0; i < unit->count; i++)
 		adapted[i] = unit->insns[i].adapted;
+	rip = bt_rip(bt, unit->rip);
 	bt->cpu->rip = bt->cpu->next_rip = rip;
-	if (unit_key(bt, rip) >> PAGE_SHIFT != unit->key >> PAGE_SHIFT)
+	if (unit_key(bt, rip) != unit->key)
 		return;
 	cache_remove(bt, unit);
-	again = unit_make(bt, unit->rip, mode, adapted);
+	again = unit_make(bt, rip, mode, adapted);
 	if (!again || bt->stats.cache_flushes != flushes)
 		return;
 	bt->stats.retranslations++;
 	/* Other units jump to the old entry: make it a jump to the new unit. */
-	memcpy(cache_writable(bt, unit->entry), &(uint8_t){0xe9}, 1);
-	emit_patch(bt, unit->entry + 1, again->entry);
+	emit_redirect(bt, unit->entry, again->entry);
 }
 
 /* The fault that was rolled back last does not count: the slot gets a window now, or will when the
@@ -364,7 +367,7 @@ static struct next after_fault(struct bt *bt, struct bt_mode *mode)
 			left_in_shadow(cpu, bt->rolled_back.unit, bt->rolled_back.insn))
 			return run_loop;
 		unit = unit_find(bt, rip, *mode);
-		return unit ? enter_unit(unit) : run_loop;
+		return unit ? enter_unit(bt, unit) : run_loop;
 	}
 	adapt(bt, rip, *mode);
 	cpu->rip = cpu->next_rip = rip;
@@ -394,7 +397,7 @@ struct next serve_exit(struct bt *bt, uint32_t id, struct bt_mode *mode)
 	case BT_EXIT_FAULT:
 		return after_fault(bt, mode);
 	case BT_EXIT_MATURE:
-		bt->cpu->rip = bt->cpu->next_rip = exit->rip;
+		bt->cpu->rip = bt->cpu->next_rip = bt_rip(bt, exit->rip);
 		windows_mature(bt);
 		bt->run.young_left = bt_young_runs(bt);
 		return run_loop;

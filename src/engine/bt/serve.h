@@ -11,8 +11,10 @@ struct next {
 	uint64_t r10;
 };
 
-static inline struct next enter_unit(const struct bt_unit *unit)
+/* Enter a unit at cpu->rip. */
+static inline struct next enter_unit(struct bt *bt, const struct bt_unit *unit)
 {
+	bt->run.base = bt->cpu->rip - unit->rip;
 	return (struct next){unit->entry, 0};
 }
 

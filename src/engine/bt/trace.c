@@ -36,6 +36,7 @@ static struct {
 struct subject {
 	const struct bt *bt;
 	const struct bt_unit *unit;
+	uint64_t base; /* of the RIP that it was made for */
 };
 
 /* --- names --- */
@@ -153,9 +154,9 @@ static bool name_address(
 	return false;
 }
 
-static uint64_t rip_of(const struct bt_unit *unit, unsigned i)
+static uint64_t rip_of(const struct subject *s, unsigned i)
 {
-	return (unit->rip & PAGE_MASK) + unit->insns[i].offset;
+	return s->base + (s->unit->rip & PAGE_MASK) + s->unit->insns[i].offset;
 }
 
 /* Where a jump leads. */
@@ -168,7 +169,7 @@ static void name_code(const struct subject *s, uint64_t address, char *out, size
 		for (unsigned i = 0; i < unit->count; i++)
 			if (unit->code + unit->insns[i].host == address) {
 				snprintf(out, size, "+%04x (0x%" PRIx64 ")",
-					(unsigned)(address - unit->code), rip_of(unit, i));
+					(unsigned)(address - unit->code), rip_of(s, i));
 				return;
 			}
 		snprintf(out, size, "+%04x", (unsigned)(address - unit->code));
@@ -265,8 +266,9 @@ static const char *const exit_names[] = {
 	[BT_EXIT_FAULT] = "fault",
 };
 
-static void print_exit(const struct bt *bt, uint64_t id)
+static void print_exit(const struct subject *s, uint64_t id)
 {
+	const struct bt *bt = s->bt;
 	const struct bt_exit *exit = cache_exit(bt, (uint32_t)id);
 
 	if (id >= bt->code.exit_count || exit->kind >= ARRAY_SIZE(exit_names) ||
@@ -274,7 +276,7 @@ static void print_exit(const struct bt *bt, uint64_t id)
 		return;
 	fprintf(trace.file, "\t; exit %" PRIu64 ": ", id);
 	/* Not all names use it. */
-	fprintf(trace.file, exit_names[exit->kind], exit->rip);
+	fprintf(trace.file, exit_names[exit->kind], s->base + exit->rip);
 }
 
 struct decoded_insn {
@@ -335,7 +337,7 @@ static void print_host_code(const struct subject *s, unsigned from, unsigned to)
 		}
 		fprintf(trace.file, "\t+%04x\t%s", from, text);
 		if (is_jump_to_exit(s->bt, &insn))
-			print_exit(s->bt, id);
+			print_exit(s, id);
 		id = is_exit_id(&insn) ? insn.operands[1].imm.value.u : UINT64_MAX;
 		fputc('\n', trace.file);
 		from += insn.in.length;
@@ -344,16 +346,17 @@ static void print_host_code(const struct subject *s, unsigned from, unsigned to)
 
 /* --- the unit --- */
 
-static void print_heading(const struct bt *bt, const struct bt_unit *unit)
+static void print_heading(const struct subject *s)
 {
+	const struct bt_unit *unit = s->unit;
 	static const struct {
 		unsigned bit;
 		const char *name;
 	} may[] = {{BT_X87, "x87"}, {BT_SSE, "SSE"}, {BT_AVX, "AVX"}, {BT_AVX512, "AVX-512"}};
 
-	fprintf(trace.file, "\nunit 0x%" PRIx64 ", vCPU %u, %s%s, %s", unit->rip, bt->cpu->index,
-		unit->mode.user ? "user" : "kernel", unit->mode.ac ? " with AC" : "",
-		unit->mode.windows ? "windows" : "soft TLB");
+	fprintf(trace.file, "\nunit 0x%" PRIx64 ", vCPU %u, %s%s, %s", s->base + unit->rip,
+		s->bt->cpu->index, unit->mode.user ? "user" : "kernel",
+		unit->mode.ac ? " with AC" : "", unit->mode.windows ? "windows" : "soft TLB");
 	for (size_t i = 0; i < ARRAY_SIZE(may); i++)
 		if (unit->mode.fpu & may[i].bit)
 			fprintf(trace.file, ", %s", may[i].name);
@@ -374,9 +377,8 @@ static void print_guest(const struct subject *s, unsigned i)
 
 	if (decode_guest(s, i, &decoded))
 		ZydisFormatterFormatInstruction(&trace.guest, &decoded.in, decoded.operands,
-			decoded.in.operand_count_visible, text, sizeof(text), rip_of(unit, i),
-			NULL);
-	fprintf(trace.file, "0x%" PRIx64 "  ", rip_of(unit, i));
+			decoded.in.operand_count_visible, text, sizeof(text), rip_of(s, i), NULL);
+	fprintf(trace.file, "0x%" PRIx64 "  ", rip_of(s, i));
 	for (width = 0; width < insn->length; width++)
 		fprintf(trace.file, "%02x ", bytes[width]);
 	fprintf(trace.file, "%*s %s", 3 * MAX(8 - width, 0), "", text);
@@ -447,7 +449,7 @@ static void print_cold(const struct subject *s)
 		if (mark->state != MARK_AFTER || mark->host == unit->cold ||
 			mark[-1].insn != mark->insn)
 			fprintf(trace.file, "    out of line, for 0x%" PRIx64 ":\n",
-				rip_of(unit, mark->insn));
+				rip_of(s, mark->insn));
 		print_host_code(s, mark->host, mark_end(unit, i));
 	}
 }
@@ -458,7 +460,7 @@ static void print_unit(const struct subject *s)
 	unsigned entry = (unsigned)(unit->entry - unit->code), first = unit->insns[0].host;
 	unsigned on = way_on(s);
 
-	print_heading(s->bt, unit);
+	print_heading(s);
 	fputs("    checked entry:\n", trace.file);
 	print_host_code(s, 0, entry);
 	if (first > entry) {
@@ -478,9 +480,9 @@ static void print_unit(const struct subject *s)
 	print_cold(s);
 }
 
-void bt_trace_unit(const struct bt *bt, const struct bt_unit *unit)
+void bt_trace_unit(const struct bt *bt, const struct bt_unit *unit, uint64_t rip)
 {
-	struct subject s = {bt, unit};
+	struct subject s = {bt, unit, rip - unit->rip};
 
 	if (!bt->options.trace)
 		return;

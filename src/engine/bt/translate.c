@@ -225,21 +225,31 @@ static void translate_one(struct translator *t, unsigned i)
 	guest_kinds[t->insn[i].kind].translate(t, i);
 }
 
-/* The jump table leads here by 16 bits of the target. R10 holds all of it: is it this unit's RIP?
- */
+/* Here with the guest's RIP in R10, from the jump table, which was asked with only 16 bits of it. The
+ * entry that checks nothing comes after it. */
 static void emit_checked_entry(struct translator *t)
 {
 	struct code *c = &t->code;
 	uint64_t rip = t->unit->rip;
 
-	if ((int64_t)-rip == (int32_t)-rip) {
+	if (!t->mode.bound) {
+		emit_zero_extend_16(c, SCRATCH, SCRATCH_ADDR);
+		emit_load(c, SCRATCH, at_element(bt_jump_tags(t->bt, t->mode), SCRATCH));
+		emit_lea(c, SCRATCH, at_sum(SCRATCH, SCRATCH_ADDR, 0));
+	} else if ((int64_t)-rip == (int32_t)-rip) {
 		emit_lea(c, SCRATCH, at_register(SCRATCH_ADDR, (int32_t)-rip));
 	} else {
 		emit_constant(c, SCRATCH, -rip);
 		emit_lea(c, SCRATCH, at_sum(SCRATCH, SCRATCH_ADDR, 0));
 	}
-	emit_jrcxz(c, JUMP_BYTES); /* to the entry that checks nothing */
+	emit_jrcxz(c, JUMP_BYTES);
 	emit_jump_to(c, t->bt->glue.miss);
+	if (!t->mode.bound) {
+		emit_lea(c, SCRATCH, at_register(SCRATCH_ADDR, -(int32_t)rip));
+		emit_store(c, at_address(&t->bt->run.base), SCRATCH);
+	} else if (t->mode.user) {
+		emit_store_constant(c, at_address(&t->bt->run.base), 0);
+	}
 }
 
 /* Add to the count of instructions run. The entry counts all of the unit's; `more` is negative at a
@@ -353,7 +363,7 @@ static void predict_slots(struct translator *t)
 
 		t->slots[i] = 0;
 		if (g->memory && windowed(t) &&
-			isa_address(&g->in, g->memory, guest_next(g), &address))
+			isa_address(&g->in, g->memory, t->base + guest_next(g), &address))
 			t->slots[i] = SLOT_OF(isa_linear(t->cpu, &address));
 	}
 }
@@ -522,20 +532,22 @@ struct bt_unit *translate_unit(
 	unsigned available =
 		MIN((unsigned)(PAGE_SIZE - (rip & ~PAGE_MASK)), (unsigned)sizeof(copy));
 	const uint8_t *source = bt->cpu->memory->ram + key;
+	uint64_t offset = bt_mode_offset(mode, rip);
 
 	t->bt = bt;
 	t->cpu = bt->cpu;
 	t->mode = mode;
 	t->gs_slot = bt_mode_gs_slot(mode);
 	t->adapted = adapted;
+	t->base = rip - offset;
 	/* How much is used is known after decoding: so read, track that much, and see that it has
 	 * not changed. */
 	memcpy(copy, source, available);
-	if (!analyze(t, copy, available, rip))
+	if (!analyze(t, copy, available, offset))
 		return NULL;
 	memory_code_track(bt->cpu->memory, key >> PAGE_SHIFT, (unsigned)(key & ~PAGE_MASK),
-		(unsigned)(guest_next(&t->insn[t->count - 1]) - rip));
-	if (memcmp(copy, source, guest_next(&t->insn[t->count - 1]) - rip) != 0)
+		(unsigned)(guest_next(&t->insn[t->count - 1]) - offset));
+	if (memcmp(copy, source, guest_next(&t->insn[t->count - 1]) - offset) != 0)
 		return NULL; /* it is being written; next time */
 	predict_slots(t);
 	t->unit = cache_take(bt, sizeof(*t->unit));
@@ -543,7 +555,7 @@ struct bt_unit *translate_unit(
 		bt->code.full = true;
 		return NULL;
 	}
-	*t->unit = (struct bt_unit){.rip = rip, .key = key, .mode = mode};
+	*t->unit = (struct bt_unit){.rip = offset, .key = key, .mode = mode};
 	/* Counting needs each pass through a unit to begin at its entry. So does comparing it with
 	 * the interpreter step by step, for every second unit; others are verified with loops. */
 	t->unit->straight = bt->options.count || (bt->options.verify && bt->stats.units % 2 == 0);

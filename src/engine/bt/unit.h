@@ -68,7 +68,7 @@ struct guest_insn {
 	ZydisDecodedInstruction in;
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 	const uint8_t *bytes;
-	uint64_t rip;
+	uint64_t rip; /* less the base, as in struct bt_unit */
 	enum guest_kind kind;
 	const char *reason;                /* why it is not identical */
 	const ZydisDecodedOperand *memory; /* explicit memory operand, or NULL */
@@ -98,7 +98,7 @@ static inline uint64_t guest_next(const struct guest_insn *g)
 	return g->rip + g->in.length;
 }
 
-/* Of a direct branch. */
+/* Of a direct branch, less the base. */
 static inline uint64_t branch_target(const struct guest_insn *g)
 {
 	return guest_next(g) + (uint64_t)g->in.raw.imm[0].value.s;
@@ -169,7 +169,11 @@ struct translator {
 	bool failed;                         /* ran out of something */
 	uint16_t slots[UNIT_MAX_INSNS];      /* predicted */
 	const uint8_t *adapted;
-	uint64_t push_value; /* what op_push_constant() is to push */
+	uint64_t base; /* of this first run of the code; bt->run.base is what counts */
+	struct {
+		uint64_t value;
+		bool is_rip; /* less the base */
+	} push;              /* what an instruction pushes */
 };
 
 /* --- unit.c --- */
@@ -188,6 +192,8 @@ static inline struct bt_exit *exit_of(struct translator *t, uint32_t id)
 }
 /* Leave the unit by an exit. */
 void emit_exit(struct translator *t, uint32_t id);
+/* The RIP that the unit knows as `rip`, to a register. */
+void emit_rip(struct translator *t, unsigned reg, uint64_t rip);
 /* emit_extract(), marked so that no roll-back falls between its saving and restoring the flags. */
 void extract_field(struct translator *t, enum extract field, unsigned to, unsigned from);
 static inline bool same_page(uint64_t a, uint64_t b)

@@ -437,6 +437,8 @@ void verify_begin(struct bt *bt, struct bt_unit *unit)
 	v->unit = NULL;
 	if (!unit->plan)
 		unit->plan = add_plan(bt, unit);
+	else if (unit->plan->base != bt->run.base)
+		verify_fill_plan(bt, unit, unit->plan);
 	/* FERR# is a signal to the outside. */
 	if (!unit->plan || (unit->plan->x87 && !(bt->cpu->cr0 & CR0_NE)))
 		return;
@@ -536,7 +538,8 @@ static bool find_place(struct bt *bt, uint32_t id, struct verify_place *place)
 	const struct verify *v = bt->verify;
 	const struct bt_exit *exit = cache_exit(bt, id);
 
-	*place = (struct verify_place){.exit = exit, .rip = exit->rip, .rip_known = true};
+	*place = (struct verify_place){
+		.exit = exit, .rip = bt_rip(bt, exit->rip), .rip_known = true};
 	place->insn = exit->insn;
 	switch ((enum bt_exit_kind)exit->kind) {
 	case BT_EXIT_BRANCH:

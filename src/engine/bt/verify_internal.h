@@ -37,6 +37,7 @@ struct plan_insn {
 
 struct verify_plan {
 	struct verify_plan *next; /* all there are */
+	uint64_t base;            /* bt->run.base, for which its addresses are */
 	bool vector, x87;
 	bool loops; /* the unit may run an instruction again */
 	unsigned count;
@@ -110,6 +111,8 @@ struct verify_place {
 
 /* verify_plan.c: allocated; NULL where there is no memory. */
 struct verify_plan *verify_make_plan(struct bt *bt, const struct bt_unit *unit);
+/* The same anew, for another bt->run.base. */
+void verify_fill_plan(struct bt *bt, const struct bt_unit *unit, struct verify_plan *plan);
 
 /* What a byte of RAM in one of the regions must be at a boundary. */
 uint8_t verify_expected_byte(const struct verify *v, unsigned boundary, const uint8_t *host);

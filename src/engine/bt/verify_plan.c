@@ -143,13 +143,13 @@ static bool is_volatile(ZydisMnemonic mnemonic)
 	       mnemonic == ZYDIS_MNEMONIC_RDRAND || mnemonic == ZYDIS_MNEMONIC_RDSEED;
 }
 
-/* Does it branch back, to an instruction of the unit? */
+/* Does it branch back, to an instruction of the unit, which begins at `first`? */
 static bool branches_back(
-	const struct bt_unit *unit, const struct plan_insn *insn, const ZydisDecodedInstruction *in)
+	uint64_t first, const struct plan_insn *insn, const ZydisDecodedInstruction *in)
 {
 	uint64_t target = insn->rip + in->length + (uint64_t)in->raw.imm[0].value.s;
 
-	return in->raw.imm[0].is_relative && target >= unit->rip && target <= insn->rip;
+	return in->raw.imm[0].is_relative && target >= first && target <= insn->rip;
 }
 
 static void plan_instruction(
@@ -160,7 +160,7 @@ static void plan_instruction(
 	unsigned offset = unit->insns[i].offset;
 	const uint8_t *bytes = unit->guest + (offset - unit->guest_start);
 
-	*insn = (struct plan_insn){.rip = (unit->rip & PAGE_MASK) + offset,
+	*insn = (struct plan_insn){.rip = bt_rip(bt, (unit->rip & PAGE_MASK) + offset),
 		.interpreted = unit->insns[i].interpreted,
 		.apart = true,
 		.tested = RFLAGS_ARITHMETIC};
@@ -169,9 +169,21 @@ static void plan_instruction(
 		return;
 	interp_decode_one(bt->cpu, bytes, unit->insns[i].length, offset, insn->run);
 	plan_flags(insn, &in);
-	insn->back = branches_back(unit, insn, &in);
+	insn->back = branches_back(bt_rip(bt, unit->rip), insn, &in);
 	insn->sti = in.mnemonic == ZYDIS_MNEMONIC_STI;
 	insn->apart = is_volatile(in.mnemonic) || !plan_operands(insn, &in, operands);
+}
+
+void verify_fill_plan(struct bt *bt, const struct bt_unit *unit, struct verify_plan *plan)
+{
+	*plan = (struct verify_plan){
+		.next = plan->next, .base = bt->run.base, .count = unit->count};
+	for (unsigned i = 0; i < plan->count; i++) {
+		plan_instruction(bt, unit, i, &plan->insn[i]);
+		plan->vector |= plan->insn[i].vector;
+		plan->x87 |= plan->insn[i].x87;
+		plan->loops |= plan->insn[i].back && !unit->straight;
+	}
 }
 
 struct verify_plan *verify_make_plan(struct bt *bt, const struct bt_unit *unit)
@@ -180,12 +192,7 @@ struct verify_plan *verify_make_plan(struct bt *bt, const struct bt_unit *unit)
 
 	if (!plan)
 		return NULL;
-	*plan = (struct verify_plan){.count = unit->count};
-	for (unsigned i = 0; i < plan->count; i++) {
-		plan_instruction(bt, unit, i, &plan->insn[i]);
-		plan->vector |= plan->insn[i].vector;
-		plan->x87 |= plan->insn[i].x87;
-		plan->loops |= plan->insn[i].back && !unit->straight;
-	}
+	plan->next = NULL;
+	verify_fill_plan(bt, unit, plan);
 	return plan;
 }

@@ -71,15 +71,16 @@ static void report_instruction(const struct bt *bt, const struct bt_unit *unit, 
 	const struct bt_insn *insn = &unit->insns[i];
 
 	report_code(bt->cpu->model, unit->guest + (insn->offset - unit->guest_start), insn->length,
-		(unit->rip & PAGE_MASK) + insn->offset,
+		bt_rip(bt, (unit->rip & PAGE_MASK) + insn->offset),
 		insn->interpreted ? "  (left to the interpreter)" : "");
 }
 
 static void report_unit(const struct bt *bt, const struct bt_unit *unit)
 {
-	log_error("unit 0x%" PRIx64 ", %s%s, %s, at RAM offset 0x%" PRIx64 ":", unit->rip,
-		unit->mode.user ? "user" : "kernel", unit->mode.ac ? " with AC" : "",
-		unit->mode.windows ? "windows" : "soft TLB", unit->key);
+	log_error("unit 0x%" PRIx64 ", %s%s, %s, at RAM offset 0x%" PRIx64 ":",
+		bt_rip(bt, unit->rip), unit->mode.user ? "user" : "kernel",
+		unit->mode.ac ? " with AC" : "", unit->mode.windows ? "windows" : "soft TLB",
+		unit->key);
 	for (unsigned i = 0; i < unit->count; i++)
 		report_instruction(bt, unit, i);
 }
