@@ -11,7 +11,7 @@
  * data is near it; for a position-independent program that is also where its heap is). For the
  * kernel it is the slot with its per-CPU data: in Linux this is the direct map, where most of its
  * data is. */
-#include "engine/bt/bt.h"
+#include "engine/bt/cache.h"
 #include "engine/bt/window.h"
 #include "engine/options.h"
 
@@ -165,8 +165,14 @@ bool bt_mode_now(struct bt *bt, struct bt_mode *mode)
 	return true;
 }
 
-struct bt_mode bt_mode_at_exit(const struct bt *bt, struct bt_mode entered)
+struct bt_mode bt_mode_at_exit(const struct bt *bt, struct bt_mode entered, uint32_t id)
 {
+	const struct bt_unit *unit = id == BT_EXIT_ID_KICK || id == BT_EXIT_ID_FAULT
+					     ? bt->rolled_back.unit
+					     : cache_exit(bt, id)->unit;
+
+	if (unit)
+		entered.bound = unit->mode.bound;
 	entered.ac = bt->cpu->tlb == bt->cpu->tlb_views[TLB_SUPERVISOR_AC];
 	return entered;
 }

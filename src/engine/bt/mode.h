@@ -94,7 +94,7 @@ void bt_mode_init(struct bt *bt);
 bool bt_mode_now(struct bt *bt, struct bt_mode *mode);
 
 /* The mode at an exit from a unit that was entered in `entered`: only STAC and CLAC change it. */
-struct bt_mode bt_mode_at_exit(const struct bt *bt, struct bt_mode entered);
+struct bt_mode bt_mode_at_exit(const struct bt *bt, struct bt_mode entered, uint32_t id);
 
 /* Does a branch from code of `mode` to `rip` lead to code of another mode? At CPL 0 it may: the
  * half of the address space that the code is in decides whether there are windows. At CPL 3 code at

@@ -81,7 +81,7 @@ bool bt_translated(struct cpu *cpu)
 		record_last_x87(bt, id);
 		if (!verify_exit(bt, id))
 			break;
-		mode = bt_mode_at_exit(bt, mode);
+		mode = bt_mode_at_exit(bt, mode, id);
 		cache_process_pending_drops(bt);
 		next = serve_exit(bt, id, &mode);
 		if (mode.windows)
