@@ -227,7 +227,7 @@ struct bt_stats {
 		jump_misses, interpreted, soft_misses, hidden_faults, rents, true_faults,
 		other_faults, retranslations, maps, unmaps, protects, revalidations,
 		window_evictions, spaces, cache_flushes, pages_dropped, kicks, steps, instructions,
-		entries;
+		entries, jumps_found;
 };
 
 /* What translated code and the glue read and write, each by its absolute address. */
@@ -252,16 +252,17 @@ struct bt_run {
 	uint64_t last_x87;
 	uint64_t last_x87_base; /* bt->run.base there */
 	uint64_t young_left;    /* runs of code in this young address space until it is mature */
-	uint64_t vectors_were_here; /* at the last exit: enum bt_vectors */
-	uint64_t entry, entry_r10;  /* where glue.enter goes, and R10 then */
-	uint64_t exit_address;      /* R10 on exit */
+	uint64_t vectors_were_here;          /* at the last exit: enum bt_vectors */
+	uint64_t entry, entry_r10;           /* where glue.enter goes, and R10 then */
+	uint64_t exit_address;               /* R10 on exit */
+	uint64_t miss_saved[8], miss_target; /* while bt_find_jump() runs */
 	/* Field masks for PEXT. */
 	uint64_t mask_index, mask_page, mask_offset;
 };
 
 /* Addresses of the glue's routines (glue.c). Translated code jumps through these variables. */
 struct bt_glue {
-	uintptr_t enter, exit, miss, load_vectors, load_wide;
+	uintptr_t enter, exit, exit_jump, load_vectors, load_wide, miss;
 	/* Handlers set RIP here: RCX = exit ID; all other registers are the guest's. */
 	uintptr_t exit_rolled_back;
 };

@@ -5,7 +5,7 @@
  * when a page's code is written, all its units go at once, and nothing has to be unlinked but its
  * entries in the jump tables, by a jump at its own entry. The rest of its code stays until the next
  * flush; no way leads to it any more. */
-#include "engine/bt/cache.h"
+#include "engine/bt/cache_internal.h"
 #include "engine/bt/emit.h"
 #include "engine/bt/glue.h"
 #include "engine/bt/soft_tlb.h"
@@ -21,40 +21,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define HASH_BITS      15
-#define PAGE_HASH_BITS 12
-#define BOOK_BYTES     (24 * MIB)
-#define MAX_UNITS      65536
-#define MAX_EXITS      (1u << 18)
-#define MAX_DROPS      256
-#define CODE_BYTES     (24 * MIB)
+#define BOOK_BYTES     (192 * MIB)
+#define MAX_UNITS      (1u << 19)
+#define MAX_EXITS      (1u << 21)
+#define CODE_BYTES     (192 * MIB)
 #define ALL_CODE_BYTES (768 * MIB) /* of all vCPUs: all must lie in the low 2 GiB */
 #define LARGEST_UNIT   (32 * KIB)
-#define JUMP_PAGE_BITS 65536
 #define UNIT_HEADER    16 /* keeps the code aligned */
-
-/* What has been entered in one jump table, so that emptying it costs what filling it did. */
-struct jump_log {
-	uint16_t local[JUMP_ENTRIES], global[JUMP_ENTRIES]; /* indices */
-	uint32_t local_count, global_count;
-	/* Hashed pages of code that may be in the table. They spare most searches for one page. */
-	uint64_t local_pages[JUMP_PAGE_BITS / 64], global_pages[JUMP_PAGE_BITS / 64];
-};
-
-struct bt_cache {
-	size_t code_bytes;
-	uint8_t *book;
-	size_t book_used;
-	struct bt_unit *hash[1 << HASH_BITS];
-	struct bt_unit *pages[1 << PAGE_HASH_BITS];
-	struct jump_log log[BT_TABLES];
-	pthread_mutex_t drop_lock;
-	uint64_t drops[MAX_DROPS];
-	unsigned drop_count; /* more than MAX_DROPS: all pages */
-	/* One byte a page of memory's file: does this vCPU have units of the page? Any thread reads
-	 * it. */
-	_Atomic uint8_t *page_has_units;
-};
 
 /* --- creation --- */
 
@@ -83,12 +56,6 @@ static int map_code(struct bt *bt, size_t size)
 	bt->code.end = bt->code.start + size;
 	bt->code.writable = (intptr_t)((uintptr_t)writable - bt->code.start);
 	return 0;
-}
-
-static void empty_jump_table(struct bt *bt, unsigned table)
-{
-	for (unsigned i = 0; i < JUMP_ENTRIES; i++)
-		bt->jump[table][i] = bt->glue.miss;
 }
 
 int cache_create(struct bt *bt)
@@ -120,10 +87,7 @@ int cache_create(struct bt *bt)
 	bt->code.exits[BT_EXIT_ID_FAULT] = (struct bt_exit){.kind = BT_EXIT_FAULT};
 	bt->code.exits[BT_EXIT_ID_JUMP] = (struct bt_exit){.kind = BT_EXIT_JUMP};
 	soft_tlb_init(bt);
-	/* A table without a use is not even touched. */
-	for (unsigned table = 0; table < BT_TABLES; table++)
-		if (bt_table_used(table))
-			empty_jump_table(bt, table);
+	jumps_init(bt);
 	return 0;
 }
 
@@ -191,11 +155,6 @@ void cache_forget_exits(struct bt *bt, uint32_t first)
 
 /* --- finding --- */
 
-static unsigned hash_of(uint64_t rip, uint64_t key, struct bt_mode mode)
-{
-	return hash_slot(key ^ rip << 7 ^ mode.key << 40, HASH_BITS);
-}
-
 static unsigned page_hash(uint64_t page)
 {
 	return hash_slot(page, PAGE_HASH_BITS);
@@ -204,7 +163,7 @@ static unsigned page_hash(uint64_t page)
 void cache_add(struct bt *bt, struct bt_unit *unit)
 {
 	struct bt_cache *cache = bt->cache;
-	struct bt_unit **hash = &cache->hash[hash_of(unit->rip, unit->key, unit->mode)];
+	struct bt_unit **hash = &cache->hash[unit_hash(unit->rip, unit->key, unit->mode)];
 	struct bt_unit **page = &cache->pages[page_hash(unit->key >> PAGE_SHIFT)];
 
 	unit->hash_next = *hash;
@@ -217,17 +176,6 @@ void cache_add(struct bt *bt, struct bt_unit *unit)
 	bt->stats.guest_instructions_translated += unit->count;
 	bt->stats.translated_bytes += unit->size;
 	atomic_store(&cache->page_has_units[unit->key >> PAGE_SHIFT], 1);
-}
-
-struct bt_unit *cache_find(struct bt *bt, uint64_t rip, uint64_t key, struct bt_mode mode)
-{
-	uint64_t offset = bt_mode_offset(mode, rip);
-	struct bt_unit *unit = bt->cache->hash[hash_of(offset, key, mode)];
-
-	while (unit &&
-		(unit->key != key || unit->rip != offset || !bt_mode_equal(unit->mode, mode)))
-		unit = unit->hash_next;
-	return unit;
 }
 
 static struct bt_unit *unit_at(const struct bt *bt, uintptr_t pc)
@@ -273,117 +221,11 @@ bool bt_locate(const struct bt *bt, uintptr_t pc, struct bt_where *where)
 	return true;
 }
 
-/* --- the jump tables --- */
-
-/* The address of its struct bt_unit is stored just before a unit's code. */
-static struct bt_unit *entry_unit(const struct bt *bt, uint64_t entry)
-{
-	return entry == bt->glue.miss ? NULL : ((struct bt_unit *const *)(uintptr_t)entry)[-1];
-}
-
-/* The RIP of the entry, which leads to `unit`. */
-static uint64_t entry_rip(struct bt *bt, const struct bt_unit *unit, unsigned index)
-{
-	const uint64_t *tags = bt_jump_tags(bt, unit->mode);
-
-	return tags ? -tags[index] : unit->rip;
-}
-
-struct bt_unit *cache_probe_jump(struct bt *bt, uint64_t rip, struct bt_mode mode)
-{
-	unsigned table = bt_mode_table(mode), index = rip & (JUMP_ENTRIES - 1);
-	struct bt_unit *unit = entry_unit(bt, bt->jump[table][index]);
-
-	return unit && entry_rip(bt, unit, index) == rip && !unit->dropped &&
-			       bt_mode_equal(unit->mode, mode)
-		       ? unit
-		       : NULL;
-}
-
-/* The bit of a page in such a map: by its low bits, apart for the two halves of the address space.
- */
-static unsigned jump_page_bit(uint64_t linear)
-{
-	return (unsigned)((linear >> PAGE_SHIFT) % (JUMP_PAGE_BITS / 2) +
-			  (linear >> 63) * (JUMP_PAGE_BITS / 2));
-}
-
-void cache_enter_jump(struct bt *bt, struct bt_unit *unit, uint64_t rip, bool global)
-{
-	unsigned table = bt_mode_table(unit->mode), index = rip & (JUMP_ENTRIES - 1);
-	unsigned bit = jump_page_bit(rip);
-	uint64_t *tags = bt_jump_tags(bt, unit->mode);
-	struct jump_log *log = &bt->cache->log[table];
-
-	/* --verify needs every unit to come back to C. */
-	if (bt->options.verify)
-		return;
-	/* Each entry's index is in a list at least once. An entry that is in both goes with the
-	 * first flush, earlier than it must. */
-	if (bt->jump[table][index] == bt->glue.miss || !global) {
-		if (log->local_count == JUMP_ENTRIES || log->global_count == JUMP_ENTRIES)
-			cache_flush_jumps(bt, TLB_FLUSH_ALL, 0);
-		if (global)
-			log->global[log->global_count++] = (uint16_t)index;
-		else
-			log->local[log->local_count++] = (uint16_t)index;
-	}
-	bt->jump[table][index] = unit->code;
-	if (tags)
-		tags[index] = -rip;
-	(global ? log->global_pages : log->local_pages)[bit / 64] |= BIT(bit % 64);
-}
-
-static void empty_list(struct bt *bt, unsigned table, const uint16_t *list, uint32_t *count)
-{
-	for (unsigned i = 0; i < *count; i++)
-		bt->jump[table][list[i]] = bt->glue.miss;
-	*count = 0;
-}
-
-static void drop_jumps_of_page(struct bt *bt, unsigned table, uint64_t linear)
-{
-	unsigned bit = jump_page_bit(linear);
-	const struct jump_log *log = &bt->cache->log[table];
-	unsigned first = linear & PAGE_MASK & (JUMP_ENTRIES - 1);
-
-	if (!((log->local_pages[bit / 64] | log->global_pages[bit / 64]) & BIT(bit % 64)))
-		return;
-	for (unsigned i = first; i < first + PAGE_SIZE; i++) {
-		struct bt_unit *unit = entry_unit(bt, bt->jump[table][i]);
-
-		if (unit && ((entry_rip(bt, unit, i) ^ linear) & PAGE_MASK) == 0)
-			bt->jump[table][i] = bt->glue.miss;
-	}
-}
-
-void cache_flush_jumps(struct bt *bt, enum tlb_flush what, uint64_t linear)
-{
-	if (what == TLB_FLUSH_PCID)
-		return;
-	for (unsigned table = 0; table < BT_TABLES; table++) {
-		struct jump_log *log = &bt->cache->log[table];
-
-		if (what == TLB_FLUSH_PAGE) {
-			drop_jumps_of_page(bt, table, linear);
-			continue;
-		}
-		if (log->local_count) {
-			empty_list(bt, table, log->local, &log->local_count);
-			memset(log->local_pages, 0, sizeof(log->local_pages));
-		}
-		if ((what == TLB_FLUSH_ALL || what == TLB_FLUSH_LARGE_PAGE) && log->global_count) {
-			empty_list(bt, table, log->global, &log->global_count);
-			memset(log->global_pages, 0, sizeof(log->global_pages));
-		}
-	}
-}
-
 /* --- dropping --- */
 
 static void unlink_hash(struct bt *bt, struct bt_unit *unit)
 {
-	struct bt_unit **link = &bt->cache->hash[hash_of(unit->rip, unit->key, unit->mode)];
+	struct bt_unit **link = &bt->cache->hash[unit_hash(unit->rip, unit->key, unit->mode)];
 
 	while (*link && *link != unit)
 		link = &(*link)->hash_next;

@@ -46,6 +46,10 @@ void cache_flush(struct bt *bt);
 void cache_enter_jump(struct bt *bt, struct bt_unit *unit, uint64_t rip, bool global);
 /* The unit that the jump table gives for RIP, or NULL. */
 struct bt_unit *cache_probe_jump(struct bt *bt, uint64_t rip, struct bt_mode mode);
+/* glue.miss: translated code wants to go on at `rip`, which its jump table does not have. Where its
+ * unit is known without a look at the guest's page tables, it is entered in the table and in
+ * bt->run.base; its entry that checks nothing. Else 0. The vector registers are the guest's. */
+uintptr_t bt_find_jump(struct bt *bt, uint64_t rip);
 /* Empty jump tables as far as a TLB flush demands. */
 void cache_flush_jumps(struct bt *bt, enum tlb_flush what, uint64_t linear);
 

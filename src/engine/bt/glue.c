@@ -7,10 +7,14 @@
  * exit:		RCX = exit ID, R10 = address. Saves everything and returns to enter's
  *			caller. Vector registers are saved only where a unit had them
  *			(bt->run.vectors_away == 0).
- * miss:		what empty entries of the jump tables lead to.
+ * miss:		what empty entries of the jump tables lead to, with RIP in R10. Asks
+ *			bt_find_jump(), and goes on there. Where that knows of no unit, or the vCPU
+ *			is wanted:
+ * exit_jump:		exit BT_EXIT_ID_JUMP.
  * load_vectors:	fills XMM0 to XMM15 and goes on at R10.
  * load_wide:		fills all vector and mask registers, whether or not the former were here. */
 #include "engine/bt/glue.h"
+#include "engine/bt/cache.h"
 #include "engine/bt/emit.h"
 
 #include "cpu/cpuid.h"
@@ -273,6 +277,62 @@ static void emit_exit_path(struct code *c)
 	emit_leave(c);
 }
 
+/* What C functions may change, of what translated code holds. RAX has gone with the flags, RCX is
+ * scratch. */
+static const uint8_t call_clobbered[] = {RDX, RSI, RDI, R8, R9, R10, R11};
+
+static void emit_call_find_jump(struct code *c)
+{
+	struct bt *bt = c->bt;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(call_clobbered); i++)
+		emit_store(c, at_address(&bt->run.miss_saved[i]), call_clobbered[i]);
+	emit_store(c, at_address(&bt->run.miss_saved[7]), RSP);
+	/* As glue_enter() was called, less what has been pushed: a multiple of 16, less 8. */
+	emit_load(c, RSP, at_address(&bt->run.host_rsp));
+	emit_lea(c, RSP, at_register(RSP, -8));
+	emit_constant(c, RDI, (uintptr_t)bt);
+	emit_move(c, RSI, R10);
+	emit_constant(c, RAX, (uintptr_t)bt_find_jump);
+	emit_register_op(c, false, 0xff, 2, RAX); /* call rax */
+	emit_store(c, at_address(&bt->run.miss_target), RAX);
+	emit_load(c, RSP, at_address(&bt->run.miss_saved[7]));
+	for (unsigned i = 0; i < ARRAY_SIZE(call_clobbered); i++)
+		emit_load(c, call_clobbered[i], at_address(&bt->run.miss_saved[i]));
+}
+
+static void emit_restore_flags_and_rax(struct code *c)
+{
+	emit_load(c, RAX, at_address(&c->bt->run.saved_flags));
+	emit_flags_from_rax(c);
+	emit_load(c, RAX, at_address(&c->bt->run.saved_rax));
+}
+
+/* A kick that comes while C runs does nothing but set cpu->attention, so that is looked at after it.
+ * One that comes later, or before, is stepped on with (fault.c). */
+static void emit_miss(struct code *c)
+{
+	struct bt *bt = c->bt;
+	uintptr_t wanted, unknown;
+
+	bt->glue.miss = c->at;
+	emit_store(c, at_address(&bt->run.saved_rax), RAX);
+	emit_flags_to_rax(c);
+	emit_store(c, at_address(&bt->run.saved_flags), RAX);
+	emit_call_find_jump(c);
+	emit_memory_op(c, false, 0x83, 7, at_address((const void *)&bt->cpu->attention));
+	emit_byte(c, 0);
+	wanted = emit_jcc(c, CONDITION_NOT_ZERO);
+	emit_compare_zero(c, &bt->run.miss_target);
+	unknown = emit_jcc(c, CONDITION_ZERO);
+	emit_restore_flags_and_rax(c);
+	emit_jump_memory(c, at_address(&bt->run.miss_target));
+	emit_patch(bt, wanted, c->at);
+	emit_patch(bt, unknown, c->at);
+	emit_restore_flags_and_rax(c);
+	emit_jump_to(c, bt->glue.exit_jump);
+}
+
 void glue_generate(struct bt *bt)
 {
 	struct code c = {
@@ -280,11 +340,12 @@ void glue_generate(struct bt *bt)
 
 	emit_enter(&c);
 	emit_exit_path(&c);
-	bt->glue.miss = c.at;
+	bt->glue.exit_jump = c.at;
 	emit_constant(&c, SCRATCH, BT_EXIT_ID_JUMP);
 	emit_jump_to(&c, bt->glue.exit);
 	emit_load_narrow(&c);
 	emit_load_wide(&c);
+	emit_miss(&c);
 	bt->code.units_start = ALIGN_UP(c.at, 64);
 }
 

@@ -165,6 +165,15 @@ bool bt_mode_now(struct bt *bt, struct bt_mode *mode)
 	return true;
 }
 
+struct bt_mode bt_mode_inside(const struct bt *bt, uint64_t rip)
+{
+	struct bt_mode mode = bt->modes.entered;
+
+	mode.bound = is_bound(mode.user, rip);
+	mode.ac = bt->cpu->tlb == bt->cpu->tlb_views[TLB_SUPERVISOR_AC];
+	return mode;
+}
+
 struct bt_mode bt_mode_at_exit(const struct bt *bt, struct bt_mode entered, uint32_t id)
 {
 	const struct bt_unit *unit = id == BT_EXIT_ID_KICK || id == BT_EXIT_ID_FAULT

@@ -70,7 +70,8 @@ static inline int bt_mode_gs_slot(struct bt_mode mode)
 
 /* What is remembered about modes. */
 struct bt_modes {
-	uint64_t units_cr4; /* the CR4 that the units were made under */
+	struct bt_mode entered; /* that translated code was entered in last */
+	uint64_t units_cr4;     /* the CR4 that the units were made under */
 	/* What bt_mode.fpu was last, and the registers that it came from. */
 	uint64_t fpu_cr0, fpu_cr4, fpu_xcr0;
 	unsigned fpu;
@@ -93,7 +94,12 @@ void bt_mode_init(struct bt *bt);
  * with flags that translated code does not expect. */
 bool bt_mode_now(struct bt *bt, struct bt_mode *mode);
 
-/* The mode at an exit from a unit that was entered in `entered`: only STAC and CLAC change it. */
+/* While translated code runs that was entered in bt->modes.entered: the mode for code at `rip`, as
+ * far as translated code may go there (bt_mode_changes_at()). Uses no vector register. */
+struct bt_mode bt_mode_inside(const struct bt *bt, uint64_t rip);
+
+/* The mode at exit `id` from units that were entered in `entered`: only STAC and CLAC change it, and
+ * branches to where code is bound to its address. */
 struct bt_mode bt_mode_at_exit(const struct bt *bt, struct bt_mode entered, uint32_t id);
 
 /* Does a branch from code of `mode` to `rip` lead to code of another mode? At CPL 0 it may: the

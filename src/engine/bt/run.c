@@ -75,6 +75,7 @@ bool bt_translated(struct cpu *cpu)
 
 		if (!prepare_entry(bt, mode))
 			break;
+		bt->modes.entered = mode;
 		id = glue_enter(bt, next.entry, next.r10);
 		if (id == GLUE_NOT_ENTERED)
 			break;

@@ -19,6 +19,7 @@ static const struct {
 	ROW("entries from the loop", entries),
 	ROW("exits chained", chained),
 	ROW("exits: jump table", jump_misses),
+	ROW("jump table filled without exit", jumps_found),
 	ROW("exits: interpret one", interpreted),
 	ROW("exits: soft TLB", soft_misses),
 	ROW("exits: other faults", other_faults),

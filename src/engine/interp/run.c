@@ -14,7 +14,7 @@
 #include <stdlib.h>
 
 #define DR7_ENABLES 0xff /* L0..G3 */
-#define ARENA_BYTES (12 * MIB)
+#define ARENA_BYTES (128 * MIB)
 #define STUB_BYTES  (4 * MIB)
 
 static int interp_available(void)

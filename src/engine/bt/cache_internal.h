@@ -1,0 +1,44 @@
+/* The translation cache's inside: what cache.c and find.c share. */
+#ifndef VENEER_ENGINE_BT_CACHE_INTERNAL_H
+#define VENEER_ENGINE_BT_CACHE_INTERNAL_H
+
+#include "engine/bt/cache.h"
+
+#define HASH_BITS      18
+#define PAGE_HASH_BITS 14
+#define MAX_DROPS      256
+#define JUMP_PAGE_BITS 65536
+
+/* What has been entered in one jump table, so that emptying it costs what filling it did. */
+struct jump_log {
+	uint16_t local[JUMP_ENTRIES], global[JUMP_ENTRIES]; /* indices */
+	uint32_t local_count, global_count;
+	/* Hashed pages of code that may be in the table. They spare most searches for one page. */
+	uint64_t local_pages[JUMP_PAGE_BITS / 64], global_pages[JUMP_PAGE_BITS / 64];
+};
+
+struct bt_cache {
+	size_t code_bytes;
+	uint8_t *book;
+	size_t book_used;
+	struct bt_unit *hash[1 << HASH_BITS];
+	struct bt_unit *pages[1 << PAGE_HASH_BITS];
+	struct jump_log log[BT_TABLES];
+	pthread_mutex_t drop_lock;
+	uint64_t drops[MAX_DROPS];
+	unsigned drop_count; /* more than MAX_DROPS: all pages */
+	/* One byte a page of memory's file: does this vCPU have units of the page? Any thread reads
+	 * it. */
+	_Atomic uint8_t *page_has_units;
+};
+
+/* The bucket of a unit; `rip` as the unit has it. */
+static inline unsigned unit_hash(uint64_t rip, uint64_t key, struct bt_mode mode)
+{
+	return hash_slot(key ^ rip << 7 ^ mode.key << 40, HASH_BITS);
+}
+
+/* find.c: all jump tables empty, for the first time. */
+void jumps_init(struct bt *bt);
+
+#endif
