@@ -225,8 +225,8 @@ static void translate_one(struct translator *t, unsigned i)
 	guest_kinds[t->insn[i].kind].translate(t, i);
 }
 
-/* Here with the guest's RIP in R10, from the jump table, which was asked with only 16 bits of it. The
- * entry that checks nothing comes after it. */
+/* The jump table leads here by 16 bits of the target, which R10 holds. Is all of it this unit's RIP?
+ * Behind this lies the entry that checks nothing. */
 static void emit_checked_entry(struct translator *t)
 {
 	struct code *c = &t->code;
