@@ -244,8 +244,8 @@ struct bt_run {
 	uint64_t tsc_offset;  /* the guest's TSC less the host's */
 	uint64_t host_rsp, entry_rsp;
 	uint64_t gs_base, gs_base_now; /* what translated code wants, and what is in force */
-	/* Where the page begins that the running unit's code is in; 0 for a unit that is bound to its
-	 * address (bt_mode.bound). What units and exits know as `rip` is to be added. */
+	/* Where the page begins that the running unit's code is in; 0 for a unit that is bound to
+	 * its address (bt_mode.bound). What units and exits know as `rip` is to be added. */
 	uint64_t base;
 	uint64_t branch; /* exit ID of the indirect branch under way: for #GP on a wild target */
 	/* exit ID that tells of the last x87 instruction since the last exit; or 0 */

@@ -21,13 +21,17 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define BOOK_BYTES     (192 * MIB)
-#define MAX_UNITS      (1u << 19)
-#define MAX_EXITS      (1u << 21)
+/* A compiler of 30 MB of code makes some 100 MiB of units. None of this costs anything until it is
+ * used. */
 #define CODE_BYTES     (192 * MIB)
 #define ALL_CODE_BYTES (768 * MIB) /* of all vCPUs: all must lie in the low 2 GiB */
 #define LARGEST_UNIT   (32 * KIB)
-#define UNIT_HEADER    16 /* keeps the code aligned */
+/* How many units, exits and bytes of bookkeeping there is room for: so many for each so many bytes
+ * of code. */
+#define CODE_OF_UNIT 384
+#define CODE_OF_EXIT 96
+#define CODE_OF_BOOK 1
+#define UNIT_HEADER  16 /* keeps the code aligned */
 
 /* --- creation --- */
 
@@ -68,12 +72,13 @@ int cache_create(struct bt *bt)
 		return -ENOMEM;
 	bt->cache = cache;
 	cache->code_bytes = MIN(CODE_BYTES, ALIGN_UP(ALL_CODE_BYTES / cpus, PAGE_SIZE));
-	cache->book = zeroed_memory_map(BOOK_BYTES);
+	cache->book_bytes = cache->code_bytes / CODE_OF_BOOK;
+	cache->book = zeroed_memory_map(cache->book_bytes);
 	cache->page_has_units = calloc(1, bt->cpu->memory->file_size >> PAGE_SHIFT);
-	bt->code.exits = zeroed_memory_map(MAX_EXITS * sizeof(*bt->code.exits));
-	bt->code.exit_limit = MAX_EXITS;
-	bt->code.units = zeroed_memory_map(MAX_UNITS * sizeof(*bt->code.units));
-	bt->code.unit_limit = MAX_UNITS;
+	bt->code.exit_limit = (uint32_t)(cache->code_bytes / CODE_OF_EXIT);
+	bt->code.exits = zeroed_memory_map(bt->code.exit_limit * sizeof(*bt->code.exits));
+	bt->code.unit_limit = (uint32_t)(cache->code_bytes / CODE_OF_UNIT);
+	bt->code.units = zeroed_memory_map(bt->code.unit_limit * sizeof(*bt->code.units));
 	pthread_mutex_init(&cache->drop_lock, NULL);
 	if (!cache->book || !cache->page_has_units || !bt->code.exits || !bt->code.units)
 		return -ENOMEM;
@@ -101,9 +106,9 @@ void cache_destroy(struct bt *bt)
 		munmap((void *)bt->code.start, cache->code_bytes);
 		munmap(cache_writable(bt, bt->code.start), cache->code_bytes);
 	}
-	zeroed_memory_unmap(bt->code.exits, MAX_EXITS * sizeof(*bt->code.exits));
-	zeroed_memory_unmap(bt->code.units, MAX_UNITS * sizeof(*bt->code.units));
-	zeroed_memory_unmap(cache->book, BOOK_BYTES);
+	zeroed_memory_unmap(bt->code.exits, bt->code.exit_limit * sizeof(*bt->code.exits));
+	zeroed_memory_unmap(bt->code.units, bt->code.unit_limit * sizeof(*bt->code.units));
+	zeroed_memory_unmap(cache->book, cache->book_bytes);
 	free((void *)cache->page_has_units);
 	pthread_mutex_destroy(&cache->drop_lock);
 	zeroed_memory_unmap(cache, sizeof(*cache));
@@ -118,7 +123,8 @@ void *cache_take(struct bt *bt, size_t bytes)
 	void *memory = cache->book + cache->book_used;
 
 	bytes = ALIGN_UP(bytes, 8);
-	if (cache->book_used + bytes > BOOK_BYTES || bt->code.unit_count == bt->code.unit_limit)
+	if (cache->book_used + bytes > cache->book_bytes ||
+		bt->code.unit_count == bt->code.unit_limit)
 		return NULL;
 	cache->book_used += bytes;
 	return memory;
@@ -233,8 +239,8 @@ static void unlink_hash(struct bt *bt, struct bt_unit *unit)
 		*link = unit->hash_next;
 }
 
-/* It may have many entries in the jump tables. So those go on leading to it, and from there to where
- * an empty one would lead. */
+/* It may have many entries in the jump tables. So those go on leading to it, and from there to
+ * where an empty one would lead. */
 static void forget_unit(struct bt *bt, struct bt_unit *unit)
 {
 	unlink_hash(bt, unit);

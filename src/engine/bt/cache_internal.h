@@ -20,7 +20,7 @@ struct jump_log {
 struct bt_cache {
 	size_t code_bytes;
 	uint8_t *book;
-	size_t book_used;
+	size_t book_bytes, book_used;
 	struct bt_unit *hash[1 << HASH_BITS];
 	struct bt_unit *pages[1 << PAGE_HASH_BITS];
 	struct jump_log log[BT_TABLES];

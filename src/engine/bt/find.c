@@ -1,12 +1,12 @@
 /* Units are found: by their place in RAM, and by RIP in the jump tables.
  *
- * A jump table is indexed by the low bits of RIP and leads to a unit's checked entry, which compares
- * all of it. So translated code goes from page to page, and returns, without leaving. What is not in
- * the table may be known all the same: the tables are emptied when the guest's page tables change, or
- * another process runs, but the units stay. So what an empty entry leads to (glue.miss) calls
- * bt_find_jump() in the middle of translated code, with little more than the registers put aside that
- * C may change. The vector registers are still the guest's, and therefore this file is compiled
- * without any use of them. */
+ * A jump table is indexed by the low bits of RIP and leads to a unit's checked entry, which
+ * compares all of it. So translated code goes from page to page, and returns, without leaving. What
+ * is not in the table may be known all the same: the tables are emptied when the guest's page
+ * tables change, or another process runs, but the units stay. So what an empty entry leads to
+ * (glue.miss) calls bt_find_jump() in the middle of translated code, with little more than the
+ * registers put aside that C may change. The vector registers are still the guest's, and therefore
+ * this file is compiled without any use of them. */
 #include "engine/bt/cache_internal.h"
 #include "engine/options.h"
 

@@ -308,8 +308,8 @@ static void emit_restore_flags_and_rax(struct code *c)
 	emit_load(c, RAX, at_address(&c->bt->run.saved_rax));
 }
 
-/* A kick that comes while C runs does nothing but set cpu->attention, so that is looked at after it.
- * One that comes later, or before, is stepped on with (fault.c). */
+/* A kick that comes while C runs does nothing but set cpu->attention, so that is looked at after
+ * it. One that comes later, or before, is stepped on with (fault.c). */
 static void emit_miss(struct code *c)
 {
 	struct bt *bt = c->bt;

@@ -29,8 +29,8 @@ struct bt_mode {
 			 * without CR0.AM, and with both nothing is translated. */
 			bool ac : 1;
 			bool windows : 1; /* memory through windows; else the soft TLB */
-			/* Units are made for one RIP. Others, user code's, are made for a place in a
-			 * page, wherever that page is. */
+			/* Units are made for one RIP. Others, user code's, are made for a place in
+			 * a page, wherever that page is. */
 			bool bound : 1;
 			uint64_t fpu : 4; /* enum bt_fpu */
 			bool gs_used : 1; /* the GS base is the delta of slot `gs` */
@@ -98,8 +98,8 @@ bool bt_mode_now(struct bt *bt, struct bt_mode *mode);
  * far as translated code may go there (bt_mode_changes_at()). Uses no vector register. */
 struct bt_mode bt_mode_inside(const struct bt *bt, uint64_t rip);
 
-/* The mode at exit `id` from units that were entered in `entered`: only STAC and CLAC change it, and
- * branches to where code is bound to its address. */
+/* The mode at exit `id` from units that were entered in `entered`: only STAC and CLAC change it,
+ * and branches to where code is bound to its address. */
 struct bt_mode bt_mode_at_exit(const struct bt *bt, struct bt_mode entered, uint32_t id);
 
 /* Does a branch from code of `mode` to `rip` lead to code of another mode? At CPL 0 it may: the

@@ -107,7 +107,8 @@ static bool is_rip_relative(const ZydisDecodedOperand *m)
 	return m->mem.base == ZYDIS_REGISTER_RIP || m->mem.base == ZYDIS_REGISTER_EIP;
 }
 
-/* An address known now: RIP-relative in a bound unit, or a displacement alone, with no segment base to add. */
+/* An address known now: RIP-relative in a bound unit, or a displacement alone, with no segment base
+ * to add. */
 static bool constant_address(const struct translator *t, const struct guest_insn *g,
 	const ZydisDecodedOperand *m, uint64_t *address)
 {

@@ -9,8 +9,8 @@
 int bt_trace_open(const char *file);
 
 /* Write what `unit` is, which was made for code at `rip`. Nothing where no trace is open. From any
- * vCPU's thread; the unit must be complete and stay so. Each unit is in the file when this returns, so
- * a monitor that is killed leaves a whole trace. */
+ * vCPU's thread; the unit must be complete and stay so. Each unit is in the file when this returns,
+ * so a monitor that is killed leaves a whole trace. */
 void bt_trace_unit(const struct bt *bt, const struct bt_unit *unit, uint64_t rip);
 
 #endif

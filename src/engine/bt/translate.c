@@ -225,8 +225,8 @@ static void translate_one(struct translator *t, unsigned i)
 	guest_kinds[t->insn[i].kind].translate(t, i);
 }
 
-/* The jump table leads here by 16 bits of the target, which R10 holds. Is all of it this unit's RIP?
- * Behind this lies the entry that checks nothing. */
+/* The jump table leads here by 16 bits of the target, which R10 holds. Is all of it this unit's
+ * RIP? Behind this lies the entry that checks nothing. */
 static void emit_checked_entry(struct translator *t)
 {
 	struct code *c = &t->code;
