@@ -88,6 +88,8 @@ static bool segments_fit(const struct cpu *cpu, const struct cpu_state *s)
 	return !(s->efer & EFER_LMA) || (s->segment[SEG_CS].access & both) != both;
 }
 
+/* In 64-bit code RIP may be any: the last instruction of the lower half leads out of it, and on
+ * AMD's processors SYSRET leads anywhere. The next fetch raises #GP then. */
 static bool bases_fit(const struct cpu *cpu, const struct cpu_state *s)
 {
 	bool code64 = (s->efer & EFER_LMA) && (s->segment[SEG_CS].access & AR_L);
@@ -95,8 +97,8 @@ static bool bases_fit(const struct cpu *cpu, const struct cpu_state *s)
 	if (!code64 && s->rip >> 32)
 		return false;
 	return cpu_canonical_base(cpu, s->gdtr.base) && cpu_canonical_base(cpu, s->idtr.base) &&
-	       cpu_canonical_base(cpu, s->rip) && cpu_canonical_base(cpu, s->lstar) &&
-	       cpu_canonical_base(cpu, s->cstar) && cpu_canonical_base(cpu, s->kernel_gs_base);
+	       cpu_canonical_base(cpu, s->lstar) && cpu_canonical_base(cpu, s->cstar) &&
+	       cpu_canonical_base(cpu, s->kernel_gs_base);
 }
 
 /* --- putting them in force --- */

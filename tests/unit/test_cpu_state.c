@@ -173,7 +173,6 @@ static void test_refused(void **unused)
 	assert_refused(xcr0, BIT(62) | 1);
 	assert_refused(xss, BIT(8));
 	assert_refused(fpu.mxcsr, BIT(31)); /* FXRSTOR would fault, in the monitor */
-	assert_refused(rip, BIT(62));
 	assert_refused(gdtr.base, BIT(62));
 	assert_refused(segment[SEG_GS].base, BIT(62));
 	assert_refused(kernel_gs_base, BIT(62));
@@ -189,6 +188,20 @@ static void test_refused(void **unused)
 	assert_refused(segment[SEG_SS].base, BIT(32));
 	assert_refused(segment[SEG_DS].access, BIT(8));
 	assert_refused(segment[SEG_CS].access, state.segment[SEG_CS].access | AR_DB);
+}
+
+/* A guest is there for the time between two instructions. */
+static void test_rip_outside_the_address_space(void **unused)
+{
+	static const uint64_t rip[] = {BIT(47), BIT(56), BIT(62)};
+
+	busy();
+	cpu_get_state(cpu, &state);
+	for (unsigned i = 0; i < ARRAY_SIZE(rip); i++) {
+		state.rip = rip[i];
+		assert_int_equal(cpu_set_state(cpu, &state), 0);
+		assert_int_equal(cpu->next_rip, rip[i]);
+	}
 }
 
 /* What depends on the mode, in others than that of a busy processor. */
@@ -216,6 +229,7 @@ int main(void)
 		cpu_test(test_engine_is_told),
 		cpu_test(test_state_is_pulled_and_pushed),
 		cpu_test(test_refused),
+		cpu_test(test_rip_outside_the_address_space),
 		cpu_test(test_refused_by_mode),
 	};
 
