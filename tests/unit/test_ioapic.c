@@ -226,6 +226,22 @@ static void destinations_and_modes(void **state)
 	assert_true(lapic_extint_pending(&bus.lapics[1]));
 }
 
+static void registers_are_accessed_whole(void **state)
+{
+	program(3, TO(1) | MASKED | 0x41);
+	io_space_write(&f.memory.mmio, IOAPIC_BASE, 0x16, 1);
+	for (unsigned size = 1; size <= 2; size *= 2) {
+		io_space_write(&f.memory.mmio, IOAPIC_BASE + 0x10, 0, size);
+		assert_int_equal(io_space_read(&f.memory.mmio, IOAPIC_BASE + 0x10, size), 0);
+		io_space_write(&f.memory.mmio, IOAPIC_BASE + 0x12, 0, size);
+	}
+	assert_int_equal(io_space_read(&f.memory.mmio, IOAPIC_BASE + 0x10, 4), MASKED | 0x41);
+	program(5, TO(1) | LEVEL | 0x50);
+	ioapic_set_irq(&ioapic, 5, true);
+	io_space_write(&f.memory.mmio, IOAPIC_BASE + 0x40, 0x50, 1);
+	assert_true(remote_irr(5));
+}
+
 static void out_of_range_pin(void **state)
 {
 	ioapic_set_irq(&ioapic, 24, true);
@@ -246,6 +262,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(edge_mode_clears_remote_irr, setup, teardown),
 		cmocka_unit_test_setup_teardown(nobody_takes_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(destinations_and_modes, setup, teardown),
+		cmocka_unit_test_setup_teardown(registers_are_accessed_whole, setup, teardown),
 		cmocka_unit_test_setup_teardown(out_of_range_pin, setup, teardown),
 	};
 

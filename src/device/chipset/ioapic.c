@@ -123,6 +123,8 @@ static void write_window(struct ioapic *ioapic, uint32_t value)
 		write_redirection(ioapic, ioapic->state.index - INDEX_REDIRECTION, value);
 }
 
+/* Registers behind the window, and EOI, have 32 bits, and are accessed as a whole (82093AA data
+ * sheet, 3.1); other accesses have no effect, as in QEMU. The register that selects has 8. */
 static uint64_t ioapic_read(void *opaque, uint64_t offset, unsigned size)
 {
 	struct ioapic *ioapic = opaque;
@@ -131,7 +133,7 @@ static uint64_t ioapic_read(void *opaque, uint64_t offset, unsigned size)
 	case REGISTER_SELECT:
 		return ioapic->state.index;
 	case REGISTER_WINDOW:
-		return read_window(ioapic);
+		return size == 4 ? read_window(ioapic) : 0;
 	default:
 		return 0;
 	}
@@ -146,10 +148,12 @@ static void ioapic_write(void *opaque, uint64_t offset, uint64_t value, unsigned
 		ioapic->state.index = (uint8_t)value;
 		break;
 	case REGISTER_WINDOW:
-		write_window(ioapic, (uint32_t)value);
+		if (size == 4)
+			write_window(ioapic, (uint32_t)value);
 		break;
 	case REGISTER_EOI:
-		ioapic_eoi(ioapic, (uint8_t)value);
+		if (size == 4)
+			ioapic_eoi(ioapic, (uint8_t)value);
 		break;
 	}
 }
