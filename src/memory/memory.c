@@ -143,18 +143,25 @@ int memory_create(struct memory *memory, uint64_t size, unsigned physical_bits,
 	return 0;
 }
 
-int memory_clear(struct memory *memory)
+static int clear_region(struct memory *memory, const struct memory_region *region)
 {
-	uint64_t page;
-	int error;
+	uint64_t first = region->offset >> PAGE_SHIFT, count = region->size >> PAGE_SHIFT;
 
-	for (page = 0; page < memory->ram_size >> PAGE_SHIFT; page++)
+	for (uint64_t page = first; page < first + count; page++)
 		if (atomic_load(&memory->page_flags[page]))
 			memory_written(memory, memory->ram + (page << PAGE_SHIFT), PAGE_SIZE);
-	if (madvise(memory->ram, memory->ram_size, MADV_REMOVE) == 0)
-		return 0;
-	error = -errno;
-	log_error("cannot clear the guest's memory: %s", strerror(-error));
+	return madvise(memory->ram + region->offset, region->size, MADV_REMOVE) < 0 ? -errno : 0;
+}
+
+int memory_clear(struct memory *memory)
+{
+	int error = 0;
+
+	for (unsigned i = 0; i < memory->region_count && !error; i++)
+		if (memory->region[i].kind == MEMORY_RAM)
+			error = clear_region(memory, &memory->region[i]);
+	if (error)
+		log_error("cannot clear the guest's memory: %s", strerror(-error));
 	return error;
 }
 

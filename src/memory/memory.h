@@ -144,7 +144,8 @@ struct memory {
 int memory_create(struct memory *memory, uint64_t size, unsigned physical_bits,
 	struct priority_lock *machine_lock);
 /* All of RAM zero again, its pages given back to the host, and no copy of code that was there left
- * valid. With all vCPUs stopped. 0, or -errno with a message. */
+ * valid. ROMs keep their contents, also those that lie in RAM. With all vCPUs stopped. 0, or
+ * -errno with a message. */
 int memory_clear(struct memory *memory);
 void memory_destroy(struct memory *memory);
 

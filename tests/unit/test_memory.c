@@ -424,6 +424,27 @@ static void rom_in_ram_splits_it_and_goes_again(void **state)
 }
 
 /* A guest may move such a ROM about as it likes: room that was given back is used again. */
+/* As after a reset: the firmware is still there. */
+static void clearing_spares_roms(void **state)
+{
+	uint8_t image[PAGE_SIZE] = "BIOS", byte = 7, text[5] = "";
+
+	assert_int_equal(memory_rom_add(&memory, 0xf0000, PAGE_SIZE, image, "in RAM"), 0);
+	assert_int_equal(memory_rom_add(&memory, 0xfffff000, PAGE_SIZE, image, "outside"), 0);
+	assert_int_equal(memory_write(&memory, 0xeffff, &byte, 1), 0);
+	assert_int_equal(memory_write(&memory, 0xf1000, &byte, 1), 0);
+	assert_int_equal(memory_clear(&memory), 0);
+	assert_int_equal(memory_read(&memory, 0xf0000, text, 4), 0);
+	assert_string_equal(text, "BIOS");
+	assert_int_equal(memory_read(&memory, 0xfffff000, text, 4), 0);
+	assert_string_equal(text, "BIOS");
+	assert_int_equal(memory_write(&memory, 0xf0000, &byte, 1), -EFAULT);
+	assert_int_equal(memory_read(&memory, 0xeffff, &byte, 1), 0);
+	assert_int_equal(byte, 0);
+	assert_int_equal(memory_read(&memory, 0xf1000, &byte, 1), 0);
+	assert_int_equal(byte, 0);
+}
+
 static void rom_outside_ram_has_room_of_its_own(void **state)
 {
 	uint8_t *image = calloc(1, MEMORY_ROM_ROOM + PAGE_SIZE);
@@ -798,6 +819,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(revoking_drops_code, setup, teardown),
 		cmocka_unit_test_setup_teardown(ram_is_rows_of_a_table, setup_large, teardown),
 		cmocka_unit_test_setup_teardown(rows_and_pointers_agree, setup_large, teardown),
+		cmocka_unit_test_setup_teardown(clearing_spares_roms, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			rom_in_ram_splits_it_and_goes_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(
