@@ -177,6 +177,14 @@ refused "serial2 file cannot be made" 4 '--serial2 .*/none/log: cannot write: No
 if [[ -n $translator ]]; then
 	refused "--trace-bt file cannot be made" 4 '--trace-bt .*/none/trace: cannot write: No such file' \
 		run --kernel "$image" --engine bt --trace-bt "$work/none/trace"
+	echo "another's" >"$work/busy"
+	exec 8<"$work/busy"
+	flock 8
+	refused "--trace-bt file that another process writes" 4 '--trace-bt .*/busy: cannot write: Device or resource busy' \
+		run --kernel "$image" --engine bt --trace-bt "$work/busy"
+	exec 8<&-
+	[[ $(<"$work/busy") == "another's" ]]
+	result $? "and it keeps what it holds"
 fi
 refused "command line too long" 4 '--append: .* characters; this kernel takes at most' \
 	run --kernel "$image" --append "$(head -c 70000 /dev/zero | tr '\0' a)"

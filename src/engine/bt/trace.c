@@ -20,9 +20,13 @@
 #include "engine/options.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static struct {
 	pthread_mutex_t lock; /* guards the rest */
@@ -498,6 +502,32 @@ void bt_trace_unit(const struct bt *bt, const struct bt_unit *unit, uint64_t rip
 	pthread_mutex_unlock(&trace.lock);
 }
 
+/* NULL with errno set; EBUSY where another process writes its trace there. What the file held is
+ * gone. */
+static FILE *open_alone(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+	struct stat status;
+	FILE *file = NULL;
+
+	if (fd < 0)
+		return NULL;
+	if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode)) {
+		if (flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK) {
+			close(fd);
+			errno = EBUSY;
+			return NULL;
+		}
+		if (ftruncate(fd, 0) == 0)
+			file = fdopen(fd, "w");
+	} else {
+		file = fdopen(fd, "w");
+	}
+	if (!file)
+		close(fd);
+	return file;
+}
+
 int bt_trace_open(const char *file)
 {
 	int error = 0;
@@ -505,11 +535,11 @@ int bt_trace_open(const char *file)
 	pthread_mutex_lock(&trace.lock);
 	if (!trace.file) {
 		init_formatters();
-		trace.file = fopen(file, "we");
+		trace.file = open_alone(file);
 		if (!trace.file) {
 			error = -errno;
 			log_error("--trace-bt %s: cannot write: %s; expected a file that can "
-				  "be made or replaced",
+				  "be made or replaced, and that no other machine writes",
 				file, strerror(-error));
 		} else {
 			setvbuf(trace.file, NULL, _IOFBF, 1 << 16);
