@@ -1,6 +1,7 @@
 #include "machine/machine.h"
 
 #include "base/log.h"
+#include "base/sanitizer.h"
 #include "device/chipset/chipset.h"
 #include "device/pc_testdev.h"
 #include "host/char_file.h"
@@ -140,11 +141,6 @@ static int create_devices(struct machine *machine)
 
 /* ThreadSanitizer shall report races in the monitor's own data, and not those of guest processors
  * that store to the same bytes. */
-#if defined(__SANITIZE_THREAD__)
-#define THREAD_SANITIZED 1
-#elif defined(__has_feature)
-#define THREAD_SANITIZED __has_feature(thread_sanitizer)
-#endif
 #if THREAD_SANITIZED
 void AnnotateBenignRaceSized(const char *file, int line, const volatile void *memory, size_t size,
 	const char *description);

@@ -15,6 +15,7 @@
 #include "engine/options.h"
 
 #include "base/log.h"
+#include "base/sanitizer.h"
 #include "host/low_memory.h"
 
 #include <errno.h>
@@ -78,18 +79,12 @@ static int bt_machine_create(struct engine_machine **machine, struct cpu_platfor
 
 /* --- one vCPU --- */
 
-#ifndef __has_feature
-#define __has_feature(feature) 0
-#endif
-
-/* AddressSanitizer takes the low addresses; ThreadSanitizer holds signals back, and so kicks. */
+/* AddressSanitizer takes the low addresses. ThreadSanitizer holds signals back until the program
+ * calls a function that it knows; translated code calls none, and kicks are signals: a loop would
+ * never hear of anything. */
 static bool bt_worthwhile(void)
 {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-	return false;
-#else
-	return !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer);
-#endif
+	return !ADDRESS_SANITIZED && !THREAD_SANITIZED;
 }
 
 /* Where it cannot translate it interprets. */
@@ -125,14 +120,6 @@ static int without_translation(struct cpu *cpu, const char *why)
 	return 0;
 }
 
-/* ThreadSanitizer holds signals back until the program calls a function that it knows. Translated
- * code calls none, and kicks are signals: a loop would never hear of anything. */
-#if defined(__SANITIZE_THREAD__)
-#define KICKS_ARRIVE false
-#else
-#define KICKS_ARRIVE true
-#endif
-
 static void find_host_features(struct bt *bt)
 {
 	unsigned without = bt->options.without;
@@ -147,7 +134,7 @@ static int bt_vcpu_create(struct engine_machine *machine, struct cpu *cpu)
 	const char *why = NULL;
 	int error = interp_vcpu_create(machine, cpu);
 
-	if (error || !KICKS_ARRIVE)
+	if (error || THREAD_SANITIZED)
 		return error;
 	bt = low_memory_map(sizeof(*bt));
 	if (!bt)
@@ -174,7 +161,10 @@ static int bt_vcpu_create(struct engine_machine *machine, struct cpu *cpu)
 		      "translated code";
 	if (why) {
 		free_bt(bt);
-		return without_translation(cpu, why);
+		return without_translation(cpu,
+			ADDRESS_SANITIZED ? "AddressSanitizer takes the addresses that translated "
+					    "code needs"
+					  : why);
 	}
 	windows_create(bt); /* without them all goes through the soft TLB */
 	bt_signals_init();

@@ -38,6 +38,7 @@
 #ifndef VENEER_ENGINE_INTERP_INTERP_H
 #define VENEER_ENGINE_INTERP_INTERP_H
 
+#include "base/sanitizer.h"
 #include "cpu/access.h"
 #include "cpu/cpu.h"
 #include "engine/engine.h"
@@ -170,17 +171,7 @@ static inline struct interp *interp_of(const struct cpu *cpu)
 /* Optimizing compilers make a call in this place a jump. Clang's musttail would promise it, but
  * wants the same parameter types on both sides; and sanitizers put work of their own after the
  * call. */
-#ifdef __has_feature
-#define SANITIZED                                                                                  \
-	(__has_feature(address_sanitizer) || __has_feature(thread_sanitizer) ||                    \
-		__has_feature(undefined_behavior_sanitizer))
-#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#else
-#define SANITIZED 0
-#endif
-
-#if defined(__OPTIMIZE__) && !SANITIZED
+#if defined(__OPTIMIZE__) && !ADDRESS_SANITIZED && !THREAD_SANITIZED && !UNDEFINED_SANITIZED
 #define TAIL_CALL(call) return call
 #else
 /* No guaranteed tail calls: return the next instruction, the run loop calls it. */
