@@ -27,12 +27,14 @@ static const struct {
 } host_ranges[] = {
 	{0, 2, 1},
 	{4, 4, 16},
+	{6, 6, 1},
 	{7, 7, 2},
 	{0xd, 0xd, XSTATE_COUNT},
 	{0x16, 0x16, 1},
 	{0x80000000, 0x80000008, 1},
 	{0x80000019, 0x8000001a, 1},
 	{0x8000001d, 0x8000001d, 16},
+	{0x80000021, 0x80000021, 1},
 };
 
 static struct cpuid_result execute_cpuid(uint32_t leaf, uint32_t subleaf)
@@ -103,6 +105,7 @@ static const struct word {
 			B(APIC) | B(SEP) | B(MTRR) | B(PGE) | B(MCA) | B(CMOV) | B(PAT) | B(PSE36) |
 			B(CLFSH) | B(MMX) | B(FXSR) | B(SSE) | B(SSE2),
 		0},
+	[CPUID_6_EAX] = {6, 0, 0, B(ARAT), 0},
 	[CPUID_7_EBX] = {7, 0, 1,
 		B(FSGSBASE) | B(TSC_ADJUST) | B(SMEP) | B(ERMS) | B(INVPCID) | B(NO_FPU_SELECTORS) |
 			B(SMAP) | B(CLFLUSHOPT) | B(CLWB),
@@ -118,13 +121,21 @@ static const struct word {
 		B(LZCNT) | B(SSE4A) | B(MISALIGNSSE)},
 	[CPUID_80000001_EDX] = {0x80000001, 0, 3,
 		B(SYSCALL) | B(NX) | B(PAGE1GB) | B(RDTSCP) | B(LONG_MODE), 0},
+	[CPUID_80000008_EBX] = {0x80000008, 0, 1, 0, 0},
+	[CPUID_80000021_EAX] = {0x80000021, 0, 0, 0, 0},
+	[CPUID_80000021_ECX] = {0x80000021, 0, 2, 0, 0},
 };
 
 /* Features that a vendor's processors have, where the other's do not. */
 static const struct cpu_features intel_only = {
 	.word = {[CPUID_7_EDX] = B(SPEC_CTRL) | B(ARCH_CAPABILITIES)}};
 static const struct cpu_features amd_only = {
-	.word = {[CPUID_80000001_ECX] = B(TOPOEXT), [CPUID_80000001_EDX] = B(MMXEXT) | B(FFXSR)}};
+	.word = {[CPUID_80000001_ECX] = B(TOPOEXT),
+		[CPUID_80000001_EDX] = B(MMXEXT) | B(FFXSR),
+		[CPUID_80000008_EBX] = B(XSAVE_ERROR_POINTERS) | B(AMD_SSB_NO) | B(BTC_NO),
+		[CPUID_80000021_EAX] = B(NO_NESTED_DATA_BP) | B(LFENCE_SERIALIZING) |
+				       B(NULL_CLEARS_BASE) | B(AUTO_IBRS) | B(SRSO_NO),
+		[CPUID_80000021_ECX] = B(TSA_SQ_NO) | B(TSA_L1_NO)}};
 
 /* Bits that AMD processors repeat in 0x80000001 EDX from leaf 1. */
 #define AMD_REPEATED                                                                               \
@@ -311,7 +322,7 @@ static void set_control_bits(struct cpu_model *model)
 		model->efer |= EFER_NXE;
 	if (cpu_model_has(model, CPUID_FFXSR))
 		model->efer |= EFER_FFXSR;
-	if (model->amd)
+	if (cpu_model_has(model, CPUID_AUTO_IBRS))
 		model->efer |= EFER_AUTOIBRS;
 	model->xcr0 = BIT(XSTATE_X87) | BIT(XSTATE_SSE);
 	if (cpu_model_has(model, CPUID_AVX))

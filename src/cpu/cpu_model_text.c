@@ -31,6 +31,7 @@ static const struct {
 	{"rdrand", CPUID_RDRAND},
 	{"hypervisor", CPUID_HYPERVISOR},
 	{"vme", CPUID_VME},
+	{"arat", CPUID_ARAT},
 	{"fsgsbase", CPUID_FSGSBASE},
 	{"tsc-adjust", CPUID_TSC_ADJUST},
 	{"bmi1", CPUID_BMI1},
@@ -83,6 +84,16 @@ static const struct {
 	{"fxsr-opt", CPUID_FFXSR},
 	{"pdpe1gb", CPUID_PAGE1GB},
 	{"rdtscp", CPUID_RDTSCP},
+	{"xsaveerptr", CPUID_XSAVE_ERROR_POINTERS},
+	{"amd-no-ssb", CPUID_AMD_SSB_NO},
+	{"btc-no", CPUID_BTC_NO},
+	{"no-nested-data-bp", CPUID_NO_NESTED_DATA_BP},
+	{"lfence-always-serializing", CPUID_LFENCE_SERIALIZING},
+	{"null-sel-clr-base", CPUID_NULL_CLEARS_BASE},
+	{"auto-ibrs", CPUID_AUTO_IBRS},
+	{"srso-no", CPUID_SRSO_NO},
+	{"tsa-sq-no", CPUID_TSA_SQ_NO},
+	{"tsa-l1-no", CPUID_TSA_L1_NO},
 };
 
 #define B(feature) CPUID_BIT(CPUID_##feature)

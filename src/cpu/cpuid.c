@@ -142,7 +142,7 @@ static void leaf_basic(
 			leaf_cache(cpu, 4, subleaf, out);
 		break;
 	case 6:
-		out->eax = BIT(2); /* the APIC timer always runs */
+		out->eax = cpu->model->features.word[CPUID_6_EAX];
 		break;
 	case 7:
 		leaf_7(cpu, subleaf, out);
@@ -188,14 +188,13 @@ static void leaf_hypervisor(const struct cpu *cpu, uint32_t leaf, struct cpuid_r
 	}
 }
 
-/* AMD's leaf 0x80000008 also counts cores and lists some speculation features. */
+/* AMD's leaf 0x80000008 also counts cores. */
 static void leaf_80000008(const struct cpu *cpu, struct cpuid_result *out)
 {
 	out->eax = cpu->model->physical_bits | cpu->model->linear_bits << 8;
-	if (!cpu->model->amd)
-		return;
-	out->ebx = BIT(2) | BIT(26) | BIT(29); /* error pointers always saved; SSB_NO, BTC_NO */
-	out->ecx = (cpu_count(cpu) - 1) | id_bits(cpu_count(cpu)) << 12;
+	out->ebx = cpu->model->features.word[CPUID_80000008_EBX];
+	if (cpu->model->amd)
+		out->ecx = (cpu_count(cpu) - 1) | id_bits(cpu_count(cpu)) << 12;
 }
 
 static void leaf_extended(
@@ -243,12 +242,8 @@ static void leaf_extended(
 			*out = (struct cpuid_result){.eax = cpu->index, .ebx = cpu->index & 0xff};
 		break;
 	case 0x80000021:
-		if (!amd)
-			break;
-		/* No nested data breakpoints, LFENCE serializes, a null selector clears the base,
-		 * Automatic IBRS, SRSO_NO; ECX: TSA_SQ_NO, TSA_L1_NO. */
-		out->eax = BIT(0) | BIT(2) | BIT(6) | BIT(8) | BIT(29);
-		out->ecx = BIT(1) | BIT(2);
+		out->eax = cpu->model->features.word[CPUID_80000021_EAX];
+		out->ecx = cpu->model->features.word[CPUID_80000021_ECX];
 		break;
 	}
 }

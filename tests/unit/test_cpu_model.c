@@ -133,6 +133,21 @@ static void test_strange_components(void **state)
 	assert_int_equal(model.xstate[XSTATE_PKRU].size, 8);
 }
 
+/* Features that are ours, but that only AMD's processors have. */
+static void test_vendors_features(void **state)
+{
+	assert_int_equal(build("host,-arat"), 0);
+	assert_false(has(CPUID_ARAT) || has(CPUID_AUTO_IBRS) || has(CPUID_BTC_NO));
+	assert_false(model.efer & EFER_AUTOIBRS);
+	assert_int_equal(build("host,+auto-ibrs"), -EINVAL);
+	make_host(true);
+	assert_int_equal(build("x86-64-v2"), 0);
+	assert_true(has(CPUID_ARAT) && has(CPUID_AUTO_IBRS) && has(CPUID_BTC_NO));
+	assert_true(model.efer & EFER_AUTOIBRS);
+	assert_int_equal(build("host,-auto-ibrs"), 0);
+	assert_false(has(CPUID_AUTO_IBRS) || (model.efer & EFER_AUTOIBRS));
+}
+
 /* --- what is asked for --- */
 
 static void test_levels(void **state)
@@ -248,7 +263,15 @@ static void test_leaves_follow(void **state)
 	assert_int_equal(cpuid_leaf(0xd).eax, 0);
 	assert_int_equal(cpuid_leaf(0xd).ebx, 0);
 	assert_int_equal(cpuid_leaf(0x8000001d).eax, 0);
-	withhold("host,-la57");
+	assert_int_equal(cpuid_leaf(6).eax, BIT(2)); /* ARAT */
+	withhold("host,-arat,-srso-no,-tsa-l1-no,-btc-no,-la57");
+	assert_int_equal(cpuid_leaf(6).eax, 0);
+	assert_int_equal(cpuid_leaf(0x80000008).ebx, fixture_model.amd ? BIT(2) | BIT(26) : 0);
+	if (fixture_model.amd) {
+		leaf = cpuid_leaf(0x80000021);
+		assert_int_equal(leaf.eax, BIT(0) | BIT(2) | BIT(6) | BIT(8));
+		assert_int_equal(leaf.ecx, BIT(1));
+	}
 	cpuid_query(cpu, 0x80000008, 0, &leaf);
 	assert_int_equal(leaf.eax, 40 | 48 << 8);
 }
@@ -259,6 +282,7 @@ int main(void)
 		host_test(test_all_of_the_host),
 		host_test(test_without_state_no_feature),
 		host_test(test_strange_components),
+		host_test(test_vendors_features),
 		host_test(test_levels),
 		host_test(test_words),
 		host_test(test_wrong_words),

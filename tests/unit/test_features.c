@@ -148,6 +148,7 @@ static const struct attempt attempts[] = {
 	{"misalignsse", 7, {0x0f, 0xae, 0x97, 0, 8, 0, 0}, VECTOR_GP, NOTHING, 0, 0},
 	EFER("nx", EFER_NXE),
 	EFER("fxsr-opt", EFER_FFXSR),
+	EFER("auto-ibrs", EFER_AUTOIBRS),
 	/* mov rax, [GIB_PAGE] */
 	{"pdpe1gb", 10, {0x48, 0xa1, 0, 0, 0, 0x40, 0, 0x80, 0xff, 0xff}, VECTOR_PF, NOTHING, 0, 0},
 	RDMSR("tsc-adjust", 0x3b),
@@ -162,8 +163,11 @@ static const struct attempt attempts[] = {
 };
 
 /* Those with nothing to refuse: without it LZCNT is BSR (test_decode), PREFETCHW a NOP, MMXEXT part
- * of SSE, REP MOVSB slower, a leaf of CPUID empty (test_cpuid). */
-static const char *const harmless[] = {"abm", "3dnowprefetch", "mmxext", "erms", "fsrm", "topoext"};
+ * of SSE, REP MOVSB slower, a leaf of CPUID empty (test_cpuid). The others tell what software need not
+ * do. */
+static const char *const harmless[] = {"abm", "3dnowprefetch", "mmxext", "erms", "fsrm", "topoext",
+	"arat", "xsaveerptr", "amd-no-ssb", "btc-no", "no-nested-data-bp",
+	"lfence-always-serializing", "null-sel-clr-base", "srso-no", "tsa-sq-no", "tsa-l1-no"};
 
 /* --- a local APIC that has every register --- */
 
