@@ -161,6 +161,16 @@ static inline bool cpu_features_have(
 	return features->word[CPUID_WORD(feature)] & CPUID_BIT(feature);
 }
 
+/* A feature that only one of the two has, or -1. */
+static inline int cpu_features_first_difference(
+	const struct cpu_features *a, const struct cpu_features *b)
+{
+	for (int word = 0; word < CPUID_WORDS; word++)
+		if (a->word[word] != b->word[word])
+			return CPUID_FEATURE(word, __builtin_ctz(a->word[word] ^ b->word[word]));
+	return -1;
+}
+
 /* State components of XSAVE (SDM vol. 1 13.1). */
 enum xstate {
 	XSTATE_X87,

@@ -114,7 +114,7 @@ static const struct {
 						B(AVX512BW) | B(AVX512VL)}}},
 };
 
-static const char *name_of(enum cpuid_feature feature)
+const char *cpu_feature_name(enum cpuid_feature feature)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if (names[i].feature == feature)
@@ -187,7 +187,8 @@ static int choose_model(
 		missing = first_missing(&needed, &offer->possible);
 		if (missing >= 0) {
 			log_error("--cpu %s: this host has no %s, which %s has; 'host' fits it",
-				text, name_of((enum cpuid_feature)missing), levels[level].name);
+				text, cpu_feature_name((enum cpuid_feature)missing),
+				levels[level].name);
 			return -EINVAL;
 		}
 		for (unsigned i = 0; i < CPUID_WORDS; i++)
@@ -201,7 +202,7 @@ static int choose_model(
 
 static int refuse(const char *text, enum cpuid_feature feature, const char *why)
 {
-	log_error("--cpu %s: +%s: %s", text, name_of(feature), why);
+	log_error("--cpu %s: +%s: %s", text, cpu_feature_name(feature), why);
 	return -EINVAL;
 }
 

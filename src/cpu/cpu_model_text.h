@@ -14,6 +14,9 @@ struct cpu_offer {
 /* The features that the text names. 0, or -EINVAL with a message. */
 int cpu_model_choose(const char *text, const struct cpu_offer *offer, struct cpu_features *chosen);
 
+/* As --cpu has it; constant. Features that every x86-64 processor has are without a name. */
+const char *cpu_feature_name(enum cpuid_feature feature);
+
 /* Remove features that depend on a feature that is missing (cpu_model.c). */
 void cpu_features_drop_dependent(struct cpu_features *features);
 

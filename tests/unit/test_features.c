@@ -163,8 +163,8 @@ static const struct attempt attempts[] = {
 };
 
 /* Those with nothing to refuse: without it LZCNT is BSR (test_decode), PREFETCHW a NOP, MMXEXT part
- * of SSE, REP MOVSB slower, a leaf of CPUID empty (test_cpuid). The others tell what software need not
- * do. */
+ * of SSE, REP MOVSB slower, a leaf of CPUID empty (test_cpuid). The others, from ARAT on, tell what
+ * software need not do. */
 static const char *const harmless[] = {"abm", "3dnowprefetch", "mmxext", "erms", "fsrm", "topoext",
 	"arat", "xsaveerptr", "amd-no-ssb", "btc-no", "no-nested-data-bp",
 	"lfence-always-serializing", "null-sel-clr-base", "srso-no", "tsa-sq-no", "tsa-l1-no"};

@@ -23,6 +23,8 @@
 #include <cmocka.h>
 
 #define MEMORY (64 * MIB)
+/* What all engines can serve. */
+#define MODEL "host,-la57"
 /* Each stretch of work is longer than the one before, so that early and late moves are tried and
  * there are not too many. */
 #define STEP_MS(moves) (20 + 15 * (moves))
@@ -61,7 +63,8 @@ static void *run_machine(void *opaque)
 	return NULL;
 }
 
-static void create(struct runner *r, const char *kernel, const char *engine, unsigned cpus)
+static void create_model(
+	struct runner *r, const char *kernel, const char *engine, unsigned cpus, const char *model)
 {
 	static char path[4096];
 	char cmdline[16];
@@ -71,6 +74,7 @@ static void create(struct runner *r, const char *kernel, const char *engine, uns
 		.memory_size = MEMORY,
 		.cpu_count = cpus,
 		.engine = engine_find(engine),
+		.cpu = model,
 		.debug_exit_port = 0xf4,
 		.console_input = -1,
 	};
@@ -84,6 +88,11 @@ static void create(struct runner *r, const char *kernel, const char *engine, uns
 	pthread_cond_init(&r->changed, NULL);
 	assert_int_equal(machine_create(&r->machine, &config), 0);
 	r->machine.listener = (struct machine_listener){on_event, r};
+}
+
+static void create(struct runner *r, const char *kernel, const char *engine, unsigned cpus)
+{
+	create_model(r, kernel, engine, cpus, MODEL);
 }
 
 static void start(struct runner *r)
@@ -274,6 +283,69 @@ static void loaded_machine_takes_no_input(void **state)
 
 /* --- bytes that are not what was saved --- */
 
+/* Loading is refused with a message that has these words in it. */
+static void assert_refused(struct runner *to, const struct state_writer *bytes, const char *words)
+{
+	struct state_reader reader = {bytes->bytes, bytes->size};
+	int standard_error = dup(STDERR_FILENO), error;
+	FILE *messages = tmpfile();
+	char text[500];
+
+	dup2(fileno(messages), STDERR_FILENO);
+	error = machine_load(&to->machine, &reader);
+	dup2(standard_error, STDERR_FILENO);
+	close(standard_error);
+	rewind(messages);
+	text[fread(text, 1, sizeof(text) - 1, messages)] = 0;
+	fclose(messages);
+	assert_int_equal(error, -EINVAL);
+	if (!strstr(text, words))
+		fail_msg("'%s' does not say '%s'", text, words);
+}
+
+/* The guest relies on what it has found in CPUID. */
+static void another_cpu_model_is_refused(const struct state_writer *bytes)
+{
+	static const struct {
+		const char *model, *words;
+	} models[] = {
+		{"x86-64-v2,-la57", "of a processor with "},
+		{MODEL ",-smep", "with smep; this machine's has none"},
+		{MODEL ",-arat", "with arat; this machine's has none"},
+		{"host", "without la57; this machine's has it"},
+	};
+	static const struct {
+		size_t offset;
+		const char *words;
+	} fields[] = {
+		{offsetof(struct cpu_model, amd), "AMD"},
+		{offsetof(struct cpu_model, signature), "signature"},
+		{offsetof(struct cpu_model, physical_bits), "physical address bits"},
+		{offsetof(struct cpu_model, linear_bits), "linear address bits"},
+		{offsetof(struct cpu_model, xcr0), "XCR0"},
+		{offsetof(struct cpu_model, arch_capabilities), "IA32_ARCH_CAPABILITIES"},
+		{offsetof(struct cpu_model, xstate[XSTATE_PKRU].offset), "component 9"},
+		{offsetof(struct cpu_model, xstate[XSTATE_PKRU].size), "component 9"},
+		{offsetof(struct cpu_model, xstate[XSTATE_AVX].align), "component 2"},
+	};
+	static struct runner to;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(models); i++) {
+		create_model(&to, "multicpu", "interp", 2, models[i].model);
+		assert_refused(&to, bytes, models[i].words);
+		destroy(&to);
+	}
+	create(&to, "multicpu", "interp", 2);
+	for (unsigned i = 0; i < ARRAY_SIZE(fields); i++) {
+		uint8_t *at = (uint8_t *)&to.machine.model + fields[i].offset;
+
+		*at ^= 1;
+		assert_refused(&to, bytes, fields[i].words);
+		*at ^= 1;
+	}
+	destroy(&to);
+}
+
 static void bad_bytes_are_refused(void **state)
 {
 	static struct runner from, to;
@@ -291,9 +363,9 @@ static void bad_bytes_are_refused(void **state)
 
 	/* Another shape. */
 	create(&to, "multicpu", "interp", 3);
-	reader = (struct state_reader){writer.bytes, writer.size};
-	assert_int_equal(machine_load(&to.machine, &reader), -EINVAL);
+	assert_refused(&to, &writer, "processors");
 	destroy(&to);
+	another_cpu_model_is_refused(&writer);
 	/* Cut short, anywhere. */
 	create(&to, "multicpu", "interp", 2);
 	for (size_t size = 0; size < writer.size; size += 97) {
