@@ -35,7 +35,7 @@ extern const char test_code_start[], test_units_start[], test_code_end[], test_r
 	test_pass[];
 extern const char test_counting[], test_load[], test_store[], test_divide[], test_push[],
 	test_undefined[], test_simd[], test_x87[], test_movs[], test_bad[], test_bad_glue[],
-	test_long[], test_idle[];
+	test_long[], test_idle[], test_sti[];
 extern const struct {
 	uint64_t host, insn, state;
 } test_marks[], test_marks_end[];
@@ -129,6 +129,16 @@ __asm__(
 	MARK(13, AFTER) "mov $20000, %ecx\n 1: loop 1b\n mov %rax, %r10\n"
 	MARK(14, BEFORE) "jmp test_long\n"
 	".globl test_idle\n test_idle:\n" MARK(14, BEFORE) "jmp test_idle\n"
+	/* RAX goes up; an STI, for which RBX goes up; the instruction in its shadow, RDX; RSI. The
+	 * INT3 is the test's: single steps begin there. */
+	".globl test_sti\n test_sti: int3\n"
+	MARK(15, BEFORE) "lea 1(%rax), %rax\n"
+	MARK(16, BEFORE) "lea 1(%rbx), %rcx\n mov %rcx, %rbx\n"
+	MARK(16, AFTER) "mov %rbx, %r10\n"
+	MARK(17, BEFORE) "lea 1(%rdx), %rcx\n mov %rcx, %rdx\n"
+	MARK(17, AFTER) "mov %rdx, %r10\n"
+	MARK(18, BEFORE) "lea 1(%rsi), %rsi\n"
+	MARK(18, AFTER) "mov $42, %ecx\n jmp test_rolled_back\n"
 	".globl test_code_end\n test_code_end:\n"
 	".pushsection .data.rel.ro,\"aw\"\n"
 	".globl test_marks_end\n"
@@ -136,7 +146,7 @@ __asm__(
 	".popsection\n");
 /* clang-format on */
 
-#define INSNS    15
+#define INSNS    19
 #define RIP_BASE UINT64_C(0x400000)
 
 /* --- what fault.c calls --- */
@@ -572,6 +582,54 @@ static void test_kick_after_commit(void **state)
 	assert_true(bt->stats.steps > 100);
 }
 
+static unsigned steps_until_kick;
+
+/* Single steps through test_sti, and a kick after so many. */
+static bool on_step(int signal, siginfo_t *info, void *context)
+{
+	greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
+
+	if (signal != SIGTRAP || (uintptr_t)registers[REG_RIP] <= (uintptr_t)test_sti)
+		return false;
+	if (steps_until_kick--) {
+		registers[REG_EFL] |= RFLAGS_TF;
+	} else {
+		registers[REG_EFL] &= ~(greg_t)RFLAGS_TF;
+		/* It is blocked in here, so it comes at once when the step is over. */
+		syscall(SYS_tgkill, getpid(), bt->tid, BT_KICK_SIGNAL);
+	}
+	return true;
+}
+
+/* A kick at each host instruction around an STI. The vCPU is told of the shadow where the next
+ * instruction is the one that the unit says is in it, and nowhere else: a unit that was made anew
+ * and begins after the STI does not say so. */
+static void test_kick_in_shadow(void **state)
+{
+	static const unsigned stopped_at[] = {15, 16, 16, 17, 17, 17, 18, 18};
+	static const unsigned order[] = {RAX, RBX, RDX, RSI};
+
+	fault_handle(FAULT_NATIVE_STUB, on_step);
+	for (unsigned i = 0; i < 2 * ARRAY_SIZE(stopped_at); i++) {
+		unsigned insn = stopped_at[i / 2];
+		bool shadowed = i % 2;
+
+		randomize();
+		cpu->interrupt_shadow = SHADOW_NONE;
+		insns[17].shadowed = shadowed;
+		steps_until_kick = i / 2;
+		assert_int_equal(run(test_sti), BT_EXIT_ID_KICK);
+		assert_int_equal(cpu->rip, RIP_BASE + insn);
+		assert_int_equal(
+			cpu->interrupt_shadow, shadowed && insn == 17 ? SHADOW_STI : SHADOW_NONE);
+		for (unsigned k = 0; k < 4; k++)
+			assert_int_equal(
+				test_registers[order[k]] - before[order[k]], 15 + k < insn);
+		assert_as_before(BIT(RAX) | BIT(RBX) | BIT(RDX) | BIT(RSI));
+	}
+	install_handlers();
+}
+
 static void test_kick_of_idle(void **state)
 {
 	bt_kick(cpu); /* own thread */
@@ -921,6 +979,7 @@ int main(void)
 		T(test_hostile_stack),
 		T(test_kick_of_idle),
 		T(test_kick_after_commit),
+		T(test_kick_in_shadow),
 		T(test_kick_storm),
 		T(test_kick_storm_hostile_stack),
 		T(test_chaining),
