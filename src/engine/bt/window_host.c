@@ -1,10 +1,11 @@
 /* What the windows ask of the host's kernel: reserve the addresses of a window, map RAM there,
  * forbid stores, unmap.
  *
- * map_fixed() is the translator's only caller of mmap(MAP_FIXED). Such a mapping replaces whatever
- * lies at its address, so a wrong one would overwrite the monitor. Therefore each call here checks
- * first that its range lies within one window, and window_host_map() that the pages lie within the
- * RAM's file. */
+ * map_fixed() is one of the monitor's two callers of mmap(MAP_FIXED). Such a mapping replaces
+ * whatever lies at its address, so a wrong one would overwrite the monitor. Therefore each call
+ * here checks first that its range lies within one window, and window_host_map() that the pages lie
+ * within the RAM's file. The other caller, memory_pair_show(), maps in the two pages that the pair
+ * has reserved. */
 #include "engine/bt/window_internal.h"
 
 #include <sys/mman.h>

@@ -7,7 +7,7 @@
  *	in:  rdi = cpu, rsi = in, rax = linear address, edx = size, rcx = value (stores)
  *	out: rax
  *
- * Used by slow_load(), slow_update() and slow_store_() in ops.h. */
+ * DEFINE_THUNK_CALL() in ops.h makes the functions that call them. */
 
 .macro THUNK name, target
 	.globl \name
