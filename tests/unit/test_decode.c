@@ -1,7 +1,7 @@
 /* Instruction bytes as isa_decode() understands them, where Zydis alone does not, or not for the
  * vendor: every form of address, near branches with an operand size prefix, its four answers. */
 #include "base/bits.h"
-#include "isa/decode.h"
+#include "isa/decode_cache.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -331,6 +331,76 @@ static void lahf_is_a_feature_of_64_bit_mode(void **state)
 	assert_int_equal(decode_without(ISA_16, lahf, 1, CPUID_LAHF), ISA_DECODED);
 }
 
+/* --- the cache --- */
+
+static struct decode_cache *cache;
+static uint64_t tail_state = 1;
+
+static void random_tail(uint8_t *at, const uint8_t *end)
+{
+	while (at < end) {
+		tail_state = tail_state * UINT64_C(6364136223846793005) + 1442695040888963407;
+		*at++ = (uint8_t)(tail_state >> 56);
+	}
+}
+
+static bool same_instruction(const ZydisDecodedInstruction *other)
+{
+	size_t used = offsetof(ZydisDecodedInstruction, raw.prefixes[in.raw.prefix_count]);
+	size_t tail = offsetof(ZydisDecodedInstruction, raw.encoding2);
+
+	return memcmp(&in, other, used) == 0 &&
+	       memcmp((uint8_t *)&in + tail, (const uint8_t *)other + tail, sizeof(in) - tail) == 0;
+}
+
+/* The cached answer is the other's, also where the bytes end within the instruction. */
+static void compare_cached(const uint8_t *bytes, size_t size)
+{
+	ZydisDecodedOperand cached_operands[ZYDIS_MAX_OPERAND_COUNT];
+	ZydisDecodedInstruction cached;
+	enum isa_status status = decode(ISA_64, false, bytes, size);
+
+	assert_int_equal(decode_cached(cache, bytes, size, &cached, cached_operands), status);
+	if (status != ISA_DECODED)
+		return;
+	assert_true(same_instruction(&cached));
+	assert_memory_equal(operands, cached_operands, in.operand_count * sizeof(operands[0]));
+	assert_int_equal(
+		decode_cached(cache, bytes, in.length - 1u, &cached, cached_operands), ISA_MORE);
+}
+
+/* Two instructions each that differ in what comes after ModRM and SIB. */
+static void cached_answers_are_the_same(void **state)
+{
+	static const char *const prefixes[] = {
+		"", "\x66", "\xf2", "\xf3", "\x48", "\x67\x45", "\x64\x66\x41", "\xf0\xf3\x2e\x3e"};
+	static const char *const maps[] = {"", "\x0f", "\x0f\x38", "\x0f\x3a", "\xc5\xf8",
+		"\xc4\xe1\xf9", "\xc4\xe2\x7d", "\xc4\xe3\x79", "\x62\xf1\x7c\x48"};
+	static const uint8_t rm[] = {0, 4, 5};
+
+	cache = decode_cache_create(&models[0]);
+	assert_non_null(cache);
+	for (unsigned i = 0; i < ARRAY_SIZE(prefixes) * ARRAY_SIZE(maps) << 13; i++) {
+		const char *map = maps[(i >> 13) % ARRAY_SIZE(maps)];
+		const char *prefix = prefixes[(i >> 13) / ARRAY_SIZE(maps)];
+		uint8_t bytes[24];
+		uint8_t *at = bytes;
+
+		at = (uint8_t *)stpcpy((char *)at, prefix);
+		at = (uint8_t *)stpcpy((char *)at, map);
+		*at++ = (uint8_t)i; /* opcode */
+		for (unsigned k = 0; k < ARRAY_SIZE(rm); k++) {
+			at[0] = (uint8_t)(i >> 8 << 3) | rm[k];
+			at[1] = 0x25; /* SIB, where it is one */
+			for (unsigned turn = 0; turn < 2; turn++) {
+				random_tail(at + 2, bytes + sizeof(bytes));
+				compare_cached(bytes, INSN_LENGTH_MAX);
+			}
+		}
+	}
+	decode_cache_destroy(cache);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -343,6 +413,7 @@ int main(void)
 		cmocka_unit_test(short_evex_vectors_need_vl),
 		cmocka_unit_test(lahf_is_a_feature_of_64_bit_mode),
 		cmocka_unit_test(bytes_may_be_too_few_or_too_many),
+		cmocka_unit_test(cached_answers_are_the_same),
 	};
 
 	memset(&models[0].features, 0xff, sizeof(models[0].features));

@@ -11,7 +11,7 @@
 
 #include "cpu/cpuid.h"
 #include "cpu/fpu.h"
-#include "isa/decode.h"
+#include "isa/decode_cache.h"
 
 static void set_kind(struct guest_insn *g, enum guest_kind kind, const char *reason)
 {
@@ -460,6 +460,14 @@ static void mark_targets(struct translator *t)
 	}
 }
 
+static enum isa_status decode(
+	const struct translator *t, const uint8_t *bytes, unsigned available, struct guest_insn *g)
+{
+	if (t->shapes)
+		return decode_cached(t->shapes, bytes, available, &g->in, g->operands);
+	return isa_decode(ISA_64, t->cpu->model, bytes, available, &g->in, g->operands);
+}
+
 unsigned analyze(struct translator *t, const uint8_t *bytes, unsigned available, uint64_t rip)
 {
 	unsigned done = 0;
@@ -468,10 +476,8 @@ unsigned analyze(struct translator *t, const uint8_t *bytes, unsigned available,
 	while (t->count < UNIT_MAX_INSNS && done < available) {
 		struct guest_insn *g = &t->insn[t->count];
 
-		memset(g, 0, offsetof(struct guest_insn, operands));
 		memset(&g->bytes, 0, sizeof(*g) - offsetof(struct guest_insn, bytes));
-		if (isa_decode(ISA_64, t->cpu->model, bytes + done, available - done, &g->in,
-			    g->operands) != ISA_DECODED)
+		if (decode(t, bytes + done, available - done, g) != ISA_DECODED)
 			break; /* straddles the page's end, or is not an instruction */
 		g->bytes = bytes + done;
 		g->rip = rip + done;

@@ -539,6 +539,7 @@ struct bt_unit *translate_unit(
 	t->mode = mode;
 	t->gs_slot = bt_mode_gs_slot(mode);
 	t->adapted = adapted;
+	t->shapes = interp_of(bt->cpu)->shapes;
 	t->base = rip - offset;
 	/* How much is used is known after decoding: so read, track that much, and see that it has
 	 * not changed. */

@@ -169,6 +169,7 @@ struct translator {
 	bool failed;                         /* ran out of something */
 	uint16_t slots[UNIT_MAX_INSNS];      /* predicted */
 	const uint8_t *adapted;
+	struct decode_cache *shapes; /* the interpreter's; NULL: none is used */
 	uint64_t base; /* of this first run of the code; bt->run.base is what counts */
 	struct {
 		uint64_t value;

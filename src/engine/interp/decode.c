@@ -8,6 +8,8 @@
  * instruction itself run natively. An instruction for which there is no handler is undefined. */
 #include "engine/interp/decoding.h"
 
+#include "isa/decode_cache.h"
+
 #include <string.h>
 
 /* --- single handlers --- */
@@ -320,15 +322,29 @@ static void describe(const struct decoding *d, struct decoded *info)
 	};
 }
 
+static enum isa_status take_apart(struct decoding *d, struct cpu *cpu, unsigned mode,
+	const uint8_t *bytes, unsigned available)
+{
+	d->cpu = cpu;
+	d->mode = mode;
+	d->bytes = bytes;
+	d->quiet = NULL;
+	d->integer = d->ends = false;
+	if (mode & MODE_CODE_64)
+		return decode_cached(
+			interp_of(cpu)->shapes, bytes, available, &d->zydis, d->operand);
+	return isa_decode(mode & MODE_CODE_32 ? ISA_32 : ISA_16, cpu->model, bytes, available,
+		&d->zydis, d->operand);
+}
+
 unsigned decode_instruction(struct cpu *cpu, unsigned mode, const uint8_t *bytes,
 	unsigned available, unsigned page_offset, struct insn *out, struct decoded *info)
 {
-	struct decoding d = {.cpu = cpu, .mode = mode, .bytes = bytes, .insn = out};
-	enum isa_mode code = mode & MODE_CODE_64 ? ISA_64 : mode & MODE_CODE_32 ? ISA_32 : ISA_16;
-	enum isa_status status =
-		isa_decode(code, cpu->model, bytes, available, &d.zydis, d.operand);
+	struct decoding d; /* large: only what is used is set */
+	enum isa_status status = take_apart(&d, cpu, mode, bytes, available);
 
 	memset(out, 0, sizeof(*out));
+	d.insn = out;
 	if (status == ISA_MORE)
 		return 0;
 	if (status != ISA_DECODED) {
@@ -339,6 +355,8 @@ unsigned decode_instruction(struct cpu *cpu, unsigned mode, const uint8_t *bytes
 		/* All of these bytes made it undefined: a change of any may define it. */
 		return available;
 	}
+	for (unsigned i = d.zydis.operand_count; i < 3; i++) /* these are looked at */
+		d.operand[i].type = ZYDIS_OPERAND_TYPE_UNUSED;
 	out->length = d.zydis.length;
 	out->next = (uint16_t)(page_offset + d.zydis.length);
 	choose(&d);

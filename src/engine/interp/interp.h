@@ -151,7 +151,8 @@ struct interp {
 	size_t arena_used, arena_size;
 	uint64_t drops; /* times the arena was emptied */
 	struct stub_cache *stubs;
-	uint64_t stub_resets; /* times its stubs were forgotten */
+	struct decode_cache *shapes; /* of 64-bit code */
+	uint64_t stub_resets;        /* times its stubs were forgotten */
 	/* NULL, or a translator's: called by the run loop between blocks, with cpu->rip what comes
 	 * next, no event waiting and nothing to be stepped. True: it ran some code, look again;
 	 * false: nothing has changed, interpret. May raise. */

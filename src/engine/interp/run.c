@@ -8,6 +8,7 @@
 #include "cpu/instruction.h"
 #include "cpu/transfer.h"
 #include "base/log.h"
+#include "isa/decode_cache.h"
 #include "host/zeroed_memory.h"
 
 #include <errno.h>
@@ -48,6 +49,7 @@ void interp_vcpu_destroy(struct cpu *cpu)
 	zeroed_memory_unmap(interp->arena, interp->arena_size);
 	if (interp->stubs)
 		stub_cache_destroy(interp->stubs);
+	decode_cache_destroy(interp->shapes);
 	free(interp->hash);
 	free(interp);
 	cpu->engine_state = NULL;
@@ -76,7 +78,8 @@ int interp_vcpu_create(struct engine_machine *machine, struct cpu *cpu)
 	interp->arena_size = ARENA_BYTES;
 	interp->arena = zeroed_memory_map(interp->arena_size);
 	interp->stubs = stub_cache_create(cpu, STUB_BYTES);
-	if (!interp->hash || !interp->arena || !interp->stubs) {
+	interp->shapes = decode_cache_create(cpu->model);
+	if (!interp->hash || !interp->arena || !interp->stubs || !interp->shapes) {
 		log_error("no memory for the interpreter's caches");
 		interp_vcpu_destroy(cpu);
 		return -ENOMEM;
