@@ -144,9 +144,11 @@ static bool plan_vector(struct native *n, const ZydisDecodedOperand *op, unsigne
 static bool plan_register(struct native *n, const ZydisDecodedOperand *op)
 {
 	ZydisRegister reg = op->reg.value;
+	ZydisRegisterClass class = isa_register_class(reg);
 	unsigned number;
 
-	switch (ZydisRegisterGetClass(reg)) {
+	n->classes |= BIT(class);
+	switch (class) {
 	case ZYDIS_REGCLASS_GPR8:
 	case ZYDIS_REGCLASS_GPR16:
 	case ZYDIS_REGCLASS_GPR32:
@@ -502,18 +504,15 @@ static bool select_memory(struct native *n)
 
 static bool uses_mmx(const struct native *n)
 {
-	for (unsigned i = 0; i < n->instruction->operand_count; i++) {
-		if (n->operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
-			ZydisRegisterGetClass(n->operands[i].reg.value) == ZYDIS_REGCLASS_MMX)
-			return true;
-	}
-	return false;
+	return n->classes & BIT(ZYDIS_REGCLASS_MMX);
 }
 
 static enum fpu_class select_class(const struct native *n)
 {
 	const ZydisDecodedInstruction *in = n->instruction;
-	bool vector = false, mask = false, mmx = uses_mmx(n);
+	bool vector = n->classes &
+		      (BIT(ZYDIS_REGCLASS_XMM) | BIT(ZYDIS_REGCLASS_YMM) | BIT(ZYDIS_REGCLASS_ZMM));
+	bool mask = n->classes & BIT(ZYDIS_REGCLASS_MASK), mmx = uses_mmx(n);
 
 	if (in->mnemonic == ZYDIS_MNEMONIC_FWAIT)
 		return FPU_CLASS_WAIT;
@@ -521,22 +520,6 @@ static enum fpu_class select_class(const struct native *n)
 	if (in->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
 		in->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && (in->opcode & 0xf8) == 0xd8)
 		return FPU_CLASS_X87;
-	for (unsigned i = 0; i < in->operand_count; i++) {
-		if (n->operands[i].type != ZYDIS_OPERAND_TYPE_REGISTER)
-			continue;
-		switch (ZydisRegisterGetClass(n->operands[i].reg.value)) {
-		case ZYDIS_REGCLASS_XMM:
-		case ZYDIS_REGCLASS_YMM:
-		case ZYDIS_REGCLASS_ZMM:
-			vector = true;
-			break;
-		case ZYDIS_REGCLASS_MASK:
-			mask = true;
-			break;
-		default:
-			break;
-		}
-	}
 	if (in->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX || mask)
 		return FPU_CLASS_AVX512;
 	if (in->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)

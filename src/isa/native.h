@@ -86,7 +86,8 @@ struct native {
 	/* A routine in C has to do it (FNINIT and LDMXCSR would change state that belongs to the
 	 * host), or it does nothing. The fields below are then not set. */
 	bool emulated;
-	int memory; /* index of the memory operand, or NO_OPERAND */
+	uint32_t classes; /* of the registers: a bit for each ZydisRegisterClass */
+	int memory;       /* index of the memory operand, or NO_OPERAND */
 	uint16_t gpr_used, gpr_written;
 	uint32_t vector_load, vector_written;
 	uint8_t vector_width[32]; /* bytes */

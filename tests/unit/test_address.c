@@ -3,6 +3,7 @@
 #include "base/bits.h"
 #include "isa/address.h"
 #include "isa/decode.h"
+#include "isa/register.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -123,9 +124,25 @@ static void some_are_not_known(void **state)
 	}
 }
 
+static void registers_are_numbered_as_zydis_does(void **state)
+{
+	for (ZydisRegister reg = ZYDIS_REGISTER_NONE; reg <= ZYDIS_REGISTER_MAX_VALUE; reg++) {
+		unsigned class = ZydisRegisterGetClass(reg);
+		bool general = class >= ZYDIS_REGCLASS_GPR8 && class <= ZYDIS_REGCLASS_GPR64;
+
+		assert_int_equal(isa_register_class(reg), class);
+		assert_int_equal(isa_is_gpr(reg), general);
+		if (general)
+			assert_int_equal(isa_gpr_number(reg),
+				ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(
+					ZYDIS_MACHINE_MODE_LONG_64, reg)));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(registers_are_numbered_as_zydis_does),
 		cmocka_unit_test(parts_are_added),
 		cmocka_unit_test(narrow_addresses_are_cut),
 		cmocka_unit_test(stack_is_below_rsp),

@@ -5,6 +5,7 @@
  * about it is privileged, and its effects are on registers, flags and one ordinary memory
  * operand). */
 #include "engine/bt/analyze.h"
+#include "engine/bt/branch.h"
 #include "engine/bt/special.h"
 #include "engine/bt/stack.h"
 #include "engine/bt/string.h"
@@ -51,7 +52,7 @@ static enum bt_vectors needed_vectors(const struct guest_insn *g, const ZydisDec
 {
 	if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
 		return VECTORS_AWAY;
-	switch (ZydisRegisterGetClass(op->reg.value)) {
+	switch (isa_register_class(op->reg.value)) {
 	case ZYDIS_REGCLASS_XMM:
 		return g->in.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY ? VECTORS_NARROW
 									   : VECTORS_WIDE;
@@ -452,11 +453,14 @@ static void mark_targets(struct translator *t)
 	for (unsigned i = 0; i < t->count; i++) {
 		struct guest_insn *g = &t->insn[i];
 
+		int target;
+
 		if (g->kind != GUEST_JCC && g->kind != GUEST_JMP && g->kind != GUEST_JRCXZ &&
 			g->kind != GUEST_LOOP)
 			continue;
-		for (unsigned k = 0; k < t->count; k++)
-			t->insn[k].target |= t->insn[k].rip == branch_target(g);
+		target = unit_index(t, branch_target(g));
+		if (target >= 0)
+			t->insn[target].target = true;
 	}
 }
 

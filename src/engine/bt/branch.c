@@ -8,6 +8,9 @@
 
 int unit_index(const struct translator *t, uint64_t rip)
 {
+	/* Most branches lead out of the unit. */
+	if (rip - t->insn[0].rip > t->insn[t->count - 1].rip - t->insn[0].rip)
+		return -1;
 	for (unsigned i = 0; i < t->count; i++)
 		if (t->insn[i].rip == rip)
 			return (int)i;

@@ -1,27 +1,4 @@
 #include "engine/bt/emit.h"
-#include "engine/bt/cache.h"
-
-void emit_bytes(struct code *c, const void *bytes, unsigned size)
-{
-	if (c->at + size > c->limit) {
-		c->full = true;
-		return;
-	}
-	memcpy(cache_writable(c->bt, c->at), bytes, size);
-	c->at += size;
-}
-
-void emit_byte(struct code *c, unsigned value)
-{
-	uint8_t byte = (uint8_t)value;
-
-	emit_bytes(c, &byte, 1);
-}
-
-void emit_word(struct code *c, uint32_t value)
-{
-	emit_bytes(c, &value, 4);
-}
 
 void emit_modrm_memory(
 	struct code *c, unsigned reg, const struct host_memory *memory, bool short_displacement)

@@ -5,7 +5,7 @@
 #ifndef VENEER_ENGINE_BT_EMIT_H
 #define VENEER_ENGINE_BT_EMIT_H
 
-#include "engine/bt/bt.h"
+#include "engine/bt/cache.h"
 
 #include <string.h>
 
@@ -51,9 +51,28 @@ static inline struct host_memory at_element(const void *array, int index)
 		.disp = (int32_t)(uintptr_t)array};
 }
 
-void emit_bytes(struct code *c, const void *bytes, unsigned size);
-void emit_byte(struct code *c, unsigned value);
-void emit_word(struct code *c, uint32_t value);
+static inline void emit_bytes(struct code *c, const void *bytes, unsigned size)
+{
+	if (unlikely(c->at + size > c->limit)) {
+		c->full = true;
+		return;
+	}
+	memcpy(cache_writable(c->bt, c->at), bytes, size);
+	c->at += size;
+}
+
+static inline void emit_byte(struct code *c, unsigned value)
+{
+	uint8_t byte = (uint8_t)value;
+
+	emit_bytes(c, &byte, 1);
+}
+
+static inline void emit_word(struct code *c, uint32_t value)
+{
+	emit_bytes(c, &value, 4);
+}
+
 /* ModRM, SIB and displacement; `reg` gives the reg field. `short_displacement` false where EVEX
  * would scale a short one. */
 void emit_modrm_memory(

@@ -10,6 +10,7 @@
  * processor or after a context switch, which serializes. */
 #include "base/log.h"
 #include "engine/interp/stub_internal.h"
+#include "isa/register.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -159,7 +160,7 @@ static unsigned rex_bits(const ZydisDecodedInstruction *in, const ZydisDecodedOp
 		rex &= 0xfc;
 	for (unsigned i = 0; i < in->operand_count; i++) {
 		if (operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
-			ZydisRegisterGetClass(operands[i].reg.value) == ZYDIS_REGCLASS_GPR8)
+			isa_register_class(operands[i].reg.value) == ZYDIS_REGCLASS_GPR8)
 			return rex;
 	}
 	return rex == 0x40 ? 0 : rex;
