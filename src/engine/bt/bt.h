@@ -41,8 +41,9 @@
  *		registers. serve_exit() (serve.c) does what the exit asks for and says where to go
  *		on. A host fault is left in the same way, but from a signal handler (fault.c), with
  *		the guest in the state before the instruction.
- *	dropped	when its page is written: no way leads to it any more. Its memory is free again
- *		when the whole cache is flushed.
+ *	dropped	when its page is written: no way leads to it any more. If its code turns out to be
+ *		the same still it is taken back (stale.c). Its memory is free again when the whole
+ *		cache is flushed.
  *
  *	mode.c		which mode the CPU is in
  *	lookup.c	a unit is found, or made
@@ -60,6 +61,7 @@
  *	rewrite.c	one instruction with its registers and memory operand replaced
  *	emit.c		a small assembler
  *	cache.c		where units live, are found, and are dropped; soft_tlb.c: the soft TLB
+ *	stale.c		units whose page was written
  *	glue.c		the generated code between C and units
  *	window*.c	shadow page tables made of host mappings; window_internal.h lists the files
  *	fault.c		signals: faults in units, and kicks
@@ -192,6 +194,10 @@ struct bt_insn {
 	uint16_t host;   /* offset of its code in the unit */
 	uint16_t
 		x87_before; /* opcode of the x87 instruction before it, where that left no record */
+	/* Its last `constant_size` bytes are a constant that the host code has once, at this offset
+	 * in the unit, and that nothing else depends on. 0: no. */
+	uint16_t constant;
+	uint8_t constant_size;
 	bool interpreted;   /* it leaves the unit, which does not run it itself */
 	bool stack;         /* it uses the stack by the host's RSP */
 	const char *reason; /* why it is not identical; NULL where it is (string constant) */
@@ -203,10 +209,14 @@ struct bt_unit {
 	struct bt_mode mode;
 	uint16_t count; /* guest instructions */
 	uint16_t mark_count;
-	bool dropped;  /* its page was written; unreachable, but its code is intact until a flush */
+	/* Its page was written, or it was replaced: no way leads into it. Where it was only written
+	 * it may be taken back (stale.c). Its first bytes are not what they were. */
+	bool dropped;
+	uint8_t first[5]; /* those, of the entry, while it is dropped */
 	uint32_t size; /* bytes of host code, from `code` on */
 	uintptr_t code;  /* host address; here is the checked entry (RIP in R10) */
 	uintptr_t entry; /* the entry that checks nothing */
+	uintptr_t gate;  /* where the entry leads while the unit is dropped; 0: none yet */
 	uint16_t again,
 		cold; /* where loops' second codes begin, and what is out of line; for the trace */
 	struct bt_unit *hash_next, *page_next;
@@ -227,7 +237,7 @@ struct bt_stats {
 		jump_misses, interpreted, soft_misses, hidden_faults, rents, true_faults,
 		other_faults, retranslations, maps, unmaps, protects, revalidations,
 		window_evictions, spaces, cache_flushes, pages_dropped, kicks, steps, instructions,
-		entries, jumps_found;
+		entries, jumps_found, units_taken_back, units_patched;
 };
 
 /* What translated code and the glue read and write, each by its absolute address. */

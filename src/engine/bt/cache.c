@@ -2,13 +2,14 @@
  *
  * Units lie in the code area in the order they were made; when it (or anything else) is full,
  * everything is dropped and begins anew. Direct jumps between units never leave a guest page: so
- * when a page's code is written, all its units go at once, and nothing has to be unlinked but its
- * entries in the jump tables, by a jump at its own entry. The rest of its code stays until the next
- * flush; no way leads to it any more. */
+ * when a page's code is written, all its units are dropped at once, each by a jump at its own entry,
+ * and come back one by one when they are wanted (stale.c). Code that is not taken back stays where
+ * it is until the next flush; no way leads to it any more. */
 #include "engine/bt/cache_internal.h"
 #include "engine/bt/emit.h"
 #include "engine/bt/glue.h"
 #include "engine/bt/soft_tlb.h"
+#include "engine/bt/stale.h"
 #include "engine/options.h"
 
 #include "base/log.h"
@@ -181,7 +182,12 @@ void cache_add(struct bt *bt, struct bt_unit *unit)
 	bt->stats.units++;
 	bt->stats.guest_instructions_translated += unit->count;
 	bt->stats.translated_bytes += unit->size;
-	atomic_store(&cache->page_has_units[unit->key >> PAGE_SHIFT], 1);
+	cache_listen(bt, unit->key >> PAGE_SHIFT);
+}
+
+void cache_listen(struct bt *bt, uint64_t page)
+{
+	atomic_store(&bt->cache->page_has_units[page], 1);
 }
 
 static struct bt_unit *unit_at(const struct bt *bt, uintptr_t pc)
@@ -239,8 +245,8 @@ static void unlink_hash(struct bt *bt, struct bt_unit *unit)
 		*link = unit->hash_next;
 }
 
-/* It may have many entries in the jump tables. So those go on leading to it, and from there to
- * where an empty one would lead. */
+/* It will not be taken back. It may have many entries in the jump tables. So those go on leading to
+ * it, and from there to where an empty one would lead. */
 static void forget_unit(struct bt *bt, struct bt_unit *unit)
 {
 	unlink_hash(bt, unit);
@@ -248,11 +254,10 @@ static void forget_unit(struct bt *bt, struct bt_unit *unit)
 	unit->dropped = true;
 }
 
-static void drop_units_of_page(struct bt *bt, uint64_t page)
+static void forget_page(struct bt *bt, uint64_t page)
 {
 	struct bt_unit **link = &bt->cache->pages[page_hash(page)];
 
-	atomic_store(&bt->cache->page_has_units[page], 0);
 	while (*link) {
 		struct bt_unit *unit = *link;
 
@@ -263,20 +268,37 @@ static void drop_units_of_page(struct bt *bt, uint64_t page)
 		*link = unit->page_next;
 		forget_unit(bt, unit);
 	}
+}
+
+/* A unit without a gate may be jumped to by any other of its page: then all are forgotten. */
+static void drop_units_of_page(struct bt *bt, uint64_t page)
+{
+	struct bt_unit *unit = bt->cache->pages[page_hash(page)];
+	bool kept = true;
+
+	atomic_store(&bt->cache->page_has_units[page], 0);
+	for (; unit && kept; unit = unit->page_next)
+		if (unit->key >> PAGE_SHIFT == page)
+			kept = stale_make(bt, unit);
+	if (!kept)
+		forget_page(bt, page);
 	bt->stats.pages_dropped++;
 }
 
-/* Units that are chained to this one still jump to its code: adapt() makes that a jump to the new
- * unit. */
-void cache_remove(struct bt *bt, struct bt_unit *unit)
+bool cache_remove(struct bt *bt, struct bt_unit *unit)
 {
 	struct bt_unit **link = &bt->cache->pages[page_hash(unit->key >> PAGE_SHIFT)];
 
+	if (!stale_make(bt, unit)) {
+		forget_page(bt, unit->key >> PAGE_SHIFT);
+		return false;
+	}
 	while (*link && *link != unit)
 		link = &(*link)->page_next;
 	if (*link)
 		*link = unit->page_next;
 	forget_unit(bt, unit);
+	return true;
 }
 
 void cache_flush(struct bt *bt)

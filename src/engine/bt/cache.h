@@ -36,9 +36,11 @@ void cache_code_used(struct bt *bt, uintptr_t end);
 void cache_add(struct bt *bt, struct bt_unit *unit);
 /* The unit for RAM offset `key`, that RIP and mode, or NULL. */
 struct bt_unit *cache_find(struct bt *bt, uint64_t rip, uint64_t key, struct bt_mode mode);
-/* Forget this one unit (it is to be retranslated); others may be chained to its code, which stays.
- */
-void cache_remove(struct bt *bt, struct bt_unit *unit);
+/* The same, of those that may be taken back (stale.h). */
+struct bt_unit *cache_find_stale(struct bt *bt, uint64_t rip, uint64_t key, struct bt_mode mode);
+/* Forget this one unit: another is to take its place, by stale_succeed(). False: there was no room
+ * to do that, and all units of its page are forgotten. */
+bool cache_remove(struct bt *bt, struct bt_unit *unit);
 /* Forget everything. No translated code may be running or be resumed. */
 void cache_flush(struct bt *bt);
 
@@ -54,6 +56,8 @@ uintptr_t bt_find_jump(struct bt *bt, uint64_t rip);
 /* Empty jump tables as far as a TLB flush demands. */
 void cache_flush_jumps(struct bt *bt, enum tlb_flush what, uint64_t linear);
 
+/* From now on cache_page_written() has to be told of this page. */
+void cache_listen(struct bt *bt, uint64_t page);
 /* Any thread: RAM page `page` was written where code is. */
 void cache_page_written(struct bt *bt, uint64_t page);
 /* On the vCPU's thread, outside translated code: drop the units of pages that were written. */

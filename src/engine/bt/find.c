@@ -14,15 +14,26 @@
 
 #include <string.h>
 
-struct bt_unit *cache_find(struct bt *bt, uint64_t rip, uint64_t key, struct bt_mode mode)
+static struct bt_unit *find(
+	struct bt *bt, uint64_t rip, uint64_t key, struct bt_mode mode, bool dropped)
 {
 	uint64_t offset = bt_mode_offset(mode, rip);
 	struct bt_unit *unit = bt->cache->hash[unit_hash(offset, key, mode)];
 
-	while (unit &&
-		(unit->key != key || unit->rip != offset || !bt_mode_equal(unit->mode, mode)))
+	while (unit && (unit->key != key || unit->rip != offset || unit->dropped != dropped ||
+			       !bt_mode_equal(unit->mode, mode)))
 		unit = unit->hash_next;
 	return unit;
+}
+
+struct bt_unit *cache_find(struct bt *bt, uint64_t rip, uint64_t key, struct bt_mode mode)
+{
+	return find(bt, rip, key, mode, false);
+}
+
+struct bt_unit *cache_find_stale(struct bt *bt, uint64_t rip, uint64_t key, struct bt_mode mode)
+{
+	return find(bt, rip, key, mode, true);
 }
 
 /* --- the jump tables --- */

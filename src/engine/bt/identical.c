@@ -107,6 +107,38 @@ static void emit_store_rcx(struct translator *t, unsigned i, const struct rewrit
 	emit_load(c, HOST_RCX, at_address(rcx));
 }
 
+/* Instructions whose constant may change without anything else being different: what is known of
+ * addresses (facts.c) does not come from it. */
+static bool constant_is_free(const struct guest_insn *g)
+{
+	if (!g->in.raw.imm[0].size || g->in.raw.imm[1].size || g->in.raw.imm[0].is_relative ||
+		g->in.raw.imm[0].offset + g->in.raw.imm[0].size / 8 != g->in.length)
+		return false;
+	switch (g->in.mnemonic) {
+	case ZYDIS_MNEMONIC_MOV:
+	case ZYDIS_MNEMONIC_IMUL:
+	case ZYDIS_MNEMONIC_AND:
+	case ZYDIS_MNEMONIC_OR:
+	case ZYDIS_MNEMONIC_XOR:
+	case ZYDIS_MNEMONIC_CMP:
+	case ZYDIS_MNEMONIC_TEST:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* The instruction's code, which ends with its constant, has just been emitted. */
+static void note_constant(struct translator *t, unsigned i)
+{
+	const struct guest_insn *g = &t->insn[i];
+
+	if (constant_is_free(g))
+		t->constant[i] = t->constant[i] ? CONSTANT_TWICE
+						: (uint16_t)(t->code.at - t->unit->code -
+							     g->in.raw.imm[0].size / 8);
+}
+
 /* There is a MARK_AFTER only where code follows the instruction; else the next instruction's mark
  * does. */
 void emit_identical(struct translator *t, unsigned i, struct host_memory memory)
@@ -141,6 +173,7 @@ void emit_identical(struct translator *t, unsigned i, struct host_memory memory)
 	else if (g->implicit_rcx)
 		emit_move(c, SCRATCH, HOST_RCX);
 	rewrite_emit(c, &r);
+	note_constant(t, i);
 	if (named_rcx && g->explicit_rcx_written)
 		emit_store_rcx(t, i, &r);
 	if (g->x87)

@@ -2,6 +2,7 @@
 #include "engine/bt/lookup.h"
 #include "engine/bt/cache.h"
 #include "engine/bt/special.h"
+#include "engine/bt/stale.h"
 #include "engine/bt/trace.h"
 #include "engine/bt/translate.h"
 
@@ -18,25 +19,9 @@ uint64_t unit_key(struct bt *bt, uint64_t rip)
 	return host ? (uint64_t)(host - cpu->memory->ram) : ~UINT64_C(0);
 }
 
-struct bt_unit *unit_find(struct bt *bt, uint64_t rip, struct bt_mode mode)
-{
-	struct bt_unit *unit = cache_probe_jump(bt, rip, mode);
-	uint64_t key;
-
-	if (unit)
-		return unit;
-	if (!cpu_canonical(bt->cpu, rip))
-		return NULL;
-	key = unit_key(bt, rip);
-	if (key == ~UINT64_C(0))
-		return NULL;
-	unit = cache_find(bt, rip, key, mode);
-	if (unit)
-		cache_enter_jump(bt, unit, rip, tlb_fetched_globally(bt->cpu, rip));
-	return unit;
-}
-
-struct bt_unit *unit_make(struct bt *bt, uint64_t rip, struct bt_mode mode, const uint8_t *adapted)
+/* Translate, and enter the unit in cache and jump table. NULL where that is not possible. */
+static struct bt_unit *unit_make(
+	struct bt *bt, uint64_t rip, struct bt_mode mode, const uint8_t *adapted)
 {
 	struct cpu *cpu = bt->cpu;
 	struct bt_unit *unit;
@@ -70,6 +55,41 @@ struct bt_unit *unit_make(struct bt *bt, uint64_t rip, struct bt_mode mode, cons
 }
 
 static const uint8_t nothing_adapted[UNIT_MAX_INSNS];
+
+struct bt_unit *unit_replace(
+	struct bt *bt, struct bt_unit *unit, uint64_t rip, const uint8_t *adapted)
+{
+	bool kept = cache_remove(bt, unit);
+	uint64_t flushes = bt->stats.cache_flushes;
+	struct bt_unit *new = unit_make(bt, rip, unit->mode, adapted);
+
+	if (new && kept && bt->stats.cache_flushes == flushes)
+		stale_succeed(bt, unit, new);
+	return new;
+}
+
+struct bt_unit *unit_find(struct bt *bt, uint64_t rip, struct bt_mode mode)
+{
+	struct bt_unit *unit = cache_probe_jump(bt, rip, mode), *stale;
+	uint64_t key;
+
+	if (unit)
+		return unit;
+	if (!cpu_canonical(bt->cpu, rip))
+		return NULL;
+	key = unit_key(bt, rip);
+	if (key == ~UINT64_C(0))
+		return NULL;
+	unit = cache_find(bt, rip, key, mode);
+	stale = unit ? NULL : cache_find_stale(bt, rip, key, mode);
+	if (stale && !stale_take_back(bt, stale))
+		return unit_replace(bt, stale, rip, nothing_adapted);
+	if (stale)
+		unit = stale;
+	if (unit)
+		cache_enter_jump(bt, unit, rip, tlb_fetched_globally(bt->cpu, rip));
+	return unit;
+}
 
 struct bt_unit *unit_find_or_make(struct bt *bt, uint64_t rip, struct bt_mode mode, bool hot)
 {

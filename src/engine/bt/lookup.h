@@ -10,15 +10,17 @@
 /* RAM offset of the code at `rip`: a unit's key. ~0: it is not in RAM. */
 uint64_t unit_key(struct bt *bt, uint64_t rip);
 
-/* By the jump table, then by the hash; a unit found there is entered in the jump table. NULL: there
- * is none. */
+/* By the jump table, then by the hash; a unit found there is entered in the jump table. One whose
+ * code has changed is replaced. NULL: there is none. May flush the cache
+ * (bt->stats.cache_flushes). */
 struct bt_unit *unit_find(struct bt *bt, uint64_t rip, struct bt_mode mode);
 
-/* Translate, and enter the unit in cache and jump table. `adapted`: see translate_unit(). NULL
- * where that is not possible. May flush the cache (bt->stats.cache_flushes). */
-struct bt_unit *unit_make(struct bt *bt, uint64_t rip, struct bt_mode mode, const uint8_t *adapted);
+/* Translate once more what `unit` was made of, or what is there now. `adapted`: see
+ * translate_unit(). NULL where that is not possible: there is no unit then. May flush the cache. */
+struct bt_unit *unit_replace(
+	struct bt *bt, struct bt_unit *unit, uint64_t rip, const uint8_t *adapted);
 
-/* unit_find(), and where the code is hot unit_make(). */
+/* unit_find(); where there is none and the code is hot, one is made, if that is possible. */
 struct bt_unit *unit_find_or_make(struct bt *bt, uint64_t rip, struct bt_mode mode, bool hot);
 
 /* The unit for cpu->rip in the mode that the CPU is in, which becomes *mode; NULL where there is

@@ -256,7 +256,7 @@ static struct next after_soft_miss(
 	entry = access_tlb(cpu, linear);
 	soft_tlb_fill(bt, tlb_current_view(cpu), linear, host, entry->write == (linear & PAGE_MASK),
 		tlb_is_global(cpu, linear));
-	if (left_in_shadow(cpu, exit->unit, exit->insn))
+	if (left_in_shadow(cpu, exit->unit, exit->insn) || exit->unit->dropped)
 		return run_loop;
 	return resume(bt, exit->resume, vectors);
 }
@@ -317,9 +317,8 @@ static bool open_window(struct bt *bt, struct bt_mode mode)
 /* An instruction that keeps faulting is translated again, with the soft TLB. */
 static void adapt(struct bt *bt, uint64_t rip, struct bt_mode mode)
 {
-	struct bt_unit *unit = bt->rolled_back.unit, *again;
+	struct bt_unit *unit = bt->rolled_back.unit;
 	uint8_t adapted[UNIT_MAX_INSNS] = {0};
-	uint64_t flushes = bt->stats.cache_flushes;
 
 	bt->rolled_back.unit = NULL;
 	if (!unit || unit->dropped || !bt_mode_equal(unit->mode, mode) || !mode.windows)
@@ -332,13 +331,8 @@ static void adapt(struct bt *bt, uint64_t rip, struct bt_mode mode)
 	bt->cpu->rip = bt->cpu->next_rip = rip;
 	if (unit_key(bt, rip) != unit->key)
 		return;
-	cache_remove(bt, unit);
-	again = unit_make(bt, rip, mode, adapted);
-	if (!again || bt->stats.cache_flushes != flushes)
-		return;
-	bt->stats.retranslations++;
-	/* Other units jump to the old entry: make it a jump to the new unit. */
-	emit_redirect(bt, unit->entry, again->entry);
+	if (unit_replace(bt, unit, rip, adapted))
+		bt->stats.retranslations++;
 }
 
 /* The fault that was rolled back last does not count: the slot gets a window now, or will when the

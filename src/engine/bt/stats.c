@@ -35,6 +35,8 @@ static const struct {
 	ROW("address spaces", spaces),
 	ROW("cache flushes", cache_flushes),
 	ROW("code pages dropped", pages_dropped),
+	ROW("  units taken back", units_taken_back),
+	ROW("    with new constants", units_patched),
 	ROW("kicks", kicks),
 	ROW("host single steps", steps),
 };

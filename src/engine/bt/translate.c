@@ -468,6 +468,7 @@ static bool emit_unit(struct translator *t)
 	t->joined = 0;
 	t->inside = NULL;
 	t->cold_count = t->mark_count = t->forward_count = t->loop_count = 0;
+	memset(t->constant, 0, sizeof(t->constant));
 	find_modes(t);
 	mark(t, 0, MARK_AFTER);
 	emit_checked_entry(t);
@@ -516,6 +517,8 @@ static bool fill_unit(struct translator *t)
 			.host = (uint16_t)(t->host[i] - unit->code),
 			.stack = facts_uses_stack(t, i),
 			.interpreted = g->kind == GUEST_INTERPRET || g->kind == GUEST_END,
+			.constant = t->constant[i] != CONSTANT_TWICE ? t->constant[i] : 0,
+			.constant_size = (uint8_t)(g->in.raw.imm[0].size / 8),
 			.x87_before = i && x87_unrecorded(t, i - 1) ? t->insn[i - 1].fop : 0,
 			.shadowed = i && t->insn[i - 1].in.mnemonic == ZYDIS_MNEMONIC_STI,
 			.reason = g->reason};

@@ -143,6 +143,8 @@ struct forward {
 	bool inside;
 };
 
+#define CONSTANT_TWICE UINT16_MAX /* the host code has it more than once */
+
 struct translator {
 	struct bt *bt;
 	struct cpu *cpu;
@@ -168,6 +170,7 @@ struct translator {
 	uint64_t host_again[UNIT_MAX_INSNS]; /* as `host`, in a loop's second code */
 	bool failed;                         /* ran out of something */
 	uint16_t slots[UNIT_MAX_INSNS];      /* predicted */
+	uint16_t constant[UNIT_MAX_INSNS];   /* as bt_insn.constant; or CONSTANT_TWICE */
 	const uint8_t *adapted;
 	struct decode_cache *shapes; /* the interpreter's; NULL: none is used */
 	uint64_t base; /* of this first run of the code; bt->run.base is what counts */

@@ -1,0 +1,121 @@
+/* Units whose page was written.
+ *
+ * A store to a page takes all its units out of reach, but most of them are as right as before: data
+ * lies beside the code, one function of many was patched, a compiler wrote the same bytes again. So
+ * a unit is kept, stale. Where its code is wanted again, its copy of the guest code is compared with
+ * RAM. If they are equal it is taken back as it is; if only constants of copied instructions differ,
+ * which the host code has at a known place, those are replaced; else a new unit takes its place.
+ *
+ * Jumps from other units of the page lead straight to a unit's entry, and it is not known which. So
+ * while the unit is stale its entry leads to its *gate*, a little code made for it when it becomes
+ * stale for the first time:
+ *
+ *	gate:	jmp	1f, or the entry of the unit that is right now
+ *	1:	mov	r10, RIP
+ *		jmp	glue.miss
+ *
+ * A unit that takes another's place takes over its gate, and jumps to the old one find the new one
+ * by it, however often that happens. */
+#include "engine/bt/stale.h"
+#include "engine/bt/cache.h"
+#include "engine/bt/emit.h"
+
+#include <string.h>
+
+/* Where the way through the gate to glue.miss begins. */
+static uintptr_t gate_to_miss(uintptr_t gate)
+{
+	return gate + JUMP_BYTES;
+}
+
+static uintptr_t make_gate(struct bt *bt, const struct bt_unit *unit)
+{
+	uintptr_t gate = bt->code.used;
+	struct code c = {.bt = bt, .start = gate, .at = gate, .limit = bt->code.end};
+
+	emit_jump_to(&c, gate_to_miss(gate));
+	if (unit->mode.bound) {
+		emit_constant(&c, SCRATCH_ADDR, unit->rip);
+	} else {
+		emit_load(&c, SCRATCH_ADDR, at_address(&bt->run.base));
+		emit_lea(&c, SCRATCH_ADDR, at_register(SCRATCH_ADDR, (int32_t)unit->rip));
+	}
+	emit_jump_to(&c, bt->glue.miss);
+	if (c.full)
+		return 0;
+	cache_code_used(bt, c.at);
+	return gate;
+}
+
+bool stale_make(struct bt *bt, struct bt_unit *unit)
+{
+	if (unit->dropped)
+		return true;
+	if (!unit->gate)
+		unit->gate = make_gate(bt, unit);
+	if (!unit->gate)
+		return false;
+	memcpy(unit->first, cache_writable(bt, unit->entry), sizeof(unit->first));
+	emit_redirect(bt, unit->gate, gate_to_miss(unit->gate));
+	emit_redirect(bt, unit->entry, unit->gate);
+	unit->dropped = true;
+	return true;
+}
+
+/* May all bytes in which the instruction differs from what is at `now` be replaced? */
+static bool differs_in_constant(
+	const struct bt_insn *insn, const uint8_t *was, const uint8_t *now)
+{
+	return insn->constant && memcmp(was, now, insn->length - insn->constant_size) == 0;
+}
+
+/* Replace constants, where those are all that has changed. */
+static bool replace_constants(struct bt *bt, struct bt_unit *unit, const uint8_t *now)
+{
+	for (unsigned i = 0; i < unit->count; i++) {
+		const struct bt_insn *insn = &unit->insns[i];
+		unsigned at = insn->offset - unit->guest_start;
+
+		if (memcmp(unit->guest + at, now + at, insn->length) != 0 &&
+			!differs_in_constant(insn, unit->guest + at, now + at))
+			return false;
+	}
+	for (unsigned i = 0; i < unit->count; i++) {
+		const struct bt_insn *insn = &unit->insns[i];
+		unsigned end = insn->offset - unit->guest_start + insn->length;
+
+		if (insn->constant)
+			memcpy(cache_writable(bt, unit->code + insn->constant),
+				now + end - insn->constant_size, insn->constant_size);
+	}
+	memcpy(unit->guest, now, unit->guest_bytes);
+	bt->stats.units_patched++;
+	return true;
+}
+
+bool stale_take_back(struct bt *bt, struct bt_unit *unit)
+{
+	struct memory *memory = bt->cpu->memory;
+	uint64_t page = unit->key >> PAGE_SHIFT;
+	uint8_t now[UNIT_MAX_INSNS * 15];
+
+	/* In this order, a store that is not in the copy makes the unit stale again. */
+	cache_listen(bt, page);
+	memory_code_track(memory, page, unit->guest_start, unit->guest_bytes);
+	memcpy(now, memory->ram + unit->key, unit->guest_bytes);
+	memcpy(cache_writable(bt, unit->entry), unit->first, sizeof(unit->first));
+	if (memcmp(now, unit->guest, unit->guest_bytes) != 0 && !replace_constants(bt, unit, now)) {
+		emit_redirect(bt, unit->entry, unit->gate);
+		return false;
+	}
+	emit_redirect(bt, unit->gate, unit->entry);
+	unit->dropped = false;
+	bt->stats.units_taken_back++;
+	return true;
+}
+
+void stale_succeed(struct bt *bt, const struct bt_unit *old, struct bt_unit *unit)
+{
+	unit->gate = old->gate;
+	emit_redirect(bt, unit->gate, unit->entry);
+}

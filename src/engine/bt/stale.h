@@ -1,0 +1,20 @@
+/* Units whose page was written: kept, and taken back where their code has not changed much. */
+#ifndef VENEER_ENGINE_BT_STALE_H
+#define VENEER_ENGINE_BT_STALE_H
+
+#include "engine/bt/bt.h"
+
+/* Let no way lead into the unit any more, so that its first bytes may be overwritten: nothing may be
+ * resumed in it. It is dropped then, but can be taken back. False: there is no room for its gate,
+ * and the unit is as it was. */
+bool stale_make(struct bt *bt, struct bt_unit *unit);
+
+/* Its code is wanted: make the unit what RAM has now. False: the code differs too much, the unit
+ * stays stale. */
+bool stale_take_back(struct bt *bt, struct bt_unit *unit);
+
+/* `unit` is made of what is now at the place of `old`, which is stale and forgotten: jumps that led
+ * to the one lead to the other. */
+void stale_succeed(struct bt *bt, const struct bt_unit *old, struct bt_unit *unit);
+
+#endif
