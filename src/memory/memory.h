@@ -274,6 +274,10 @@ void memory_revoke(struct memory *memory, uint64_t page, uint64_t count);
  * generation that the copy must remember. The copy is good as long as
  * memory->code_generation[page] still equals it. Call before reading the bytes. Takes lock. */
 uint32_t memory_code_track(struct memory *memory, uint64_t page, unsigned offset, unsigned size);
+/* The same for several pieces of code in the page at once: the lines of all of them. */
+uint32_t memory_code_track_lines(struct memory *memory, uint64_t page, uint32_t lines);
+/* The lines that [offset, offset + size) of a page touches. */
+uint32_t memory_code_lines(unsigned offset, unsigned size);
 
 /* --- stores --- */
 

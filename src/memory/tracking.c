@@ -97,8 +97,7 @@ void memory_revoke(struct memory *memory, uint64_t page, uint64_t count)
 
 /* --- code --- */
 
-/* The lines that [offset, offset + size) of a page touches. */
-static uint32_t line_mask(unsigned offset, unsigned size)
+uint32_t memory_code_lines(unsigned offset, unsigned size)
 {
 	unsigned first = offset >> MEMORY_CODE_LINE_SHIFT;
 	unsigned last = (offset + size - 1) >> MEMORY_CODE_LINE_SHIFT;
@@ -119,13 +118,13 @@ static uint32_t line_mask(unsigned offset, unsigned size)
  * reading a generation in the middle of a writer's change. A writer without a look at the flags,
  * through a window, is what `protect` is for: when it returns, the store has either been done, and
  * we read the new bytes, or will fault. */
-uint32_t memory_code_track(struct memory *memory, uint64_t page, unsigned offset, unsigned size)
+uint32_t memory_code_track_lines(struct memory *memory, uint64_t page, uint32_t lines)
 {
 	uint32_t generation;
 
 	pthread_mutex_lock(&memory->lock);
 	generation = memory->code_generation[page];
-	atomic_fetch_or(&memory->code_lines[page], line_mask(offset, size));
+	atomic_fetch_or(&memory->code_lines[page], lines);
 	if (!(memory->page_flags[page] & PAGE_CODE)) {
 		atomic_fetch_or(&memory->page_flags[page], PAGE_CODE);
 		listeners_protect(memory, page, 1);
@@ -134,6 +133,11 @@ uint32_t memory_code_track(struct memory *memory, uint64_t page, unsigned offset
 	}
 	pthread_mutex_unlock(&memory->lock);
 	return generation;
+}
+
+uint32_t memory_code_track(struct memory *memory, uint64_t page, unsigned offset, unsigned size)
+{
+	return memory_code_track_lines(memory, page, memory_code_lines(offset, size));
 }
 
 /* --- stores --- */
@@ -150,7 +154,7 @@ static void write_down(struct memory *memory, uint64_t page)
 bool memory_written(struct memory *memory, const void *pointer, unsigned size)
 {
 	uint64_t page = memory_page_number(memory, pointer);
-	uint32_t mask = line_mask((uintptr_t)pointer & (PAGE_SIZE - 1), size);
+	uint32_t mask = memory_code_lines((uintptr_t)pointer & (PAGE_SIZE - 1), size);
 	bool code;
 
 	atomic_thread_fence(memory_order_seq_cst);

@@ -213,6 +213,9 @@ struct bt_unit {
 	 * it may be taken back (stale.c). Its first bytes are not what they were. */
 	bool dropped;
 	uint8_t first[5]; /* those, of the entry, while it is dropped */
+	bool gate_shared; /* units that it has replaced lead through its gate, too */
+	uint8_t along;    /* so many times more it is taken back when another one is wanted */
+	uint8_t stores;   /* its page has been written so often while it was stale */
 	uint32_t size; /* bytes of host code, from `code` on */
 	uintptr_t code;  /* host address; here is the checked entry (RIP in R10) */
 	uintptr_t entry; /* the entry that checks nothing */

@@ -162,16 +162,11 @@ void cache_forget_exits(struct bt *bt, uint32_t first)
 
 /* --- finding --- */
 
-static unsigned page_hash(uint64_t page)
-{
-	return hash_slot(page, PAGE_HASH_BITS);
-}
-
 void cache_add(struct bt *bt, struct bt_unit *unit)
 {
 	struct bt_cache *cache = bt->cache;
 	struct bt_unit **hash = &cache->hash[unit_hash(unit->rip, unit->key, unit->mode)];
-	struct bt_unit **page = &cache->pages[page_hash(unit->key >> PAGE_SHIFT)];
+	struct bt_unit **page = cache_page_list(bt, unit->key >> PAGE_SHIFT);
 
 	unit->hash_next = *hash;
 	*hash = unit;
@@ -256,7 +251,7 @@ static void forget_unit(struct bt *bt, struct bt_unit *unit)
 
 static void forget_page(struct bt *bt, uint64_t page)
 {
-	struct bt_unit **link = &bt->cache->pages[page_hash(page)];
+	struct bt_unit **link = cache_page_list(bt, page);
 
 	while (*link) {
 		struct bt_unit *unit = *link;
@@ -270,16 +265,25 @@ static void forget_page(struct bt *bt, uint64_t page)
 	}
 }
 
+/* One that is not wanted for so many stores to its page is not kept any longer. */
+#define STORES_MAX UINT8_MAX
+
 /* A unit without a gate may be jumped to by any other of its page: then all are forgotten. */
 static void drop_units_of_page(struct bt *bt, uint64_t page)
 {
-	struct bt_unit *unit = bt->cache->pages[page_hash(page)];
+	struct bt_unit *unit = *cache_page_list(bt, page), *next;
 	bool kept = true;
 
 	atomic_store(&bt->cache->page_has_units[page], 0);
-	for (; unit && kept; unit = unit->page_next)
-		if (unit->key >> PAGE_SHIFT == page)
+	for (; unit && kept; unit = next) {
+		next = unit->page_next;
+		if (unit->key >> PAGE_SHIFT != page)
+			continue;
+		if (unit->dropped && ++unit->stores == STORES_MAX)
+			cache_remove(bt, unit);
+		else
 			kept = stale_make(bt, unit);
+	}
 	if (!kept)
 		forget_page(bt, page);
 	bt->stats.pages_dropped++;
@@ -287,7 +291,7 @@ static void drop_units_of_page(struct bt *bt, uint64_t page)
 
 bool cache_remove(struct bt *bt, struct bt_unit *unit)
 {
-	struct bt_unit **link = &bt->cache->pages[page_hash(unit->key >> PAGE_SHIFT)];
+	struct bt_unit **link = cache_page_list(bt, unit->key >> PAGE_SHIFT);
 
 	if (!stale_make(bt, unit)) {
 		forget_page(bt, unit->key >> PAGE_SHIFT);

@@ -38,6 +38,12 @@ static inline unsigned unit_hash(uint64_t rip, uint64_t key, struct bt_mode mode
 	return hash_slot(key ^ rip << 7 ^ mode.key << 40, HASH_BITS);
 }
 
+/* The units of RAM page `page`, and of others, by page_next. */
+static inline struct bt_unit **cache_page_list(struct bt *bt, uint64_t page)
+{
+	return &bt->cache->pages[hash_slot(page, PAGE_HASH_BITS)];
+}
+
 /* find.c: all jump tables empty, for the first time. */
 void jumps_init(struct bt *bt);
 

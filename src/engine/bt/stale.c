@@ -2,9 +2,9 @@
  *
  * A store to a page takes all its units out of reach, but most of them are as right as before: data
  * lies beside the code, one function of many was patched, a compiler wrote the same bytes again. So
- * a unit is kept, stale. Where its code is wanted again, its copy of the guest code is compared with
- * RAM. If they are equal it is taken back as it is; if only constants of copied instructions differ,
- * which the host code has at a known place, those are replaced; else a new unit takes its place.
+ * a unit is kept, stale. When it is wanted again its copy of the guest code is compared with RAM. If
+ * they are equal it is taken back as it is; if only constants of copied instructions differ, which
+ * the host code has at a known place, those are replaced; else a new unit takes its place.
  *
  * Jumps from other units of the page lead straight to a unit's entry, and it is not known which. So
  * while the unit is stale its entry leads to its *gate*, a little code made for it when it becomes
@@ -17,10 +17,14 @@
  * A unit that takes another's place takes over its gate, and jumps to the old one find the new one
  * by it, however often that happens. */
 #include "engine/bt/stale.h"
-#include "engine/bt/cache.h"
+#include "engine/bt/cache_internal.h"
 #include "engine/bt/emit.h"
 
 #include <string.h>
+
+/* A unit that was wanted is taken back with others so many times more before it has to be wanted
+ * again. */
+#define TAKEN_ALONG 8
 
 /* Where the way through the gate to glue.miss begins. */
 static uintptr_t gate_to_miss(uintptr_t gate)
@@ -56,7 +60,8 @@ bool stale_make(struct bt *bt, struct bt_unit *unit)
 	if (!unit->gate)
 		return false;
 	memcpy(unit->first, cache_writable(bt, unit->entry), sizeof(unit->first));
-	emit_redirect(bt, unit->gate, gate_to_miss(unit->gate));
+	if (unit->gate_shared)
+		emit_redirect(bt, unit->gate, gate_to_miss(unit->gate));
 	emit_redirect(bt, unit->entry, unit->gate);
 	unit->dropped = true;
 	return true;
@@ -93,29 +98,56 @@ static bool replace_constants(struct bt *bt, struct bt_unit *unit, const uint8_t
 	return true;
 }
 
-bool stale_take_back(struct bt *bt, struct bt_unit *unit)
+/* Its lines are tracked: make the unit what RAM has now. False: the code differs too much. */
+static bool take_back(struct bt *bt, struct bt_unit *unit)
 {
-	struct memory *memory = bt->cpu->memory;
-	uint64_t page = unit->key >> PAGE_SHIFT;
 	uint8_t now[UNIT_MAX_INSNS * 15];
 
-	/* In this order, a store that is not in the copy makes the unit stale again. */
-	cache_listen(bt, page);
-	memory_code_track(memory, page, unit->guest_start, unit->guest_bytes);
-	memcpy(now, memory->ram + unit->key, unit->guest_bytes);
+	memcpy(now, bt->cpu->memory->ram + unit->key, unit->guest_bytes);
 	memcpy(cache_writable(bt, unit->entry), unit->first, sizeof(unit->first));
 	if (memcmp(now, unit->guest, unit->guest_bytes) != 0 && !replace_constants(bt, unit, now)) {
 		emit_redirect(bt, unit->entry, unit->gate);
 		return false;
 	}
-	emit_redirect(bt, unit->gate, unit->entry);
+	if (unit->gate_shared)
+		emit_redirect(bt, unit->gate, unit->entry);
 	unit->dropped = false;
+	unit->stores = 0;
 	bt->stats.units_taken_back++;
 	return true;
+}
+
+/* Is it likely to be wanted soon? */
+static bool expected(const struct bt_unit *unit, uint64_t page)
+{
+	return unit->dropped && unit->along && unit->key >> PAGE_SHIFT == page;
+}
+
+/* Units of the page that were wanted lately are taken back as well: to come here for each costs much
+ * more than to compare it. Not all units, for a store to the code of a unit that is not stale costs
+ * a fault, and code that a compiler of the guest has given up it will soon write over. */
+bool stale_take_back(struct bt *bt, struct bt_unit *wanted)
+{
+	uint64_t page = wanted->key >> PAGE_SHIFT;
+	struct bt_unit *unit;
+	uint32_t lines = 0;
+
+	wanted->along = TAKEN_ALONG + 1;
+	for (unit = *cache_page_list(bt, page); unit; unit = unit->page_next)
+		if (expected(unit, page))
+			lines |= memory_code_lines(unit->guest_start, unit->guest_bytes);
+	/* In this order, a store that is not seen below makes the units stale again. */
+	cache_listen(bt, page);
+	memory_code_track_lines(bt->cpu->memory, page, lines);
+	for (unit = *cache_page_list(bt, page); unit; unit = unit->page_next)
+		if (expected(unit, page))
+			unit->along = take_back(bt, unit) ? unit->along - 1u : 0;
+	return !wanted->dropped;
 }
 
 void stale_succeed(struct bt *bt, const struct bt_unit *old, struct bt_unit *unit)
 {
 	unit->gate = old->gate;
+	unit->gate_shared = true;
 	emit_redirect(bt, unit->gate, unit->entry);
 }

@@ -9,9 +9,9 @@
  * and the unit is as it was. */
 bool stale_make(struct bt *bt, struct bt_unit *unit);
 
-/* Its code is wanted: make the unit what RAM has now. False: the code differs too much, the unit
- * stays stale. */
-bool stale_take_back(struct bt *bt, struct bt_unit *unit);
+/* Its code is wanted: make the unit, and perhaps others of its page, what RAM has now. False: the
+ * code of `wanted` differs too much, and it stays stale. */
+bool stale_take_back(struct bt *bt, struct bt_unit *wanted);
 
 /* `unit` is made of what is now at the place of `old`, which is stale and forgotten: jumps that led
  * to the one lead to the other. */
