@@ -7,7 +7,7 @@
  * A CPU sees its own stores at once where they were made by the address it runs at; those by
  * another address, and another CPU's, after a serializing instruction (SDM vol. 3A 9.1.3).
  *
- * On the command line: heat=N executions that make code hot.
+ * On the command line: heat=N executions that make code hot; two=0 where there is one CPU only.
  */
 #include "noise.h"
 #include "paging.h"
@@ -29,6 +29,7 @@ static const struct world {
 };
 static const struct world *world;
 static u32 heat;
+static bool two_cpus;
 
 /* Runs in the world; the number of wrong results. */
 typedef ulong test_fn(ulong base);
@@ -309,6 +310,139 @@ static ulong branch_target(ulong base)
 	return bad;
 }
 
+/* Functions that differ in a constant only, of every size and in many instructions. */
+static const struct {
+	u8 code[24];
+	u8 size;     /* of the code */
+	u8 constant; /* where it is */
+	u8 bytes;    /* of the constant */
+} forms[] = {
+	{{0xb8, [5] = 0xc3}, 6, 1, 4},                          /* mov $c, %eax */
+	{{0x48, 0xb8, [10] = 0xc3}, 11, 2, 8},                  /* mov $c, %rax */
+	{{0x48, 0xc7, 0xc0, [7] = 0xc3}, 8, 3, 4},              /* the same, short */
+	{{0xb9, [5] = 0x89, 0xc8, 0xc3}, 8, 1, 4},              /* mov $c, %ecx */
+	{{0x41, 0xba, [6] = 0x44, 0x89, 0xd0, 0xc3}, 10, 2, 4}, /* mov $c, %r10d */
+	{{0x69, 0xc7, [6] = 0xc3}, 7, 2, 4},                    /* imul $c, %edi, %eax */
+	{{0x6b, 0xc7, [3] = 0xc3}, 4, 2, 1},                    /* the same, short */
+	{{0x89, 0xf8, 0x25, [7] = 0xc3}, 8, 3, 4},              /* and $c, %eax */
+	{{0x89, 0xf8, 0x0d, [7] = 0xc3}, 8, 3, 4},              /* or $c, %eax */
+	{{0x89, 0xf8, 0x35, [7] = 0xc3}, 8, 3, 4},              /* xor $c, %eax */
+	{{0x89, 0xf8, 0x66, 0x35, [6] = 0xc3}, 7, 4, 2},        /* xor $c, %ax */
+	{{0x89, 0xf8, 0x34, [4] = 0xc3}, 5, 3, 1},              /* xor $c, %al */
+	{{0x89, 0xf8, 0x05, [7] = 0xc3}, 8, 3, 4},              /* add $c, %eax */
+	{{0x31, 0xc0, 0x81, 0xff, [8] = 0x0f, 0x94, 0xc0, 0xc3}, 12, 4, 4}, /* cmp, sete */
+	{{0x31, 0xc0, 0xf7, 0xc7, [8] = 0x0f, 0x95, 0xc0, 0xc3}, 12, 4, 4}, /* test, setne */
+	/* movl $c, 0f(%rip); mov 0f(%rip), %eax; ret; 0: */
+	{{0xc7, 0x05, 7, [10] = 0x8b, 0x05, 1, 0, 0, 0, 0xc3}, 17, 6, 4},
+	/* 1: mov $c, %eax; dec %edi; jns 1b; ret */
+	{{0xb8, [5] = 0xff, 0xcf, 0x79, 0xf7, 0xc3}, 10, 1, 4},
+};
+
+static ulong form_result(size_t form, u32 edi, ulong c)
+{
+	switch (form) {
+	case 1:
+		return c;
+	case 2:
+		return (ulong)(long)(int)c;
+	case 5:
+		return edi * (u32)c;
+	case 6:
+		return edi * (u32)(signed char)c;
+	case 7:
+		return edi & (u32)c;
+	case 8:
+		return edi | (u32)c;
+	case 9:
+		return edi ^ (u32)c;
+	case 10:
+		return edi ^ (c & 0xffff);
+	case 11:
+		return edi ^ (c & 0xff);
+	case 12:
+		return edi + (u32)c;
+	case 13:
+		return edi == (u32)c;
+	case 14:
+		return (edi & (u32)c) != 0;
+	default:
+		return (u32)c;
+	}
+}
+
+static ulong constants(ulong base)
+{
+	const u32 argument = 7;
+	ulong bad = 0, c = 0x0123456789abcdeful;
+	size_t form;
+	u32 i, j;
+
+	for (form = 0; form < sizeof(forms) / sizeof(forms[0]); form++) {
+		ulong at = base + 0x900 + form * 32;
+
+		copy(at, forms[form].code, forms[form].size);
+		call_hot(at, argument, 0);
+	}
+	for (i = 0; i < 60; i++)
+		for (form = 0; form < sizeof(forms) / sizeof(forms[0]); form++) {
+			ulong at = base + 0x900 + form * 32;
+
+			c = i % 5 == 4 ? argument : c * 0x5851f42d4c957f2d + form;
+			copy(at + forms[form].constant, &c, forms[form].bytes);
+			for (j = 0; j < 3; j++)
+				bad += call(at, argument) != form_result(form, argument, c);
+		}
+	return bad;
+}
+
+/* Functions of a page that call each other, one of which becomes another: longer, shorter, as it
+ * was. The others stay, and must find the new one. */
+static ulong callers_stay(ulong base)
+{
+	/* xor eax, eax; mov edi, r8d; 1: call 40(start); call 60(start); dec r8d; jnz 1b; ret */
+	static const u8 caller[] = {0x31, 0xc0, 0x41, 0x89, 0xf8, 0xe8, 0x36, 0, 0, 0, 0xe8, 0x51,
+		0, 0, 0, 0x41, 0xff, 0xc8, 0x75, 0xf1, 0xc3};
+	static const u8 bodies[][8] = {
+		{0x83, 0xc0, 1, 0xc3},                /* add $1, %eax; ret */
+		{0xff, 0xc0, 0xff, 0xc0, 0xc3},       /* inc %eax; inc %eax; ret */
+		{0x90, 0x8d, 0x40, 3, 0xc3},          /* nop; lea 3(%rax), %eax; ret */
+		{0xeb, 2, 0, 0, 0x83, 0xc0, 4, 0xc3}, /* jmp 1f; 1: add $4, %eax; ret */
+	};
+	static const u8 constant[] = {0x05, 0, 1, 0, 0, 0xc3}; /* add $256, %eax; ret */
+	ulong at = base + 0xc00, bad = 0, rounds;
+	u32 i;
+
+	copy(at, caller, sizeof(caller));
+	copy(at + 0x60, constant, sizeof(constant));
+	for (i = 0; i < 300; i++) {
+		/* Each is there for a while, and the same bytes are written again. */
+		u32 body = i / 3 % 4;
+
+		copy(at + 0x40, bodies[body], sizeof(bodies[0]));
+		rounds = i % 50 ? 5 : heat;
+		bad += call(at, rounds) != rounds * (256 + body + 1);
+	}
+	return bad;
+}
+
+/* Hot code that another takes the place of for long, in the same page, and that then comes back. */
+static ulong comes_back(ulong base)
+{
+	ulong at = base + 0xd00, bad = 0;
+	u32 i;
+
+	emit_return(at, 1);
+	bad += call_hot(at, 0, 1);
+	for (i = 0; i < 600; i++) {
+		emit_return(at + 16 + i % 7 * 8, i);
+		bad += call(at + 16 + i % 7 * 8, 0) != i;
+	}
+	bad += call_hot(at, 0, 1);
+	emit_return(at, 2);
+	bad += call_hot(at, 0, 2);
+	return bad;
+}
+
 static const struct {
 	const char *name;
 	test_fn *fn;
@@ -322,6 +456,9 @@ static const struct {
 	{"an instruction on two pages", two_pages},
 	{"strings over code", string_over_code},
 	{"the displacement of a jump", branch_target},
+	{"constants of many instructions", constants},
+	{"a function changes, its callers stay", callers_stay},
+	{"hot code whose page changes for long", comes_back},
 };
 
 /* --- two CPUs --- */
@@ -406,6 +543,46 @@ static void test_without_handshake(void)
 	check_eq(cross_bad, 0, "%s: a constant counted up under a running CPU", world->name);
 }
 
+/* The other CPU stores to the code that runs here, but the bytes it has already: the code is in
+ * doubt again and again, in the middle of its accesses to memory, and stays the same. */
+static void store_same_bytes(u32 cpu)
+{
+	volatile u8 *code = (u8 *)shared_code;
+	u32 i;
+
+	for (i = 0; !stop; i++) {
+		code[i % 16] = code[i % 16];
+		if (i % 8 == 0)
+			cpu_relax();
+	}
+}
+
+static void test_stores_of_same_bytes(void)
+{
+	/* xor eax, eax; mov $64, ecx; 1: add (rdi), eax; add $0x1040, rdi; dec ecx; jnz 1b; ret */
+	static const u8 code[] = {0x31, 0xc0, 0xb9, 64, 0, 0, 0, 0x03, 0x07, 0x48, 0x81, 0xc7, 0x40,
+		0x10, 0, 0, 0xff, 0xc9, 0x75, 0xf3, 0xc3};
+	static u8 *numbers;
+	ulong bad = 0, i;
+
+	if (!numbers) {
+		numbers = pages_alloc(66);
+		for (i = 0; i < 64; i++)
+			*(u32 *)(numbers + i * 0x1040) = i;
+	}
+	copy(shared_code, code, sizeof(code));
+	stop = 0;
+	smp_run(1, store_same_bytes);
+	for (i = 0; i < 2000; i++) {
+		if (i % 4 == 0)
+			write_cr3(read_cr3());
+		bad += call(shared_code, (ulong)numbers) != 63 * 64 / 2;
+	}
+	stop = 1;
+	check(smp_wait(1, 10000), "%s: the storing CPU comes to an end", world->name);
+	check_eq(bad, 0, "%s: another CPU stores the same bytes to running code", world->name);
+}
+
 static void map_areas(void)
 {
 	u8 *frames = pages_alloc(PAGES);
@@ -426,7 +603,9 @@ void guest_main(void)
 
 	heat = boot_option("heat", 600);
 	map_areas();
-	check(smp_start(2), "another CPU");
+	two_cpus = boot_option("two", 1);
+	if (two_cpus)
+		check(smp_start(2), "another CPU");
 	noise_start(boot_option("noise", 50000));
 	for (world = worlds; world < worlds + sizeof(worlds) / sizeof(worlds[0]); world++) {
 		for (i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
@@ -434,10 +613,11 @@ void guest_main(void)
 					     : tests[i].fn(world->base),
 				0, "%s: %s", world->name, tests[i].name);
 		shared_code = world->base + 0xf0;
-		if (world->user)
+		if (world->user || !two_cpus)
 			continue;
 		test_handshake();
 		test_without_handshake();
+		test_stores_of_same_bytes();
 	}
 	check(noise_stop() > 10, "interrupts came meanwhile");
 }

@@ -216,10 +216,10 @@ struct bt_unit {
 	bool gate_shared; /* units that it has replaced lead through its gate, too */
 	uint8_t along;    /* so many times more it is taken back when another one is wanted */
 	uint8_t stores;   /* its page has been written so often while it was stale */
-	uint32_t size; /* bytes of host code, from `code` on */
-	uintptr_t code;  /* host address; here is the checked entry (RIP in R10) */
-	uintptr_t entry; /* the entry that checks nothing */
-	uintptr_t gate;  /* where the entry leads while the unit is dropped; 0: none yet */
+	uint32_t size;    /* bytes of host code, from `code` on */
+	uintptr_t code;   /* host address; here is the checked entry (RIP in R10) */
+	uintptr_t entry;  /* the entry that checks nothing */
+	uintptr_t gate;   /* where the entry leads while the unit is dropped; 0: none yet */
 	uint16_t again,
 		cold; /* where loops' second codes begin, and what is out of line; for the trace */
 	struct bt_unit *hash_next, *page_next;

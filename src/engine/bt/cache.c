@@ -2,9 +2,9 @@
  *
  * Units lie in the code area in the order they were made; when it (or anything else) is full,
  * everything is dropped and begins anew. Direct jumps between units never leave a guest page: so
- * when a page's code is written, all its units are dropped at once, each by a jump at its own entry,
- * and come back one by one when they are wanted (stale.c). Code that is not taken back stays where
- * it is until the next flush; no way leads to it any more. */
+ * when a page's code is written, all its units are dropped at once, each by a jump at its own
+ * entry, and come back when they are wanted (stale.c). Code that is not taken back stays where it
+ * is until the next flush; no way leads to it any more. */
 #include "engine/bt/cache_internal.h"
 #include "engine/bt/emit.h"
 #include "engine/bt/glue.h"

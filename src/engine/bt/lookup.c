@@ -63,7 +63,7 @@ struct bt_unit *unit_replace(
 	uint64_t flushes = bt->stats.cache_flushes;
 	struct bt_unit *new = unit_make(bt, rip, unit->mode, adapted);
 
-	if (new && kept && bt->stats.cache_flushes == flushes)
+	if (new &&kept && bt->stats.cache_flushes == flushes)
 		stale_succeed(bt, unit, new);
 	return new;
 }

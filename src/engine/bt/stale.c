@@ -1,10 +1,11 @@
 /* Units whose page was written.
  *
  * A store to a page takes all its units out of reach, but most of them are as right as before: data
- * lies beside the code, one function of many was patched, a compiler wrote the same bytes again. So
- * a unit is kept, stale. When it is wanted again its copy of the guest code is compared with RAM. If
- * they are equal it is taken back as it is; if only constants of copied instructions differ, which
- * the host code has at a known place, those are replaced; else a new unit takes its place.
+ * lies beside the code, one function of many was patched, a compiler wrote the same bytes again.
+ * So a unit is kept, stale. When it is wanted again its copy of the guest code is compared with
+ * RAM. If they are equal it is taken back as it is; if only constants of copied instructions
+ * differ, which the host code has at a known place, those are replaced; else a new unit takes its
+ * place.
  *
  * Jumps from other units of the page lead straight to a unit's entry, and it is not known which. So
  * while the unit is stale its entry leads to its *gate*, a little code made for it when it becomes
@@ -19,6 +20,7 @@
 #include "engine/bt/stale.h"
 #include "engine/bt/cache_internal.h"
 #include "engine/bt/emit.h"
+#include "engine/bt/verify.h"
 
 #include <string.h>
 
@@ -68,8 +70,7 @@ bool stale_make(struct bt *bt, struct bt_unit *unit)
 }
 
 /* May all bytes in which the instruction differs from what is at `now` be replaced? */
-static bool differs_in_constant(
-	const struct bt_insn *insn, const uint8_t *was, const uint8_t *now)
+static bool differs_in_constant(const struct bt_insn *insn, const uint8_t *was, const uint8_t *now)
 {
 	return insn->constant && memcmp(was, now, insn->length - insn->constant_size) == 0;
 }
@@ -94,6 +95,7 @@ static bool replace_constants(struct bt *bt, struct bt_unit *unit, const uint8_t
 				now + end - insn->constant_size, insn->constant_size);
 	}
 	memcpy(unit->guest, now, unit->guest_bytes);
+	verify_changed(unit);
 	bt->stats.units_patched++;
 	return true;
 }
@@ -123,9 +125,9 @@ static bool expected(const struct bt_unit *unit, uint64_t page)
 	return unit->dropped && unit->along && unit->key >> PAGE_SHIFT == page;
 }
 
-/* Units of the page that were wanted lately are taken back as well: to come here for each costs much
- * more than to compare it. Not all units, for a store to the code of a unit that is not stale costs
- * a fault, and code that a compiler of the guest has given up it will soon write over. */
+/* Units of the page that were wanted lately are taken back as well: to come here for each costs
+ * much more than to compare it. Not all units, for a store to the code of a unit that is not stale
+ * costs a fault, and code that a compiler of the guest has given up it will soon write over. */
 bool stale_take_back(struct bt *bt, struct bt_unit *wanted)
 {
 	uint64_t page = wanted->key >> PAGE_SHIFT;

@@ -4,7 +4,7 @@
 
 #include "engine/bt/bt.h"
 
-/* Let no way lead into the unit any more, so that its first bytes may be overwritten: nothing may be
+/* Let no way lead into the unit any more. Its first bytes are overwritten, so nothing may be
  * resumed in it. It is dropped then, but can be taken back. False: there is no room for its gate,
  * and the unit is as it was. */
 bool stale_make(struct bt *bt, struct bt_unit *unit);

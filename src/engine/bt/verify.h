@@ -16,6 +16,8 @@ struct rewrite;
  * that the instruction that was to be copied? Where not, this is reported, and the vCPU is told to
  * stop. */
 void verify_rewritten(struct bt *bt, const struct rewrite *rewrite, uintptr_t at, unsigned size);
+/* Constants in the code of `unit` have been replaced: its plan is out of date. */
+void verify_changed(struct bt_unit *unit);
 /* `unit` will be entered at its entry, in the state that the CPU has now. */
 void verify_begin(struct bt *bt, struct bt_unit *unit);
 /* Translated code came back by exit `id`, which has not been served yet. False: it has done
