@@ -75,6 +75,7 @@ struct cpu *cpu_create(struct cpu_platform *platform, unsigned index)
 	cpu->page_flags_biased = (uintptr_t)platform->memory->page_flags -
 				 ((uintptr_t)platform->memory->ram >> PAGE_SHIFT);
 	cpu->apic_page = ~UINT64_C(0);
+	cpu->run_delay.file = -1;
 	cpu->model = platform->model;
 	cpu->amd = cpu->model->amd;
 	tlb_listen(cpu);
@@ -113,6 +114,8 @@ static void reset_common(struct cpu *cpu)
 	cpu->no_step_trap = false;
 	cpu->nmi_blocked = false;
 	cpu->pending_debug = 0;
+	cpu->steal_msr = cpu->steal_ns = 0;
+	atomic_store(&cpu->unhalt, false);
 	cpu_set_rflags(cpu, RFLAGS_FIXED1);
 	for (enum seg seg = SEG_ES; seg <= SEG_GS; seg++)
 		cpu_set_segment(cpu, seg, seg == SEG_CS ? &code : &data);
@@ -190,6 +193,15 @@ void cpu_set_pending(struct cpu *cpu, uint32_t bits)
 		futex_wake(&cpu->pending);
 }
 
+/* A vCPU that runs finds it when it halts. It stays out of `pending` until then: there it would
+ * stop each STI. */
+void cpu_unhalt(struct cpu *cpu)
+{
+	atomic_store(&cpu->unhalt, true);
+	if (atomic_load(&cpu->pending) & PENDING_WAITING)
+		cpu_set_pending(cpu, PENDING_UNHALT);
+}
+
 void cpu_queue_nmi(struct cpu *cpu)
 {
 	unsigned queued = atomic_load(&cpu->nmi_queued);
@@ -218,13 +230,18 @@ void cpu_clear_pending(struct cpu *cpu, uint32_t bits)
 }
 
 /* The futex compares `pending` with what the decision to sleep was made on, so a request that
- * arrives in between is not missed. */
+ * arrives in between is not missed. A kick is in `unhalt`, and its bit is only there to change
+ * `pending`: a bit that an earlier kick has left is cleared before `unhalt` is looked at, and one
+ * that appears after that keeps the thread awake. */
 void cpu_wait_pending(struct cpu *cpu)
 {
-	uint32_t value = atomic_fetch_or(&cpu->pending, PENDING_WAITING) | PENDING_WAITING;
+	uint32_t value;
+
+	atomic_fetch_and(&cpu->pending, ~(uint32_t)PENDING_UNHALT);
+	value = atomic_fetch_or(&cpu->pending, PENDING_WAITING) | PENDING_WAITING;
 
 	if (!(value & PENDING_STOP) && !cpu_has_wakeup(cpu))
-		futex_wait(&cpu->pending, value);
+		futex_wait(&cpu->pending, value & ~(uint32_t)PENDING_UNHALT);
 	atomic_fetch_and(&cpu->pending, ~(uint32_t)PENDING_WAITING);
 }
 

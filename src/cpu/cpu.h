@@ -98,6 +98,7 @@ enum pending {
 	PENDING_STOP = 1 << 4,     /* leave vcpu_run() with VCPU_EXIT_STOPPED */
 	PENDING_DEBUG = 1 << 5,    /* single-step or breakpoint trap waits in pending_debug */
 	PENDING_RECHECK = 1 << 6,  /* own thread: something changed that delivery depends on */
+	PENDING_UNHALT = 1 << 7,   /* `unhalt` was set while the vCPU's thread slept */
 	PENDING_WAITING = 1 << 30, /* cpu.c's own: the vCPU's thread sleeps in cpu_wait_pending() */
 };
 
@@ -129,6 +130,9 @@ struct cpu_platform {
 	void (*apic_tpr_write)(void *opaque, struct cpu *cpu, uint64_t value);
 	/* INIT reached this CPU: reset its local APIC (not its ID). */
 	void (*apic_init)(void *opaque, struct cpu *cpu);
+	/* Send a message to the local APIC with this ID only: `delivery` as the ICR has it,
+	 * edge-triggered. False: nothing took it. On any thread, lock or no lock. */
+	bool (*apic_send)(void *opaque, uint32_t id, uint8_t delivery, uint8_t vector);
 	/* cpu->tsc_offset changed: a TSC deadline lies elsewhere now. */
 	void (*tsc_changed)(void *opaque, struct cpu *cpu);
 	/* The FERR# pin: an unmasked x87 error with CR0.NE clear (IRQ 13). */
@@ -220,8 +224,15 @@ struct cpu {
 	const struct cpu_model *model;                /* platform->model */
 	bool amd;                                     /* model->amd */
 	_Atomic uint32_t pending;                     /* enum pending */
-	_Atomic unsigned nmi_queued;                  /* at most NMI_QUEUED_MAX */
-	struct exception exception;                   /* what cpu_raise() threw */
+	/* The vCPU's thread: where the host tells how long it had to wait for a processor; how long
+	 * it was and what the clock showed when that was last asked. See cpu/steal_time.h. */
+	struct {
+		int file;
+		uint64_t seen_ns, seen_at;
+	} run_delay;
+	atomic_bool unhalt;          /* see cpu_unhalt() */
+	_Atomic unsigned nmi_queued; /* at most NMI_QUEUED_MAX */
+	struct exception exception;  /* what cpu_raise() threw */
 	struct exception delivering; /* what exception_deliver() is at; it must survive a longjmp */
 	jmp_buf unwind;              /* where cpu_raise() lands; set by the engine's run loop */
 	/* Locked accesses that cross a page; see cpu/locked_access.c. */
@@ -285,6 +296,9 @@ int cpu_set_state(struct cpu *cpu, const struct cpu_state *state);
 /* Ask something of a vCPU, from any thread: sets the bits, has the engine look at them soon, and
  * wakes the vCPU if it is halted. */
 void cpu_set_pending(struct cpu *cpu, uint32_t bits);
+/* End the vCPU's HLT, whatever RFLAGS.IF says, or the next one where it is not halted: a kick that
+ * comes before the HLT which it is meant for is not lost. Any thread. */
+void cpu_unhalt(struct cpu *cpu);
 /* An NMI, from any thread. While one is being handled one more can wait, before that two can;
  * further ones are lost, as on the processor. */
 void cpu_queue_nmi(struct cpu *cpu);

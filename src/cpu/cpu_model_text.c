@@ -94,6 +94,14 @@ static const struct {
 	{"srso-no", CPUID_SRSO_NO},
 	{"tsa-sq-no", CPUID_TSA_SQ_NO},
 	{"tsa-l1-no", CPUID_TSA_L1_NO},
+	{"kvm-nopiodelay", CPUID_KVM_NO_IO_DELAY},
+	{"kvmclock", CPUID_KVM_CLOCK},
+	{"kvm-steal-time", CPUID_KVM_STEAL_TIME},
+	{"kvm-pv-unhalt", CPUID_KVM_PV_UNHALT},
+	{"kvm-pv-tlb-flush", CPUID_KVM_PV_TLB_FLUSH},
+	{"kvm-pv-ipi", CPUID_KVM_PV_SEND_IPI},
+	{"kvm-pv-sched-yield", CPUID_KVM_PV_SCHED_YIELD},
+	{"kvmclock-stable-bit", CPUID_KVM_CLOCK_STABLE},
 };
 
 #define B(feature) CPUID_BIT(CPUID_##feature)
@@ -149,7 +157,7 @@ static void list_features(char *out, size_t size)
 
 static int unknown_feature(const char *text, const char *word, size_t length)
 {
-	char list[1024];
+	char list[2048];
 
 	list_features(list, sizeof(list));
 	log_error("--cpu %s: no feature '%.*s'; there are:%s", text, (int)length, word, list);

@@ -5,6 +5,7 @@
 #include "cpu/fpu.h"
 #include "cpu/instruction_internal.h"
 #include "cpu/paging.h"
+#include "cpu/steal_time.h"
 
 #include <errno.h>
 
@@ -26,6 +27,8 @@ void cpu_get_state(struct cpu *cpu, struct cpu_state *state)
 	cpu_pull(cpu, STATE_ALL);
 	*state = cpu->state;
 	state->events = atomic_load(&cpu->pending) & PENDING_EVENTS;
+	if (atomic_load(&cpu->unhalt))
+		state->events |= PENDING_UNHALT;
 	state->events_nmi = (uint8_t)atomic_load(&cpu->nmi_queued);
 }
 
@@ -52,7 +55,8 @@ static bool numbers_fit(const struct cpu_state *s)
 {
 	return s->cpl <= 3 && s->interrupt_shadow <= SHADOW_MOV_SS &&
 	       s->activity <= ACTIVITY_SHUTDOWN && s->events_nmi <= NMI_QUEUED_MAX &&
-	       !(s->events & ~PENDING_EVENTS) && s->nmi_blocked <= 1 &&
+	       !(s->events & ~(PENDING_EVENTS | PENDING_UNHALT)) &&
+	       !(s->steal_msr & STEAL_TIME_RESERVED) && s->nmi_blocked <= 1 &&
 	       (s->system_flags & RFLAGS_FIXED1) && !(s->system_flags & ~FLAGS_SYSTEM) &&
 	       !(s->arithmetic_flags & ~FLAGS_ARITHMETIC) && debug_registers_fit(s);
 }
@@ -114,7 +118,8 @@ static void set_events(struct cpu *cpu)
 {
 	cpu_clear_pending(cpu, PENDING_EVENTS);
 	atomic_store(&cpu->nmi_queued, cpu->events_nmi);
-	cpu_set_pending(cpu, cpu->events | PENDING_RECHECK);
+	atomic_store(&cpu->unhalt, cpu->events & PENDING_UNHALT);
+	cpu_set_pending(cpu, (cpu->events & PENDING_EVENTS) | PENDING_RECHECK);
 	cpu->events = 0;
 	cpu->events_nmi = 0;
 }

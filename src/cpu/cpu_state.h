@@ -138,7 +138,7 @@ struct fpu {
 };
 
 /* Increase it with every change of struct cpu_state or of the meaning of a field. */
-#define CPU_STATE_VERSION 2
+#define CPU_STATE_VERSION 3
 #define CPU_STATE_SIZE    3264
 
 struct cpu_state {
@@ -165,16 +165,17 @@ struct cpu_state {
 	uint64_t amd_hwcr, amd_syscfg, amd_de_cfg; /* MSRs of AMD processors only */
 	uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_variable[16];
 	uint64_t pvclock_msr, pvclock_wall_msr; /* KVM's MSR_KVM_SYSTEM_TIME_NEW, WALL_CLOCK_NEW */
+	uint64_t steal_msr, steal_ns;           /* MSR_KVM_STEAL_TIME, and what it has counted */
 	uint64_t pending_debug; /* DR6 bits of a debug trap due after this instruction */
 	uint32_t pvclock_version;
-	/* NMI, INIT, SIPI and debug trap that wait, as enum pending; and how many NMIs. While the
-	 * vCPU can run they are in struct cpu's `pending` and `nmi_queued`, where other threads
-	 * reach them: cpu_get_state() and cpu_set_state() copy. */
+	/* NMI, INIT, SIPI, debug trap and kick that wait, as enum pending; and how many NMIs.
+	 * While the vCPU can run they are in struct cpu's `pending`, `unhalt` and `nmi_queued`,
+	 * where other threads reach them: cpu_get_state() and cpu_set_state() copy. */
 	uint32_t events;
 	uint8_t events_nmi;
 	uint8_t sipi_vector; /* of the SIPI that waits */
 	uint8_t nmi_blocked; /* until IRET; see cpu_unblock_nmi() */
-	uint8_t unused[37];  /* up to the alignment of what follows */
+	uint8_t unused[21];  /* up to the alignment of what follows */
 	struct fpu fpu;
 };
 #pragma GCC diagnostic pop

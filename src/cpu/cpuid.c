@@ -165,7 +165,7 @@ static void leaf_basic(
 	}
 }
 
-/* The signature and leaves of KVM, whose paravirtual clock we speak. */
+/* The signature and leaves of KVM, whose paravirtual interface we speak. */
 static void leaf_hypervisor(const struct cpu *cpu, uint32_t leaf, struct cpuid_result *out)
 {
 	switch (leaf) {
@@ -176,8 +176,7 @@ static void leaf_hypervisor(const struct cpu *cpu, uint32_t leaf, struct cpuid_r
 		memcpy(&out->edx, "M\0\0\0", 4);
 		break;
 	case 0x40000001:
-		/* CLOCKSOURCE NOP_IO_DELAY CLOCKSOURCE2 CLOCKSOURCE_STABLE */
-		out->eax = BIT(0) | BIT(1) | BIT(3) | BIT(24);
+		out->eax = cpu->model->features.word[CPUID_KVM_EAX];
 		break;
 	case 0x40000010:
 		/* TSC and local APIC bus in kHz, so that nobody has to measure them. */

@@ -5,6 +5,7 @@
 #include "cpu/instruction.h"
 #include "cpu/mtrr.h"
 #include "cpu/pvclock.h"
+#include "cpu/steal_time.h"
 
 /* --- which processors have it --- */
 
@@ -14,9 +15,10 @@ enum gate {
 	INTEL,
 	AMD,
 	IF_ARCH_CAPABILITIES,
-	IF_HYPERVISOR,
+	IF_KVM_CLOCK,
 	IF_RDTSCP,
 	IF_SPEC_CTRL,
+	IF_STEAL_TIME,
 	IF_TSC_ADJUST,
 	IF_TSC_DEADLINE,
 	IF_X2APIC,
@@ -26,9 +28,10 @@ enum gate {
 
 static const uint16_t gates[GATE_COUNT][2] = {
 	[IF_ARCH_CAPABILITIES] = {CPUID_ARCH_CAPABILITIES, CPUID_ARCH_CAPABILITIES},
-	[IF_HYPERVISOR] = {CPUID_HYPERVISOR, CPUID_HYPERVISOR},
+	[IF_KVM_CLOCK] = {CPUID_KVM_CLOCK, CPUID_KVM_CLOCK},
 	[IF_RDTSCP] = {CPUID_RDTSCP, CPUID_RDPID},
 	[IF_SPEC_CTRL] = {CPUID_SPEC_CTRL, CPUID_SPEC_CTRL},
+	[IF_STEAL_TIME] = {CPUID_KVM_STEAL_TIME, CPUID_KVM_STEAL_TIME},
 	[IF_TSC_ADJUST] = {CPUID_TSC_ADJUST, CPUID_TSC_ADJUST},
 	[IF_TSC_DEADLINE] = {CPUID_TSC_DEADLINE, CPUID_TSC_DEADLINE},
 	[IF_X2APIC] = {CPUID_X2APIC, CPUID_X2APIC},
@@ -172,6 +175,11 @@ static bool write_pvclock(struct cpu *cpu, uint32_t msr, uint64_t value)
 	return pvclock_write_wall_clock(cpu, value);
 }
 
+static bool write_steal_time(struct cpu *cpu, uint32_t msr, uint64_t value)
+{
+	return steal_time_write(cpu, value);
+}
+
 static bool read_arch_capabilities(struct cpu *cpu, uint32_t msr, uint64_t *value)
 {
 	*value = cpu->model->arch_capabilities;
@@ -233,7 +241,7 @@ struct msr {
 /* Sorted by number. */
 static const struct msr table[] = {
 	CALL(0x10, 0x10, ALWAYS, read_tsc, write_tsc),
-	CALL(0x11, 0x12, IF_HYPERVISOR, read_pvclock, write_pvclock),
+	CALL(0x11, 0x12, IF_KVM_CLOCK, read_pvclock, write_pvclock),
 	CONSTANT(0x17, INTEL, 0),                        /* PLATFORM_ID */
 	CALL(0x1b, 0x1b, ALWAYS, read_apic, write_apic), /* APIC_BASE */
 	INERT(0x2a, 0x2a, INTEL, 0),                     /* EBL_CR_POWERON */
@@ -266,7 +274,8 @@ static const struct msr table[] = {
 	CALL(0x6e0, 0x6e0, IF_TSC_DEADLINE, read_apic, write_apic), /* TSC_DEADLINE */
 	CALL(0x800, 0x8ff, IF_X2APIC, read_apic, write_apic),       /* x2APIC */
 	FIELD(0xda0, IF_XSAVES, xss, 0),
-	CALL(0x4b564d00, 0x4b564d01, IF_HYPERVISOR, read_pvclock, write_pvclock),
+	CALL(0x4b564d00, 0x4b564d01, IF_KVM_CLOCK, read_pvclock, write_pvclock),
+	FIELD_CALL(0x4b564d03, IF_STEAL_TIME, steal_msr, write_steal_time),
 	FIELD_CALL(0xc0000080, ALWAYS, efer, write_efer), FIELD(0xc0000081, ALWAYS, star, ANY),
 	FIELD_CALL(0xc0000082, ALWAYS, lstar, write_canonical),
 	FIELD_CALL(0xc0000083, ALWAYS, cstar, write_canonical),

@@ -4,6 +4,7 @@
 #include "cpu/debug.h"
 #include "cpu/instruction.h"
 #include "cpu/segmentation.h"
+#include "cpu/steal_time.h"
 #include "cpu/transfer.h"
 
 static uint32_t load_pending(struct cpu *cpu)
@@ -30,7 +31,7 @@ static bool nmi_open(const struct cpu *cpu)
 /* Requests that can be acted upon as things stand. */
 static uint32_t actionable(struct cpu *cpu)
 {
-	uint32_t mask = PENDING_INIT | PENDING_SIPI | PENDING_STOP;
+	uint32_t mask = PENDING_INIT | PENDING_SIPI | PENDING_STOP, kicked = 0;
 
 	if (cpu->activity == ACTIVITY_RUNNING || cpu->activity == ACTIVITY_HALTED) {
 		if (cpu->interrupt_shadow != SHADOW_MOV_SS)
@@ -40,7 +41,9 @@ static uint32_t actionable(struct cpu *cpu)
 		if (interrupts_open(cpu))
 			mask |= PENDING_INTR;
 	}
-	return load_pending(cpu) & mask;
+	if (cpu->activity == ACTIVITY_HALTED && atomic_load(&cpu->unhalt))
+		kicked = PENDING_UNHALT;
+	return (load_pending(cpu) & mask) | kicked;
 }
 
 bool cpu_has_wakeup(struct cpu *cpu)
@@ -115,9 +118,16 @@ static void inject_interrupt(struct cpu *cpu)
 
 	if (vector < 0)
 		return;
+	steal_time_update(cpu);
 	cpu->exception = (struct exception){.vector = (uint8_t)vector, .external = true};
 	cpu->stats.interrupts++;
 	inject(cpu);
+}
+
+static void unhalt(struct cpu *cpu)
+{
+	atomic_store(&cpu->unhalt, false);
+	cpu->activity = ACTIVITY_RUNNING;
 }
 
 enum cpu_event cpu_next_event(struct cpu *cpu)
@@ -132,7 +142,9 @@ enum cpu_event cpu_next_event(struct cpu *cpu)
 		return CPU_EVENT_DEBUG;
 	if (ready & PENDING_NMI)
 		return CPU_EVENT_NMI;
-	return ready & PENDING_INTR ? CPU_EVENT_INTERRUPT : CPU_EVENT_NONE;
+	if (ready & PENDING_INTR)
+		return CPU_EVENT_INTERRUPT;
+	return ready & PENDING_UNHALT ? CPU_EVENT_UNHALT : CPU_EVENT_NONE;
 }
 
 void cpu_take_event(struct cpu *cpu, enum cpu_event event)
@@ -143,6 +155,7 @@ void cpu_take_event(struct cpu *cpu, enum cpu_event event)
 		[CPU_EVENT_DEBUG] = inject_debug,
 		[CPU_EVENT_NMI] = inject_nmi,
 		[CPU_EVENT_INTERRUPT] = inject_interrupt,
+		[CPU_EVENT_UNHALT] = unhalt,
 	};
 
 	if (take[event])
@@ -154,7 +167,7 @@ bool cpu_service_pending(struct cpu *cpu)
 	enum cpu_event event;
 
 	atomic_store(&cpu->attention, 0);
-	claim(cpu, PENDING_RECHECK);
+	claim(cpu, PENDING_RECHECK | PENDING_UNHALT);
 	tlb_catch_up(cpu);
 	/* An INIT, a SIPI, and one event that is delivered, each at most once: others may ask for
 	 * the first two as fast as they are taken. What is still waiting, or is only held back by

@@ -165,23 +165,3 @@ void insn_cpuid(struct cpu *cpu)
 	cpu->gpr[RCX] = leaf.ecx;
 	cpu->gpr[RDX] = leaf.edx;
 }
-
-/* --- hypercalls --- */
-
-#define HYPERCALL_POLL_IRQ 1
-#define HYPERCALL_EPERM    (-1)
-#define HYPERCALL_ENOSYS   (-1000)
-
-/* CPUID says KVM, so a guest may call (Documentation/virt/kvm/x86/hypercalls.rst). No feature that
- * needs a call is shown; a guest that tries one all the same learns that there is none. */
-void insn_hypercall(struct cpu *cpu)
-{
-	uint64_t number = cpu_code64(cpu) ? cpu->gpr[RAX] : (uint32_t)cpu->gpr[RAX];
-	int64_t result = HYPERCALL_ENOSYS;
-
-	if (cpu->cpl != 0)
-		result = HYPERCALL_EPERM;
-	else if (number == HYPERCALL_POLL_IRQ)
-		result = 0;
-	cpu->gpr[RAX] = cpu_code64(cpu) ? (uint64_t)result : (uint32_t)result;
-}

@@ -44,6 +44,7 @@ enum cpu_event {
 	CPU_EVENT_DEBUG, /* #DB for what is in pending_debug */
 	CPU_EVENT_NMI,
 	CPU_EVENT_INTERRUPT, /* maskable; its controller gives the vector when it is taken */
+	CPU_EVENT_UNHALT,    /* HLT ends, and nothing is delivered; see cpu_unhalt() */
 	CPU_EVENTS
 };
 

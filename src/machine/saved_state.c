@@ -11,7 +11,7 @@
 #define SHAPE_NAME    "machine"
 #define SHAPE_VERSION 2
 #define MODEL_NAME    "cpu-model"
-#define MODEL_VERSION 1
+#define MODEL_VERSION 2
 #define CPU_NAME      "cpu"
 
 /* What the saved and the loading machine must have in common, and the clock. */

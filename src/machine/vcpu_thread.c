@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "cpu/fpu.h"
+#include "cpu/steal_time.h"
 #include "cpu/transfer.h"
 #include "host/fault.h"
 
@@ -19,8 +20,10 @@ struct vcpu_thread {
  * wakes it: an interrupt does nothing to a processor that halted with interrupts off. */
 static void wait_for_work(struct cpu *cpu)
 {
+	steal_time_suspend(cpu);
 	while (!(atomic_load(&cpu->pending) & PENDING_STOP) && !cpu_has_wakeup(cpu))
 		cpu_wait_pending(cpu);
+	steal_time_resume(cpu);
 }
 
 static void end_machine(struct machine *machine, struct cpu *cpu, enum machine_end end)
@@ -46,19 +49,17 @@ static bool wait_to_run(struct machine *machine)
 	return !ending;
 }
 
-static void *vcpu_thread_main(void *opaque)
+static void run(struct vcpu_thread *thread)
 {
-	struct vcpu_thread *thread = opaque;
 	struct cpu *cpu = thread->cpu;
 
-	cpu_current = cpu;
 	if (!wait_to_run(thread->machine))
-		return NULL;
+		return;
 	for (;;) {
 		switch (thread->machine->config.engine->vcpu_run(cpu)) {
 		case VCPU_EXIT_STOPPED:
 			if (!wait_to_run(thread->machine))
-				return NULL;
+				return;
 			break;
 		case VCPU_EXIT_HALTED:
 		case VCPU_EXIT_WAIT_FOR_SIPI:
@@ -66,12 +67,23 @@ static void *vcpu_thread_main(void *opaque)
 			break;
 		case VCPU_EXIT_SHUTDOWN:
 			end_machine(thread->machine, cpu, MACHINE_TRIPLE_FAULT);
-			return NULL;
+			return;
 		case VCPU_EXIT_FAILED:
 			end_machine(thread->machine, cpu, MACHINE_FAILED);
-			return NULL;
+			return;
 		}
 	}
+}
+
+static void *vcpu_thread_main(void *opaque)
+{
+	struct vcpu_thread *thread = opaque;
+
+	cpu_current = thread->cpu;
+	steal_time_thread_begins(thread->cpu);
+	run(thread);
+	steal_time_thread_ends(thread->cpu);
+	return NULL;
 }
 
 static int start_thread(struct vcpu_thread *thread)

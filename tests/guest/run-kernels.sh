@@ -7,7 +7,7 @@
 # kernels.list in that directory has a line for each: name, CPUs, the exit status VENEER must
 # have ("timeout": it must run until it is stopped; "triple": that of a triple fault), seconds.
 # On a busy host or with a slow VENEER it may take TIMEOUT_SCALE times as long. RUN_OPTIONS are more
-# options of "veneer run".
+# options of "veneer run". The kernel "paravirt" runs on one processor, for which its CPUs have to wait.
 set -u
 
 if [ $# -lt 2 ]; then
@@ -44,7 +44,9 @@ while read -r name cpus want seconds; do
 	number=$((number + 1))
 
 	[ "$want" = timeout ] || seconds=$((seconds * ${TIMEOUT_SCALE:-1}))
-	timeout -k 5 "$seconds" "$veneer" run --kernel "$kernels/$name" --append "cpus=$cpus" \
+	crowd=
+	[ "$name" = paravirt ] && crowd="taskset -c $(taskset -cp $$ | sed 's/.*[ ,-]//')"
+	timeout -k 5 "$seconds" $crowd "$veneer" run --kernel "$kernels/$name" --append "cpus=$cpus" \
 		--cpus "$cpus" --memory 64M --engine "$engine" --debug-exit 0xf4 \
 		--no-reboot ${RUN_OPTIONS-} </dev/null >"$log" 2>&1
 	status=$?

@@ -29,6 +29,8 @@ static void busy(void)
 	cpu->dr[2] = 0x4000;
 	cpu->mtrr_variable[15] = 0x800;
 	cpu->pvclock_version = 12;
+	cpu->steal_ns = 34;
+	cpu_unhalt(cpu);
 	cpu->fpu.fop = 0x123;
 	memset(cpu->fpu.zmm, 0x5a, sizeof(cpu->fpu.zmm));
 	cpu_set_rflags(cpu, RFLAGS_FIXED1 | RFLAGS_IF | RFLAGS_CF | RFLAGS_OF | RFLAGS_AC);
@@ -50,7 +52,7 @@ static void test_round_trip(void **unused)
 
 	busy();
 	cpu_get_state(cpu, &state);
-	assert_int_equal(state.events, PENDING_NMI | PENDING_DEBUG);
+	assert_int_equal(state.events, PENDING_NMI | PENDING_DEBUG | PENDING_UNHALT);
 	assert_int_equal(state.events_nmi, 1);
 	assert_non_null(other);
 	assert_int_equal(cpu_set_state(other, &state), 0);

@@ -195,7 +195,9 @@ static void test_hypervisor_leaves(void **state)
 
 	assert_memory_equal(&signature.ebx, "KVMKVMKVM\0\0\0", 12);
 	assert_int_equal(signature.eax, 0x40000010);
-	assert_int_equal(leaf(0x40000001, 0).eax, 1 | 2 | 8 | 1 << 24);
+	/* clocks, no I/O delay, steal time, unhalt, TLB flush, IPIs, yield, stable clock */
+	assert_int_equal(leaf(0x40000001, 0).eax,
+		1 | 2 | 8 | 1 << 5 | 1 << 7 | 1 << 9 | 1 << 11 | 1 << 13 | 1 << 24);
 	assert_int_equal(leaf(0x40000010, 0).eax, fixture_clock.tsc_khz);
 	assert_int_equal(leaf(0x40000010, 0).ebx, 1000000);
 	assert_int_equal(

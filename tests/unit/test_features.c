@@ -103,6 +103,9 @@ static const struct attempt attempts[] = {
 
 	UD("hypervisor", 3, 0x0f, 0x01, 0xc1), /* vmcall */
 	UD("hypervisor", 3, 0x0f, 0x01, 0xd9), /* vmmcall */
+	RDMSR("kvmclock", 0x12),
+	RDMSR("kvmclock", 0x4b564d01),
+	RDMSR("kvm-steal-time", 0x4b564d03),
 	RDMSR("hypervisor", 0x12),
 	RDMSR("hypervisor", 0x4b564d01),
 	UD("fsgsbase", 5, 0xf3, 0x48, 0x0f, 0xae, 0xc0), /* rdfsbase rax */
@@ -162,12 +165,15 @@ static const struct attempt attempts[] = {
 	RDMSR("xsaves", 0xda0),
 };
 
-/* Those with nothing to refuse: without it LZCNT is BSR (test_decode), PREFETCHW a NOP, MMXEXT part
+/* Those with nothing to refuse, or whose hypercall gives an error number (test_paravirt): without
+ * it LZCNT is BSR (test_decode), PREFETCHW a NOP, MMXEXT part
  * of SSE, REP MOVSB slower, a leaf of CPUID empty (test_cpuid). The others, from ARAT on, tell what
  * software need not do. */
 static const char *const harmless[] = {"abm", "3dnowprefetch", "mmxext", "erms", "fsrm", "topoext",
 	"arat", "xsaveerptr", "amd-no-ssb", "btc-no", "no-nested-data-bp",
-	"lfence-always-serializing", "null-sel-clr-base", "srso-no", "tsa-sq-no", "tsa-l1-no"};
+	"lfence-always-serializing", "null-sel-clr-base", "srso-no", "tsa-sq-no", "tsa-l1-no",
+	"kvm-nopiodelay", "kvm-pv-unhalt", "kvm-pv-tlb-flush", "kvm-pv-ipi", "kvm-pv-sched-yield",
+	"kvmclock-stable-bit"};
 
 /* --- a local APIC that has every register --- */
 

@@ -216,6 +216,14 @@ static void apic_init(void *opaque, struct cpu *cpu)
 	unlock(opaque);
 }
 
+static bool apic_send(void *opaque, uint32_t id, uint8_t delivery, uint8_t vector)
+{
+	struct chipset *chipset = opaque;
+
+	return lapic_bus_deliver_to(&chipset->apics, id,
+		&(struct apic_message){.delivery = delivery, .vector = vector});
+}
+
 static void tsc_changed(void *opaque, struct cpu *cpu)
 {
 	lock(opaque);
@@ -245,6 +253,7 @@ static void connect_cpus(struct chipset *chipset)
 	platform->apic_tpr_read = apic_tpr_read;
 	platform->apic_tpr_write = apic_tpr_write;
 	platform->apic_init = apic_init;
+	platform->apic_send = apic_send;
 	platform->tsc_changed = tsc_changed;
 	platform->ferr = ferr;
 }

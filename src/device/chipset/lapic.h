@@ -107,6 +107,9 @@ void lapic_init_reset(struct lapic *lapic);
  * or no lock. */
 bool lapic_bus_deliver(struct lapic_bus *bus, const struct apic_message *message);
 
+/* The same to the local APIC with this ID only, whatever message->destination says. */
+bool lapic_bus_deliver_to(struct lapic_bus *bus, uint32_t id, const struct apic_message *message);
+
 /* The PIC's output, wired to LINT0. */
 void lapic_set_lint0(struct lapic *lapic, bool level);
 /* Take the most urgent deliverable interrupt into service: its vector, or -1 where there is none.

@@ -83,6 +83,12 @@ bool lapic_bus_deliver(struct lapic_bus *bus, const struct apic_message *message
 	return taken;
 }
 
+bool lapic_bus_deliver_to(struct lapic_bus *bus, uint32_t id, const struct apic_message *message)
+{
+	return id < bus->count && lapic_is_enabled(&bus->lapics[id]) &&
+	       lapic_accept(&bus->lapics[id], message);
+}
+
 /* The destination field of an xAPIC's ICR has eight bits, all ones mean all CPUs. */
 static uint32_t icr_destination(const struct lapic *lapic)
 {

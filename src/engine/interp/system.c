@@ -5,9 +5,9 @@
 #include "cpu/instruction_internal.h"
 #include "cpu/instruction.h"
 #include "cpu/segmentation.h"
+#include "cpu/steal_time.h"
 #include "cpu/transfer.h"
 
-#include <sched.h>
 #include <string.h>
 
 /* decode.c's convention for slow handlers: first register operand `dst`, second `src` (one alone:
@@ -95,7 +95,7 @@ static void do_pause(struct cpu *cpu, const struct insn *in)
 	/* PAUSE: the lock that this vCPU spins on may be held by a vCPU whose thread is not
 	 * running. */
 	if (cpu->platform->cpu_count > 1)
-		sched_yield();
+		cpu_yield(cpu);
 }
 
 static void do_rdpid(struct cpu *cpu, const struct insn *in)
@@ -437,8 +437,8 @@ static const struct slow_entry entries[] = {
 	ROW(RDPMC, do_rdpmc, op_call_continue),
 	ROW(RDMSR, do_rdmsr, op_call_continue),
 	ROW(WRMSR, do_wrmsr, op_call_jump),
-	ROW(VMCALL, do_hypercall, op_call_continue),
-	ROW(VMMCALL, do_hypercall, op_call_continue),
+	ROW(VMCALL, do_hypercall, op_call_jump),
+	ROW(VMMCALL, do_hypercall, op_call_jump),
 	ROW(HLT, do_hlt, op_call_leave),
 	ROW(CLI, do_cli, op_call_continue),
 	ROW(STI, do_sti, op_call_leave),
