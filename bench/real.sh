@@ -27,6 +27,9 @@ raw=$work/real.tsv
 logs=$work/real
 debian=$work/debian
 memory=6144
+# On a busy machine a guest may get no processor for long, and must not complain of it in the
+# middle of a result.
+readonly more_arguments='rdinit=/bench/init nosoftlockup'
 # A row prints nothing while it works.
 readonly silence=3600
 # The counters of `veneer run --stats` that --stats shows.
@@ -155,7 +158,7 @@ measure()
 		native_command "$cpus" /bench/run-rows "$percent" "$@"
 	else
 		vmm_command "$column" "$kernel" "$work/real.cpio" \
-			"$arguments rdinit=/bench/init BENCH_PERCENT=$percent BENCH_ROWS=$(IFS=, && echo "$*")"
+			"$arguments $more_arguments BENCH_PERCENT=$percent BENCH_ROWS=$(IFS=, && echo "$*")"
 		[[ $column != veneer-* || -z $stats ]] || command+=(--stats)
 	fi
 	"$work/stamp" -t $silence "${command[@]}" >"$log" 2>"${log%.log}.err"
