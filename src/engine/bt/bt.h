@@ -14,6 +14,7 @@
  *	slot	an aligned 512 GiB of the guest's linear addresses
  *	window	512 GiB of our own address space that shows one slot, by host mappings
  *	delta	a window's host address less its slot's linear address
+ *	zone	slots of a program whose windows have the same delta; `home` is zone 0
  *	hole	a page of a large writable mapping that is read-only, since stores must be noticed
  *	border	where two host mappings meet in a window; the host limits their number
  *	space	a guest address space (root of page tables, PCID) and its windows
@@ -125,6 +126,16 @@ struct soft_tlb {
 #define SLOT_OF(linear) ((uint16_t)((linear) >> SLOT_SHIFT))
 #define SLOTS           65536
 
+/* Zones: slots whose windows have the same delta, so that code need not know in which of them an
+ * address lies. A program's zones have small numbers, and so code can be shared by programs whose
+ * slots are different ones. For a kernel, each slot is a zone, by its own number. */
+#define ZONES     16
+#define ZONE_HOME 0 /* the program's main zone */
+#define NO_ZONE   0xff /* in bt->zone: the slot has no window, or there was no number left for it */
+/* What else may be known of an operand: it is in slot 0, whatever zone that is in; or nothing. */
+#define ZONE_LOW  0x10000
+#define ZONE_NONE 0x10001
+
 /* The table from RIP, by its low 16 bits, to a unit's checked entry; or bt->glue.miss. */
 #define JUMP_ENTRIES 65536
 
@@ -190,7 +201,6 @@ struct bt_insn {
 	uint8_t length;
 	bool shadowed;   /* it follows an STI */
 	uint8_t adapted; /* faults seen; at ADAPT_FAULTS it is translated with the soft TLB */
-	uint16_t slot;   /* predicted slot of its memory operand (window mode) */
 	uint16_t host;   /* offset of its code in the unit */
 	uint16_t
 		x87_before; /* opcode of the x87 instruction before it, where that left no record */
@@ -330,6 +340,9 @@ struct bt {
 	/* Added to a linear address: the host's. By view: [0] user, [1] supervisor; index
 	 * SLOT_OF(). A slot without a window has a value that leads nowhere (window.h). */
 	uint64_t delta[2][SLOTS];
+	/* Of the user's view: the zone of each slot, and the delta of each zone. */
+	uint8_t zone[SLOTS];
+	uint64_t zone_delta[ZONES];
 	uint64_t jump[BT_TABLES][JUMP_ENTRIES];
 	/* Minus the RIP that an entry is for. Only for user code, by bt_mode.windows: there a unit
 	 * may be at several RIPs. */

@@ -49,29 +49,29 @@ static bool near(int64_t a, int64_t b)
 	return a - b <= DRIFT_LIMIT && b - a <= DRIFT_LIMIT;
 }
 
-int facts_slot(const struct facts *f, const struct expression *e, int64_t disp)
+int facts_zone(const struct facts *f, const struct expression *e, int64_t disp)
 {
 	const struct fact *fact = find_fact(f, e);
 	struct expression base = {.base = e->base, .index = -1};
 
 	if (fact && near(fact->at, disp))
-		return fact->slot;
+		return (int)fact->zone;
 	if (e->index < 0 || !(f->narrow & BIT(e->index)))
 		return -1;
 	/* A table at a fixed low address. */
 	if (e->base < 0)
-		return disp >= 0 ? 0 : -1;
+		return disp >= 0 ? ZONE_LOW : -1;
 	fact = find_fact(f, &base);
-	return fact && near(fact->at, disp) ? fact->slot : -1;
+	return fact && near(fact->at, disp) ? (int)fact->zone : -1;
 }
 
-static void learn(struct facts *f, const struct expression *e, uint16_t slot, int64_t at)
+static void learn(struct facts *f, const struct expression *e, uint32_t zone, int64_t at)
 {
 	struct fact *fact = (struct fact *)find_fact(f, e);
 
 	if (!fact)
 		fact = &f->fact[f->next++ % MAX_FACTS];
-	*fact = (struct fact){.e = *e, .valid = true, .slot = slot, .at = at};
+	*fact = (struct fact){.e = *e, .valid = true, .zone = zone, .at = at};
 }
 
 static void forget_register(struct facts *f, int reg)
@@ -204,7 +204,7 @@ static bool copy_register(struct facts *f, const struct guest_insn *g)
 		struct fact copy = *fact;
 
 		copy.e.base = (int8_t)target;
-		learn(f, &copy.e, copy.slot, copy.at);
+		learn(f, &copy.e, copy.zone, copy.at);
 	}
 	return true;
 }
@@ -256,9 +256,12 @@ void facts_after(const struct translator *t, struct facts *f, unsigned i)
 	stack_after(t, f, i);
 	if (g->touches && facts_expression(t, i, &e)) {
 		int64_t disp = g->memory->mem.disp.value;
-		int slot = facts_slot(f, &e, disp);
+		int zone = facts_zone(f, &e, disp);
 
-		learn(f, &e, slot < 0 ? t->slots[i] : (uint16_t)slot, disp);
+		if (zone < 0)
+			zone = (int)t->zones[i];
+		if (zone != ZONE_NONE)
+			learn(f, &e, (uint32_t)zone, disp);
 	}
 	if (!copy_register(f, g))
 		forget_written(f, g);
@@ -269,7 +272,7 @@ void facts_meet(struct facts *f, const struct facts *other)
 	for (unsigned i = 0; i < MAX_FACTS; i++) {
 		const struct fact *same = find_fact(other, &f->fact[i].e);
 
-		if (!same || same->slot != f->fact[i].slot || same->at != f->fact[i].at)
+		if (!same || same->zone != f->fact[i].zone || same->at != f->fact[i].at)
 			f->fact[i].valid = false;
 	}
 	f->narrow &= other->narrow;

@@ -1,14 +1,14 @@
 /* What the translator knows at a point of a unit, and so need not check again.
  *
- * Where an access has succeeded, its address was in the slot it was checked for. As long as the
+ * Where an access has succeeded, its address was in the zone it was checked for. As long as the
  * registers that made the address change by constants only, other addresses made of them cannot
  * have gone farther than those constants say, and a window's guards are 64 GiB wide: such an access
  * needs no check. If it has left the window it faults, and the interpreter runs it.
  *
- *	mov rax, [rdi]		checked: rdi is in slot s
+ *	mov rax, [rdi]		checked: rdi is in zone z
  *	mov rdx, [rdi + 8]	not checked
  *	add rdi, 16		still within 16 bytes of it
- *	mov [rdi], rdx		not checked; having succeeded, rdi itself is in slot s again
+ *	mov [rdi], rdx		not checked; having succeeded, rdi itself is in zone z again
  *
  * Not every instruction that succeeds has touched its operand (guest_insn.touches);
  * tests/oracle/touch.c asks the host's processor.
@@ -32,8 +32,8 @@ struct expression {
 struct fact {
 	struct expression e;
 	bool valid;
-	uint16_t slot;
-	int64_t at; /* expression + at was in `slot` */
+	uint32_t zone;
+	int64_t at; /* expression + at was in a slot of `zone` */
 };
 
 #define MAX_FACTS 8
@@ -50,8 +50,8 @@ struct facts {
 
 /* The expression of instruction i's memory operand; false: not one that facts are about. */
 bool facts_expression(const struct translator *t, unsigned i, struct expression *e);
-/* The slot in which expression + disp lies, or so near to it that a guard catches it; or -1. */
-int facts_slot(const struct facts *f, const struct expression *e, int64_t disp);
+/* The zone (bt.h) in which expression + disp lies, or so near to it that a guard catches it; or -1. */
+int facts_zone(const struct facts *f, const struct expression *e, int64_t disp);
 /* Does instruction i access the stack near the host's RSP, so that it faults where that is outside
  * its window? Not through the soft TLB. */
 bool facts_uses_stack(const struct translator *t, unsigned i);

@@ -31,6 +31,7 @@ static struct bt_unit *unit_make(
 
 	if (key == ~UINT64_C(0))
 		return NULL;
+	mode = bt_mode_for(bt, mode, rip);
 	now = &cpu->memory->code_generation[key >> PAGE_SHIFT];
 	generation = atomic_load(now);
 	if (bt->code.full)
@@ -70,9 +71,11 @@ struct bt_unit *unit_replace(
 
 struct bt_unit *unit_find(struct bt *bt, uint64_t rip, struct bt_mode mode)
 {
-	struct bt_unit *unit = cache_probe_jump(bt, rip, mode), *stale;
+	struct bt_unit *unit, *stale;
 	uint64_t key;
 
+	mode = bt_mode_for(bt, mode, rip);
+	unit = cache_probe_jump(bt, rip, mode);
 	if (unit)
 		return unit;
 	if (!cpu_canonical(bt->cpu, rip))
@@ -101,19 +104,17 @@ struct bt_unit *unit_find_or_make(struct bt *bt, uint64_t rip, struct bt_mode mo
 }
 
 /* Jump tables are indexed by bt_mode_table() only, a part of the mode. When another part changes
- * (an FPU enable, the slot whose delta is the GS base), entries may belong to units made for the
- * old value: empty the tables. Units that go by the soft TLB use no GS base. */
+ * (an FPU enable, whether there is a home zone), entries may belong to units made for the old
+ * value: empty the tables. */
 static void tables_for_mode(struct bt *bt, struct bt_mode mode)
 {
-	int *gs = &bt->modes.tables_gs[!mode.user];
+	struct bt_mode *tables = &bt->modes.tables[mode.user][mode.windows];
 
-	if (likely(bt->modes.tables_fpu == mode.fpu &&
-		    (!mode.windows || *gs == bt_mode_gs_slot(mode))))
+	mode = bt_mode_common(mode);
+	if (likely(bt_mode_equal(*tables, mode)))
 		return;
 	cache_flush_jumps(bt, TLB_FLUSH_ALL, 0);
-	bt->modes.tables_fpu = mode.fpu;
-	if (mode.windows)
-		*gs = bt_mode_gs_slot(mode);
+	*tables = mode;
 }
 
 /* Variables that translated code reads, and what was true when units were made. */

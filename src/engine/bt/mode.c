@@ -26,10 +26,7 @@
 void bt_mode_init(struct bt *bt)
 {
 	bt->modes.fpu = FPU_UNKNOWN;
-	bt->modes.kernel_gs = -1;
-	for (unsigned i = 0; i < ARRAY_SIZE(bt->modes.user_gs); i++)
-		bt->modes.user_gs[i].gs = -1;
-	bt->modes.tables_gs[0] = bt->modes.tables_gs[1] = -1;
+	bt->modes.kernel_home = -1;
 }
 
 static unsigned fpu_part(struct bt *bt)
@@ -49,64 +46,38 @@ static unsigned fpu_part(struct bt *bt)
 	return bt->modes.fpu;
 }
 
-/* One slot has to be chosen for all of the kernel's units, since they jump to each other without a
- * check (lookup.c), and before any of them has run. The per-CPU data is the only kernel data whose
- * address a register of the virtual CPU tells then.
- *
- * The slot of the per-CPU data, or -1 as long as that is unknown: early in its life Linux has it in
- * the last slot, with the kernel's code. Slot 0xff00 is the first of the upper half. */
-static int kernel_gs_slot(struct bt *bt)
+/* The kernel's home zone is the slot with its per-CPU data: for Linux the direct map, where most of
+ * its data is. Early in its life Linux has that data in the last slot, with the kernel's code. -1:
+ * not known yet. Slot 0xff00 is the first of the upper half. */
+static int kernel_home(struct bt *bt)
 {
 	uint16_t slot = SLOT_OF(bt->cpu->segment_base[SEG_GS]);
 
-	if (bt->modes.kernel_gs < 0 && slot > 0xff00 && slot < 0xffff)
-		bt->modes.kernel_gs = slot;
-	return bt->modes.kernel_gs;
-}
-
-/* A program's units, too, need one slot for all of them before they run: a change of the slot
- * empties the jump tables. No register tells where the data is, but linker and loader put .data,
- * .bss and heap behind the code, nearly always in the same slot. The stack and libraries often lie
- * in another, and accesses to them cost what they would without a guess.
- *
- * The slot of the program's code when its address space was first asked about. */
-static int user_gs_slot(struct bt *bt)
-{
-	struct address_space now = cpu_address_space(bt->cpu);
-	unsigned index = (now.root >> PAGE_SHIFT) % ARRAY_SIZE(bt->modes.user_gs);
-
-	if (bt->modes.user_gs[index].gs < 0 ||
-		!address_space_same_tables(bt->modes.user_gs[index].space, now)) {
-		bt->modes.user_gs[index].space = now;
-		bt->modes.user_gs[index].gs = SLOT_OF(bt->cpu->rip);
-	}
-	return bt->modes.user_gs[index].gs;
+	if (bt->modes.kernel_home < 0 && slot > 0xff00 && slot < 0xffff)
+		bt->modes.kernel_home = slot;
+	return bt->modes.kernel_home;
 }
 
 /* The GS base has to be canonical; deltas of the upper half often are not. */
 bool bt_mode_gs_base(struct bt *bt, struct bt_mode mode, uint64_t *base)
 {
-	uint64_t delta = bt_deltas(bt, mode)[mode.gs];
+	int slot = mode.user ? 0 : kernel_home(bt);
+	uint64_t delta = mode.user || slot < 0 ? bt->zone_delta[ZONE_HOME] : bt->delta[1][slot];
 
-	if ((int64_t)delta != (int64_t)(delta << 16) >> 16 ||
-		delta == windows_no_delta((uint16_t)mode.gs))
+	if (slot < 0 || (mode.user && !windows_have_home(bt)) ||
+		(!mode.user && delta == windows_no_delta((uint16_t)slot)) ||
+		(int64_t)delta != (int64_t)(delta << 16) >> 16)
 		return false;
 	*base = delta;
 	return true;
 }
 
-static void choose_gs(struct bt *bt, struct bt_mode *mode)
+static void choose_home(struct bt *bt, struct bt_mode *mode)
 {
-	struct bt_mode with_gs = *mode;
-	int slot = mode->user ? user_gs_slot(bt) : kernel_gs_slot(bt);
 	uint64_t base;
 
-	if (slot < 0)
-		return;
-	with_gs.gs_used = true;
-	with_gs.gs = (uint16_t)slot;
-	if (bt_mode_gs_base(bt, with_gs, &base))
-		*mode = with_gs;
+	mode->home = bt_mode_gs_base(bt, *mode, &base);
+	mode->low_home = mode->home && mode->user && bt->zone[0] == ZONE_HOME;
 }
 
 /* Windows show 48-bit linear addresses. */
@@ -136,8 +107,14 @@ static bool user_goes_by_windows(struct bt *bt)
 
 bool bt_mode_changes_at(const struct bt *bt, struct bt_mode mode, uint64_t rip)
 {
-	return mode.bound != is_bound(mode.user, rip) ||
-	       (!mode.user && mode.windows != kernel_goes_by_windows(bt, rip));
+	return !mode.user && mode.windows != kernel_goes_by_windows(bt, rip);
+}
+
+struct bt_mode bt_mode_for(const struct bt *bt, struct bt_mode mode, uint64_t rip)
+{
+	mode.bound = is_bound(mode.user, rip);
+	mode.code_home = mode.user && mode.home && bt->zone[SLOT_OF(rip)] == ZONE_HOME;
+	return mode;
 }
 
 bool bt_mode_now(struct bt *bt, struct bt_mode *mode)
@@ -155,33 +132,22 @@ bool bt_mode_now(struct bt *bt, struct bt_mode *mode)
 	else
 		return false;
 	now.fpu = fpu_part(bt);
-	now.bound = is_bound(now.user, cpu->rip);
 	now.windows = now.user ? user_goes_by_windows(bt) : kernel_goes_by_windows(bt, cpu->rip);
 	if (now.windows)
 		windows_use_space(bt);
 	if (now.windows && bt->host.fsgsbase && !bt->options.hardened)
-		choose_gs(bt, &now);
-	*mode = now;
+		choose_home(bt, &now);
+	*mode = bt_mode_for(bt, now, cpu->rip);
 	return true;
+}
+
+struct bt_mode bt_mode_at_exit(const struct bt *bt, struct bt_mode entered)
+{
+	entered.ac = bt->cpu->tlb == bt->cpu->tlb_views[TLB_SUPERVISOR_AC];
+	return entered;
 }
 
 struct bt_mode bt_mode_inside(const struct bt *bt, uint64_t rip)
 {
-	struct bt_mode mode = bt->modes.entered;
-
-	mode.bound = is_bound(mode.user, rip);
-	mode.ac = bt->cpu->tlb == bt->cpu->tlb_views[TLB_SUPERVISOR_AC];
-	return mode;
-}
-
-struct bt_mode bt_mode_at_exit(const struct bt *bt, struct bt_mode entered, uint32_t id)
-{
-	const struct bt_unit *unit = id == BT_EXIT_ID_KICK || id == BT_EXIT_ID_FAULT
-					     ? bt->rolled_back.unit
-					     : cache_exit(bt, id)->unit;
-
-	if (unit)
-		entered.bound = unit->mode.bound;
-	entered.ac = bt->cpu->tlb == bt->cpu->tlb_views[TLB_SUPERVISOR_AC];
-	return entered;
+	return bt_mode_for(bt, bt_mode_at_exit(bt, bt->modes.entered), rip);
 }

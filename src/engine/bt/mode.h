@@ -33,8 +33,9 @@ struct bt_mode {
 			 * a page, wherever that page is. */
 			bool bound : 1;
 			uint64_t fpu : 4; /* enum bt_fpu */
-			bool gs_used : 1; /* the GS base is the delta of slot `gs` */
-			uint64_t gs : 16; /* 0 unless gs_used */
+			bool home : 1;      /* the GS base is the delta of the home zone */
+			bool low_home : 1;  /* ... and slot 0 is in it */
+			bool code_home : 1; /* ... and the unit's own code: user code only */
 		};
 		uint64_t key;
 	};
@@ -62,10 +63,12 @@ static inline bool bt_table_used(unsigned table)
 	return (table & 3) != 3;
 }
 
-/* The slot whose delta is the GS base, or -1: then units do not use that. */
-static inline int bt_mode_gs_slot(struct bt_mode mode)
+/* The part of a mode that is the same for all units in its jump table. The rest goes by where the
+ * code is, or is undone by STAC and CLAC. */
+static inline struct bt_mode bt_mode_common(struct bt_mode mode)
 {
-	return mode.gs_used ? (int)mode.gs : -1;
+	mode.ac = mode.bound = mode.code_home = false;
+	return mode;
 }
 
 /* What is remembered about modes. */
@@ -75,15 +78,9 @@ struct bt_modes {
 	/* What bt_mode.fpu was last, and the registers that it came from. */
 	uint64_t fpu_cr0, fpu_cr4, fpu_xcr0;
 	unsigned fpu;
-	/* Whose units the jump tables have: bt_mode.fpu, and by view ([0] user, [1] supervisor) the
-	 * slot whose delta is the GS base, or -1. */
-	unsigned tables_fpu;
-	int tables_gs[2];
-	int kernel_gs; /* what kernel_gs_slot() found, or -1 */
-	struct {
-		struct address_space space;
-		int gs; /* slot; -1: none yet */
-	} user_gs[16];  /* by page tables */
+	/* Whose units the jump tables have, by bt_mode.user and bt_mode.windows: bt_mode_common(). */
+	struct bt_mode tables[2][2];
+	int kernel_home; /* the slot that is the kernel's home zone, or -1 */
 };
 
 /* No mode is known yet. */
@@ -98,13 +95,15 @@ bool bt_mode_now(struct bt *bt, struct bt_mode *mode);
  * far as translated code may go there (bt_mode_changes_at()). Uses no vector register. */
 struct bt_mode bt_mode_inside(const struct bt *bt, uint64_t rip);
 
-/* The mode at exit `id` from units that were entered in `entered`: only STAC and CLAC change it,
- * and branches to where code is bound to its address. */
-struct bt_mode bt_mode_at_exit(const struct bt *bt, struct bt_mode entered, uint32_t id);
+/* The mode at an exit from units that were entered in `entered`: only STAC and CLAC change it. */
+struct bt_mode bt_mode_at_exit(const struct bt *bt, struct bt_mode entered);
+
+/* The same mode for code at `rip`. */
+struct bt_mode bt_mode_for(const struct bt *bt, struct bt_mode mode, uint64_t rip);
 
 /* Does a branch from code of `mode` to `rip` lead to code of another mode? At CPL 0 it may: the
- * half of the address space that the code is in decides whether there are windows. At CPL 3 code at
- * the end of the lower half is bound to its address. */
+ * half of the address space that the code is in decides whether there are windows. What
+ * bt_mode_for() changes does not count. */
 bool bt_mode_changes_at(const struct bt *bt, struct bt_mode mode, uint64_t rip);
 
 /* What is left of a RIP when the base is taken off: what units are found by besides their place in
@@ -114,8 +113,8 @@ static inline uint64_t bt_mode_offset(struct bt_mode mode, uint64_t rip)
 	return mode.bound ? rip : rip & 4095;
 }
 
-/* The GS base that units of a mode with gs_used count on. False: the slot has no window now whose
- * delta could be one, and such a unit must not run. */
+/* The GS base that units of a mode with `home` count on. False: there is none now, and such a unit
+ * must not run. */
 bool bt_mode_gs_base(struct bt *bt, struct bt_mode mode, uint64_t *base);
 
 #endif

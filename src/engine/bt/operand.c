@@ -300,10 +300,54 @@ bool operand_is_stack(const struct guest_insn *g, const ZydisDecodedOperand *m)
 	       m->mem.segment != ZYDIS_REGISTER_GS;
 }
 
+/* --- zones --- */
+
+static bool is_home(const struct translator *t, unsigned zone)
+{
+	if (!t->mode.user)
+		return t->mode.home && zone == (unsigned)t->bt->modes.kernel_home;
+	return zone == ZONE_LOW ? t->mode.low_home : t->mode.home && zone == ZONE_HOME;
+}
+
+/* Where the delta of a zone is kept; of that slot, where there is none (ZONE_NONE). */
+static const uint64_t *delta_of(struct translator *t, unsigned zone, uint16_t slot)
+{
+	if (zone == ZONE_LOW || zone == ZONE_NONE)
+		return &bt_deltas(t->bt, t->mode)[zone == ZONE_LOW ? 0 : slot];
+	return t->mode.user ? &t->bt->zone_delta[zone] : &t->bt->delta[1][zone];
+}
+
+/* Add a zone's delta to an address of one register: by the GS base, or in RCX. */
+static void add_delta(
+	struct translator *t, struct host_memory *memory, unsigned zone, uint16_t slot)
+{
+	memory->gs = is_home(t, zone);
+	if (memory->gs)
+		return;
+	emit_load(&t->code, SCRATCH, at_address(delta_of(t, zone, slot)));
+	if (memory->base == NO_REGISTER)
+		memory->base = SCRATCH;
+	else
+		memory->index = SCRATCH;
+}
+
+/* RCX is a slot: zero it if that is of this zone. */
+static void emit_compare_zone(struct translator *t, unsigned zone)
+{
+	struct code *c = &t->code;
+
+	if (t->mode.user)
+		emit_memory_op(c, false, 0x0fb6, SCRATCH,
+			at_register(SCRATCH, (int32_t)(uintptr_t)t->bt->zone)); /* movzx */
+	if (zone)
+		emit_memory_op(c, false, 0x8d, SCRATCH, at_register(SCRATCH, -(int32_t)zone)); /* lea */
+}
+
 static void emit_constant_access(struct translator *t, const struct access *a, uint64_t address)
 {
 	struct code *c = &t->code;
 	struct host_memory memory;
+	uint16_t slot = SLOT_OF(address);
 
 	if ((int64_t)address == (int32_t)address) {
 		memory = at_register(NO_REGISTER, (int32_t)address);
@@ -311,14 +355,7 @@ static void emit_constant_access(struct translator *t, const struct access *a, u
 		emit_constant(c, SCRATCH_ADDR, address);
 		memory = at_register(SCRATCH_ADDR, 0);
 	}
-	memory.gs = SLOT_OF(address) == t->gs_slot;
-	if (!memory.gs) {
-		emit_load(c, SCRATCH, at_address(&bt_deltas(t->bt, t->mode)[SLOT_OF(address)]));
-		if (memory.base == NO_REGISTER)
-			memory.base = SCRATCH;
-		else
-			memory.index = SCRATCH;
-	}
+	add_delta(t, &memory, slot == 0 ? ZONE_LOW : ZONE_NONE, slot);
 	a->op(t, a->insn, memory);
 }
 
@@ -344,28 +381,39 @@ bool operand_is_direct(
 	return true;
 }
 
-/* The address is known to be in `slot`, and in R10 if `computed`. */
-static void emit_checked(struct translator *t, const struct access *a, uint16_t slot, bool computed)
+/* The address is known to be in `zone`, and in R10 if `computed`. */
+static void emit_checked(struct translator *t, const struct access *a, unsigned zone, bool computed)
 {
-	struct code *c = &t->code;
 	const struct guest_insn *g = &t->insn[a->insn];
 	struct host_memory memory;
 	bool direct = operand_is_direct(g, a->memory, &memory);
-	bool gs = slot == t->gs_slot;
 
-	if (direct && (gs || (memory.index == NO_REGISTER && memory.base != NO_REGISTER))) {
-		memory.gs = gs;
-	} else {
+	if (!direct || (!is_home(t, zone) &&
+			       (memory.index != NO_REGISTER || memory.base == NO_REGISTER))) {
 		if (!computed)
 			emit_linear(t, g, a->memory, SCRATCH_ADDR, true);
 		memory = at_register(SCRATCH_ADDR, 0);
-		memory.gs = gs;
 	}
-	if (!gs) {
-		emit_load(c, SCRATCH, at_address(&bt_deltas(t->bt, t->mode)[slot]));
-		memory.index = SCRATCH;
-	}
+	add_delta(t, &memory, zone, 0);
 	a->op(t, a->insn, memory);
+}
+
+/* Relative to RIP, in a program whose code is in its home zone. False: it must be checked. */
+static bool emit_near_code(struct translator *t, const struct access *a)
+{
+	const struct guest_insn *g = &t->insn[a->insn];
+	int64_t disp = (int64_t)displacement(g, a->memory);
+	struct host_memory memory;
+
+	if (a->memory->mem.base != ZYDIS_REGISTER_RIP || !t->mode.code_home || t->mode.bound ||
+		a->memory->mem.segment == ZYDIS_REGISTER_FS ||
+		a->memory->mem.segment == ZYDIS_REGISTER_GS || disp != (int32_t)disp)
+		return false;
+	emit_load(&t->code, SCRATCH_ADDR, at_address(&t->bt->run.base));
+	memory = at_register(SCRATCH_ADDR, (int32_t)disp);
+	memory.gs = true;
+	a->op(t, a->insn, memory);
+	return true;
 }
 
 static void emit_window(struct translator *t, const struct access *a)
@@ -373,7 +421,7 @@ static void emit_window(struct translator *t, const struct access *a)
 	struct code *c = &t->code;
 	const struct guest_insn *g = &t->insn[a->insn];
 	int32_t disp = (int32_t)a->memory->mem.disp.value;
-	uint16_t slot = t->slots[a->insn];
+	unsigned zone = t->zones[a->insn];
 	int base = simple_base(g, a->memory), known = -1;
 	struct expression e;
 	bool about = facts_expression(t, a->insn, &e);
@@ -388,24 +436,29 @@ static void emit_window(struct translator *t, const struct access *a)
 		emit_constant_access(t, a, address);
 		return;
 	}
+	if (emit_near_code(t, a))
+		return;
 	if (t->bt->options.hardened) {
 		emit_table(t, a->insn, a->memory, a->op);
 		return;
 	}
 	if (about)
-		known = facts_slot(&t->facts, &e, disp);
+		known = facts_zone(&t->facts, &e, disp);
 	if (known >= 0) {
-		emit_checked(t, a, (uint16_t)known, false);
+		emit_checked(t, a, (unsigned)known, false);
+		return;
+	}
+	if (zone == ZONE_NONE) {
+		emit_table(t, a->insn, a->memory, a->op);
 		return;
 	}
 	if (base == NO_REGISTER)
 		emit_linear(t, g, a->memory, SCRATCH_ADDR, true);
 	extract_field(
 		t, EXTRACT_SLOT, SCRATCH, base == NO_REGISTER ? SCRATCH_ADDR : (unsigned)base);
-	if (slot)
-		emit_memory_op(c, false, 0x8d, SCRATCH, at_register(SCRATCH, -(int32_t)slot));
+	emit_compare_zone(t, zone);
 	patch = emit_unless_rcx_zero(c);
-	emit_checked(t, a, slot, base == NO_REGISTER);
+	emit_checked(t, a, zone, base == NO_REGISTER);
 	add_cold(t, COLD_TABLE, a->insn, patch, 0, a->op);
 	if (!c->full && !about)
 		t->cold[t->cold_count - 1].resume = c->at;

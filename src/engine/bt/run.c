@@ -19,7 +19,7 @@
  * False: that has lost its window, and code that counts on it cannot be entered. */
 static bool prepare_entry(struct bt *bt, struct bt_mode mode)
 {
-	if (mode.gs_used && !bt_mode_gs_base(bt, mode, &bt->run.gs_base))
+	if (mode.home && !bt_mode_gs_base(bt, mode, &bt->run.gs_base))
 		return false;
 	bt->run.stack_delta = mode.windows ? bt_deltas(bt, mode)[SLOT_OF(bt->cpu->gpr[RSP])] : 0;
 	bt->run.minus_stack_delta = -bt->run.stack_delta;
@@ -82,7 +82,7 @@ bool bt_translated(struct cpu *cpu)
 		record_last_x87(bt, id);
 		if (!verify_exit(bt, id))
 			break;
-		mode = bt_mode_at_exit(bt, mode, id);
+		mode = bt_mode_at_exit(bt, mode);
 		cache_process_pending_drops(bt);
 		next = serve_exit(bt, id, &mode);
 		if (mode.windows)

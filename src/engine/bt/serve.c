@@ -353,6 +353,7 @@ static struct next after_fault(struct bt *bt, struct bt_mode *mode)
 	bool opened = mode->windows && open_window(bt, *mode);
 	struct bt_unit *unit;
 
+	*mode = bt_mode_for(bt, *mode, rip);
 	cpu->next_rip = rip;
 	if (opened || bt->stats.rents != rents)
 		forgive_fault(bt);

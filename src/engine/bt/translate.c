@@ -353,18 +353,30 @@ static void find_modes(struct translator *t)
 	}
 }
 
-/* The slot that each memory operand will probably be in. Registers usually still hold what they
- * held when the code ran last. */
-static void predict_slots(struct translator *t)
+/* Where a slot has no window yet, it will be in the home zone if the space has a place for it. */
+static uint32_t expected_zone(const struct translator *t, uint16_t slot)
+{
+	uint8_t zone = t->bt->zone[slot];
+
+	if (!t->mode.user)
+		return slot;
+	if (zone != NO_ZONE)
+		return zone;
+	return windows_home_has(t->bt, slot) ? ZONE_HOME : ZONE_NONE;
+}
+
+/* Predict the zone of each memory operand. Registers usually still hold what they held when the code
+ * ran last. */
+static void predict_zones(struct translator *t)
 {
 	for (unsigned i = 0; i < t->count; i++) {
 		const struct guest_insn *g = &t->insn[i];
 		struct isa_address address;
 
-		t->slots[i] = 0;
+		t->zones[i] = ZONE_NONE;
 		if (g->memory && windowed(t) &&
 			isa_address(&g->in, g->memory, t->base + guest_next(g), &address))
-			t->slots[i] = SLOT_OF(isa_linear(t->cpu, &address));
+			t->zones[i] = expected_zone(t, SLOT_OF(isa_linear(t->cpu, &address)));
 	}
 }
 
@@ -513,7 +525,6 @@ static bool fill_unit(struct translator *t)
 		unit->insns[i] = (struct bt_insn){.offset = (uint16_t)(g->rip & ~PAGE_MASK),
 			.length = g->in.length,
 			.adapted = t->adapted[i],
-			.slot = t->slots[i],
 			.host = (uint16_t)(t->host[i] - unit->code),
 			.stack = facts_uses_stack(t, i),
 			.interpreted = g->kind == GUEST_INTERPRET || g->kind == GUEST_END,
@@ -540,7 +551,6 @@ struct bt_unit *translate_unit(
 	t->bt = bt;
 	t->cpu = bt->cpu;
 	t->mode = mode;
-	t->gs_slot = bt_mode_gs_slot(mode);
 	t->adapted = adapted;
 	t->shapes = interp_of(bt->cpu)->shapes;
 	t->base = rip - offset;
@@ -553,7 +563,7 @@ struct bt_unit *translate_unit(
 		(unsigned)(guest_next(&t->insn[t->count - 1]) - offset));
 	if (memcmp(copy, source, guest_next(&t->insn[t->count - 1]) - offset) != 0)
 		return NULL; /* it is being written; next time */
-	predict_slots(t);
+	predict_zones(t);
 	t->unit = cache_take(bt, sizeof(*t->unit));
 	if (!t->unit) {
 		bt->code.full = true;

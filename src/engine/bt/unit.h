@@ -153,7 +153,6 @@ struct translator {
 	struct bt_mode mode;
 	struct facts facts; /* here */
 	uintptr_t here;     /* where the code of the instruction at hand begins */
-	int gs_slot;        /* the slot whose delta is the GS base, or -1 */
 	unsigned count, cold_count, mark_count;
 	uint32_t first_exit;
 	struct guest_insn insn[UNIT_MAX_INSNS];
@@ -169,7 +168,7 @@ struct translator {
 	uint64_t joined;                     /* which of them are set */
 	uint64_t host_again[UNIT_MAX_INSNS]; /* as `host`, in a loop's second code */
 	bool failed;                         /* ran out of something */
-	uint16_t slots[UNIT_MAX_INSNS];      /* predicted */
+	uint32_t zones[UNIT_MAX_INSNS];      /* predicted, of memory operands */
 	uint16_t constant[UNIT_MAX_INSNS];   /* as bt_insn.constant; or CONSTANT_TWICE */
 	const uint8_t *adapted;
 	struct decode_cache *shapes; /* the interpreter's; NULL: none is used */

@@ -2,6 +2,7 @@
  * emptied and taken back.
  *
  * See window.h for what windows are. What is mapped in them, and when: window_fault.c. */
+#include "engine/bt/cache.h"
 #include "engine/bt/window_internal.h"
 
 #include "base/log.h"
@@ -43,6 +44,9 @@ static void fill_deltas(struct bt *bt)
 {
 	for (unsigned slot = 0; slot < SLOTS; slot++)
 		bt->delta[0][slot] = bt->delta[1][slot] = windows_no_delta((uint16_t)slot);
+	memset(bt->zone, NO_ZONE, sizeof(bt->zone));
+	for (unsigned zone = 0; zone < ZONES; zone++)
+		bt->zone_delta[zone] = windows_no_delta(0);
 }
 
 /* Once for all vCPUs: it is the same for each. */
@@ -114,8 +118,10 @@ void windows_destroy(struct bt *bt)
 		return;
 	bt->windows = NULL;
 	for (unsigned i = 0; i < WINDOWS_MAX; i++)
-		if (w->window[i].base)
+		if (w->window[i].base && !w->window[i].at_home)
 			window_host_free(w->window[i].base);
+	for (unsigned i = 0; i < SPACES_MAX; i++)
+		home_destroy(w, &w->space[i]);
 	budget_destroy(w);
 	records_destroy(w);
 	pthread_mutex_destroy(&w->lock);
@@ -168,6 +174,55 @@ static struct window *window_unused(struct windows *w)
 	return NULL;
 }
 
+/* The lowest number that no window of the space has. Number 0 is the home's; where nothing was
+ * reserved for that, the first window is the home. */
+static uint8_t zone_unused(struct windows *w, struct space *space)
+{
+	uint32_t used = space->has_home ? BIT(ZONE_HOME) : 0;
+
+	for (unsigned i = 0; i < WINDOWS_MAX; i++)
+		if (w->window[i].owner == space - w->space && w->window[i].zone != NO_ZONE)
+			used |= 1u << w->window[i].zone;
+	for (unsigned zone = 0; zone < ZONES; zone++)
+		if (!(used & BIT(zone)))
+			return (uint8_t)zone;
+	return NO_ZONE;
+}
+
+static void choose_zone(struct windows *w, struct window *window)
+{
+	struct space *space = &w->space[window->owner];
+
+	window->zone = zone_unused(w, space);
+	if (window->zone != ZONE_HOME)
+		return;
+	space->has_home = true;
+	space->home_delta = window->base - slot_start(window->slot);
+}
+
+struct window *window_claim_at_home(struct windows *w, int owner, uint16_t slot)
+{
+	struct window *window = NULL;
+
+	for (unsigned i = 0; i < w->window_limit; i++) {
+		struct window *this = &w->window[i];
+
+		if (this->owner == OWNER_NONE && (!window || window->base))
+			window = this;
+	}
+	if (!window)
+		return NULL;
+	if (window->base)
+		window_host_free(window->base);
+	window->owner = (int8_t)owner;
+	window->slot = slot;
+	window->last_use = w->clock;
+	window->base = slot_start(slot) + w->space[owner].home_delta;
+	window->at_home = true;
+	window->zone = ZONE_HOME;
+	return window;
+}
+
 struct window *window_claim(struct windows *w, int owner, uint16_t slot, bool *evicted)
 {
 	struct window *window = window_unused(w);
@@ -182,10 +237,14 @@ struct window *window_claim(struct windows *w, int owner, uint16_t slot, bool *e
 		window_release(w, window);
 		w->bt->stats.window_evictions++;
 		*evicted = true;
+		if (!window->base && !window_reserve(window))
+			return NULL;
 	}
 	window->owner = (int8_t)owner;
 	window->slot = slot;
 	window->last_use = w->clock;
+	if (owner >= 0)
+		choose_zone(w, window);
 	return window;
 }
 
@@ -206,6 +265,16 @@ void window_release(struct windows *w, struct window *window)
 {
 	window_hide(w, window);
 	window_empty(w, window);
+	if (window->owner >= 0 && window->zone == ZONE_HOME) {
+		/* Units that have their code at home are left behind. */
+		if (window->owner == w->current)
+			cache_flush_jumps(w->bt, TLB_FLUSH_NON_GLOBAL, 0);
+		if (!window->at_home)
+			w->space[window->owner].has_home = false;
+	}
+	if (window->at_home)
+		window->base = 0;
+	window->at_home = false;
 	window->owner = OWNER_NONE;
 }
 
@@ -213,7 +282,14 @@ void window_show(struct windows *w, const struct window *window)
 {
 	bool upper = window->owner == OWNER_UPPER;
 
-	w->bt->delta[upper][window->slot] = window->base - slot_start(window->slot);
+	uint64_t delta = window->base - slot_start(window->slot);
+
+	w->bt->delta[upper][window->slot] = delta;
+	if (upper)
+		return;
+	w->bt->zone[window->slot] = window->zone;
+	if (window->zone != NO_ZONE)
+		w->bt->zone_delta[window->zone] = delta;
 }
 
 void window_hide(struct windows *w, const struct window *window)
@@ -221,6 +297,10 @@ void window_hide(struct windows *w, const struct window *window)
 	/* A space that is not current has no deltas to hide. */
 	if (window->owner == OWNER_UPPER)
 		w->bt->delta[1][window->slot] = windows_no_delta(window->slot);
-	else if (window->owner == w->current && window->owner >= 0)
-		w->bt->delta[0][window->slot] = windows_no_delta(window->slot);
+	if (window->owner != w->current || window->owner < 0)
+		return;
+	w->bt->delta[0][window->slot] = windows_no_delta(window->slot);
+	w->bt->zone[window->slot] = NO_ZONE;
+	if (window->zone != NO_ZONE && window->zone != ZONE_HOME)
+		w->bt->zone_delta[window->zone] = windows_no_delta(window->slot);
 }

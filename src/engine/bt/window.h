@@ -60,6 +60,11 @@ void windows_use_space(struct bt *bt);
 bool windows_is_mature(struct bt *bt);
 void windows_mature(struct bt *bt);
 
+/* Has the current space a home zone, whose delta is bt->zone_delta[ZONE_HOME]? */
+bool windows_have_home(const struct bt *bt);
+/* Is there a place for this slot in it? Where a slot has a window, bt->zone tells. */
+bool windows_home_has(const struct bt *bt, uint16_t slot);
+
 /* Find the linear address that a host address in one of this vCPU's windows stands for. False: the
  * address is in no window (a guard is none). */
 bool windows_linear(const struct bt *bt, uintptr_t host, uint64_t *linear);

@@ -30,6 +30,27 @@ uintptr_t window_host_reserve(void)
 	return (uintptr_t)start + skip + WINDOW_GUARD;
 }
 
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+
+bool window_host_reserve_at(uintptr_t start, uint64_t size)
+{
+	void *want = (void *)start;
+	void *got = mmap(want, size, PROT_NONE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+
+	/* Kernels before 4.17 do not know the flag and take the address as a wish. */
+	if (got != MAP_FAILED && got != want)
+		munmap(got, size);
+	return got == want;
+}
+
+void window_host_free_range(uintptr_t start, uint64_t size)
+{
+	munmap((void *)start, size);
+}
+
 void window_host_free(uintptr_t base)
 {
 	munmap((void *)(base - WINDOW_GUARD), WINDOW_SIZE + 2 * WINDOW_GUARD);

@@ -3,6 +3,7 @@
  *	window.c		windows: created, given to a slot, shown, emptied
  *	window_fault.c		a hidden fault: what is mapped when the guest touches a page
  *	window_space.c		address spaces, and what a flush puts in doubt
+ *	window_home.c		a program's slots at one delta
  *	window_mapping.c	one mapping: made, made writable or read-only, dropped; holes
  *	window_record.c		the records of mappings, and how they are found
  *	window_budget.c		what windows may cost the host, and which are emptied for it
@@ -24,10 +25,11 @@
 
 #include <pthread.h>
 
-#define WINDOWS_MAX   24 /* a vCPU */
+#define WINDOWS_MAX   48 /* a vCPU */
 #define WINDOW_BLOCKS (WINDOW_SIZE / (2 * MIB))
 #define SPACES_MAX    8
 #define NO_MAPPING    0 /* record 0 is not used */
+#define HOME_PIECES   4
 
 /* A mapping has one of three sizes; a look-up tries one after the other. A mapping of the larger
  * two lies within one block of its size, in linear addresses and in RAM, and fills the block unless
@@ -60,6 +62,8 @@ struct window {
 	uintptr_t base; /* 0: not even reserved */
 	uint16_t slot;
 	int8_t owner;
+	uint8_t zone; /* of a window in the lower half, or NO_ZONE */
+	bool at_home; /* it lies in its space's home, and not in a reservation of its own */
 	uint32_t first[LISTS], count[LISTS];
 	uint32_t sizes[SIZES]; /* how many mappings of each size, holes included */
 	uint32_t pieces;       /* how many mappings are smaller than the guest's page */
@@ -76,6 +80,14 @@ struct space {
 	bool doubt; /* flushed: each page must be looked up again before it is used */
 	struct address_space is;
 	uint64_t last_use;
+	/* The home zone: host addresses reserved for slots at one delta, each piece with its
+	 * guards. Without pieces, one ordinary window may be the home. */
+	bool has_home;
+	uint64_t home_delta;
+	struct home_piece {
+		uint16_t first, last; /* slots */
+	} home[HOME_PIECES];
+	unsigned home_count;
 };
 
 #define PENDING_PAGES 32
@@ -156,7 +168,23 @@ void window_release(struct windows *w, struct window *window);
 void window_show(struct windows *w, const struct window *window);
 void window_hide(struct windows *w, const struct window *window);
 
+/* A window for that slot of a space, in the home of the space. Or NULL: there is none to be had. */
+struct window *window_claim_at_home(struct windows *w, int owner, uint16_t slot);
+
+/* --- window_home.c --- */
+
+/* Reserve a home for the current space's slots that its page tables use now, and make windows for
+ * them. Without room for all, for as many as possible, the lowest first. */
+void home_create(struct windows *w);
+/* The space's windows have been released. */
+void home_destroy(struct windows *w, struct space *space);
+
 /* --- window_host.c: system calls --- */
+
+/* Reserve addresses exactly there. False: something is in the way. */
+bool window_host_reserve_at(uintptr_t start, uint64_t size);
+void window_host_free_range(uintptr_t start, uint64_t size);
+
 
 /* Reserve a window with its guards, empty. Returns where the window begins, or 0. That is a
  * multiple of 2 MiB, so that its blocks are those of the host's page tables. */

@@ -115,6 +115,7 @@ static void space_forget(struct windows *w, int number)
 {
 	for_windows_of(window, w, number)
 		window_release(w, window);
+	home_destroy(w, &w->space[number]);
 	w->space[number].used = false;
 	if (w->current == number) {
 		w->current = -1;
@@ -338,6 +339,7 @@ void windows_mature(struct bt *bt)
 	w->current = number;
 	w->lower_hidden = false;
 	w->pending_count = 0;
+	home_create(w);
 	bt->stats.spaces++;
 	pthread_mutex_unlock(&w->lock);
 }
