@@ -73,7 +73,7 @@ static void modes_differ_by_every_field(void **state)
 {
 	const struct bt_mode modes[] = {{.key = 0}, {.user = true}, {.ac = true}, {.windows = true},
 		{.fpu = BT_X87}, {.fpu = BT_SSE}, {.fpu = BT_AVX}, {.fpu = BT_AVX512},
-		{.gs_used = true}, {.gs_used = true, .gs = 1}, {.gs_used = true, .gs = 0xffff}};
+		{.home = true}, {.low_home = true}, {.code_home = true}, {.bound = true}};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(modes); i++)
 		for (unsigned k = 0; k < ARRAY_SIZE(modes); k++) {
@@ -82,9 +82,6 @@ static void modes_differ_by_every_field(void **state)
 			assert_int_equal(bt_mode_equal(modes[i], modes[k]), i == k);
 			assert_int_equal(same_table, i == k || ((!i || i > 3) && (!k || k > 3)));
 		}
-	assert_int_equal(bt_mode_gs_slot(modes[1]), -1);
-	assert_int_equal(bt_mode_gs_slot(modes[8]), 0);
-	assert_int_equal(bt_mode_gs_slot(modes[10]), 0xffff);
 }
 
 int main(void)
