@@ -31,7 +31,7 @@ static struct bt_unit *add_unit(uint64_t rip, uint64_t key)
 	struct bt_unit *unit = cache_take(bt, sizeof(*unit));
 
 	*unit = (struct bt_unit){.rip = rip, .key = key, .mode = windowed, .size = 16};
-	unit->code = unit->entry = cache_code_start(bt);
+	unit->code = unit->linked = unit->entry = cache_code_start(bt);
 	cache_code_used(bt, unit->code + unit->size);
 	cache_add(bt, unit);
 	return unit;

@@ -39,6 +39,22 @@ void emit_far_page_jump(struct translator *t, uint64_t rip, struct bt_mode mode)
 		emit_indirect(t, mode);
 }
 
+/* Leaves for C, which finds the unit there and makes this a direct jump to it. R10 stays. */
+void emit_far_page_link(struct translator *t, unsigned i, uint64_t rip)
+{
+	uintptr_t patch;
+	uint32_t id;
+
+	emit_rip(t, SCRATCH_ADDR, rip);
+	patch = emit_jump(&t->code);
+	if (!t->code.full)
+		emit_patch(t->bt, patch, t->code.at);
+	id = add_exit(t, BT_EXIT_BRANCH, i);
+	exit_of(t, id)->rip = rip;
+	exit_of(t, id)->patch = patch;
+	emit_exit(t, id);
+}
+
 /* A branch to code of this unit that is to be patched when that code is there. */
 static void branch_within(struct translator *t, int condition, struct forward forward)
 {
@@ -116,7 +132,7 @@ void emit_branch(struct translator *t, unsigned i, int condition, uint64_t rip)
 		return;
 	if (!same_page(rip, t->unit->rip)) {
 		if (condition == ALWAYS) {
-			emit_far_page_jump(t, rip, t->mode);
+			emit_far_page_link(t, i, rip);
 			return;
 		}
 		patch = emit_jump_if(t, condition);

@@ -130,7 +130,7 @@ struct soft_tlb {
  * address lies. A program's zones have small numbers, and so code can be shared by programs whose
  * slots are different ones. For a kernel, each slot is a zone, by its own number. */
 #define ZONES     16
-#define ZONE_HOME 0 /* the program's main zone */
+#define ZONE_HOME 0    /* the program's main zone */
 #define NO_ZONE   0xff /* in bt->zone: the slot has no window, or there was no number left for it */
 /* What else may be known of an operand: it is in slot 0, whatever zone that is in; or nothing. */
 #define ZONE_LOW  0x10000
@@ -138,6 +138,17 @@ struct soft_tlb {
 
 /* The table from RIP, by its low 16 bits, to a unit's checked entry; or bt->glue.miss. */
 #define JUMP_ENTRIES 65536
+
+/* A unit is reached from other pages by what it was when that way was made: an entry in a jump table,
+ * a direct jump. Both stay when the guest changes its page tables or runs another process. So there
+ * the unit compares, in the code map, whether its page still is where control is about to go. An
+ * entry tells which page of RAM lies at a linear address: twice the page's number, less the address.
+ * It is there if the page may be fetched without a look at the page tables; else it is
+ * CODE_PAGE_UNKNOWN, which is odd and therefore equals nothing. */
+#define CODE_PAGES             65536
+#define CODE_PAGE_OF(linear)   ((uint16_t)((linear) >> PAGE_SHIFT))
+#define CODE_PAGE_UNKNOWN      1
+#define CODE_PAGE(key, linear) (2 * ((key) >> PAGE_SHIFT) - ((linear)&PAGE_MASK))
 
 /* Why a unit came back. */
 enum bt_exit_kind {
@@ -228,6 +239,7 @@ struct bt_unit {
 	uint8_t stores;   /* its page has been written so often while it was stale */
 	uint32_t size;    /* bytes of host code, from `code` on */
 	uintptr_t code;   /* host address; here is the checked entry (RIP in R10) */
+	uintptr_t linked; /* the entry for direct jumps from other pages, RIP in R10, too */
 	uintptr_t entry;  /* the entry that checks nothing */
 	uintptr_t gate;   /* where the entry leads while the unit is dropped; 0: none yet */
 	uint16_t again,
@@ -344,9 +356,8 @@ struct bt {
 	uint8_t zone[SLOTS];
 	uint64_t zone_delta[ZONES];
 	uint64_t jump[BT_TABLES][JUMP_ENTRIES];
-	/* Minus the RIP that an entry is for. Only for user code, by bt_mode.windows: there a unit
-	 * may be at several RIPs. */
-	uint64_t jump_tag[2][JUMP_ENTRIES];
+	/* Which pages of code are in reach, by view, index CODE_PAGE_OF(). */
+	uint64_t code_map[2][CODE_PAGES];
 };
 
 /* The table of deltas that a mode's code goes by. */
@@ -366,12 +377,6 @@ static inline struct bt *bt_of(const struct cpu *cpu)
 static inline uint64_t bt_rip(const struct bt *bt, uint64_t rip)
 {
 	return bt->run.base + rip;
-}
-
-/* The tags of a jump table; NULL: it has none. */
-static inline uint64_t *bt_jump_tags(struct bt *bt, struct bt_mode mode)
-{
-	return mode.user ? bt->jump_tag[mode.windows] : NULL;
 }
 
 /* Is `pc` in this vCPU's translated code or glue? */

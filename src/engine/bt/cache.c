@@ -240,12 +240,15 @@ static void unlink_hash(struct bt *bt, struct bt_unit *unit)
 		*link = unit->hash_next;
 }
 
-/* It will not be taken back. It may have many entries in the jump tables. So those go on leading to
- * it, and from there to where an empty one would lead. */
+/* It will not be taken back. It may have many entries in the jump tables, and direct jumps lead to
+ * it. They go on doing so: to its gate, if it is stale, or to where an empty entry would lead. */
 static void forget_unit(struct bt *bt, struct bt_unit *unit)
 {
 	unlink_hash(bt, unit);
+	if (unit->dropped)
+		return;
 	emit_redirect(bt, unit->code, bt->glue.miss);
+	emit_redirect(bt, unit->linked, bt->glue.miss);
 	unit->dropped = true;
 }
 
@@ -309,7 +312,7 @@ void cache_flush(struct bt *bt)
 {
 	struct bt_cache *cache = bt->cache;
 
-	cache_flush_jumps(bt, TLB_FLUSH_ALL, 0);
+	jumps_init(bt);
 	memset(cache->hash, 0, sizeof(cache->hash));
 	memset(cache->pages, 0, sizeof(cache->pages));
 	for (unsigned i = 0; i < bt->code.unit_count; i++)

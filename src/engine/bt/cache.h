@@ -44,7 +44,7 @@ bool cache_remove(struct bt *bt, struct bt_unit *unit);
 /* Forget everything. No translated code may be running or be resumed. */
 void cache_flush(struct bt *bt);
 
-/* Enter a unit, for `rip`, in the jump table of its mode. `global`: it survives a change of address
+/* Enter a unit, for `rip`, in the jump table of its mode, and its page in the code map. `global`: it survives a change of address
  * space. */
 void cache_enter_jump(struct bt *bt, struct bt_unit *unit, uint64_t rip, bool global);
 /* The unit that the jump table gives for RIP, or NULL. */
@@ -53,7 +53,9 @@ struct bt_unit *cache_probe_jump(struct bt *bt, uint64_t rip, struct bt_mode mod
  * unit is known without a look at the guest's page tables, it is entered in the table and in
  * bt->run.base; its entry that checks nothing. Else 0. The vector registers are the guest's. */
 uintptr_t bt_find_jump(struct bt *bt, uint64_t rip);
-/* Empty jump tables as far as a TLB flush demands. */
+/* Empty the jump tables of a mode: its units are not for the CPU's mode any more. */
+void cache_forget_jumps(struct bt *bt, struct bt_mode mode);
+/* Empty code maps as far as a TLB flush demands. */
 void cache_flush_jumps(struct bt *bt, enum tlb_flush what, uint64_t linear);
 
 /* From now on cache_page_written() has to be told of this page. */

@@ -7,14 +7,11 @@
 #define HASH_BITS      18
 #define PAGE_HASH_BITS 14
 #define MAX_DROPS      256
-#define JUMP_PAGE_BITS 65536
 
-/* What has been entered in one jump table, so that emptying it costs what filling it did. */
-struct jump_log {
-	uint16_t local[JUMP_ENTRIES], global[JUMP_ENTRIES]; /* indices */
+/* What has been entered in a code map, so that emptying it costs what filling it did. */
+struct code_log {
+	uint16_t local[CODE_PAGES], global[CODE_PAGES]; /* indices */
 	uint32_t local_count, global_count;
-	/* Hashed pages of code that may be in the table. They spare most searches for one page. */
-	uint64_t local_pages[JUMP_PAGE_BITS / 64], global_pages[JUMP_PAGE_BITS / 64];
 };
 
 struct bt_cache {
@@ -23,7 +20,7 @@ struct bt_cache {
 	size_t book_bytes, book_used;
 	struct bt_unit *hash[1 << HASH_BITS];
 	struct bt_unit *pages[1 << PAGE_HASH_BITS];
-	struct jump_log log[BT_TABLES];
+	struct code_log log[2]; /* by view */
 	pthread_mutex_t drop_lock;
 	uint64_t drops[MAX_DROPS];
 	unsigned drop_count; /* more than MAX_DROPS: all pages */
@@ -44,7 +41,7 @@ static inline struct bt_unit **cache_page_list(struct bt *bt, uint64_t page)
 	return &bt->cache->pages[hash_slot(page, PAGE_HASH_BITS)];
 }
 
-/* find.c: all jump tables empty, for the first time. */
+/* find.c: all jump tables and code maps are empty. */
 void jumps_init(struct bt *bt);
 
 #endif

@@ -1,12 +1,15 @@
 /* Units are found: by their place in RAM, and by RIP in the jump tables.
  *
- * A jump table is indexed by the low bits of RIP and leads to a unit's checked entry, which
- * compares all of it. So translated code goes from page to page, and returns, without leaving. What
- * is not in the table may be known all the same: the tables are emptied when the guest's page
- * tables change, or another process runs, but the units stay. So what an empty entry leads to
- * (glue.miss) calls bt_find_jump() in the middle of translated code, with little more than the
- * registers put aside that C may change. The vector registers are still the guest's, and therefore
- * this file is compiled without any use of them. */
+ * A jump table is indexed by the low bits of RIP and leads to a unit's checked entry. That compares
+ * the rest of RIP, for units that are bound to one, and then asks the code map whether its page of
+ * RAM is still what lies at RIP. So translated code goes from page to page, and returns, without
+ * leaving. A direct branch to another page becomes a direct jump to the second part of that check.
+ *
+ * When the guest flushes its TLB or runs another process, the code map is emptied, but tables and
+ * direct jumps stay. What is not in the map, or not in the table, may be known all the same. So
+ * where a check fails (glue.miss), bt_find_jump() is called in the middle of translated code, with
+ * little more than the registers put aside that C may change. The vector registers are still the
+ * guest's, and therefore this file is compiled without any use of them. */
 #include "engine/bt/cache_internal.h"
 #include "engine/options.h"
 
@@ -44,11 +47,26 @@ static void empty_jump_table(struct bt *bt, unsigned table)
 		bt->jump[table][i] = bt->glue.miss;
 }
 
-void jumps_init(struct bt *bt)
+/* A table without a use is not even touched. */
+static void empty_jump_tables(struct bt *bt)
 {
-	/* A table without a use is not even touched. */
 	for (unsigned table = 0; table < BT_TABLES; table++)
 		if (bt_table_used(table))
+			empty_jump_table(bt, table);
+}
+
+void jumps_init(struct bt *bt)
+{
+	empty_jump_tables(bt);
+	for (unsigned view = 0; view < 2; view++)
+		for (unsigned i = 0; i < CODE_PAGES; i++)
+			bt->code_map[view][i] = CODE_PAGE_UNKNOWN;
+}
+
+void cache_forget_jumps(struct bt *bt, struct bt_mode mode)
+{
+	for (unsigned table = 0; table < BT_TABLES; table++)
+		if (bt_table_used(table) && bt_mode_shares_table(mode, table))
 			empty_jump_table(bt, table);
 }
 
@@ -58,101 +76,82 @@ static struct bt_unit *entry_unit(const struct bt *bt, uint64_t entry)
 	return entry == bt->glue.miss ? NULL : ((struct bt_unit *const *)(uintptr_t)entry)[-1];
 }
 
-/* The RIP of the entry, which leads to `unit`. */
-static uint64_t entry_rip(struct bt *bt, const struct bt_unit *unit, unsigned index)
+/* The unit that the jump table has, if that is the one for code at RAM offset `key`. */
+static struct bt_unit *probe(struct bt *bt, uint64_t rip, uint64_t key, struct bt_mode mode)
 {
-	const uint64_t *tags = bt_jump_tags(bt, unit->mode);
+	uint64_t entry = bt->jump[bt_mode_table(mode)][rip & (JUMP_ENTRIES - 1)];
+	struct bt_unit *unit = entry_unit(bt, entry);
 
-	return tags ? -tags[index] : unit->rip;
-}
-
-struct bt_unit *cache_probe_jump(struct bt *bt, uint64_t rip, struct bt_mode mode)
-{
-	unsigned table = bt_mode_table(mode), index = rip & (JUMP_ENTRIES - 1);
-	struct bt_unit *unit = entry_unit(bt, bt->jump[table][index]);
-
-	return unit && entry_rip(bt, unit, index) == rip && !unit->dropped &&
-			       bt_mode_equal(unit->mode, mode)
+	return unit && unit->key == key && unit->rip == bt_mode_offset(mode, rip) &&
+			       !unit->dropped && bt_mode_equal(unit->mode, mode)
 		       ? unit
 		       : NULL;
 }
 
-/* The bit of a page in such a map: by its low bits, apart for the two halves of the address space.
- */
-static unsigned jump_page_bit(uint64_t linear)
+struct bt_unit *cache_probe_jump(struct bt *bt, uint64_t rip, struct bt_mode mode)
 {
-	return (unsigned)((linear >> PAGE_SHIFT) % (JUMP_PAGE_BITS / 2) +
-			  (linear >> 63) * (JUMP_PAGE_BITS / 2));
+	uint64_t page = bt->code_map[mode.user][CODE_PAGE_OF(rip)] + (rip & PAGE_MASK);
+
+	/* Then that is twice the number of a page of RAM. */
+	if (page & 1 || page >> 1 >= bt->cpu->memory->file_size >> PAGE_SHIFT)
+		return NULL;
+	return probe(bt, rip, page >> 1 << PAGE_SHIFT | (rip & ~PAGE_MASK), mode);
+}
+
+static bool log_has_room(const struct code_log *log)
+{
+	return log->local_count < CODE_PAGES && log->global_count < CODE_PAGES;
+}
+
+static void enter_code_page(struct bt *bt, bool user, uint64_t rip, uint64_t key, bool global)
+{
+	struct code_log *log = &bt->cache->log[user];
+	uint64_t *entry = &bt->code_map[user][CODE_PAGE_OF(rip)];
+
+	/* Each entry's index is in a list at least once. An entry that is in both goes with the
+	 * first flush, earlier than it must. */
+	if (*entry == CODE_PAGE(key, rip) && global)
+		return;
+	if (!log_has_room(log))
+		cache_flush_jumps(bt, TLB_FLUSH_ALL, 0);
+	if (global)
+		log->global[log->global_count++] = CODE_PAGE_OF(rip);
+	else
+		log->local[log->local_count++] = CODE_PAGE_OF(rip);
+	*entry = CODE_PAGE(key, rip);
 }
 
 void cache_enter_jump(struct bt *bt, struct bt_unit *unit, uint64_t rip, bool global)
 {
-	unsigned table = bt_mode_table(unit->mode), index = rip & (JUMP_ENTRIES - 1);
-	unsigned bit = jump_page_bit(rip);
-	uint64_t *tags = bt_jump_tags(bt, unit->mode);
-	struct jump_log *log = &bt->cache->log[table];
-
 	/* --verify needs every unit to come back to C. */
 	if (bt->options.verify)
 		return;
-	/* Each entry's index is in a list at least once. An entry that is in both goes with the
-	 * first flush, earlier than it must. */
-	if (bt->jump[table][index] == bt->glue.miss || !global) {
-		if (log->local_count == JUMP_ENTRIES || log->global_count == JUMP_ENTRIES)
-			cache_flush_jumps(bt, TLB_FLUSH_ALL, 0);
-		if (global)
-			log->global[log->global_count++] = (uint16_t)index;
-		else
-			log->local[log->local_count++] = (uint16_t)index;
-	}
-	bt->jump[table][index] = unit->code;
-	if (tags)
-		tags[index] = -rip;
-	(global ? log->global_pages : log->local_pages)[bit / 64] |= BIT(bit % 64);
+	enter_code_page(bt, unit->mode.user, rip, unit->key, global);
+	bt->jump[bt_mode_table(unit->mode)][rip & (JUMP_ENTRIES - 1)] = unit->code;
 }
 
-static void empty_list(struct bt *bt, unsigned table, const uint16_t *list, uint32_t *count)
+static void empty_list(uint64_t *map, const uint16_t *list, uint32_t *count)
 {
 	for (unsigned i = 0; i < *count; i++)
-		bt->jump[table][list[i]] = bt->glue.miss;
+		map[list[i]] = CODE_PAGE_UNKNOWN;
 	*count = 0;
-}
-
-static void drop_jumps_of_page(struct bt *bt, unsigned table, uint64_t linear)
-{
-	unsigned bit = jump_page_bit(linear);
-	const struct jump_log *log = &bt->cache->log[table];
-	unsigned first = linear & PAGE_MASK & (JUMP_ENTRIES - 1);
-
-	if (!((log->local_pages[bit / 64] | log->global_pages[bit / 64]) & BIT(bit % 64)))
-		return;
-	for (unsigned i = first; i < first + PAGE_SIZE; i++) {
-		struct bt_unit *unit = entry_unit(bt, bt->jump[table][i]);
-
-		if (unit && ((entry_rip(bt, unit, i) ^ linear) & PAGE_MASK) == 0)
-			bt->jump[table][i] = bt->glue.miss;
-	}
 }
 
 void cache_flush_jumps(struct bt *bt, enum tlb_flush what, uint64_t linear)
 {
 	if (what == TLB_FLUSH_PCID)
 		return;
-	for (unsigned table = 0; table < BT_TABLES; table++) {
-		struct jump_log *log = &bt->cache->log[table];
+	for (unsigned view = 0; view < 2; view++) {
+		struct code_log *log = &bt->cache->log[view];
+		uint64_t *map = bt->code_map[view];
 
 		if (what == TLB_FLUSH_PAGE) {
-			drop_jumps_of_page(bt, table, linear);
+			map[CODE_PAGE_OF(linear)] = CODE_PAGE_UNKNOWN;
 			continue;
 		}
-		if (log->local_count) {
-			empty_list(bt, table, log->local, &log->local_count);
-			memset(log->local_pages, 0, sizeof(log->local_pages));
-		}
-		if ((what == TLB_FLUSH_ALL || what == TLB_FLUSH_LARGE_PAGE) && log->global_count) {
-			empty_list(bt, table, log->global, &log->global_count);
-			memset(log->global_pages, 0, sizeof(log->global_pages));
-		}
+		empty_list(map, log->local, &log->local_count);
+		if (what == TLB_FLUSH_ALL || what == TLB_FLUSH_LARGE_PAGE)
+			empty_list(map, log->global, &log->global_count);
 	}
 }
 
@@ -168,11 +167,6 @@ static uint64_t known_key(const struct cpu *cpu, uint64_t rip)
 	return rip + entry->addend - (uintptr_t)cpu->memory->ram;
 }
 
-static bool log_has_room(const struct jump_log *log)
-{
-	return log->local_count < JUMP_ENTRIES && log->global_count < JUMP_ENTRIES;
-}
-
 uintptr_t bt_find_jump(struct bt *bt, uint64_t rip)
 {
 	const struct cpu *cpu = bt->cpu;
@@ -181,10 +175,14 @@ uintptr_t bt_find_jump(struct bt *bt, uint64_t rip)
 	uint64_t key;
 
 	if (bt_mode_changes_at(bt, mode, rip) || atomic_load(&bt->code.drops_pending) ||
-		bt->options.verify || !log_has_room(&bt->cache->log[bt_mode_table(mode)]))
+		bt->options.verify || !log_has_room(&bt->cache->log[mode.user]))
 		return 0;
 	key = known_key(cpu, rip);
-	unit = key == ~UINT64_C(0) ? NULL : cache_find(bt, rip, key, mode);
+	if (key == ~UINT64_C(0))
+		return 0;
+	unit = probe(bt, rip, key, mode);
+	if (!unit)
+		unit = cache_find(bt, rip, key, mode);
 	if (!unit)
 		return 0;
 	cache_enter_jump(bt, unit, rip, tlb_fetched_globally(cpu, rip));

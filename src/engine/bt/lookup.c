@@ -113,7 +113,7 @@ static void tables_for_mode(struct bt *bt, struct bt_mode mode)
 	mode = bt_mode_common(mode);
 	if (likely(bt_mode_equal(*tables, mode)))
 		return;
-	cache_flush_jumps(bt, TLB_FLUSH_ALL, 0);
+	cache_forget_jumps(bt, mode);
 	*tables = mode;
 }
 

@@ -32,7 +32,7 @@ struct bt_mode {
 			/* Units are made for one RIP. Others, user code's, are made for a place in
 			 * a page, wherever that page is. */
 			bool bound : 1;
-			uint64_t fpu : 4; /* enum bt_fpu */
+			uint64_t fpu : 4;   /* enum bt_fpu */
 			bool home : 1;      /* the GS base is the delta of the home zone */
 			bool low_home : 1;  /* ... and slot 0 is in it */
 			bool code_home : 1; /* ... and the unit's own code: user code only */
@@ -55,6 +55,12 @@ static inline bool bt_mode_equal(struct bt_mode a, struct bt_mode b)
 static inline unsigned bt_mode_table(struct bt_mode mode)
 {
 	return mode.user | (unsigned)mode.ac << 1 | (unsigned)mode.windows << 2;
+}
+
+/* Is that table for units of this mode, with AC or without? */
+static inline bool bt_mode_shares_table(struct bt_mode mode, unsigned table)
+{
+	return (bt_mode_table(mode) & ~2u) == (table & ~2u);
 }
 
 /* User mode has no AC, so such a table stays empty. */

@@ -340,7 +340,8 @@ static void emit_compare_zone(struct translator *t, unsigned zone)
 		emit_memory_op(c, false, 0x0fb6, SCRATCH,
 			at_register(SCRATCH, (int32_t)(uintptr_t)t->bt->zone)); /* movzx */
 	if (zone)
-		emit_memory_op(c, false, 0x8d, SCRATCH, at_register(SCRATCH, -(int32_t)zone)); /* lea */
+		emit_memory_op(
+			c, false, 0x8d, SCRATCH, at_register(SCRATCH, -(int32_t)zone)); /* lea */
 }
 
 static void emit_constant_access(struct translator *t, const struct access *a, uint64_t address)

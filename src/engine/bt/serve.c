@@ -126,6 +126,17 @@ static struct next resume(struct bt *bt, uintptr_t at, enum bt_vectors vectors)
 	}
 }
 
+/* Make the branch a direct jump. From another page it comes with RIP in R10, for the unit to check. */
+static void link_exit(struct bt *bt, const struct bt_exit *exit, const struct bt_unit *to)
+{
+	bool near = !((exit->rip ^ exit->unit->rip) & PAGE_MASK);
+
+	if (near && to->key >> PAGE_SHIFT != exit->unit->key >> PAGE_SHIFT)
+		return;
+	emit_patch(bt, exit->patch, near ? to->entry : to->linked);
+	bt->stats.chained++;
+}
+
 static struct next after_branch(struct bt *bt, uint32_t id, struct bt_mode mode)
 {
 	struct bt_exit *exit = cache_exit(bt, id);
@@ -133,6 +144,8 @@ static struct next after_branch(struct bt *bt, uint32_t id, struct bt_mode mode)
 	uint64_t flushes = bt->stats.cache_flushes, rip = bt_rip(bt, exit->rip);
 
 	bt->cpu->rip = bt->cpu->next_rip = rip;
+	if (unlikely(bt_mode_changes_at(bt, mode, rip)))
+		return run_loop;
 	to = unit_find_or_make(bt, rip, mode, ++exit->heat >= successor_heat(bt));
 	if (bt->options.verify)
 		return run_loop;
@@ -141,11 +154,8 @@ static struct next after_branch(struct bt *bt, uint32_t id, struct bt_mode mode)
 			exit->heat = 0;
 		return run_loop;
 	}
-	if (bt->stats.cache_flushes == flushes && !from->dropped && !to->dropped &&
-		to->key >> PAGE_SHIFT == from->key >> PAGE_SHIFT) {
-		emit_patch(bt, exit->patch, to->entry);
-		bt->stats.chained++;
-	}
+	if (bt->stats.cache_flushes == flushes && !from->dropped && !to->dropped)
+		link_exit(bt, exit, to);
 	return enter_unit(bt, to);
 }
 

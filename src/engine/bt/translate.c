@@ -225,18 +225,14 @@ static void translate_one(struct translator *t, unsigned i)
 	guest_kinds[t->insn[i].kind].translate(t, i);
 }
 
-/* The jump table leads here by 16 bits of the target, which R10 holds. Is all of it this unit's
- * RIP? Behind this lies the entry that checks nothing. */
-static void emit_checked_entry(struct translator *t)
+/* Here from the jump table, which was asked with 16 bits of the target. R10 holds all of it: is it
+ * the RIP that the unit is bound to? */
+static void emit_compare_rip(struct translator *t)
 {
 	struct code *c = &t->code;
 	uint64_t rip = t->unit->rip;
 
-	if (!t->mode.bound) {
-		emit_zero_extend_16(c, SCRATCH, SCRATCH_ADDR);
-		emit_load(c, SCRATCH, at_element(bt_jump_tags(t->bt, t->mode), SCRATCH));
-		emit_lea(c, SCRATCH, at_sum(SCRATCH, SCRATCH_ADDR, 0));
-	} else if ((int64_t)-rip == (int32_t)-rip) {
+	if ((int64_t)-rip == (int32_t)-rip) {
 		emit_lea(c, SCRATCH, at_register(SCRATCH_ADDR, (int32_t)-rip));
 	} else {
 		emit_constant(c, SCRATCH, -rip);
@@ -244,8 +240,39 @@ static void emit_checked_entry(struct translator *t)
 	}
 	emit_jrcxz(c, JUMP_BYTES);
 	emit_jump_to(c, t->bt->glue.miss);
+}
+
+/* Here also from direct jumps. Does R10 name a place in the unit's page of RAM? It does if the entry
+ * of the code map, R10 less its offset in the page, and minus twice the page's number add up to
+ * zero. */
+static void emit_compare_page(struct translator *t)
+{
+	struct code *c = &t->code;
+	uint64_t *map = t->bt->code_map[t->mode.user];
+	uint64_t offset = t->unit->key & ~PAGE_MASK, page = t->unit->key >> PAGE_SHIFT;
+
+	if (t->mode.bound) {
+		emit_load(c, SCRATCH, at_address(&map[CODE_PAGE_OF(t->unit->rip)]));
+	} else {
+		emit_extract(c, EXTRACT_CODE_PAGE, SCRATCH, SCRATCH_ADDR);
+		emit_load(c, SCRATCH, at_element(map, SCRATCH));
+	}
+	emit_lea(c, SCRATCH, at_sum(SCRATCH, SCRATCH_ADDR, -(int32_t)(offset + 2 * page)));
+	emit_jrcxz(c, JUMP_BYTES);
+	emit_jump_to(c, t->bt->glue.miss);
+}
+
+/* Behind it lies the entry that checks nothing. */
+static void emit_checked_entry(struct translator *t)
+{
+	struct code *c = &t->code;
+
+	if (t->mode.bound)
+		emit_compare_rip(t);
+	t->unit->linked = c->at;
+	emit_compare_page(t);
 	if (!t->mode.bound) {
-		emit_lea(c, SCRATCH, at_register(SCRATCH_ADDR, -(int32_t)rip));
+		emit_lea(c, SCRATCH, at_register(SCRATCH_ADDR, -(int32_t)t->unit->rip));
 		emit_store(c, at_address(&t->bt->run.base), SCRATCH);
 	} else if (t->mode.user) {
 		emit_store_constant(c, at_address(&t->bt->run.base), 0);
@@ -292,6 +319,20 @@ static void emit_leave_after(struct translator *t, unsigned insn)
 	emit_exit(t, id);
 }
 
+/* What the entry has counted too much is taken back, also after the branch has become a jump. */
+static void emit_uncounted_branch(struct translator *t, const struct cold *cold)
+{
+	uintptr_t patch;
+
+	if (!t->bt->options.count)
+		return;
+	emit_uncount(t, cold->insn);
+	patch = emit_jump(&t->code);
+	if (!t->code.full)
+		emit_patch(t->bt, patch, t->code.at);
+	exit_of(t, cold->id)->patch = patch;
+}
+
 static void emit_cold(struct translator *t)
 {
 	struct code *c = &t->code;
@@ -310,7 +351,7 @@ static void emit_cold(struct translator *t)
 					? MARK_BEFORE
 					: MARK_AFTER);
 			if (exit->kind == BT_EXIT_BRANCH)
-				emit_uncount(t, cold->insn);
+				emit_uncounted_branch(t, cold);
 			emit_exit(t, cold->id);
 			break;
 		}
@@ -326,7 +367,7 @@ static void emit_cold(struct translator *t)
 		case COLD_JUMP:
 			mark(t, cold->insn, MARK_AFTER);
 			emit_uncount(t, cold->insn);
-			emit_far_page_jump(t, cold->rip, cold->mode);
+			emit_far_page_link(t, cold->insn, cold->rip);
 			break;
 		case COLD_VECTORS:
 			mark(t, cold->insn, MARK_BEFORE);
@@ -573,7 +614,7 @@ struct bt_unit *translate_unit(
 	/* Counting needs each pass through a unit to begin at its entry. So does comparing it with
 	 * the interpreter step by step, for every second unit; others are verified with loops. */
 	t->unit->straight = bt->options.count || (bt->options.verify && bt->stats.units % 2 == 0);
-	t->unit->code = t->unit->entry = cache_code_start(bt);
+	t->unit->code = t->unit->linked = t->unit->entry = cache_code_start(bt);
 	t->first_exit = bt->code.exit_count;
 	/* A run that is too complicated for one unit is cut in half until a part fits. */
 	for (; t->count; t->count /= 2) {

@@ -16,8 +16,8 @@
 #define STEP       (UINT64_C(64) << 30) /* deltas are multiples of it */
 #define LOWEST     (UINT64_C(4) << 30)  /* host addresses for homes */
 #define HIGHEST    (BIT(47) - (UINT64_C(64) << 30))
-#define LOWER_HALF 256  /* slots */
-#define CPUS_MAX   4    /* more vCPUs' homes would fill our address space */
+#define LOWER_HALF 256 /* slots */
+#define CPUS_MAX   4   /* more vCPUs' homes would fill our address space */
 
 /* --- which slots --- */
 
@@ -108,8 +108,7 @@ void home_create(struct windows *w)
 	space->has_home = count;
 	for (unsigned i = 0; i < count; i++)
 		for (unsigned slot = space->home[i].first; slot <= space->home[i].last; slot++) {
-			struct window *window =
-				window_claim_at_home(w, w->current, (uint16_t)slot);
+			struct window *window = window_claim_at_home(w, w->current, (uint16_t)slot);
 
 			if (window)
 				window_show(w, window);

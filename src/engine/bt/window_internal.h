@@ -185,7 +185,6 @@ void home_destroy(struct windows *w, struct space *space);
 bool window_host_reserve_at(uintptr_t start, uint64_t size);
 void window_host_free_range(uintptr_t start, uint64_t size);
 
-
 /* Reserve a window with its guards, empty. Returns where the window begins, or 0. That is a
  * multiple of 2 MiB, so that its blocks are those of the host's page tables. */
 uintptr_t window_host_reserve(void);
