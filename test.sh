@@ -180,7 +180,7 @@ if stage kernels; then
 	# Every check translated at its first run; and as on hosts that lack what the translator likes.
 	RUN_OPTIONS="--bt-test hot" tap "guest kernels bt hot" \
 		"$here/tests/guest/run-kernels.sh" "$veneer" "$build" bt
-	for without in no-bmi2 no-fsgsbase no-avx no-avx512; do
+	for without in no-bmi2 no-fsgsbase no-avx no-avx512 no-homes; do
 		RUN_OPTIONS="--bt-test $without" tap "guest kernels bt $without" \
 			"$here/tests/guest/run-kernels.sh" "$veneer" "$build" bt \
 			hotcode anytime drift wild shadow hotedge segments64 fpu

@@ -97,7 +97,7 @@ static int set_bt_test(void *opaque, const char *value)
 		return 0;
 	}
 	log_error("--bt-test %s: expected words of hot, no-bmi2, no-fsgsbase, no-avx, no-avx512, "
-		  "separated by commas",
+		  "no-homes, separated by commas",
 		value);
 	return -EINVAL;
 }
@@ -175,7 +175,7 @@ static const struct option_row table[] = {
 	{"bt-test", "WORDS",
 		"for tests of the translator, separated by commas: hot\n(translate code at its "
 		"first "
-		"run), no-bmi2, no-fsgsbase,\nno-avx, no-avx512 (as on a host without)",
+		"run), no-bmi2, no-fsgsbase,\nno-avx, no-avx512, no-homes (as on a host without)",
 		set_bt_test},
 	{"serial2", "FILE", "add a second serial port that writes to FILE", set_serial2},
 	{"control", "PATH",

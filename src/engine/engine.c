@@ -19,6 +19,7 @@ int engine_options_test(struct engine_options *options, const char *words)
 		{"no-fsgsbase", 0, HOST_FSGSBASE},
 		{"no-avx", 0, HOST_AVX},
 		{"no-avx512", 0, HOST_AVX512},
+		{"no-homes", 0, HOST_HOMES},
 	};
 
 	for (;;) {

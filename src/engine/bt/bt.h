@@ -139,11 +139,11 @@ struct soft_tlb {
 /* The table from RIP, by its low 16 bits, to a unit's checked entry; or bt->glue.miss. */
 #define JUMP_ENTRIES 65536
 
-/* A unit is reached from other pages by what it was when that way was made: an entry in a jump table,
- * a direct jump. Both stay when the guest changes its page tables or runs another process. So there
- * the unit compares, in the code map, whether its page still is where control is about to go. An
- * entry tells which page of RAM lies at a linear address: twice the page's number, less the address.
- * It is there if the page may be fetched without a look at the page tables; else it is
+/* A unit is reached from other pages by what it was when that way was made: an entry in a jump
+ * table, a direct jump. Both stay when the guest changes its page tables or runs another process.
+ * So there the unit compares, in the code map, whether its page still is where control is about to
+ * go. An entry tells which page of RAM lies at a linear address: twice the page's number, less the
+ * address. It is there if the page may be fetched without a look at the page tables; else it is
  * CODE_PAGE_UNKNOWN, which is odd and therefore equals nothing. */
 #define CODE_PAGES             65536
 #define CODE_PAGE_OF(linear)   ((uint16_t)((linear) >> PAGE_SHIFT))

@@ -44,8 +44,8 @@ bool cache_remove(struct bt *bt, struct bt_unit *unit);
 /* Forget everything. No translated code may be running or be resumed. */
 void cache_flush(struct bt *bt);
 
-/* Enter a unit, for `rip`, in the jump table of its mode, and its page in the code map. `global`: it survives a change of address
- * space. */
+/* Enter a unit, for `rip`, in the jump table of its mode, and its page in the code map. `global`:
+ * it survives a change of address space. */
 void cache_enter_jump(struct bt *bt, struct bt_unit *unit, uint64_t rip, bool global);
 /* The unit that the jump table gives for RIP, or NULL. */
 struct bt_unit *cache_probe_jump(struct bt *bt, uint64_t rip, struct bt_mode mode);

@@ -50,7 +50,8 @@ struct facts {
 
 /* The expression of instruction i's memory operand; false: not one that facts are about. */
 bool facts_expression(const struct translator *t, unsigned i, struct expression *e);
-/* The zone (bt.h) in which expression + disp lies, or so near to it that a guard catches it; or -1. */
+/* The zone (bt.h) in which expression + disp lies, or so near to it that a guard catches it; or -1.
+ * */
 int facts_zone(const struct facts *f, const struct expression *e, int64_t disp);
 /* Does instruction i access the stack near the host's RSP, so that it faults where that is outside
  * its window? Not through the soft TLB. */

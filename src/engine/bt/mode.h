@@ -84,7 +84,8 @@ struct bt_modes {
 	/* What bt_mode.fpu was last, and the registers that it came from. */
 	uint64_t fpu_cr0, fpu_cr4, fpu_xcr0;
 	unsigned fpu;
-	/* Whose units the jump tables have, by bt_mode.user and bt_mode.windows: bt_mode_common(). */
+	/* Whose units the jump tables have, by bt_mode.user and bt_mode.windows: bt_mode_common().
+	 * */
 	struct bt_mode tables[2][2];
 	int kernel_home; /* the slot that is the kernel's home zone, or -1 */
 };

@@ -126,7 +126,8 @@ static struct next resume(struct bt *bt, uintptr_t at, enum bt_vectors vectors)
 	}
 }
 
-/* Make the branch a direct jump. From another page it comes with RIP in R10, for the unit to check. */
+/* Make the branch a direct jump. From another page it comes with RIP in R10, for the unit to check.
+ * */
 static void link_exit(struct bt *bt, const struct bt_exit *exit, const struct bt_unit *to)
 {
 	bool near = !((exit->rip ^ exit->unit->rip) & PAGE_MASK);

@@ -242,9 +242,9 @@ static void emit_compare_rip(struct translator *t)
 	emit_jump_to(c, t->bt->glue.miss);
 }
 
-/* Here also from direct jumps. Does R10 name a place in the unit's page of RAM? It does if the entry
- * of the code map, R10 less its offset in the page, and minus twice the page's number add up to
- * zero. */
+/* Here also from direct jumps. Does R10 name a place in the unit's page of RAM? It does if the
+ * entry of the code map, R10 less its offset in the page, and minus twice the page's number add up
+ * to zero. */
 static void emit_compare_page(struct translator *t)
 {
 	struct code *c = &t->code;
@@ -406,8 +406,8 @@ static uint32_t expected_zone(const struct translator *t, uint16_t slot)
 	return windows_home_has(t->bt, slot) ? ZONE_HOME : ZONE_NONE;
 }
 
-/* Predict the zone of each memory operand. Registers usually still hold what they held when the code
- * ran last. */
+/* Predict the zone of each memory operand. Registers usually still hold what they held when the
+ * code ran last. */
 static void predict_zones(struct translator *t)
 {
 	for (unsigned i = 0; i < t->count; i++) {

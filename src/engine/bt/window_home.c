@@ -1,9 +1,9 @@
 /* A program's home: windows for all its slots at one delta.
  *
- * A position-independent program has its data in two clusters of slots: the program and its heap, and
- * far above them libraries, mapped files and the stack. Which slots these are is different each time
- * it runs. If all have the same delta, translated code need not know in which of them an address
- * lies, only that it lies in one of them (bt->zone), and one GS base serves all of them.
+ * A position-independent program has its data in two clusters of slots: the program and its heap,
+ * and far above them libraries, mapped files and the stack. Which slots these are is different each
+ * time it runs. If all have the same delta, translated code need not know in which of them an
+ * address lies, only that it lies in one of them (bt->zone), and one GS base serves all of them.
  *
  * The clusters' distance is given, and our own address space is no larger than the guest's. So the
  * delta is searched for: one at which nothing of ours is in the way of any cluster. A program with
@@ -11,7 +11,7 @@
  * are ourselves; then what is highest is left out, and gets windows of its own. */
 #include "engine/bt/window_internal.h"
 
-#include "engine/bt/bt.h"
+#include "engine/options.h"
 
 #define STEP       (UINT64_C(64) << 30) /* deltas are multiples of it */
 #define LOWEST     (UINT64_C(4) << 30)  /* host addresses for homes */
@@ -21,8 +21,8 @@
 
 /* --- which slots --- */
 
-/* Slots of the lower half that have an entry in the guest's root page table, as pieces of neighbours.
- * More pieces than there is room for are left out. */
+/* Slots of the lower half that have an entry in the guest's root page table, as pieces of
+ * neighbours. More pieces than there is room for are left out. */
 static unsigned find_pieces(struct windows *w, struct home_piece piece[HOME_PIECES])
 {
 	const uint8_t *table =
@@ -99,7 +99,8 @@ void home_create(struct windows *w)
 	unsigned count;
 
 	/* A test that limits the number of windows wants to see them given out one by one. */
-	if (w->cpu->platform->cpu_count > CPUS_MAX || windows_limits.windows)
+	if (w->cpu->platform->cpu_count > CPUS_MAX || windows_limits.windows ||
+		(w->bt->options.without & HOST_HOMES))
 		return;
 	count = find_pieces(w, space->home);
 	while (count && !search(space->home, count, &space->home_delta))
