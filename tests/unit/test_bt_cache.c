@@ -26,15 +26,20 @@ static int teardown(void **state)
 #define cache_test(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 /* A unit of nothing, at this linear address and place in RAM. */
-static struct bt_unit *add_unit(uint64_t rip, uint64_t key)
+static struct bt_unit *add_unit_of(struct bt_mode mode, uint64_t rip, uint64_t key)
 {
 	struct bt_unit *unit = cache_take(bt, sizeof(*unit));
 
-	*unit = (struct bt_unit){.rip = rip, .key = key, .mode = windowed, .size = 16};
+	*unit = (struct bt_unit){.rip = rip, .key = key, .mode = mode, .size = 16};
 	unit->code = unit->linked = unit->entry = cache_code_start(bt);
 	cache_code_used(bt, unit->code + unit->size);
 	cache_add(bt, unit);
 	return unit;
+}
+
+static struct bt_unit *add_unit(uint64_t rip, uint64_t key)
+{
+	return add_unit_of(windowed, rip, key);
 }
 
 /* --- jump tables --- */
@@ -77,6 +82,36 @@ static void flushes_empty_jump_tables(void **state)
 	assert_string_equal(left_by(TLB_FLUSH_PAGE, GLOBAL & PAGE_MASK), "l");
 	assert_string_equal(left_by(TLB_FLUSH_PAGE, GLOBAL + PAGE_SIZE), "lg");
 	assert_string_equal(left_by(TLB_FLUSH_LARGE_PAGE, GLOBAL & -(2 * MIB)), "");
+}
+
+/* User code is known by its place in a page, wherever that is. */
+static void code_that_moves(void **state)
+{
+	const struct bt_mode user = {.user = true, .windows = true};
+	const uint64_t a = UINT64_C(0x7f0000001230), b = UINT64_C(0x550000002230);
+	struct bt_unit *unit = add_unit_of(user, 0x230, 0x5230), *other;
+
+	assert_null(cache_probe_jump(bt, a, user));
+	assert_ptr_equal(cache_find(bt, a, 0x5230, user), unit);
+	assert_null(cache_find(bt, a + 1, 0x5230, user));
+	cache_enter_jump(bt, unit, a, false);
+	cache_enter_jump(bt, unit, b, false);
+	assert_ptr_equal(cache_probe_jump(bt, a, user), unit);
+	assert_ptr_equal(cache_probe_jump(bt, b, user), unit);
+	/* The map has one place for both, but tells them apart. */
+	assert_null(cache_probe_jump(bt, a + BIT(28), user));
+	cache_flush_jumps(bt, TLB_FLUSH_PAGE, a & PAGE_MASK);
+	assert_null(cache_probe_jump(bt, a, user));
+	assert_ptr_equal(cache_probe_jump(bt, b, user), unit);
+	/* Another page lies there now. */
+	other = add_unit_of(user, 0x230, 0x9230);
+	cache_enter_jump(bt, other, a, false);
+	assert_ptr_equal(cache_probe_jump(bt, a, user), other);
+	cache_enter_jump(bt, unit, a, false);
+	assert_ptr_equal(cache_probe_jump(bt, a, user), unit);
+	cache_flush_jumps(bt, TLB_FLUSH_NON_GLOBAL, 0);
+	assert_null(cache_probe_jump(bt, a, user));
+	assert_null(cache_probe_jump(bt, b, user));
 }
 
 /* --- the soft TLB --- */
@@ -157,6 +192,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cache_test(flushes_empty_jump_tables),
+		cache_test(code_that_moves),
 		cache_test(soft_entries_have_rights),
 		cache_test(flushes_empty_the_soft_tlb),
 		cache_test(no_soft_entry_escapes_the_list),

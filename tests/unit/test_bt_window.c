@@ -1006,10 +1006,105 @@ static void random_operations(void **state)
 	check_all(before);
 }
 
+/* --- homes --- */
+
+/* The same small table in several slots of the lower half, as `slot` lists them, in a new space. */
+static void enter_program(const uint16_t *slot, unsigned count)
+{
+	for (unsigned i = 0; i < 256; i++)
+		put(ROOT_B + 8 * i, 0, 8);
+	for (unsigned i = 0; i < count; i++)
+		put(ROOT_B + 8 * slot[i], PDPT | P | W | U, 8);
+	map_low(1, (FRAME + 0x1000) | P | W | U);
+	load_cr3(ROOT_B | 7);
+	mature();
+	cpu->cpl = 3;
+	windows_use_space(bt);
+}
+
+static uint64_t in_slot(uint16_t slot)
+{
+	return (low(1) & (WINDOW_SIZE - 1)) | (uint64_t)slot << SLOT_SHIFT;
+}
+
+/* A position-independent program's two clusters, and what lies between them. */
+static void slots_of_a_program_have_one_delta(void **state)
+{
+	static const uint16_t slots[] = {0xaa, 0xab, 0xfd, 0xff};
+	uint64_t home, value;
+
+	enter_program(slots, ARRAY_SIZE(slots));
+	assert_true(windows_have_home(bt));
+	home = bt->zone_delta[ZONE_HOME];
+	for (unsigned i = 0; i < ARRAY_SIZE(slots); i++) {
+		assert_int_equal(bt->zone[slots[i]], ZONE_HOME);
+		assert_int_equal(bt->delta[0][slots[i]], home);
+		assert_loads(in_slot(slots[i]), 0x1001);
+	}
+	assert_int_equal(bt->zone[0xfe], NO_ZONE);
+	/* Drifting out of a slot at either side leads into a guard. */
+	for (unsigned i = 0; i < ARRAY_SIZE(slots); i++) {
+		uint64_t start = ((uint64_t)slots[i] << SLOT_SHIFT) + home;
+
+		if (slots[i] != 0xab)
+			assert_true(inaccessible(start - WINDOW_GUARD, start));
+		if (slots[i] != 0xaa)
+			assert_true(inaccessible(
+				start + WINDOW_SIZE, start + WINDOW_SIZE + WINDOW_GUARD));
+	}
+	/* Another program's home is elsewhere, and none of this one is left in the tables. */
+	load_cr3(ROOT | 1);
+	mature();
+	cpu->cpl = 3;
+	windows_use_space(bt);
+	for (unsigned i = 0; i < ARRAY_SIZE(slots); i++) {
+		assert_int_equal(bt->zone[slots[i]], NO_ZONE);
+		assert_int_equal(bt->delta[0][slots[i]], windows_no_delta(slots[i]));
+	}
+	assert_int_not_equal(bt->zone_delta[ZONE_HOME], home);
+	assert_true(load_twice(low(1), &value));
+}
+
+/* The bottom and the top have no common delta but 0: what is highest has a zone of its own. */
+static void what_does_not_fit_at_home_has_its_own_zone(void **state)
+{
+	static const uint16_t slots[] = {0, 0xff};
+
+	enter_program(slots, ARRAY_SIZE(slots));
+	assert_int_equal(bt->zone[0], ZONE_HOME);
+	assert_int_equal(bt->zone[0xff], NO_ZONE);
+	assert_loads(in_slot(0xff), 0x1001);
+	assert_int_equal(bt->zone[0xff], 1);
+	assert_int_equal(bt->zone_delta[1], bt->delta[0][0xff]);
+	assert_loads(in_slot(0), 0x1001);
+	assert_int_equal(bt->zone[0], ZONE_HOME);
+}
+
+/* A guest may fill its root page table; windows are left for others. */
+static void a_home_has_few_slots(void **state)
+{
+	uint16_t slots[200];
+	unsigned home = 0;
+	uint64_t value;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(slots); i++)
+		slots[i] = (uint16_t)(20 + i);
+	enter_program(slots, ARRAY_SIZE(slots));
+	for (unsigned i = 0; i < ARRAY_SIZE(slots); i++)
+		home += bt->zone[slots[i]] == ZONE_HOME;
+	assert_int_equal(home, HOME_SLOTS);
+	assert_loads(in_slot(219), 0x1001);
+	map_high(1, (FRAME + 0x1000) | P | W | G);
+	assert_true(load(high(1), &value));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		bt_test(slot_without_window_leads_nowhere),
+		bt_test(slots_of_a_program_have_one_delta),
+		bt_test(what_does_not_fit_at_home_has_its_own_zone),
+		bt_test(a_home_has_few_slots),
 		bt_test(first_access_sets_a_then_d),
 		bt_test(young_space_has_no_windows),
 		bt_test(rights_are_kept),

@@ -1,5 +1,5 @@
-/* Control transfers: within the unit, to other units of the same guest page (a continuation, then
- * patched into a direct jump), and by the jump table to anywhere. */
+/* Control transfers: within the unit; to units that are known (an exit, then patched into a direct
+ * jump); and by the jump table to anywhere. */
 #include "engine/bt/branch.h"
 #include "engine/bt/identical.h"
 #include "engine/bt/operand.h"

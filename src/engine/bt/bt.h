@@ -2,7 +2,7 @@
  *
  * Hot guest code (64-bit mode only) is translated into units of host code; cold code stays in the
  * interpreter, whose run loop (engine/interp/run.c) asks bt_translated() first. A unit is made for
- * a place in RAM, a RIP and a mode, and never leaves one guest page.
+ * a place in RAM and a mode, some for a RIP, too, and never leaves one guest page.
  *
  * The words used here:
  *
@@ -14,6 +14,8 @@
  *	slot	an aligned 512 GiB of the guest's linear addresses
  *	window	512 GiB of our own address space that shows one slot, by host mappings
  *	delta	a window's host address less its slot's linear address
+ *	bound	said of a unit: it is made for one RIP, as a kernel's are; others may run anywhere
+ *	base	where the page begins that the running unit's code is in; 0 if that is bound
  *	zone	slots of a program whose windows have the same delta; `home` is zone 0
  *	hole	a page of a large writable mapping that is read-only, since stores must be noticed
  *	border	where two host mappings meet in a window; the host limits their number
@@ -34,10 +36,11 @@
  *		finds no unit for it (lookup.c). analyze() decodes and classifies instructions up
  *		to the end of the page or an unconditional transfer; translate_unit() emits each
  *		by its row of guest_kinds[], then what is rare, out of line, and cache_add() makes
- *		the unit findable: by RAM offset, RIP and mode, and by RIP in a jump table.
+ *		the unit findable: by RAM offset and mode, and by RIP in a jump table.
  *	entered	glue_enter() loads the guest's registers and jumps to unit->entry. Other units
- *		come by a direct jump (same page; patched in when first taken) or by the jump
- *		table, to unit->code, where RIP is compared first.
+ *		come by a direct jump, patched in when it was first taken: from the same page
+ *		to unit->entry as well, from others to unit->linked; or by the jump table to
+ *		unit->code. There it is first compared whether the unit is what lies at RIP.
  *	left	An exit puts its number into RCX and jumps to glue.exit, which stores the guest's
  *		registers. serve_exit() (serve.c) does what the exit asks for and says where to go
  *		on. A host fault is left in the same way, but from a signal handler (fault.c), with
@@ -142,13 +145,13 @@ struct soft_tlb {
 /* A unit is reached from other pages by what it was when that way was made: an entry in a jump
  * table, a direct jump. Both stay when the guest changes its page tables or runs another process.
  * So there the unit compares, in the code map, whether its page still is where control is about to
- * go. An entry tells which page of RAM lies at a linear address: twice the page's number, less the
- * address. It is there if the page may be fetched without a look at the page tables; else it is
- * CODE_PAGE_UNKNOWN, which is odd and therefore equals nothing. */
+ * go. An entry tells which page of RAM lies at a linear address, if that may be fetched without a
+ * look at the page tables: twice the page's number and one, less the address. That is odd; zero is
+ * not, and so equals nothing: it stands for what is not known. */
 #define CODE_PAGES             65536
 #define CODE_PAGE_OF(linear)   ((uint16_t)((linear) >> PAGE_SHIFT))
-#define CODE_PAGE_UNKNOWN      1
-#define CODE_PAGE(key, linear) (2 * ((key) >> PAGE_SHIFT) - ((linear)&PAGE_MASK))
+#define CODE_PAGE_UNKNOWN      0
+#define CODE_PAGE(key, linear) (2 * ((key) >> PAGE_SHIFT) + 1 - ((linear)&PAGE_MASK))
 
 /* Why a unit came back. */
 enum bt_exit_kind {

@@ -1,10 +1,9 @@
 /* The translation cache.
  *
  * Units lie in the code area in the order they were made; when it (or anything else) is full,
- * everything is dropped and begins anew. Direct jumps between units never leave a guest page: so
- * when a page's code is written, all its units are dropped at once, each by a jump at its own
- * entry, and come back when they are wanted (stale.c). Code that is not taken back stays where it
- * is until the next flush; no way leads to it any more. */
+ * everything is dropped and begins anew. When a page's code is written, all its units are dropped
+ * at once, each by a jump at its own entry, which all ways into it meet; and they come back when
+ * they are wanted (stale.c). Code that is not taken back stays where it is until the next flush. */
 #include "engine/bt/cache_internal.h"
 #include "engine/bt/emit.h"
 #include "engine/bt/glue.h"
@@ -313,10 +312,15 @@ void cache_flush(struct bt *bt)
 	struct bt_cache *cache = bt->cache;
 
 	jumps_init(bt);
-	memset(cache->hash, 0, sizeof(cache->hash));
-	memset(cache->pages, 0, sizeof(cache->pages));
-	for (unsigned i = 0; i < bt->code.unit_count; i++)
-		atomic_store(&cache->page_has_units[bt->code.units[i]->key >> PAGE_SHIFT], 0);
+	/* Not all of the tables, most of which may never have been touched. */
+	for (unsigned i = 0; i < bt->code.unit_count; i++) {
+		const struct bt_unit *unit = bt->code.units[i];
+		uint64_t page = unit->key >> PAGE_SHIFT;
+
+		cache->hash[unit_hash(unit->rip, unit->key, unit->mode)] = NULL;
+		*cache_page_list(bt, page) = NULL;
+		atomic_store(&cache->page_has_units[page], 0);
+	}
 	cache->book_used = 0;
 	bt->code.unit_count = 0;
 	bt->code.exit_count = BT_EXIT_ID_FIRST;

@@ -4,7 +4,7 @@
 
 #include "engine/bt/cache.h"
 
-#define HASH_BITS      18
+#define HASH_BITS      16
 #define PAGE_HASH_BITS 14
 #define MAX_DROPS      256
 
@@ -41,7 +41,7 @@ static inline struct bt_unit **cache_page_list(struct bt *bt, uint64_t page)
 	return &bt->cache->pages[hash_slot(page, PAGE_HASH_BITS)];
 }
 
-/* find.c: all jump tables and code maps are empty. */
+/* find.c: all jump tables are empty. */
 void jumps_init(struct bt *bt);
 
 #endif

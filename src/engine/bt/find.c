@@ -58,9 +58,6 @@ static void empty_jump_tables(struct bt *bt)
 void jumps_init(struct bt *bt)
 {
 	empty_jump_tables(bt);
-	for (unsigned view = 0; view < 2; view++)
-		for (unsigned i = 0; i < CODE_PAGES; i++)
-			bt->code_map[view][i] = CODE_PAGE_UNKNOWN;
 }
 
 void cache_forget_jumps(struct bt *bt, struct bt_mode mode)
@@ -92,8 +89,8 @@ struct bt_unit *cache_probe_jump(struct bt *bt, uint64_t rip, struct bt_mode mod
 {
 	uint64_t page = bt->code_map[mode.user][CODE_PAGE_OF(rip)] + (rip & PAGE_MASK);
 
-	/* Then that is twice the number of a page of RAM. */
-	if (page & 1 || page >> 1 >= bt->cpu->memory->file_size >> PAGE_SHIFT)
+	/* Then that is twice the number of a page of RAM, and one. */
+	if (!(page & 1) || page >> 1 >= bt->cpu->memory->file_size >> PAGE_SHIFT)
 		return NULL;
 	return probe(bt, rip, page >> 1 << PAGE_SHIFT | (rip & ~PAGE_MASK), mode);
 }

@@ -10,6 +10,13 @@
  * 1:	mov	rcx, [delta + 8 * slot]
  *	op	[base + rcx + disp]
  *
+ * That is a kernel's code. A program's has zones for slots (bt.h):
+ *
+ *	movzx	ecx, byte [zone + rcx]	after the second instruction
+ *	lea	ecx, [rcx - zone]	not for the home zone
+ *	...
+ * 1:	op	gs:[base + disp]	the home zone; others as above, by zone_delta
+ *
  * A displacement need not be checked: it cannot leave the window's guards. An address with an index
  * is first computed in R10. No flag is touched, so none must be known dead.
  *

@@ -243,8 +243,8 @@ static void emit_compare_rip(struct translator *t)
 }
 
 /* Here also from direct jumps. Does R10 name a place in the unit's page of RAM? It does if the
- * entry of the code map, R10 less its offset in the page, and minus twice the page's number add up
- * to zero. */
+ * entry of the code map and R10 less its offset in the page add up to twice the page's number and
+ * one. */
 static void emit_compare_page(struct translator *t)
 {
 	struct code *c = &t->code;
@@ -257,7 +257,7 @@ static void emit_compare_page(struct translator *t)
 		emit_extract(c, EXTRACT_CODE_PAGE, SCRATCH, SCRATCH_ADDR);
 		emit_load(c, SCRATCH, at_element(map, SCRATCH));
 	}
-	emit_lea(c, SCRATCH, at_sum(SCRATCH, SCRATCH_ADDR, -(int32_t)(offset + 2 * page)));
+	emit_lea(c, SCRATCH, at_sum(SCRATCH, SCRATCH_ADDR, -(int32_t)(offset + 2 * page + 1)));
 	emit_jrcxz(c, JUMP_BYTES);
 	emit_jump_to(c, t->bt->glue.miss);
 }

@@ -163,14 +163,10 @@ static struct window *window_unused(struct windows *w)
 	for (window = w->window; window < w->window + w->window_limit; window++)
 		if (window->owner == OWNER_NONE && window->base)
 			return window;
-	for (window = w->window; window < w->window + w->window_limit; window++) {
-		if (window->owner != OWNER_NONE)
-			continue;
-		if (window_reserve(window))
-			return window;
-		/* The host has no address space left: do with the windows that there are. */
-		w->window_limit = window_number(w, window);
-	}
+	/* Where the host has no address space left, the windows that there are must do. */
+	for (window = w->window; window < w->window + w->window_limit; window++)
+		if (window->owner == OWNER_NONE)
+			return window_reserve(window) ? window : NULL;
 	return NULL;
 }
 

@@ -27,11 +27,13 @@ static unsigned find_pieces(struct windows *w, struct home_piece piece[HOME_PIEC
 {
 	const uint8_t *table =
 		memory_ram_pointer(w->cpu->memory, cpu_address_space(w->cpu).root & PAGE_MASK);
-	unsigned count = 0;
+	unsigned count = 0, slots = 0;
 
 	for (unsigned slot = 0; table && slot < LOWER_HALF; slot++) {
 		if (!(table[8 * slot] & 1)) /* P (SDM vol. 3A 4.5) */
 			continue;
+		if (++slots > HOME_SLOTS)
+			break;
 		if (count && piece[count - 1].last + 1u == slot)
 			piece[count - 1].last = (uint16_t)slot;
 		else if (count < HOME_PIECES)

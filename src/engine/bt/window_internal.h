@@ -30,6 +30,7 @@
 #define SPACES_MAX    8
 #define NO_MAPPING    0 /* record 0 is not used */
 #define HOME_PIECES   4
+#define HOME_SLOTS    8 /* in all pieces together */
 
 /* A mapping has one of three sizes; a look-up tries one after the other. A mapping of the larger
  * two lies within one block of its size, in linear addresses and in RAM, and fills the block unless

@@ -11,7 +11,7 @@
 
 #include <string.h>
 
-#define HASH_BITS 18
+#define HASH_BITS 16
 
 static unsigned hash_of(uint64_t key, unsigned mode)
 {
