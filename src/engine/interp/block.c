@@ -116,8 +116,10 @@ static struct block *arena_take(struct cpu *cpu, size_t bytes)
 {
 	struct interp *interp = interp_of(cpu);
 
-	if (interp->arena_used + bytes > interp->arena_size)
+	if (interp->arena_used + bytes > interp->arena_limit) {
+		interp->arena_limit = MIN(2 * interp->arena_limit, interp->arena_size);
 		interp_drop_blocks(cpu);
+	}
 	return (struct block *)(interp->arena + interp->arena_used);
 }
 

@@ -149,7 +149,8 @@ struct interp {
 	struct block **hash;
 	uint8_t *arena;
 	size_t arena_used, arena_size;
-	uint64_t drops; /* times the arena was emptied */
+	size_t arena_limit; /* so much of it is used; twice as much each time that was too little */
+	uint64_t drops;     /* times the arena was emptied */
 	struct stub_cache *stubs;
 	struct decode_cache *shapes; /* of 64-bit code */
 	uint64_t stub_resets;        /* times its stubs were forgotten */

@@ -14,9 +14,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define DR7_ENABLES 0xff /* L0..G3 */
-#define ARENA_BYTES (128 * MIB)
-#define STUB_BYTES  (4 * MIB)
+#define DR7_ENABLES    0xff /* L0..G3 */
+#define ARENA_BYTES    (128 * MIB)
+#define ARENA_AT_FIRST (12 * MIB) /* a small guest, or a short life, needs no more */
+#define STUB_BYTES     (4 * MIB)
 
 static int interp_available(void)
 {
@@ -76,6 +77,7 @@ int interp_vcpu_create(struct engine_machine *machine, struct cpu *cpu)
 	interp->first_heat = machine->options.heat ? machine->options.heat - 1 : HEAT_THRESHOLD;
 	interp->hash = calloc(1, block_hash_bytes());
 	interp->arena_size = ARENA_BYTES;
+	interp->arena_limit = ARENA_AT_FIRST;
 	interp->arena = zeroed_memory_map(interp->arena_size);
 	interp->stubs = stub_cache_create(cpu, STUB_BYTES);
 	interp->shapes = decode_cache_create(cpu->model);
