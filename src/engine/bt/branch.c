@@ -23,32 +23,21 @@ static uintptr_t emit_jump_if(struct translator *t, int condition)
 }
 
 /* To the address in R10. */
-static void emit_indirect(struct translator *t, struct bt_mode mode)
+static void emit_indirect(struct translator *t)
 {
 	emit_zero_extend_16(&t->code, SCRATCH, SCRATCH_ADDR);
-	emit_jump_memory(&t->code, at_element(t->bt->jump[bt_mode_table(mode)], SCRATCH));
+	emit_jump_memory(&t->code, at_element(t->bt->jump[bt_mode_table(t->mode)], SCRATCH));
 }
 
-void emit_far_page_jump(struct translator *t, uint64_t rip, struct bt_mode mode)
-{
-	emit_rip(t, SCRATCH_ADDR, rip);
-	if (mode.bound)
-		emit_jump_memory(&t->code,
-			at_address(&t->bt->jump[bt_mode_table(mode)][rip & (JUMP_ENTRIES - 1)]));
-	else
-		emit_indirect(t, mode);
-}
-
-/* Leaves for C, which finds the unit there and makes this a direct jump to it. R10 stays. */
-void emit_far_page_link(struct translator *t, unsigned i, uint64_t rip)
+/* From another page the unit there has to see that it is the right one, by R10. */
+void emit_link(struct translator *t, unsigned i, uint64_t rip)
 {
 	uintptr_t patch;
 	uint32_t id;
 
-	emit_rip(t, SCRATCH_ADDR, rip);
-	patch = emit_jump(&t->code);
-	if (!t->code.full)
-		emit_patch(t->bt, patch, t->code.at);
+	if (!same_page(rip, t->unit->rip))
+		emit_rip(t, SCRATCH_ADDR, rip);
+	patch = emit_jump_on(&t->code);
 	id = add_exit(t, BT_EXIT_BRANCH, i);
 	exit_of(t, id)->rip = rip;
 	exit_of(t, id)->patch = patch;
@@ -132,7 +121,7 @@ void emit_branch(struct translator *t, unsigned i, int condition, uint64_t rip)
 		return;
 	if (!same_page(rip, t->unit->rip)) {
 		if (condition == ALWAYS) {
-			emit_far_page_link(t, i, rip);
+			emit_link(t, i, rip);
 			return;
 		}
 		patch = emit_jump_if(t, condition);
@@ -204,7 +193,7 @@ void translate_jmp_indirect(struct translator *t, unsigned i)
 		if (from != SCRATCH_ADDR)
 			emit_move(&t->code, SCRATCH_ADDR, from);
 	}
-	emit_indirect(t, t->mode);
+	emit_indirect(t);
 }
 
 void translate_call_indirect(struct translator *t, unsigned i)
@@ -221,7 +210,7 @@ void translate_call_indirect(struct translator *t, unsigned i)
 	push_return_address(t, i);
 	mark(t, i, MARK_AFTER);
 	emit_load(&t->code, SCRATCH_ADDR, at_address(&t->bt->run.scratch[0]));
-	emit_indirect(t, t->mode);
+	emit_indirect(t);
 }
 
 static int32_t return_pops(const struct guest_insn *g)
@@ -254,5 +243,5 @@ void translate_return(struct translator *t, unsigned i)
 		emit_soft_stack(t, &(struct access){.insn = i, .size = 8, .op = op_soft_return});
 		emit_load(&t->code, SCRATCH_ADDR, at_address(&t->bt->run.scratch[0]));
 	}
-	emit_indirect(t, t->mode);
+	emit_indirect(t);
 }

@@ -10,9 +10,9 @@
 
 /* Go to `rip`, if `condition` holds. */
 void emit_branch(struct translator *t, unsigned i, int condition, uint64_t rip);
-/* Instruction i goes on at `rip` in another page: by a direct jump, as soon as there is a unit. */
-void emit_far_page_link(struct translator *t, unsigned i, uint64_t rip);
-void emit_far_page_jump(struct translator *t, uint64_t rip, struct bt_mode mode);
+/* Instruction i goes on at `rip`: leave for C, which finds the unit there and makes this a direct
+ * jump to it. */
+void emit_link(struct translator *t, unsigned i, uint64_t rip);
 /* Which instruction of the unit begins at `rip`; -1: none. */
 int unit_index(const struct translator *t, uint64_t rip);
 void translate_jrcxz(struct translator *t, unsigned i);

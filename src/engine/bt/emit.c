@@ -191,6 +191,15 @@ uintptr_t emit_jump(struct code *c)
 	return c->at - 4;
 }
 
+uintptr_t emit_jump_on(struct code *c)
+{
+	uintptr_t patch = emit_jump(c);
+
+	if (!c->full)
+		emit_patch(c->bt, patch, c->at);
+	return patch;
+}
+
 uintptr_t emit_jcc(struct code *c, unsigned condition)
 {
 	emit_bytes(c, (uint8_t[]){0x0f, (uint8_t)(0x80 | condition)}, 2);
@@ -239,6 +248,17 @@ static void emit_extract_shifting(
 	emit_load(c, RAX, at_address(&bt->run.saved_flags));
 	emit_flags_from_rax(c);
 	emit_load(c, RAX, at_address(&bt->run.saved_rax));
+}
+
+void emit_guest_rip(struct code *c, struct bt_mode mode, unsigned reg, uint64_t rip)
+{
+	if (mode.bound) {
+		emit_constant(c, reg, rip);
+		return;
+	}
+	emit_load(c, reg, at_address(&c->bt->run.base));
+	if (rip)
+		emit_lea(c, reg, at_register((int)reg, (int32_t)rip));
 }
 
 void emit_extract(struct code *c, enum extract field, unsigned to, unsigned from)

@@ -122,10 +122,14 @@ void emit_pop(struct code *c, unsigned reg);
 void emit_flags_to_rax(struct code *c);
 void emit_flags_from_rax(struct code *c);
 
+/* The RIP that a unit of that mode knows as `rip`, to a register. */
+void emit_guest_rip(struct code *c, struct bt_mode mode, unsigned reg, uint64_t rip);
+
 /* JRCXZ over a jump: go on where RCX is zero, else to a place yet to be emitted. Returns where that
  * jump's displacement lies, for emit_patch(). */
 uintptr_t emit_unless_rcx_zero(struct code *c);
-uintptr_t emit_jump(struct code *c);                    /* JMP rel32 to be patched */
+uintptr_t emit_jump(struct code *c);    /* JMP rel32 to be patched */
+uintptr_t emit_jump_on(struct code *c); /* the same; until then it leads to what comes next */
 uintptr_t emit_jcc(struct code *c, unsigned condition); /* Jcc rel32 to be patched */
 enum { CONDITION_ZERO = 4, CONDITION_NOT_ZERO = 5 };    /* conditions of Jcc, SETcc */
 void emit_jump_to(struct code *c, uintptr_t target);

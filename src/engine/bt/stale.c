@@ -40,12 +40,7 @@ static uintptr_t make_gate(struct bt *bt, const struct bt_unit *unit)
 	struct code c = {.bt = bt, .start = gate, .at = gate, .limit = bt->code.end};
 
 	emit_jump_to(&c, gate_to_miss(gate));
-	if (unit->mode.bound) {
-		emit_constant(&c, SCRATCH_ADDR, unit->rip);
-	} else {
-		emit_load(&c, SCRATCH_ADDR, at_address(&bt->run.base));
-		emit_lea(&c, SCRATCH_ADDR, at_register(SCRATCH_ADDR, (int32_t)unit->rip));
-	}
+	emit_guest_rip(&c, unit->mode, SCRATCH_ADDR, unit->rip);
 	emit_jump_to(&c, bt->glue.miss);
 	if (c.full)
 		return 0;

@@ -356,36 +356,17 @@ static void emit_uncount(struct translator *t, unsigned insn)
  * check that has failed here, so control goes on in another unit. */
 static void emit_leave_after(struct translator *t, unsigned insn)
 {
-	uint64_t next = guest_next(&t->insn[insn]);
-	uintptr_t patch;
-	uint32_t id;
-
 	emit_uncount(t, insn);
-	if (!same_page(next, t->unit->rip)) {
-		emit_far_page_jump(t, next, t->mode);
-		return;
-	}
-	id = add_exit(t, BT_EXIT_BRANCH, insn);
-	patch = emit_jump(&t->code);
-	exit_of(t, id)->rip = next;
-	exit_of(t, id)->patch = patch;
-	if (!t->code.full)
-		emit_patch(t->bt, patch, t->code.at);
-	emit_exit(t, id);
+	emit_link(t, insn, guest_next(&t->insn[insn]));
 }
 
 /* What the entry has counted too much is taken back, also after the branch has become a jump. */
 static void emit_uncounted_branch(struct translator *t, const struct cold *cold)
 {
-	uintptr_t patch;
-
 	if (!t->bt->options.count)
 		return;
 	emit_uncount(t, cold->insn);
-	patch = emit_jump(&t->code);
-	if (!t->code.full)
-		emit_patch(t->bt, patch, t->code.at);
-	exit_of(t, cold->id)->patch = patch;
+	exit_of(t, cold->id)->patch = emit_jump_on(&t->code);
 }
 
 static void emit_cold(struct translator *t)
@@ -422,7 +403,7 @@ static void emit_cold(struct translator *t)
 		case COLD_JUMP:
 			mark(t, cold->insn, MARK_AFTER);
 			emit_uncount(t, cold->insn);
-			emit_far_page_link(t, cold->insn, cold->rip);
+			emit_link(t, cold->insn, cold->rip);
 			break;
 		case COLD_VECTORS:
 			mark(t, cold->insn, MARK_BEFORE);

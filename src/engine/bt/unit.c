@@ -51,15 +51,7 @@ void emit_exit(struct translator *t, uint32_t id)
 
 void emit_rip(struct translator *t, unsigned reg, uint64_t rip)
 {
-	struct code *c = &t->code;
-
-	if (t->mode.bound) {
-		emit_constant(c, reg, rip);
-		return;
-	}
-	emit_load(c, reg, at_address(&t->bt->run.base));
-	if (rip)
-		emit_lea(c, reg, at_register((int)reg, (int32_t)rip));
+	emit_guest_rip(&t->code, t->mode, reg, rip);
 }
 
 void extract_field(struct translator *t, enum extract field, unsigned to, unsigned from)
