@@ -311,7 +311,7 @@ void cache_flush(struct bt *bt)
 {
 	struct bt_cache *cache = bt->cache;
 
-	jumps_init(bt);
+	jumps_empty(bt);
 	/* Not all of the tables, most of which may never have been touched. */
 	for (unsigned i = 0; i < bt->code.unit_count; i++) {
 		const struct bt_unit *unit = bt->code.units[i];

@@ -14,6 +14,12 @@ struct code_log {
 	uint32_t local_count, global_count;
 };
 
+/* The same of a jump table. An entry is filled once until the table is emptied, or filled anew. */
+struct jump_log {
+	uint16_t filled[JUMP_ENTRIES];
+	uint32_t count;
+};
+
 struct bt_cache {
 	size_t code_bytes;
 	uint8_t *book;
@@ -21,6 +27,7 @@ struct bt_cache {
 	struct bt_unit *hash[1 << HASH_BITS];
 	struct bt_unit *pages[1 << PAGE_HASH_BITS];
 	struct code_log log[2]; /* by view */
+	struct jump_log jumps[BT_TABLES];
 	pthread_mutex_t drop_lock;
 	uint64_t drops[MAX_DROPS];
 	unsigned drop_count; /* more than MAX_DROPS: all pages */
@@ -41,7 +48,8 @@ static inline struct bt_unit **cache_page_list(struct bt *bt, uint64_t page)
 	return &bt->cache->pages[hash_slot(page, PAGE_HASH_BITS)];
 }
 
-/* find.c: all jump tables are empty. */
+/* find.c: make all jump tables empty, for the first time; and again. */
 void jumps_init(struct bt *bt);
+void jumps_empty(struct bt *bt);
 
 #endif

@@ -15,8 +15,6 @@
 
 #include "cpu/tlb.h"
 
-#include <string.h>
-
 static struct bt_unit *find(
 	struct bt *bt, uint64_t rip, uint64_t key, struct bt_mode mode, bool dropped)
 {
@@ -41,29 +39,33 @@ struct bt_unit *cache_find_stale(struct bt *bt, uint64_t rip, uint64_t key, stru
 
 /* --- the jump tables --- */
 
-static void empty_jump_table(struct bt *bt, unsigned table)
-{
-	for (unsigned i = 0; i < JUMP_ENTRIES; i++)
-		bt->jump[table][i] = bt->glue.miss;
-}
-
 /* A table without a use is not even touched. */
-static void empty_jump_tables(struct bt *bt)
-{
-	for (unsigned table = 0; table < BT_TABLES; table++)
-		if (bt_table_used(table))
-			empty_jump_table(bt, table);
-}
-
 void jumps_init(struct bt *bt)
 {
-	empty_jump_tables(bt);
+	for (unsigned table = 0; table < BT_TABLES; table++)
+		for (unsigned i = 0; bt_table_used(table) && i < JUMP_ENTRIES; i++)
+			bt->jump[table][i] = bt->glue.miss;
+}
+
+static void empty_jump_table(struct bt *bt, unsigned table)
+{
+	struct jump_log *log = &bt->cache->jumps[table];
+
+	for (unsigned i = 0; i < log->count; i++)
+		bt->jump[table][log->filled[i]] = bt->glue.miss;
+	log->count = 0;
+}
+
+void jumps_empty(struct bt *bt)
+{
+	for (unsigned table = 0; table < BT_TABLES; table++)
+		empty_jump_table(bt, table);
 }
 
 void cache_forget_jumps(struct bt *bt, struct bt_mode mode)
 {
 	for (unsigned table = 0; table < BT_TABLES; table++)
-		if (bt_table_used(table) && bt_mode_shares_table(mode, table))
+		if (bt_mode_shares_table(mode, table))
 			empty_jump_table(bt, table);
 }
 
@@ -120,11 +122,17 @@ static void enter_code_page(struct bt *bt, bool user, uint64_t rip, uint64_t key
 
 void cache_enter_jump(struct bt *bt, struct bt_unit *unit, uint64_t rip, bool global)
 {
+	unsigned table = bt_mode_table(unit->mode);
+	struct jump_log *log = &bt->cache->jumps[table];
+	uint16_t index = rip & (JUMP_ENTRIES - 1);
+
 	/* --verify needs every unit to come back to C. */
 	if (bt->options.verify)
 		return;
 	enter_code_page(bt, unit->mode.user, rip, unit->key, global);
-	bt->jump[bt_mode_table(unit->mode)][rip & (JUMP_ENTRIES - 1)] = unit->code;
+	if (bt->jump[table][index] == bt->glue.miss)
+		log->filled[log->count++] = index;
+	bt->jump[table][index] = unit->code;
 }
 
 static void empty_list(uint64_t *map, const uint16_t *list, uint32_t *count)
