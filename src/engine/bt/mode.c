@@ -1,16 +1,13 @@
 /* Which mode is the CPU in?
  *
- * Most of the mode is read from registers. One part is a guess: which slot's delta should be the GS
- * base, so that an access to this slot needs no instruction besides itself and no scratch register.
- * Of two loops that no data dependency slows down, sum and fields, that makes 0.96 and 0.97 times
+ * Most of the mode is read from registers. One part is a choice: which delta should be the GS base,
+ * so that an access with that delta needs no instruction besides itself and no scratch register. Of
+ * two loops that no data dependency slows down, sum and fields, that makes 0.96 and 0.97 times
  * native out of 1.51 and 1.66 (docs/binary-translation.md, "How a memory operand is reached":
- * elided_gs, elided); sort gains a tenth. A wrong guess costs only that gain: accesses to other
- * slots load their delta from the table.
+ * elided_gs, elided); sort gains a tenth. Accesses with another delta load it.
  *
- * The guess for user code is the slot that the code itself is in when it is first seen (a program's
- * data is near it; for a position-independent program that is also where its heap is). For the
- * kernel it is the slot with its per-CPU data: in Linux this is the direct map, where most of its
- * data is. */
+ * It is the delta of the home zone: a program's is made to hold all of its memory (window_home.c);
+ * the kernel's is one slot, which is guessed. */
 #include "engine/bt/cache.h"
 #include "engine/bt/window.h"
 #include "engine/options.h"
@@ -58,18 +55,25 @@ static int kernel_home(struct bt *bt)
 	return bt->modes.kernel_home;
 }
 
+static bool home_delta(struct bt *bt, bool user, uint64_t *delta)
+{
+	int slot;
+
+	if (user) {
+		*delta = bt->zone_delta[ZONE_HOME];
+		return windows_have_home(bt);
+	}
+	slot = kernel_home(bt);
+	if (slot < 0)
+		return false;
+	*delta = bt->delta[1][slot];
+	return *delta != windows_no_delta((uint16_t)slot);
+}
+
 /* The GS base has to be canonical; deltas of the upper half often are not. */
 bool bt_mode_gs_base(struct bt *bt, struct bt_mode mode, uint64_t *base)
 {
-	int slot = mode.user ? 0 : kernel_home(bt);
-	uint64_t delta = mode.user || slot < 0 ? bt->zone_delta[ZONE_HOME] : bt->delta[1][slot];
-
-	if (slot < 0 || (mode.user && !windows_have_home(bt)) ||
-		(!mode.user && delta == windows_no_delta((uint16_t)slot)) ||
-		(int64_t)delta != (int64_t)(delta << 16) >> 16)
-		return false;
-	*base = delta;
-	return true;
+	return home_delta(bt, mode.user, base) && (int64_t)*base == (int64_t)(*base << 16) >> 16;
 }
 
 static void choose_home(struct bt *bt, struct bt_mode *mode)

@@ -48,7 +48,7 @@ static inline bool bt_mode_equal(struct bt_mode a, struct bt_mode b)
 	return a.key == b.key;
 }
 
-/* Which jump table (and log of it) the units of a mode are in. The rest of the mode is the same for
+/* Which jump table the units of a mode are in. The rest of the mode is the same for
  * all units in the tables, which are emptied where it changes. */
 #define BT_TABLES 8
 
@@ -84,8 +84,7 @@ struct bt_modes {
 	/* What bt_mode.fpu was last, and the registers that it came from. */
 	uint64_t fpu_cr0, fpu_cr4, fpu_xcr0;
 	unsigned fpu;
-	/* Whose units the jump tables have, by bt_mode.user and bt_mode.windows: bt_mode_common().
-	 * */
+	/* Whose units the jump tables have (bt_mode_common()), by `user` and `windows`. */
 	struct bt_mode tables[2][2];
 	int kernel_home; /* the slot that is the kernel's home zone, or -1 */
 };
