@@ -2,27 +2,9 @@
  * Hot code that is patched, as inline caches and switched call sites are: functions in one page run
  * hot, and now and then a constant in one of them changes.
  */
-#include "bench.h"
+#include "jit.h"
 
-#include <sys/mman.h>
-
-#define PAGE      4096
-#define FUNCTIONS 64
-#define STRIDE    (PAGE / FUNCTIONS)
-#define CALLS     200
-
-typedef uint32_t function(uint32_t value);
-
-static void emit(uint8_t *at)
-{
-	static const uint8_t code[] = {
-		0x69, 0xc7, 1, 0, 1, 0, /* imul $factor, %edi, %eax */
-		0x35, 0, 0, 0, 0,       /* xor $mask, %eax */
-		0xc3,                   /* ret */
-	};
-
-	memcpy(at, code, sizeof(code));
-}
+#define CALLS 200
 
 static uint64_t patch(uint64_t count)
 {
@@ -34,7 +16,7 @@ static uint64_t patch(uint64_t count)
 	if (page == MAP_FAILED)
 		bench_die("mmap");
 	for (int i = 0; i < FUNCTIONS; i++)
-		emit(page + i * STRIDE);
+		emit(page + i * STRIDE, 0x10001, 0);
 	while (count--) {
 		uint64_t random = bench_random(&seed);
 		uint32_t mask = (uint32_t)(random >> 32);

@@ -2,29 +2,9 @@
  * Code made at run time where no page may be written and run at once (W^X), as LuaJIT does it:
  * mprotect() before code is written, and again before it runs.
  */
-#include "bench.h"
+#include "jit.h"
 
-#include <sys/mman.h>
-
-#define PAGE      4096
-#define FUNCTIONS 64
-#define STRIDE    (PAGE / FUNCTIONS)
-#define CALLS     500
-
-typedef uint32_t function(uint32_t value);
-
-static void emit(uint8_t *at, uint32_t factor, uint32_t mask)
-{
-	static const uint8_t code[] = {
-		0x69, 0xc7, 0, 0, 0, 0, /* imul $factor, %edi, %eax */
-		0x35, 0, 0, 0, 0,       /* xor $mask, %eax */
-		0xc3,                   /* ret */
-	};
-
-	memcpy(at, code, sizeof(code));
-	memcpy(at + 2, &factor, sizeof(factor));
-	memcpy(at + 7, &mask, sizeof(mask));
-}
+#define CALLS 500
 
 static uint64_t protect(uint64_t count)
 {

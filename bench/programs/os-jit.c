@@ -3,29 +3,9 @@
  * over them. What a just-in-time compiler in the guest does, and what hurts a monitor that keeps
  * decoded or translated copies of the guest's code.
  */
-#include "bench.h"
+#include "jit.h"
 
-#include <sys/mman.h>
-
-#define PAGE      4096
-#define FUNCTIONS 64
-#define CALLS     20
-
-typedef uint32_t function(uint32_t value);
-
-/* function(value) = value * factor ^ mask */
-static void emit(uint8_t *at, uint32_t factor, uint32_t mask)
-{
-	static const uint8_t code[] = {
-		0x69, 0xc7, 0, 0, 0, 0, /* imul $factor, %edi, %eax */
-		0x35, 0, 0, 0, 0,       /* xor $mask, %eax */
-		0xc3,                   /* ret */
-	};
-
-	memcpy(at, code, sizeof(code));
-	memcpy(at + 2, &factor, sizeof(factor));
-	memcpy(at + 7, &mask, sizeof(mask));
-}
+#define CALLS 20
 
 static uint64_t jit(uint64_t count)
 {
@@ -39,11 +19,10 @@ static uint64_t jit(uint64_t count)
 		for (int i = 0; i < FUNCTIONS; i++) {
 			uint64_t random = bench_random(&seed);
 
-			emit(page + i * (PAGE / FUNCTIONS), (uint32_t)random,
-				(uint32_t)(random >> 32));
+			emit(page + i * STRIDE, (uint32_t)random, (uint32_t)(random >> 32));
 		}
 		for (int i = 0; i < FUNCTIONS; i++) {
-			function *made = (function *)(void *)(page + i * (PAGE / FUNCTIONS));
+			function *made = (function *)(void *)(page + i * STRIDE);
 			uint32_t value = (uint32_t)count;
 
 			for (int call = 0; call < CALLS; call++)
