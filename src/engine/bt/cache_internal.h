@@ -8,17 +8,14 @@
 #define PAGE_HASH_BITS 14
 #define MAX_DROPS      256
 
-/* What has been entered in a code map, so that emptying it costs what filling it did. */
-struct code_log {
-	uint16_t local[CODE_PAGES], global[CODE_PAGES]; /* indices */
-	uint32_t local_count, global_count;
-};
-
-/* The same of a jump table. An entry is filled once until the table is emptied, or filled anew. */
-struct jump_log {
-	uint16_t filled[JUMP_ENTRIES];
+/* The indices that were entered in a table of 65,536, each once: emptying the table costs what
+ * filling it did. */
+struct index_list {
+	uint16_t index[65536];
 	uint32_t count;
+	uint64_t listed[65536 / 64]; /* a bit for each */
 };
+_Static_assert(JUMP_ENTRIES == 65536 && CODE_PAGES == 65536, "index_list is for both");
 
 struct bt_cache {
 	size_t code_bytes;
@@ -26,8 +23,8 @@ struct bt_cache {
 	size_t book_bytes, book_used;
 	struct bt_unit *hash[1 << HASH_BITS];
 	struct bt_unit *pages[1 << PAGE_HASH_BITS];
-	struct code_log log[2]; /* by view */
-	struct jump_log jumps[BT_TABLES];
+	struct index_list code_pages[2][2]; /* of the code maps; by view, and whether global */
+	struct index_list jumps[BT_TABLES];
 	pthread_mutex_t drop_lock;
 	uint64_t drops[MAX_DROPS];
 	unsigned drop_count; /* more than MAX_DROPS: all pages */

@@ -13,6 +13,7 @@
 #include "engine/bt/cache_internal.h"
 #include "engine/options.h"
 
+#include "cpu/access.h"
 #include "cpu/tlb.h"
 
 static struct bt_unit *find(
@@ -37,6 +38,28 @@ struct bt_unit *cache_find_stale(struct bt *bt, uint64_t rip, uint64_t key, stru
 	return find(bt, rip, key, mode, true);
 }
 
+/* --- lists --- */
+
+static void list_add(struct index_list *list, uint16_t index)
+{
+	uint64_t *word = &list->listed[index / 64];
+
+	if (*word & BIT(index % 64))
+		return;
+	*word |= BIT(index % 64);
+	list->index[list->count++] = index;
+}
+
+/* Make what is listed of a table `empty`. */
+static void list_empty(struct index_list *list, uint64_t *table, uint64_t empty)
+{
+	for (unsigned i = 0; i < list->count; i++) {
+		table[list->index[i]] = empty;
+		list->listed[list->index[i] / 64] = 0;
+	}
+	list->count = 0;
+}
+
 /* --- the jump tables --- */
 
 /* A table without a use is not even touched. */
@@ -49,11 +72,7 @@ void jumps_init(struct bt *bt)
 
 static void empty_jump_table(struct bt *bt, unsigned table)
 {
-	struct jump_log *log = &bt->cache->jumps[table];
-
-	for (unsigned i = 0; i < log->count; i++)
-		bt->jump[table][log->filled[i]] = bt->glue.miss;
-	log->count = 0;
+	list_empty(&bt->cache->jumps[table], bt->jump[table], bt->glue.miss);
 }
 
 void jumps_empty(struct bt *bt)
@@ -97,49 +116,20 @@ struct bt_unit *cache_probe_jump(struct bt *bt, uint64_t rip, struct bt_mode mod
 	return probe(bt, rip, page >> 1 << PAGE_SHIFT | (rip & ~PAGE_MASK), mode);
 }
 
-static bool log_has_room(const struct code_log *log)
-{
-	return log->local_count < CODE_PAGES && log->global_count < CODE_PAGES;
-}
-
-static void enter_code_page(struct bt *bt, bool user, uint64_t rip, uint64_t key, bool global)
-{
-	struct code_log *log = &bt->cache->log[user];
-	uint64_t *entry = &bt->code_map[user][CODE_PAGE_OF(rip)];
-
-	/* Each entry's index is in a list at least once. An entry that is in both goes with the
-	 * first flush, earlier than it must. */
-	if (*entry == CODE_PAGE(key, rip) && global)
-		return;
-	if (!log_has_room(log))
-		cache_flush_jumps(bt, TLB_FLUSH_ALL, 0);
-	if (global)
-		log->global[log->global_count++] = CODE_PAGE_OF(rip);
-	else
-		log->local[log->local_count++] = CODE_PAGE_OF(rip);
-	*entry = CODE_PAGE(key, rip);
-}
-
 void cache_enter_jump(struct bt *bt, struct bt_unit *unit, uint64_t rip, bool global)
 {
+	bool user = unit->mode.user;
 	unsigned table = bt_mode_table(unit->mode);
-	struct jump_log *log = &bt->cache->jumps[table];
-	uint16_t index = rip & (JUMP_ENTRIES - 1);
+	uint16_t page = CODE_PAGE_OF(rip), index = rip & (JUMP_ENTRIES - 1);
 
 	/* --verify needs every unit to come back to C. */
 	if (bt->options.verify)
 		return;
-	enter_code_page(bt, unit->mode.user, rip, unit->key, global);
-	if (bt->jump[table][index] == bt->glue.miss)
-		log->filled[log->count++] = index;
+	/* A page that is in both lists goes with the first flush, earlier than it must. */
+	list_add(&bt->cache->code_pages[user][global], page);
+	bt->code_map[user][page] = CODE_PAGE(unit->key, rip);
+	list_add(&bt->cache->jumps[table], index);
 	bt->jump[table][index] = unit->code;
-}
-
-static void empty_list(uint64_t *map, const uint16_t *list, uint32_t *count)
-{
-	for (unsigned i = 0; i < *count; i++)
-		map[list[i]] = CODE_PAGE_UNKNOWN;
-	*count = 0;
 }
 
 void cache_flush_jumps(struct bt *bt, enum tlb_flush what, uint64_t linear)
@@ -148,25 +138,25 @@ void cache_flush_jumps(struct bt *bt, enum tlb_flush what, uint64_t linear)
 	if (what == TLB_FLUSH_PCID || !bt->cache)
 		return;
 	for (unsigned view = 0; view < 2; view++) {
-		struct code_log *log = &bt->cache->log[view];
+		struct index_list *list = bt->cache->code_pages[view];
 		uint64_t *map = bt->code_map[view];
 
 		if (what == TLB_FLUSH_PAGE) {
 			map[CODE_PAGE_OF(linear)] = CODE_PAGE_UNKNOWN;
 			continue;
 		}
-		empty_list(map, log->local, &log->local_count);
+		list_empty(&list[false], map, CODE_PAGE_UNKNOWN);
 		if (what == TLB_FLUSH_ALL || what == TLB_FLUSH_LARGE_PAGE)
-			empty_list(map, log->global, &log->global_count);
+			list_empty(&list[true], map, CODE_PAGE_UNKNOWN);
 	}
 }
 
 /* --- in the middle of translated code --- */
 
 /* The RAM offset of the code at `rip`, as far as the TLB knows; else ~0. */
-static uint64_t known_key(const struct cpu *cpu, uint64_t rip)
+static uint64_t known_key(struct cpu *cpu, uint64_t rip)
 {
-	const struct tlb_entry *entry = &cpu->tlb[(rip >> PAGE_SHIFT) & (TLB_SIZE - 1)];
+	const struct tlb_entry *entry = access_tlb(cpu, rip);
 
 	if (entry->fetch != (rip & PAGE_MASK))
 		return ~UINT64_C(0);
@@ -175,13 +165,13 @@ static uint64_t known_key(const struct cpu *cpu, uint64_t rip)
 
 uintptr_t bt_find_jump(struct bt *bt, uint64_t rip)
 {
-	const struct cpu *cpu = bt->cpu;
+	struct cpu *cpu = bt->cpu;
 	struct bt_mode mode = bt_mode_inside(bt, rip);
 	struct bt_unit *unit;
 	uint64_t key;
 
 	if (bt_mode_changes_at(bt, mode, rip) || atomic_load(&bt->code.drops_pending) ||
-		bt->options.verify || !log_has_room(&bt->cache->log[mode.user]))
+		bt->options.verify)
 		return 0;
 	key = known_key(cpu, rip);
 	if (key == ~UINT64_C(0))
