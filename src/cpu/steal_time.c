@@ -23,26 +23,22 @@ struct record {
 };
 _Static_assert(sizeof(struct record) == 64, "the guest's layout, and its alignment");
 
-/* The record, in one piece because it is aligned; NULL where there is none now. */
-static struct record *find_record(struct cpu *cpu, struct iovec *piece)
+/* The record, in one piece because it is aligned; NULL where there is none now. What is stored
+ * there is followed by access_written(). */
+static struct record *find_record(struct cpu *cpu)
 {
 	uint64_t gpa = cpu->steal_msr & ~(sizeof(struct record) - 1);
+	struct iovec piece;
 
 	if (!(cpu->steal_msr & MSR_ENABLE) ||
-		memory_range(cpu->memory, gpa, sizeof(struct record), true, piece, 1) != 1)
+		memory_range(cpu->memory, gpa, sizeof(struct record), true, &piece, 1) != 1)
 		return NULL;
-	return piece->iov_base;
-}
-
-static void written(struct cpu *cpu, const struct iovec *piece)
-{
-	memory_range_written(cpu->memory, piece, 1, piece->iov_len);
+	return piece.iov_base;
 }
 
 static void publish(struct cpu *cpu)
 {
-	struct iovec piece;
-	struct record *record = find_record(cpu, &piece);
+	struct record *record = find_record(cpu);
 	uint64_t delay = run_delay_ns(cpu->run_delay.file);
 	uint32_t version;
 
@@ -55,7 +51,7 @@ static void publish(struct cpu *cpu)
 	record->version = version + 1;
 	record->steal = cpu->steal_ns;
 	record->version = version + 2;
-	written(cpu, &piece);
+	access_written(cpu, record, sizeof(*record));
 }
 
 void steal_time_update(struct cpu *cpu)
@@ -70,27 +66,25 @@ void steal_time_update(struct cpu *cpu)
 
 void steal_time_suspend(struct cpu *cpu)
 {
-	struct iovec piece;
-	struct record *record = find_record(cpu, &piece);
+	struct record *record = find_record(cpu);
 
 	if (!record)
 		return;
 	record->preempted = PREEMPTED;
-	written(cpu, &piece);
+	access_written(cpu, record, sizeof(*record));
 }
 
 /* The guest's compare-and-exchange finds PREEMPTED, and FLUSH_TLB is seen here; or it comes later,
  * fails, and the guest sends its interrupt. */
 void steal_time_resume(struct cpu *cpu)
 {
-	struct iovec piece;
-	struct record *record = find_record(cpu, &piece);
+	struct record *record = find_record(cpu);
 	uint8_t before;
 
 	if (!record)
 		return;
 	before = atomic_exchange(&record->preempted, 0);
-	written(cpu, &piece);
+	access_written(cpu, record, sizeof(*record));
 	if (before & FLUSH_TLB)
 		tlb_flush_all(cpu);
 }
@@ -98,14 +92,13 @@ void steal_time_resume(struct cpu *cpu)
 bool steal_time_write(struct cpu *cpu, uint64_t value)
 {
 	uint64_t before = cpu->steal_msr;
-	struct iovec piece;
 
 	if (value & STEAL_TIME_RESERVED)
 		return false;
 	cpu->steal_msr = value;
 	if (!(value & MSR_ENABLE))
 		return true;
-	if (!find_record(cpu, &piece)) {
+	if (!find_record(cpu)) {
 		cpu->steal_msr = before;
 		return false;
 	}

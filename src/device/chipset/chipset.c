@@ -1,7 +1,6 @@
 #include "device/chipset/chipset.h"
 
 #include "base/log.h"
-#include "cpu/access.h"
 #include "device/chipset/acpi_pm.h"
 #include "device/chipset/debug_exit.h"
 #include "device/chipset/fpu_error.h"
