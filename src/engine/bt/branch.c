@@ -29,19 +29,22 @@ static void emit_indirect(struct translator *t)
 	emit_jump_memory(&t->code, at_element(t->bt->jump[bt_mode_table(t->mode)], SCRATCH));
 }
 
+/* An exit for the branch at `patch`, which leads to `rip`. Returns its ID. */
+static uint32_t branch_exit(struct translator *t, unsigned i, uint64_t rip, uintptr_t patch)
+{
+	uint32_t id = add_exit(t, BT_EXIT_BRANCH, i);
+
+	exit_of(t, id)->rip = rip;
+	exit_of(t, id)->patch = patch;
+	return id;
+}
+
 /* From another page the unit there has to see that it is the right one, by R10. */
 void emit_link(struct translator *t, unsigned i, uint64_t rip)
 {
-	uintptr_t patch;
-	uint32_t id;
-
 	if (!same_page(rip, t->unit->rip))
 		emit_rip(t, SCRATCH_ADDR, rip);
-	patch = emit_jump_on(&t->code);
-	id = add_exit(t, BT_EXIT_BRANCH, i);
-	exit_of(t, id)->rip = rip;
-	exit_of(t, id)->patch = patch;
-	emit_exit(t, id);
+	emit_exit(t, branch_exit(t, i, rip, emit_jump_on(&t->code)));
 }
 
 /* A branch to code of this unit that is to be patched when that code is there. */
@@ -53,15 +56,6 @@ static void branch_within(struct translator *t, int condition, struct forward fo
 		return;
 	}
 	t->forward[t->forward_count++] = forward;
-}
-
-static void join_facts(struct translator *t, unsigned index)
-{
-	if (t->joined & BIT(index))
-		facts_meet(&t->join[index], &t->facts);
-	else
-		t->join[index] = t->facts;
-	t->joined |= BIT(index);
 }
 
 /* The loop with that head whose assumptions hold here. */
@@ -96,7 +90,7 @@ static bool emit_branch_within(struct translator *t, unsigned i, int condition, 
 		return true;
 	}
 	if (index > i && (!t->inside || index <= t->inside->back)) {
-		join_facts(t, index);
+		facts_join(t->join, &t->joined, index, &t->facts);
 		branch_within(t, condition, (struct forward){.insn = index, .inside = t->inside});
 		return true;
 	}
@@ -114,7 +108,6 @@ void emit_branch(struct translator *t, unsigned i, int condition, uint64_t rip)
 {
 	int index = t->unit->straight ? -1 : unit_index(t, rip);
 	uintptr_t patch;
-	uint32_t id;
 
 	if (index >= 0 && bt_mode_equal(t->insn_mode[index], t->mode) &&
 		emit_branch_within(t, i, condition, (unsigned)index))
@@ -130,10 +123,7 @@ void emit_branch(struct translator *t, unsigned i, int condition, uint64_t rip)
 		return;
 	}
 	patch = emit_jump_if(t, condition);
-	id = add_exit(t, BT_EXIT_BRANCH, i);
-	exit_of(t, id)->rip = rip;
-	exit_of(t, id)->patch = patch;
-	add_cold(t, COLD_EXIT, i, patch, id, NULL);
+	add_cold(t, COLD_EXIT, i, patch, branch_exit(t, i, rip, patch), NULL);
 }
 
 void translate_jrcxz(struct translator *t, unsigned i)

@@ -64,7 +64,8 @@
  *	facts.c		what is known about addresses, so that it need not be checked
  *	rewrite.c	one instruction with its registers and memory operand replaced
  *	emit.c		a small assembler
- *	cache.c		where units live, are found, and are dropped; soft_tlb.c: the soft TLB
+ *	cache.c		where units live, and are dropped; soft_tlb.c: the soft TLB
+ *	find.c		how units are found; jump tables and code maps
  *	stale.c		units whose page was written
  *	glue.c		the generated code between C and units
  *	window*.c	shadow page tables made of host mappings; window_internal.h lists the files
@@ -155,8 +156,8 @@ struct soft_tlb {
 
 /* Why a unit came back. */
 enum bt_exit_kind {
-	BT_EXIT_BRANCH, /* direct branch to a place in the same page with no unit yet: patch it */
-	BT_EXIT_JUMP, /* target in R10 (indirect, or another page) with no unit in the jump table */
+	BT_EXIT_BRANCH, /* direct branch to a place with no unit yet: patch it */
+	BT_EXIT_JUMP,   /* to R10, where glue.miss has found no unit */
 	/* this instruction by the interpreter, then on at `resume` (0: find out) */
 	BT_EXIT_INTERPRET,
 	BT_EXIT_SOFT_MISS, /* address in R10 is not in the soft TLB */
@@ -362,6 +363,11 @@ struct bt {
 	/* Which pages of code are in reach, by view, index CODE_PAGE_OF(). */
 	uint64_t code_map[2][CODE_PAGES];
 };
+
+static inline bool same_page(uint64_t a, uint64_t b)
+{
+	return ((a ^ b) & PAGE_MASK) == 0;
+}
 
 /* The table of deltas that a mode's code goes by. */
 static inline uint64_t *bt_deltas(struct bt *bt, struct bt_mode mode)

@@ -9,15 +9,12 @@
 #include "engine/bt/glue.h"
 #include "engine/bt/soft_tlb.h"
 #include "engine/bt/stale.h"
-#include "engine/options.h"
 
-#include "base/log.h"
 #include "host/low_memory.h"
 #include "host/zeroed_memory.h"
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 

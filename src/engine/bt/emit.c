@@ -228,26 +228,34 @@ void emit_jump_to(struct code *c, uintptr_t target)
 		emit_patch(c->bt, patch, target);
 }
 
+void emit_save_flags(struct code *c)
+{
+	emit_store(c, at_address(&c->bt->run.saved_rax), RAX);
+	emit_flags_to_rax(c);
+	emit_store(c, at_address(&c->bt->run.saved_flags), RAX);
+}
+
+void emit_restore_flags(struct code *c)
+{
+	emit_load(c, RAX, at_address(&c->bt->run.saved_flags));
+	emit_flags_from_rax(c);
+	emit_load(c, RAX, at_address(&c->bt->run.saved_rax));
+}
+
 /* Without BMI2: shifts change flags, so those are put aside. RAX carries them. */
 static void emit_extract_shifting(
 	struct code *c, unsigned left, unsigned right, unsigned to, unsigned from)
 {
-	struct bt *bt = c->bt;
-
 	if (to != from)
 		emit_move(c, to, from);
-	emit_store(c, at_address(&bt->run.saved_rax), RAX);
-	emit_flags_to_rax(c);
-	emit_store(c, at_address(&bt->run.saved_flags), RAX);
+	emit_save_flags(c);
 	if (left) {
 		emit_register_op(c, true, 0xc1, 4, to); /* shl */
 		emit_byte(c, left);
 	}
 	emit_register_op(c, true, 0xc1, 5, to); /* shr */
 	emit_byte(c, right);
-	emit_load(c, RAX, at_address(&bt->run.saved_flags));
-	emit_flags_from_rax(c);
-	emit_load(c, RAX, at_address(&bt->run.saved_rax));
+	emit_restore_flags(c);
 }
 
 void emit_guest_rip(struct code *c, struct bt_mode mode, unsigned reg, uint64_t rip)

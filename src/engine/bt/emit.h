@@ -121,6 +121,9 @@ void emit_pop(struct code *c, unsigned reg);
  * others. */
 void emit_flags_to_rax(struct code *c);
 void emit_flags_from_rax(struct code *c);
+/* Put RAX and the flags aside, in memory, and back; in between RAX may be used. */
+void emit_save_flags(struct code *c);
+void emit_restore_flags(struct code *c);
 
 /* The RIP that a unit of that mode knows as `rip`, to a register. */
 void emit_guest_rip(struct code *c, struct bt_mode mode, unsigned reg, uint64_t rip);

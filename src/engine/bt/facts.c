@@ -280,6 +280,15 @@ void facts_meet(struct facts *f, const struct facts *other)
 	f->vectors = MIN(f->vectors, other->vectors);
 }
 
+void facts_join(struct facts *join, uint64_t *joined, unsigned insn, const struct facts *f)
+{
+	if (*joined & BIT(insn))
+		facts_meet(&join[insn], f);
+	else
+		join[insn] = *f;
+	*joined |= BIT(insn);
+}
+
 bool facts_include(const struct facts *f, const struct facts *needed)
 {
 	struct facts both = *needed;
@@ -308,11 +317,7 @@ void facts_walk(const struct translator *t, struct facts *f, unsigned first, uns
 			target = unit_index(t, branch_target(g));
 		if (target <= (int)i || target > (int)last)
 			continue;
-		if (joined & BIT(target))
-			facts_meet(&join[target], f);
-		else
-			join[target] = *f;
-		joined |= BIT(target);
+		facts_join(join, &joined, (unsigned)target, f);
 	}
 }
 

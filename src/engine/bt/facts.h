@@ -65,6 +65,9 @@ void facts_after(const struct translator *t, struct facts *f, unsigned i);
 void facts_walk(const struct translator *t, struct facts *f, unsigned first, unsigned last);
 /* Keep what both know. */
 void facts_meet(struct facts *f, const struct facts *other);
+/* A branch leads to instruction `insn` with f known: keep in join[insn] what is known on all of
+ * them, and in *joined a bit for each instruction with such a branch. */
+void facts_join(struct facts *join, uint64_t *joined, unsigned insn, const struct facts *f);
 /* Does f include all of `needed`? */
 bool facts_include(const struct facts *f, const struct facts *needed);
 /* The largest part of `f` that holds at instruction `head` each time around, if it holds the first

@@ -8,7 +8,7 @@
  *
  * What the code here expects of glue and units:
  *	- FS is the host's: handlers use thread-local variables.
- *	- No POPF within [code_start, code_end): it would end single-stepping. (SAHF and ADD AL,
+ *	- No POPF within bt's code area: it would end single-stepping. (SAHF and ADD AL,
  *	  127 set the flags as well.) Code that uses PUSHF must clear TF in what it pushed.
  *	- glue.enter looks at cpu->attention first, and bt->running is 1 before that.
  *	- All glue from glue.exit up to glue.load_vectors leads to C, never back to a unit.

@@ -32,6 +32,13 @@ static void emit_leave(struct code *c)
 	emit_byte(c, 0xc3); /* ret */
 }
 
+static void emit_compare_attention(struct code *c)
+{
+	emit_memory_op(c, false, 0x83, 7, /* cmp attention, 0 */
+		at_address((const void *)&c->bt->cpu->attention));
+	emit_byte(c, 0);
+}
+
 static void emit_set_gs(struct code *c)
 {
 	struct bt *bt = c->bt;
@@ -56,9 +63,7 @@ static void emit_enter(struct code *c)
 	for (unsigned i = 0; i < ARRAY_SIZE(callee_saved); i++)
 		emit_push(c, callee_saved[i]);
 	emit_store(c, at_address(&bt->run.host_rsp), RSP);
-	emit_memory_op(c, false, 0x83, 7,
-		at_address((const void *)&cpu->attention)); /* cmp attention, 0 */
-	emit_byte(c, 0);
+	emit_compare_attention(c);
 	patch = emit_jcc(c, CONDITION_ZERO);
 	emit_constant(c, RAX, GLUE_NOT_ENTERED);
 	emit_leave(c);
@@ -301,13 +306,6 @@ static void emit_call_find_jump(struct code *c)
 		emit_load(c, call_clobbered[i], at_address(&bt->run.miss_saved[i]));
 }
 
-static void emit_restore_flags_and_rax(struct code *c)
-{
-	emit_load(c, RAX, at_address(&c->bt->run.saved_flags));
-	emit_flags_from_rax(c);
-	emit_load(c, RAX, at_address(&c->bt->run.saved_rax));
-}
-
 /* A kick that comes while C runs does nothing but set cpu->attention, so that is looked at after
  * it. One that comes later, or before, is stepped on with (fault.c). */
 static void emit_miss(struct code *c)
@@ -316,20 +314,17 @@ static void emit_miss(struct code *c)
 	uintptr_t wanted, unknown;
 
 	bt->glue.miss = c->at;
-	emit_store(c, at_address(&bt->run.saved_rax), RAX);
-	emit_flags_to_rax(c);
-	emit_store(c, at_address(&bt->run.saved_flags), RAX);
+	emit_save_flags(c);
 	emit_call_find_jump(c);
-	emit_memory_op(c, false, 0x83, 7, at_address((const void *)&bt->cpu->attention));
-	emit_byte(c, 0);
+	emit_compare_attention(c);
 	wanted = emit_jcc(c, CONDITION_NOT_ZERO);
 	emit_compare_zero(c, &bt->run.miss_target);
 	unknown = emit_jcc(c, CONDITION_ZERO);
-	emit_restore_flags_and_rax(c);
+	emit_restore_flags(c);
 	emit_jump_memory(c, at_address(&bt->run.miss_target));
 	emit_patch(bt, wanted, c->at);
 	emit_patch(bt, unknown, c->at);
-	emit_restore_flags_and_rax(c);
+	emit_restore_flags(c);
 	emit_jump_to(c, bt->glue.exit_jump);
 }
 

@@ -8,7 +8,6 @@
  *
  * It is the delta of the home zone: a program's is made to hold all of its memory (window_home.c);
  * the kernel's is one slot, which is guessed. */
-#include "engine/bt/cache.h"
 #include "engine/bt/window.h"
 #include "engine/options.h"
 

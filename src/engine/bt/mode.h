@@ -2,6 +2,8 @@
 #ifndef VENEER_ENGINE_BT_MODE_H
 #define VENEER_ENGINE_BT_MODE_H
 
+#include "memory/memory.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -48,8 +50,8 @@ static inline bool bt_mode_equal(struct bt_mode a, struct bt_mode b)
 	return a.key == b.key;
 }
 
-/* Which jump table the units of a mode are in. The rest of the mode is the same for
- * all units in the tables, which are emptied where it changes. */
+/* Which jump table the units of a mode are in. bt_mode_common() is the same
+ * for all units in a table, which is emptied where that changes. */
 #define BT_TABLES 8
 
 static inline unsigned bt_mode_table(struct bt_mode mode)
@@ -116,7 +118,7 @@ bool bt_mode_changes_at(const struct bt *bt, struct bt_mode mode, uint64_t rip);
  * RAM. */
 static inline uint64_t bt_mode_offset(struct bt_mode mode, uint64_t rip)
 {
-	return mode.bound ? rip : rip & 4095;
+	return mode.bound ? rip : rip & ~PAGE_MASK;
 }
 
 /* The GS base that units of a mode with `home` count on. False: there is none now, and such a unit

@@ -15,8 +15,8 @@
 /* A block that cannot be translated is not asked about again soon. */
 #define NEVER 1000000
 
-/* Host RSP is guest RSP plus its window's delta; the GS base is the delta of the slot used most.
- * False: that has lost its window, and code that counts on it cannot be entered. */
+/* Host RSP is guest RSP plus its window's delta; the GS base is the delta of the home zone. False:
+ * there is no home now, and code that counts on it cannot be entered. */
 static bool prepare_entry(struct bt *bt, struct bt_mode mode)
 {
 	if (mode.home && !bt_mode_gs_base(bt, mode, &bt->run.gs_base))

@@ -17,8 +17,6 @@
 #include "isa/address.h"
 #include "isa/decode.h"
 
-#include <string.h>
-
 /* Code without a unit that an exit leads to is translated after so many passages. */
 #define SUCCESSOR_HEAT 8
 /* Runs of units and loops in one young address space that prove it worth windows. */
@@ -130,9 +128,9 @@ static struct next resume(struct bt *bt, uintptr_t at, enum bt_vectors vectors)
  * */
 static void link_exit(struct bt *bt, const struct bt_exit *exit, const struct bt_unit *to)
 {
-	bool near = !((exit->rip ^ exit->unit->rip) & PAGE_MASK);
+	bool near = same_page(exit->rip, exit->unit->rip);
 
-	if (near && to->key >> PAGE_SHIFT != exit->unit->key >> PAGE_SHIFT)
+	if (near && !same_page(to->key, exit->unit->key))
 		return;
 	emit_patch(bt, exit->patch, near ? to->entry : to->linked);
 	bt->stats.chained++;
@@ -326,10 +324,11 @@ static bool open_window(struct bt *bt, struct bt_mode mode)
 }
 
 /* An instruction that keeps faulting is translated again, with the soft TLB. */
-static void adapt(struct bt *bt, uint64_t rip, struct bt_mode mode)
+static void adapt(struct bt *bt, struct bt_mode mode)
 {
 	struct bt_unit *unit = bt->rolled_back.unit;
 	uint8_t adapted[UNIT_MAX_INSNS] = {0};
+	uint64_t rip;
 
 	bt->rolled_back.unit = NULL;
 	if (!unit || unit->dropped || !bt_mode_equal(unit->mode, mode) || !mode.windows)
@@ -375,7 +374,7 @@ static struct next after_fault(struct bt *bt, struct bt_mode *mode)
 		unit = unit_find(bt, rip, *mode);
 		return unit ? enter_unit(bt, unit) : run_loop;
 	}
-	adapt(bt, rip, *mode);
+	adapt(bt, *mode);
 	cpu->rip = cpu->next_rip = rip;
 	interpret_here(bt);
 	return go_on(bt, mode);

@@ -99,7 +99,10 @@ static const struct field bt_fields[] = {
 	FIELD(bt, "bt.count", run.count),
 	FIELD(bt, "bt.tsc_offset", run.tsc_offset),
 	FIELD(bt, "bt.branch", run.branch),
+	FIELD(bt, "bt.base", run.base),
 	FIELD(bt, "bt.last_x87", run.last_x87),
+	FIELD(bt, "bt.last_x87_base", run.last_x87_base),
+	FIELD(bt, "bt.pauses_left", run.pauses_left),
 	FIELD(bt, "bt.young_left", run.young_left),
 	FIELD(bt, "bt.mask_index", run.mask_index),
 	FIELD(bt, "bt.mask_page", run.mask_page),
@@ -113,6 +116,9 @@ static const struct field bt_fields[] = {
 	SOFT_TLB("kernel_ac", TLB_SUPERVISOR_AC),
 	ARRAY(bt, "delta.user", delta[0]),
 	ARRAY(bt, "delta.kernel", delta[1]),
+	ARRAY(bt, "zone_delta", zone_delta),
+	ARRAY(bt, "code_map.kernel", code_map[0]),
+	ARRAY(bt, "code_map.user", code_map[1]),
 	{"jump", offsetof(struct bt, jump), sizeof(uint64_t), BT_TABLES *JUMP_ENTRIES},
 };
 
@@ -213,6 +219,9 @@ static ZyanStatus print_memory(const ZydisFormatter *formatter, ZydisFormatterBu
 	if (m->base == ZYDIS_REGISTER_RCX && !index &&
 		m->disp.value == s->bt->host.flags_displacement && s->bt->host.flags_displacement)
 		return append(buffer, "byte [page_flags+rcx]");
+	if (m->base == ZYDIS_REGISTER_RCX && !index &&
+		m->disp.value == (int64_t)(uintptr_t)s->bt->zone)
+		return append(buffer, "byte [zone+rcx]");
 	if (m->base != ZYDIS_REGISTER_NONE ||
 		!name_address(s->bt, (uint64_t)m->disp.value, index, name, sizeof(name)))
 		return ((ZydisFormatterFunc)trace.print_memory)(formatter, buffer, context);

@@ -199,10 +199,6 @@ void emit_exit(struct translator *t, uint32_t id);
 void emit_rip(struct translator *t, unsigned reg, uint64_t rip);
 /* emit_extract(), marked so that no roll-back falls between its saving and restoring the flags. */
 void extract_field(struct translator *t, enum extract field, unsigned to, unsigned from);
-static inline bool same_page(uint64_t a, uint64_t b)
-{
-	return ((a ^ b) & PAGE_MASK) == 0;
-}
 static inline bool windowed(const struct translator *t)
 {
 	return t->mode.windows;

@@ -170,6 +170,18 @@ static struct window *window_unused(struct windows *w)
 	return NULL;
 }
 
+static uint64_t window_delta(const struct window *window)
+{
+	return window->base - slot_start(window->slot);
+}
+
+static void window_give(struct windows *w, struct window *window, int owner, uint16_t slot)
+{
+	window->owner = (int8_t)owner;
+	window->slot = slot;
+	window->last_use = w->clock;
+}
+
 /* The lowest number that no window of the space has. Number 0 is the home's; where nothing was
  * reserved for that, the first window is the home. */
 static uint8_t zone_unused(struct windows *w, struct space *space)
@@ -193,7 +205,7 @@ static void choose_zone(struct windows *w, struct window *window)
 	if (window->zone != ZONE_HOME)
 		return;
 	space->has_home = true;
-	space->home_delta = window->base - slot_start(window->slot);
+	space->home_delta = window_delta(window);
 }
 
 struct window *window_claim_at_home(struct windows *w, int owner, uint16_t slot)
@@ -210,9 +222,7 @@ struct window *window_claim_at_home(struct windows *w, int owner, uint16_t slot)
 		return NULL;
 	if (window->base)
 		window_host_free(window->base);
-	window->owner = (int8_t)owner;
-	window->slot = slot;
-	window->last_use = w->clock;
+	window_give(w, window, owner, slot);
 	window->base = slot_start(slot) + w->space[owner].home_delta;
 	window->at_home = true;
 	window->zone = ZONE_HOME;
@@ -236,9 +246,7 @@ struct window *window_claim(struct windows *w, int owner, uint16_t slot, bool *e
 		if (!window->base && !window_reserve(window))
 			return NULL;
 	}
-	window->owner = (int8_t)owner;
-	window->slot = slot;
-	window->last_use = w->clock;
+	window_give(w, window, owner, slot);
 	if (owner >= 0)
 		choose_zone(w, window);
 	return window;
@@ -278,7 +286,7 @@ void window_show(struct windows *w, const struct window *window)
 {
 	bool upper = window->owner == OWNER_UPPER;
 
-	uint64_t delta = window->base - slot_start(window->slot);
+	uint64_t delta = window_delta(window);
 
 	w->bt->delta[upper][window->slot] = delta;
 	if (upper)

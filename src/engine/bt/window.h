@@ -5,7 +5,9 @@
  * entered by mapping the RAM memfd there (MAP_SHARED | MAP_FIXED). So the host's MMU does the
  * guest's paging, and what the guest may not reach is not mapped. On both sides of each window lies
  * a guard of WINDOW_GUARD bytes, where nothing is ever mapped, so that an address that was checked
- * once may change by less than that and needs no second check.
+ * once may change by less than that and needs no second check. Windows of neighbouring slots at one
+ * delta (window_home.c) touch, with guards around all of them: what leaves one has the other's
+ * addresses, as in the guest.
  *
  * Each vCPU has its own windows. They hold what a TLB may hold (SDM vol. 3A 4.10): a page goes in
  * after a walk of the guest's page tables that set A (and D, where it goes in writable), and leaves

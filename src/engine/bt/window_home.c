@@ -137,7 +137,7 @@ bool windows_home_has(const struct bt *bt, uint16_t slot)
 	const struct windows *w = bt->windows;
 	const struct space *space;
 
-	if (!w || w->current < 0)
+	if (w->current < 0)
 		return false;
 	space = &w->space[w->current];
 	for (unsigned i = 0; i < space->home_count; i++)

@@ -8,6 +8,8 @@
  * has reserved. */
 #include "engine/bt/window_internal.h"
 
+#include "host/low_memory.h"
+
 #include <sys/mman.h>
 
 #ifndef MADV_POPULATE_READ
@@ -30,20 +32,10 @@ uintptr_t window_host_reserve(void)
 	return (uintptr_t)start + skip + WINDOW_GUARD;
 }
 
-#ifndef MAP_FIXED_NOREPLACE
-#define MAP_FIXED_NOREPLACE 0x100000
-#endif
-
 bool window_host_reserve_at(uintptr_t start, uint64_t size)
 {
-	void *want = (void *)start;
-	void *got = mmap(want, size, PROT_NONE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
-
-	/* Kernels before 4.17 do not know the flag and take the address as a wish. */
-	if (got != MAP_FAILED && got != want)
-		munmap(got, size);
-	return got == want;
+	return low_memory_map_at(start, size, PROT_NONE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1) != NULL;
 }
 
 void window_host_free_range(uintptr_t start, uint64_t size)

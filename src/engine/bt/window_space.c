@@ -15,10 +15,7 @@
  * again; where there are many, their windows are hidden until an access faults there. */
 #include "engine/bt/window_internal.h"
 
-#include "base/log.h"
 #include "cpu/mappable.h"
-
-#include <string.h>
 
 /* So many local pages of the upper half are looked up at once when CR3 changes. */
 #define FEW_LOCAL 32
