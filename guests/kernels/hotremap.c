@@ -386,6 +386,40 @@ static ulong take_code(ulong unused)
 	return bad;
 }
 
+/* Hot code runs on into another page in the middle of an instruction: MOV of the word that the second
+ * page begins with to EAX, then RET. Either page becomes another, or the second one is taken away. */
+static ulong straddle_pages(ulong unused)
+{
+	ulong at = world->base + CODE_AT, second = at + 0x1000, bad = 0;
+	u32 i;
+
+	for (i = 0; i < 5; i++) {
+		frames[i][0xfff] = 0xb8;
+		frames[i][4] = 0xc3;
+	}
+	remap(at, 0, 0);
+	remap(second, 1, 0);
+	for (i = 0; i < heat; i++)
+		bad += call(at + 0xfff) != 101;
+	for (i = 0; i < heat; i++) {
+		remap(second, i / 2 % 5, 0);
+		bad += call(at + 0xfff) != 100 + i / 2 % 5;
+		remap(at, i % 5, 0);
+		bad += call(at + 0xfff) != 100 + i / 2 % 5;
+	}
+	remap(at, 0, 0);
+	for (i = 0; i < heat; i++) {
+		remap(second, 1, PTE_P);
+		try_code((void *)(at + 0xfff), 0, 0);
+		bad += !faulted(nx ? PF_I : 0, second) || trap.ip != at + 0xfff;
+		remap(second, 1, 0);
+		bad += call(at + 0xfff) != 101;
+	}
+	for (i = 0; i < 5; i++)
+		frames[i][4] = 0;
+	return bad;
+}
+
 /* --- address spaces --- */
 
 static struct address_space spaces[24];
@@ -624,6 +658,7 @@ static const struct test {
 	{"accessed and dirty flags of eight neighbours", accessed_dirty, 0},
 	{"code pages exchanged", exchange_code, 0},
 	{"code pages taken away", take_code, 0},
+	{"an instruction on two pages", straddle_pages, 0},
 	{"large pages split and joined", large_pages, 0},
 	{"code in large pages exchanged", large_code, 0},
 	{"many pages", many_pages, 0},

@@ -2,7 +2,7 @@
 #include "engine_fixture.h"
 
 #include "engine/bt/bt.h"
-#include "engine/bt/cache.h"
+#include "engine/bt/cache_internal.h"
 #include "engine/bt/soft_tlb.h"
 
 #define MANY 300 /* more pages than the list of pages to drop has room for */
@@ -26,15 +26,25 @@ static int teardown(void **state)
 #define cache_test(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 /* A unit of nothing, at this linear address and place in RAM. */
-static struct bt_unit *add_unit_of(struct bt_mode mode, uint64_t rip, uint64_t key)
+static struct bt_unit *add_straddling(
+	struct bt_mode mode, uint64_t rip, uint64_t key, uint64_t second)
 {
 	struct bt_unit *unit = cache_take(bt, sizeof(*unit));
 
-	*unit = (struct bt_unit){.rip = rip, .key = key, .mode = mode, .size = 16};
+	*unit = (struct bt_unit){
+		.rip = rip, .key = key, .second = second, .mode = mode, .size = 16};
 	unit->code = unit->linked = unit->entry = cache_code_start(bt);
 	cache_code_used(bt, unit->code + unit->size);
 	cache_add(bt, unit);
+	cache_listen(bt, key >> PAGE_SHIFT);
+	if (second != UNIT_ONE_PAGE)
+		cache_listen(bt, second >> PAGE_SHIFT);
 	return unit;
+}
+
+static struct bt_unit *add_unit_of(struct bt_mode mode, uint64_t rip, uint64_t key)
+{
+	return add_straddling(mode, rip, key, UNIT_ONE_PAGE);
 }
 
 static struct bt_unit *add_unit(uint64_t rip, uint64_t key)
@@ -188,6 +198,47 @@ static void too_many_pages_are_all_dropped(void **state)
 	written_pages_lose_their_units(MANY);
 }
 
+/* Its page, from `from` on, whose units are listed beside those of `page`, or are not. */
+static uint64_t page_listed(uint64_t page, uint64_t from, bool beside)
+{
+	while ((cache_page_list(bt, from) == cache_page_list(bt, page)) != beside)
+		from++;
+	return from;
+}
+
+/* A unit of two pages is dropped with either, and the other units of both pages are found as
+ * before; whether or not the pages are in one list. */
+static void straddling_units_have_two_pages(void **state)
+{
+	const uint64_t first = 3;
+
+	for (unsigned beside = 0; beside < 2; beside++)
+		for (unsigned written = 0; written < 2; written++) {
+			uint64_t second = page_listed(first, 5, beside), at = 0x7ffe;
+			uint64_t pages[] = {first, second};
+			uint64_t keys[] = {first << PAGE_SHIFT | 0xffe, first << PAGE_SHIFT | 0x10,
+				second << PAGE_SHIFT | 0x10};
+
+			cache_flush(bt);
+			add_unit(0x7010, keys[1]);
+			add_straddling(windowed, at, keys[0], second << PAGE_SHIFT);
+			add_unit(0x8010, keys[2]);
+			cache_page_written(bt, pages[written]);
+			cache_process_drops(bt);
+			assert_null(cache_find(bt, at, keys[0], windowed));
+			assert_non_null(cache_find_stale(bt, at, keys[0], windowed));
+			assert_true(!cache_find(bt, 0x7010, keys[1], windowed) == (written == 0));
+			assert_true(!cache_find(bt, 0x8010, keys[2], windowed) == (written == 1));
+			assert_true(cache_remove(bt, cache_find_stale(bt, at, keys[0], windowed)));
+			assert_null(cache_find_stale(bt, at, keys[0], windowed));
+			/* Both lists still lead to the others. */
+			cache_page_written(bt, pages[!written]);
+			cache_process_drops(bt);
+			assert_non_null(cache_find_stale(bt, 0x7010, keys[1], windowed));
+			assert_non_null(cache_find_stale(bt, 0x8010, keys[2], windowed));
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -198,6 +249,7 @@ int main(void)
 		cache_test(no_soft_entry_escapes_the_list),
 		cache_test(few_pages_are_dropped_one_by_one),
 		cache_test(too_many_pages_are_all_dropped),
+		cache_test(straddling_units_have_two_pages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -472,16 +472,21 @@ static enum isa_status decode(
 	return isa_decode(ISA_64, t->cpu->model, bytes, available, &g->in, g->operands);
 }
 
-unsigned analyze(struct translator *t, const uint8_t *bytes, unsigned available, uint64_t rip)
+static unsigned analyze_run(struct translator *t, const uint8_t *bytes, unsigned available,
+	unsigned limit, uint64_t rip)
 {
 	unsigned done = 0;
 
 	t->count = 0;
-	while (t->count < UNIT_MAX_INSNS && done < available) {
+	t->more = false;
+	while (t->count < limit && done < available) {
 		struct guest_insn *g = &t->insn[t->count];
+		enum isa_status status;
 
 		memset(&g->bytes, 0, sizeof(*g) - offsetof(struct guest_insn, bytes));
-		if (decode(t, bytes + done, available - done, g) != ISA_DECODED)
+		status = decode(t, bytes + done, available - done, g);
+		t->more = status == ISA_MORE;
+		if (status != ISA_DECODED)
 			break; /* straddles the page's end, or is not an instruction */
 		g->bytes = bytes + done;
 		g->rip = rip + done;
@@ -500,4 +505,14 @@ unsigned analyze(struct translator *t, const uint8_t *bytes, unsigned available,
 		return 0;
 	mark_targets(t);
 	return t->count;
+}
+
+unsigned analyze(struct translator *t, const uint8_t *bytes, unsigned available, uint64_t rip)
+{
+	return analyze_run(t, bytes, available, UNIT_MAX_INSNS, rip);
+}
+
+unsigned analyze_one(struct translator *t, const uint8_t *bytes, unsigned available, uint64_t rip)
+{
+	return analyze_run(t, bytes, available, 1, rip);
 }

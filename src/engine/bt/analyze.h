@@ -5,8 +5,10 @@
 #include "engine/bt/unit.h"
 
 /* Decode and classify from `bytes` (of one page, `available` of them) on, at `rip`. Returns the
- * number of instructions; 0: nothing worth a unit. */
+ * number of instructions; 0: nothing worth a unit. t->count is the number of those decoded. */
 unsigned analyze(struct translator *t, const uint8_t *bytes, unsigned available, uint64_t rip);
+/* The same for one instruction, whose bytes may be of two pages. */
+unsigned analyze_one(struct translator *t, const uint8_t *bytes, unsigned available, uint64_t rip);
 
 /* guest_kind_row.recognise */
 bool recognise_lea(const struct translator *t, struct guest_insn *g);

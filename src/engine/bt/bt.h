@@ -2,7 +2,8 @@
  *
  * Hot guest code (64-bit mode only) is translated into units of host code; cold code stays in the
  * interpreter, whose run loop (engine/interp/run.c) asks bt_translated() first. A unit is made for
- * a place in RAM and a mode, some for a RIP, too, and never leaves one guest page.
+ * a place in RAM and a mode, some for a RIP, too. It never leaves one guest page, but for a single
+ * instruction that straddles two, which is a unit of its own.
  *
  * The words used here:
  *
@@ -163,6 +164,7 @@ enum bt_exit_kind {
 	BT_EXIT_SOFT_MISS, /* address in R10 is not in the soft TLB */
 	BT_EXIT_WRITTEN, /* a store hit a page with code; host address in R10; go on at `resume` */
 	BT_EXIT_MATURE,  /* much code has run in a young address space */
+	BT_EXIT_SECOND,  /* the code map does not have the page that the code runs on into */
 	BT_EXIT_KICK,    /* from a signal handler: state is that before cpu->rip */
 	BT_EXIT_FAULT,   /* the same, and the interpreter should run the instruction there */
 };
@@ -205,6 +207,7 @@ enum bt_mark_state {
 };
 
 #define UNIT_MAX_INSNS 64
+#define UNIT_ONE_PAGE  (~UINT64_C(0))
 #define ADAPT_FAULTS   128
 
 /* How much of the vector registers is in the host's. SSE code needs NARROW; what is above its 128
@@ -231,6 +234,9 @@ struct bt_insn {
 struct bt_unit {
 	uint64_t rip; /* less bt->run.base: an offset in the page, or all of it where mode.bound */
 	uint64_t key; /* RAM offset of the first byte */
+	/* A straddling instruction is a unit of its own: the RAM offset of the page that it runs
+	 * on into. UNIT_ONE_PAGE: all code is in the page of the key. */
+	uint64_t second;
 	struct bt_mode mode;
 	uint16_t count; /* guest instructions */
 	uint16_t mark_count;
@@ -248,7 +254,7 @@ struct bt_unit {
 	uintptr_t gate;   /* where the entry leads while the unit is dropped; 0: none yet */
 	uint16_t again,
 		cold; /* where loops' second codes begin, and what is out of line; for the trace */
-	struct bt_unit *hash_next, *page_next;
+	struct bt_unit *hash_next, *page_next, *second_next; /* for both: cache_page_next() */
 	struct bt_insn *insns;
 	struct bt_mark *marks;
 	/* copy of the guest code: the bytes from the first to the last instruction */

@@ -158,22 +158,36 @@ void cache_forget_exits(struct bt *bt, uint32_t first)
 
 /* --- finding --- */
 
+static void link_page(struct bt *bt, struct bt_unit *unit, uint64_t page)
+{
+	struct bt_unit **list = cache_page_list(bt, page);
+
+	*cache_page_next(bt, unit, list) = *list;
+	*list = unit;
+}
+
+static bool in_two_lists(struct bt *bt, const struct bt_unit *unit)
+{
+	return unit->second != UNIT_ONE_PAGE &&
+	       cache_page_list(bt, unit->second >> PAGE_SHIFT) !=
+		       cache_page_list(bt, unit->key >> PAGE_SHIFT);
+}
+
 void cache_add(struct bt *bt, struct bt_unit *unit)
 {
 	struct bt_cache *cache = bt->cache;
 	struct bt_unit **hash = &cache->hash[unit_hash(unit->rip, unit->key, unit->mode)];
-	struct bt_unit **page = cache_page_list(bt, unit->key >> PAGE_SHIFT);
 
 	unit->hash_next = *hash;
 	*hash = unit;
-	unit->page_next = *page;
-	*page = unit;
+	link_page(bt, unit, unit->key >> PAGE_SHIFT);
+	if (in_two_lists(bt, unit))
+		link_page(bt, unit, unit->second >> PAGE_SHIFT);
 	bt->code.units[bt->code.unit_count++] = unit;
 	((struct bt_unit **)cache_writable(bt, unit->code))[-1] = unit;
 	bt->stats.units++;
 	bt->stats.guest_instructions_translated += unit->count;
 	bt->stats.translated_bytes += unit->size;
-	cache_listen(bt, unit->key >> PAGE_SHIFT);
 }
 
 void cache_listen(struct bt *bt, uint64_t page)
@@ -248,60 +262,78 @@ static void forget_unit(struct bt *bt, struct bt_unit *unit)
 	unit->dropped = true;
 }
 
+static void unlink_page(struct bt *bt, struct bt_unit *unit, uint64_t page)
+{
+	struct bt_unit **list = cache_page_list(bt, page), **link = list;
+
+	while (*link && *link != unit)
+		link = cache_page_next(bt, *link, list);
+	if (*link)
+		*link = *cache_page_next(bt, unit, list);
+}
+
+static void forget_listed(struct bt *bt, struct bt_unit *unit)
+{
+	unlink_page(bt, unit, unit->key >> PAGE_SHIFT);
+	if (in_two_lists(bt, unit))
+		unlink_page(bt, unit, unit->second >> PAGE_SHIFT);
+	forget_unit(bt, unit);
+}
+
+/* Forget all units that begin in the page. */
 static void forget_page(struct bt *bt, uint64_t page)
 {
-	struct bt_unit **link = cache_page_list(bt, page);
+	struct bt_unit **list = cache_page_list(bt, page), *unit = *list, *next;
 
-	while (*link) {
-		struct bt_unit *unit = *link;
-
-		if (unit->key >> PAGE_SHIFT != page) {
-			link = &unit->page_next;
-			continue;
-		}
-		*link = unit->page_next;
-		forget_unit(bt, unit);
+	for (; unit; unit = next) {
+		next = *cache_page_next(bt, unit, list);
+		if (unit->key >> PAGE_SHIFT == page)
+			forget_listed(bt, unit);
 	}
+}
+
+/* Take a unit out of reach, but keep it. False: there was no room to do that. A unit without a gate
+ * may be jumped to by any other of its page: then all of those are forgotten. */
+static bool make_stale(struct bt *bt, struct bt_unit *unit)
+{
+	if (stale_make(bt, unit))
+		return true;
+	forget_page(bt, unit->key >> PAGE_SHIFT);
+	return false;
 }
 
 /* One that is not wanted for so many stores to its page is not kept any longer. */
 #define STORES_MAX UINT8_MAX
 
-/* A unit without a gate may be jumped to by any other of its page: then all are forgotten. */
 static void drop_units_of_page(struct bt *bt, uint64_t page)
 {
-	struct bt_unit *unit = *cache_page_list(bt, page), *next;
-	bool kept = true;
+	struct bt_unit **list = cache_page_list(bt, page), *unit = *list, *next;
 
 	atomic_store(&bt->cache->page_has_units[page], 0);
-	for (; unit && kept; unit = next) {
-		next = unit->page_next;
-		if (unit->key >> PAGE_SHIFT != page)
+	for (; unit; unit = next) {
+		next = *cache_page_next(bt, unit, list);
+		if (!cache_unit_has(unit, page))
 			continue;
 		if (unit->dropped && ++unit->stores == STORES_MAX)
 			cache_remove(bt, unit);
-		else
-			kept = stale_make(bt, unit);
+		else if (!make_stale(bt, unit))
+			next = *list; /* and the others that were to come may be gone */
 	}
-	if (!kept)
-		forget_page(bt, page);
 	bt->stats.pages_dropped++;
 }
 
 bool cache_remove(struct bt *bt, struct bt_unit *unit)
 {
-	struct bt_unit **link = cache_page_list(bt, unit->key >> PAGE_SHIFT);
-
-	if (!stale_make(bt, unit)) {
-		forget_page(bt, unit->key >> PAGE_SHIFT);
+	if (!make_stale(bt, unit))
 		return false;
-	}
-	while (*link && *link != unit)
-		link = &(*link)->page_next;
-	if (*link)
-		*link = unit->page_next;
-	forget_unit(bt, unit);
+	forget_listed(bt, unit);
 	return true;
+}
+
+static void empty_page(struct bt *bt, uint64_t page)
+{
+	*cache_page_list(bt, page) = NULL;
+	atomic_store(&bt->cache->page_has_units[page], 0);
 }
 
 void cache_flush(struct bt *bt)
@@ -312,11 +344,11 @@ void cache_flush(struct bt *bt)
 	/* Not all of the tables, most of which may never have been touched. */
 	for (unsigned i = 0; i < bt->code.unit_count; i++) {
 		const struct bt_unit *unit = bt->code.units[i];
-		uint64_t page = unit->key >> PAGE_SHIFT;
 
 		cache->hash[unit_hash(unit->rip, unit->key, unit->mode)] = NULL;
-		*cache_page_list(bt, page) = NULL;
-		atomic_store(&cache->page_has_units[page], 0);
+		empty_page(bt, unit->key >> PAGE_SHIFT);
+		if (unit->second != UNIT_ONE_PAGE)
+			empty_page(bt, unit->second >> PAGE_SHIFT);
 	}
 	cache->book_used = 0;
 	bt->code.unit_count = 0;

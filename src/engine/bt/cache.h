@@ -47,6 +47,8 @@ void cache_flush(struct bt *bt);
 /* Enter a unit, for `rip`, in the jump table of its mode, and its page in the code map. `global`:
  * it survives a change of address space. */
 void cache_enter_jump(struct bt *bt, struct bt_unit *unit, uint64_t rip, bool global);
+/* Enter in the code map that RAM offset `key` lies at `rip`, and may be fetched. */
+void cache_know_page(struct bt *bt, bool user, uint64_t rip, uint64_t key, bool global);
 /* The unit that the jump table gives for RIP, or NULL. */
 struct bt_unit *cache_probe_jump(struct bt *bt, uint64_t rip, struct bt_mode mode);
 /* glue.miss: translated code wants to go on at `rip`, which its jump table does not have. Where its

@@ -39,10 +39,25 @@ static inline unsigned unit_hash(uint64_t rip, uint64_t key, struct bt_mode mode
 	return hash_slot(key ^ rip << 7 ^ mode.key << 40, HASH_BITS);
 }
 
-/* The units of RAM page `page`, and of others, by page_next. */
+/* The units that have code in RAM page `page`, and others; by cache_page_next(). */
 static inline struct bt_unit **cache_page_list(struct bt *bt, uint64_t page)
 {
 	return &bt->cache->pages[hash_slot(page, PAGE_HASH_BITS)];
+}
+
+/* Where the unit names the next one of such a list. One that straddles pages is in two, unless
+ * these are the same. */
+static inline struct bt_unit **cache_page_next(
+	struct bt *bt, struct bt_unit *unit, struct bt_unit **list)
+{
+	return list == cache_page_list(bt, unit->key >> PAGE_SHIFT) ? &unit->page_next
+								    : &unit->second_next;
+}
+
+/* Does it have code in that page? */
+static inline bool cache_unit_has(const struct bt_unit *unit, uint64_t page)
+{
+	return unit->key >> PAGE_SHIFT == page || unit->second >> PAGE_SHIFT == page;
 }
 
 /* find.c: make all jump tables empty, for the first time; and again. */

@@ -116,18 +116,24 @@ struct bt_unit *cache_probe_jump(struct bt *bt, uint64_t rip, struct bt_mode mod
 	return probe(bt, rip, page >> 1 << PAGE_SHIFT | (rip & ~PAGE_MASK), mode);
 }
 
+void cache_know_page(struct bt *bt, bool user, uint64_t rip, uint64_t key, bool global)
+{
+	uint16_t page = CODE_PAGE_OF(rip);
+
+	/* A page that is in both lists goes with the first flush, earlier than it must. */
+	list_add(&bt->cache->code_pages[user][global], page);
+	bt->code_map[user][page] = CODE_PAGE(key, rip);
+}
+
 void cache_enter_jump(struct bt *bt, struct bt_unit *unit, uint64_t rip, bool global)
 {
-	bool user = unit->mode.user;
 	unsigned table = bt_mode_table(unit->mode);
-	uint16_t page = CODE_PAGE_OF(rip), index = rip & (JUMP_ENTRIES - 1);
+	uint16_t index = rip & (JUMP_ENTRIES - 1);
 
 	/* --verify needs every unit to come back to C. */
 	if (bt->options.verify)
 		return;
-	/* A page that is in both lists goes with the first flush, earlier than it must. */
-	list_add(&bt->cache->code_pages[user][global], page);
-	bt->code_map[user][page] = CODE_PAGE(unit->key, rip);
+	cache_know_page(bt, unit->mode.user, rip, unit->key, global);
 	list_add(&bt->cache->jumps[table], index);
 	bt->jump[table][index] = unit->code;
 }

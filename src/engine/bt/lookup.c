@@ -25,15 +25,11 @@ static struct bt_unit *unit_make(
 {
 	struct cpu *cpu = bt->cpu;
 	struct bt_unit *unit;
-	_Atomic uint32_t *now;
-	uint32_t generation;
 	uint64_t key = unit_key(bt, rip);
 
 	if (key == ~UINT64_C(0))
 		return NULL;
 	mode = bt_mode_for(bt, mode, rip);
-	now = &cpu->memory->code_generation[key >> PAGE_SHIFT];
-	generation = atomic_load(now);
 	if (bt->code.full)
 		cache_flush(bt);
 	unit = translate_unit(bt, rip, key, mode, adapted);
@@ -44,12 +40,10 @@ static struct bt_unit *unit_make(
 	if (!unit)
 		return NULL;
 	cache_add(bt, unit);
-	/* cache_page_written() cannot have noticed a write before the unit could be found. */
-	if (atomic_load(now) != generation) {
-		cache_page_written(bt, key >> PAGE_SHIFT);
-		cache_process_drops(bt);
+	/* Its code may have been written while it was made. */
+	cache_process_pending_drops(bt);
+	if (unit->dropped)
 		return NULL;
-	}
 	cache_enter_jump(bt, unit, rip, tlb_fetched_globally(cpu, rip));
 	bt_trace_unit(bt, unit, rip);
 	return unit;

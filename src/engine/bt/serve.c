@@ -41,19 +41,32 @@ static bool must_leave(const struct cpu *cpu)
 	       (cpu->dr7 & 0xff);
 }
 
+/* Decode the instruction at cpu->rip, which may run on into another page. */
+static bool decode_here(struct cpu *cpu, struct insn insn[2])
+{
+	unsigned offset = cpu->rip & ~PAGE_MASK, available = PAGE_SIZE - offset;
+	const uint8_t *host = access_fetch(cpu, cpu->rip), *second;
+	uint8_t bytes[15];
+
+	if (!host)
+		return false;
+	if (interp_decode_one(cpu, host, available, offset, insn))
+		return true;
+	memcpy(bytes, host, available);
+	second = access_fetch(cpu, cpu->rip + available);
+	if (!second)
+		return false;
+	memcpy(bytes + available, second, sizeof(bytes) - available);
+	return interp_decode_one(cpu, bytes, sizeof(bytes), offset, insn);
+}
+
 /* Run the instruction at cpu->rip by the interpreter. */
 static bool interpret_here(struct bt *bt)
 {
-	struct cpu *cpu = bt->cpu;
 	struct insn insn[2];
-	const uint8_t *host;
-	unsigned offset = cpu->rip & ~PAGE_MASK;
 
 	bt->stats.interpreted++;
-	host = access_fetch(cpu, cpu->rip);
-	if (!host || !interp_decode_one(cpu, host, PAGE_SIZE - offset, offset, insn))
-		return false;
-	return interp_run_one(cpu, insn);
+	return decode_here(bt->cpu, insn) && interp_run_one(bt->cpu, insn);
 }
 
 /* What the interpreter would do with it. */
@@ -270,6 +283,23 @@ static struct next after_soft_miss(
 	return resume(bt, exit->resume, vectors);
 }
 
+/* An instruction whose second page is not known to the code map, or is not the one that it was made
+ * of: a unit with that one will take its place when the instruction is hot again. */
+static struct next after_second(struct bt *bt, struct bt_exit *exit, struct bt_mode *mode)
+{
+	struct cpu *cpu = bt->cpu;
+	uint64_t rip = bt_rip(bt, exit->rip), next = (rip | ~PAGE_MASK) + 1, second;
+
+	cpu->rip = cpu->next_rip = rip;
+	second = unit_key(bt, next);
+	if (second == exit->unit->second)
+		cache_know_page(bt, mode->user, next, second, tlb_fetched_globally(cpu, next));
+	else if (!exit->unit->dropped)
+		cache_remove(bt, exit->unit);
+	interpret_here(bt);
+	return go_on(bt, mode);
+}
+
 static struct next after_written(struct bt *bt, struct bt_exit *exit, enum bt_vectors vectors)
 {
 	struct cpu *cpu = bt->cpu;
@@ -401,6 +431,8 @@ struct next serve_exit(struct bt *bt, uint32_t id, struct bt_mode *mode)
 		return after_written(bt, exit, vectors);
 	case BT_EXIT_FAULT:
 		return after_fault(bt, mode);
+	case BT_EXIT_SECOND:
+		return after_second(bt, exit, mode);
 	case BT_EXIT_MATURE:
 		bt->cpu->rip = bt->cpu->next_rip = bt_rip(bt, exit->rip);
 		windows_mature(bt);

@@ -95,12 +95,21 @@ static bool replace_constants(struct bt *bt, struct bt_unit *unit, const uint8_t
 	return true;
 }
 
+/* How many of the unit's bytes are in the page where it begins. */
+static unsigned bytes_in_first(const struct bt_unit *unit)
+{
+	return MIN((unsigned)unit->guest_bytes, (unsigned)PAGE_SIZE - unit->guest_start);
+}
+
 /* Its lines are tracked: make the unit what RAM has now. False: the code differs too much. */
 static bool take_back(struct bt *bt, struct bt_unit *unit)
 {
 	uint8_t now[UNIT_MAX_INSNS * 15];
+	unsigned first = bytes_in_first(unit);
 
-	memcpy(now, bt->cpu->memory->ram + unit->key, unit->guest_bytes);
+	memcpy(now, bt->cpu->memory->ram + unit->key, first);
+	if (unit->second != UNIT_ONE_PAGE)
+		memcpy(now + first, bt->cpu->memory->ram + unit->second, unit->guest_bytes - first);
 	memcpy(cache_writable(bt, unit->entry), unit->first, sizeof(unit->first));
 	if (memcmp(now, unit->guest, unit->guest_bytes) != 0 && !replace_constants(bt, unit, now)) {
 		emit_redirect(bt, unit->entry, unit->gate);
@@ -120,23 +129,40 @@ static bool expected(const struct bt_unit *unit, uint64_t page)
 	return unit->dropped && unit->along && unit->key >> PAGE_SHIFT == page;
 }
 
+/* In this order, a store that is not seen when the code is compared makes the units stale again. */
+static void track(struct bt *bt, uint64_t page, uint32_t lines)
+{
+	cache_listen(bt, page);
+	memory_code_track_lines(bt->cpu->memory, page, lines);
+}
+
+static void track_page(struct bt *bt, uint64_t page)
+{
+	struct bt_unit **list = cache_page_list(bt, page), *unit;
+	uint32_t lines = 0;
+
+	for (unit = *list; unit; unit = *cache_page_next(bt, unit, list)) {
+		if (!expected(unit, page))
+			continue;
+		lines |= memory_code_lines(unit->guest_start, bytes_in_first(unit));
+		if (unit->second != UNIT_ONE_PAGE)
+			track(bt, unit->second >> PAGE_SHIFT,
+				memory_code_lines(0, unit->guest_bytes - bytes_in_first(unit)));
+	}
+	track(bt, page, lines);
+}
+
 /* Units of the page that were wanted lately are taken back as well: to come here for each costs
  * much more than to compare it. Not all units, for a store to the code of a unit that is not stale
  * costs a fault, and code that a compiler of the guest has given up it will soon write over. */
 bool stale_take_back(struct bt *bt, struct bt_unit *wanted)
 {
 	uint64_t page = wanted->key >> PAGE_SHIFT;
-	struct bt_unit *unit;
-	uint32_t lines = 0;
+	struct bt_unit **list = cache_page_list(bt, page), *unit;
 
 	wanted->along = TAKEN_ALONG + 1;
-	for (unit = *cache_page_list(bt, page); unit; unit = unit->page_next)
-		if (expected(unit, page))
-			lines |= memory_code_lines(unit->guest_start, unit->guest_bytes);
-	/* In this order, a store that is not seen below makes the units stale again. */
-	cache_listen(bt, page);
-	memory_code_track_lines(bt->cpu->memory, page, lines);
-	for (unit = *cache_page_list(bt, page); unit; unit = unit->page_next)
+	track_page(bt, page);
+	for (unit = *list; unit; unit = *cache_page_next(bt, unit, list))
 		if (expected(unit, page))
 			unit->along = take_back(bt, unit) ? unit->along - 1u : 0;
 	return !wanted->dropped;

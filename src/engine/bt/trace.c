@@ -275,6 +275,7 @@ static const char *const exit_names[] = {
 	[BT_EXIT_SOFT_MISS] = "the address in R10 is not in the soft TLB",
 	[BT_EXIT_WRITTEN] = "the page of the store holds code",
 	[BT_EXIT_MATURE] = "so much has run in this young address space that it gets windows",
+	[BT_EXIT_SECOND] = "the code map does not have the page that the instruction runs on into",
 	[BT_EXIT_KICK] = "kick",
 	[BT_EXIT_FAULT] = "fault",
 };

@@ -8,6 +8,7 @@
 #include "engine/bt/branch.h"
 #include "engine/bt/cache.h"
 #include "engine/bt/identical.h"
+#include "engine/bt/lookup.h"
 #include "engine/bt/operand.h"
 #include "engine/bt/push_pop.h"
 #include "engine/bt/special.h"
@@ -253,24 +254,21 @@ static void emit_compare_rip(struct translator *t)
 	emit_jump_to(c, t->bt->glue.miss);
 }
 
-/* Here also from direct jumps. Does R10 name a place in the unit's page of RAM? It does if the
- * entry of the code map and R10 less its offset in the page add up to twice the page's number and
- * one. */
-static void emit_compare_page(struct translator *t)
+/* RCX = 0 if R10, which the unit knows as `rip`, names the place `key` in RAM. It does if the entry
+ * of the code map and R10 less its offset in the page add up to twice the page's number and one. */
+static void emit_compare_page(struct translator *t, uint64_t rip, uint64_t key)
 {
 	struct code *c = &t->code;
 	uint64_t *map = t->bt->code_map[t->mode.user];
-	uint64_t offset = t->unit->key & ~PAGE_MASK, page = t->unit->key >> PAGE_SHIFT;
+	uint64_t offset = key & ~PAGE_MASK, page = key >> PAGE_SHIFT;
 
 	if (t->mode.bound) {
-		emit_load(c, SCRATCH, at_address(&map[CODE_PAGE_OF(t->unit->rip)]));
+		emit_load(c, SCRATCH, at_address(&map[CODE_PAGE_OF(rip)]));
 	} else {
 		emit_extract(c, EXTRACT_CODE_PAGE, SCRATCH, SCRATCH_ADDR);
 		emit_load(c, SCRATCH, at_element(map, SCRATCH));
 	}
 	emit_lea(c, SCRATCH, at_sum(SCRATCH, SCRATCH_ADDR, -(int32_t)(offset + 2 * page + 1)));
-	emit_jrcxz(c, JUMP_BYTES);
-	emit_jump_to(c, t->bt->glue.miss);
 }
 
 /* Behind it lies the entry that checks nothing. */
@@ -280,14 +278,33 @@ static void emit_checked_entry(struct translator *t)
 
 	if (t->mode.bound)
 		emit_compare_rip(t);
+	/* Here also from direct jumps. Does R10 name a place in the unit's page of RAM? */
 	t->unit->linked = c->at;
-	emit_compare_page(t);
+	emit_compare_page(t, t->unit->rip, t->unit->key);
+	emit_jrcxz(c, JUMP_BYTES);
+	emit_jump_to(c, t->bt->glue.miss);
 	if (!t->mode.bound) {
 		emit_lea(c, SCRATCH, at_register(SCRATCH_ADDR, -(int32_t)t->unit->rip));
 		emit_store(c, at_address(&t->bt->run.base), SCRATCH);
 	} else if (t->mode.user) {
 		emit_store_constant(c, at_address(&t->bt->run.base), 0);
 	}
+}
+
+/* Who comes here knows that the first page is the unit's. Is the next one what the instruction was
+ * made of? */
+static void emit_compare_second(struct translator *t)
+{
+	uint64_t rip = (t->unit->rip | ~PAGE_MASK) + 1;
+
+	if (t->unit->second == UNIT_ONE_PAGE)
+		return;
+	mark(t, 0, MARK_AFTER);
+	emit_rip(t, SCRATCH_ADDR, rip);
+	emit_compare_page(t, rip, t->unit->second);
+	add_cold(t, COLD_EXIT, 0, emit_unless_rcx_zero(&t->code), add_exit(t, BT_EXIT_SECOND, 0),
+		NULL);
+	mark(t, 0, MARK_BEFORE);
 }
 
 /* Add to the count of instructions run. The entry counts all of the unit's; `more` is negative at a
@@ -339,7 +356,8 @@ static void emit_cold(struct translator *t)
 			const struct bt_exit *exit = exit_of(t, cold->id);
 
 			mark(t, cold->insn,
-				exit->kind == BT_EXIT_SOFT_MISS || exit->kind == BT_EXIT_MATURE
+				exit->kind == BT_EXIT_SOFT_MISS || exit->kind == BT_EXIT_MATURE ||
+						exit->kind == BT_EXIT_SECOND
 					? MARK_BEFORE
 					: MARK_AFTER);
 			if (exit->kind == BT_EXIT_BRANCH)
@@ -519,6 +537,7 @@ static bool emit_unit(struct translator *t)
 	emit_checked_entry(t);
 	unit->entry = c->at;
 	mark(t, 0, MARK_BEFORE);
+	emit_compare_second(t);
 	emit_count(t, (int32_t)t->count);
 	for (unsigned i = 0; i < t->count && !c->full && !t->failed; i++) {
 		t->host[i] = c->at;
@@ -571,15 +590,65 @@ static bool fill_unit(struct translator *t)
 	return true;
 }
 
+/* Where a unit's code is: in one page, or, with `second`, up to that page's end and on in another. */
+struct source {
+	uint64_t rip, key, second;
+};
+
+static void read_code(
+	const struct translator *t, const struct source *source, uint8_t *to, unsigned bytes)
+{
+	const uint8_t *ram = t->cpu->memory->ram;
+	unsigned first = MIN(bytes, (unsigned)(PAGE_SIZE - (source->key & ~PAGE_MASK)));
+
+	memcpy(to, ram + source->key, first);
+	if (bytes > first)
+		memcpy(to + first, ram + source->second, bytes - first);
+}
+
+/* The unit is made in spite of a store that comes from now on, and then dropped. */
+static void track_code(struct translator *t, const struct source *source, unsigned bytes)
+{
+	unsigned offset = (unsigned)(source->key & ~PAGE_MASK);
+	unsigned first = MIN(bytes, (unsigned)PAGE_SIZE - offset);
+
+	cache_listen(t->bt, source->key >> PAGE_SHIFT);
+	memory_code_track(t->cpu->memory, source->key >> PAGE_SHIFT, offset, first);
+	if (bytes == first)
+		return;
+	cache_listen(t->bt, source->second >> PAGE_SHIFT);
+	memory_code_track(t->cpu->memory, source->second >> PAGE_SHIFT, 0, bytes - first);
+}
+
+/* The code at `source` is decoded, from `copy`, which is filled. An instruction that begins in one
+ * page and ends in the next is a unit of its own. It is about to run: where its second page cannot
+ * be fetched, that is its fault. False: there is nothing to make a unit of. */
+static bool analyze_code(struct translator *t, struct source *source, uint8_t *copy, unsigned size)
+{
+	unsigned available = MIN((unsigned)(PAGE_SIZE - (source->rip & ~PAGE_MASK)), size);
+	uint64_t offset = bt_mode_offset(t->mode, source->rip);
+	uint64_t next = (source->rip | ~PAGE_MASK) + 1;
+
+	read_code(t, source, copy, available);
+	if (analyze(t, copy, available, offset))
+		return true;
+	if (t->count || !t->more || !cpu_canonical(t->cpu, next))
+		return false;
+	source->second = unit_key(t->bt, next);
+	if (source->second == UNIT_ONE_PAGE)
+		return false;
+	read_code(t, source, copy, 15);
+	return analyze_one(t, copy, 15, offset);
+}
+
 struct bt_unit *translate_unit(
 	struct bt *bt, uint64_t rip, uint64_t key, struct bt_mode mode, const uint8_t *adapted)
 {
 	struct translator *t = bt->translator;
-	uint8_t copy[UNIT_MAX_INSNS * 15];
-	unsigned available =
-		MIN((unsigned)(PAGE_SIZE - (rip & ~PAGE_MASK)), (unsigned)sizeof(copy));
-	const uint8_t *source = bt->cpu->memory->ram + key;
+	struct source source = {.rip = rip, .key = key, .second = UNIT_ONE_PAGE};
+	uint8_t copy[UNIT_MAX_INSNS * 15], again[sizeof(copy)];
 	uint64_t offset = bt_mode_offset(mode, rip);
+	unsigned bytes;
 
 	t->bt = bt;
 	t->cpu = bt->cpu;
@@ -589,12 +658,12 @@ struct bt_unit *translate_unit(
 	t->base = rip - offset;
 	/* How much is used is known after decoding: so read, track that much, and see that it has
 	 * not changed. */
-	memcpy(copy, source, available);
-	if (!analyze(t, copy, available, offset))
+	if (!analyze_code(t, &source, copy, sizeof(copy)))
 		return NULL;
-	memory_code_track(bt->cpu->memory, key >> PAGE_SHIFT, (unsigned)(key & ~PAGE_MASK),
-		(unsigned)(guest_next(&t->insn[t->count - 1]) - offset));
-	if (memcmp(copy, source, guest_next(&t->insn[t->count - 1]) - offset) != 0)
+	bytes = (unsigned)(guest_next(&t->insn[t->count - 1]) - offset);
+	track_code(t, &source, bytes);
+	read_code(t, &source, again, bytes);
+	if (memcmp(copy, again, bytes) != 0)
 		return NULL; /* it is being written; next time */
 	predict_zones(t);
 	t->unit = cache_take(bt, sizeof(*t->unit));
@@ -602,7 +671,8 @@ struct bt_unit *translate_unit(
 		bt->code.full = true;
 		return NULL;
 	}
-	*t->unit = (struct bt_unit){.rip = offset, .key = key, .mode = mode};
+	*t->unit =
+		(struct bt_unit){.rip = offset, .key = key, .second = source.second, .mode = mode};
 	/* Counting needs each pass through a unit to begin at its entry. So does comparing it with
 	 * the interpreter step by step, for every second unit; others are verified with loops. */
 	t->unit->straight = bt->options.count || (bt->options.verify && bt->stats.units % 2 == 0);

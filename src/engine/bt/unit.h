@@ -154,6 +154,7 @@ struct translator {
 	struct facts facts; /* here */
 	uintptr_t here;     /* where the code of the instruction at hand begins */
 	unsigned count, cold_count, mark_count;
+	bool more; /* what follows the instructions decoded is cut off by the page's end */
 	uint32_t first_exit;
 	struct guest_insn insn[UNIT_MAX_INSNS];
 	uintptr_t host[UNIT_MAX_INSNS]; /* where each instruction's code starts */

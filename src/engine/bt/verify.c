@@ -555,6 +555,7 @@ static bool find_place(struct bt *bt, uint32_t id, struct verify_place *place)
 	case BT_EXIT_INTERPRET:
 	case BT_EXIT_SOFT_MISS:
 	case BT_EXIT_MATURE:
+	case BT_EXIT_SECOND:
 		break;
 	case BT_EXIT_WRITTEN:
 		place->after = true;

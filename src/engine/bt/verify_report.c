@@ -94,6 +94,7 @@ static void report_place(const struct verify *v, const struct verify_place *plac
 		[BT_EXIT_SOFT_MISS] = "a miss of the soft TLB",
 		[BT_EXIT_WRITTEN] = "a store to a page with code",
 		[BT_EXIT_MATURE] = "its count of runs",
+		[BT_EXIT_SECOND] = "a second page that is not known",
 		[BT_EXIT_KICK] = "a kick",
 		[BT_EXIT_FAULT] = "a fault",
 	};
