@@ -386,8 +386,9 @@ static ulong take_code(ulong unused)
 	return bad;
 }
 
-/* Hot code runs on into another page in the middle of an instruction: MOV of the word that the second
- * page begins with to EAX, then RET. Either page becomes another, or the second one is taken away. */
+/* Hot code runs on into another page in the middle of an instruction: MOV of the word that the
+ * second page begins with to EAX, then RET. Either page becomes another, or the second one is taken
+ * away. */
 static ulong straddle_pages(ulong unused)
 {
 	ulong at = world->base + CODE_AT, second = at + 0x1000, bad = 0;

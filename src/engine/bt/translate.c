@@ -590,7 +590,7 @@ static bool fill_unit(struct translator *t)
 	return true;
 }
 
-/* Where a unit's code is: in one page, or, with `second`, up to that page's end and on in another. */
+/* Where a unit's code is: in one page, or, with `second`, up to its end and on in another. */
 struct source {
 	uint64_t rip, key, second;
 };
