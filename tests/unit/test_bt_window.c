@@ -1082,22 +1082,56 @@ static void what_does_not_fit_at_home_has_its_own_zone(void **state)
 	assert_int_equal(bt->zone[0], ZONE_HOME);
 }
 
-/* A guest may fill its root page table; windows are left for others. */
-static void a_home_has_few_slots(void **state)
+/* A program that scatters its memory has a home with all the slots that it may use, also those that
+ * it begins to use later; windows are left for others. */
+static void a_scattered_program_has_a_large_home(void **state)
 {
-	uint16_t slots[200];
-	unsigned home = 0;
+	uint16_t slots[100];
 	uint64_t value;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(slots); i++)
 		slots[i] = (uint16_t)(20 + i);
 	enter_program(slots, ARRAY_SIZE(slots));
 	for (unsigned i = 0; i < ARRAY_SIZE(slots); i++)
-		home += bt->zone[slots[i]] == ZONE_HOME;
-	assert_int_equal(home, HOME_SLOTS);
-	assert_loads(in_slot(219), 0x1001);
+		assert_int_equal(bt->zone[slots[i]], ZONE_HOME);
+	assert_int_equal(bt->zone[127], NO_ZONE);
+	assert_true(windows_home_has(bt, 127));
+	put(ROOT_B + 8 * 127, PDPT | P | W | U, 8);
+	assert_loads(in_slot(127), 0x1001);
+	assert_int_equal(bt->zone[127], ZONE_HOME);
+	assert_int_equal(bt->delta[0][127], bt->zone_delta[ZONE_HOME]);
 	map_high(1, (FRAME + 0x1000) | P | W | G);
 	assert_true(load(high(1), &value));
+}
+
+/* Its home was made before it scattered its memory: it gets another. */
+static void a_home_is_outgrown(void **state)
+{
+	static const uint16_t few[] = {0x50, 0xaa};
+	uint16_t slots[] = {0x50, 0xaa, 3, 9, 20, 33, 47, 60, 100, 101};
+
+	enter_program(few, ARRAY_SIZE(few));
+	for (unsigned i = 0; i < ARRAY_SIZE(slots); i++)
+		put(ROOT_B + 8 * slots[i], PDPT | P | W | U, 8);
+	for (unsigned i = 2; i < 7; i++)
+		assert_loads(in_slot(slots[i]), 0x1001);
+	windows_use_space(bt);
+	assert_true(windows_is_mature(bt));
+	assert_int_not_equal(bt->zone[3], ZONE_HOME);
+	assert_loads(in_slot(slots[7]), 0x1001);
+	assert_false(windows_is_mature(bt));
+	mature();
+	cpu->cpl = 3;
+	windows_use_space(bt);
+	for (unsigned i = 0; i < ARRAY_SIZE(slots); i++)
+		if (slots[i] < 128)
+			assert_int_equal(bt->zone[slots[i]], ZONE_HOME);
+	/* Those above do not make it young again. */
+	for (unsigned i = 240; i < 250; i++) {
+		put(ROOT_B + 8 * i, PDPT | P | W | U, 8);
+		assert_loads(in_slot((uint16_t)i), 0x1001);
+		assert_true(windows_is_mature(bt));
+	}
 }
 
 int main(void)
@@ -1106,7 +1140,8 @@ int main(void)
 		bt_test(slot_without_window_leads_nowhere),
 		bt_test(slots_of_a_program_have_one_delta),
 		bt_test(what_does_not_fit_at_home_has_its_own_zone),
-		bt_test(a_home_has_few_slots),
+		bt_test(a_scattered_program_has_a_large_home),
+		bt_test(a_home_is_outgrown),
 		bt_test(first_access_sets_a_then_d),
 		bt_test(young_space_has_no_windows),
 		bt_test(rights_are_kept),

@@ -34,10 +34,22 @@ uint64_t windows_no_delta(uint16_t slot)
 
 /* --- creation --- */
 
-static bool window_reserve(struct window *window)
+static bool window_reserve(struct windows *w, struct window *window)
 {
+	if (w->reserved == w->reserve_limit)
+		return false;
 	window->base = window_host_reserve();
+	w->reserved += window->base != 0;
 	return window->base != 0;
+}
+
+static void window_unreserve(struct windows *w, struct window *window)
+{
+	if (!window->base)
+		return;
+	window_host_free(window->base);
+	window->base = 0;
+	w->reserved--;
 }
 
 static void fill_deltas(struct bt *bt)
@@ -74,7 +86,7 @@ static int create_tables_and_reserve(struct windows *w)
 	 * each access in a slot without a window is a fault. */
 	pthread_once(&nowhere_once, reserve_nowhere);
 	for (unsigned i = 0; i < MIN(w->window_limit, (unsigned)WINDOWS_MIN); i++)
-		if (!nowhere || !window_reserve(&w->window[i]))
+		if (!nowhere || !window_reserve(w, &w->window[i]))
 			return -ENOMEM;
 	return 0;
 }
@@ -118,8 +130,8 @@ void windows_destroy(struct bt *bt)
 		return;
 	bt->windows = NULL;
 	for (unsigned i = 0; i < WINDOWS_MAX; i++)
-		if (w->window[i].base && !w->window[i].at_home)
-			window_host_free(w->window[i].base);
+		if (!w->window[i].at_home)
+			window_unreserve(w, &w->window[i]);
 	for (unsigned i = 0; i < SPACES_MAX; i++)
 		home_destroy(w, &w->space[i]);
 	budget_destroy(w);
@@ -130,15 +142,12 @@ void windows_destroy(struct bt *bt)
 
 /* --- found --- */
 
-bool windows_linear(const struct bt *bt, uintptr_t host, uint64_t *linear)
+static bool linear_in(struct windows *w, int owner, uintptr_t host, uint64_t *linear)
 {
-	const struct windows *w = bt->windows;
-
-	for (unsigned i = 0; i < WINDOWS_MAX; i++) {
-		const struct window *window = &w->window[i];
+	for_windows_of(window, w, owner) {
 		uint64_t offset = host - window->base;
 
-		if (window->owner == OWNER_NONE || offset >= WINDOW_SIZE)
+		if (offset >= WINDOW_SIZE)
 			continue;
 		*linear = slot_start(window->slot) | offset;
 		return true;
@@ -146,40 +155,81 @@ bool windows_linear(const struct bt *bt, uintptr_t host, uint64_t *linear)
 	return false;
 }
 
+bool windows_linear(const struct bt *bt, uintptr_t host, uint64_t *linear)
+{
+	struct windows *w = bt->windows;
+
+	return (w->current >= 0 && linear_in(w, w->current, host, linear)) ||
+	       linear_in(w, OWNER_UPPER, host, linear);
+}
+
 struct window *window_find(struct windows *w, int owner, uint16_t slot)
 {
-	for (unsigned i = 0; i < w->window_limit; i++)
-		if (w->window[i].owner == owner && w->window[i].slot == slot)
-			return &w->window[i];
+	for_windows_of(window, w, owner)
+		if (window->slot == slot)
+			return window;
+	return NULL;
+}
+
+struct window *window_next(struct windows *w, int owner, unsigned from)
+{
+	for (unsigned word = from / 64; word < WINDOWS_MAX / 64; word++) {
+		uint64_t bits = w->owned[owner - OWNER_UPPER][word];
+
+		if (word == from / 64)
+			bits &= ~UINT64_C(0) << from % 64;
+		if (bits)
+			return &w->window[64 * word + (unsigned)__builtin_ctzll(bits)];
+	}
 	return NULL;
 }
 
 /* --- given out, taken back --- */
 
-static struct window *window_unused(struct windows *w)
+static void set_owner(struct windows *w, struct window *window, int owner)
 {
-	struct window *window;
+	unsigned number = window_number(w, window);
+	uint64_t bit = BIT(number % 64);
 
-	for (window = w->window; window < w->window + w->window_limit; window++)
-		if (window->owner == OWNER_NONE && window->base)
+	if (window->owner != OWNER_NONE)
+		w->owned[window->owner - OWNER_UPPER][number / 64] &= ~bit;
+	window->owner = (int8_t)owner;
+	if (owner != OWNER_NONE)
+		w->owned[owner - OWNER_UPPER][number / 64] |= bit;
+}
+
+/* One that is not in use; for a home rather one without addresses of its own, else one with. */
+static struct window *window_unused(struct windows *w, bool for_home)
+{
+	struct window *found = NULL;
+
+	for (unsigned i = 0; i < w->window_limit; i++) {
+		struct window *window = &w->window[i];
+
+		if (window->owner != OWNER_NONE)
+			continue;
+		if (!found)
+			found = window;
+		if (!window->base == for_home)
 			return window;
-	/* Where the host has no address space left, the windows that there are must do. */
-	for (window = w->window; window < w->window + w->window_limit; window++)
-		if (window->owner == OWNER_NONE)
-			return window_reserve(window) ? window : NULL;
-	return NULL;
+	}
+	return found;
+}
+
+/* Give it addresses. False: there are none for it. */
+static bool window_place(struct windows *w, struct window *window, uint64_t home)
+{
+	if (!home)
+		return window->base || window_reserve(w, window);
+	window_unreserve(w, window);
+	window->base = home;
+	window->at_home = true;
+	return true;
 }
 
 static uint64_t window_delta(const struct window *window)
 {
 	return window->base - slot_start(window->slot);
-}
-
-static void window_give(struct windows *w, struct window *window, int owner, uint16_t slot)
-{
-	window->owner = (int8_t)owner;
-	window->slot = slot;
-	window->last_use = w->clock;
 }
 
 /* The lowest number that no window of the space has. Number 0 is the home's; where nothing was
@@ -188,9 +238,9 @@ static uint8_t zone_unused(struct windows *w, struct space *space)
 {
 	uint32_t used = space->has_home ? BIT(ZONE_HOME) : 0;
 
-	for (unsigned i = 0; i < WINDOWS_MAX; i++)
-		if (w->window[i].owner == space - w->space && w->window[i].zone != NO_ZONE)
-			used |= 1u << w->window[i].zone;
+	for_windows_of(window, w, (int)(space - w->space))
+		if (window->zone != NO_ZONE)
+			used |= 1u << window->zone;
 	for (unsigned zone = 0; zone < ZONES; zone++)
 		if (!(used & BIT(zone)))
 			return (uint8_t)zone;
@@ -201,52 +251,50 @@ static void choose_zone(struct windows *w, struct window *window)
 {
 	struct space *space = &w->space[window->owner];
 
+	window->zone = ZONE_HOME;
+	if (window->at_home)
+		return;
+	window->zone = NO_ZONE;
 	window->zone = zone_unused(w, space);
+	space->misfits++;
+	if (home_outgrown(w, space))
+		w->stale = true;
 	if (window->zone != ZONE_HOME)
 		return;
 	space->has_home = true;
 	space->home_delta = window_delta(window);
 }
 
-struct window *window_claim_at_home(struct windows *w, int owner, uint16_t slot)
+/* The window that was not used for longest. With too few windows for what is in use all would be
+ * emptied again and again; the interpreter is better than that. */
+static struct window *window_evict(struct windows *w)
 {
-	struct window *window = NULL;
+	struct window *window = budget_least_recently_used(w, false);
 
-	for (unsigned i = 0; i < w->window_limit; i++) {
-		struct window *this = &w->window[i];
-
-		if (this->owner == OWNER_NONE && (!window || window->base))
-			window = this;
-	}
-	if (!window)
+	if (!window || window->last_use + IDLE_FAULTS > w->clock)
 		return NULL;
-	if (window->base)
-		window_host_free(window->base);
-	window_give(w, window, owner, slot);
-	window->base = slot_start(slot) + w->space[owner].home_delta;
-	window->at_home = true;
-	window->zone = ZONE_HOME;
+	window_release(w, window);
+	w->bt->stats.window_evictions++;
 	return window;
 }
 
 struct window *window_claim(struct windows *w, int owner, uint16_t slot, bool *evicted)
 {
-	struct window *window = window_unused(w);
+	bool at_home = owner >= 0 && home_has(&w->space[owner], slot);
+	uint64_t home = at_home ? slot_start(slot) + w->space[owner].home_delta : 0;
+	struct window *window = window_unused(w, at_home);
 
 	*evicted = false;
-	if (!window) {
-		window = budget_least_recently_used(w, false);
-		/* With too few windows for what is in use all would be emptied again and again; the
-		 * interpreter is better than that. */
-		if (!window || window->last_use + IDLE_FAULTS > w->clock)
-			return NULL;
-		window_release(w, window);
-		w->bt->stats.window_evictions++;
-		*evicted = true;
-		if (!window->base && !window_reserve(window))
+	/* Where the host has no address space left, the windows that there are must do. */
+	if (!window || !window_place(w, window, home)) {
+		window = window_evict(w);
+		*evicted = window;
+		if (!window || !window_place(w, window, home))
 			return NULL;
 	}
-	window_give(w, window, owner, slot);
+	set_owner(w, window, owner);
+	window->slot = slot;
+	window->last_use = w->clock;
 	if (owner >= 0)
 		choose_zone(w, window);
 	return window;
@@ -279,7 +327,7 @@ void window_release(struct windows *w, struct window *window)
 	if (window->at_home)
 		window->base = 0;
 	window->at_home = false;
-	window->owner = OWNER_NONE;
+	set_owner(w, window, OWNER_NONE);
 }
 
 void window_show(struct windows *w, const struct window *window)

@@ -77,7 +77,10 @@ int budget_create(struct windows *w)
 		windows = MAX(windows_limits.windows, 2u);
 	else if (windows < WINDOWS_FEWEST)
 		return -ENOSPC;
-	w->window_limit = MIN(windows, (unsigned)WINDOWS_MAX);
+	w->reserve_limit = MIN(windows, (unsigned)WINDOWS_MAX);
+	w->window_limit = WINDOWS_MAX;
+	if (windows_limits.windows || cpus > HOMES_CPUS)
+		w->window_limit = w->reserve_limit;
 	w->border_share = border_limit() / cpus;
 	w->block_share = block_limit(w) / cpus;
 	w->block_map = zeroed_memory_map(WINDOWS_MAX * WINDOW_BLOCKS / 8);

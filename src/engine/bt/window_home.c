@@ -8,7 +8,12 @@
  * The clusters' distance is given, and our own address space is no larger than the guest's. So the
  * delta is searched for: one at which nothing of ours is in the way of any cluster. A program with
  * something at the very bottom and something at the very top has no such delta but 0, and there we
- * are ourselves; then what is highest is left out, and gets windows of its own. */
+ * are ourselves; then what is highest is left out, and gets windows of its own.
+ *
+ * Some programs scatter their memory. V8 asks for a random address below 2^46 for each piece of its
+ * heap, and soon has a few pages in each of a hundred slots. Their home has all slots up to there,
+ * used yet or not. Most have just begun to do so when their home is made, and get another when they
+ * have outgrown it. */
 #include "engine/bt/window_internal.h"
 
 #include "engine/options.h"
@@ -17,29 +22,59 @@
 #define LOWEST     (UINT64_C(4) << 30)  /* host addresses for homes */
 #define HIGHEST    (BIT(47) - (UINT64_C(64) << 30))
 #define LOWER_HALF 256 /* slots */
-#define CPUS_MAX   4   /* more vCPUs' homes would fill our address space */
+/* V8 and others ask for random addresses of 46 bits. */
+#define SCATTERED_LAST 127
+/* A space that gets so many windows outside its home is made anew. */
+#define MISFITS_MAX 6
 
 /* --- which slots --- */
 
-/* Slots of the lower half that have an entry in the guest's root page table, as pieces of
- * neighbours. More pieces than there is room for are left out. */
-static unsigned find_pieces(struct windows *w, struct home_piece piece[HOME_PIECES])
+/* The slots of the lower half that have an entry in the guest's root page table. Returns how many.
+ */
+static unsigned find_slots(const struct windows *w, bool used[LOWER_HALF])
 {
 	const uint8_t *table =
 		memory_ram_pointer(w->cpu->memory, cpu_address_space(w->cpu).root & PAGE_MASK);
-	unsigned count = 0, slots = 0;
+	unsigned count = 0;
 
-	for (unsigned slot = 0; table && slot < LOWER_HALF; slot++) {
-		if (!(table[8 * slot] & 1)) /* P (SDM vol. 3A 4.5) */
+	for (unsigned slot = 0; slot < LOWER_HALF; slot++) {
+		used[slot] = table && table[8 * slot] & 1; /* P (SDM vol. 3A 4.5) */
+		count += used[slot];
+	}
+	return count;
+}
+
+/* Those from `first` on as pieces of neighbours, `limit` slots at most; from piece[count] on. Pieces
+ * that there is no room for are left out. Returns how many there are then. */
+static unsigned add_pieces(const bool used[LOWER_HALF], unsigned first, unsigned limit,
+	struct home_piece piece[HOME_PIECES], unsigned count)
+{
+	for (unsigned slot = first; slot < LOWER_HALF && limit; slot++) {
+		if (!used[slot])
 			continue;
-		if (++slots > HOME_SLOTS)
-			break;
+		limit--;
 		if (count && piece[count - 1].last + 1u == slot)
 			piece[count - 1].last = (uint16_t)slot;
 		else if (count < HOME_PIECES)
 			piece[count++] = (struct home_piece){(uint16_t)slot, (uint16_t)slot};
 	}
 	return count;
+}
+
+/* What the home is to have room for: the slots in use; of a scattered program all that it may use.
+ */
+static unsigned find_pieces(struct windows *w, struct space *space)
+{
+	bool used[LOWER_HALF];
+	unsigned slots = find_slots(w, used), first = 0;
+
+	while (first < LOWER_HALF && !used[first])
+		first++;
+	space->scattered = slots > HOME_SLOTS && first < SCATTERED_LAST;
+	if (!space->scattered)
+		return add_pieces(used, first, HOME_SLOTS, space->home, 0);
+	space->home[0] = (struct home_piece){(uint16_t)first, SCATTERED_LAST};
+	return add_pieces(used, SCATTERED_LAST + 1, HOME_SLOTS, space->home, 1);
 }
 
 /* --- where --- */
@@ -95,27 +130,56 @@ static bool search(const struct home_piece *piece, unsigned count, uint64_t *del
 
 /* --- a space's home --- */
 
+static bool may_have_homes(const struct windows *w)
+{
+	/* A test that limits the number of windows wants to see them given out one by one. */
+	return w->cpu->platform->cpu_count <= HOMES_CPUS && !windows_limits.windows &&
+	       !(w->bt->options.without & HOST_HOMES);
+}
+
+/* Windows for the slots of the home that are in use. */
+static void fill_home(struct windows *w)
+{
+	const struct space *space = &w->space[w->current];
+	bool used[LOWER_HALF], evicted;
+
+	find_slots(w, used);
+	for (unsigned slot = 0; slot < LOWER_HALF; slot++) {
+		struct window *window = NULL;
+
+		if (used[slot] && home_has(space, (uint16_t)slot))
+			window = window_claim(w, w->current, (uint16_t)slot, &evicted);
+		if (window)
+			window_show(w, window);
+	}
+}
+
 void home_create(struct windows *w)
 {
 	struct space *space = &w->space[w->current];
 	unsigned count;
 
-	/* A test that limits the number of windows wants to see them given out one by one. */
-	if (w->cpu->platform->cpu_count > CPUS_MAX || windows_limits.windows ||
-		(w->bt->options.without & HOST_HOMES))
+	if (!may_have_homes(w))
 		return;
-	count = find_pieces(w, space->home);
+	count = find_pieces(w, space);
 	while (count && !search(space->home, count, &space->home_delta))
 		count--;
 	space->home_count = count;
 	space->has_home = count;
-	for (unsigned i = 0; i < count; i++)
-		for (unsigned slot = space->home[i].first; slot <= space->home[i].last; slot++) {
-			struct window *window = window_claim_at_home(w, w->current, (uint16_t)slot);
+	fill_home(w);
+}
 
-			if (window)
-				window_show(w, window);
-		}
+bool home_outgrown(const struct windows *w, const struct space *space)
+{
+	return may_have_homes(w) && !space->scattered && space->misfits >= MISFITS_MAX;
+}
+
+bool home_has(const struct space *space, uint16_t slot)
+{
+	for (unsigned i = 0; i < space->home_count; i++)
+		if (slot >= space->home[i].first && slot <= space->home[i].last)
+			return true;
+	return false;
 }
 
 void home_destroy(struct windows *w, struct space *space)
@@ -135,13 +199,6 @@ bool windows_have_home(const struct bt *bt)
 bool windows_home_has(const struct bt *bt, uint16_t slot)
 {
 	const struct windows *w = bt->windows;
-	const struct space *space;
 
-	if (w->current < 0)
-		return false;
-	space = &w->space[w->current];
-	for (unsigned i = 0; i < space->home_count; i++)
-		if (slot >= space->home[i].first && slot <= space->home[i].last)
-			return true;
-	return false;
+	return w->current >= 0 && home_has(&w->space[w->current], slot);
 }

@@ -25,12 +25,13 @@
 
 #include <pthread.h>
 
-#define WINDOWS_MAX   48 /* a vCPU */
+#define WINDOWS_MAX   192 /* a vCPU; a multiple of 64 */
 #define WINDOW_BLOCKS (WINDOW_SIZE / (2 * MIB))
 #define SPACES_MAX    8
 #define NO_MAPPING    0 /* record 0 is not used */
 #define HOME_PIECES   4
-#define HOME_SLOTS    8 /* in all pieces together */
+#define HOME_SLOTS    8 /* in all pieces together, but for a scattered program */
+#define HOMES_CPUS    4 /* more vCPUs' homes would fill our address space */
 
 /* A mapping has one of three sizes; a look-up tries one after the other. A mapping of the larger
  * two lies within one block of its size, in linear addresses and in RAM, and fills the block unless
@@ -84,6 +85,8 @@ struct space {
 	/* The home zone: host addresses reserved for slots at one delta, each piece with its
 	 * guards. Without pieces, one ordinary window may be the home. */
 	bool has_home;
+	bool scattered;   /* the program uses slots here and there (window_home.c) */
+	unsigned misfits; /* slots that got a window outside the home */
 	uint64_t home_delta;
 	struct home_piece {
 		uint16_t first, last; /* slots */
@@ -99,9 +102,12 @@ struct windows {
 	struct cpu *cpu;
 	pthread_mutex_t lock;
 	struct window window[WINDOWS_MAX];
+	/* The windows of each owner, a bit each; [0] is OWNER_UPPER's. */
+	uint64_t owned[1 + SPACES_MAX][WINDOWS_MAX / 64];
 	struct space space[SPACES_MAX];
 	unsigned window_limit, space_limit;
-	uint64_t clock; /* counts faults and changes of space */
+	unsigned reserved, reserve_limit; /* windows with addresses of their own, not of a home */
+	uint64_t clock;                   /* counts faults and changes of space */
 
 	int current;       /* number of the space that the vCPU is in; -1: it is young */
 	bool lower_hidden; /* its windows are not in bt->delta[0]: pages are in doubt or pending */
@@ -155,8 +161,15 @@ static inline unsigned window_number(const struct windows *w, const struct windo
 /* The window of `owner` that shows `slot`, or NULL. */
 struct window *window_find(struct windows *w, int owner, uint16_t slot);
 
-/* Find a window for `owner` and `slot`, which have none. *evicted: another slot has lost its window
- * for it, and that window's delta is hidden. NULL: there is none to be had now. */
+/* The next window of `owner` from number `from` on, or NULL. */
+struct window *window_next(struct windows *w, int owner, unsigned from);
+#define for_windows_of(window, w, owner)                                                           \
+	for (struct window *window = window_next(w, owner, 0); window;                             \
+		window = window_next(w, owner, window_number(w, window) + 1))
+
+/* Find a window for `owner` and `slot`, which have none: in the owner's home, if that has the slot.
+ * *evicted: another slot has lost its window for it, and that window's delta is hidden. NULL: there
+ * is none to be had now. */
 struct window *window_claim(struct windows *w, int owner, uint16_t slot, bool *evicted);
 
 /* Unmap all of a window, which also frees the host's page tables for it. This cannot fail: the
@@ -169,9 +182,6 @@ void window_release(struct windows *w, struct window *window);
 void window_show(struct windows *w, const struct window *window);
 void window_hide(struct windows *w, const struct window *window);
 
-/* A window for that slot of a space, in the home of the space. Or NULL: there is none to be had. */
-struct window *window_claim_at_home(struct windows *w, int owner, uint16_t slot);
-
 /* --- window_home.c --- */
 
 /* Reserve a home for the current space's slots that its page tables use now, and make windows for
@@ -179,6 +189,11 @@ struct window *window_claim_at_home(struct windows *w, int owner, uint16_t slot)
 void home_create(struct windows *w);
 /* The space's windows have been released. */
 void home_destroy(struct windows *w, struct space *space);
+/* Is the slot's place in the space's home? */
+bool home_has(const struct space *space, uint16_t slot);
+/* The space uses so many slots that its home does not have that another home would serve it better.
+ */
+bool home_outgrown(const struct windows *w, const struct space *space);
 
 /* --- window_host.c: system calls --- */
 

@@ -22,15 +22,6 @@
 /* A space that had at least so many pages and loses all of them belongs to another process. */
 #define PROCESS_PAGES 4
 
-static bool window_is_of(const struct windows *w, const struct window *window, int owner)
-{
-	return window->owner == owner && window < w->window + w->window_limit;
-}
-
-#define for_windows_of(window, w, owner_)                                                          \
-	for (struct window *window = (w)->window; window < (w)->window + WINDOWS_MAX; window++)    \
-		if (window_is_of(w, window, owner_))
-
 /* --- looking up again --- */
 
 /* May all of the mapping be mapped, in the vCPU's present state? While data breakpoints are armed
@@ -277,6 +268,9 @@ void space_sync(struct windows *w)
 	if (!w->stale)
 		return;
 	w->clock++;
+	/* When it is mature again it gets another home. */
+	if (w->current >= 0 && home_outgrown(w, &w->space[w->current]))
+		space_forget(w, w->current);
 	switch_lower(w);
 	switch_upper(w);
 	w->stale = false;
