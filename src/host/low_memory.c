@@ -10,6 +10,8 @@
 #define FIRST_GIB_LOW  (UINT64_C(1) << 26)
 #define FIRST_GIB_STEP (UINT64_C(1) << 20)
 
+#define HUGE_PAGE (UINT64_C(1) << 21)
+
 void *low_memory_map_at(uint64_t place, size_t size, int protection, int flags, int fd)
 {
 	void *at = (void *)place;
@@ -59,7 +61,15 @@ void *low_memory_map(size_t size)
 	return start == MAP_FAILED ? NULL : start;
 }
 
+/* Rather at a multiple of a huge page's size, a little higher up. */
 void *low_memory_map_file(size_t size, int protection, int fd)
 {
-	return map_low(size, protection, MAP_SHARED, fd);
+	void *start = map_low(size, protection, MAP_SHARED, fd), *aligned;
+	uint64_t place = ((uintptr_t)start + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+
+	if (!start || place == (uintptr_t)start || place + size > LOW_MEMORY_END)
+		return start;
+	munmap(start, size);
+	aligned = low_memory_map_at(place, size, protection, MAP_SHARED, fd);
+	return aligned ? aligned : map_low(size, protection, MAP_SHARED, fd);
 }

@@ -30,6 +30,10 @@
 #define CODE_OF_BOOK 1
 #define UNIT_HEADER  16 /* keeps the code aligned */
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* of Linux 6.1 */
+#endif
+
 /* --- creation --- */
 
 static int map_code(struct bt *bt, size_t size)
@@ -137,8 +141,22 @@ uintptr_t cache_code_limit(struct bt *bt)
 	return MIN(bt->code.end - UNIT_HEADER, bt->code.used + LARGEST_UNIT);
 }
 
+#define HUGE_PAGE (2 * MIB)
+
+/* A huge page's worth of code is complete. The code of a large program is spread over more pages
+ * than the processor's TLB has entries for. The host may refuse, and then it is as it was. */
+static void use_huge_page(const struct bt *bt, uintptr_t last)
+{
+	uintptr_t start = last & ~(HUGE_PAGE - 1);
+
+	if (start >= bt->code.start)
+		madvise((void *)start, HUGE_PAGE, MADV_COLLAPSE);
+}
+
 void cache_code_used(struct bt *bt, uintptr_t end)
 {
+	if ((bt->code.used ^ end) & ~(HUGE_PAGE - 1))
+		use_huge_page(bt, bt->code.used);
 	bt->code.used = ALIGN_UP(end, 16);
 }
 
