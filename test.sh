@@ -177,8 +177,8 @@ if stage kernels; then
 	for engine in interp bt; do
 		tap "guest kernels $engine" "$here/tests/guest/run-kernels.sh" "$veneer" "$build" $engine
 	done
-	# Every check translated at its first run; and as on hosts that lack what the translator likes.
-	RUN_OPTIONS="--bt-test hot" tap "guest kernels bt hot" \
+	# Every check translated at its first run, with all that is done in loops; and as on hosts that lack what the translator likes.
+	RUN_OPTIONS="--bt-test hot,predict" tap "guest kernels bt hot" \
 		"$here/tests/guest/run-kernels.sh" "$veneer" "$build" bt
 	for without in no-bmi2 no-fsgsbase no-avx no-avx512 no-homes; do
 		RUN_OPTIONS="--bt-test $without" tap "guest kernels bt $without" \

@@ -96,7 +96,8 @@ static int set_bt_test(void *opaque, const char *value)
 		settings->bt_test = true;
 		return 0;
 	}
-	log_error("--bt-test %s: expected words of hot, no-bmi2, no-fsgsbase, no-avx, no-avx512, "
+	log_error("--bt-test %s: expected words of hot, predict, no-bmi2, no-fsgsbase, no-avx, "
+		  "no-avx512, "
 		  "no-homes, separated by commas",
 		value);
 	return -EINVAL;
@@ -175,7 +176,9 @@ static const struct option_row table[] = {
 	{"bt-test", "WORDS",
 		"for tests of the translator, separated by commas: hot\n(translate code at its "
 		"first "
-		"run), no-bmi2, no-fsgsbase,\nno-avx, no-avx512, no-homes (as on a host without)",
+		"run), predict (check addresses as in loops\neverywhere), no-bmi2, no-fsgsbase, "
+		"no-avx, "
+		"no-avx512,\nno-homes (as on a host without)",
 		set_bt_test},
 	{"serial2", "FILE", "add a second serial port that writes to FILE", set_serial2},
 	{"control", "PATH",

@@ -13,13 +13,15 @@ int engine_options_test(struct engine_options *options, const char *words)
 	static const struct {
 		const char *name;
 		unsigned heat, without;
+		bool predict;
 	} table[] = {
-		{"hot", 1, 0},
-		{"no-bmi2", 0, HOST_BMI2},
-		{"no-fsgsbase", 0, HOST_FSGSBASE},
-		{"no-avx", 0, HOST_AVX},
-		{"no-avx512", 0, HOST_AVX512},
-		{"no-homes", 0, HOST_HOMES},
+		{"hot", 1, 0, false},
+		{"predict", 0, 0, true},
+		{"no-bmi2", 0, HOST_BMI2, false},
+		{"no-fsgsbase", 0, HOST_FSGSBASE, false},
+		{"no-avx", 0, HOST_AVX, false},
+		{"no-avx512", 0, HOST_AVX512, false},
+		{"no-homes", 0, HOST_HOMES, false},
 	};
 
 	for (;;) {
@@ -31,6 +33,7 @@ int engine_options_test(struct engine_options *options, const char *words)
 			return -EINVAL;
 		options->heat |= table[i].heat;
 		options->without |= table[i].without;
+		options->predict |= table[i].predict;
 		if (!words[length])
 			return 0;
 		words += length + 1;

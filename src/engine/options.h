@@ -10,6 +10,7 @@ struct engine_options {
 	bool verify;   /* compare everything that translated code does with the interpreter */
 	const char *trace; /* file to write every translation to; NULL: none */
 	unsigned heat; /* a block is translated at this of its runs; 0: the engine's own choice */
+	bool predict;  /* check addresses by prediction everywhere, not only in loops; for tests */
 	bool count;    /* statistics are wanted: count what costs time to count, too */
 	/* enum host_feature: features that the translator must not use, for tests */
 	unsigned without;
@@ -25,8 +26,8 @@ enum host_feature {
 	HOST_HOMES = 16, /* room for all of a program's slots at one delta */
 };
 
-/* For tests: words separated by commas, "hot" (translate code when it runs for the first time) and
- * "no-bmi2", "no-fsgsbase", "no-avx", "no-avx512", "no-homes" (do without that feature of the
+/* For tests: words separated by commas, "hot" (translate code when it runs for the first time),
+ * "predict" (check addresses by prediction everywhere) and "no-bmi2", "no-fsgsbase", "no-avx", "no-avx512", "no-homes" (do without that feature of the
  * host). 0, or -EINVAL without a message. */
 int engine_options_test(struct engine_options *options, const char *words);
 

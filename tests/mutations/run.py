@@ -44,7 +44,7 @@ import tomllib
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 # "veneer run --engine" and more of its options.
-ENGINES = {"bt hot": ("bt", "--bt-test hot"), "bt": ("bt", ""), "interp": ("interp", "")}
+ENGINES = {"bt hot": ("bt", "--bt-test hot,predict"), "bt": ("bt", ""), "interp": ("interp", "")}
 SCRIPTS = ("cli.sh",)
 SLOW_UNIT_TESTS = ("interp", "bt_fault", "touch")
 FIELDS = {"name", "file", "old", "new", "tests"}

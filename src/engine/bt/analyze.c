@@ -455,8 +455,7 @@ static void mark_targets(struct translator *t)
 
 		int target;
 
-		if (g->kind != GUEST_JCC && g->kind != GUEST_JMP && g->kind != GUEST_JRCXZ &&
-			g->kind != GUEST_LOOP)
+		if (!guest_kinds[g->kind].direct)
 			continue;
 		target = unit_index(t, branch_target(g));
 		if (target >= 0)

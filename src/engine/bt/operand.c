@@ -271,22 +271,6 @@ static void emit_soft(struct translator *t, const struct access *a)
 
 /* --- windows --- */
 
-static void emit_table(
-	struct translator *t, unsigned insn, const ZydisDecodedOperand *m, access_op *op)
-{
-	struct code *c = &t->code;
-
-	emit_linear(t, &t->insn[insn], m, SCRATCH_ADDR, true);
-	extract_field(t, EXTRACT_SLOT, SCRATCH, SCRATCH_ADDR);
-	emit_load(c, SCRATCH, at_element(bt_deltas(t->bt, t->mode), SCRATCH));
-	op(t, insn, at_sum(SCRATCH_ADDR, SCRATCH, 0));
-}
-
-void emit_access_table(struct translator *t, const struct cold *cold)
-{
-	emit_table(t, cold->insn, t->insn[cold->insn].memory, cold->op);
-}
-
 /* A base register alone, that lies in a host register and cannot have drifted: [base + disp]. */
 static int simple_base(const struct guest_insn *g, const ZydisDecodedOperand *m)
 {
@@ -298,6 +282,30 @@ static int simple_base(const struct guest_insn *g, const ZydisDecodedOperand *m)
 		return NO_REGISTER;
 	base = isa_gpr_number(m->mem.base);
 	return base == RSP ? NO_REGISTER : host_of(base);
+}
+
+static void emit_table(
+	struct translator *t, unsigned insn, const ZydisDecodedOperand *m, access_op *op)
+{
+	struct code *c = &t->code;
+
+	int base = simple_base(&t->insn[insn], m);
+	int32_t disp = 0;
+
+	if (base == NO_REGISTER) {
+		base = SCRATCH_ADDR;
+		emit_linear(t, &t->insn[insn], m, SCRATCH_ADDR, true);
+	} else {
+		disp = (int32_t)m->mem.disp.value;
+	}
+	extract_field(t, EXTRACT_SLOT, SCRATCH, (unsigned)base);
+	emit_load(c, SCRATCH, at_element(bt_deltas(t->bt, t->mode), SCRATCH));
+	op(t, insn, at_sum(base, SCRATCH, disp));
+}
+
+void emit_access_table(struct translator *t, const struct cold *cold)
+{
+	emit_table(t, cold->insn, t->insn[cold->insn].memory, cold->op);
 }
 
 bool operand_is_stack(const struct guest_insn *g, const ZydisDecodedOperand *m)

@@ -198,10 +198,11 @@ const struct guest_kind_row guest_kinds[] = {
 	[GUEST_LEAVE] = KIND(recognise_leave, translate_leave, NULL),
 	[GUEST_STACK_ALU] = KIND(recognise_stack_write, translate_stack_alu, RSP_CHANGES),
 	[GUEST_STACK_SET] = KIND(recognise_mov, translate_stack_move, RSP_CHANGES),
-	[GUEST_JCC] = KIND(recognise_jcc, translate_jcc, TRANSFERS),
-	[GUEST_JRCXZ] = KIND(recognise_jcc, translate_jrcxz, TRANSFERS),
-	[GUEST_LOOP] = KIND(recognise_jcc, translate_loop, TRANSFERS),
-	[GUEST_JMP] = KIND(recognise_branch, translate_jmp, TRANSFERS, .ends = true),
+	[GUEST_JCC] = KIND(recognise_jcc, translate_jcc, TRANSFERS, .direct = true),
+	[GUEST_JRCXZ] = KIND(recognise_jcc, translate_jrcxz, TRANSFERS, .direct = true),
+	[GUEST_LOOP] = KIND(recognise_jcc, translate_loop, TRANSFERS, .direct = true),
+	[GUEST_JMP] =
+		KIND(recognise_branch, translate_jmp, TRANSFERS, .ends = true, .direct = true),
 	[GUEST_JMP_INDIRECT] = KIND(NULL, translate_jmp_indirect, TRANSFERS, .ends = true),
 	[GUEST_CALL] =
 		KIND(recognise_branch, translate_call, TRANSFERS, .ends = true, .stack = true),
@@ -416,16 +417,36 @@ static uint32_t expected_zone(const struct translator *t, uint16_t slot)
 	return windows_home_has(t->bt, slot) ? ZONE_HOME : ZONE_NONE;
 }
 
-/* Predict the zone of each memory operand. Registers usually still hold what they held when the
- * code ran last. */
+/* The instructions of loops within the unit, a bit for each. */
+static uint64_t in_loops(const struct translator *t)
+{
+	uint64_t in = 0;
+
+	for (unsigned back = 0; back < t->count; back++) {
+		const struct guest_insn *g = &t->insn[back];
+		int head = -1;
+
+		if (guest_kinds[g->kind].direct)
+			head = unit_index(t, branch_target(g));
+		if (head >= 0 && head <= (int)back)
+			in |= (BIT(back) - BIT(head)) | BIT(back);
+	}
+	return in;
+}
+
+/* Predict the zones of memory operands. Registers usually still hold what they held when the code
+ * ran last. In a loop that pays: what the first turn has checked, the others need not. Elsewhere to
+ * ask the table takes fewer bytes, and a large program is slow because it has so many. */
 static void predict_zones(struct translator *t)
 {
+	uint64_t predicted = t->bt->options.predict ? ~UINT64_C(0) : in_loops(t);
+
 	for (unsigned i = 0; i < t->count; i++) {
 		const struct guest_insn *g = &t->insn[i];
 		struct isa_address address;
 
 		t->zones[i] = ZONE_NONE;
-		if (g->memory && windowed(t) &&
+		if (predicted & BIT(i) && g->memory && windowed(t) &&
 			isa_address(&g->in, g->memory, t->base + guest_next(g), &address))
 			t->zones[i] = expected_zone(t, SLOT_OF(isa_linear(t->cpu, &address)));
 	}

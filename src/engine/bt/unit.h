@@ -56,6 +56,7 @@ struct guest_kind_row {
 	/* Emit instruction i. It may find that the interpreter has to run the instruction. */
 	void (*translate)(struct translator *t, unsigned i);
 	const char *reason; /* why it is not identical */
+	bool direct;        /* a jump with a displacement, which may stay in the unit */
 	bool ends;          /* control never goes on to the next instruction in the unit */
 	bool stack;         /* it accesses the stack at RSP and moves RSP */
 	/* Where such an instruction is left to the interpreter after all, nothing that was decoded
