@@ -39,12 +39,18 @@ static uint32_t branch_exit(struct translator *t, unsigned i, uint64_t rip, uint
 	return id;
 }
 
+/* To `rip`, which R10 holds if it is in another page. */
+static void emit_link_known(struct translator *t, unsigned i, uint64_t rip)
+{
+	emit_exit(t, branch_exit(t, i, rip, emit_jump_on(&t->code)));
+}
+
 /* From another page the unit there has to see that it is the right one, by R10. */
 void emit_link(struct translator *t, unsigned i, uint64_t rip)
 {
 	if (!same_page(rip, t->unit->rip))
 		emit_rip(t, SCRATCH_ADDR, rip);
-	emit_exit(t, branch_exit(t, i, rip, emit_jump_on(&t->code)));
+	emit_link_known(t, i, rip);
 }
 
 /* A branch to code of this unit that is to be patched when that code is there. */
@@ -160,11 +166,30 @@ static void remember_branch(struct translator *t, unsigned i, int32_t moved)
 	emit_store_constant(&t->code, at_address(&t->bt->run.branch), (int32_t)id);
 }
 
+/* The base is read once for the return address and for the target. */
+static void emit_far_call(struct translator *t, unsigned i, uint64_t target)
+{
+	struct code *c = &t->code;
+
+	emit_load(c, SCRATCH_ADDR, at_address(&t->bt->run.base));
+	emit_lea(c, SCRATCH, at_register(SCRATCH_ADDR, (int32_t)guest_next(&t->insn[i])));
+	emit_push(c, SCRATCH);
+	mark(t, i, MARK_AFTER);
+	emit_lea(c, SCRATCH_ADDR, at_register(SCRATCH_ADDR, (int32_t)target));
+	emit_link_known(t, i, target);
+}
+
 void translate_call(struct translator *t, unsigned i)
 {
+	uint64_t target = branch_target(&t->insn[i]);
+
+	if (!t->mode.bound && !stack_is_soft(t, i) && !same_page(target, t->unit->rip)) {
+		emit_far_call(t, i, target);
+		return;
+	}
 	push_return_address(t, i);
 	mark(t, i, MARK_AFTER);
-	emit_branch(t, i, ALWAYS, branch_target(&t->insn[i]));
+	emit_branch(t, i, ALWAYS, target);
 }
 
 /* The target of an indirect branch to R10, or for calls to bt->run.scratch[0]. */
