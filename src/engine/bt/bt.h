@@ -146,14 +146,13 @@ struct soft_tlb {
 
 /* A unit is reached from other pages by what it was when that way was made: an entry in a jump
  * table, a direct jump. Both stay when the guest changes its page tables or runs another process.
- * So there the unit compares, in the code map, whether its page still is where control is about to
- * go. An entry tells which page of RAM lies at a linear address, if that may be fetched without a
- * look at the page tables: twice the page's number and one, less the address. That is odd; zero is
- * not, and so equals nothing: it stands for what is not known. */
-#define CODE_PAGES             65536
-#define CODE_PAGE_OF(linear)   ((uint16_t)((linear) >> PAGE_SHIFT))
-#define CODE_PAGE_UNKNOWN      0
-#define CODE_PAGE(key, linear) (2 * ((key) >> PAGE_SHIFT) + 1 - ((linear)&PAGE_MASK))
+ * So there the unit compares whether its page still is where control is about to go. Each page of
+ * RAM that holds translated code has a number, from 1 on, and an entry in the code map: one less
+ * the linear address at which it lies, if it may be fetched there without a look at the page
+ * tables. That is odd; zero is not, and so equals nothing: it stands for what is not known. */
+#define CODE_PAGES         65536
+#define CODE_PLACE_UNKNOWN 0
+#define CODE_PLACE(linear) (1 - ((linear)&PAGE_MASK))
 
 /* Why a unit came back. */
 enum bt_exit_kind {
@@ -238,7 +237,8 @@ struct bt_unit {
 	 * on into. UNIT_ONE_PAGE: all code is in the page of the key. */
 	uint64_t second;
 	struct bt_mode mode;
-	uint16_t count; /* guest instructions */
+	uint16_t code_page; /* the number of its page, of the key */
+	uint16_t count;     /* guest instructions */
 	uint16_t mark_count;
 	/* Its page was written, or it was replaced: no way leads into it. Where it was only written
 	 * it may be taken back (stale.c). Its first bytes are not what they were. */
@@ -297,9 +297,11 @@ struct bt_run {
 	uint64_t last_x87;
 	uint64_t last_x87_base; /* bt->run.base there */
 	uint64_t young_left;    /* runs of code in this young address space until it is mature */
-	uint64_t vectors_were_here;          /* at the last exit: enum bt_vectors */
-	uint64_t entry, entry_r10;           /* where glue.enter goes, and R10 then */
-	uint64_t exit_address;               /* R10 on exit */
+	uint64_t vectors_were_here; /* at the last exit: enum bt_vectors */
+	uint64_t entry, entry_r10;  /* where glue.enter goes, and R10 then */
+	uint64_t exit_address;      /* R10 on exit */
+	uint64_t
+		miss_unit; /* glue.miss: one and the number of the unit that was not where it was */
 	uint64_t miss_saved[8], miss_target; /* while bt_find_jump() runs */
 	/* Field masks for PEXT. */
 	uint64_t mask_index, mask_page, mask_offset;
@@ -307,7 +309,7 @@ struct bt_run {
 
 /* Addresses of the glue's routines (glue.c). Translated code jumps through these variables. */
 struct bt_glue {
-	uintptr_t enter, exit, exit_jump, load_vectors, load_wide, miss;
+	uintptr_t enter, exit, exit_jump, load_vectors, load_wide, miss, miss_unit;
 	/* Handlers set RIP here: RCX = exit ID; all other registers are the guest's. */
 	uintptr_t exit_rolled_back;
 };
@@ -366,7 +368,7 @@ struct bt {
 	uint8_t zone[SLOTS];
 	uint64_t zone_delta[ZONES];
 	uint64_t jump[BT_TABLES][JUMP_ENTRIES];
-	/* Which pages of code are in reach, by view, index CODE_PAGE_OF(). */
+	/* Where pages of code lie, by view, index their numbers. */
 	uint64_t code_map[2][CODE_PAGES];
 };
 

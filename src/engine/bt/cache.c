@@ -76,12 +76,15 @@ int cache_create(struct bt *bt)
 	cache->book_bytes = cache->code_bytes / CODE_OF_BOOK;
 	cache->book = zeroed_memory_map(cache->book_bytes);
 	cache->page_has_units = calloc(1, bt->cpu->memory->file_size >> PAGE_SHIFT);
+	cache->code_page =
+		calloc(sizeof(*cache->code_page), bt->cpu->memory->file_size >> PAGE_SHIFT);
 	bt->code.exit_limit = (uint32_t)(cache->code_bytes / CODE_OF_EXIT);
 	bt->code.exits = zeroed_memory_map(bt->code.exit_limit * sizeof(*bt->code.exits));
 	bt->code.unit_limit = (uint32_t)(cache->code_bytes / CODE_OF_UNIT);
 	bt->code.units = zeroed_memory_map(bt->code.unit_limit * sizeof(*bt->code.units));
 	pthread_mutex_init(&cache->drop_lock, NULL);
-	if (!cache->book || !cache->page_has_units || !bt->code.exits || !bt->code.units)
+	if (!cache->book || !cache->page_has_units || !cache->code_page || !bt->code.exits ||
+		!bt->code.units)
 		return -ENOMEM;
 	error = map_code(bt, cache->code_bytes);
 	if (error)
@@ -111,6 +114,7 @@ void cache_destroy(struct bt *bt)
 	zeroed_memory_unmap(bt->code.units, bt->code.unit_limit * sizeof(*bt->code.units));
 	zeroed_memory_unmap(cache->book, cache->book_bytes);
 	free((void *)cache->page_has_units);
+	free(cache->code_page);
 	pthread_mutex_destroy(&cache->drop_lock);
 	zeroed_memory_unmap(cache, sizeof(*cache));
 	bt->cache = NULL;
@@ -172,6 +176,28 @@ bool cache_add_exit(struct bt *bt, const struct bt_exit *exit, uint32_t *id)
 void cache_forget_exits(struct bt *bt, uint32_t first)
 {
 	bt->code.exit_count = first;
+}
+
+/* --- pages of code --- */
+
+unsigned cache_code_page(struct bt *bt, uint64_t page)
+{
+	struct bt_cache *cache = bt->cache;
+
+	if (cache->code_page[page] || cache->code_page_count == CODE_PAGES - 1)
+		return cache->code_page[page];
+	cache->code_page[page] = (uint16_t)++cache->code_page_count;
+	cache->page_of[cache->code_page_count] = page;
+	return cache->code_page_count;
+}
+
+static void forget_code_pages(struct bt *bt)
+{
+	struct bt_cache *cache = bt->cache;
+
+	for (unsigned number = 1; number <= cache->code_page_count; number++)
+		cache->code_page[cache->page_of[number]] = 0;
+	cache->code_page_count = 0;
 }
 
 /* --- finding --- */
@@ -368,6 +394,7 @@ void cache_flush(struct bt *bt)
 		if (unit->second != UNIT_ONE_PAGE)
 			empty_page(bt, unit->second >> PAGE_SHIFT);
 	}
+	forget_code_pages(bt);
 	cache->book_used = 0;
 	bt->code.unit_count = 0;
 	bt->code.exit_count = BT_EXIT_ID_FIRST;

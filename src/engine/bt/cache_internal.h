@@ -23,6 +23,13 @@ struct bt_cache {
 	size_t book_bytes, book_used;
 	struct bt_unit *hash[1 << HASH_BITS];
 	struct bt_unit *pages[1 << PAGE_HASH_BITS];
+	/* Pages of code: the number of each page of memory's file, or 0; the page of each number. */
+	uint16_t *code_page;
+	uint64_t page_of[CODE_PAGES];
+	unsigned code_page_count;
+	/* Which one was entered in the code map for a linear address, by view; 0: none. Where two
+	 * have the same place here only the last one is known. */
+	uint16_t at_linear[2][CODE_PAGES];
 	struct index_list code_pages[2][2]; /* of the code maps; by view, and whether global */
 	struct index_list jumps[BT_TABLES];
 	pthread_mutex_t drop_lock;
@@ -60,7 +67,7 @@ static inline bool cache_unit_has(const struct bt_unit *unit, uint64_t page)
 	return unit->key >> PAGE_SHIFT == page || unit->second >> PAGE_SHIFT == page;
 }
 
-/* find.c: make all jump tables empty, for the first time; and again. */
+/* find.c: make all jump tables and code maps empty, for the first time; and again. */
 void jumps_init(struct bt *bt);
 void jumps_empty(struct bt *bt);
 

@@ -282,15 +282,14 @@ void emit_extract(struct code *c, enum extract field, unsigned to, unsigned from
 		static const uint8_t shifts[][2] = {[EXTRACT_INDEX] = {42, 54},
 			[EXTRACT_PAGE] = {0, 12},
 			[EXTRACT_OFFSET] = {52, 52},
-			[EXTRACT_SLOT] = {9, 48},
-			[EXTRACT_CODE_PAGE] = {36, 48}};
+			[EXTRACT_SLOT] = {9, 48}};
 
 		emit_extract_shifting(c, shifts[field][0], shifts[field][1], to, from);
 		return;
 	}
-	if (field == EXTRACT_SLOT || field == EXTRACT_CODE_PAGE) {
+	if (field == EXTRACT_SLOT) {
 		emit_vex_register(c, rorx, to, 0, from);
-		emit_byte(c, field == EXTRACT_SLOT ? SLOT_SHIFT : PAGE_SHIFT);
+		emit_byte(c, SLOT_SHIFT);
 		emit_zero_extend_16(c, to, to);
 		return;
 	}

@@ -143,7 +143,7 @@ void emit_redirect(struct bt *bt, uintptr_t at, uintptr_t target);
 
 /* to = a field of from, shifted down: PEXT where the host has BMI2, else shifts with the flags and
  * RAX put aside meanwhile. A unit calls extract_field(), which knows of that (unit.h). */
-enum extract { EXTRACT_INDEX, EXTRACT_PAGE, EXTRACT_OFFSET, EXTRACT_SLOT, EXTRACT_CODE_PAGE };
+enum extract { EXTRACT_INDEX, EXTRACT_PAGE, EXTRACT_OFFSET, EXTRACT_SLOT };
 void emit_extract(struct code *c, enum extract field, unsigned to, unsigned from);
 
 #endif

@@ -62,6 +62,14 @@ static void list_empty(struct index_list *list, uint64_t *table, uint64_t empty)
 
 /* --- the jump tables --- */
 
+static void empty_code_maps(struct bt *bt, bool global_too)
+{
+	for (unsigned view = 0; view < 2; view++)
+		for (unsigned global = 0; global <= global_too; global++)
+			list_empty(&bt->cache->code_pages[view][global], bt->code_map[view],
+				CODE_PLACE_UNKNOWN);
+}
+
 /* A table without a use is not even touched. */
 void jumps_init(struct bt *bt)
 {
@@ -79,6 +87,7 @@ void jumps_empty(struct bt *bt)
 {
 	for (unsigned table = 0; table < BT_TABLES; table++)
 		empty_jump_table(bt, table);
+	empty_code_maps(bt, true);
 }
 
 void cache_forget_jumps(struct bt *bt, struct bt_mode mode)
@@ -94,35 +103,48 @@ static struct bt_unit *entry_unit(const struct bt *bt, uint64_t entry)
 	return entry == bt->glue.miss ? NULL : ((struct bt_unit *const *)(uintptr_t)entry)[-1];
 }
 
-/* The unit that the jump table has, if that is the one for code at RAM offset `key`. */
-static struct bt_unit *probe(struct bt *bt, uint64_t rip, uint64_t key, struct bt_mode mode)
+/* Is it the unit for `rip`? */
+static bool is_unit_for(const struct bt_unit *unit, uint64_t rip, struct bt_mode mode)
 {
-	uint64_t entry = bt->jump[bt_mode_table(mode)][rip & (JUMP_ENTRIES - 1)];
-	struct bt_unit *unit = entry_unit(bt, entry);
+	return unit && unit->rip == bt_mode_offset(mode, rip) && !unit->dropped &&
+	       bt_mode_equal(unit->mode, mode);
+}
 
-	return unit && unit->key == key && unit->rip == bt_mode_offset(mode, rip) &&
-			       !unit->dropped && bt_mode_equal(unit->mode, mode)
-		       ? unit
-		       : NULL;
+static struct bt_unit *jump_unit(const struct bt *bt, uint64_t rip, struct bt_mode mode)
+{
+	return entry_unit(bt, bt->jump[bt_mode_table(mode)][rip & (JUMP_ENTRIES - 1)]);
 }
 
 struct bt_unit *cache_probe_jump(struct bt *bt, uint64_t rip, struct bt_mode mode)
 {
-	uint64_t page = bt->code_map[mode.user][CODE_PAGE_OF(rip)] + (rip & PAGE_MASK);
+	struct bt_unit *unit = jump_unit(bt, rip, mode);
 
-	/* Then that is twice the number of a page of RAM, and one. */
-	if (!(page & 1) || page >> 1 >= bt->cpu->memory->file_size >> PAGE_SHIFT)
-		return NULL;
-	return probe(bt, rip, page >> 1 << PAGE_SHIFT | (rip & ~PAGE_MASK), mode);
+	return is_unit_for(unit, rip, mode) &&
+			       bt->code_map[mode.user][unit->code_page] == CODE_PLACE(rip)
+		       ? unit
+		       : NULL;
+}
+
+static uint16_t linear_index(uint64_t linear)
+{
+	return (uint16_t)(linear >> PAGE_SHIFT);
 }
 
 void cache_know_page(struct bt *bt, bool user, uint64_t rip, uint64_t key, bool global)
 {
-	uint16_t page = CODE_PAGE_OF(rip);
+	struct bt_cache *cache = bt->cache;
+	uint16_t number = cache->code_page[key >> PAGE_SHIFT];
+	uint16_t *at = &cache->at_linear[user][linear_index(rip)];
 
+	if (!number)
+		return;
+	/* What cannot be named any more when it is flushed must not be known. */
+	if (*at && *at != number)
+		bt->code_map[user][*at] = CODE_PLACE_UNKNOWN;
+	*at = number;
 	/* A page that is in both lists goes with the first flush, earlier than it must. */
-	list_add(&bt->cache->code_pages[user][global], page);
-	bt->code_map[user][page] = CODE_PAGE(key, rip);
+	list_add(&cache->code_pages[user][global], number);
+	bt->code_map[user][number] = CODE_PLACE(rip);
 }
 
 void cache_enter_jump(struct bt *bt, struct bt_unit *unit, uint64_t rip, bool global)
@@ -143,17 +165,14 @@ void cache_flush_jumps(struct bt *bt, enum tlb_flush what, uint64_t linear)
 	/* Windows may be there without a cache, in tests. */
 	if (what == TLB_FLUSH_PCID || !bt->cache)
 		return;
+	if (what != TLB_FLUSH_PAGE) {
+		empty_code_maps(bt, what == TLB_FLUSH_ALL || what == TLB_FLUSH_LARGE_PAGE);
+		return;
+	}
 	for (unsigned view = 0; view < 2; view++) {
-		struct index_list *list = bt->cache->code_pages[view];
-		uint64_t *map = bt->code_map[view];
+		uint16_t number = bt->cache->at_linear[view][linear_index(linear)];
 
-		if (what == TLB_FLUSH_PAGE) {
-			map[CODE_PAGE_OF(linear)] = CODE_PAGE_UNKNOWN;
-			continue;
-		}
-		list_empty(&list[false], map, CODE_PAGE_UNKNOWN);
-		if (what == TLB_FLUSH_ALL || what == TLB_FLUSH_LARGE_PAGE)
-			list_empty(&list[true], map, CODE_PAGE_UNKNOWN);
+		bt->code_map[view][number] = CODE_PLACE_UNKNOWN;
 	}
 }
 
@@ -173,17 +192,19 @@ uintptr_t bt_find_jump(struct bt *bt, uint64_t rip)
 {
 	struct cpu *cpu = bt->cpu;
 	struct bt_mode mode = bt_mode_inside(bt, rip);
-	struct bt_unit *unit;
+	struct bt_unit *unit = bt->run.miss_unit ? bt->code.units[bt->run.miss_unit - 1] : NULL;
 	uint64_t key;
 
+	bt->run.miss_unit = 0;
 	if (bt_mode_changes_at(bt, mode, rip) || atomic_load(&bt->code.drops_pending) ||
 		bt->options.verify)
 		return 0;
 	key = known_key(cpu, rip);
 	if (key == ~UINT64_C(0))
 		return 0;
-	unit = probe(bt, rip, key, mode);
-	if (!unit)
+	if (!is_unit_for(unit, rip, mode) || unit->key != key)
+		unit = jump_unit(bt, rip, mode);
+	if (!is_unit_for(unit, rip, mode) || unit->key != key)
 		unit = cache_find(bt, rip, key, mode);
 	if (!unit)
 		return 0;

@@ -255,54 +255,65 @@ static void emit_compare_rip(struct translator *t)
 	emit_jump_to(c, t->bt->glue.miss);
 }
 
-/* RCX = 0 if R10, which the unit knows as `rip`, names the place `key` in RAM. It does if the entry
- * of the code map and R10 less its offset in the page add up to twice the page's number and one. */
-static void emit_compare_page(struct translator *t, uint64_t rip, uint64_t key)
+/* RCX = 0 if the page of code lies at R10 + disp. */
+static void emit_compare_page(struct translator *t, unsigned number, int32_t disp)
 {
 	struct code *c = &t->code;
-	uint64_t *map = t->bt->code_map[t->mode.user];
-	uint64_t offset = key & ~PAGE_MASK, page = key >> PAGE_SHIFT;
 
-	if (t->mode.bound) {
-		emit_load(c, SCRATCH, at_address(&map[CODE_PAGE_OF(rip)]));
-	} else {
-		emit_extract(c, EXTRACT_CODE_PAGE, SCRATCH, SCRATCH_ADDR);
-		emit_load(c, SCRATCH, at_element(map, SCRATCH));
-	}
-	emit_lea(c, SCRATCH, at_sum(SCRATCH, SCRATCH_ADDR, -(int32_t)(offset + 2 * page + 1)));
+	emit_load(c, SCRATCH, at_address(&t->bt->code_map[t->mode.user][number]));
+	emit_lea(c, SCRATCH, at_sum(SCRATCH, SCRATCH_ADDR, disp - 1));
 }
 
-/* Behind it lies the entry that checks nothing. */
-static void emit_checked_entry(struct translator *t)
+/* Behind it lies the entry that checks nothing. Here from the jump table, and, for units that are
+ * not bound to the RIP in R10, also from direct jumps: does the unit's page lie there? R10 is its
+ * base then. */
+static void emit_moving_entry(struct translator *t)
+{
+	struct code *c = &t->code;
+	struct bt_unit *unit = t->unit;
+
+	if (unit->rip)
+		emit_lea(c, SCRATCH_ADDR, at_register(SCRATCH_ADDR, -(int32_t)unit->rip));
+	emit_compare_page(t, unit->code_page, 0);
+	add_cold(t, COLD_MISS, 0, emit_unless_rcx_zero(c), 0, NULL);
+	emit_store(c, at_address(&t->bt->run.base), SCRATCH_ADDR);
+}
+
+static void emit_bound_entry(struct translator *t)
+{
+	struct code *c = &t->code;
+	struct bt_unit *unit = t->unit;
+
+	emit_compare_rip(t);
+	unit->linked = c->at;
+	emit_compare_page(t, unit->code_page, -(int32_t)(unit->rip & ~PAGE_MASK));
+	add_cold(t, COLD_MISS, 0, emit_unless_rcx_zero(c), 0, NULL);
+	if (t->mode.user)
+		emit_store_constant(c, at_address(&t->bt->run.base), 0);
+}
+
+/* The page was not where it was: say which unit it is, for that is mostly the right one. */
+static void emit_cold_miss(struct translator *t)
 {
 	struct code *c = &t->code;
 
-	if (t->mode.bound)
-		emit_compare_rip(t);
-	/* Here also from direct jumps. Does R10 name a place in the unit's page of RAM? */
-	t->unit->linked = c->at;
-	emit_compare_page(t, t->unit->rip, t->unit->key);
-	emit_jrcxz(c, JUMP_BYTES);
-	emit_jump_to(c, t->bt->glue.miss);
-	if (!t->mode.bound) {
-		emit_lea(c, SCRATCH, at_register(SCRATCH_ADDR, -(int32_t)t->unit->rip));
-		emit_store(c, at_address(&t->bt->run.base), SCRATCH);
-	} else if (t->mode.user) {
-		emit_store_constant(c, at_address(&t->bt->run.base), 0);
-	}
+	if (!t->unit->mode.bound && t->unit->rip)
+		emit_lea(c, SCRATCH_ADDR, at_register(SCRATCH_ADDR, (int32_t)t->unit->rip));
+	emit_constant(c, SCRATCH, cache_next_unit(t->bt) + 1);
+	emit_jump_to(c, t->bt->glue.miss_unit);
 }
 
 /* Who comes here knows that the first page is the unit's. Is the next one what the instruction was
  * made of? */
 static void emit_compare_second(struct translator *t)
 {
-	uint64_t rip = (t->unit->rip | ~PAGE_MASK) + 1;
+	struct bt_unit *unit = t->unit;
 
-	if (t->unit->second == UNIT_ONE_PAGE)
+	if (unit->second == UNIT_ONE_PAGE)
 		return;
 	mark(t, 0, MARK_AFTER);
-	emit_rip(t, SCRATCH_ADDR, rip);
-	emit_compare_page(t, rip, t->unit->second);
+	emit_rip(t, SCRATCH_ADDR, (unit->rip | ~PAGE_MASK) + 1);
+	emit_compare_page(t, cache_code_page(t->bt, unit->second >> PAGE_SHIFT), 0);
 	add_cold(t, COLD_EXIT, 0, emit_unless_rcx_zero(&t->code), add_exit(t, BT_EXIT_SECOND, 0),
 		NULL);
 	mark(t, 0, MARK_BEFORE);
@@ -379,6 +390,10 @@ static void emit_cold(struct translator *t)
 			mark(t, cold->insn, MARK_AFTER);
 			emit_uncount(t, cold->insn);
 			emit_link(t, cold->insn, cold->rip);
+			break;
+		case COLD_MISS:
+			mark(t, cold->insn, MARK_AFTER);
+			emit_cold_miss(t);
 			break;
 		case COLD_VECTORS:
 			mark(t, cold->insn, MARK_BEFORE);
@@ -555,7 +570,10 @@ static bool emit_unit(struct translator *t)
 	memset(t->constant, 0, sizeof(t->constant));
 	find_modes(t);
 	mark(t, 0, MARK_AFTER);
-	emit_checked_entry(t);
+	if (t->mode.bound)
+		emit_bound_entry(t);
+	else
+		emit_moving_entry(t);
 	unit->entry = c->at;
 	mark(t, 0, MARK_BEFORE);
 	emit_compare_second(t);
@@ -696,6 +714,12 @@ struct bt_unit *translate_unit(
 		(struct bt_unit){.rip = offset, .key = key, .second = source.second, .mode = mode};
 	/* Counting needs each pass through a unit to begin at its entry. So does comparing it with
 	 * the interpreter step by step, for every second unit; others are verified with loops. */
+	t->unit->code_page = (uint16_t)cache_code_page(bt, key >> PAGE_SHIFT);
+	if (!t->unit->code_page || (source.second != UNIT_ONE_PAGE &&
+					   !cache_code_page(bt, source.second >> PAGE_SHIFT))) {
+		bt->code.full = true;
+		return NULL;
+	}
 	t->unit->straight = bt->options.count || (bt->options.verify && bt->stats.units % 2 == 0);
 	t->unit->code = t->unit->linked = t->unit->entry = cache_code_start(bt);
 	t->first_exit = bt->code.exit_count;

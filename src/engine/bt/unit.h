@@ -112,6 +112,7 @@ enum cold_kind {
 	COLD_TABLE,   /* the access again, by the table of windows */
 	COLD_JUMP,    /* to `rip` in another page */
 	COLD_VECTORS, /* load vector registers: `id` says how many */
+	COLD_MISS,    /* at the checked entry: the unit's page is not where it was */
 };
 
 struct cold {
