@@ -27,8 +27,9 @@ enum host_feature {
 };
 
 /* For tests: words separated by commas, "hot" (translate code when it runs for the first time),
- * "predict" (check addresses by prediction everywhere) and "no-bmi2", "no-fsgsbase", "no-avx", "no-avx512", "no-homes" (do without that feature of the
- * host). 0, or -EINVAL without a message. */
+ * "predict" (check addresses by prediction everywhere) and "no-bmi2", "no-fsgsbase", "no-avx",
+ * "no-avx512", "no-homes" (do without that feature of the host). 0, or -EINVAL without a message.
+ * */
 int engine_options_test(struct engine_options *options, const char *words);
 
 #endif

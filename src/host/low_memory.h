@@ -13,7 +13,8 @@
 void *low_memory_map(size_t size);
 
 /* The first `size` bytes of a file, mapped shared with `protection` (of mmap()), in the low 2 GiB;
- * where huge pages can be used for it, if there is room there. NULL: there is no room. Free with munmap(). */
+ * where huge pages can be used for it, if there is room there. NULL: there is no room. Free with
+ * munmap(). */
 void *low_memory_map_file(size_t size, int protection, int fd);
 
 /* mmap() of the first `size` bytes of a file, or of none, at this place, which need not be low.

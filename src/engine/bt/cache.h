@@ -32,8 +32,8 @@ uintptr_t cache_code_start(struct bt *bt); /* of the next unit */
 uintptr_t cache_code_limit(struct bt *bt);
 void cache_code_used(struct bt *bt, uintptr_t end);
 
-/* The number of a page of RAM as a page of code; it gets one if it has none. 0: there are none left.
- */
+/* The number of a page of RAM as a page of code; it gets one if it has none. 0: there are none
+ * left. */
 unsigned cache_code_page(struct bt *bt, uint64_t page);
 /* The number that the next unit gets: its place in code.units. */
 static inline uint32_t cache_next_unit(const struct bt *bt)

@@ -23,7 +23,8 @@ struct bt_cache {
 	size_t book_bytes, book_used;
 	struct bt_unit *hash[1 << HASH_BITS];
 	struct bt_unit *pages[1 << PAGE_HASH_BITS];
-	/* Pages of code: the number of each page of memory's file, or 0; the page of each number. */
+	/* Pages of code: the number of each page of memory's file, or 0; the page of each number.
+	 * */
 	uint16_t *code_page;
 	uint64_t page_of[CODE_PAGES];
 	unsigned code_page_count;

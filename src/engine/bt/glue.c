@@ -10,7 +10,7 @@
  * miss:		what empty entries of the jump tables lead to, with RIP in R10. Asks
  *			bt_find_jump(), and goes on there. Where that knows of no unit, or the vCPU
  *			is wanted:
- * miss_unit:		the same, where RCX is the number of the unit that is probably right, and one.
+ * miss_unit:		the same from a unit's own check: RCX is its number, and one.
  * exit_jump:		exit BT_EXIT_ID_JUMP.
  * load_vectors:	fills XMM0 to XMM15 and goes on at R10.
  * load_wide:		fills all vector and mask registers, whether or not the former were here. */

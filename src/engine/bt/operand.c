@@ -1,10 +1,19 @@
 /* How a guest's memory operand becomes a host's.
  *
- * Window mode, predicted. The translator has seen (or guesses) which slot the address will be in:
+ * Window mode, by the table: the slot of the address indexes bt->delta, with no branch at all.
  *
  *	rorx	rcx, base, 39		slot of the address
  *	movzx	ecx, cx
- *	lea	ecx, [rcx - slot]
+ *	mov	rcx, [delta + 8 * rcx]
+ *	op	[base + rcx + disp]
+ *
+ * A displacement does not count: it cannot leave the window's guards. An address with an index is
+ * first computed in R10. No flag is touched, so none must be known dead.
+ *
+ * Window mode, predicted, in loops. The translator has seen (or guesses) which slot the address will
+ * be in. What one turn has checked, the others need not (facts.h):
+ *
+ *	lea	ecx, [rcx - slot]	after the second instruction
  *	jrcxz	1f
  *	jmp	cold			the same access by the table, out of line
  * 1:	mov	rcx, [delta + 8 * slot]
@@ -16,14 +25,6 @@
  *	lea	ecx, [rcx - zone]	not for the home zone
  *	...
  * 1:	op	gs:[base + disp]	the home zone; others as above, by zone_delta
- *
- * A displacement need not be checked: it cannot leave the window's guards. An address with an index
- * is first computed in R10. No flag is touched, so none must be known dead.
- *
- * Window mode, by the table: the slot of the address indexes bt->delta, with no branch at all.
- *
- *	lea	r10, address; rorx rcx, r10, 39; movzx ecx, cx; mov rcx, [delta + 8 * rcx]
- *	op	[r10 + rcx]
  *
  * The stack: host RSP is guest RSP plus its window's delta at all times, so [rsp + disp], PUSH and
  * POP need nothing. Where its slot has no window that delta leads nowhere; then these, too, may be

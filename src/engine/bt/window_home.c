@@ -44,8 +44,8 @@ static unsigned find_slots(const struct windows *w, bool used[LOWER_HALF])
 	return count;
 }
 
-/* Those from `first` on as pieces of neighbours, `limit` slots at most; from piece[count] on. Pieces
- * that there is no room for are left out. Returns how many there are then. */
+/* Those from `first` on as pieces of neighbours, `limit` slots at most; from piece[count] on.
+ * Pieces that there is no room for are left out. Returns how many there are then. */
 static unsigned add_pieces(const bool used[LOWER_HALF], unsigned first, unsigned limit,
 	struct home_piece piece[HOME_PIECES], unsigned count)
 {
