@@ -10,8 +10,8 @@
  * A displacement does not count: it cannot leave the window's guards. An address with an index is
  * first computed in R10. No flag is touched, so none must be known dead.
  *
- * Window mode, predicted, in loops. The translator has seen (or guesses) which slot the address will
- * be in. What one turn has checked, the others need not (facts.h):
+ * Window mode, predicted, in loops. The translator has seen (or guesses) which slot the address
+ * will be in. What one turn has checked, the others need not (facts.h):
  *
  *	lea	ecx, [rcx - slot]	after the second instruction
  *	jrcxz	1f

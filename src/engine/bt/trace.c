@@ -109,6 +109,7 @@ static const struct field bt_fields[] = {
 	FIELD(bt, "bt.mask_offset", run.mask_offset),
 	FIELD(bt, "exit", glue.exit),
 	FIELD(bt, "miss", glue.miss),
+	FIELD(bt, "miss_unit", glue.miss_unit),
 	FIELD(bt, "load_vectors", glue.load_vectors),
 	FIELD(bt, "load_wide", glue.load_wide),
 	SOFT_TLB("user", TLB_USER),
@@ -185,6 +186,8 @@ static void name_code(const struct subject *s, uint64_t address, char *out, size
 		snprintf(out, size, "+%04x", (unsigned)(address - unit->code));
 	} else if (address == bt->glue.miss) {
 		snprintf(out, size, "miss");
+	} else if (address == bt->glue.miss_unit) {
+		snprintf(out, size, "miss_unit");
 	} else if (address == bt->glue.exit) {
 		snprintf(out, size, "exit");
 	} else {
