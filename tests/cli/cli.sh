@@ -137,7 +137,7 @@ done
 refused "--verify with two processors" 2 '--verify: cannot compare with --cpus 2; expected --cpus 1' \
 	run --kernel "$image" --engine bt --verify --cpus 2
 for words in '' hot, ,hot no-sse bmi2; do
-	refused "--bt-test '$words'" 2 "--bt-test $words: expected words of hot, no-bmi2, no-fsgsbase" \
+	refused "--bt-test '$words'" 2 "--bt-test $words: expected words of hot, predict, no-bmi2, no-fsgsbase" \
 		run --kernel "$image" --engine bt --bt-test "$words"
 done
 refused "--trace-bt without its file" 2 '--trace-bt needs an argument' run --kernel "$image" --trace-bt

@@ -127,6 +127,24 @@ static void code_that_moves(void **state)
 	assert_null(cache_probe_jump(bt, a, user));
 }
 
+/* The hash grows with the units; what was forgotten does not come back by that. */
+static void many_units_are_found(void **state)
+{
+	struct bt_unit *gone = add_unit(0x30, 0x30);
+
+	assert_true(cache_remove(bt, gone));
+	for (uint64_t i = 1; i <= 40000; i++)
+		add_unit(0x10 * i, 0x10 * (i % 0x1000) | i / 0x1000 << 1);
+	for (uint64_t i = 1; i <= 40000; i++)
+		assert_non_null(
+			cache_find(bt, 0x10 * i, 0x10 * (i % 0x1000) | i / 0x1000 << 1, windowed));
+	assert_null(cache_find_stale(bt, 0x30, 0x30, windowed));
+	cache_flush(bt);
+	for (uint64_t i = 1; i <= 40000; i++)
+		assert_null(
+			cache_find(bt, 0x10 * i, 0x10 * (i % 0x1000) | i / 0x1000 << 1, windowed));
+}
+
 /* Two places with the same low bits: what a flush could not name is not known. */
 static void no_place_escapes_a_flush(void **state)
 {
@@ -272,6 +290,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cache_test(flushes_empty_jump_tables),
 		cache_test(code_that_moves),
+		cache_test(many_units_are_found),
 		cache_test(no_place_escapes_a_flush),
 		cache_test(soft_entries_have_rights),
 		cache_test(flushes_empty_the_soft_tlb),

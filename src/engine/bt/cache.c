@@ -36,6 +36,11 @@
 
 /* --- creation --- */
 
+static size_t hash_bytes(unsigned bits)
+{
+	return sizeof(struct bt_unit *) << bits;
+}
+
 static int map_code(struct bt *bt, size_t size)
 {
 	int fd = memfd_create("veneer-translations", MFD_CLOEXEC);
@@ -75,6 +80,8 @@ int cache_create(struct bt *bt)
 	cache->code_bytes = MIN(CODE_BYTES, ALIGN_UP(ALL_CODE_BYTES / cpus, PAGE_SIZE));
 	cache->book_bytes = cache->code_bytes / CODE_OF_BOOK;
 	cache->book = zeroed_memory_map(cache->book_bytes);
+	cache->hash_bits = HASH_BITS;
+	cache->hash = zeroed_memory_map(hash_bytes(HASH_BITS));
 	cache->page_has_units = calloc(1, bt->cpu->memory->file_size >> PAGE_SHIFT);
 	cache->code_page =
 		calloc(sizeof(*cache->code_page), bt->cpu->memory->file_size >> PAGE_SHIFT);
@@ -83,8 +90,8 @@ int cache_create(struct bt *bt)
 	bt->code.unit_limit = (uint32_t)(cache->code_bytes / CODE_OF_UNIT);
 	bt->code.units = zeroed_memory_map(bt->code.unit_limit * sizeof(*bt->code.units));
 	pthread_mutex_init(&cache->drop_lock, NULL);
-	if (!cache->book || !cache->page_has_units || !cache->code_page || !bt->code.exits ||
-		!bt->code.units)
+	if (!cache->book || !cache->hash || !cache->page_has_units || !cache->code_page ||
+		!bt->code.exits || !bt->code.units)
 		return -ENOMEM;
 	error = map_code(bt, cache->code_bytes);
 	if (error)
@@ -113,6 +120,7 @@ void cache_destroy(struct bt *bt)
 	zeroed_memory_unmap(bt->code.exits, bt->code.exit_limit * sizeof(*bt->code.exits));
 	zeroed_memory_unmap(bt->code.units, bt->code.unit_limit * sizeof(*bt->code.units));
 	zeroed_memory_unmap(cache->book, cache->book_bytes);
+	zeroed_memory_unmap(cache->hash, hash_bytes(cache->hash_bits));
 	free((void *)cache->page_has_units);
 	free(cache->code_page);
 	pthread_mutex_destroy(&cache->drop_lock);
@@ -217,13 +225,39 @@ static bool in_two_lists(struct bt *bt, const struct bt_unit *unit)
 		       cache_page_list(bt, unit->key >> PAGE_SHIFT);
 }
 
-void cache_add(struct bt *bt, struct bt_unit *unit)
+static void enter_hash(struct bt *bt, struct bt_unit *unit)
+{
+	struct bt_unit **bucket = unit_bucket(bt, unit->rip, unit->key, unit->mode);
+
+	unit->hash_next = *bucket;
+	*bucket = unit;
+}
+
+/* Units that are forgotten are in no bucket, and stay so. Without memory it remains as it is. */
+static void grow_hash(struct bt *bt)
 {
 	struct bt_cache *cache = bt->cache;
-	struct bt_unit **hash = &cache->hash[unit_hash(unit->rip, unit->key, unit->mode)];
+	struct bt_unit **old = cache->hash,
+		       **new = zeroed_memory_map(hash_bytes(cache->hash_bits + 1));
+	unsigned old_bits = cache->hash_bits;
 
-	unit->hash_next = *hash;
-	*hash = unit;
+	if (!new)
+		return;
+	cache->hash = new;
+	cache->hash_bits++;
+	for (size_t i = 0; i < (size_t)1 << old_bits; i++)
+		for (struct bt_unit *unit = old[i], *next; unit; unit = next) {
+			next = unit->hash_next;
+			enter_hash(bt, unit);
+		}
+	zeroed_memory_unmap(old, hash_bytes(old_bits));
+}
+
+void cache_add(struct bt *bt, struct bt_unit *unit)
+{
+	if (bt->code.unit_count >> bt->cache->hash_bits)
+		grow_hash(bt);
+	enter_hash(bt, unit);
 	link_page(bt, unit, unit->key >> PAGE_SHIFT);
 	if (in_two_lists(bt, unit))
 		link_page(bt, unit, unit->second >> PAGE_SHIFT);
@@ -286,7 +320,7 @@ bool bt_locate(const struct bt *bt, uintptr_t pc, struct bt_where *where)
 
 static void unlink_hash(struct bt *bt, struct bt_unit *unit)
 {
-	struct bt_unit **link = &bt->cache->hash[unit_hash(unit->rip, unit->key, unit->mode)];
+	struct bt_unit **link = unit_bucket(bt, unit->rip, unit->key, unit->mode);
 
 	while (*link && *link != unit)
 		link = &(*link)->hash_next;
@@ -389,7 +423,7 @@ void cache_flush(struct bt *bt)
 	for (unsigned i = 0; i < bt->code.unit_count; i++) {
 		const struct bt_unit *unit = bt->code.units[i];
 
-		cache->hash[unit_hash(unit->rip, unit->key, unit->mode)] = NULL;
+		*unit_bucket(bt, unit->rip, unit->key, unit->mode) = NULL;
 		empty_page(bt, unit->key >> PAGE_SHIFT);
 		if (unit->second != UNIT_ONE_PAGE)
 			empty_page(bt, unit->second >> PAGE_SHIFT);

@@ -4,7 +4,7 @@
 
 #include "engine/bt/cache.h"
 
-#define HASH_BITS      16
+#define HASH_BITS      14 /* at first */
 #define PAGE_HASH_BITS 14
 #define MAX_DROPS      256
 
@@ -21,7 +21,9 @@ struct bt_cache {
 	size_t code_bytes;
 	uint8_t *book;
 	size_t book_bytes, book_used;
-	struct bt_unit *hash[1 << HASH_BITS];
+	/* By hash_next; twice as many buckets when there are more units than buckets. */
+	struct bt_unit **hash;
+	unsigned hash_bits;
 	struct bt_unit *pages[1 << PAGE_HASH_BITS];
 	/* Pages of code: the number of each page of memory's file, or 0; the page of each number.
 	 * */
@@ -42,9 +44,12 @@ struct bt_cache {
 };
 
 /* The bucket of a unit; `rip` as the unit has it. */
-static inline unsigned unit_hash(uint64_t rip, uint64_t key, struct bt_mode mode)
+static inline struct bt_unit **unit_bucket(
+	const struct bt *bt, uint64_t rip, uint64_t key, struct bt_mode mode)
 {
-	return hash_slot(key ^ rip << 7 ^ mode.key << 40, HASH_BITS);
+	const struct bt_cache *cache = bt->cache;
+
+	return &cache->hash[hash_slot(key ^ rip << 7 ^ mode.key << 40, cache->hash_bits)];
 }
 
 /* The units that have code in RAM page `page`, and others; by cache_page_next(). */

@@ -20,7 +20,7 @@ static struct bt_unit *find(
 	struct bt *bt, uint64_t rip, uint64_t key, struct bt_mode mode, bool dropped)
 {
 	uint64_t offset = bt_mode_offset(mode, rip);
-	struct bt_unit *unit = bt->cache->hash[unit_hash(offset, key, mode)];
+	struct bt_unit *unit = *unit_bucket(bt, offset, key, mode);
 
 	while (unit && (unit->key != key || unit->rip != offset || unit->dropped != dropped ||
 			       !bt_mode_equal(unit->mode, mode)))
