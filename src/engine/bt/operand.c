@@ -7,8 +7,8 @@
  *	mov	rcx, [delta + 8 * rcx]
  *	op	[base + rcx + disp]
  *
- * A displacement does not count: it cannot leave the window's guards. An address with an index is
- * first computed in R10. No flag is touched, so none must be known dead.
+ * A displacement does not count: it cannot leave the window's guards. An address with an index, or
+ * a large displacement, is first computed in R10. No flag is touched, so none must be known dead.
  *
  * Window mode, predicted, in loops. The translator has seen (or guesses) which slot the address
  * will be in. What one turn has checked, the others need not (facts.h):
@@ -285,23 +285,26 @@ static int simple_base(const struct guest_insn *g, const ZydisDecodedOperand *m)
 	return base == RSP ? NO_REGISTER : host_of(base);
 }
 
+/* With a larger displacement, that is the address of an array, and the register an index: then the
+ * register's slot is not the address's. (It could not lead out of the guards, either.) */
+#define NEAR_BASE (INT64_C(16) << 20)
+
 static void emit_table(
 	struct translator *t, unsigned insn, const ZydisDecodedOperand *m, access_op *op)
 {
 	struct code *c = &t->code;
 
 	int base = simple_base(&t->insn[insn], m);
-	int32_t disp = 0;
+	int64_t disp = m->mem.disp.value;
 
-	if (base == NO_REGISTER) {
+	if (base == NO_REGISTER || disp < -NEAR_BASE || disp > NEAR_BASE) {
 		base = SCRATCH_ADDR;
+		disp = 0;
 		emit_linear(t, &t->insn[insn], m, SCRATCH_ADDR, true);
-	} else {
-		disp = (int32_t)m->mem.disp.value;
 	}
 	extract_field(t, EXTRACT_SLOT, SCRATCH, (unsigned)base);
 	emit_load(c, SCRATCH, at_element(bt_deltas(t->bt, t->mode), SCRATCH));
-	op(t, insn, at_sum(base, SCRATCH, disp));
+	op(t, insn, at_sum(base, SCRATCH, (int32_t)disp));
 }
 
 void emit_access_table(struct translator *t, const struct cold *cold)
