@@ -97,8 +97,7 @@ static int set_bt_test(void *opaque, const char *value)
 		return 0;
 	}
 	log_error("--bt-test %s: expected words of hot, predict, no-bmi2, no-fsgsbase, no-avx, "
-		  "no-avx512, "
-		  "no-homes, separated by commas",
+		  "no-avx512, no-homes, separated by commas",
 		value);
 	return -EINVAL;
 }

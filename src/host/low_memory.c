@@ -10,8 +10,6 @@
 #define FIRST_GIB_LOW  (UINT64_C(1) << 26)
 #define FIRST_GIB_STEP (UINT64_C(1) << 20)
 
-#define HUGE_PAGE (UINT64_C(1) << 21)
-
 void *low_memory_map_at(uint64_t place, size_t size, int protection, int flags, int fd)
 {
 	void *at = (void *)place;

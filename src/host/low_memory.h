@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #define LOW_MEMORY_END (UINT64_C(1) << 31)
+#define HUGE_PAGE      (UINT64_C(1) << 21)
 
 /* `size` bytes of private zeroed memory, page-aligned, costing nothing until touched; in the low 2
  * GiB of the address space if there is room, else anywhere. NULL: no memory. Free with munmap(). */

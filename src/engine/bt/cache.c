@@ -153,8 +153,6 @@ uintptr_t cache_code_limit(struct bt *bt)
 	return MIN(bt->code.end - UNIT_HEADER, bt->code.used + LARGEST_UNIT);
 }
 
-#define HUGE_PAGE (2 * MIB)
-
 /* A huge page's worth of code is complete. The code of a large program is spread over more pages
  * than the processor's TLB has entries for. The host may refuse, and then it is as it was. */
 static void use_huge_page(const struct bt *bt, uintptr_t last)
