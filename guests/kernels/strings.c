@@ -325,9 +325,42 @@ static void test_ports(void)
 	outb(0x21, 0xff);
 }
 
+/* Downwards into a page that is not there: what lies above it is done, and the element that faults
+ * is the one in the registers, wherever in the page a run of them would end. */
+static void test_holes_below(void)
+{
+	u32 *top = (u32 *)TEST_VA, source[5] = {1, 2, 3, 4, 5};
+	struct regs r;
+
+	map_page(&boot_space, TEST_VA - 0x1000, 0, 0);
+	map_page(&boot_space, TEST_VA, (ulong)page_alloc(), PTE_P | PTE_W);
+	r = (struct regs){.ax = 7, .cx = 5, .di = TEST_VA + 8};
+	asm volatile("std");
+	try_asm("rep stosl", : "+c"(r.cx), "+D"(r.di) : "a"(r.ax) : "memory");
+	asm volatile("cld");
+	check_pf(PF_W, TEST_VA - 4, "rep stosl downwards into a hole");
+	check(r.cx == 2 && r.di == TEST_VA - 4 && top[0] == 7 && top[2] == 7,
+		"rep stosl downwards into a hole: what was done");
+	r = (struct regs){.cx = 5, .si = (ulong)(source + 4), .di = TEST_VA + 8};
+	asm volatile("std");
+	try_asm("rep movsl", : "+c"(r.cx), "+S"(r.si), "+D"(r.di) : : "memory");
+	asm volatile("cld");
+	check_pf(PF_W, TEST_VA - 4, "rep movsl downwards into a hole");
+	check(r.cx == 2 && r.si == (ulong)(source + 1) && top[0] == 3 && top[2] == 5,
+		"rep movsl downwards into a hole: what was done");
+	r = (struct regs){.cx = 5, .si = TEST_VA, .di = (ulong)(source + 4)};
+	asm volatile("std");
+	try_asm("rep movsl", : "+c"(r.cx), "+S"(r.si), "+D"(r.di) : : "memory");
+	asm volatile("cld");
+	check_pf(0, TEST_VA - 4, "rep movsl downwards from a hole");
+	check(r.cx == 4 && r.di == (ulong)(source + 3) && source[4] == 3 && source[3] == 4,
+		"rep movsl downwards from a hole: what was done");
+}
+
 void guest_main(void)
 {
 	test_all();
 	test_prefixes();
 	test_ports();
+	test_holes_below();
 }

@@ -4,8 +4,8 @@
  * up to date as it goes and it is restarted by leaving cpu->next_rip at the instruction itself.
  * That happens when attention is wanted, and after each element when single-stepping.
  *
- * MOVS, STOS and SCAS are what memcpy, memset and strlen are made of: ascending runs within one
- * page on both sides are done on host pointers. */
+ * MOVS and STOS are what memmove and memset are made of: runs within one page on both sides,
+ * upwards or downwards, are done on host pointers. */
 #include "engine/interp/ops.h"
 #include "cpu/instruction.h"
 #include "cpu/segmentation.h"
@@ -108,13 +108,30 @@ static uint64_t destination_linear(const struct string_op *op, bool write)
  * where a run is not worth it or not simple. */
 static uint64_t run_length(const struct string_op *op, uint64_t linear, uint64_t most)
 {
-	uint64_t in_page = (PAGE_SIZE - (linear & ~PAGE_MASK)) / op->size;
+	uint64_t offset = linear & ~PAGE_MASK, in_page = (PAGE_SIZE - offset) / op->size;
 
-	if (op->step < 0 || !(interp_of(op->cpu)->mode & MODE_CODE_64) ||
-		op->address_mask != ~UINT64_C(0) || interp_of(op->cpu)->stepping || in_page == 0 ||
+	if (!(interp_of(op->cpu)->mode & MODE_CODE_64) || op->address_mask != ~UINT64_C(0) ||
+		interp_of(op->cpu)->stepping || in_page == 0 ||
 		op->cpu->tlb == op->cpu->tlb_views[TLB_USER_ALIGNED])
 		return 1;
-	return MIN(in_page, most);
+	return MIN(op->step < 0 ? offset / op->size + 1 : in_page, most);
+}
+
+/* The lowest byte of a run whose first element is at `linear`; NULL where it is not plain RAM.
+ * Raises #PF for that element. */
+static uint8_t *run_pointer(
+	const struct string_op *op, uint64_t linear, uint64_t elements, bool write)
+{
+	uint8_t *first = access_pointer(op->cpu, linear, op->size, write);
+
+	return first && op->step < 0 ? first - (elements - 1) * op->size : first;
+}
+
+/* A target that lies ahead of the source, in the direction of the copy, and overlaps it is filled
+ * with a pattern: what is copied first is what is read later. */
+static bool repeats(const struct string_op *op, uint64_t source, uint64_t target, uint64_t bytes)
+{
+	return (op->step < 0 ? source - target : target - source) < bytes;
 }
 
 static void note_written(const struct string_op *op, void *host, uint64_t bytes)
@@ -129,12 +146,11 @@ static bool movs_run(const struct string_op *op, uint64_t from, uint64_t to)
 	uint64_t bytes = elements * op->size;
 	uint8_t *source, *target;
 
-	/* Overlap with the target ahead repeats a pattern; leave that to the plain loop. */
-	if (elements < 2 || to - from < bytes)
+	if (elements < 2 || repeats(op, from, to, bytes))
 		return false;
-	source = access_pointer(op->cpu, from, (unsigned)bytes, false);
-	target = access_pointer(op->cpu, to, (unsigned)bytes, true);
-	if (!source || !target || (uintptr_t)target - (uintptr_t)source < bytes)
+	source = run_pointer(op, from, elements, false);
+	target = run_pointer(op, to, elements, true);
+	if (!source || !target || repeats(op, (uintptr_t)source, (uintptr_t)target, bytes))
 		return false;
 	memmove(target, source, bytes);
 	note_written(op, target, bytes);
@@ -180,7 +196,7 @@ static bool stos_run(const struct string_op *op, uint64_t to)
 
 	if (elements < 2)
 		return false;
-	target = access_pointer(op->cpu, to, (unsigned)(elements * op->size), true);
+	target = run_pointer(op, to, elements, true);
 	if (!target)
 		return false;
 	fill(target, op->cpu->gpr[RAX], op->size, elements);
