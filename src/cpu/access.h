@@ -86,6 +86,7 @@ void tlb_catch_up(struct cpu *cpu);
 /* TLB maintenance. They promise what the architecture's instructions do, or more. */
 void tlb_flush_all(struct cpu *cpu); /* global pages too */
 void tlb_flush_non_global(struct cpu *cpu);
+void tlb_flush_keys(struct cpu *cpu, uint32_t changed); /* these bits of PKRU */
 void tlb_flush_page(struct cpu *cpu, uint64_t linear);
 void tlb_switch_space(struct cpu *cpu); /* a CR3 write that flushes nothing */
 /* The PCID is not the current one, or TLB_EVERY_PCID. */

@@ -63,7 +63,10 @@ enum tlb_flush {
 	TLB_FLUSH_PAGE,       /* `linear`, in `space`, and global */
 	TLB_FLUSH_LARGE_PAGE, /* the same, but there are large pages near: a cache that does not
 				 record page sizes must treat it as ALL */
-	TLB_FLUSH_PCID,       /* what is not global of `space`, which is not the current one; its
+	TLB_FLUSH_KEYS, /* in every space, what the protection keys in `keys` qualify: PKRU was
+				 written. A cache that does not record keys must treat it as ALL,
+				 except for fetches, which keys do not qualify */
+	TLB_FLUSH_PCID, /* what is not global of `space`, which is not the current one; its
 				 PCID may be TLB_EVERY_PCID; the soft TLB keeps what it has */
 };
 #define TLB_EVERY_PCID 0x1000
@@ -72,6 +75,7 @@ struct tlb_request {
 	enum tlb_flush what;
 	struct address_space space; /* the current one, but for TLB_FLUSH_PCID: of that, the tag */
 	uint64_t linear;            /* of a page */
+	uint16_t keys;              /* TLB_FLUSH_KEYS: a bit each */
 };
 
 enum tlb_view {

@@ -53,6 +53,9 @@ void fpu_xrstor(
 /* XGETBV with ECX = 1: XCR0 & XINUSE (SDM vol. 1 13.6). */
 uint64_t fpu_xinuse(struct cpu *cpu);
 
+/* Write PKRU, and flush what depends on it. */
+void fpu_set_pkru(struct cpu *cpu, uint32_t value);
+
 /* The size of an XSAVE area for a set of components, as CPUID leaf 0xd gives it. */
 unsigned fpu_xsave_size(const struct cpu_model *model, uint64_t components, bool compact);
 

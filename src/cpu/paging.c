@@ -223,6 +223,7 @@ static enum walk_outcome permit(const struct cpu *cpu, const struct walk *walk, 
 	out->first_stage_gpa = walk->frame | (linear & (walk->page_size - 1));
 	out->page_size = walk->page_size;
 	out->user = walk->rights & ENTRY_U;
+	out->key = ENTRY_KEY(walk->leaf);
 	out->global = (walk->leaf & ENTRY_G) && (cpu->cr4 & CR4_PGE);
 	out->accessed = *set || (walk->rights & ENTRY_A);
 	out->can_write &= ((walk->leaf | *set) & ENTRY_D) != 0;

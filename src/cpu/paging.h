@@ -44,6 +44,7 @@ struct translation {
 	bool can_read, can_write, can_fetch; /* can_write only if D is set already */
 	bool user;                           /* U/S of the whole walk */
 	bool global;
+	uint8_t key;   /* protection key, of a page of IA-32e paging */
 	bool accessed; /* A is set in every entry passed; only after PAGING_PROBE can it be clear */
 	uint32_t error;         /* after PAGE_FAULT: its error code */
 	unsigned second_access; /* after SECOND_STAGE: what it refused, enum paging_access */

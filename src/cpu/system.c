@@ -1,6 +1,7 @@
 /* System instructions that are neither about control registers nor control transfers: descriptor
  * table registers, FS and GS bases, protection keys, HLT, CPUID. */
 #include "cpu/access.h"
+#include "cpu/fpu.h"
 #include "cpu/instruction_internal.h"
 #include "cpu/cpuid.h"
 #include "cpu/instruction.h"
@@ -122,11 +123,7 @@ void insn_wrpkru(struct cpu *cpu, uint32_t value)
 	require(cpu, cpu->cr4 & CR4_PKE);
 	if ((uint32_t)cpu->gpr[RCX] != 0 || (uint32_t)cpu->gpr[RDX] != 0)
 		general_protection(cpu);
-	if (cpu->fpu.pkru == value)
-		return;
-	cpu->fpu.pkru = value;
-	/* The TLB holds rights with the keys already applied. */
-	tlb_flush_all(cpu);
+	fpu_set_pkru(cpu, value);
 }
 
 void insn_clac_stac(struct cpu *cpu, bool set)

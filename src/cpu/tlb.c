@@ -24,7 +24,8 @@ static void request(struct cpu *cpu, const struct tlb_request *request)
 
 static void notify(struct cpu *cpu, enum tlb_flush what, uint64_t linear)
 {
-	request(cpu, &(struct tlb_request){what, cpu_address_space(cpu), linear});
+	request(cpu, &(struct tlb_request){
+			     .what = what, .space = cpu_address_space(cpu), .linear = linear});
 }
 
 static void forget_large(struct cpu *cpu)
@@ -35,14 +36,30 @@ static void forget_large(struct cpu *cpu)
 	}
 }
 
-void tlb_flush_all(struct cpu *cpu)
+static void clear_all(struct cpu *cpu)
 {
 	for (unsigned view = 0; view < TLB_VIEWS; view++)
 		for (unsigned slot = 0; slot < TLB_SIZE; slot++)
 			entry_clear(cpu, view, slot);
 	cpu->tlb_recent_count = 0;
 	forget_large(cpu);
+}
+
+void tlb_flush_all(struct cpu *cpu)
+{
+	clear_all(cpu);
 	notify(cpu, TLB_FLUSH_ALL, 0);
+}
+
+void tlb_flush_keys(struct cpu *cpu, uint32_t changed)
+{
+	struct tlb_request keys = {.what = TLB_FLUSH_KEYS, .space = cpu_address_space(cpu)};
+
+	for (unsigned key = 0; key < 16; key++)
+		if ((changed >> (2 * key)) & 3)
+			keys.keys |= (uint16_t)BIT(key);
+	clear_all(cpu);
+	request(cpu, &keys);
 }
 
 /* --- revoked pages --- */
@@ -118,7 +135,7 @@ void tlb_switch_space(struct cpu *cpu)
 
 void tlb_flush_pcid(struct cpu *cpu, struct address_space space)
 {
-	request(cpu, &(struct tlb_request){TLB_FLUSH_PCID, space, 0});
+	request(cpu, &(struct tlb_request){.what = TLB_FLUSH_PCID, .space = space});
 }
 
 /* The bytes that an entry's own page spans. */

@@ -148,13 +148,16 @@ static unsigned pack(const struct cpu *cpu, unsigned i, uint8_t out[XSTATE_SIZE_
 	}
 }
 
-static void set_pkru(struct cpu *cpu, uint32_t value)
+void fpu_set_pkru(struct cpu *cpu, uint32_t value)
 {
-	if (cpu->fpu.pkru == value)
+	uint32_t changed = cpu->fpu.pkru ^ value;
+
+	if (!changed)
 		return;
 	cpu->fpu.pkru = value;
+	/* The TLB holds rights with the keys already applied. */
 	if (cpu->cr4 & CR4_PKE)
-		tlb_flush_all(cpu); /* entries hold the rights of the old keys */
+		tlb_flush_keys(cpu, changed);
 }
 
 /* The reverse: put a component from an area into cpu->fpu; all zeroes are the initial state. */
@@ -182,7 +185,7 @@ static void unpack(struct cpu *cpu, unsigned i, const uint8_t in[XSTATE_SIZE_MAX
 		break;
 	case XSTATE_PKRU:
 		memcpy(&pkru, in, 4);
-		set_pkru(cpu, pkru);
+		fpu_set_pkru(cpu, pkru);
 		break;
 	}
 }

@@ -89,6 +89,7 @@ static void flushes_empty_jump_tables(void **state)
 	assert_string_equal(left_by(TLB_FLUSH_NON_GLOBAL, 0), "g");
 	assert_string_equal(left_by(TLB_FLUSH_SPACE_KEPT, 0), "g");
 	assert_string_equal(left_by(TLB_FLUSH_ALL, 0), "");
+	assert_string_equal(left_by(TLB_FLUSH_KEYS, 0), "lg"); /* of data only */
 	assert_string_equal(left_by(TLB_FLUSH_PAGE, LOCAL & PAGE_MASK), "g");
 	assert_string_equal(left_by(TLB_FLUSH_PAGE, GLOBAL & PAGE_MASK), "l");
 	assert_string_equal(left_by(TLB_FLUSH_PAGE, GLOBAL + PAGE_SIZE), "lg");

@@ -202,6 +202,52 @@ static void flush_looks_up_again(void **state)
 	assert_int_equal(get(PT + 16, 8) & (A | D), A | D);
 }
 
+#define KEEP     BIT(63)
+#define KEY(key) ((uint64_t)(key) << 59)
+
+static void keys_put_only_their_pages_in_doubt(void **state)
+{
+	uint64_t looked_up;
+
+	cpu->cr4 |= CR4_PKE | CR4_PCIDE;
+	mature();
+	for (unsigned i = 0; i < 6; i++) {
+		map_low(i, (FRAME + 0x2000 * i) | P | W | U | A | D | KEY(i / 2));
+		assert_loads(low(i), 0x1000 + 2 * i);
+	}
+	looked_up = bt->stats.revalidations;
+	fpu_set_pkru(cpu, 2 << 2); /* no writes with key 1 */
+	for (unsigned i = 0; i < 6; i++) {
+		assert_true(mapped(low(i), false));
+		assert_int_equal(mapped(low(i), true), i / 2 != 1);
+	}
+	fpu_set_pkru(cpu, 1 << 2 | 2 << 4); /* no access with key 1, no writes with 2 */
+	for (unsigned i = 0; i < 6; i++) {
+		assert_int_equal(mapped(low(i), false), i / 2 != 1);
+		assert_int_equal(mapped(low(i), true), i / 2 == 0);
+	}
+	assert_int_equal(bt->stats.revalidations, looked_up + 8);
+	/* Another key takes effect with the flush of its page. */
+	map_low(0, FRAME | P | W | U | A | D | KEY(2));
+	tlb_flush_non_global(cpu);
+	assert_false(mapped(low(0), true));
+	assert_loads(low(0), 0x1000);
+	assert_false(mapped(low(0), true));
+	fpu_set_pkru(cpu, 2); /* no writes with key 0 */
+	assert_false(mapped(low(1), true));
+	assert_true(store(low(0), 5));
+	/* A space that is not the current one. */
+	fpu_set_pkru(cpu, 0);
+	assert_true(mapped(low(1), false));
+	load_cr3(KEEP | ROOT_B);
+	looked_up = bt->stats.revalidations;
+	fpu_set_pkru(cpu, 1 << 4);
+	load_cr3(KEEP | ROOT);
+	assert_false(mapped(low(0), false));
+	assert_true(mapped(low(1), false));
+	assert_int_equal(bt->stats.revalidations, looked_up + 3);
+}
+
 static void global_pages_survive_cr3(void **state)
 {
 	uint64_t looked_up;
@@ -225,7 +271,6 @@ static void global_pages_survive_cr3(void **state)
 #define PDPT_B (TABLES + 0x11000)
 #define PD_B   (TABLES + 0x12000)
 #define PT_B   (TABLES + 0x13000)
-#define KEEP   BIT(63)
 
 static void second_space(void)
 {
@@ -1148,6 +1193,7 @@ int main(void)
 		bt_test(no_ram_is_not_mapped),
 		bt_test(invlpg_drops_the_page),
 		bt_test(flush_looks_up_again),
+		bt_test(keys_put_only_their_pages_in_doubt),
 		bt_test(global_pages_survive_cr3),
 		bt_test(pcid_keeps_spaces_apart),
 		bt_test(invlpg_reaches_other_spaces),

@@ -163,7 +163,7 @@ void cache_enter_jump(struct bt *bt, struct bt_unit *unit, uint64_t rip, bool gl
 void cache_flush_jumps(struct bt *bt, enum tlb_flush what, uint64_t linear)
 {
 	/* Windows may be there without a cache, in tests. */
-	if (what == TLB_FLUSH_PCID || !bt->cache)
+	if (what == TLB_FLUSH_PCID || what == TLB_FLUSH_KEYS || !bt->cache)
 		return;
 	if (what != TLB_FLUSH_PAGE) {
 		empty_code_maps(bt, what == TLB_FLUSH_ALL || what == TLB_FLUSH_LARGE_PAGE);

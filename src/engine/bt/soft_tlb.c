@@ -43,7 +43,7 @@ static void empty_entry(struct soft_tlb *tlb, unsigned index)
 
 void soft_tlb_flush(struct bt *bt, enum tlb_flush what, uint64_t linear)
 {
-	bool all = what == TLB_FLUSH_ALL || what == TLB_FLUSH_LARGE_PAGE;
+	bool all = what == TLB_FLUSH_ALL || what == TLB_FLUSH_LARGE_PAGE || what == TLB_FLUSH_KEYS;
 
 	if (what == TLB_FLUSH_PCID)
 		return;

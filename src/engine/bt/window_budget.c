@@ -167,7 +167,7 @@ struct window *budget_least_recently_used(struct windows *w, bool with_records)
 
 	for (unsigned i = 0; i < w->window_limit; i++) {
 		struct window *window = &w->window[i];
-		bool records = window->count[LIST_LOCAL] + window->count[LIST_GLOBAL] > 0;
+		bool records = window_mappings(window) > 0;
 
 		if (window->owner == OWNER_NONE || (with_records && !records))
 			continue;

@@ -78,7 +78,7 @@ static bool is_neighbour(struct windows *w, const struct window *window, const s
 		return false;
 	return page.gpa == expected && page.accessed && page.page_size == PAGE_SIZE &&
 	       page.can_write == writable && page.global == fault->page.global &&
-	       page.user == fault->page.user &&
+	       page.user == fault->page.user && page.key == fault->page.key &&
 	       !(writable && ram_page_watched(w, fault->ram_page + (uint64_t)distance));
 }
 
@@ -145,8 +145,10 @@ static bool map_fault(struct windows *w, struct window *window, const struct fau
 	struct mapping new = {
 		.guest_shift = (uint8_t)__builtin_ctzll(fault->page.page_size),
 		.writable = fault->page.can_write,
-		.list = !fault->user && fault->page.global ? LIST_GLOBAL : LIST_LOCAL,
+		.list = fault->user ? (fault->page.key ? LIST_KEYED : LIST_LOCAL)
+				    : (fault->page.global ? LIST_GLOBAL : LIST_LOCAL),
 		.global = fault->page.global,
+		.key = fault->page.key,
 	};
 
 	for (unsigned size = SIZE_1G; size > SIZE_4K; size--) {

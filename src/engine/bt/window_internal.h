@@ -42,6 +42,7 @@ enum mapping_size { SIZE_4K, SIZE_2M, SIZE_1G, SIZES };
 enum mapping_list {
 	LIST_LOCAL,  /* not global, or in the lower half */
 	LIST_GLOBAL, /* survives a change of CR3 */
+	LIST_KEYED,  /* as LIST_LOCAL, and with a protection key other than 0; in the lower half */
 	LIST_HOLES,  /* watched pages, read-only inside a large writable mapping */
 	LISTS
 };
@@ -54,6 +55,7 @@ struct mapping {
 	uint8_t guest_shift; /* log2 of the size of the guest's page; this may be a piece of it */
 	bool writable;
 	bool global; /* the guest's page is global: INVLPG reaches it under any PCID */
+	uint8_t key; /* its protection key */
 };
 
 /* Owners of a window; from 0 on they are numbers of spaces. */
@@ -79,7 +81,8 @@ struct window {
 
 struct space {
 	bool used;
-	bool doubt; /* flushed: each page must be looked up again before it is used */
+	bool doubt;          /* flushed: each page must be looked up again before it is used */
+	uint16_t keys_doubt; /* the same for pages with these protection keys, a bit each */
 	struct address_space is;
 	uint64_t last_use;
 	/* The home zone: host addresses reserved for slots at one delta, each piece with its
@@ -138,6 +141,12 @@ struct windows {
 static inline uint64_t mapping_end(const struct mapping *m)
 {
 	return m->linear + ((uint64_t)m->pages << PAGE_SHIFT);
+}
+
+/* How many mappings, without holes, which belong to one. */
+static inline uint32_t window_mappings(const struct window *window)
+{
+	return window->count[LIST_LOCAL] + window->count[LIST_GLOBAL] + window->count[LIST_KEYED];
 }
 
 static inline bool linear_is_upper(uint64_t linear)

@@ -168,7 +168,7 @@ void mapping_drop(struct windows *w, uint32_t index)
 
 static void drop_range(struct windows *w, struct window *window, uint64_t start, uint64_t end)
 {
-	uint32_t records = window->count[LIST_LOCAL] + window->count[LIST_GLOBAL], index;
+	uint32_t records = window_mappings(window), index;
 
 	if (records > (end - start) >> PAGE_SHIFT) {
 		for (uint64_t linear = start; linear < end; linear += PAGE_SIZE)

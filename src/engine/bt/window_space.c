@@ -49,7 +49,7 @@ static bool still_good(struct windows *w, uint32_t index)
 	if (paging_walk(w->cpu, m->linear, PAGING_PROBE | (upper ? 0 : PAGING_USER), &page) !=
 			WALKED ||
 		!page.accessed || (upper && page.user) ||
-		(upper && page.global != (m->list == LIST_GLOBAL)) ||
+		(upper ? page.global != (m->list == LIST_GLOBAL) : page.key != m->key) ||
 		page.page_size != BIT(m->guest_shift))
 		return false;
 	host = memory_ram_pointer(w->cpu->memory, page.gpa);
@@ -161,15 +161,20 @@ void space_settle_lower(struct windows *w)
 	drop_pending(w);
 	if (space->doubt) {
 		for_windows_of(window, w, w->current) {
-			before += window->count[LIST_LOCAL];
+			before += window_mappings(window);
 			kept += revalidate_list(w, window, LIST_LOCAL);
+			kept += revalidate_list(w, window, LIST_KEYED);
 		}
 		space->doubt = false;
 		if (before >= PROCESS_PAGES && !kept) {
 			space_forget(w, w->current);
 			return;
 		}
+	} else if (space->keys_doubt) {
+		for_windows_of(window, w, w->current)
+			revalidate_list(w, window, LIST_KEYED);
 	}
+	space->keys_doubt = 0;
 	show_lower(w);
 }
 
@@ -212,7 +217,8 @@ static void switch_lower(struct windows *w)
 	}
 	for_windows_of(window, w, number)
 		window->last_use = w->clock;
-	if (w->lower_hidden && !w->space[number].doubt && !w->pending_count)
+	if (w->lower_hidden && !w->space[number].doubt && !w->space[number].keys_doubt &&
+		!w->pending_count)
 		show_lower(w);
 }
 
@@ -400,6 +406,22 @@ static void flush_tag(struct windows *w, struct address_space named)
 		w->upper_doubt = true;
 }
 
+/* The rights by these protection keys have changed. Key 0 is that of nearly all pages. */
+static void flush_keys(struct windows *w, uint16_t keys)
+{
+	for (unsigned i = 0; i < w->space_limit; i++) {
+		if (!w->space[i].used)
+			continue;
+		if (keys & BIT(0)) {
+			put_in_doubt(w, (int)i);
+			continue;
+		}
+		w->space[i].keys_doubt |= keys;
+		if ((int)i == w->current)
+			hide_lower(w);
+	}
+}
+
 static void flush_everything(struct windows *w)
 {
 	for (unsigned i = 0; i < w->space_limit; i++)
@@ -422,6 +444,9 @@ void windows_flush(struct bt *bt, const struct tlb_request *request)
 		flush_tag(w, request->space);
 		break;
 	case TLB_FLUSH_SPACE_KEPT:
+		break;
+	case TLB_FLUSH_KEYS:
+		flush_keys(w, request->keys);
 		break;
 	case TLB_FLUSH_PAGE:
 	case TLB_FLUSH_LARGE_PAGE:

@@ -77,7 +77,7 @@ void interp_tlb_flushed(struct cpu *cpu, const struct tlb_request *request)
 	struct interp *interp = interp_of(cpu);
 	enum tlb_flush what = request->what;
 
-	if (what == TLB_FLUSH_PCID)
+	if (what == TLB_FLUSH_PCID || what == TLB_FLUSH_KEYS)
 		return;
 	if (what == TLB_FLUSH_PAGE && (interp->mode & MODE_CODE_64)) {
 		drop_jump_page(interp, request->linear);
