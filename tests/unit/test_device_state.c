@@ -7,6 +7,7 @@
 #include "device/chipset/chipset.h"
 #include "device/chipset/ioapic.h"
 #include "device/chipset/pic.h"
+#include "device/chipset/rtc.h"
 #include "device/pc_testdev.h"
 
 #include <errno.h>
@@ -96,6 +97,15 @@ static int load(const void *bytes, size_t size)
 	struct state_reader reader = {bytes, size};
 
 	return chipset_load(chipset, &reader);
+}
+
+static void *device_named(const char *name)
+{
+	for (struct device *device = chipset_devices(chipset)->first; device; device = device->next)
+		if (!strcmp(device->ops->name, name) && device->instance == 0)
+			return device;
+	fail_msg("there is no %s", name);
+	return NULL;
 }
 
 /* --- a guest that does anything with the devices it is given --- */
@@ -266,6 +276,36 @@ static void round_trip(void **state)
 	}
 }
 
+/* The guest's clock has just been set to its earliest time, and the second that it shows is made up
+ * of the wall clock's fraction and the machine time's. */
+static void first_second_of_the_clock(void **state)
+{
+	struct rtc *rtc = device_named("rtc");
+	struct state_writer saved;
+
+	set_time_ns(5900 * MS);
+	rtc->state.wall_base_ns -= rtc->state.wall_base_ns % NS_PER_SECOND;
+	rtc->state.wall_base_ns += 900 * MS;
+	outb(0x70, RTC_CMOS_CENTURY);
+	outb(0x71, 0);
+	saved = save();
+	assert_int_equal(load(saved.bytes, saved.size), 0);
+	free(saved.bytes);
+}
+
+/* A host whose clock shows the year 2100. */
+static void late_wall_clock(void **state)
+{
+	struct rtc *rtc = device_named("rtc");
+	struct state_writer saved;
+
+	rtc->state.offset_s -= 4102444800 - (int64_t)(rtc->state.wall_base_ns / NS_PER_SECOND);
+	rtc->state.wall_base_ns = 4102444800 * NS_PER_SECOND;
+	saved = save();
+	assert_int_equal(load(saved.bytes, saved.size), 0);
+	free(saved.bytes);
+}
+
 /* --- bytes that nobody has saved --- */
 
 static void refused(const void *bytes, size_t size)
@@ -376,15 +416,6 @@ static void mutated_state(void **state)
 	free(saved.bytes);
 }
 
-static void *device_named(const char *name)
-{
-	for (struct device *device = chipset_devices(chipset)->first; device; device = device->next)
-		if (!strcmp(device->ops->name, name) && device->instance == 0)
-			return device;
-	fail_msg("there is no %s", name);
-	return NULL;
-}
-
 /* A state in which a field has a value that no device has. */
 #define refused_with(field, value)                                                                 \
 	do {                                                                                       \
@@ -482,7 +513,9 @@ static void tables_cover_the_state(void **state)
 
 int main(void)
 {
-	struct CMUnitTest tests[ARRAY_SIZE(guests) + 7] = {
+	struct CMUnitTest tests[ARRAY_SIZE(guests) + 9] = {
+		cmocka_unit_test_setup_teardown(first_second_of_the_clock, setup, teardown),
+		cmocka_unit_test_setup_teardown(late_wall_clock, setup, teardown),
 		cmocka_unit_test_setup_teardown(missing_or_short_section, setup, teardown),
 		cmocka_unit_test_setup_teardown(values_that_no_device_has, setup, teardown),
 		cmocka_unit_test_setup_teardown(incomplete_state, setup, teardown),
@@ -493,7 +526,7 @@ int main(void)
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(guests); i++)
-		tests[7 + i] = (struct CMUnitTest){
+		tests[9 + i] = (struct CMUnitTest){
 			guests[i].name, round_trip, setup, teardown, (void *)&guests[i]};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

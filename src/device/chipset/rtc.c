@@ -375,24 +375,26 @@ static void rtc_reset(void *device)
 	update_flags(rtc);
 }
 
-/* Times that the arithmetic here has room for: clocks set up to 35,000 years from now, and machines
- * that have run for a century. */
+/* Times that the arithmetic here has room for: clocks set up to 35,000 years from now, machines
+ * that were started before the year 2116, and that have run for a century. */
 #define LARGEST_OFFSET_S (INT64_C(1) << 40)
-#define LATEST_BASE_NS   (UINT64_C(1) << 61)
+#define LATEST_BASE_NS   (UINT64_C(1) << 62)
 #define LONGEST_RUN_S    (INT64_C(1) << 32)
 
 static bool rtc_valid(const void *device, const void *loaded)
 {
 	const struct rtc *rtc = device;
 	const struct rtc_state *state = loaded;
-	int64_t start, run_s = (int64_t)(clock_ns(rtc->clock) / SECOND_NS);
+	uint64_t now_s;
+	int64_t start;
 
 	if (state->wall_base_ns > LATEST_BASE_NS || state->offset_s > LARGEST_OFFSET_S ||
 		state->offset_s < -LARGEST_OFFSET_S)
 		return false;
-	/* The guest's clock at machine time 0; it must be 1970 or later now. */
-	start = (int64_t)(state->wall_base_ns / SECOND_NS) + state->offset_s;
-	return start + run_s >= 0 && state->flags_s >= MAX(start, 0) &&
+	/* The guest's clock at machine time 0, and now, when it must be 1970 or later. */
+	start = (int64_t)(state->wall_base_ns / NS_PER_SECOND) + state->offset_s;
+	now_s = (state->wall_base_ns + clock_ns(rtc->clock)) / NS_PER_SECOND;
+	return (int64_t)now_s + state->offset_s >= 0 && state->flags_s >= MAX(start, 0) &&
 	       state->flags_s - start <= LONGEST_RUN_S;
 }
 
