@@ -256,7 +256,7 @@ static void test_exchange(void)
 	}
 	running = 0;
 	for (cpu = 1; cpu < cpus; cpu++)
-		check(smp_wait(cpu, 20000), "CPU %u comes to an end", cpu);
+		check(smp_wait(cpu, 200000), "CPU %u comes to an end", cpu);
 	for (cpu = 1; cpu < cpus; cpu++)
 		times += counter(0, COUNTERS)[cpu * 8];
 	times += rounds / 20;
@@ -291,7 +291,7 @@ void guest_main(void)
 	rounds = boot_option("rounds", 20000);
 	map_areas();
 	check(smp_start(cpus), "%u CPUs", cpus);
-	check(smp_run_all(cpus, count_entry, 60000), "all count");
+	check(smp_run_all(cpus, count_entry, 200000), "all count");
 	check_counters((ulong)rounds * cpus);
 	check_eq(*(volatile u32 *)counter(0, BITS), rounds & 1 ? 0x22222222u >> (32 - 4 * cpus) : 0,
 		"lock btc");

@@ -22,7 +22,8 @@ static struct event_loop *loop;
 static struct console *console;
 static struct char_backend *end;
 static int input[2], output[2];
-static unsigned quits, told;
+static unsigned quits;
+static size_t told;
 
 /* The guest: takes as much as `appetite` allows. */
 static uint8_t eaten[100000];
@@ -94,6 +95,14 @@ static void run_for(uint64_t ns)
 	timer_arm(&end, clock_ns(&machine_clock) + ns);
 	priority_lock_release(&lock);
 	event_loop_run(loop);
+}
+
+/* Run the loop until `*count` is as large as that, which may take long on a busy host. */
+static void run_until(const size_t *count, size_t wanted)
+{
+	for (unsigned i = 0; i < 60000 && *count < wanted; i++)
+		run_for(1 * MS);
+	assert_int_equal(*count, wanted);
 }
 
 /* What a vCPU does: where not all is taken it waits, without the lock, and writes the rest. */
@@ -176,19 +185,28 @@ static void *write_a_lot(void *opaque)
 	return NULL;
 }
 
+/* Write until the queue is full, and the pipe, which the writer thread fills, too: nothing can be
+ * taken then before somebody reads. A byte counts in the queue until it is in the pipe. */
+static void fill(void)
+{
+	static const char zeros[200000];
+	size_t taken = 0, room = 65536 + (size_t)fcntl(output[0], F_GETPIPE_SZ);
+
+	for (unsigned i = 0; i < 60000 && taken < room; i++) {
+		taken += end->ops->write(end, zeros, sizeof(zeros));
+		usleep(1000);
+	}
+	assert_int_equal(taken, room);
+	assert_int_equal(end->ops->write(end, zeros, 1), 0);
+}
+
 /* Nothing is read. Bytes without room are refused at once, except the last bytes of a run. */
 static void full_queue_refuses(void **state)
 {
-	static const char zeros[200000];
-	size_t taken = 0;
+	static const char zeros[CHAR_LAST_SIZE];
 
 	make_console(-1, dup(output[1])); /* its own: its thread outlives the test */
-	for (int i = 0; i < 20; i++) {
-		taken += end->ops->write(end, zeros, sizeof(zeros));
-		usleep(2000);
-	}
-	assert_in_range(taken, 65536, sizeof(zeros));
-	assert_int_equal(end->ops->write(end, zeros, 1), 0);
+	fill();
 	assert_false(end->ops->wait_for_room(end));
 	end->ops->write_last(end, zeros, CHAR_LAST_SIZE);
 	assert_int_equal(end->ops->write(end, zeros, 1), 0);
@@ -207,17 +225,13 @@ static void room_again_is_told(void **state)
 	static char buffer[200000];
 
 	make_console(-1, output[1]);
-	for (int i = 0; i < 20; i++) {
-		end->ops->write(end, buffer, sizeof(buffer));
-		usleep(2000);
-	}
+	fill();
 	run_for(5 * MS);
 	told = 0; /* while the queue filled, output_ready() may have been called several times */
 	run_for(5 * MS);
 	assert_int_equal(told, 0);
 	assert_true(read(output[0], buffer, 65536) > 0);
-	run_for(50 * MS);
-	assert_int_equal(told, 1);
+	run_until(&told, 1);
 	run_for(5 * MS);
 	assert_int_equal(told, 1);
 	priority_lock_take(&lock);

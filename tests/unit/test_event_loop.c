@@ -39,7 +39,8 @@ static void stop_loop(void *opaque)
 	event_loop_stop(loop);
 }
 
-/* Run the loop for some time, by a timer of its own. */
+/* Run the loop for some time, by a timer of its own. What another thread is to do meanwhile ends
+ * the run itself, since that may take longer on a busy host. */
 static void run_for(uint64_t ns)
 {
 	struct timer end;
@@ -49,6 +50,7 @@ static void run_for(uint64_t ns)
 	timer_arm(&end, clock_ns(&machine_clock) + ns);
 	priority_lock_release(&lock);
 	event_loop_run(loop);
+	timer_cancel(&end);
 }
 
 struct shot {
@@ -137,25 +139,36 @@ static void heap_survives_random_use(void **state)
 	assert_true(event_loop_next_deadline(loop) == UINT64_MAX);
 }
 
+static struct timer end_soon;
+
 static void rearm_for_the_past(void *opaque)
 {
 	struct shot *shot = opaque;
 
-	shots++;
 	timer_arm(&shot->timer, 0);
+	if (++shots == 2)
+		timer_arm(&end_soon, clock_ns(&machine_clock) + 1 * MS);
 }
 
-/* A device that always wants to be called again must not keep the loop from anything else. */
+/* A device that always wants to be called again must not keep the loop from anything else: the run
+ * comes to its end. */
 static void timer_in_the_past_does_not_starve(void **state)
 {
 	struct shot shot;
 
 	shots = 0;
+	timer_init(&end_soon, loop, stop_loop, NULL);
 	timer_init(&shot.timer, loop, rearm_for_the_past, &shot);
 	timer_arm(&shot.timer, 0);
-	run_for(5 * MS);
-	assert_true(shots > 1);
+	event_loop_run(loop);
+	assert_true(shots > 2);
 	timer_cancel(&shot.timer);
+}
+
+static void fire_and_stop(void *opaque)
+{
+	fire(opaque);
+	event_loop_stop(loop);
 }
 
 static void *arm_from_outside(void *opaque)
@@ -174,11 +187,13 @@ static void earlier_timer_of_another_thread_wakes_the_loop(void **state)
 	struct shot shot;
 	pthread_t thread;
 
-	timer_init(&shot.timer, loop, fire, &shot);
+	shot.fired_ns = 0;
+	timer_init(&shot.timer, loop, fire_and_stop, &shot);
 	pthread_create(&thread, NULL, arm_from_outside, &shot);
-	run_for(200 * MS);
+	/* The timer that the loop sleeps for is much later. */
+	run_for(60000 * MS);
 	pthread_join(thread, NULL);
-	assert_in_range(shot.fired_ns, shot.timer.deadline_ns, shot.timer.deadline_ns + 150 * MS);
+	assert_in_range(shot.fired_ns, shot.timer.deadline_ns, shot.timer.deadline_ns + 30000 * MS);
 }
 
 static void *resume_later(void *opaque)
@@ -235,6 +250,7 @@ static void timers_need_no_memory_of_the_loop(void **state)
 struct job {
 	struct event_work work;
 	unsigned runs;
+	bool last; /* ends the run */
 	pthread_t thread;
 };
 static pthread_t loop_thread;
@@ -247,6 +263,8 @@ static void do_job(void *opaque)
 	assert_true(pthread_equal(pthread_self(), loop_thread));
 	assert_int_equal(pthread_mutex_trylock(&lock.mutex), EBUSY);
 	job->runs++;
+	if (job->last)
+		event_loop_stop(loop);
 }
 
 static void *post_from_outside(void *opaque)
@@ -271,8 +289,9 @@ static void posted_work_runs_once(void **state)
 	event_loop_post(loop, &jobs[1].work);
 	event_loop_unpost(loop, &jobs[1].work);
 	event_loop_unpost(loop, &jobs[1].work); /* harmless */
+	jobs[2].last = true;
 	pthread_create(&thread, NULL, post_from_outside, &jobs[2]);
-	run_for(100 * MS);
+	run_for(60000 * MS);
 	pthread_join(thread, NULL);
 	assert_int_equal(jobs[0].runs, 1);
 	assert_int_equal(jobs[1].runs, 0);
@@ -282,7 +301,7 @@ static void posted_work_runs_once(void **state)
 	event_loop_post(loop, &jobs[1].work);
 	event_loop_unpost(loop, &jobs[1].work);
 	event_loop_post(loop, &jobs[2].work);
-	run_for(1 * MS);
+	run_for(60000 * MS);
 	assert_int_equal(jobs[0].runs, 2);
 	assert_int_equal(jobs[1].runs, 0);
 	assert_int_equal(jobs[2].runs, 2);
@@ -292,19 +311,22 @@ static void do_it_again(void *opaque)
 {
 	struct job *job = opaque;
 
-	job->runs++;
 	event_loop_post(loop, &job->work);
+	if (++job->runs == 20)
+		timer_arm(&end_soon, clock_ns(&machine_clock) + 1 * MS);
 }
 
-/* Work that posts itself goes on for ever, and keeps neither timers nor a stop from the loop. */
+/* Work that posts itself goes on for ever, and keeps neither timers nor a stop from the loop: the
+ * run comes to its end. */
 static void posted_again_does_not_starve(void **state)
 {
 	struct job job = {0};
 
+	timer_init(&end_soon, loop, stop_loop, NULL);
 	event_work_init(&job.work, do_it_again, &job);
 	event_loop_post(loop, &job.work);
-	run_for(5 * MS);
-	assert_true(job.runs > 16);
+	event_loop_run(loop);
+	assert_true(job.runs >= 20);
 	event_loop_unpost(loop, &job.work);
 }
 

@@ -697,7 +697,9 @@ static void no_store_escapes_the_log(void **state)
 	code_word = 0;
 	assert_int_equal(memory_log_start(&memory), 0);
 	pthread_create(&thread, NULL, logged_thread, NULL);
-	for (unsigned i = 0; i < 100000; i++) {
+	/* On a busy host the writer may run late and seldom: so many of its stores must have been
+	 * in the log, too. */
+	for (unsigned i = 0; i < 100000 || (in_log < 100 && i < 10000000); i++) {
 		uint64_t pages = 0, done = atomic_load_explicit(&code_word, memory_order_acquire);
 
 		memory_log_take(&memory, 0, 64, &pages);
@@ -713,7 +715,7 @@ static void no_store_escapes_the_log(void **state)
 	stop = true;
 	pthread_join(thread, NULL);
 	assert_int_equal(escaped, 0);
-	assert_int_not_equal(in_log, 0);
+	assert_true(in_log >= 100);
 	memory_log_stop(&memory);
 }
 

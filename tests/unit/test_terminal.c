@@ -108,7 +108,7 @@ static bool is_cooked(void)
 
 static bool becomes(bool want_cooked)
 {
-	for (int i = 0; i < 15000; i++) { /* a busy host */
+	for (int i = 0; i < 60000; i++) { /* a busy host */
 		if (is_cooked() == want_cooked)
 			return true;
 		usleep(1000);
@@ -119,23 +119,35 @@ static bool becomes(bool want_cooked)
 /* Start a child that puts its terminal into raw mode and then ends by `end`. */
 static pid_t start_child(void (*end)(void))
 {
-	pid_t child = forkpty(&master, NULL, NULL, NULL);
+	/* cmocka catches some of these, and a handler that was there before ours stays; who
+	 * started us may have had us ignore or block others, as nohup(1) does. */
+	static const int numbers[] = {
+		SIGSEGV, SIGABRT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGCONT, SIGTTOU};
+	int go[2];
+	char byte;
+	sigset_t none;
+	pid_t child;
 
+	assert_int_equal(pipe(go), 0);
+	child = forkpty(&master, NULL, NULL, NULL);
 	assert_true(child >= 0);
 	if (child == 0) {
-		/* cmocka catches these signals, and a handler that was there before ours stays. */
-		signal(SIGSEGV, SIG_DFL);
-		signal(SIGABRT, SIG_DFL);
-		/* nohup(1) leaves SIGHUP ignored, a shell's background job the other two. */
-		signal(SIGHUP, SIG_DFL);
-		signal(SIGINT, SIG_DFL);
-		signal(SIGQUIT, SIG_DFL);
+		for (unsigned i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+			signal(numbers[i], SIG_DFL);
+		sigemptyset(&none);
+		sigprocmask(SIG_SETMASK, &none, NULL);
+		/* Our parent wants to see the modes first. */
+		if (read(go[0], &byte, 1) != 1)
+			_exit(97);
 		if (terminal_raw(STDIN_FILENO) < 0 || !terminal_is_raw() || !log_carriage_return)
 			_exit(99);
 		end();
 		_exit(98);
 	}
 	cooked = modes();
+	assert_int_equal(write(go[1], "", 1), 1);
+	close(go[0]);
+	close(go[1]);
 	return child;
 }
 
