@@ -7,7 +7,7 @@
 #   --engine NAME[,NAME]   veneer's engines to measure (bt)
 #   --veneer [NAME=]FILE   a veneer to measure, instead of building this project's; several, with
 #                          commas or by more --veneer, are compared in one run
-#   --only NAME[,NAME]     only these: the groups int, fp and os, single programs such as
+#   --only NAME[,NAME]     only these: the groups int, call, fp and os, single programs such as
 #                          int-sieve, and boot, start and memory
 #   --runs N               how often to run each thing (3); the table has the medians
 #   --bochs-runs N         the same for Bochs, which is slow (1)
@@ -32,7 +32,7 @@ guest_processors="1 processor"
 readonly silence=600
 readonly start_runs=15
 
-only=int,fp,os,boot,start,memory
+only=int,call,fp,os,boot,start,memory
 bochs_runs=1
 peers='qemu bochs'
 
@@ -219,6 +219,7 @@ build_suite
 describe
 record note "runs: $runs (Bochs: $bochs_runs); work: $percent% of the usual"
 record group int integer
+record group call "calls, dispatch"
 record group fp "floating point, SIMD"
 record group os "operating system"
 

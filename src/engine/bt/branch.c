@@ -192,12 +192,11 @@ void translate_call(struct translator *t, unsigned i)
 	emit_branch(t, i, ALWAYS, target);
 }
 
-/* The target of an indirect branch to R10, or for calls to bt->run.scratch[0]. */
-void translate_jmp_indirect(struct translator *t, unsigned i)
+/* The target of an indirect branch, to R10. */
+static void emit_target(struct translator *t, unsigned i)
 {
 	struct guest_insn *g = &t->insn[i];
 
-	remember_branch(t, i, 0);
 	if (g->memory) {
 		emit_access(
 			t, &(struct access){
@@ -208,23 +207,28 @@ void translate_jmp_indirect(struct translator *t, unsigned i)
 		if (from != SCRATCH_ADDR)
 			emit_move(&t->code, SCRATCH_ADDR, from);
 	}
+}
+
+void translate_jmp_indirect(struct translator *t, unsigned i)
+{
+	remember_branch(t, i, 0);
+	emit_target(t, i);
 	emit_indirect(t);
 }
 
+/* To push by the soft TLB takes R10, so the target waits in memory then. */
 void translate_call_indirect(struct translator *t, unsigned i)
 {
-	struct guest_insn *g = &t->insn[i];
+	bool soft = stack_is_soft(t, i);
 
 	remember_branch(t, i, -8);
-	if (g->memory) {
-		load_to_scratch(t, i);
-	} else {
-		emit_store(&t->code, at_address(&t->bt->run.scratch[0]),
-			value_of(t, isa_gpr_number(g->operands[0].reg.value), SCRATCH_ADDR));
-	}
+	emit_target(t, i);
+	if (soft)
+		emit_store(&t->code, at_address(&t->bt->run.scratch[0]), SCRATCH_ADDR);
 	push_return_address(t, i);
 	mark(t, i, MARK_AFTER);
-	emit_load(&t->code, SCRATCH_ADDR, at_address(&t->bt->run.scratch[0]));
+	if (soft)
+		emit_load(&t->code, SCRATCH_ADDR, at_address(&t->bt->run.scratch[0]));
 	emit_indirect(t);
 }
 
@@ -233,10 +237,16 @@ static int32_t return_pops(const struct guest_insn *g)
 	return 8 + (g->in.raw.imm[0].size ? (int32_t)(uint16_t)g->in.raw.imm[0].value.u : 0);
 }
 
-static void op_return(struct translator *t, unsigned i, struct host_memory memory)
+static void emit_return(struct translator *t, unsigned i)
 {
-	emit_load(&t->code, SCRATCH_ADDR, memory);
-	emit_lea(&t->code, RSP, at_register(RSP, return_pops(&t->insn[i])));
+	int32_t pops = return_pops(&t->insn[i]);
+
+	if (pops == 8) {
+		emit_pop(&t->code, SCRATCH_ADDR);
+		return;
+	}
+	emit_load(&t->code, SCRATCH_ADDR, at_register(RSP, 0));
+	emit_lea(&t->code, RSP, at_register(RSP, pops));
 }
 
 /* emit_soft_stack() sets RSP after this and changes R10, so the target waits in memory. */
@@ -252,7 +262,7 @@ void translate_return(struct translator *t, unsigned i)
 {
 	remember_branch(t, i, return_pops(&t->insn[i]));
 	if (!stack_is_soft(t, i)) {
-		op_return(t, i, at_register(RSP, 0));
+		emit_return(t, i);
 		mark(t, i, MARK_AFTER);
 	} else {
 		emit_soft_stack(t, &(struct access){.insn = i, .size = 8, .op = op_soft_return});

@@ -12,7 +12,7 @@ static void op_load_scratch(struct translator *t, unsigned i, struct host_memory
 }
 
 /* The memory operand of instruction i, 8 bytes, to bt->run.scratch[0]. */
-void load_to_scratch(struct translator *t, unsigned i)
+static void load_to_scratch(struct translator *t, unsigned i)
 {
 	emit_access(t,
 		&(struct access){

@@ -9,8 +9,6 @@ void translate_pop(struct translator *t, unsigned i);
 void translate_leave(struct translator *t, unsigned i);
 void translate_stack_alu(struct translator *t, unsigned i);
 void translate_stack_set(struct translator *t, unsigned i);
-/* The memory operand of instruction i, 8 bytes, to bt->run.scratch[0]. */
-void load_to_scratch(struct translator *t, unsigned i);
 void push_constant(struct translator *t, unsigned i, uint64_t value);
 /* The address of the instruction after call i. */
 void push_return_address(struct translator *t, unsigned i);
