@@ -53,7 +53,36 @@ static struct bt_unit *add_unit(uint64_t rip, uint64_t key)
 	return add_unit_of(windowed, rip, key);
 }
 
+static struct bt_unit *find(struct bt *of, uint64_t rip, uint64_t key, struct bt_mode mode)
+{
+	struct bt_unit *unit = cache_find(of, rip, key, mode);
+
+	return unit && !unit->dropped ? unit : NULL;
+}
+
+static struct bt_unit *find_stale(struct bt *of, uint64_t rip, uint64_t key, struct bt_mode mode)
+{
+	struct bt_unit *unit = cache_find(of, rip, key, mode);
+
+	return unit && unit->dropped ? unit : NULL;
+}
+
 /* --- jump tables --- */
+
+/* The unit that translated code gets to by its jump table and code map. */
+static struct bt_unit *reached(struct bt *of, uint64_t rip, struct bt_mode mode)
+{
+	uintptr_t entry = of->jump[bt_mode_table(mode)][rip % JUMP_ENTRIES];
+	struct bt_unit *unit;
+
+	if (entry == of->glue.miss)
+		return NULL;
+	unit = ((struct bt_unit **)entry)[-1];
+	return unit->rip == bt_mode_offset(mode, rip) &&
+			       of->code_map[mode.user][unit->code_page] == CODE_PLACE(rip)
+		       ? unit
+		       : NULL;
+}
 
 #define LOCAL  UINT64_C(0x401230)
 #define GLOBAL UINT64_C(0xffffffff81004560)
@@ -79,8 +108,8 @@ static const char *left_by(enum tlb_flush what, uint64_t linear)
 
 	enter_both();
 	cache_flush_jumps(bt, what, linear);
-	return both[(cache_probe_jump(bt, LOCAL, windowed) != NULL) +
-		    2 * (cache_probe_jump(bt, GLOBAL, windowed) != NULL)];
+	return both[(reached(bt, LOCAL, windowed) != NULL) +
+		    2 * (reached(bt, GLOBAL, windowed) != NULL)];
 }
 
 static void flushes_empty_jump_tables(void **state)
@@ -103,29 +132,29 @@ static void code_that_moves(void **state)
 	const uint64_t a = UINT64_C(0x7f0000001230), b = UINT64_C(0x550000002230);
 	struct bt_unit *unit = add_unit_of(user, 0x230, 0x5230), *other;
 
-	assert_null(cache_probe_jump(bt, a, user));
-	assert_ptr_equal(cache_find(bt, a, 0x5230, user), unit);
-	assert_null(cache_find(bt, a + 1, 0x5230, user));
+	assert_null(reached(bt, a, user));
+	assert_ptr_equal(find(bt, a, 0x5230, user), unit);
+	assert_null(find(bt, a + 1, 0x5230, user));
 	cache_enter_jump(bt, unit, a, false);
-	assert_ptr_equal(cache_probe_jump(bt, a, user), unit);
+	assert_ptr_equal(reached(bt, a, user), unit);
 	/* A page is known at one place. */
 	cache_enter_jump(bt, unit, b, false);
-	assert_null(cache_probe_jump(bt, a, user));
-	assert_ptr_equal(cache_probe_jump(bt, b, user), unit);
-	assert_null(cache_probe_jump(bt, b + BIT(28), user));
+	assert_null(reached(bt, a, user));
+	assert_ptr_equal(reached(bt, b, user), unit);
+	assert_null(reached(bt, b + BIT(28), user));
 	cache_flush_jumps(bt, TLB_FLUSH_PAGE, a & PAGE_MASK);
 	cache_enter_jump(bt, unit, b, false);
-	assert_ptr_equal(cache_probe_jump(bt, b, user), unit);
+	assert_ptr_equal(reached(bt, b, user), unit);
 	cache_flush_jumps(bt, TLB_FLUSH_PAGE, b & PAGE_MASK);
-	assert_null(cache_probe_jump(bt, b, user));
+	assert_null(reached(bt, b, user));
 	/* Another page lies there now. */
 	other = add_unit_of(user, 0x230, 0x9230);
 	cache_enter_jump(bt, other, a, false);
-	assert_ptr_equal(cache_probe_jump(bt, a, user), other);
+	assert_ptr_equal(reached(bt, a, user), other);
 	cache_enter_jump(bt, unit, a, false);
-	assert_ptr_equal(cache_probe_jump(bt, a, user), unit);
+	assert_ptr_equal(reached(bt, a, user), unit);
 	cache_flush_jumps(bt, TLB_FLUSH_NON_GLOBAL, 0);
-	assert_null(cache_probe_jump(bt, a, user));
+	assert_null(reached(bt, a, user));
 }
 
 /* The hash grows with the units; what was forgotten does not come back by that. */
@@ -138,12 +167,11 @@ static void many_units_are_found(void **state)
 		add_unit(0x10 * i, 0x10 * (i % 0x1000) | i / 0x1000 << 1);
 	for (uint64_t i = 1; i <= 40000; i++)
 		assert_non_null(
-			cache_find(bt, 0x10 * i, 0x10 * (i % 0x1000) | i / 0x1000 << 1, windowed));
-	assert_null(cache_find_stale(bt, 0x30, 0x30, windowed));
+			find(bt, 0x10 * i, 0x10 * (i % 0x1000) | i / 0x1000 << 1, windowed));
+	assert_null(find_stale(bt, 0x30, 0x30, windowed));
 	cache_flush(bt);
 	for (uint64_t i = 1; i <= 40000; i++)
-		assert_null(
-			cache_find(bt, 0x10 * i, 0x10 * (i % 0x1000) | i / 0x1000 << 1, windowed));
+		assert_null(find(bt, 0x10 * i, 0x10 * (i % 0x1000) | i / 0x1000 << 1, windowed));
 }
 
 /* Two places with the same low bits: what a flush could not name is not known. */
@@ -231,13 +259,13 @@ static void written_pages_lose_their_units(unsigned count)
 	cache_process_drops(bt);
 	assert_false(atomic_load(&bt->code.drops_pending));
 	for (unsigned i = 0; i < count; i++)
-		assert_null(cache_find(bt, i * PAGE_SIZE + 0x10, i * PAGE_SIZE + 0x10, windowed));
+		assert_null(find(bt, i * PAGE_SIZE + 0x10, i * PAGE_SIZE + 0x10, windowed));
 }
 
 static void few_pages_are_dropped_one_by_one(void **state)
 {
 	written_pages_lose_their_units(3);
-	assert_non_null(cache_find(bt, 3 * PAGE_SIZE + 0x10, 3 * PAGE_SIZE + 0x10, windowed));
+	assert_non_null(find(bt, 3 * PAGE_SIZE + 0x10, 3 * PAGE_SIZE + 0x10, windowed));
 }
 
 static void too_many_pages_are_all_dropped(void **state)
@@ -272,17 +300,17 @@ static void straddling_units_have_two_pages(void **state)
 			add_unit(0x8010, keys[2]);
 			cache_page_written(bt, pages[written]);
 			cache_process_drops(bt);
-			assert_null(cache_find(bt, at, keys[0], windowed));
-			assert_non_null(cache_find_stale(bt, at, keys[0], windowed));
-			assert_true(!cache_find(bt, 0x7010, keys[1], windowed) == (written == 0));
-			assert_true(!cache_find(bt, 0x8010, keys[2], windowed) == (written == 1));
-			assert_true(cache_remove(bt, cache_find_stale(bt, at, keys[0], windowed)));
-			assert_null(cache_find_stale(bt, at, keys[0], windowed));
+			assert_null(find(bt, at, keys[0], windowed));
+			assert_non_null(find_stale(bt, at, keys[0], windowed));
+			assert_true(!find(bt, 0x7010, keys[1], windowed) == (written == 0));
+			assert_true(!find(bt, 0x8010, keys[2], windowed) == (written == 1));
+			assert_true(cache_remove(bt, find_stale(bt, at, keys[0], windowed)));
+			assert_null(find_stale(bt, at, keys[0], windowed));
 			/* Both lists still lead to the others. */
 			cache_page_written(bt, pages[!written]);
 			cache_process_drops(bt);
-			assert_non_null(cache_find_stale(bt, 0x7010, keys[1], windowed));
-			assert_non_null(cache_find_stale(bt, 0x8010, keys[2], windowed));
+			assert_non_null(find_stale(bt, 0x7010, keys[1], windowed));
+			assert_non_null(find_stale(bt, 0x8010, keys[2], windowed));
 		}
 }
 

@@ -231,12 +231,15 @@ struct bt_insn {
 };
 
 struct bt_unit {
+	/* First what cache_find() looks at, in one cache line. */
 	uint64_t rip; /* less bt->run.base: an offset in the page, or all of it where mode.bound */
 	uint64_t key; /* RAM offset of the first byte */
+	struct bt_mode mode;
+	struct bt_unit *hash_next;
+	uintptr_t entry; /* the entry that checks nothing */
 	/* A straddling instruction is a unit of its own: the RAM offset of the page that it runs
 	 * on into. UNIT_ONE_PAGE: all code is in the page of the key. */
 	uint64_t second;
-	struct bt_mode mode;
 	uint16_t code_page; /* the number of its page, of the key */
 	uint16_t count;     /* guest instructions */
 	uint16_t mark_count;
@@ -250,11 +253,10 @@ struct bt_unit {
 	uint32_t size;    /* bytes of host code, from `code` on */
 	uintptr_t code;   /* host address; here is the checked entry (RIP in R10) */
 	uintptr_t linked; /* the entry for direct jumps from other pages, RIP in R10, too */
-	uintptr_t entry;  /* the entry that checks nothing */
 	uintptr_t gate;   /* where the entry leads while the unit is dropped; 0: none yet */
 	uint16_t again,
 		cold; /* where loops' second codes begin, and what is out of line; for the trace */
-	struct bt_unit *hash_next, *page_next, *second_next; /* for both: cache_page_next() */
+	struct bt_unit *page_next, *second_next; /* for both: cache_page_next() */
 	struct bt_insn *insns;
 	struct bt_mark *marks;
 	/* copy of the guest code: the bytes from the first to the last instruction */
@@ -303,6 +305,7 @@ struct bt_run {
 	uint64_t
 		miss_unit; /* glue.miss: one and the number of the unit that was not where it was */
 	uint64_t miss_saved[8], miss_target; /* while bt_find_jump() runs */
+	bool miss_cold; /* bt_find_jump() has seen that there is no unit, not even a stale one */
 	/* Field masks for PEXT. */
 	uint64_t mask_index, mask_page, mask_offset;
 };

@@ -43,10 +43,9 @@ static inline uint32_t cache_next_unit(const struct bt *bt)
 
 /* Make a unit findable. */
 void cache_add(struct bt *bt, struct bt_unit *unit);
-/* The unit for RAM offset `key`, that RIP and mode, or NULL. */
+/* The unit for RAM offset `key`, that RIP and mode, or NULL. It may be `dropped`, and then perhaps
+ * it can be taken back (stale.h). */
 struct bt_unit *cache_find(struct bt *bt, uint64_t rip, uint64_t key, struct bt_mode mode);
-/* The same, of those that may be taken back (stale.h). */
-struct bt_unit *cache_find_stale(struct bt *bt, uint64_t rip, uint64_t key, struct bt_mode mode);
 /* Forget this one unit: another is to take its place, by stale_succeed(). False: there was no room
  * to do that, and all units of its page are forgotten. */
 bool cache_remove(struct bt *bt, struct bt_unit *unit);
@@ -58,8 +57,6 @@ void cache_flush(struct bt *bt);
 void cache_enter_jump(struct bt *bt, struct bt_unit *unit, uint64_t rip, bool global);
 /* Enter in the code map that RAM offset `key` lies at `rip`, and may be fetched. */
 void cache_know_page(struct bt *bt, bool user, uint64_t rip, uint64_t key, bool global);
-/* The unit that the jump table gives for RIP, or NULL. */
-struct bt_unit *cache_probe_jump(struct bt *bt, uint64_t rip, struct bt_mode mode);
 /* glue.miss: translated code wants to go on at `rip`, which its jump table does not have. Where its
  * unit is known without a look at the guest's page tables, it is entered in the table and in
  * bt->run.base; its entry that checks nothing. Else 0. The vector registers are the guest's. */

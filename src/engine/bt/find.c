@@ -16,26 +16,15 @@
 #include "cpu/access.h"
 #include "cpu/tlb.h"
 
-static struct bt_unit *find(
-	struct bt *bt, uint64_t rip, uint64_t key, struct bt_mode mode, bool dropped)
+struct bt_unit *cache_find(struct bt *bt, uint64_t rip, uint64_t key, struct bt_mode mode)
 {
 	uint64_t offset = bt_mode_offset(mode, rip);
 	struct bt_unit *unit = *unit_bucket(bt, offset, key, mode);
 
-	while (unit && (unit->key != key || unit->rip != offset || unit->dropped != dropped ||
-			       !bt_mode_equal(unit->mode, mode)))
+	while (unit &&
+		(unit->key != key || unit->rip != offset || !bt_mode_equal(unit->mode, mode)))
 		unit = unit->hash_next;
 	return unit;
-}
-
-struct bt_unit *cache_find(struct bt *bt, uint64_t rip, uint64_t key, struct bt_mode mode)
-{
-	return find(bt, rip, key, mode, false);
-}
-
-struct bt_unit *cache_find_stale(struct bt *bt, uint64_t rip, uint64_t key, struct bt_mode mode)
-{
-	return find(bt, rip, key, mode, true);
 }
 
 /* --- lists --- */
@@ -115,16 +104,6 @@ static struct bt_unit *jump_unit(const struct bt *bt, uint64_t rip, struct bt_mo
 	return entry_unit(bt, bt->jump[bt_mode_table(mode)][rip & (JUMP_ENTRIES - 1)]);
 }
 
-struct bt_unit *cache_probe_jump(struct bt *bt, uint64_t rip, struct bt_mode mode)
-{
-	struct bt_unit *unit = jump_unit(bt, rip, mode);
-
-	return is_unit_for(unit, rip, mode) &&
-			       bt->code_map[mode.user][unit->code_page] == CODE_PLACE(rip)
-		       ? unit
-		       : NULL;
-}
-
 static uint16_t linear_index(uint64_t linear)
 {
 	return (uint16_t)(linear >> PAGE_SHIFT);
@@ -196,6 +175,7 @@ uintptr_t bt_find_jump(struct bt *bt, uint64_t rip)
 	uint64_t key;
 
 	bt->run.miss_unit = 0;
+	bt->run.miss_cold = false;
 	if (bt_mode_changes_at(bt, mode, rip) || atomic_load(&bt->code.drops_pending) ||
 		bt->options.verify)
 		return 0;
@@ -206,8 +186,10 @@ uintptr_t bt_find_jump(struct bt *bt, uint64_t rip)
 		unit = jump_unit(bt, rip, mode);
 	if (!is_unit_for(unit, rip, mode) || unit->key != key)
 		unit = cache_find(bt, rip, key, mode);
-	if (!unit)
+	if (!unit || unit->dropped) {
+		bt->run.miss_cold = !unit;
 		return 0;
+	}
 	cache_enter_jump(bt, unit, rip, tlb_fetched_globally(cpu, rip));
 	bt->run.base = rip - unit->rip;
 	bt->stats.jumps_found++;

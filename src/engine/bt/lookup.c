@@ -65,26 +65,17 @@ struct bt_unit *unit_replace(
 
 struct bt_unit *unit_find(struct bt *bt, uint64_t rip, struct bt_mode mode)
 {
-	struct bt_unit *unit, *stale;
+	struct bt_unit *unit;
 	uint64_t key;
 
-	mode = bt_mode_for(bt, mode, rip);
-	unit = cache_probe_jump(bt, rip, mode);
-	if (unit)
-		return unit;
 	if (!cpu_canonical(bt->cpu, rip))
 		return NULL;
 	key = unit_key(bt, rip);
 	if (key == ~UINT64_C(0))
 		return NULL;
-	unit = cache_find(bt, rip, key, mode);
-	stale = unit ? NULL : cache_find_stale(bt, rip, key, mode);
-	if (stale && !stale_take_back(bt, stale))
-		return unit_replace(bt, stale, rip, nothing_adapted);
-	if (stale)
-		unit = stale;
-	if (unit)
-		cache_enter_jump(bt, unit, rip, tlb_fetched_globally(bt->cpu, rip));
+	unit = cache_find(bt, rip, key, bt_mode_for(bt, mode, rip));
+	if (unit && unit->dropped && !stale_take_back(bt, unit))
+		return unit_replace(bt, unit, rip, nothing_adapted);
 	return unit;
 }
 

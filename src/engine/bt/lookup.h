@@ -10,9 +10,8 @@
 /* RAM offset of the code at `rip`: a unit's key. ~0: it is not in RAM. */
 uint64_t unit_key(struct bt *bt, uint64_t rip);
 
-/* By the jump table, then by the hash; a unit found there is entered in the jump table. One whose
- * code has changed is replaced. NULL: there is none. May flush the cache
- * (bt->stats.cache_flushes). */
+/* The unit for that code. One whose code has changed is replaced. NULL: there is none. May flush
+ * the cache (bt->stats.cache_flushes). */
 struct bt_unit *unit_find(struct bt *bt, uint64_t rip, struct bt_mode mode);
 
 /* Translate once more what `unit` was made of, or what is there now. `adapted`: see

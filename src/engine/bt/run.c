@@ -88,5 +88,6 @@ bool bt_translated(struct cpu *cpu)
 		if (mode.windows)
 			windows_use_space(bt);
 	}
-	return true;
+	interp_of(cpu)->hot = NULL;
+	return !next.cold;
 }

@@ -122,18 +122,24 @@ static bool left_in_shadow(struct cpu *cpu, const struct bt_unit *unit, unsigned
 
 /* --- one exit --- */
 
-static const struct next run_loop = {0, 0};
+static const struct next run_loop = {.entry = 0};
+
+/* A look-up has found that no unit is at cpu->rip. */
+static struct next interpret_next(const struct bt *bt)
+{
+	return (struct next){.cold = !must_leave(bt->cpu)};
+}
 
 /* Go on in the middle of a unit, with the vector registers loaded that it had at the exit. */
 static struct next resume(struct bt *bt, uintptr_t at, enum bt_vectors vectors)
 {
 	switch (vectors) {
 	case VECTORS_NARROW:
-		return (struct next){bt->glue.load_vectors, at};
+		return (struct next){.entry = bt->glue.load_vectors, .r10 = at};
 	case VECTORS_WIDE:
-		return (struct next){bt->glue.load_wide, at};
+		return (struct next){.entry = bt->glue.load_wide, .r10 = at};
 	default:
-		return (struct next){at, 0};
+		return (struct next){.entry = at};
 	}
 }
 
@@ -164,7 +170,7 @@ static struct next after_branch(struct bt *bt, uint32_t id, struct bt_mode mode)
 	if (!to) {
 		if (exit->heat >= successor_heat(bt))
 			exit->heat = 0;
-		return run_loop;
+		return interpret_next(bt);
 	}
 	if (bt->stats.cache_flushes == flushes && !from->dropped && !to->dropped)
 		link_exit(bt, exit, to);
@@ -198,13 +204,19 @@ static struct next after_jump(struct bt *bt, struct bt_mode *mode)
 	cpu->rip = cpu->next_rip = rip;
 	heat = &bt->code.jump_heat[rip % ARRAY_SIZE(bt->code.jump_heat)];
 	hot = ++*heat >= successor_heat(bt);
+	if (bt->run.miss_cold && !hot)
+		return interpret_next(bt);
 	if (unlikely(bt_mode_changes_at(bt, *mode, rip)))
 		unit_here(bt, hot, mode, &unit);
 	else
 		unit = unit_find_or_make(bt, rip, *mode, hot);
+	if (unit)
+		cache_enter_jump(bt, unit, rip, tlb_fetched_globally(cpu, rip));
 	if (unit || hot)
 		*heat = 0;
-	return unit && !bt->options.verify ? enter_unit(bt, unit) : run_loop;
+	if (bt->options.verify)
+		return run_loop;
+	return unit ? enter_unit(bt, unit) : interpret_next(bt);
 }
 
 /* Where the next instruction's code is, if `exit` is in the unit's straight run; else 0. (The exit
@@ -228,7 +240,7 @@ static struct next go_on(struct bt *bt, struct bt_mode *mode)
 		return run_loop;
 	bt->cpu->next_rip = bt->cpu->rip;
 	unit_here(bt, false, mode, &unit);
-	return unit ? enter_unit(bt, unit) : run_loop;
+	return unit ? enter_unit(bt, unit) : interpret_next(bt);
 }
 
 /* After the interpreter ran an instruction of the unit. */

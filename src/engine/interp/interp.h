@@ -156,7 +156,8 @@ struct interp {
 	uint64_t stub_resets;        /* times its stubs were forgotten */
 	/* NULL, or a translator's: called by the run loop between blocks, with cpu->rip what comes
 	 * next, no event waiting and nothing to be stepped. True: it ran some code, look again;
-	 * false: nothing has changed, interpret. May raise. */
+	 * false: what cpu->rip says now is to be interpreted, and nothing is to be stepped. May
+	 * raise. */
 	bool (*translated)(struct cpu *cpu);
 	struct block *hot; /* op_heat left this block, at hot_rip; see interp_hot() */
 	uint64_t hot_rip;
