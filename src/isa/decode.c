@@ -113,3 +113,11 @@ enum isa_status isa_decode(enum isa_mode mode, const struct cpu_model *model, co
 		drop_repeat(in);
 	return ISA_DECODED;
 }
+
+unsigned isa_operand_bytes(
+	bool amd, const ZydisDecodedInstruction *in, const ZydisDecodedOperand *operand)
+{
+	if (in->mnemonic == ZYDIS_MNEMONIC_MOVSXD && in->operand_width == 16 && !amd)
+		return 2;
+	return operand->size / 8;
+}

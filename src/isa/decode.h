@@ -39,4 +39,10 @@ enum isa_status {
 enum isa_status isa_decode(enum isa_mode mode, const struct cpu_model *model, const uint8_t *bytes,
 	size_t available, ZydisDecodedInstruction *instruction, ZydisDecodedOperand *operands);
 
+/* How many bytes of the operand the instruction reads or writes, on AMD's processors or on Intel's.
+ * MOVSXD to 16 bits reads no more than these on Intel's (SDM vol. 2, MOVSXD); AMD's, whose manual
+ * does not have that form, read 32, which is what Zydis says. */
+unsigned isa_operand_bytes(
+	bool amd, const ZydisDecodedInstruction *instruction, const ZydisDecodedOperand *operand);
+
 #endif

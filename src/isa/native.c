@@ -8,6 +8,7 @@
 
 #include "cpu/cpu.h"
 #include "cpu/fpu.h"
+#include "isa/decode.h"
 #include "isa/feature.h"
 #include "isa/register.h"
 
@@ -462,16 +463,6 @@ static bool select_indexed(struct native *n)
 	return true;
 }
 
-/* MOVSXD to 16 bits reads no more than these on Intel's processors (SDM vol. 2, MOVSXD); AMD's,
- * whose manual does not have that form, read 32. */
-static unsigned operand_bytes(const struct native *n, const ZydisDecodedOperand *op)
-{
-	if (n->instruction->mnemonic == ZYDIS_MNEMONIC_MOVSXD &&
-		n->instruction->operand_width == 16 && !n->model->amd)
-		return 2;
-	return op->size / 8;
-}
-
 static bool select_memory(struct native *n)
 {
 	const ZydisDecodedInstruction *in = n->instruction;
@@ -490,7 +481,7 @@ static bool select_memory(struct native *n)
 		n->operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER)
 		return false;
 	n->rules.memory = read && write ? NATIVE_READ_WRITE : write ? NATIVE_WRITE : NATIVE_READ;
-	n->rules.memory_size = (uint8_t)operand_bytes(n, op);
+	n->rules.memory_size = (uint8_t)isa_operand_bytes(n->model->amd, in, op);
 	n->rules.locked =
 		(in->attributes & ZYDIS_ATTRIB_HAS_LOCK) || in->mnemonic == ZYDIS_MNEMONIC_XCHG;
 	select_alignment(n);

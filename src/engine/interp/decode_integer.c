@@ -90,11 +90,9 @@ bool choose_imul(struct decoding *d, const struct choice *choice)
 bool choose_extend(struct decoding *d, const struct choice *choice)
 {
 	const struct extend_forms *forms = choice->extend;
-	unsigned from = size_index(operand_bytes(d, 1)), to = size_index(operand_bytes(d, 0));
+	unsigned from = size_index(isa_operand_bytes(d->cpu->amd, &d->zydis, &d->operand[1]));
+	unsigned to = size_index(operand_bytes(d, 0));
 
-	/* As operand_bytes() in isa/native.c has it. */
-	if (d->zydis.mnemonic == ZYDIS_MNEMONIC_MOVSXD && to == SIZE_2 && !d->cpu->amd)
-		from = SIZE_2;
 	d->insn->dst = (uint8_t)decoding_register_offset(d->operand[0].reg.value);
 	if (is_memory(&d->operand[1]))
 		return use(d, forms->m[decoding_set_address(d, &d->operand[1])][from][to]);
