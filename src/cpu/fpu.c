@@ -66,8 +66,6 @@ void fpu_reset(struct cpu *cpu)
 	fpu->pkru = 0;
 	fpu->fip = fpu->fdp = 0;
 	fpu->fop = fpu->fcs = fpu->fds = 0;
-	if (cpu->fpu_live)
-		to_host(fpu);
 }
 
 void fpu_enter(struct cpu *cpu)

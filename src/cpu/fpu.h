@@ -21,7 +21,8 @@
 /* Once per process: register for faults in generated stubs (host/fault.h). A second call has no
  * effect. */
 void fpu_init(void);
-void fpu_reset(struct cpu *cpu); /* power-up state; INIT leaves it alone */
+/* The power-up state; INIT leaves it alone. The caller pushes it to where the engine has it. */
+void fpu_reset(struct cpu *cpu);
 
 void fpu_enter(struct cpu *cpu); /* cpu->fpu to the host; called by run loops of software engines */
 void fpu_leave(struct cpu *cpu); /* back, and the host's defaults restored */
