@@ -61,12 +61,11 @@ static unsigned add_pieces(const bool used[LOWER_HALF], unsigned first, unsigned
 	return count;
 }
 
-/* What the home is to have room for: the slots in use; of a scattered program all that it may use.
- */
-static unsigned find_pieces(struct windows *w, struct space *space)
+/* What the home is to have room for: the slots in use, so many; of a scattered program all that it
+ * may use. */
+static unsigned find_pieces(struct space *space, const bool used[LOWER_HALF], unsigned slots)
 {
-	bool used[LOWER_HALF];
-	unsigned slots = find_slots(w, used), first = 0;
+	unsigned first = 0;
 
 	while (first < LOWER_HALF && !used[first])
 		first++;
@@ -138,12 +137,11 @@ static bool may_have_homes(const struct windows *w)
 }
 
 /* Windows for the slots of the home that are in use. */
-static void fill_home(struct windows *w)
+static void fill_home(struct windows *w, const bool used[LOWER_HALF])
 {
 	const struct space *space = &w->space[w->current];
-	bool used[LOWER_HALF], evicted;
+	bool evicted;
 
-	find_slots(w, used);
 	for (unsigned slot = 0; slot < LOWER_HALF; slot++) {
 		struct window *window = NULL;
 
@@ -157,16 +155,18 @@ static void fill_home(struct windows *w)
 void home_create(struct windows *w)
 {
 	struct space *space = &w->space[w->current];
+	bool used[LOWER_HALF];
 	unsigned count;
 
 	if (!may_have_homes(w))
 		return;
-	count = find_pieces(w, space);
+	count = find_slots(w, used);
+	count = find_pieces(space, used, count);
 	while (count && !search(space->home, count, &space->home_delta))
 		count--;
 	space->home_count = count;
 	space->has_home = count;
-	fill_home(w);
+	fill_home(w, used);
 }
 
 bool home_outgrown(const struct windows *w, const struct space *space)
