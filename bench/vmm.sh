@@ -75,7 +75,7 @@ vmm_version()
 {
 	case $1 in
 	native) "${CC:-cc}" --version | sed -n 1p ;;
-	veneer-*) echo "$("${binary[$1]}" --version 2>&1 | sed -n 1p), ${binary[$1]}" ;;
+	veneer-*) "${binary[$1]}" --version 2>&1 | sed -n 1p ;;
 	qemu) qemu-system-x86_64 --version | sed -n 1p ;;
 	bochs) bochs-bin --help cpu 2>&1 | sed -n 's/^ *\(Bochs x86 Emulator.*\)/\1/p' ;;
 	esac
