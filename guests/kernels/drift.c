@@ -63,6 +63,14 @@ FORM(masked_index,
 FORM(stack_up, ON_STACK, "add $0x8000, %rsp", "mov (%rsp), %rax", "mov %r8, %rsp");
 FORM(stack_down, ON_STACK, "sub $0x8000, %rsp", "mov (%rsp), %rax", "mov %r8, %rsp");
 FORM(stack_lea, ON_STACK, "lea -0x8000(%rsp), %rsp", "pop %rax", "mov %r8, %rsp");
+FORM(stack_element, ON_STACK, "xor %esi, %esi; add $0x8000, %rsp", "mov (%rsp,%rsi,8), %rax",
+	"mov %r8, %rsp");
+FORM(stack_wide_element, ON_STACK "; xor %esi, %esi", "add $0x8000000, %rsi",
+	"mov (%rsp,%rsi,8), %rax", "mov %r8, %rsp");
+/* The stack is 32 GiB below. */
+FORM(stack_far_element,
+	"mov %rsp, %r8; mov $0xfffffff8, %esi; shl $3, %rsi; sub %rsi, %rbx; mov %rbx, %rsp",
+	"mov $0xfffffff8, %esi; add $0x8000, %rsp", "mov (%rsp,%rsi,8), %rax", "mov %r8, %rsp");
 
 FORM(visit, "", TOUCH, "nop", "");
 
@@ -86,6 +94,9 @@ static const struct form forms[] = {
 	ROW(stack_up, 0x8000, false, true),
 	ROW(stack_down, -0x8000, false, true),
 	ROW(stack_lea, -0x8000, false, true),
+	ROW(stack_element, 0x8000, false, true),
+	ROW(stack_wide_element, GIB, false, false),
+	ROW(stack_far_element, 0x8000, false, true),
 };
 #define FORMS (sizeof(forms) / sizeof(forms[0]))
 

@@ -27,8 +27,9 @@
  * 1:	op	gs:[base + disp]	the home zone; others as above, by zone_delta
  *
  * The stack: host RSP is guest RSP plus its window's delta at all times, so [rsp + disp], PUSH and
- * POP need nothing. Where its slot has no window that delta leads nowhere; then these, too, may be
- * made with the soft TLB, by the address RSP - delta.
+ * POP need nothing, nor does [rsp + index * 8] where the upper half of the index is known to be
+ * clear. Where its slot has no window that delta leads nowhere; then these, too, may be made with
+ * the soft TLB, by the address RSP - delta.
  *
  * Soft TLB:
  *
@@ -401,6 +402,28 @@ bool operand_is_direct(
 	return true;
 }
 
+/* An element of an array on the stack: an index whose upper half is clear cannot lead from RSP
+ * beyond the guards. */
+static bool operand_is_near_stack(
+	const struct translator *t, const struct guest_insn *g, struct host_memory *out)
+{
+	const ZydisDecodedOperand *m = g->memory;
+	unsigned index;
+	int host;
+
+	if (m->mem.base != ZYDIS_REGISTER_RSP || is_none(m->mem.index) ||
+		g->in.address_width != 64 || m->mem.segment == ZYDIS_REGISTER_FS ||
+		m->mem.segment == ZYDIS_REGISTER_GS || t->bt->options.hardened)
+		return false;
+	index = isa_gpr_number(m->mem.index);
+	host = host_of(index);
+	if (host == NO_REGISTER || !(t->facts.narrow & BIT(index)))
+		return false;
+	*out = at_sum(RSP, host, (int32_t)m->mem.disp.value);
+	out->scale = (uint8_t)__builtin_ctz(m->mem.scale);
+	return true;
+}
+
 /* The address is known to be in `zone`, and in R10 if `computed`. */
 static void emit_checked(struct translator *t, const struct access *a, unsigned zone, bool computed)
 {
@@ -445,11 +468,16 @@ static void emit_window(struct translator *t, const struct access *a)
 	int base = simple_base(g, a->memory), known = -1;
 	struct expression e;
 	bool about = facts_expression(t, a->insn, &e);
+	struct host_memory element;
 	uint64_t address;
 	uintptr_t patch;
 
 	if (operand_is_stack(g, a->memory)) {
 		a->op(t, a->insn, at_register(RSP, disp));
+		return;
+	}
+	if (operand_is_near_stack(t, g, &element)) {
+		a->op(t, a->insn, element);
 		return;
 	}
 	if (constant_address(t, g, a->memory, &address)) {
