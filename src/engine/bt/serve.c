@@ -18,7 +18,7 @@
 #include "isa/decode.h"
 
 /* Code without a unit that an exit leads to is translated after so many passages. */
-#define SUCCESSOR_HEAT 8
+#define SUCCESSOR_HEAT 2
 /* Runs of units and loops in one young address space that prove it worth windows. */
 #define YOUNG_RUNS 50000
 

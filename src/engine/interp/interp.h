@@ -388,6 +388,8 @@ enum vcpu_exit interp_vcpu_run(struct cpu *cpu);
 struct block *interp_hot(const struct cpu *cpu);
 /* Do not ask about the block before it has run `count` times more. */
 void interp_set_heat(struct block *block, unsigned count);
+/* Ask about the block at RAM offset `key`, if there is one, as soon as it is to run again. */
+void interp_block_is_hot(struct cpu *cpu, uint64_t key);
 
 /* Decode one instruction for interp_run_one(), for the CPU's current mode. `bytes` holds
  * `available` bytes (up to 15 are looked at), the first at page_offset in its page. Returns its
