@@ -29,7 +29,8 @@ enum {
 	ENTRY_G = 1 << 8,
 };
 #define ENTRY_NX         BIT(63)
-#define ENTRY_ADDRESS    UINT64_C(0x000ffffffffff000)
+#define ENTRY_ADDRESS    PAGING_ENTRY_ADDRESS
+#define ENTRY_KEYS       (UINT64_C(0xf) << 59)
 #define ENTRY_KEY(entry) bits_get(entry, 62, 59)
 
 /* An entry that is not in RAM reads as an undriven bus does. */
@@ -245,9 +246,10 @@ static uint64_t reserved_wide(const struct cpu *cpu)
 	return reserved;
 }
 
-/* From `level` (5 to 2) down; the table is at `table`. */
+/* From `level` (5 to 2) down; the table is at `table`. Entries of level `last` are the last
+ * ones read: 1, or 2 where walk->frame shall be the table of 4-KiB pages, and page_size 0. */
 FOR_BOTH enum walk_result walk_wide(struct cpu *cpu, bool second, uint64_t linear, unsigned access,
-	uint64_t table, unsigned level, struct walk *walk)
+	uint64_t table, unsigned level, unsigned last, struct walk *walk)
 {
 	uint64_t reserved = reserved_wide(cpu);
 	uint64_t rights = ENTRY_W | ENTRY_U | ENTRY_NX | ENTRY_A;
@@ -293,7 +295,20 @@ FOR_BOTH enum walk_result walk_wide(struct cpu *cpu, bool second, uint64_t linea
 				return WALK_AGAIN;
 		}
 		table = entry & ENTRY_ADDRESS;
+		if (level == last) {
+			walk->rights = rights;
+			walk->frame = table;
+			walk->page_size = 0;
+			return WALK_DONE;
+		}
 	}
+}
+
+FOR_BOTH enum walk_result walk_long(struct cpu *cpu, bool second, uint64_t linear, unsigned access,
+	unsigned last, struct walk *walk)
+{
+	return walk_wide(cpu, second, linear, access, cpu->cr3 & ENTRY_ADDRESS,
+		cpu->cr4 & CR4_LA57 ? 5 : 4, last, walk);
 }
 
 /* The four registers that stand in for PAE's top level carry no rights, and were checked when
@@ -305,7 +320,7 @@ FOR_BOTH enum walk_result walk_pae(
 
 	if (!(pdpte & ENTRY_P))
 		return WALK_NOT_PRESENT;
-	return walk_wide(cpu, second, linear, access, pdpte & ENTRY_ADDRESS, 2, walk);
+	return walk_wide(cpu, second, linear, access, pdpte & ENTRY_ADDRESS, 2, 1, walk);
 }
 
 static enum walk_outcome refused(const struct walk *walk, struct translation *out)
@@ -413,8 +428,7 @@ FOR_BOTH enum walk_result walk_mode(
 	struct cpu *cpu, bool second, uint64_t linear, unsigned access, struct walk *walk)
 {
 	if (likely(cpu->efer & EFER_LMA))
-		return walk_wide(cpu, second, linear, access, cpu->cr3 & ENTRY_ADDRESS,
-			cpu->cr4 & CR4_LA57 ? 5 : 4, walk);
+		return walk_long(cpu, second, linear, access, 1, walk);
 	if (cpu->cr4 & CR4_PAE)
 		return walk_pae(cpu, second, linear, access, walk);
 	return walk_legacy(cpu, second, linear, access, walk);
@@ -484,6 +498,37 @@ enum walk_outcome paging_walk(
 		if (set_leaf(cpu, &walk, set))
 			return WALKED;
 	}
+}
+
+/* --- many pages at one moment --- */
+
+bool paging_find_user_table(
+	struct cpu *cpu, uint64_t linear, unsigned key, struct paging_table *table)
+{
+	const uint64_t every = ENTRY_P | ENTRY_U | ENTRY_A | (uint64_t)key << 59;
+	struct translation best;
+	struct walk walk;
+	unsigned set;
+
+	if (!(cpu->cr0 & CR0_PG) || !cpu_long_mode(cpu) || cpu->second_stage ||
+		!cpu_canonical(cpu, linear) ||
+		walk_long(cpu, false, linear, PAGING_PROBE, 2, &walk) != WALK_DONE ||
+		walk.page_size != 0)
+		return false;
+	table->entry = (const void *)memory_ram_pointer(cpu->memory, walk.frame);
+	if (!table->entry)
+		return false;
+	/* What the entries above leave of an entry that allows all. */
+	walk.leaf = every | ENTRY_W | ENTRY_D;
+	walk.page_size = PAGE_SIZE;
+	if (permit(cpu, &walk, linear, PAGING_USER | PAGING_PROBE, &best, &set) != WALKED ||
+		!best.accessed)
+		return false;
+	table->test = every | ENTRY_KEYS | reserved_wide(cpu);
+	table->good = every;
+	table->writable = best.can_write ? ENTRY_W | ENTRY_D : 0;
+	table->global = cpu->cr4 & CR4_PGE ? ENTRY_G : 0;
+	return true;
 }
 
 _Noreturn void paging_raise(

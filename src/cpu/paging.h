@@ -70,6 +70,43 @@ struct second_stage {
 enum walk_outcome paging_walk(
 	struct cpu *cpu, uint64_t linear, unsigned access, struct translation *out);
 
+/* A table of 4-KiB pages, and what the entries above it and PKRU leave of the rights in its
+ * entries, for user code and pages of one protection key.
+ * Where many pages are looked up at one moment, the walk to their table is made once. So does a
+ * processor with its paging-structure caches (SDM vol. 3A 4.10.3); but what stands here is to be
+ * forgotten when the vCPU runs on, for nobody tells of changes. */
+struct paging_table {
+	const _Atomic uint64_t *entry; /* 512 */
+	uint64_t test, good;           /* user code may read where entry & test == good */
+	uint64_t writable;             /* bits that must all be set for writing; 0: nowhere */
+	uint64_t global;
+};
+#define PAGING_ENTRY_ADDRESS UINT64_C(0x000ffffffffff000)
+
+struct paging_page {
+	uint64_t gpa;
+	bool can_write, global; /* as in struct translation */
+};
+
+/* Find the table that has the page of `linear`, and sets no bits. False: user code may read no page
+ * with this key there, or only paging_walk() can tell. */
+bool paging_find_user_table(
+	struct cpu *cpu, uint64_t linear, unsigned key, struct paging_table *table);
+
+/* Look the page of `linear` up in that table. True: paging_walk() as PAGING_USER | PAGING_PROBE
+ * would end in WALKED, with `accessed`, the table's key and this page of 4 KiB. */
+static inline bool paging_look_up(
+	const struct paging_table *table, uint64_t linear, struct paging_page *page)
+{
+	uint64_t entry = atomic_load_explicit(
+		&table->entry[linear >> PAGE_SHIFT & 0x1ff], memory_order_relaxed);
+
+	page->gpa = entry & PAGING_ENTRY_ADDRESS;
+	page->can_write = table->writable && !(~entry & table->writable);
+	page->global = entry & table->global;
+	return (entry & table->test) == table->good;
+}
+
 /* Raise what a walk that ended in `outcome` (not WALKED) calls for. */
 _Noreturn void paging_raise(
 	struct cpu *cpu, uint64_t linear, enum walk_outcome outcome, const struct translation *out);

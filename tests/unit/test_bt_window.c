@@ -202,6 +202,39 @@ static void flush_looks_up_again(void **state)
 	assert_int_equal(get(PT + 16, 8) & (A | D), A | D);
 }
 
+static void flush_looks_up_upper_entries_again(void **state)
+{
+	static const struct {
+		uint64_t entry;
+		bool reads, writes;
+	} directory[] = {
+		{PT | P | W | U | A, true, true},
+		{PT | P | U | A, true, false},
+		{PT | P | W | U, false, false},
+		{PT | P | W | A, false, false},
+		{PT | W | U | A, false, false},
+		{FRAME | P | W | U | A | D | PS, false, false},
+		{PT_UP | P | W | U | A, false, false},
+	};
+
+	mature();
+	for (unsigned i = 0; i < ARRAY_SIZE(directory); i++) {
+		put(PD + 8, PT | P | W | U | A, 8);
+		tlb_flush_non_global(cpu);
+		for (unsigned page = 0; page < 3; page++) {
+			map_low(page, (FRAME + page * PAGE_SIZE) | P | W | U | A | D);
+			/* Where the page is not mapped it goes in with the second fault. */
+			assert_true(store(low(page), 1) || store(low(page), 1));
+		}
+		put(PD + 8, directory[i].entry, 8);
+		tlb_flush_non_global(cpu);
+		for (unsigned page = 0; page < 3; page++) {
+			assert_int_equal(mapped(low(page), false), directory[i].reads);
+			assert_int_equal(mapped(low(page), true), directory[i].writes);
+		}
+	}
+}
+
 #define KEEP     BIT(63)
 #define KEY(key) ((uint64_t)(key) << 59)
 
@@ -1193,6 +1226,7 @@ int main(void)
 		bt_test(no_ram_is_not_mapped),
 		bt_test(invlpg_drops_the_page),
 		bt_test(flush_looks_up_again),
+		bt_test(flush_looks_up_upper_entries_again),
 		bt_test(keys_put_only_their_pages_in_doubt),
 		bt_test(global_pages_survive_cr3),
 		bt_test(pcid_keeps_spaces_apart),

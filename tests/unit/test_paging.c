@@ -180,6 +180,61 @@ static void protection_keys(void **state)
 	assert_int_equal(walk(LINEAR, 0), WALKED);
 }
 
+static unsigned random_below(unsigned limit)
+{
+	static unsigned random = 1;
+
+	random = random * 1664525 + 1013904223;
+	return (random >> 16) % limit;
+}
+
+/* What paging_look_up() answers is exactly what a walk does, whatever the entries are. */
+static void look_ups_in_a_table_agree(void **state)
+{
+	static const uint64_t bits[] = {
+		P, W, U, A, D, PS, G, NX, BIT(51), BIT(9), BIT(59), BIT(62)};
+	static const uint64_t upper[] = {P, W, U, A, PS, NX, BIT(51)};
+	unsigned agreed = 0;
+
+	four_level();
+	for (unsigned n = 0; n < 20000; n++) {
+		const uint64_t tables[] = {PML4 + 8, PDPT + 8, PD + 8};
+		const uint64_t below[] = {PDPT, PD, PT};
+		uint64_t leaf = FRAME | P | U | A;
+		struct paging_table table = {0};
+		struct paging_page page = {0};
+		bool found, expected;
+		unsigned key;
+
+		for (unsigned i = random_below(4); i > 0; i--)
+			leaf ^= bits[random_below(ARRAY_SIZE(bits))];
+		for (unsigned i = 0; i < 3; i++)
+			put(tables[i],
+				(below[i] | P | W | U | A) ^
+					(random_below(6) ? 0
+							 : upper[random_below(ARRAY_SIZE(upper))]),
+				8);
+		put(PT + 8, leaf, 8);
+		cpu->cr4 =
+			CR4_PAE | (random_below(2) ? CR4_PGE : 0) | (random_below(2) ? CR4_PKE : 0);
+		cpu->efer = (cpu->efer & ~EFER_NXE) | (random_below(4) ? EFER_NXE : 0);
+		cpu->fpu.pkru = random_below(4) ? 0 : random_below(1 << 16);
+		key = random_below(4) ? (unsigned)bits_get(leaf, 62, 59) : random_below(16);
+		found = paging_find_user_table(cpu, LINEAR, key, &table) &&
+			paging_look_up(&table, LINEAR, &page);
+		expected = walk(LINEAR, PAGING_USER | PAGING_PROBE) == WALKED && walked.accessed &&
+			   walked.page_size == PAGE_SIZE && walked.key == key;
+		assert_int_equal(found, expected);
+		if (!found)
+			continue;
+		agreed++;
+		assert_int_equal(page.gpa, walked.gpa & PAGE_MASK);
+		assert_int_equal(page.can_write, walked.can_write);
+		assert_int_equal(page.global, walked.global);
+	}
+	assert_in_range(agreed, 1000, 19000);
+}
+
 /* --- accessed and dirty bits --- */
 
 static void accessed_bits_along_the_path(void **state)
@@ -565,6 +620,7 @@ int main(void)
 		cpu_test(clean_page_is_not_writable_yet),
 		cpu_test(fetch_bit_needs_nxe_or_smep),
 		cpu_test(protection_keys),
+		cpu_test(look_ups_in_a_table_agree),
 		cpu_test(accessed_bits_along_the_path),
 		cpu_test(probe_leaves_no_trace),
 		cpu_test(table_write_drops_code),

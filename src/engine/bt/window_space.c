@@ -45,7 +45,6 @@ static bool still_good(struct windows *w, uint32_t index)
 	struct translation page;
 	uint8_t *host;
 
-	w->bt->stats.revalidations++;
 	if (paging_walk(w->cpu, m->linear, PAGING_PROBE | (upper ? 0 : PAGING_USER), &page) !=
 			WALKED ||
 		!page.accessed || (upper && page.user) ||
@@ -65,14 +64,66 @@ static bool still_good(struct windows *w, uint32_t index)
 	return true;
 }
 
+/* The page tables that a round of look-ups has come to. Mappings of a process lie together, and
+ * what their walks have in common is looked up once. */
+#define ROUND_TABLES 64
+struct round {
+	bool remember; /* no breakpoint is armed: one in the page would count, too */
+	struct {
+		uint64_t block; /* linear address / 2 MiB; ~0: none */
+		uint8_t key;
+		bool found;
+		struct paging_table table;
+	} of[ROUND_TABLES];
+};
+
+static void round_begin(struct round *round, const struct windows *w)
+{
+	round->remember = !(w->cpu->dr7 & 0xff);
+	for (unsigned i = 0; i < ROUND_TABLES; i++)
+		round->of[i].block = ~UINT64_C(0);
+}
+
+/* Is the mapping as the page tables have it, with nothing to be changed? This answers for most
+ * mappings, those of user pages of 4 KiB where all is as it was; still_good() does for the
+ * others. */
+static bool same_as_before(struct windows *w, struct round *round, struct mapping *m)
+{
+	uint64_t block = m->linear / (2 * MIB);
+	typeof(round->of[0]) *at = &round->of[block % ROUND_TABLES];
+	struct paging_page page;
+	const uint8_t *host;
+
+	if (m->guest_shift != PAGE_SHIFT || linear_is_upper(m->linear) || !round->remember)
+		return false;
+	if (unlikely(at->block != block || at->key != m->key)) {
+		at->block = block;
+		at->key = m->key;
+		at->found = paging_find_user_table(w->cpu, m->linear, m->key, &at->table);
+	}
+	if (unlikely(!at->found || !paging_look_up(&at->table, m->linear, &page) ||
+		     (m->writable && !page.can_write)))
+		return false;
+	host = cpu_memory_pointer(w->cpu, page.gpa);
+	if (unlikely(!host || memory_page_number(w->cpu->memory, host) != m->page))
+		return false;
+	m->global = page.global;
+	return true;
+}
+
 /* Look up again all mappings of a list, and drop those that are wrong. Returns how many stay. */
 static unsigned revalidate_list(struct windows *w, struct window *window, enum mapping_list list)
 {
 	struct unmap_run run = {.windows = w};
+	struct round round;
 	unsigned kept = 0;
 
+	if (!window->count[list])
+		return 0;
+	w->bt->stats.revalidations += window->count[list];
+	round_begin(&round, w);
 	for_mappings_in(index, w, window, list) {
-		if (still_good(w, index))
+		if (same_as_before(w, &round, &w->mapping[index]) || still_good(w, index))
 			kept++;
 		else
 			mapping_drop_in_run(&run, index);
