@@ -180,6 +180,9 @@ if stage kernels; then
 	# Every check translated at its first run, with all that is done in loops; and as on hosts that lack what the translator likes.
 	RUN_OPTIONS="--bt-test hot,predict" tap "guest kernels bt hot" \
 		"$here/tests/guest/run-kernels.sh" "$veneer" "$build" bt
+	RUN_OPTIONS="--shadow=traced --bt-test hot" tap "guest kernels bt traced" \
+		"$here/tests/guest/run-kernels.sh" "$veneer" "$build" bt \
+		traced traced-smp tlb64 hotremap pagefault64 multicpu hotsmc
 	for without in no-bmi2 no-fsgsbase no-avx no-avx512 no-homes; do
 		RUN_OPTIONS="--bt-test $without" tap "guest kernels bt $without" \
 			"$here/tests/guest/run-kernels.sh" "$veneer" "$build" bt \
@@ -191,6 +194,8 @@ fi
 if stage boot; then
 	tap "Debian boots bt" "$here/tests/boot/boot.sh" "$veneer" "$build" "$here" bt
 	CPU_MODEL=x86-64-v2 tap "Debian boots on x86-64-v2" "$here/tests/boot/short.sh" "$veneer" "$here" bt 1
+	RUN_OPTIONS=--shadow=traced tap "Debian boots with page tables traced" \
+		"$here/tests/boot/short.sh" "$veneer" "$here" bt 2
 	ADDRESS_SPACE=4000000 tap "Debian boots without windows" "$here/tests/boot/short.sh" "$veneer" "$here" bt 2
 	tap "Debian boots interp" "$here/tests/boot/boot.sh" "$veneer" "$build" "$here" interp 2
 fi

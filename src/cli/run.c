@@ -15,7 +15,7 @@
 struct settings {
 	struct machine_config machine;
 	const char *engine_name;
-	bool bt_test;             /* there was a --bt-test */
+	bool bt_test, shadow;     /* there was a --bt-test, a --shadow */
 	const char *control_path; /* NULL: none */
 	bool help;
 };
@@ -74,6 +74,18 @@ static int set_hardened(void *opaque, const char *value)
 {
 	((struct settings *)opaque)->machine.engine_options.hardened = true;
 	return 0;
+}
+
+static int set_shadow(void *opaque, const char *value)
+{
+	struct settings *settings = opaque;
+
+	settings->shadow = true;
+	settings->machine.engine_options.traced = strcmp(value, "traced") == 0;
+	if (settings->machine.engine_options.traced || strcmp(value, "hidden") == 0)
+		return 0;
+	log_error("--shadow %s: expected hidden or traced", value);
+	return -EINVAL;
 }
 
 static int set_verify(void *opaque, const char *value)
@@ -166,6 +178,10 @@ static const struct option_row table[] = {
 		"check addresses in translated code only in ways that the\nprocessor cannot "
 		"mispredict",
 		set_hardened},
+	{"shadow", "HOW",
+		"what is looked up again when the guest flushes translations:\nhidden (all of "
+		"them, the default) or traced (those whose\npage tables were stored to)",
+		set_shadow},
 	{"verify", NULL,
 		"run translated code in lockstep with the interpreter, and\nstop where they differ",
 		set_verify},
@@ -224,6 +240,7 @@ static int check_engine_options(const struct settings *settings)
 	const char *option = options->hardened   ? "--hardened"
 			     : options->verify   ? "--verify"
 			     : options->trace    ? "--trace-bt"
+			     : settings->shadow  ? "--shadow"
 			     : settings->bt_test ? "--bt-test"
 						 : NULL;
 

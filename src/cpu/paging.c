@@ -108,10 +108,13 @@ static inline enum walk_outcome page_reach(
 
 /* --- entries in guest RAM --- */
 
-/* Page tables may lie in pages that also hold translated code. */
+/* Page tables may lie in pages that also hold translated code. Those that are traced need not be
+ * told of A and D bits (memory/memory.h). */
 static void entry_written(struct cpu *cpu, void *pointer, unsigned size)
 {
-	access_written(cpu, pointer, size);
+	if (unlikely(access_flagged(cpu, pointer)) &&
+		memory_page_flags(cpu->memory, pointer) != PAGE_TABLE)
+		access_written_slow(cpu, pointer, size);
 }
 
 /* In a ROM, and where nothing is, bits are not set, and the walk goes on. */
@@ -360,6 +363,29 @@ bool paging_load_pdptes(struct cpu *cpu, uint64_t cr3)
 	for (unsigned i = 0; i < 4; i++)
 		cpu->pdpte[i] = pdpte[i];
 	return true;
+}
+
+unsigned paging_tables(struct cpu *cpu, uint64_t linear, uint32_t page[PAGING_LEVELS])
+{
+	uint64_t entry = cpu->cr3;
+	unsigned count = 0;
+
+	if (cpu->second_stage)
+		return 0;
+	for (unsigned level = cpu->cr4 & CR4_LA57 ? 5 : 4; level; level--) {
+		uint64_t index = (linear >> (3 + 9 * level)) & 0x1ff;
+		uint64_t gpa = (entry & ENTRY_ADDRESS) + index * 8;
+		uint8_t *pointer = memory_ram_pointer(cpu->memory, gpa);
+
+		if (!pointer)
+			return 0;
+		page[count++] = (uint32_t)memory_page_number(cpu->memory, pointer);
+		entry = atomic_load_explicit(
+			(_Atomic uint64_t *)(void *)pointer, memory_order_relaxed);
+		if (!(entry & ENTRY_P) || (level <= 3 && (entry & ENTRY_PS)))
+			break;
+	}
+	return count;
 }
 
 /* --- 2-level --- */

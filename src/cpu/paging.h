@@ -107,6 +107,13 @@ static inline bool paging_look_up(
 	return (entry & table->test) == table->good;
 }
 
+#define PAGING_LEVELS 5
+
+/* The pages (of RAM: memory_page_number()) that a walk in IA-32e mode reads entries of, from the
+ * root down to the entry that maps `linear` or says that nothing does. Returns how many; 0 where
+ * one is not in RAM, or there is a second stage, whose tables would be missing. Sets no bits. */
+unsigned paging_tables(struct cpu *cpu, uint64_t linear, uint32_t page[PAGING_LEVELS]);
+
 /* Raise what a walk that ended in `outcome` (not WALKED) calls for. */
 _Noreturn void paging_raise(
 	struct cpu *cpu, uint64_t linear, enum walk_outcome outcome, const struct translation *out);

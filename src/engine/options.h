@@ -5,7 +5,8 @@
 #include <stdbool.h>
 
 struct engine_options {
-	/* The first three are for engines that translate. */
+	/* The first four are for engines that translate. */
+	bool traced;   /* page tables are traced, so that a flush puts less in doubt */
 	bool hardened; /* no address check in translated code that the processor could mispredict */
 	bool verify;   /* compare everything that translated code does with the interpreter */
 	const char *trace; /* file to write every translation to; NULL: none */

@@ -82,7 +82,9 @@ static int make_tables(struct memory *memory)
 	memory->page_flags = low_memory_map(pages * sizeof(*memory->page_flags));
 	memory->code_lines = calloc(pages, sizeof(*memory->code_lines));
 	memory->code_generation = calloc(pages, sizeof(*memory->code_generation));
-	if (memory->page_flags && memory->code_lines && memory->code_generation)
+	memory->table_version = calloc(pages, sizeof(*memory->table_version));
+	if (memory->page_flags && memory->code_lines && memory->code_generation &&
+		memory->table_version)
 		return 0;
 	log_error("out of memory for the tables of %" PRIu64 " MiB of guest memory",
 		memory->ram_size / MIB);
@@ -176,6 +178,7 @@ void memory_destroy(struct memory *memory)
 			(memory->file_size >> PAGE_SHIFT) * sizeof(*memory->page_flags));
 	free(memory->code_lines);
 	free(memory->code_generation);
+	free(memory->table_version);
 	free(memory->log);
 	io_space_destroy(&memory->mmio);
 	pthread_mutex_destroy(&memory->locked_work);

@@ -27,6 +27,8 @@
  *	PAGE_LOGGED	the first store since the log was last taken is to be written down
  *	PAGE_ROM	there are to be no stores at all: code that makes host pointers for
  *			stores asks memory_page_writable() first; the bus drops the store
+ *	PAGE_TABLE	some engine holds translations made through it, a page table of the
+ *			guest's: see "Tracing" below
  *
  * Code tracking. Engines keep decoded or translated copies of guest code, and a write to that code
  * must be noticed, on whichever vCPU or device it happens. In a page with PAGE_CODE a mask of
@@ -38,7 +40,14 @@
  * a barrier (membarrier(2), private expedited) after it has set a flag. That is once a page: where
  * the flag is set already, the writer has come to memory_written(), which can afford a fence
  * before it looks at the lines. A write that hits code takes the flag off again, so that a page
- * which is reused for data costs its writers nothing. */
+ * which is reused for data costs its writers nothing.
+ *
+ * Tracing. An engine that keeps translations would like to know, when the guest flushes them, which
+ * page tables have been stored to. It has them traced: a number for each page, its version, moves
+ * on with the first store after that, which takes the flag off again. The same argument holds as
+ * for code: who has traced a page and then read it will see another version if what was read has
+ * changed since. A processor's own setting of A and D bits is no store here, for no translation in
+ * use becomes wrong by it. */
 #ifndef VENEER_MEMORY_MEMORY_H
 #define VENEER_MEMORY_MEMORY_H
 
@@ -62,6 +71,7 @@ enum page_flags {
 	PAGE_CODE = 1,
 	PAGE_LOGGED = 2,
 	PAGE_ROM = 4,
+	PAGE_TABLE = 8,
 };
 
 enum memory_kind {
@@ -125,6 +135,8 @@ struct memory {
 	_Atomic uint8_t *page_flags;
 	_Atomic uint32_t *code_lines; /* bit n: bytes 128n..128n+127 hold decoded code */
 	_Atomic uint32_t *code_generation;
+	_Atomic uint32_t *table_version;
+	uint32_t tables;       /* pages with PAGE_TABLE */
 	_Atomic uint64_t *log; /* a bit a page: stored to since the log was taken; NULL: no log */
 
 	struct io_space mmio;
@@ -173,6 +185,11 @@ static inline uint8_t *memory_ram_pointer(const struct memory *memory, uint64_t 
 static inline uint64_t memory_page_number(const struct memory *memory, const void *pointer)
 {
 	return (uint64_t)((const uint8_t *)pointer - memory->ram) >> PAGE_SHIFT;
+}
+
+static inline uint8_t memory_page_flags(const struct memory *memory, const void *pointer)
+{
+	return atomic_load(&memory->page_flags[memory_page_number(memory, pointer)]);
 }
 
 /* May there be a store to the page at all? */
@@ -278,6 +295,17 @@ uint32_t memory_code_track(struct memory *memory, uint64_t page, unsigned offset
 uint32_t memory_code_track_lines(struct memory *memory, uint64_t page, uint32_t lines);
 /* The lines that [offset, offset + size) of a page touches. */
 uint32_t memory_code_lines(unsigned offset, unsigned size);
+
+/* --- page tables --- */
+
+/* No more pages than this are traced at once, in the machine: each may split mappings of all RAM.
+ * One more, and all are let go, as if they had been stored to. */
+#define MEMORY_TABLES_MAX 1024
+
+/* Translations through the page table in page `page` are about to be made: returns its version.
+ * What is read from the page after this holds as long as memory->table_version[page] still equals
+ * it. Takes lock. */
+uint32_t memory_table_trace(struct memory *memory, uint64_t page);
 
 /* --- stores --- */
 

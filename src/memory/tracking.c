@@ -1,5 +1,6 @@
-/* Page flags: noticing stores to code and to pages whose stores are logged, and telling the
- * listeners. Why no store is missed is argued at memory_code_track() and memory_log_take(). */
+/* Page flags: noticing stores to code, to page tables and to pages whose stores are logged, and
+ * telling the listeners. Why no store is missed is argued at memory_code_track() and
+ * memory_log_take(). */
 #include "memory/internal.h"
 
 #include <errno.h>
@@ -140,6 +141,40 @@ uint32_t memory_code_track(struct memory *memory, uint64_t page, unsigned offset
 	return memory_code_track_lines(memory, page, memory_code_lines(offset, size));
 }
 
+/* --- page tables --- */
+
+/* With the lock held. The version first: a thread that sees the flag cleared must not find the old
+ * one. */
+static void let_go(struct memory *memory, uint64_t page)
+{
+	if (!(memory->page_flags[page] & PAGE_TABLE))
+		return;
+	atomic_fetch_add(&memory->table_version[page], 1);
+	atomic_fetch_and(&memory->page_flags[page], (uint8_t)~PAGE_TABLE);
+	memory->tables--;
+}
+
+uint32_t memory_table_trace(struct memory *memory, uint64_t page)
+{
+	uint32_t version;
+
+	pthread_mutex_lock(&memory->lock);
+	if (!(memory->page_flags[page] & PAGE_TABLE)) {
+		bool full = memory->tables == MEMORY_TABLES_MAX;
+
+		for (uint64_t i = 0; full && memory->tables; i++)
+			let_go(memory, i);
+		atomic_fetch_or(&memory->page_flags[page], PAGE_TABLE);
+		memory->tables++;
+		listeners_protect(memory, page, 1);
+		if (memory->needs_membarrier)
+			process_barrier();
+	}
+	version = memory->table_version[page];
+	pthread_mutex_unlock(&memory->lock);
+	return version;
+}
+
 /* --- stores --- */
 
 /* With the lock held. */
@@ -159,10 +194,11 @@ bool memory_written(struct memory *memory, const void *pointer, unsigned size)
 
 	atomic_thread_fence(memory_order_seq_cst);
 	code = atomic_load_explicit(&memory->code_lines[page], memory_order_relaxed) & mask;
-	if (!code && !(memory->page_flags[page] & PAGE_LOGGED))
+	if (!code && !(memory->page_flags[page] & (PAGE_LOGGED | PAGE_TABLE)))
 		return false;
 	pthread_mutex_lock(&memory->lock);
 	write_down(memory, page);
+	let_go(memory, page);
 	if (memory->code_lines[page] & mask)
 		drop_code(memory, page);
 	pthread_mutex_unlock(&memory->lock);

@@ -4,7 +4,7 @@
 #
 # usage: short.sh VENEER SOURCE-DIR ENGINE CPUS...
 #
-# With CPU_MODEL in the environment the guest has that CPU model.
+# With CPU_MODEL in the environment the guest has that CPU model. RUN_OPTIONS are more options of `veneer run`.
 #
 # With ADDRESS_SPACE in the environment, a `ulimit -v` in which no windows can be reserved, one warning and
 # the statistics have to say so, and the boot must not take more than 30 seconds of processor time.
@@ -54,7 +54,7 @@ good_warnings()
 for cpus; do
 	(limits && exec timeout -k 5 $((280 * ${TIMEOUT_SCALE:-1})) "$veneer" run --kernel "$source/.cache/guest/vmlinuz" \
 		--initrd "$work/initramfs" --cpus "$cpus" --engine "$engine" --no-reboot ${ADDRESS_SPACE:+--stats} \
-		--cpu "${CPU_MODEL:-host}" --append "console=ttyS0 quiet panic=-1") </dev/null >"$work/out" 2>"$work/err"
+		--cpu "${CPU_MODEL:-host}" ${RUN_OPTIONS-} --append "console=ttyS0 quiet panic=-1") </dev/null >"$work/out" 2>"$work/err"
 	status=$?
 	number=$((number + 1))
 	if ((status == 0)) && good_warnings && grep -q "^done with $cpus" "$work/out" &&

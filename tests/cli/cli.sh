@@ -129,7 +129,7 @@ guest exit --debug-exit 0xf4
 ((status == status_v2 && status % 2 == 1))
 result $? "a guest with --cpu x86-64-v2,-pcid"
 refused "unknown engine" 2 '--engine warp: no such engine' run --kernel "$image" --engine warp
-for option in --hardened --verify --trace-bt=/dev/null --bt-test=hot; do
+for option in --hardened --shadow=traced --verify --trace-bt=/dev/null --bt-test=hot; do
 	refused "${option%=*} for the interpreter" 2 \
 		"^[^ ]* *${option%=*}: engine interp does not translate code; expected --engine bt" \
 		run --kernel "$image" --engine interp "$option"
@@ -140,6 +140,8 @@ for words in '' hot, ,hot no-sse bmi2; do
 	refused "--bt-test '$words'" 2 "--bt-test $words: expected words of hot, predict, no-bmi2, no-fsgsbase" \
 		run --kernel "$image" --engine bt --bt-test "$words"
 done
+refused "--shadow of another kind" 2 '--shadow seen: expected hidden or traced' \
+	run --kernel "$image" --engine bt --shadow seen
 refused "--trace-bt without its file" 2 '--trace-bt needs an argument' run --kernel "$image" --trace-bt
 
 # --- files that cannot be what they should be ---

@@ -281,6 +281,77 @@ static void keys_put_only_their_pages_in_doubt(void **state)
 	assert_int_equal(bt->stats.revalidations, looked_up + 3);
 }
 
+/* How many pages are looked up after a flush? */
+static unsigned looked_up(void (*flush)(struct cpu *cpu))
+{
+	uint64_t before = bt->stats.revalidations;
+
+	flush(cpu);
+	assert_true(mapped(low(0), false));
+	return (unsigned)(bt->stats.revalidations - before);
+}
+
+static void tracing_spares_look_ups(void **state)
+{
+	mature();
+	for (unsigned i = 0; i < 8; i++) {
+		map_low(i, (FRAME + 0x2000 * i) | P | W | U | A);
+		assert_loads(low(i), 0x1000 + 2 * i);
+	}
+	assert_int_equal(looked_up(tlb_flush_non_global), 8);
+	assert_int_equal(looked_up(tlb_flush_non_global), 8); /* now they are traced */
+	assert_int_equal(looked_up(tlb_flush_non_global), 0);
+	/* A walk that sets a bit is no store. */
+	assert_true(store(low(3), 0x1006));
+	assert_int_equal(get(PT + 24, 8) & D, D);
+	assert_int_equal(looked_up(tlb_flush_non_global), 0);
+	/* One that came later; it needed no store, for it was there already. */
+	assert_int_equal(looked_up(tlb_flush_all), 8);
+	assert_int_equal(looked_up(tlb_flush_all), 8);
+	assert_int_equal(looked_up(tlb_flush_non_global), 0);
+	/* A store to each of the tables, by whatever address, through whatever space. */
+	const uint64_t tables[] = {ROOT, PDPT, PD, PT};
+	for (unsigned i = 0; i < 4; i++) {
+		put(tables[i] + 0xff8, 0, 8);
+		assert_int_equal(looked_up(tlb_flush_non_global), 8);
+		assert_int_equal(looked_up(tlb_flush_non_global), 8);
+		assert_int_equal(looked_up(tlb_flush_non_global), 0);
+	}
+	/* What was stored is seen after the flush. */
+	map_low(5, 0);
+	assert_true(mapped(low(5), false));
+	assert_int_equal(looked_up(tlb_flush_non_global), 8);
+	assert_false(mapped(low(5), false));
+	assert_int_equal(looked_up(tlb_flush_non_global), 7);
+	assert_int_equal(looked_up(tlb_flush_non_global), 0);
+	/* Another table in the place of this one. */
+	put(PD + 8, PT_UP | P | W | U, 8);
+	map_high(0, (FRAME + 0x6000) | P | W | U | A);
+	tlb_flush_non_global(cpu);
+	assert_false(mapped(low(0), false));
+	mature(); /* nothing of it was left */
+	assert_loads(low(0), 0x1006);
+}
+
+static void traced_tables_are_bounded(void **state)
+{
+	uint32_t version;
+
+	mature();
+	map_low(0, FRAME | P | W | U | A);
+	assert_loads(low(0), 0x1000);
+	for (unsigned i = 0; i < 3; i++)
+		looked_up(tlb_flush_non_global);
+	assert_int_equal(looked_up(tlb_flush_non_global), 0);
+	version = memory_table_trace(cpu->memory, 1);
+	assert_int_equal(memory_table_trace(cpu->memory, 1), version);
+	for (unsigned i = 0; i <= MEMORY_TABLES_MAX; i++)
+		memory_table_trace(cpu->memory, i);
+	assert_true(cpu->memory->tables <= MEMORY_TABLES_MAX);
+	assert_int_not_equal(cpu->memory->table_version[1], version);
+	assert_int_equal(looked_up(tlb_flush_non_global), 1);
+}
+
 static void global_pages_survive_cr3(void **state)
 {
 	uint64_t looked_up;
@@ -593,6 +664,32 @@ static void listen_revoke(void *opaque, uint64_t page, uint64_t count)
 }
 
 static struct memory_listener listener = {.protect = listen_protect, .revoke = listen_revoke};
+
+static void traced_tables_are_not_writable(void **state)
+{
+	memory_listen(&memory, &listener);
+	map_high(0, PT | P | W | A | D | G);
+	map_high(1, PT | P | W | A | D | G);
+	mature();
+	map_low(0, FRAME | P | W | U | A);
+	assert_loads(low(0), 0x1000);
+	assert_true(store(high(0) + 0x800, 0));
+	for (unsigned i = 0; i < 3; i++)
+		looked_up(tlb_flush_non_global);
+	assert_int_equal(looked_up(tlb_flush_non_global), 0);
+	assert_false(mapped(high(0), true));
+	assert_false(store(high(0), 0)); /* the interpreter's */
+	assert_false(store(high(1), 0));
+	/* Out of sync, it is written by whoever likes, and traced again after the flush. */
+	map_low(1, 0);
+	assert_true(store(high(0) + 0x800, 0));
+	assert_true(store(high(1) + 0x800, 0));
+	looked_up(tlb_flush_non_global);
+	looked_up(tlb_flush_non_global);
+	assert_false(mapped(high(1), true));
+	assert_int_equal(looked_up(tlb_flush_non_global), 0);
+	memory_unlisten(&memory, &listener);
+}
 
 /* Under every address, small or part of something large, and whatever its rights. */
 static void revoked_pages_are_mapped_no_more(void **state)
@@ -1228,6 +1325,14 @@ int main(void)
 		bt_test(flush_looks_up_again),
 		bt_test(flush_looks_up_upper_entries_again),
 		bt_test(keys_put_only_their_pages_in_doubt),
+		traced_test(tracing_spares_look_ups),
+		traced_test(traced_tables_are_not_writable),
+		traced_test(traced_tables_are_bounded),
+		traced_test(flush_looks_up_again),
+		traced_test(pcid_keeps_spaces_apart),
+		traced_test(invlpg_reaches_other_spaces),
+		traced_test(reused_root_is_young),
+		traced_test(random_operations),
 		bt_test(global_pages_survive_cr3),
 		bt_test(pcid_keeps_spaces_apart),
 		bt_test(invlpg_reaches_other_spaces),

@@ -100,6 +100,17 @@ static inline int bt_setup(void **state)
 	return 0;
 }
 
+/* The same with page tables traced, as soon as a flush has put pages in doubt. */
+static inline int traced_setup(void **state)
+{
+	if (bt_setup(state) < 0)
+		return -1;
+	windows_destroy(bt);
+	bt->options.traced = true;
+	bt->options.heat = 1;
+	return windows_create(bt);
+}
+
 static inline int bt_teardown(void **state)
 {
 	cpu->engine_ops = &cpu_engine_ops_none;
@@ -109,7 +120,8 @@ static inline int bt_teardown(void **state)
 	return fixture_teardown(state);
 }
 
-#define bt_test(function) cmocka_unit_test_setup_teardown(function, bt_setup, bt_teardown)
+#define traced_test(function) cmocka_unit_test_setup_teardown(function, traced_setup, bt_teardown)
+#define bt_test(function)     cmocka_unit_test_setup_teardown(function, bt_setup, bt_teardown)
 
 /* --- accesses as translated code makes them --- */
 

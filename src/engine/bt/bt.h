@@ -272,7 +272,7 @@ struct bt_unit {
 struct bt_stats {
 	uint64_t units, guest_instructions_translated, identical, translated_bytes, chained,
 		jump_misses, interpreted, soft_misses, hidden_faults, rents, true_faults,
-		other_faults, retranslations, maps, unmaps, protects, revalidations,
+		other_faults, retranslations, maps, unmaps, protects, revalidations, spared, traces,
 		window_evictions, spaces, cache_flushes, pages_dropped, kicks, steps, instructions,
 		entries, jumps_found, units_taken_back, units_patched;
 };

@@ -31,6 +31,8 @@ static const struct {
 	ROW("window unmappings", unmaps),
 	ROW("window protections", protects),
 	ROW("pages revalidated", revalidations),
+	ROW("  spared by tracing", spared),
+	ROW("page tables traced", traces),
 	ROW("windows evicted", window_evictions),
 	ROW("address spaces", spaces),
 	ROW("cache flushes", cache_flushes),

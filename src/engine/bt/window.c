@@ -4,6 +4,7 @@
  * See window.h for what windows are. What is mapped in them, and when: window_fault.c. */
 #include "engine/bt/cache.h"
 #include "engine/bt/window_internal.h"
+#include "engine/options.h"
 
 #include "base/log.h"
 
@@ -78,6 +79,8 @@ static int create_tables_and_reserve(struct windows *w)
 
 	if (!error)
 		error = records_create(w);
+	if (!error && w->bt->options.traced)
+		error = traced_create(w);
 	if (error < 0)
 		return error;
 	for (unsigned i = 0; i < WINDOWS_MAX; i++)
@@ -136,6 +139,7 @@ void windows_destroy(struct bt *bt)
 		home_destroy(w, &w->space[i]);
 	budget_destroy(w);
 	records_destroy(w);
+	traced_destroy(w);
 	pthread_mutex_destroy(&w->lock);
 	free(w);
 }

@@ -3,6 +3,7 @@
  *	window.c		windows: created, given to a slot, shown, emptied
  *	window_fault.c		a hidden fault: what is mapped when the guest touches a page
  *	window_space.c		address spaces, and what a flush puts in doubt
+ *	window_traced.c		page tables traced, so that less is in doubt (--shadow=traced)
  *	window_home.c		a program's slots at one delta
  *	window_mapping.c	one mapping: made, made writable or read-only, dropped; holes
  *	window_record.c		the records of mappings, and how they are found
@@ -51,6 +52,7 @@ struct mapping {
 	uint64_t linear;
 	uint32_t page, pages; /* of RAM: the first one, and how many */
 	uint32_t next_by_linear, next_by_page, previous_by_page, next, previous;
+	uint32_t block; /* what window_traced.c knows it by; 0: by nothing */
 	uint8_t size, list, window;
 	uint8_t guest_shift; /* log2 of the size of the guest's page; this may be a piece of it */
 	bool writable;
@@ -132,6 +134,8 @@ struct windows {
 	uint64_t hash_multiplier; /* odd, and unknown to the guest */
 	uint64_t *block_map;      /* WINDOW_BLOCKS bits for each window */
 	uint32_t borders, border_share, blocks, block_share;
+
+	struct traced *traced; /* NULL: page tables are not traced */
 
 	_Atomic unsigned revocations; /* counts calls of windows_revoke() */
 	uint64_t last_spurious;
@@ -328,5 +332,30 @@ void space_sync(struct windows *w);
  * its windows. */
 void space_settle_lower(struct windows *w);
 void space_settle_upper(struct windows *w);
+
+/* Look up a mapping again, in a round of look-ups. False: it has to go. */
+struct round;
+bool mapping_still_good(struct windows *w, struct round *round, uint32_t index);
+
+/* --- window_traced.c --- */
+
+int traced_create(struct windows *w); /* 0 or -ENOMEM; may be destroyed after a failure, too */
+void traced_destroy(struct windows *w);
+
+/* A mapping of a space is about to be entered: which of the window's list is it to follow? Or
+ * NO_MAPPING: none, it comes first. And one is about to be removed. */
+uint32_t traced_enter(struct windows *w, uint32_t index);
+void traced_remove(struct windows *w, uint32_t index);
+
+/* A walk may give another result even where no page table has changed. */
+void traced_rules_changed(struct windows *w);
+
+/* Before what is in doubt in the current space is looked up again: trace page tables where that
+ * will be worth it. This lets go of the lock for a while. */
+void traced_renew(struct windows *w);
+
+/* Look up again those mappings of a window that may be wrong, and drop what is wrong. Returns how
+ * many mappings stay, with those that were not looked up. */
+unsigned traced_revalidate(struct windows *w, struct window *window, struct round *round);
 
 #endif

@@ -1,7 +1,7 @@
 /* The records of what is mapped in windows.
  *
  * The host's kernel knows what is mapped where, but it cannot be asked cheaply. So each mapping has
- * a record of 48 bytes. A record is found by linear address (a fault, INVLPG) and by RAM page (code
+ * a record of 56 bytes. A record is found by linear address (a fault, INVLPG) and by RAM page (code
  * appears there), and each window lists its own (all of them go, or are looked up again).
  *
  * A vCPU has a fixed number of records. A guest chooses which linear addresses and which frames
@@ -15,7 +15,7 @@
 #include <errno.h>
 #include <sys/random.h>
 
-#define RECORDS     131072 /* of 48 bytes; memory for them is used as they are */
+#define RECORDS     131072 /* of 56 bytes; memory for them is used as they are */
 #define BUCKET_BITS 15
 #define BUCKETS     (1u << BUCKET_BITS)
 
@@ -91,7 +91,7 @@ void record_enter(struct windows *w, uint32_t index)
 	struct mapping *m = &w->mapping[index];
 	struct window *window = &w->window[m->window];
 	uint32_t *linear = &w->by_linear[linear_bucket(w, m->window, m->size, m->linear)];
-	uint32_t *page = &w->by_page[page_bucket(w, m->size, m->page)];
+	uint32_t *page = &w->by_page[page_bucket(w, m->size, m->page)], *next;
 
 	m->next_by_linear = *linear;
 	m->next_by_page = *page;
@@ -99,11 +99,13 @@ void record_enter(struct windows *w, uint32_t index)
 	if (*page)
 		w->mapping[*page].previous_by_page = index;
 	*linear = *page = index;
-	m->previous = NO_MAPPING;
-	m->next = window->first[m->list];
+	m->block = 0;
+	m->previous = w->traced ? traced_enter(w, index) : NO_MAPPING;
+	next = m->previous ? &w->mapping[m->previous].next : &window->first[m->list];
+	m->next = *next;
 	if (m->next)
 		w->mapping[m->next].previous = index;
-	window->first[m->list] = index;
+	*next = index;
 	window->count[m->list]++;
 	window->sizes[m->size]++;
 	window->pieces += is_piece(m);
@@ -116,6 +118,8 @@ void record_remove(struct windows *w, uint32_t index)
 	struct window *window = &w->window[m->window];
 	uint32_t *at = &w->by_linear[linear_bucket(w, m->window, m->size, m->linear)];
 
+	if (m->block)
+		traced_remove(w, index);
 	while (*at != index)
 		at = &w->mapping[*at].next_by_linear;
 	*at = m->next_by_linear;

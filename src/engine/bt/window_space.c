@@ -111,6 +111,11 @@ static bool same_as_before(struct windows *w, struct round *round, struct mappin
 	return true;
 }
 
+bool mapping_still_good(struct windows *w, struct round *round, uint32_t index)
+{
+	return same_as_before(w, round, &w->mapping[index]) || still_good(w, index);
+}
+
 /* Look up again all mappings of a list, and drop those that are wrong. Returns how many stay. */
 static unsigned revalidate_list(struct windows *w, struct window *window, enum mapping_list list)
 {
@@ -120,10 +125,12 @@ static unsigned revalidate_list(struct windows *w, struct window *window, enum m
 
 	if (!window->count[list])
 		return 0;
-	w->bt->stats.revalidations += window->count[list];
 	round_begin(&round, w);
+	if (w->traced && list == LIST_LOCAL && window->owner >= 0)
+		return traced_revalidate(w, window, &round);
+	w->bt->stats.revalidations += window->count[list];
 	for_mappings_in(index, w, window, list) {
-		if (same_as_before(w, &round, &w->mapping[index]) || still_good(w, index))
+		if (mapping_still_good(w, &round, index))
 			kept++;
 		else
 			mapping_drop_in_run(&run, index);
@@ -344,8 +351,11 @@ void windows_use_space(struct bt *bt)
 		return;
 	pthread_mutex_lock(&w->lock);
 	space_sync(w);
-	if (w->lower_hidden && w->cpu->cpl == 3)
+	if (w->lower_hidden && w->cpu->cpl == 3) {
+		if (w->traced && w->space[w->current].doubt)
+			traced_renew(w);
 		space_settle_lower(w);
+	}
 	pthread_mutex_unlock(&w->lock);
 }
 
@@ -460,6 +470,8 @@ static void flush_tag(struct windows *w, struct address_space named)
 /* The rights by these protection keys have changed. Key 0 is that of nearly all pages. */
 static void flush_keys(struct windows *w, uint16_t keys)
 {
+	if (w->traced && (keys & BIT(0)))
+		traced_rules_changed(w);
 	for (unsigned i = 0; i < w->space_limit; i++) {
 		if (!w->space[i].used)
 			continue;
@@ -479,6 +491,8 @@ static void flush_everything(struct windows *w)
 		if (w->space[i].used)
 			put_in_doubt(w, (int)i);
 	w->upper_doubt = w->global_doubt = true;
+	if (w->traced)
+		traced_rules_changed(w);
 }
 
 void windows_flush(struct bt *bt, const struct tlb_request *request)
