@@ -183,7 +183,7 @@ if stage kernels; then
 	RUN_OPTIONS="--shadow=traced --bt-test hot" tap "guest kernels bt traced" \
 		"$here/tests/guest/run-kernels.sh" "$veneer" "$build" bt \
 		traced traced-smp tlb64 hotremap pagefault64 multicpu hotsmc
-	for without in no-bmi2 no-fsgsbase no-avx no-avx512 no-homes; do
+	for without in no-bmi2 no-fsgsbase no-avx no-avx512 no-homes no-room; do
 		RUN_OPTIONS="--bt-test $without" tap "guest kernels bt $without" \
 			"$here/tests/guest/run-kernels.sh" "$veneer" "$build" bt \
 			hotcode anytime drift wild shadow hotedge segments64 fpu

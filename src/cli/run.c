@@ -109,7 +109,7 @@ static int set_bt_test(void *opaque, const char *value)
 		return 0;
 	}
 	log_error("--bt-test %s: expected words of hot, predict, no-bmi2, no-fsgsbase, no-avx, "
-		  "no-avx512, no-homes, separated by commas",
+		  "no-avx512, no-homes, no-room, separated by commas",
 		value);
 	return -EINVAL;
 }
@@ -193,7 +193,7 @@ static const struct option_row table[] = {
 		"first "
 		"run), predict (check addresses as in loops\neverywhere), no-bmi2, no-fsgsbase, "
 		"no-avx, "
-		"no-avx512,\nno-homes (as on a host without)",
+		"no-avx512,\nno-homes, no-room (as on a host without)",
 		set_bt_test},
 	{"serial2", "FILE", "add a second serial port that writes to FILE", set_serial2},
 	{"control", "PATH",

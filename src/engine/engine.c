@@ -22,6 +22,7 @@ int engine_options_test(struct engine_options *options, const char *words)
 		{"no-avx", 0, HOST_AVX, false},
 		{"no-avx512", 0, HOST_AVX512, false},
 		{"no-homes", 0, HOST_HOMES, false},
+		{"no-room", 0, HOST_CODE_ROOM, false},
 	};
 
 	for (;;) {

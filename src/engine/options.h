@@ -24,13 +24,14 @@ enum host_feature {
 	HOST_FSGSBASE = 2,
 	HOST_AVX = 4,
 	HOST_AVX512 = 8,
-	HOST_HOMES = 16, /* room for all of a program's slots at one delta */
+	HOST_HOMES = 16,     /* room for all of a program's slots at one delta */
+	HOST_CODE_ROOM = 32, /* room for more than a little translated code */
 };
 
 /* For tests: words separated by commas, "hot" (translate code when it runs for the first time),
  * "predict" (check addresses by prediction everywhere) and "no-bmi2", "no-fsgsbase", "no-avx",
- * "no-avx512", "no-homes" (do without that feature of the host). 0, or -EINVAL without a message.
- * */
+ * "no-avx512", "no-homes", "no-room" (do without that feature of the host). 0, or -EINVAL without a
+ * message. */
 int engine_options_test(struct engine_options *options, const char *words);
 
 #endif

@@ -137,7 +137,7 @@ done
 refused "--verify with two processors" 2 '--verify: cannot compare with --cpus 2; expected --cpus 1' \
 	run --kernel "$image" --engine bt --verify --cpus 2
 for words in '' hot, ,hot no-sse bmi2; do
-	refused "--bt-test '$words'" 2 "--bt-test $words: expected words of hot, predict, no-bmi2, no-fsgsbase" \
+	refused "--bt-test '$words'" 2 "--bt-test $words: expected words of hot, predict, no-bmi2, no-fsgsbase, no-avx, no-avx512, no-homes, no-room," \
 		run --kernel "$image" --engine bt --bt-test "$words"
 done
 refused "--shadow of another kind" 2 '--shadow seen: expected hidden or traced' \

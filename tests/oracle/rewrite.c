@@ -94,7 +94,7 @@ static bool copy(struct oracle_random *random)
 		.at = (uintptr_t)made,
 		.limit = (uintptr_t)made + sizeof(made)};
 	unit.code = (uintptr_t)made;
-	t->mark_count = bt.code.exit_count = 0;
+	t->mark_count = bt.code.region[0].exit_count = 0;
 	mark(t, 0, MARK_BEFORE);
 	switch (g->kind) {
 	case GUEST_IDENTICAL:

@@ -1,8 +1,10 @@
 /* engine/bt/cache.c, soft_tlb.c: what flushes and stores take away, and what they leave. */
 #include "engine_fixture.h"
 
+#include "engine/bt/emit.h"
 #include "engine/bt/bt.h"
 #include "engine/bt/cache_internal.h"
+#include "engine/bt/stale.h"
 #include "engine/bt/soft_tlb.h"
 
 #define MANY 300 /* more pages than the list of pages to drop has room for */
@@ -314,6 +316,108 @@ static void straddling_units_have_two_pages(void **state)
 		}
 }
 
+/* --- room --- */
+
+/* Empty the region that is filled now, and go on in it. */
+static void empty_this_region(void)
+{
+	for (unsigned i = 0; i < CODE_REGIONS; i++)
+		cache_make_room(bt);
+}
+
+static uint64_t jump_entry(uint64_t rip)
+{
+	return bt->jump[bt_mode_table(windowed)][rip & (JUMP_ENTRIES - 1)];
+}
+
+/* The units that were made first are forgotten first, the others stay. */
+static void room_is_made_region_by_region(void **state)
+{
+	struct bt_unit *unit[CODE_REGIONS];
+
+	for (unsigned i = 0; i < CODE_REGIONS; i++) {
+		unit[i] = add_unit(0x1000 * i + 8, 0x1000 * i + 8);
+		cache_enter_jump(bt, unit[i], unit[i]->rip, false);
+		cache_make_room(bt);
+	}
+	assert_null(find(bt, unit[0]->rip, unit[0]->key, windowed));
+	assert_int_equal(jump_entry(8), bt->glue.miss);
+	for (unsigned i = 1; i < CODE_REGIONS; i++) {
+		assert_int_equal(jump_entry(0x1000 * i + 8), unit[i]->code);
+		assert_ptr_equal(find(bt, 0x1000 * i + 8, unit[i]->key, windowed), unit[i]);
+	}
+	assert_int_equal(bt->stats.regions_emptied, 1);
+	assert_int_equal(bt->stats.cache_flushes, 0);
+}
+
+/* A jump that was patched to lead to a forgotten unit leads to its exit again. */
+static void jumps_to_forgotten_units_are_exits_again(void **state)
+{
+	struct bt_unit *to = add_unit(8, 8), *from;
+	struct bt_exit exit = {.kind = BT_EXIT_BRANCH, .to = to}, *made;
+	uint32_t id;
+
+	cache_make_room(bt);
+	from = add_unit(0x1008, 0x1008);
+	exit.patch = (uint32_t)from->code;
+	exit.unlinked = from->code + 11;
+	assert_true(cache_add_exit(bt, &exit, &id));
+	made = cache_exit(bt, id);
+	emit_patch(bt, made->patch, to->entry);
+	for (unsigned i = 2; i < CODE_REGIONS; i++)
+		cache_make_room(bt);
+	assert_int_equal(emit_patch_target(bt, made->patch), to->entry);
+	cache_make_room(bt);
+	assert_int_equal(emit_patch_target(bt, made->patch), from->code + 11);
+	assert_null(made->to);
+}
+
+/* A unit inherits the gate of one in an older region. When that is emptied the unit stays, without
+ * the gate, unless it is stale, and its entry leads there. */
+static void gates_of_forgotten_units_are_closed(void **state)
+{
+	for (unsigned stale = 0; stale < 2; stale++) {
+		struct bt_unit *old, *new;
+
+		cache_flush(bt);
+		old = add_unit(8, 8);
+		assert_true(cache_remove(bt, old));
+		cache_make_room(bt);
+		new = add_unit(8, 8);
+		stale_succeed(bt, old, new);
+		if (stale)
+			assert_true(stale_make(bt, new));
+		for (unsigned i = 1; i < CODE_REGIONS; i++)
+			cache_make_room(bt);
+		if (stale) {
+			assert_null(find_stale(bt, 8, 8, windowed));
+		} else {
+			assert_ptr_equal(find(bt, 8, 8, windowed), new);
+			assert_int_equal(new->gate, 0);
+		}
+	}
+}
+
+/* The other way round: who comes by the gate of a forgotten unit looks for one anew. */
+static void gates_to_forgotten_units_lead_to_miss(void **state)
+{
+	struct bt_unit *unit = add_unit(8, 8), *stays;
+	uintptr_t gate, to_miss;
+
+	cache_make_room(bt);
+	stays = add_unit(0x1008, 0x1008);
+	assert_true(stale_make(bt, unit) && stale_make(bt, stays));
+	gate = unit->gate;
+	to_miss = emit_patch_target(bt, gate + 1);
+	emit_redirect(bt, gate, unit->entry); /* as for a unit that has taken another's place */
+	for (unsigned i = 1; i < CODE_REGIONS; i++)
+		cache_make_room(bt);
+	assert_int_equal(emit_patch_target(bt, gate + 1), to_miss);
+	assert_ptr_equal(find_stale(bt, 0x1008, 0x1008, windowed), stays);
+	assert_null(find_stale(bt, 8, 8, windowed));
+	empty_this_region();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -327,6 +431,10 @@ int main(void)
 		cache_test(few_pages_are_dropped_one_by_one),
 		cache_test(too_many_pages_are_all_dropped),
 		cache_test(straddling_units_have_two_pages),
+		cache_test(room_is_made_region_by_region),
+		cache_test(jumps_to_forgotten_units_are_exits_again),
+		cache_test(gates_of_forgotten_units_are_closed),
+		cache_test(gates_to_forgotten_units_lead_to_miss),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

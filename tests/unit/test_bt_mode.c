@@ -2,7 +2,7 @@
  * soft TLB in the lower, and that follows a jump from one half to the other. */
 #include "engine_fixture.h"
 
-#include "engine/bt/bt.h"
+#include "engine/bt/cache.h"
 
 #define LOWER 0x200000
 #define BACK  17 /* in `lower`: where `upper` leads */
@@ -58,7 +58,7 @@ static void modes_follow_the_half(void **state)
 	assert_int_equal(engine_fixture_run(&engine_bt, LOWER), VCPU_EXIT_HALTED);
 	memcpy(&turns, memory.ram + DATA, sizeof(turns));
 	assert_int_equal(turns, TURNS);
-	for (unsigned i = 0; i < bt_of(cpu)->code.unit_count; i++) {
+	for (unsigned i = 0; i < cache_next_unit(bt_of(cpu)); i++) {
 		const struct bt_unit *unit = bt_of(cpu)->code.units[i];
 		bool high = unit->rip >> 63;
 

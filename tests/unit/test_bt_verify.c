@@ -98,7 +98,7 @@ static void corrupt(const void *from, const void *to, size_t size)
 	const struct bt *bt = bt_of(cpu);
 	unsigned found = 0;
 
-	for (unsigned i = 0; i < bt->code.unit_count; i++)
+	for (unsigned i = 0; i < cache_next_unit(bt); i++)
 		for (uintptr_t at = bt->code.units[i]->code;
 			at + size <= bt->code.units[i]->code + bt->code.units[i]->size; at++)
 			if (memcmp((const void *)at, from, size) == 0) {

@@ -47,8 +47,8 @@
  *		on. A host fault is left in the same way, but from a signal handler (fault.c), with
  *		the guest in the state before the instruction.
  *	dropped	when its page is written: no way leads to it any more. If its code turns out to be
- *		the same still it is taken back (stale.c). Its memory is free again when the whole
- *		cache is flushed.
+ *		the same still it is taken back (stale.c). Its memory is free again when its region
+ *		of the cache is emptied (evict.c), with all other units there.
  *
  *	mode.c		which mode the CPU is in
  *	lookup.c	a unit is found, or made
@@ -66,6 +66,7 @@
  *	rewrite.c	one instruction with its registers and memory operand replaced
  *	emit.c		a small assembler
  *	cache.c		where units live, and are dropped; soft_tlb.c: the soft TLB
+ *	evict.c		how room is made for new ones
  *	find.c		how units are found; jump tables and code maps
  *	stale.c		units whose page was written
  *	glue.c		the generated code between C and units
@@ -185,10 +186,18 @@ struct bt_exit {
 	/* by how much RSP has changed, where the instruction may have to be undone */
 	int32_t moved;
 	struct bt_unit *unit;
-	/* INTERPRET: cpu/'s routine for the instruction; NULL: the interpreter's, by insns */
-	void (*routine)(struct cpu *cpu);
-	struct insn
-		*insns; /* INTERPRET: the instruction decoded for the interpreter, then op_leave */
+	union {
+		struct { /* INTERPRET, SOFT_MISS */
+			/* cpu/'s routine for the instruction; NULL: the interpreter's, by insns */
+			void (*routine)(struct cpu *cpu);
+			/* the instruction decoded for the interpreter, then op_leave */
+			struct insn *insns;
+		};
+		struct {                    /* BRANCH */
+			struct bt_unit *to; /* the unit that the patched jump leads to, or NULL */
+			uintptr_t unlinked; /* where that jump led before */
+		};
+	};
 };
 
 /* Which guest instruction a stretch of host code belongs to; sorted by `host`. */
@@ -246,6 +255,7 @@ struct bt_unit {
 	/* Its page was written, or it was replaced: no way leads into it. Where it was only written
 	 * it may be taken back (stale.c). Its first bytes are not what they were. */
 	bool dropped;
+	bool evicted;     /* it is about to be forgotten, for good */
 	uint8_t first[5]; /* those, of the entry, while it is dropped */
 	bool gate_shared; /* units that it has replaced lead through its gate, too */
 	uint8_t along;    /* so many times more it is taken back when another one is wanted */
@@ -273,8 +283,8 @@ struct bt_stats {
 	uint64_t units, guest_instructions_translated, identical, translated_bytes, chained,
 		jump_misses, interpreted, soft_misses, hidden_faults, rents, true_faults,
 		other_faults, retranslations, maps, unmaps, protects, revalidations, spared, traces,
-		window_evictions, spaces, cache_flushes, pages_dropped, kicks, steps, instructions,
-		entries, jumps_found, units_taken_back, units_patched;
+		window_evictions, spaces, cache_flushes, regions_emptied, pages_dropped, kicks,
+		steps, instructions, entries, jumps_found, units_taken_back, units_patched;
 };
 
 /* What translated code and the glue read and write, each by its absolute address. */
@@ -317,18 +327,31 @@ struct bt_glue {
 	uintptr_t exit_rolled_back;
 };
 
+/* The cache is filled, and emptied, region by region (evict.c). Units, their exits and their
+ * bookkeeping are in one, each kind with a range of numbers or addresses of its own. */
+#define CODE_REGIONS 8
+struct code_region {
+	uintptr_t start, end, used; /* code; used: the end of the last unit */
+	uint8_t *book;              /* bookkeeping */
+	size_t book_used;
+	uint32_t first_unit, unit_count;
+	uint32_t first_exit, exit_count;
+};
+
 /* The cache of units (cache.h), as far as run loop and signal handlers look into it themselves. */
 struct bt_code {
-	uintptr_t start, end;       /* executable: glue first, then units */
-	uintptr_t units_start;      /* end of the glue */
-	uintptr_t used;             /* end of the last unit */
-	intptr_t writable;          /* added to a code address: where it can be written */
-	bool full;                  /* a unit did not fit: flush before the next */
+	uintptr_t start, end;  /* executable: glue first, then units */
+	uintptr_t units_start; /* end of the glue */
+	struct code_region region[CODE_REGIONS];
+	unsigned filling;  /* the region that units are made in */
+	intptr_t writable; /* added to a code address: where it can be written */
+	bool full;         /* a unit did not fit: make room before the next */
+	/* So often units have been forgotten to make room: a pointer to one may be worthless. */
+	uint64_t forgettings;
 	_Atomic bool drops_pending; /* pages wait in the cache's queue */
 	struct bt_exit *exits;
-	uint32_t exit_count, exit_limit;
-	uint32_t unit_count, unit_limit;
-	struct bt_unit **units;  /* in the order of their code */
+	uint32_t exit_limit, unit_limit; /* of one region */
+	struct bt_unit **units;  /* by number; those of a region in the order of their code */
 	uint8_t jump_heat[4096]; /* by target: passages to code without a unit */
 };
 
@@ -418,6 +441,7 @@ bool bt_locate(const struct bt *bt, uintptr_t pc, struct bt_where *where);
 #define BT_EXIT_ID_KICK  0
 #define BT_EXIT_ID_FAULT 1
 #define BT_EXIT_ID_JUMP  2
-#define BT_EXIT_ID_FIRST 3
+#define BT_EXIT_ID_NONE  3 /* where there was no room for one: of code that will not run */
+#define BT_EXIT_ID_FIRST 4
 
 #endif

@@ -1,14 +1,16 @@
 /* The translation cache.
  *
- * Units lie in the code area in the order they were made; when it (or anything else) is full,
- * everything is dropped and begins anew. When a page's code is written, all its units are dropped
- * at once, each by a jump at its own entry, which all ways into it meet; and they come back when
- * they are wanted (stale.c). Code that is not taken back stays where it is until the next flush. */
+ * Units lie in the code area in the order they were made, region after region; when one is full (of
+ * code or of anything else) the oldest is emptied, and filled anew (evict.c). When a page's code is
+ * written, all its units are dropped at once, each by a jump at its own entry, which all ways into
+ * it meet; and they come back when they are wanted (stale.c). Code that is not taken back stays
+ * where it is until its region is emptied. */
 #include "engine/bt/cache_internal.h"
 #include "engine/bt/emit.h"
 #include "engine/bt/glue.h"
 #include "engine/bt/soft_tlb.h"
 #include "engine/bt/stale.h"
+#include "engine/options.h"
 
 #include "host/low_memory.h"
 #include "host/zeroed_memory.h"
@@ -29,6 +31,8 @@
 #define CODE_OF_EXIT 96
 #define CODE_OF_BOOK 1
 #define UNIT_HEADER  16 /* keeps the code aligned */
+/* As on a host without room for more. */
+#define LITTLE_CODE (2 * MIB)
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25 /* of Linux 6.1 */
@@ -68,27 +72,71 @@ static int map_code(struct bt *bt, size_t size)
 	return 0;
 }
 
-int cache_create(struct bt *bt)
+void region_empty(struct bt *bt, struct code_region *region)
+{
+	region->used = region->start;
+	region->book_used = 0;
+	region->unit_count = 0;
+	region->exit_count = 0;
+}
+
+/* What each region has of everything. In the first one the glue comes before units. */
+static void divide(struct bt *bt)
+{
+	struct bt_cache *cache = bt->cache;
+
+	for (unsigned i = 0; i < CODE_REGIONS; i++) {
+		struct code_region *region = &bt->code.region[i];
+		size_t bytes = cache->code_bytes / CODE_REGIONS;
+
+		region->start = i ? bt->code.start + i * bytes : bt->code.units_start;
+		region->end = bt->code.start + (i + 1) * bytes;
+		region->book = cache->book + i * cache->book_bytes;
+		region->first_unit = i * bt->code.unit_limit;
+		region->first_exit = BT_EXIT_ID_FIRST + i * bt->code.exit_limit;
+		region_empty(bt, region);
+	}
+}
+
+static size_t all_units(const struct bt *bt)
+{
+	return CODE_REGIONS * bt->code.unit_limit * sizeof(*bt->code.units);
+}
+
+static size_t all_exits(const struct bt *bt)
+{
+	return (BT_EXIT_ID_FIRST + CODE_REGIONS * bt->code.exit_limit) * sizeof(*bt->code.exits);
+}
+
+static size_t size_of_code(const struct bt *bt)
 {
 	unsigned cpus = bt->cpu->platform->cpu_count ? bt->cpu->platform->cpu_count : 1;
+	size_t room = bt->options.without & HOST_CODE_ROOM ? LITTLE_CODE
+							   : MIN(CODE_BYTES, ALL_CODE_BYTES / cpus);
+
+	return ALIGN_UP(room, CODE_REGIONS * PAGE_SIZE);
+}
+
+int cache_create(struct bt *bt)
+{
 	struct bt_cache *cache = zeroed_memory_map(sizeof(*cache));
 	int error;
 
 	if (!cache)
 		return -ENOMEM;
 	bt->cache = cache;
-	cache->code_bytes = MIN(CODE_BYTES, ALIGN_UP(ALL_CODE_BYTES / cpus, PAGE_SIZE));
-	cache->book_bytes = cache->code_bytes / CODE_OF_BOOK;
-	cache->book = zeroed_memory_map(cache->book_bytes);
+	cache->code_bytes = size_of_code(bt);
+	cache->book_bytes = cache->code_bytes / CODE_OF_BOOK / CODE_REGIONS;
+	cache->book = zeroed_memory_map(CODE_REGIONS * cache->book_bytes);
 	cache->hash_bits = HASH_BITS;
 	cache->hash = zeroed_memory_map(hash_bytes(HASH_BITS));
 	cache->page_has_units = calloc(1, bt->cpu->memory->file_size >> PAGE_SHIFT);
 	cache->code_page =
 		calloc(sizeof(*cache->code_page), bt->cpu->memory->file_size >> PAGE_SHIFT);
-	bt->code.exit_limit = (uint32_t)(cache->code_bytes / CODE_OF_EXIT);
-	bt->code.exits = zeroed_memory_map(bt->code.exit_limit * sizeof(*bt->code.exits));
-	bt->code.unit_limit = (uint32_t)(cache->code_bytes / CODE_OF_UNIT);
-	bt->code.units = zeroed_memory_map(bt->code.unit_limit * sizeof(*bt->code.units));
+	bt->code.exit_limit = (uint32_t)(cache->code_bytes / CODE_OF_EXIT / CODE_REGIONS);
+	bt->code.exits = zeroed_memory_map(all_exits(bt));
+	bt->code.unit_limit = (uint32_t)(cache->code_bytes / CODE_OF_UNIT / CODE_REGIONS);
+	bt->code.units = zeroed_memory_map(all_units(bt));
 	pthread_mutex_init(&cache->drop_lock, NULL);
 	if (!cache->book || !cache->hash || !cache->page_has_units || !cache->code_page ||
 		!bt->code.exits || !bt->code.units)
@@ -97,8 +145,7 @@ int cache_create(struct bt *bt)
 	if (error)
 		return error;
 	glue_generate(bt);
-	bt->code.used = bt->code.units_start;
-	bt->code.exit_count = BT_EXIT_ID_FIRST;
+	divide(bt);
 	bt->code.exits[BT_EXIT_ID_KICK] = (struct bt_exit){.kind = BT_EXIT_KICK};
 	bt->code.exits[BT_EXIT_ID_FAULT] = (struct bt_exit){.kind = BT_EXIT_FAULT};
 	bt->code.exits[BT_EXIT_ID_JUMP] = (struct bt_exit){.kind = BT_EXIT_JUMP};
@@ -117,9 +164,9 @@ void cache_destroy(struct bt *bt)
 		munmap((void *)bt->code.start, cache->code_bytes);
 		munmap(cache_writable(bt, bt->code.start), cache->code_bytes);
 	}
-	zeroed_memory_unmap(bt->code.exits, bt->code.exit_limit * sizeof(*bt->code.exits));
-	zeroed_memory_unmap(bt->code.units, bt->code.unit_limit * sizeof(*bt->code.units));
-	zeroed_memory_unmap(cache->book, cache->book_bytes);
+	zeroed_memory_unmap(bt->code.exits, all_exits(bt));
+	zeroed_memory_unmap(bt->code.units, all_units(bt));
+	zeroed_memory_unmap(cache->book, CODE_REGIONS * cache->book_bytes);
 	zeroed_memory_unmap(cache->hash, hash_bytes(cache->hash_bits));
 	free((void *)cache->page_has_units);
 	free(cache->code_page);
@@ -132,25 +179,27 @@ void cache_destroy(struct bt *bt)
 
 void *cache_take(struct bt *bt, size_t bytes)
 {
-	struct bt_cache *cache = bt->cache;
-	void *memory = cache->book + cache->book_used;
+	struct code_region *region = cache_filling(bt);
+	void *memory = region->book + region->book_used;
 
 	bytes = ALIGN_UP(bytes, 8);
-	if (cache->book_used + bytes > cache->book_bytes ||
-		bt->code.unit_count == bt->code.unit_limit)
+	if (region->book_used + bytes > bt->cache->book_bytes ||
+		region->unit_count == bt->code.unit_limit)
 		return NULL;
-	cache->book_used += bytes;
+	region->book_used += bytes;
 	return memory;
 }
 
 uintptr_t cache_code_start(struct bt *bt)
 {
-	return bt->code.used + UNIT_HEADER;
+	return cache_filling(bt)->used + UNIT_HEADER;
 }
 
 uintptr_t cache_code_limit(struct bt *bt)
 {
-	return MIN(bt->code.end - UNIT_HEADER, bt->code.used + LARGEST_UNIT);
+	const struct code_region *region = cache_filling(bt);
+
+	return MIN(region->end - UNIT_HEADER, region->used + LARGEST_UNIT);
 }
 
 /* A huge page's worth of code is complete. The code of a large program is spread over more pages
@@ -165,23 +214,26 @@ static void use_huge_page(const struct bt *bt, uintptr_t last)
 
 void cache_code_used(struct bt *bt, uintptr_t end)
 {
-	if ((bt->code.used ^ end) & ~(HUGE_PAGE - 1))
-		use_huge_page(bt, bt->code.used);
-	bt->code.used = ALIGN_UP(end, 16);
+	struct code_region *region = cache_filling(bt);
+
+	if ((region->used ^ end) & ~(HUGE_PAGE - 1))
+		use_huge_page(bt, region->used);
+	region->used = ALIGN_UP(end, 16);
 }
 
 bool cache_add_exit(struct bt *bt, const struct bt_exit *exit, uint32_t *id)
 {
-	if (bt->code.exit_count == bt->code.exit_limit)
+	if (cache_filling(bt)->exit_count == bt->code.exit_limit)
 		return false;
-	*id = bt->code.exit_count++;
+	*id = cache_next_exit(bt);
+	cache_filling(bt)->exit_count++;
 	bt->code.exits[*id] = *exit;
 	return true;
 }
 
 void cache_forget_exits(struct bt *bt, uint32_t first)
 {
-	bt->code.exit_count = first;
+	cache_filling(bt)->exit_count = first - cache_filling(bt)->first_exit;
 }
 
 /* --- pages of code --- */
@@ -197,7 +249,7 @@ unsigned cache_code_page(struct bt *bt, uint64_t page)
 	return cache->code_page_count;
 }
 
-static void forget_code_pages(struct bt *bt)
+void cache_forget_code_pages(struct bt *bt)
 {
 	struct bt_cache *cache = bt->cache;
 
@@ -253,13 +305,16 @@ static void grow_hash(struct bt *bt)
 
 void cache_add(struct bt *bt, struct bt_unit *unit)
 {
-	if (bt->code.unit_count >> bt->cache->hash_bits)
+	struct bt_cache *cache = bt->cache;
+
+	if (cache->units++ >> cache->hash_bits)
 		grow_hash(bt);
 	enter_hash(bt, unit);
 	link_page(bt, unit, unit->key >> PAGE_SHIFT);
 	if (in_two_lists(bt, unit))
 		link_page(bt, unit, unit->second >> PAGE_SHIFT);
-	bt->code.units[bt->code.unit_count++] = unit;
+	bt->code.units[cache_next_unit(bt)] = unit;
+	cache_filling(bt)->unit_count++;
 	((struct bt_unit **)cache_writable(bt, unit->code))[-1] = unit;
 	bt->stats.units++;
 	bt->stats.guest_instructions_translated += unit->count;
@@ -273,19 +328,24 @@ void cache_listen(struct bt *bt, uint64_t page)
 
 static struct bt_unit *unit_at(const struct bt *bt, uintptr_t pc)
 {
-	unsigned low = 0, high = bt->code.unit_count;
+	const struct code_region *region = bt->code.region;
+	struct bt_unit *const *units;
+	unsigned low = 0, high;
 
+	while (!region_has_code(region, pc))
+		if (++region == bt->code.region + CODE_REGIONS)
+			return NULL;
+	units = bt->code.units + region->first_unit;
+	high = region->unit_count;
 	while (low < high) {
 		unsigned middle = (low + high) / 2;
 
-		if (bt->code.units[middle]->code <= pc)
+		if (units[middle]->code <= pc)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	if (!low || pc >= bt->code.units[low - 1]->code + bt->code.units[low - 1]->size)
-		return NULL;
-	return bt->code.units[low - 1];
+	return low && pc < units[low - 1]->code + units[low - 1]->size ? units[low - 1] : NULL;
 }
 
 bool bt_locate(const struct bt *bt, uintptr_t pc, struct bt_where *where)
@@ -348,7 +408,7 @@ static void unlink_page(struct bt *bt, struct bt_unit *unit, uint64_t page)
 		*link = *cache_page_next(bt, unit, list);
 }
 
-static void forget_listed(struct bt *bt, struct bt_unit *unit)
+void cache_forget_unit(struct bt *bt, struct bt_unit *unit)
 {
 	unlink_page(bt, unit, unit->key >> PAGE_SHIFT);
 	if (in_two_lists(bt, unit))
@@ -364,7 +424,7 @@ static void forget_page(struct bt *bt, uint64_t page)
 	for (; unit; unit = next) {
 		next = *cache_page_next(bt, unit, list);
 		if (unit->key >> PAGE_SHIFT == page)
-			forget_listed(bt, unit);
+			cache_forget_unit(bt, unit);
 	}
 }
 
@@ -402,38 +462,8 @@ bool cache_remove(struct bt *bt, struct bt_unit *unit)
 {
 	if (!make_stale(bt, unit))
 		return false;
-	forget_listed(bt, unit);
+	cache_forget_unit(bt, unit);
 	return true;
-}
-
-static void empty_page(struct bt *bt, uint64_t page)
-{
-	*cache_page_list(bt, page) = NULL;
-	atomic_store(&bt->cache->page_has_units[page], 0);
-}
-
-void cache_flush(struct bt *bt)
-{
-	struct bt_cache *cache = bt->cache;
-
-	jumps_empty(bt);
-	/* Not all of the tables, most of which may never have been touched. */
-	for (unsigned i = 0; i < bt->code.unit_count; i++) {
-		const struct bt_unit *unit = bt->code.units[i];
-
-		*unit_bucket(bt, unit->rip, unit->key, unit->mode) = NULL;
-		empty_page(bt, unit->key >> PAGE_SHIFT);
-		if (unit->second != UNIT_ONE_PAGE)
-			empty_page(bt, unit->second >> PAGE_SHIFT);
-	}
-	forget_code_pages(bt);
-	cache->book_used = 0;
-	bt->code.unit_count = 0;
-	bt->code.exit_count = BT_EXIT_ID_FIRST;
-	bt->code.used = bt->code.units_start;
-	bt->code.full = false;
-	bt->rolled_back.unit = NULL;
-	bt->stats.cache_flushes++;
 }
 
 void cache_page_written(struct bt *bt, uint64_t page)
@@ -458,9 +488,8 @@ void cache_process_drops(struct bt *bt)
 
 	pthread_mutex_lock(&cache->drop_lock);
 	if (cache->drop_count > MAX_DROPS) {
-		for (unsigned i = 0; i < bt->code.unit_count; i++)
-			if (!bt->code.units[i]->dropped)
-				drop_units_of_page(bt, bt->code.units[i]->key >> PAGE_SHIFT);
+		for_units(unit, bt) if (!unit->dropped)
+			drop_units_of_page(bt, unit->key >> PAGE_SHIFT);
 	} else {
 		for (unsigned i = 0; i < cache->drop_count; i++)
 			drop_units_of_page(bt, cache->drops[i]);

@@ -21,12 +21,25 @@ static inline struct bt_exit *cache_exit(const struct bt *bt, uint32_t id)
 	return &bt->code.exits[id];
 }
 
+static inline struct code_region *cache_filling(struct bt *bt)
+{
+	return &bt->code.region[bt->code.filling];
+}
+
 /* A new exit, with this in it, to *id. False: full. */
 bool cache_add_exit(struct bt *bt, const struct bt_exit *exit, uint32_t *id);
 /* Exits from `first` on have no code: their IDs are free again. */
 void cache_forget_exits(struct bt *bt, uint32_t first);
 
-/* Memory for bookkeeping, gone at the next flush. NULL: full. */
+/* The ID that the next exit gets. */
+static inline uint32_t cache_next_exit(const struct bt *bt)
+{
+	const struct code_region *region = &bt->code.region[bt->code.filling];
+
+	return region->first_exit + region->exit_count;
+}
+
+/* Memory for bookkeeping, gone with the units that are made now. NULL: full. */
 void *cache_take(struct bt *bt, size_t bytes);
 uintptr_t cache_code_start(struct bt *bt); /* of the next unit */
 uintptr_t cache_code_limit(struct bt *bt);
@@ -38,7 +51,9 @@ unsigned cache_code_page(struct bt *bt, uint64_t page);
 /* The number that the next unit gets: its place in code.units. */
 static inline uint32_t cache_next_unit(const struct bt *bt)
 {
-	return bt->code.unit_count;
+	const struct code_region *region = &bt->code.region[bt->code.filling];
+
+	return region->first_unit + region->unit_count;
 }
 
 /* Make a unit findable. */
@@ -51,6 +66,8 @@ struct bt_unit *cache_find(struct bt *bt, uint64_t rip, uint64_t key, struct bt_
 bool cache_remove(struct bt *bt, struct bt_unit *unit);
 /* Forget everything. No translated code may be running or be resumed. */
 void cache_flush(struct bt *bt);
+/* Make room for units, where there was none: forget a part of the others. As above. */
+void cache_make_room(struct bt *bt);
 
 /* Enter a unit, for `rip`, in the jump table of its mode, and its page in the code map. `global`:
  * it survives a change of address space. */

@@ -20,10 +20,11 @@ _Static_assert(JUMP_ENTRIES == 65536 && CODE_PAGES == 65536, "index_list is for 
 struct bt_cache {
 	size_t code_bytes;
 	uint8_t *book;
-	size_t book_bytes, book_used;
+	size_t book_bytes;
 	/* By hash_next; twice as many buckets when there are more units than buckets. */
 	struct bt_unit **hash;
 	unsigned hash_bits;
+	uint32_t units; /* about so many are in the hash */
 	struct bt_unit *pages[1 << PAGE_HASH_BITS];
 	/* Pages of code: the number of each page of memory's file, or 0; the page of each number.
 	 * */
@@ -73,7 +74,29 @@ static inline bool cache_unit_has(const struct bt_unit *unit, uint64_t page)
 	return unit->key >> PAGE_SHIFT == page || unit->second >> PAGE_SHIFT == page;
 }
 
-/* find.c: make all jump tables and code maps empty, for the first time; and again. */
+/* All units, in no particular order. The body must not contain `break`. */
+#define for_units(unit, bt)                                                                        \
+	for (unsigned region_ = 0; region_ < CODE_REGIONS; region_++)                              \
+		for (struct bt_unit **at_ =                                                        \
+				(bt)->code.units + (bt)->code.region[region_].first_unit,          \
+				    **end_ = at_ + (bt)->code.region[region_].unit_count, *unit;   \
+			at_ < end_ && (unit = *at_, true); at_++)
+
+static inline bool region_has_code(const struct code_region *region, uintptr_t pc)
+{
+	return pc >= region->start && pc < region->end;
+}
+
+/* Take a unit out of the lists of its pages and of the hash, and lead its entries away. */
+void cache_forget_unit(struct bt *bt, struct bt_unit *unit);
+/* No page of code has a number any more. There must be no units. */
+void cache_forget_code_pages(struct bt *bt);
+/* Nothing is in the region any more. */
+void region_empty(struct bt *bt, struct code_region *region);
+
+/* find.c: jump table entries for units that are evicted become empty. */
+void jumps_forget_evicted(struct bt *bt);
+/* Make all jump tables and code maps empty, for the first time; and again. */
 void jumps_init(struct bt *bt);
 void jumps_empty(struct bt *bt);
 

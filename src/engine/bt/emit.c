@@ -214,6 +214,14 @@ void emit_patch(struct bt *bt, uintptr_t patch, uintptr_t target)
 	memcpy(cache_writable(bt, patch), &relative, 4);
 }
 
+uintptr_t emit_patch_target(const struct bt *bt, uintptr_t patch)
+{
+	int32_t relative;
+
+	memcpy(&relative, cache_writable(bt, patch), 4);
+	return patch + 4 + (uintptr_t)(intptr_t)relative;
+}
+
 void emit_redirect(struct bt *bt, uintptr_t at, uintptr_t target)
 {
 	*(uint8_t *)cache_writable(bt, at) = 0xe9;

@@ -138,6 +138,8 @@ enum { CONDITION_ZERO = 4, CONDITION_NOT_ZERO = 5 };    /* conditions of Jcc, SE
 void emit_jump_to(struct code *c, uintptr_t target);
 /* Make the rel32 at `patch` lead to `target`. */
 void emit_patch(struct bt *bt, uintptr_t patch, uintptr_t target);
+/* Where it leads now. */
+uintptr_t emit_patch_target(const struct bt *bt, uintptr_t patch);
 /* Overwrite the JUMP_BYTES at `at` with a jump to `target`. */
 void emit_redirect(struct bt *bt, uintptr_t at, uintptr_t target);
 

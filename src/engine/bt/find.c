@@ -79,17 +79,32 @@ void jumps_empty(struct bt *bt)
 	empty_code_maps(bt, true);
 }
 
+/* The address of its struct bt_unit is stored just before a unit's code. */
+static struct bt_unit *entry_unit(const struct bt *bt, uint64_t entry)
+{
+	return entry == bt->glue.miss ? NULL : ((struct bt_unit *const *)(uintptr_t)entry)[-1];
+}
+
+void jumps_forget_evicted(struct bt *bt)
+{
+	for (unsigned table = 0; table < BT_TABLES; table++) {
+		const struct index_list *list = &bt->cache->jumps[table];
+
+		for (unsigned i = 0; i < list->count; i++) {
+			uint64_t *entry = &bt->jump[table][list->index[i]];
+			const struct bt_unit *unit = entry_unit(bt, *entry);
+
+			if (unit && unit->evicted)
+				*entry = bt->glue.miss;
+		}
+	}
+}
+
 void cache_forget_jumps(struct bt *bt, struct bt_mode mode)
 {
 	for (unsigned table = 0; table < BT_TABLES; table++)
 		if (bt_mode_shares_table(mode, table))
 			empty_jump_table(bt, table);
-}
-
-/* The address of its struct bt_unit is stored just before a unit's code. */
-static struct bt_unit *entry_unit(const struct bt *bt, uint64_t entry)
-{
-	return entry == bt->glue.miss ? NULL : ((struct bt_unit *const *)(uintptr_t)entry)[-1];
 }
 
 /* Is it the unit for `rip`? */

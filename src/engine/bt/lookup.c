@@ -31,10 +31,10 @@ static struct bt_unit *unit_make(
 		return NULL;
 	mode = bt_mode_for(bt, mode, rip);
 	if (bt->code.full)
-		cache_flush(bt);
+		cache_make_room(bt);
 	unit = translate_unit(bt, rip, key, mode, adapted);
 	if (!unit && bt->code.full) {
-		cache_flush(bt);
+		cache_make_room(bt);
 		unit = translate_unit(bt, rip, key, mode, adapted);
 	}
 	if (!unit)
@@ -56,10 +56,10 @@ struct bt_unit *unit_replace(
 	struct bt *bt, struct bt_unit *unit, uint64_t rip, const uint8_t *adapted)
 {
 	bool kept = cache_remove(bt, unit);
-	uint64_t flushes = bt->stats.cache_flushes;
+	uint64_t forgettings = bt->code.forgettings;
 	struct bt_unit *new = unit_make(bt, rip, unit->mode, adapted);
 
-	if (new &&kept && bt->stats.cache_flushes == flushes)
+	if (new &&kept && bt->code.forgettings == forgettings)
 		stale_succeed(bt, unit, new);
 	return new;
 }

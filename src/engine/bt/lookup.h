@@ -10,12 +10,12 @@
 /* RAM offset of the code at `rip`: a unit's key. ~0: it is not in RAM. */
 uint64_t unit_key(struct bt *bt, uint64_t rip);
 
-/* The unit for that code. One whose code has changed is replaced. NULL: there is none. May flush
- * the cache (bt->stats.cache_flushes). */
+/* The unit for that code. One whose code has changed is replaced. NULL: there is none. May make
+ * room in the cache (bt->code.forgettings). */
 struct bt_unit *unit_find(struct bt *bt, uint64_t rip, struct bt_mode mode);
 
 /* Translate once more what `unit` was made of, or what is there now. `adapted`: see
- * translate_unit(). NULL where that is not possible: there is no unit then. May flush the cache. */
+ * translate_unit(). NULL where that is not possible: there is no unit then. May make room. */
 struct bt_unit *unit_replace(
 	struct bt *bt, struct bt_unit *unit, uint64_t rip, const uint8_t *adapted);
 

@@ -145,12 +145,15 @@ static struct next resume(struct bt *bt, uintptr_t at, enum bt_vectors vectors)
 
 /* Make the branch a direct jump. From another page it comes with RIP in R10, for the unit to check.
  * */
-static void link_exit(struct bt *bt, const struct bt_exit *exit, const struct bt_unit *to)
+static void link_exit(struct bt *bt, struct bt_exit *exit, struct bt_unit *to)
 {
 	bool near = same_page(exit->rip, exit->unit->rip);
 
 	if (near && !same_page(to->key, exit->unit->key))
 		return;
+	if (!exit->to)
+		exit->unlinked = emit_patch_target(bt, exit->patch);
+	exit->to = to;
 	emit_patch(bt, exit->patch, near ? to->entry : to->linked);
 	bt->stats.chained++;
 }
@@ -159,7 +162,7 @@ static struct next after_branch(struct bt *bt, uint32_t id, struct bt_mode mode)
 {
 	struct bt_exit *exit = cache_exit(bt, id);
 	struct bt_unit *from = exit->unit, *to;
-	uint64_t flushes = bt->stats.cache_flushes, rip = bt_rip(bt, exit->rip);
+	uint64_t forgettings = bt->code.forgettings, rip = bt_rip(bt, exit->rip);
 
 	bt->cpu->rip = bt->cpu->next_rip = rip;
 	if (unlikely(bt_mode_changes_at(bt, mode, rip)))
@@ -172,7 +175,7 @@ static struct next after_branch(struct bt *bt, uint32_t id, struct bt_mode mode)
 			exit->heat = 0;
 		return interpret_next(bt);
 	}
-	if (bt->stats.cache_flushes == flushes && !from->dropped && !to->dropped)
+	if (bt->code.forgettings == forgettings && !from->dropped && !to->dropped)
 		link_exit(bt, exit, to);
 	return enter_unit(bt, to);
 }

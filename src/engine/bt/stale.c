@@ -36,8 +36,8 @@ static uintptr_t gate_to_miss(uintptr_t gate)
 
 static uintptr_t make_gate(struct bt *bt, const struct bt_unit *unit)
 {
-	uintptr_t gate = bt->code.used;
-	struct code c = {.bt = bt, .start = gate, .at = gate, .limit = bt->code.end};
+	uintptr_t gate = cache_filling(bt)->used;
+	struct code c = {.bt = bt, .start = gate, .at = gate, .limit = cache_filling(bt)->end};
 
 	emit_jump_to(&c, gate_to_miss(gate));
 	emit_guest_rip(&c, unit->mode, SCRATCH_ADDR, unit->rip);
@@ -46,6 +46,11 @@ static uintptr_t make_gate(struct bt *bt, const struct bt_unit *unit)
 		return 0;
 	cache_code_used(bt, c.at);
 	return gate;
+}
+
+void stale_close_gate(struct bt *bt, const struct bt_unit *unit)
+{
+	emit_redirect(bt, unit->gate, gate_to_miss(unit->gate));
 }
 
 bool stale_make(struct bt *bt, struct bt_unit *unit)
@@ -58,7 +63,7 @@ bool stale_make(struct bt *bt, struct bt_unit *unit)
 		return false;
 	memcpy(unit->first, cache_writable(bt, unit->entry), sizeof(unit->first));
 	if (unit->gate_shared)
-		emit_redirect(bt, unit->gate, gate_to_miss(unit->gate));
+		stale_close_gate(bt, unit);
 	emit_redirect(bt, unit->entry, unit->gate);
 	unit->dropped = true;
 	return true;

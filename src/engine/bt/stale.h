@@ -9,6 +9,9 @@
  * and the unit is as it was. */
 bool stale_make(struct bt *bt, struct bt_unit *unit);
 
+/* The unit is forgotten for good: who comes by its gate looks for a unit anew. */
+void stale_close_gate(struct bt *bt, const struct bt_unit *unit);
+
 /* Its code is wanted: make the unit, and perhaps others of its page, what RAM has now. False: the
  * code of `wanted` differs too much, and it stays stale. */
 bool stale_take_back(struct bt *bt, struct bt_unit *wanted);

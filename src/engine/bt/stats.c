@@ -36,6 +36,7 @@ static const struct {
 	ROW("windows evicted", window_evictions),
 	ROW("address spaces", spaces),
 	ROW("cache flushes", cache_flushes),
+	ROW("  an eighth emptied for room", regions_emptied),
 	ROW("code pages dropped", pages_dropped),
 	ROW("  units taken back", units_taken_back),
 	ROW("    with new constants", units_patched),

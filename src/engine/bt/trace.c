@@ -288,7 +288,7 @@ static void print_exit(const struct subject *s, uint64_t id)
 	const struct bt *bt = s->bt;
 	const struct bt_exit *exit = cache_exit(bt, (uint32_t)id);
 
-	if (id >= bt->code.exit_count || exit->kind >= ARRAY_SIZE(exit_names) ||
+	if (id >= cache_next_exit(bt) || exit->kind >= ARRAY_SIZE(exit_names) ||
 		!exit_names[exit->kind])
 		return;
 	fprintf(trace.file, "\t; exit %" PRIu64 ": ", id);

@@ -722,7 +722,7 @@ struct bt_unit *translate_unit(
 	}
 	t->unit->straight = bt->options.count || (bt->options.verify && bt->stats.units % 2 == 0);
 	t->unit->code = t->unit->linked = t->unit->entry = cache_code_start(bt);
-	t->first_exit = bt->code.exit_count;
+	t->first_exit = cache_next_exit(bt);
 	/* A run that is too complicated for one unit is cut in half until a part fits. */
 	for (; t->count; t->count /= 2) {
 		cache_forget_exits(bt, t->first_exit);

@@ -40,7 +40,7 @@ uint32_t add_exit(struct translator *t, enum bt_exit_kind kind, unsigned insn)
 	if (cache_add_exit(t->bt, &exit, &id))
 		return id;
 	t->code.full = true;
-	return BT_EXIT_ID_FIRST;
+	return BT_EXIT_ID_NONE;
 }
 
 void emit_exit(struct translator *t, uint32_t id)

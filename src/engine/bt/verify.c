@@ -413,9 +413,9 @@ static bool prepare(struct bt *bt)
 		bt->verify = v;
 	}
 	/* Units and their plans go together. */
-	if (v->flushes != bt->stats.cache_flushes)
+	if (v->forgettings != bt->code.forgettings)
 		free_plans(v);
-	v->flushes = bt->stats.cache_flushes;
+	v->forgettings = bt->code.forgettings;
 	return true;
 }
 
@@ -635,7 +635,7 @@ bool verify_exit(struct bt *bt, uint32_t id)
 
 	if (!v || !v->unit)
 		return true;
-	if (v->flushes != bt->stats.cache_flushes) {
+	if (v->forgettings != bt->code.forgettings) {
 		v->unit = NULL;
 		return true;
 	}

@@ -79,7 +79,7 @@ struct region {
 struct verify {
 	struct bt_unit *unit; /* NULL: nothing to be compared */
 	struct verify_plan *plan;
-	uint64_t flushes;
+	uint64_t forgettings;
 	unsigned done; /* steps that the interpreter has taken */
 	bool left;     /* and then it was out of the unit */
 	bool complete; /* left, or at an instruction that the unit does not pass either */
