@@ -174,7 +174,6 @@ struct bt_exit {
 	bool write;
 	/* SOFT_MISS: the instruction may have to raise something else than a page fault */
 	bool other_faults;
-	uint8_t heat;   /* BRANCH: passages */
 	uint16_t fop;   /* opcode of the x87 instruction that bt->run.last_x87 names by this */
 	uint16_t insn;  /* which instruction of the unit it belongs to */
 	uint32_t patch; /* BRANCH: where in the code the rel32 is to be patched, as cache offset */
@@ -315,7 +314,6 @@ struct bt_run {
 	uint64_t
 		miss_unit; /* glue.miss: one and the number of the unit that was not where it was */
 	uint64_t miss_saved[8], miss_target; /* while bt_find_jump() runs */
-	bool miss_cold; /* bt_find_jump() has seen that there is no unit, not even a stale one */
 	/* Field masks for PEXT. */
 	uint64_t mask_index, mask_page, mask_offset;
 };
@@ -351,8 +349,7 @@ struct bt_code {
 	_Atomic bool drops_pending; /* pages wait in the cache's queue */
 	struct bt_exit *exits;
 	uint32_t exit_limit, unit_limit; /* of one region */
-	struct bt_unit **units;  /* by number; those of a region in the order of their code */
-	uint8_t jump_heat[4096]; /* by target: passages to code without a unit */
+	struct bt_unit **units; /* by number; those of a region in the order of their code */
 };
 
 /* What code is emitted for: the host, and where the memory's page flags lie. */

@@ -50,7 +50,6 @@ static void unlink_exits(struct bt *bt)
 				continue;
 			emit_patch(bt, exit->patch, exit->unlinked);
 			exit->to = NULL;
-			exit->heat = 0;
 		}
 	}
 }

@@ -190,7 +190,6 @@ uintptr_t bt_find_jump(struct bt *bt, uint64_t rip)
 	uint64_t key;
 
 	bt->run.miss_unit = 0;
-	bt->run.miss_cold = false;
 	if (bt_mode_changes_at(bt, mode, rip) || atomic_load(&bt->code.drops_pending) ||
 		bt->options.verify)
 		return 0;
@@ -201,10 +200,8 @@ uintptr_t bt_find_jump(struct bt *bt, uint64_t rip)
 		unit = jump_unit(bt, rip, mode);
 	if (!is_unit_for(unit, rip, mode) || unit->key != key)
 		unit = cache_find(bt, rip, key, mode);
-	if (!unit || unit->dropped) {
-		bt->run.miss_cold = !unit;
+	if (!unit || unit->dropped)
 		return 0;
-	}
 	cache_enter_jump(bt, unit, rip, tlb_fetched_globally(cpu, rip));
 	bt->run.base = rip - unit->rip;
 	bt->stats.jumps_found++;

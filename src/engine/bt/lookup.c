@@ -45,7 +45,6 @@ static struct bt_unit *unit_make(
 	if (unit->dropped)
 		return NULL;
 	cache_enter_jump(bt, unit, rip, tlb_fetched_globally(cpu, rip));
-	interp_block_is_hot(cpu, key);
 	bt_trace_unit(bt, unit, rip);
 	return unit;
 }

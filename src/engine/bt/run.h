@@ -5,7 +5,7 @@
 #include "cpu/cpu.h"
 
 /* For struct interp's `translated`: run what is translated at cpu->rip, and all that it leads to.
- * False: the block at cpu->rip, which may be where that has led to, is to be interpreted. */
+ * False: nothing was run, the block is to be interpreted. */
 bool bt_translated(struct cpu *cpu);
 
 #endif

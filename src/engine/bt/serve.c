@@ -17,17 +17,10 @@
 #include "isa/address.h"
 #include "isa/decode.h"
 
-/* Code without a unit that an exit leads to is translated after so many passages. */
-#define SUCCESSOR_HEAT 2
 /* Runs of units and loops in one young address space that prove it worth windows. */
 #define YOUNG_RUNS 50000
 
-/* A test that lowers the heat (engine_options.heat) lowers these limits, too. */
-static unsigned successor_heat(const struct bt *bt)
-{
-	return bt->options.heat ? MIN(bt->options.heat, (unsigned)SUCCESSOR_HEAT) : SUCCESSOR_HEAT;
-}
-
+/* A test that lowers the heat (engine_options.heat) lowers this limit, too. */
 unsigned bt_young_runs(const struct bt *bt)
 {
 	return bt->options.heat ? MIN(bt->options.heat, 1000u) * 50 : YOUNG_RUNS;
@@ -124,12 +117,6 @@ static bool left_in_shadow(struct cpu *cpu, const struct bt_unit *unit, unsigned
 
 static const struct next run_loop = {.entry = 0};
 
-/* A look-up has found that no unit is at cpu->rip. */
-static struct next interpret_next(const struct bt *bt)
-{
-	return (struct next){.cold = !must_leave(bt->cpu)};
-}
-
 /* Go on in the middle of a unit, with the vector registers loaded that it had at the exit. */
 static struct next resume(struct bt *bt, uintptr_t at, enum bt_vectors vectors)
 {
@@ -167,14 +154,9 @@ static struct next after_branch(struct bt *bt, uint32_t id, struct bt_mode mode)
 	bt->cpu->rip = bt->cpu->next_rip = rip;
 	if (unlikely(bt_mode_changes_at(bt, mode, rip)))
 		return run_loop;
-	to = unit_find_or_make(bt, rip, mode, ++exit->heat >= successor_heat(bt));
-	if (bt->options.verify)
+	to = unit_find_or_make(bt, rip, mode, true);
+	if (!to || bt->options.verify)
 		return run_loop;
-	if (!to) {
-		if (exit->heat >= successor_heat(bt))
-			exit->heat = 0;
-		return interpret_next(bt);
-	}
 	if (bt->code.forgettings == forgettings && !from->dropped && !to->dropped)
 		link_exit(bt, exit, to);
 	return enter_unit(bt, to);
@@ -196,8 +178,6 @@ static struct next after_jump(struct bt *bt, struct bt_mode *mode)
 	struct cpu *cpu = bt->cpu;
 	uint64_t rip = bt->run.exit_address;
 	struct bt_unit *unit;
-	uint8_t *heat;
-	bool hot;
 
 	bt->stats.jump_misses++;
 	if (!cpu_canonical(cpu, rip)) {
@@ -205,21 +185,13 @@ static struct next after_jump(struct bt *bt, struct bt_mode *mode)
 		return run_loop;
 	}
 	cpu->rip = cpu->next_rip = rip;
-	heat = &bt->code.jump_heat[rip % ARRAY_SIZE(bt->code.jump_heat)];
-	hot = ++*heat >= successor_heat(bt);
-	if (bt->run.miss_cold && !hot)
-		return interpret_next(bt);
 	if (unlikely(bt_mode_changes_at(bt, *mode, rip)))
-		unit_here(bt, hot, mode, &unit);
+		unit_here(bt, true, mode, &unit);
 	else
-		unit = unit_find_or_make(bt, rip, *mode, hot);
+		unit = unit_find_or_make(bt, rip, *mode, true);
 	if (unit)
 		cache_enter_jump(bt, unit, rip, tlb_fetched_globally(cpu, rip));
-	if (unit || hot)
-		*heat = 0;
-	if (bt->options.verify)
-		return run_loop;
-	return unit ? enter_unit(bt, unit) : interpret_next(bt);
+	return unit && !bt->options.verify ? enter_unit(bt, unit) : run_loop;
 }
 
 /* Where the next instruction's code is, if `exit` is in the unit's straight run; else 0. (The exit
@@ -243,7 +215,7 @@ static struct next go_on(struct bt *bt, struct bt_mode *mode)
 		return run_loop;
 	bt->cpu->next_rip = bt->cpu->rip;
 	unit_here(bt, false, mode, &unit);
-	return unit ? enter_unit(bt, unit) : interpret_next(bt);
+	return unit ? enter_unit(bt, unit) : run_loop;
 }
 
 /* After the interpreter ran an instruction of the unit. */

@@ -9,14 +9,13 @@
 struct next {
 	uintptr_t entry;
 	uint64_t r10;
-	bool cold; /* with entry 0: there is no unit at cpu->rip, and nothing else is due there */
 };
 
 /* Enter a unit at cpu->rip. */
 static inline struct next enter_unit(struct bt *bt, const struct bt_unit *unit)
 {
 	bt->run.base = bt->cpu->rip - unit->rip;
-	return (struct next){.entry = unit->entry};
+	return (struct next){unit->entry, 0};
 }
 
 /* Serve exit `id`. `*mode` is the mode at the exit, and on return that of where to go on. */

@@ -250,17 +250,6 @@ void interp_set_heat(struct block *block, unsigned count)
 		block->insn[0].imm = count;
 }
 
-void interp_block_is_hot(struct cpu *cpu, uint64_t key)
-{
-	const struct interp *interp = interp_of(cpu);
-	struct block *block = interp->hash[hash_of(key, interp->mode)];
-
-	while (block && (block->key != key || block->mode != interp->mode))
-		block = block->hash_next;
-	if (block)
-		interp_set_heat(block, 0);
-}
-
 #define DECODE_WINDOW 512 /* most bytes of code in one block */
 
 /* Decode from a copy, track the bytes used, then see that they have not changed meanwhile: how

@@ -156,8 +156,7 @@ struct interp {
 	uint64_t stub_resets;        /* times its stubs were forgotten */
 	/* NULL, or a translator's: called by the run loop between blocks, with cpu->rip what comes
 	 * next, no event waiting and nothing to be stepped. True: it ran some code, look again;
-	 * false: what cpu->rip says now is to be interpreted, and nothing is to be stepped. May
-	 * raise. */
+	 * false: nothing has changed, interpret. May raise. */
 	bool (*translated)(struct cpu *cpu);
 	struct block *hot; /* op_heat left this block, at hot_rip; see interp_hot() */
 	uint64_t hot_rip;
@@ -370,7 +369,7 @@ size_t block_hash_bytes(void);
 
 /* --- for engines that are built on this one --- */
 
-#define HEAT_THRESHOLD 200 /* runs of a block before `translated` is asked about it */
+#define HEAT_THRESHOLD 10 /* runs of a block before `translated` is asked about it */
 
 /* What engine_interp is made of. A translator sets interp->translated before the first run.
  * Where it puts its own cpu->engine_ops in place, these must go on calling
@@ -388,8 +387,6 @@ enum vcpu_exit interp_vcpu_run(struct cpu *cpu);
 struct block *interp_hot(const struct cpu *cpu);
 /* Do not ask about the block before it has run `count` times more. */
 void interp_set_heat(struct block *block, unsigned count);
-/* Ask about the block at RAM offset `key`, if there is one, as soon as it is to run again. */
-void interp_block_is_hot(struct cpu *cpu, uint64_t key);
 
 /* Decode one instruction for interp_run_one(), for the CPU's current mode. `bytes` holds
  * `available` bytes (up to 15 are looked at), the first at page_offset in its page. Returns its
