@@ -62,6 +62,7 @@ void state_write(struct state_writer *writer, const char *name, uint32_t instanc
 
 int state_next(struct state_reader *reader, struct state_section *section)
 {
+	char padded[STATE_NAME_SIZE] = {0};
 	uint32_t numbers[3];
 
 	if (!reader->size)
@@ -70,7 +71,10 @@ int state_next(struct state_reader *reader, struct state_section *section)
 		return -EINVAL;
 	memcpy(section->name, reader->bytes, STATE_NAME_SIZE);
 	memcpy(numbers, reader->bytes + STATE_NAME_SIZE, sizeof(numbers));
-	if (section->name[STATE_NAME_SIZE - 1] || numbers[2] > reader->size - HEADER_SIZE)
+	/* As state_write() makes it: so what is loaded is saved as the same bytes. */
+	memcpy(padded, section->name, strnlen(section->name, STATE_NAME_SIZE - 1));
+	if (memcmp(padded, section->name, STATE_NAME_SIZE) != 0 ||
+		numbers[2] > reader->size - HEADER_SIZE)
 		return -EINVAL;
 	section->instance = numbers[0];
 	section->version = numbers[1];

@@ -379,6 +379,9 @@ static void incomplete_state(void **state)
 	twice[20]--;
 	twice[0]++; /* its name */
 	refused(twice, saved.size);
+	twice[0]--;
+	twice[14]++; /* what pads the name */
+	refused(twice, saved.size);
 	free(twice);
 	free(saved.bytes);
 }
