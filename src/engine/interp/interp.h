@@ -369,7 +369,7 @@ size_t block_hash_bytes(void);
 
 /* --- for engines that are built on this one --- */
 
-#define HEAT_THRESHOLD 10 /* runs of a block before `translated` is asked about it */
+#define HEAT_THRESHOLD 50 /* runs of a block before `translated` is asked about it */
 
 /* What engine_interp is made of. A translator sets interp->translated before the first run.
  * Where it puts its own cpu->engine_ops in place, these must go on calling
