@@ -48,13 +48,20 @@ static uint32_t fields_size(const struct state_field *field)
 	return size;
 }
 
+/* A section's name as it is saved: the rest is zeros. */
+static void pad_name(char padded[STATE_NAME_SIZE], const char *name)
+{
+	memset(padded, 0, STATE_NAME_SIZE);
+	memcpy(padded, name, strnlen(name, STATE_NAME_SIZE - 1));
+}
+
 void state_write(struct state_writer *writer, const char *name, uint32_t instance, uint32_t version,
 	const struct state_field *fields, const void *from)
 {
-	char padded[STATE_NAME_SIZE] = {0};
+	char padded[STATE_NAME_SIZE];
 	const uint32_t numbers[3] = {instance, version, fields_size(fields)};
 
-	memcpy(padded, name, strnlen(name, STATE_NAME_SIZE - 1));
+	pad_name(padded, name);
 	put_bytes(writer, padded, sizeof(padded));
 	put_bytes(writer, numbers, sizeof(numbers));
 	put_fields(writer, fields, from);
@@ -62,7 +69,7 @@ void state_write(struct state_writer *writer, const char *name, uint32_t instanc
 
 int state_next(struct state_reader *reader, struct state_section *section)
 {
-	char padded[STATE_NAME_SIZE] = {0};
+	char padded[STATE_NAME_SIZE];
 	uint32_t numbers[3];
 
 	if (!reader->size)
@@ -72,7 +79,7 @@ int state_next(struct state_reader *reader, struct state_section *section)
 	memcpy(section->name, reader->bytes, STATE_NAME_SIZE);
 	memcpy(numbers, reader->bytes + STATE_NAME_SIZE, sizeof(numbers));
 	/* As state_write() makes it: so what is loaded is saved as the same bytes. */
-	memcpy(padded, section->name, strnlen(section->name, STATE_NAME_SIZE - 1));
+	pad_name(padded, section->name);
 	if (memcmp(padded, section->name, STATE_NAME_SIZE) != 0 ||
 		numbers[2] > reader->size - HEADER_SIZE)
 		return -EINVAL;
