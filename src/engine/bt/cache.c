@@ -72,7 +72,7 @@ static int map_code(struct bt *bt, size_t size)
 	return 0;
 }
 
-void region_empty(struct bt *bt, struct code_region *region)
+void region_empty(struct code_region *region)
 {
 	region->used = region->start;
 	region->book_used = 0;
@@ -94,7 +94,7 @@ static void divide(struct bt *bt)
 		region->book = cache->book + i * cache->book_bytes;
 		region->first_unit = i * bt->code.unit_limit;
 		region->first_exit = BT_EXIT_ID_FIRST + i * bt->code.exit_limit;
-		region_empty(bt, region);
+		region_empty(region);
 	}
 }
 

@@ -92,7 +92,7 @@ void cache_forget_unit(struct bt *bt, struct bt_unit *unit);
 /* No page of code has a number any more. There must be no units. */
 void cache_forget_code_pages(struct bt *bt);
 /* Nothing is in the region any more. */
-void region_empty(struct bt *bt, struct code_region *region);
+void region_empty(struct code_region *region);
 
 /* find.c: jump table entries for units that are evicted become empty. */
 void jumps_forget_evicted(struct bt *bt);

@@ -63,7 +63,7 @@ static void empty_region(struct bt *bt, struct code_region *region)
 	jumps_forget_evicted(bt);
 	for_units(unit, bt) if (unit->evicted) cache_forget_unit(bt, unit);
 	bt->cache->units -= region->unit_count;
-	region_empty(bt, region);
+	region_empty(region);
 	bt->rolled_back.unit = NULL;
 	bt->code.forgettings++;
 	bt->stats.regions_emptied++;
@@ -100,7 +100,7 @@ void cache_flush(struct bt *bt)
 	}
 	cache_forget_code_pages(bt);
 	for (unsigned i = 0; i < CODE_REGIONS; i++)
-		region_empty(bt, &bt->code.region[i]);
+		region_empty(&bt->code.region[i]);
 	bt->cache->units = 0;
 	bt->code.filling = 0;
 	bt->code.full = false;
