@@ -359,6 +359,7 @@ static void jumps_to_forgotten_units_are_exits_again(void **state)
 
 	cache_make_room(bt);
 	from = add_unit(0x1008, 0x1008);
+	exit.unit = from;
 	exit.patch = (uint32_t)from->code;
 	exit.unlinked = from->code + 11;
 	assert_true(cache_add_exit(bt, &exit, &id));
@@ -370,6 +371,47 @@ static void jumps_to_forgotten_units_are_exits_again(void **state)
 	cache_make_room(bt);
 	assert_int_equal(emit_patch_target(bt, made->patch), from->code + 11);
 	assert_null(made->to);
+}
+
+/* Where that jump is the first thing in a stale unit, the way to its gate is in its place. */
+static void jumps_of_stale_units_are_exits_again(void **state)
+{
+	struct bt_unit *to = add_unit(8, 8), *from;
+	struct bt_exit exit = {.kind = BT_EXIT_BRANCH, .to = to};
+	uint32_t id;
+
+	cache_make_room(bt);
+	from = add_unit(0x1008, 0x1008);
+	emit_redirect(bt, from->entry, to->entry);
+	exit.unit = from;
+	exit.patch = (uint32_t)from->entry + 1;
+	exit.unlinked = from->code + 11;
+	assert_true(cache_add_exit(bt, &exit, &id));
+	assert_true(stale_make(bt, from));
+	for (unsigned i = 1; i < CODE_REGIONS; i++)
+		cache_make_room(bt);
+	assert_null(cache_exit(bt, id)->to);
+	assert_int_equal(emit_patch_target(bt, exit.patch), from->gate);
+	assert_true(stale_take_back(bt, from));
+	assert_int_equal(emit_patch_target(bt, exit.patch), exit.unlinked);
+}
+
+/* An instruction is decoded in the region that is being filled, which may not be its unit's. */
+static void decoded_instructions_are_forgotten(void **state)
+{
+	struct bt_exit exit = {.kind = BT_EXIT_INTERPRET};
+	uint32_t id;
+
+	add_unit(0x1008, 0x1008);
+	exit.insns = cache_take(bt, 2 * sizeof(*exit.insns));
+	cache_make_room(bt);
+	exit.unit = add_unit(8, 8);
+	assert_true(cache_add_exit(bt, &exit, &id));
+	for (unsigned i = 2; i < CODE_REGIONS; i++)
+		cache_make_room(bt);
+	assert_ptr_equal(cache_exit(bt, id)->insns, exit.insns);
+	cache_make_room(bt);
+	assert_null(cache_exit(bt, id)->insns);
 }
 
 /* A unit inherits the gate of one in an older region. When that is emptied the unit stays, without
@@ -433,6 +475,8 @@ int main(void)
 		cache_test(straddling_units_have_two_pages),
 		cache_test(room_is_made_region_by_region),
 		cache_test(jumps_to_forgotten_units_are_exits_again),
+		cache_test(jumps_of_stale_units_are_exits_again),
+		cache_test(decoded_instructions_are_forgotten),
 		cache_test(gates_of_forgotten_units_are_closed),
 		cache_test(gates_to_forgotten_units_lead_to_miss),
 	};

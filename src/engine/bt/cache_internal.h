@@ -87,6 +87,15 @@ static inline bool region_has_code(const struct code_region *region, uintptr_t p
 	return pc >= region->start && pc < region->end;
 }
 
+/* Is that in the region's bookkeeping? */
+static inline bool region_has_book(
+	const struct bt *bt, const struct code_region *region, const void *memory)
+{
+	const uint8_t *byte = memory;
+
+	return byte >= region->book && byte < region->book + bt->cache->book_bytes;
+}
+
 /* Take a unit out of the lists of its pages and of the hash, and lead its entries away. */
 void cache_forget_unit(struct bt *bt, struct bt_unit *unit);
 /* No page of code has a number any more. There must be no units. */

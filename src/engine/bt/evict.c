@@ -15,10 +15,12 @@
  *	gates (stale.c)				Jumps to the unit whose place it took come through
  *						one. It leads to `miss` again.
  *
+ * An exit has its instruction decoded when it is taken for the first time. That lies in the region
+ * that was being filled then, which may not be its unit's.
+ *
  * The other way round, a gate may lie in the region and its unit in another. If the unit is stale,
  * its entry leads to the gate, and it has to go, too; else the gate is not needed. */
 #include "engine/bt/cache_internal.h"
-#include "engine/bt/emit.h"
 #include "engine/bt/stale.h"
 
 static void find_evicted(struct bt *bt, const struct code_region *region)
@@ -37,20 +39,34 @@ static void find_evicted(struct bt *bt, const struct code_region *region)
 	}
 }
 
-/* Jumps from the units that stay. */
-static void unlink_exits(struct bt *bt)
+/* An exit of a unit that stays loses what `emptied` takes away: the unit that it was linked to, its
+ * decoded instruction. */
+static void clean_exit(struct bt *bt, struct bt_exit *exit, const struct code_region *emptied)
+{
+	switch (exit->kind) {
+	case BT_EXIT_BRANCH:
+		if (!exit->to || !exit->to->evicted)
+			return;
+		stale_patch(bt, exit->unit, exit->patch, exit->unlinked);
+		exit->to = NULL;
+		return;
+	case BT_EXIT_INTERPRET:
+	case BT_EXIT_SOFT_MISS:
+		if (region_has_book(bt, emptied, exit->insns))
+			exit->insns = NULL;
+		return;
+	default:
+		return;
+	}
+}
+
+static void clean_exits(struct bt *bt, const struct code_region *emptied)
 {
 	for (unsigned i = 0; i < CODE_REGIONS; i++) {
 		const struct code_region *region = &bt->code.region[i];
 
-		for (uint32_t id = 0; id < region->exit_count; id++) {
-			struct bt_exit *exit = cache_exit(bt, region->first_exit + id);
-
-			if (exit->kind != BT_EXIT_BRANCH || !exit->to || !exit->to->evicted)
-				continue;
-			emit_patch(bt, exit->patch, exit->unlinked);
-			exit->to = NULL;
-		}
+		for (uint32_t id = 0; id < region->exit_count; id++)
+			clean_exit(bt, cache_exit(bt, region->first_exit + id), emptied);
 	}
 }
 
@@ -59,7 +75,7 @@ static void empty_region(struct bt *bt, struct code_region *region)
 	if (!region->unit_count)
 		return;
 	find_evicted(bt, region);
-	unlink_exits(bt);
+	clean_exits(bt, region);
 	jumps_forget_evicted(bt);
 	for_units(unit, bt) if (unit->evicted) cache_forget_unit(bt, unit);
 	bt->cache->units -= region->unit_count;

@@ -69,6 +69,19 @@ bool stale_make(struct bt *bt, struct bt_unit *unit)
 	return true;
 }
 
+void stale_patch(struct bt *bt, struct bt_unit *unit, uintptr_t patch, uintptr_t target)
+{
+	bool stale = unit->dropped && unit->gate;
+
+	if (stale)
+		memcpy(cache_writable(bt, unit->entry), unit->first, sizeof(unit->first));
+	emit_patch(bt, patch, target);
+	if (!stale)
+		return;
+	memcpy(unit->first, cache_writable(bt, unit->entry), sizeof(unit->first));
+	emit_redirect(bt, unit->entry, unit->gate);
+}
+
 /* May all bytes in which the instruction differs from what is at `now` be replaced? */
 static bool differs_in_constant(const struct bt_insn *insn, const uint8_t *was, const uint8_t *now)
 {

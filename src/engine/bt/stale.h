@@ -9,6 +9,10 @@
  * and the unit is as it was. */
 bool stale_make(struct bt *bt, struct bt_unit *unit);
 
+/* Lead a jump of the unit, at `patch`, to `target`. In a stale unit the way to the gate may be in
+ * that jump's place. */
+void stale_patch(struct bt *bt, struct bt_unit *unit, uintptr_t patch, uintptr_t target);
+
 /* The unit is forgotten for good: who comes by its gate looks for a unit anew. */
 void stale_close_gate(struct bt *bt, const struct bt_unit *unit);
 
