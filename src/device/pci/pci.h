@@ -1,0 +1,141 @@
+/* PCI: a host bridge with one bus, its functions' configuration space, base address registers and
+ * interrupts (PCI Local Bus 3.0, PCI Express Base 3.0).
+ *
+ * A device on the bus embeds a struct pci_function, fills in its struct pci_description, and is
+ * added with pci_add(). The function is a struct device of its own: it keeps and saves the
+ * configuration space and the MSI-X table; the device around it is another one and saves the rest.
+ *
+ * Configuration space is reached by ports 0xcf8 and 0xcfc, and by ECAM (MCFG). */
+#ifndef VENEER_DEVICE_PCI_PCI_H
+#define VENEER_DEVICE_PCI_PCI_H
+
+#include "device/device.h"
+#include "device/irq.h"
+#include "host/event_loop.h"
+#include "memory/dma.h"
+
+#define PCI_SLOTS         32
+#define PCI_BARS          6
+#define PCI_CONFIG_SIZE   256
+#define PCI_MSIX_VECTORS  64 /* of a function at most */
+#define PCI_NO_VECTOR     0xffff
+
+/* Where the host bridge claims addresses; the rest of the hole is the chipset's. */
+#define PCI_ECAM_BASE     UINT64_C(0xe0000000)
+#define PCI_ECAM_SIZE     (256 * MIB)
+#define PCI_WINDOW_BASE   UINT64_C(0xc0000000) /* BARs of 32 bits */
+#define PCI_WINDOW_SIZE   (512 * MIB)
+#define PCI_WINDOW64_SIZE (64 * GIB) /* BARs of 64 bits, above RAM: pci_window64_base() */
+#define PCI_INTX_GSI      16 /* INTA# to INTD# of all slots: GSI 16 to 23 */
+#define PCI_INTX_GSIS     8
+
+struct pci_bus;
+struct pci_function;
+
+enum pci_bar_kind { PCI_BAR_NONE, PCI_BAR_IO, PCI_BAR_MEMORY32, PCI_BAR_MEMORY64 };
+
+/* A BAR as the device describes it. A 64-bit one takes two registers. Its size is a power of two,
+ * at least 4 (I/O) or 16 (memory). */
+struct pci_bar {
+	enum pci_bar_kind kind;
+	bool prefetchable;
+	uint64_t size;
+	const struct io_ops *ops; /* offsets are from the BAR's base; machine lock held */
+	void *opaque;
+	/* Stores to [doorbell_start, doorbell_start + doorbell_size) call this instead, on the
+	 * vCPU's thread without the machine lock. It may be called once more after the BAR has been
+	 * moved. NULL: there are none. */
+	void (*doorbell)(void *opaque, uint64_t offset, uint64_t value);
+	uint64_t doorbell_start, doorbell_size;
+};
+
+struct pci_description {
+	const char *name; /* for messages; not owned */
+	uint16_t vendor, device, subsystem_vendor, subsystem;
+	uint32_t class_code; /* class << 16 | subclass << 8 | interface */
+	uint8_t revision;
+	bool intx;              /* it has an interrupt pin */
+	unsigned msix_vectors;  /* 0: no MSI-X capability */
+	unsigned msix_bar;      /* a BAR that is left to pci/: table and pending bits are all it has */
+	bool msi;               /* an MSI capability of one vector */
+	struct pci_bar bar[PCI_BARS];
+	void *opaque;
+	/* The function was reset (FLR, D3hot to D0, hot reset): the device is to begin anew. Its
+	 * configuration space has been reset already. Machine lock held. NULL: nothing to do. */
+	void (*reset)(void *opaque);
+	/* Bytes [offset, offset + size) of a capability that pci_add_capability() made: NULL, or 0
+	 * returned: what is in configuration space. Machine lock held. */
+	void (*capability_read)(void *opaque, unsigned offset, unsigned size);
+	void (*capability_written)(void *opaque, unsigned offset, unsigned size);
+};
+
+struct pci_msix_entry {
+	_Atomic uint64_t address;
+	_Atomic uint32_t data;
+	_Atomic uint32_t control; /* bit 0: masked */
+};
+
+struct pci_function_state {
+	uint8_t config[PCI_CONFIG_SIZE];
+	struct pci_msix_entry msix[PCI_MSIX_VECTORS];
+	_Atomic uint64_t msix_pending;
+	bool intx; /* the device asserts its pin */
+};
+
+struct pci_function {
+	struct device device;
+	struct pci_function_state state;
+	struct pci_bus *bus;
+	uint8_t devfn; /* slot << 3 | function */
+	struct pci_description description;
+	struct dma dma;
+	/* What follows is pci/'s own. */
+	uint8_t writable[PCI_CONFIG_SIZE];   /* bits that the guest may change */
+	uint8_t clear_by_one[PCI_CONFIG_SIZE]; /* bits that are cleared by writing 1 */
+	uint8_t next_capability, last_capability;
+	uint8_t msix_capability, msi_capability, express_capability, power_capability;
+	uint64_t mapped[PCI_BARS]; /* where each BAR is in the machine's spaces; 0: nowhere */
+	struct irq_line line;
+};
+
+struct pci_config {
+	struct memory *memory;
+	struct io_space *ports;
+	struct device_list *devices;
+	struct event_loop *loop;
+	struct irq_line intx[PCI_INTX_GSIS]; /* lines to GSI 16 to 23, never driven */
+	/* The write of `data` to `address` that a function makes; see chipset_msi(). */
+	bool (*msi)(void *opaque, uint64_t address, uint32_t data);
+	void *opaque;
+};
+
+/* The bus, with the host bridge at 00.0; it is added to the list of devices. NULL with a message. */
+struct pci_bus *pci_create(const struct pci_config *config);
+/* Where the window for 64-bit BARs begins, for the ACPI tables. */
+uint64_t pci_window64_base(const struct memory *memory);
+
+/* Put a function into slot `slot` (1 to 31; -1: the next free one), with `description`. Capabilities
+ * for PCI Express (with FLR), power management, and MSI-X or MSI where it has vectors are made. The
+ * function must be zeroed; it is added to the list of devices before this returns, so add the device
+ * around it after it. BARs get addresses from firmware_setup(). 0, or -errno with a message. */
+int pci_add(struct pci_bus *bus, struct pci_function *function, int slot,
+	const struct pci_description *description);
+/* Append a capability: `bytes` begins with the ID, its second byte is filled in. `writable`: mask of
+ * the bits the guest may change, NULL: none. Before the machine runs. Returns its offset, or 0 with a
+ * message: there is no room. */
+unsigned pci_add_capability(
+	struct pci_function *function, const void *bytes, const void *writable, unsigned size);
+
+/* --- interrupts --- */
+
+/* Is MSI-X or MSI enabled, so that pci_notify() works and INTx is quiet? Any thread. */
+bool pci_msi_enabled(const struct pci_function *function);
+/* Signal the function's vector: send the message, or mark it pending where it is masked. Does
+ * nothing where MSI-X and MSI are off, or for a vector that the function does not have. From any
+ * thread, lock or no lock. */
+void pci_notify(struct pci_function *function, unsigned vector);
+/* Drive the interrupt pin. Nothing reaches the line while MSI is enabled or the pin is disabled
+ * (command register, bit 10). Machine lock held. */
+void pci_set_intx(struct pci_function *function, bool level);
+
+#endif

@@ -1,0 +1,117 @@
+/* A virtio device on the PCI bus (virtio 1.2, chapters 2 and 4.1; modern only).
+ *
+ * Who may touch what:
+ *
+ *	registers, status, features, queue setup	the machine lock
+ *	queues in use, and all that a device does	the device's worker, no lock
+ *
+ * The two meet when the driver sets DRIVER_OK (start() on the worker) and when it resets the device:
+ * stop() on the worker begins to end what is in flight; the status register reads as 0, and the
+ * driver may set it up again, when the device has called virtio_stopped(). A doorbell posts a task
+ * to the worker and takes no lock. */
+#ifndef VENEER_DEVICE_VIRTIO_VIRTIO_H
+#define VENEER_DEVICE_VIRTIO_VIRTIO_H
+
+#include "device/pci/pci.h"
+#include "device/virtio/queue.h"
+#include "host/worker.h"
+
+#define VIRTIO_MAX_QUEUES  18
+#define VIRTIO_CONFIG_SIZE 64
+
+enum virtio_type { /* 5. Device Types */
+	VIRTIO_NET = 1,
+	VIRTIO_BLOCK = 2,
+	VIRTIO_CONSOLE = 3,
+	VIRTIO_ENTROPY = 4,
+};
+
+#define VIRTIO_F_INDIRECT_DESC BIT(28)
+#define VIRTIO_F_EVENT_IDX     BIT(29)
+#define VIRTIO_F_VERSION_1     BIT(32)
+#define VIRTIO_F_RING_PACKED   BIT(34)
+#define VIRTIO_F_IN_ORDER      BIT(35)
+#define VIRTIO_F_RING_RESET    BIT(40)
+
+struct virtio_device;
+
+struct virtio_ops {
+	const char *name; /* "virtio-block": of its section in a saved machine, and for messages */
+	enum virtio_type type;
+	uint32_t pci_class;
+
+	/* On the worker, no lock. */
+	/* The driver is ready (DRIVER_OK); device->features is what it took, the enabled queues are
+	 * started. NULL: nothing to do. */
+	void (*start)(struct virtio_device *device);
+	/* The driver has made chains available in that queue. Spurious calls happen. */
+	void (*notified)(struct virtio_device *device, struct virtqueue *queue);
+	/* The device is to be reset: take nothing more from the queues, and call virtio_stopped(),
+	 * now or later on the worker, when no request is in flight. NULL: nothing ever is. */
+	void (*stop)(struct virtio_device *device);
+
+	/* Machine lock held. */
+	/* The driver wrote [offset, offset + size) of device->config. It has been stored there only
+	 * where this is not NULL. */
+	void (*config_written)(struct virtio_device *device, unsigned offset, unsigned size);
+	/* Free the device; no worker runs any more, nothing is in flight. */
+	void (*destroy)(struct virtio_device *device);
+};
+
+struct virtio_device_state {
+	uint64_t offered_select, driver_features;
+	uint32_t feature_select, driver_feature_select;
+	uint8_t status;
+	uint16_t queue_select;
+	uint16_t config_vector, queue_vector[VIRTIO_MAX_QUEUES];
+	struct virtqueue_setup queue[VIRTIO_MAX_QUEUES];
+	uint8_t config_generation;
+	_Atomic uint8_t isr;
+};
+
+/* The first member of a device. Zero it, fill in what is marked so, and call virtio_add(). */
+struct virtio_device {
+	struct device device;
+	struct virtio_device_state state;
+	const struct virtio_ops *ops;       /* fill in */
+	uint64_t offered;                   /* fill in: features of the type; the queue's are added */
+	unsigned queue_count;               /* fill in */
+	uint16_t queue_size;                /* fill in: the largest; a power of two */
+	uint8_t config[VIRTIO_CONFIG_SIZE]; /* fill in: device configuration, little-endian */
+	unsigned config_size;               /* fill in */
+
+	/* Set by virtio_add(). */
+	struct pci_function pci;
+	struct worker *worker;
+	struct event_loop *loop;
+
+	/* The worker's. */
+	uint64_t features; /* as negotiated */
+	struct virtqueue queue[VIRTIO_MAX_QUEUES];
+	bool running; /* between start() and stop() */
+
+	/* The transport's own. */
+	struct worker_task start_task, stop_task, notify_task[VIRTIO_MAX_QUEUES];
+	struct event_work stopped_work, reset_needed_work, config_changed_work, intx_work;
+	atomic_bool needs_reset;
+};
+
+/* Put the device on the bus (slot -1: the next free one), with a worker of its own, named like the
+ * device and `instance`. 0, or -errno with a message; on failure ops->destroy is not called. */
+int virtio_add(struct virtio_device *device, struct pci_bus *bus, int slot, uint32_t instance);
+
+/* --- for the device, on its worker --- */
+
+/* What stop() asked for has happened. */
+void virtio_stopped(struct virtio_device *device);
+/* The driver has broken the rules so that the device cannot go on (2.1.2): DEVICE_NEEDS_RESET, and
+ * an interrupt. */
+void virtio_needs_reset(struct virtio_device *device);
+
+/* --- for the device, anywhere --- */
+
+/* device->config has been changed: a new generation, and an interrupt. Any thread that holds the
+ * machine lock. */
+void virtio_config_changed(struct virtio_device *device);
+
+#endif

@@ -1,0 +1,81 @@
+/* A disk's contents: what a block device reads and writes. Back ends: a raw file or block device
+ * (raw.c), an overlay that keeps writes apart (overlay.c), a network block device server (nbd.c),
+ * which also serves every format that qemu-storage-daemon or qemu-nbd knows.
+ *
+ * Requests are asynchronous. They are submitted on the device's worker, and complete there, in any
+ * order. Every request that was submitted completes, once. */
+#ifndef VENEER_HOST_DISK_DISK_H
+#define VENEER_HOST_DISK_DISK_H
+
+#include "host/worker.h"
+
+#include <sys/uio.h>
+
+#define DISK_SECTOR 512
+
+enum disk_cache {
+	DISK_WRITEBACK, /* through the host's page cache; a flush makes it durable */
+	DISK_DIRECT,    /* "none": O_DIRECT */
+	DISK_UNSAFE,    /* flushes do nothing */
+};
+
+/* --disk FILE[,readonly][,snapshot][,serial=S][,offset=N,size=N][,format=F][,cache=C][,share=on] */
+struct disk_config {
+	char *path; /* or nbd://..., nbd+unix:///... */
+	bool read_only, snapshot, share;
+	char serial[21];       /* "": none */
+	uint64_t offset, size; /* of the part of the file; size 0: to its end */
+	char format[16];       /* "raw", "qcow2", ...; "": by its first bytes, raw where unsure */
+	enum disk_cache cache;
+};
+
+enum disk_operation { DISK_READ, DISK_WRITE, DISK_FLUSH, DISK_DISCARD, DISK_WRITE_ZEROES };
+
+struct disk_request {
+	enum disk_operation operation;
+	bool fua;                   /* WRITE, WRITE_ZEROES: durable when it completes */
+	bool unmap;                 /* WRITE_ZEROES: the room may be given back */
+	uint64_t offset, bytes;     /* within the disk; checked by the device */
+	const struct iovec *pieces; /* READ, WRITE: `bytes` in all; the caller's until it completes */
+	unsigned piece_count;
+	/* 0, or -errno: -EIO, -ENOSPC (WRITE), -EOPNOTSUPP. A read past a file that has shrunk is
+	 * -EIO. On the worker, never from inside submit(). */
+	void (*done)(struct disk_request *request, int error);
+
+	/* The back end's own. */
+	struct disk_request *next;
+	void *private[2];
+	uint64_t number[4];
+	struct iovec *rest;
+};
+
+struct disk;
+
+struct disk_ops {
+	/* Begin: completions come on this worker. Called on it. 0 or -errno with a message. */
+	int (*start)(struct disk *disk, struct worker *worker);
+	/* Take a request. It may wait for flush(). */
+	void (*submit)(struct disk *disk, struct disk_request *request);
+	/* What was submitted is on its way when this returns. */
+	void (*flush_queue)(struct disk *disk);
+	/* After all requests have completed and the worker's thread has ended. Frees the disk. */
+	void (*destroy)(struct disk *disk);
+};
+
+struct disk {
+	const struct disk_ops *ops;
+	uint64_t size; /* bytes, a multiple of DISK_SECTOR */
+	bool read_only;
+	bool can_discard, can_write_zeroes;
+	uint32_t block_size; /* best size and alignment of requests; 512 or more */
+	const char *how;     /* for --stats: "io_uring", "threads", "nbd" */
+};
+
+/* Parse the value of --disk; the words after FILE may come in any order. Allocates config->path.
+ * 0, or -EINVAL with a message that names the word and what would be right. */
+int disk_config_parse(struct disk_config *config, const char *option, const char *value);
+/* Open it, and lock it against other machines (unless `share`): a second machine that writes the
+ * same bytes, or reads what another one writes, is refused. 0, or -errno with a message. */
+int disk_open(const struct disk_config *config, struct disk **disk);
+
+#endif
