@@ -14,11 +14,11 @@
 #include "host/event_loop.h"
 #include "memory/dma.h"
 
-#define PCI_SLOTS         32
-#define PCI_BARS          6
-#define PCI_CONFIG_SIZE   256
-#define PCI_MSIX_VECTORS  64 /* of a function at most */
-#define PCI_NO_VECTOR     0xffff
+#define PCI_SLOTS        32
+#define PCI_BARS         6
+#define PCI_CONFIG_SIZE  256
+#define PCI_MSIX_VECTORS 64 /* of a function at most */
+#define PCI_NO_VECTOR    0xffff
 
 /* Where the host bridge claims addresses; the rest of the hole is the chipset's. */
 #define PCI_ECAM_BASE     UINT64_C(0xe0000000)
@@ -26,7 +26,7 @@
 #define PCI_WINDOW_BASE   UINT64_C(0xc0000000) /* BARs of 32 bits */
 #define PCI_WINDOW_SIZE   (512 * MIB)
 #define PCI_WINDOW64_SIZE (64 * GIB) /* BARs of 64 bits, above RAM: pci_window64_base() */
-#define PCI_INTX_GSI      16 /* INTA# to INTD# of all slots: GSI 16 to 23 */
+#define PCI_INTX_GSI      16         /* INTA# to INTD# of all slots: GSI 16 to 23 */
 #define PCI_INTX_GSIS     8
 
 struct pci_bus;
@@ -54,10 +54,10 @@ struct pci_description {
 	uint16_t vendor, device, subsystem_vendor, subsystem;
 	uint32_t class_code; /* class << 16 | subclass << 8 | interface */
 	uint8_t revision;
-	bool intx;              /* it has an interrupt pin */
-	unsigned msix_vectors;  /* 0: no MSI-X capability */
-	unsigned msix_bar;      /* a BAR that is left to pci/: table and pending bits are all it has */
-	bool msi;               /* an MSI capability of one vector */
+	bool intx;             /* it has an interrupt pin */
+	unsigned msix_vectors; /* 0: no MSI-X capability */
+	unsigned msix_bar; /* a BAR that is left to pci/: table and pending bits are all it has */
+	bool msi;          /* an MSI capability of one vector */
 	struct pci_bar bar[PCI_BARS];
 	void *opaque;
 	/* The function was reset (FLR, D3hot to D0, hot reset): the device is to begin anew. Its
@@ -90,7 +90,7 @@ struct pci_function {
 	struct pci_description description;
 	struct dma dma;
 	/* What follows is pci/'s own. */
-	uint8_t writable[PCI_CONFIG_SIZE];   /* bits that the guest may change */
+	uint8_t writable[PCI_CONFIG_SIZE];     /* bits that the guest may change */
 	uint8_t clear_by_one[PCI_CONFIG_SIZE]; /* bits that are cleared by writing 1 */
 	uint8_t next_capability, last_capability;
 	uint8_t msix_capability, msi_capability, express_capability, power_capability;

@@ -41,9 +41,9 @@ struct virtqueue {
 	uint8_t *descriptors, *driver, *device;
 	uint16_t next_available, next_used;
 	bool used_wrap, available_wrap;
-	uint16_t told_used;  /* next_used when the driver was last told */
+	uint16_t told_used; /* next_used when the driver was last told */
 	bool told_wrap;
-	unsigned in_flight;  /* chains taken and not given back */
+	unsigned in_flight; /* chains taken and not given back */
 	/* Interrupt the driver. */
 	void (*interrupt)(void *opaque, struct virtqueue *queue);
 	void *opaque;
@@ -71,13 +71,20 @@ int virtqueue_start(struct virtqueue *queue, struct dma *dma, const struct virtq
 int virtqueue_take(struct virtqueue *queue, struct virtio_chain *chain);
 /* Has the driver made more available? Without taking it. */
 bool virtqueue_has_more(struct virtqueue *queue);
-/* Put the chain taken last back, as if it had not been taken. Only before any other call. */
+/* Put the chain taken last back, as if it had not been taken; then, if so wished, the one before
+ * it, and so on. Only before any other of these calls than virtqueue_take(). */
 void virtqueue_untake(struct virtqueue *queue, const struct virtio_chain *chain);
 
 /* The device is done with the chain: it has stored `written` bytes, from the beginning, to its
  * writable pieces. Marks them written (dma_range_written()). Chains may be given back in any order.
  * The driver sees this at once, but is not interrupted. */
-void virtqueue_give_back(struct virtqueue *queue, const struct virtio_chain *chain, uint32_t written);
+void virtqueue_give_back(
+	struct virtqueue *queue, const struct virtio_chain *chain, uint32_t written);
+/* The same for `count` chains, of which the driver must see all or none: the buffers of one packet
+ * (5.1.6.4.1). They are in the order in which they were taken, with nothing taken between them that
+ * is not given back. */
+void virtqueue_give_back_together(struct virtqueue *queue, const struct virtio_chain *chains,
+	const uint32_t *written, unsigned count);
 /* Interrupt the driver if anything was given back since the last time, and it wants to know. */
 void virtqueue_tell_driver(struct virtqueue *queue);
 

@@ -73,10 +73,10 @@ struct virtio_device_state {
 struct virtio_device {
 	struct device device;
 	struct virtio_device_state state;
-	const struct virtio_ops *ops;       /* fill in */
-	uint64_t offered;                   /* fill in: features of the type; the queue's are added */
-	unsigned queue_count;               /* fill in */
-	uint16_t queue_size;                /* fill in: the largest; a power of two */
+	const struct virtio_ops *ops; /* fill in */
+	uint64_t offered;             /* fill in: features of the type; the queue's are added */
+	unsigned queue_count;         /* fill in */
+	uint16_t queue_size;          /* fill in: the largest; a power of two */
 	uint8_t config[VIRTIO_CONFIG_SIZE]; /* fill in: device configuration, little-endian */
 	unsigned config_size;               /* fill in */
 

@@ -33,10 +33,11 @@ enum disk_operation { DISK_READ, DISK_WRITE, DISK_FLUSH, DISK_DISCARD, DISK_WRIT
 
 struct disk_request {
 	enum disk_operation operation;
-	bool fua;                   /* WRITE, WRITE_ZEROES: durable when it completes */
-	bool unmap;                 /* WRITE_ZEROES: the room may be given back */
-	uint64_t offset, bytes;     /* within the disk; checked by the device */
-	const struct iovec *pieces; /* READ, WRITE: `bytes` in all; the caller's until it completes */
+	bool fua;               /* WRITE, WRITE_ZEROES: durable when it completes */
+	bool unmap;             /* WRITE_ZEROES: the room may be given back */
+	uint64_t offset, bytes; /* within the disk; checked by the device */
+	const struct iovec
+		*pieces; /* READ, WRITE: `bytes` in all; the caller's until it completes */
 	unsigned piece_count;
 	/* 0, or -errno: -EIO, -ENOSPC (WRITE), -EOPNOTSUPP. A read past a file that has shrunk is
 	 * -EIO. On the worker, never from inside submit(). */

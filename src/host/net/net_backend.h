@@ -60,8 +60,8 @@ struct net_backend_ops {
 		unsigned count, size_t bytes);
 	/* The next frame with its header (num_buffers is 1): its bytes; -EAGAIN: none, and
 	 * receive_ready() will come; -EMSGSIZE: it is larger than the pieces, and was dropped. */
-	ssize_t (*receive)(
-		struct net_backend *net, unsigned queue, const struct iovec *pieces, unsigned count);
+	ssize_t (*receive)(struct net_backend *net, unsigned queue, const struct iovec *pieces,
+		unsigned count);
 	/* The device has no room: do not call receive_ready() until it is wanted again. Level
 	 * triggered: with `wanted`, frames that wait are announced again. */
 	void (*want_receive)(struct net_backend *net, unsigned queue, bool wanted);
