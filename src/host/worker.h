@@ -1,7 +1,7 @@
 /* A thread that does a device's work: what a vCPU's doorbell asks for, and what descriptors have to
- * say. Unlike the event loop's, its callbacks run without the machine lock, one at a time. What they
- * want of the machine they post to the event loop (event_loop_post()), or do by means that need no
- * lock (message-signalled interrupts). */
+ * say. Unlike the event loop's, its callbacks run without the machine lock, one at a time. What
+ * they want of the machine they post to the event loop (event_loop_post()), or do by means that
+ * need no lock (message-signalled interrupts). */
 #ifndef VENEER_HOST_WORKER_H
 #define VENEER_HOST_WORKER_H
 
@@ -26,17 +26,17 @@ struct worker_task {
 };
 void worker_task_init(struct worker_task *task, void (*run)(void *opaque), void *opaque);
 /* Have run() called soon, once. To post a task that waits already has no effect. What was written
- * before the call is seen in run(); a task may be posted again from its run(). From any thread, lock
- * or no lock; not from a signal handler. Takes no lock, and makes no system call where the worker is
- * awake. */
+ * before the call is seen in run(); a task may be posted again from its run(). From any thread,
+ * lock or no lock; not from a signal handler. Takes no lock, and makes no system call where the
+ * worker is awake. */
 void worker_post(struct worker *worker, struct worker_task *task);
 /* Post, and wait until it was run. From a thread that is not the worker's; where that holds the
  * machine lock, run() must not want it. */
 void worker_call(struct worker *worker, void (*run)(void *opaque), void *opaque);
 
 /* Have callback(opaque, events) called while the descriptor is ready (level-triggered, as
- * epoll_ctl(2) says). One watch a descriptor; to watch it again changes events, callback and opaque.
- * On the worker's thread, or through worker_call(). 0 or -errno. */
+ * epoll_ctl(2) says). One watch a descriptor; to watch it again changes events, callback and
+ * opaque. On the worker's thread, or through worker_call(). 0 or -errno. */
 int worker_watch(struct worker *worker, int fd, uint32_t events,
 	void (*callback)(void *opaque, uint32_t events), void *opaque);
 /* After this no callback for it comes any more. */

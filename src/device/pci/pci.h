@@ -109,20 +109,22 @@ struct pci_config {
 	void *opaque;
 };
 
-/* The bus, with the host bridge at 00.0; it is added to the list of devices. NULL with a message. */
+/* The bus, with the host bridge at 00.0; it is added to the list of devices. NULL with a
+ * message. */
 struct pci_bus *pci_create(const struct pci_config *config);
 /* Where the window for 64-bit BARs begins, for the ACPI tables. */
 uint64_t pci_window64_base(const struct memory *memory);
 
-/* Put a function into slot `slot` (1 to 31; -1: the next free one), with `description`. Capabilities
- * for PCI Express (with FLR), power management, and MSI-X or MSI where it has vectors are made. The
- * function must be zeroed; it is added to the list of devices before this returns, so add the device
- * around it after it. BARs get addresses from firmware_setup(). 0, or -errno with a message. */
+/* Put a function into slot `slot` (1 to 31; -1: the next free one), with `description`.
+ * Capabilities for PCI Express (with FLR), power management, and MSI-X or MSI where it has
+ * vectors are made. The function must be zeroed; it is added to the list of devices before this
+ * returns, so add the device around it after it. BARs get addresses from firmware_setup(). 0, or
+ * -errno with a message. */
 int pci_add(struct pci_bus *bus, struct pci_function *function, int slot,
 	const struct pci_description *description);
-/* Append a capability: `bytes` begins with the ID, its second byte is filled in. `writable`: mask of
- * the bits the guest may change, NULL: none. Before the machine runs. Returns its offset, or 0 with a
- * message: there is no room. */
+/* Append a capability: `bytes` begins with the ID, its second byte is filled in. `writable`: mask
+ * of the bits the guest may change, NULL: none. Before the machine runs. Returns its offset, or 0
+ * with a message: there is no room. */
 unsigned pci_add_capability(
 	struct pci_function *function, const void *bytes, const void *writable, unsigned size);
 

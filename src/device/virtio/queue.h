@@ -88,8 +88,8 @@ void virtqueue_give_back_together(struct virtqueue *queue, const struct virtio_c
 /* Interrupt the driver if anything was given back since the last time, and it wants to know. */
 void virtqueue_tell_driver(struct virtqueue *queue);
 
-/* Copy between a buffer and the readable or writable pieces, from byte `offset` of those on. Returns
- * how many bytes there were, at most `size`. */
+/* Copy between a buffer and the readable or writable pieces, from byte `offset` of those on.
+ * Returns how many bytes there were, at most `size`. */
 uint64_t virtio_chain_read(
 	const struct virtio_chain *chain, uint64_t offset, void *buffer, uint64_t size);
 uint64_t virtio_chain_write(

@@ -5,10 +5,10 @@
  *	registers, status, features, queue setup	the machine lock
  *	queues in use, and all that a device does	the device's worker, no lock
  *
- * The two meet when the driver sets DRIVER_OK (start() on the worker) and when it resets the device:
- * stop() on the worker begins to end what is in flight; the status register reads as 0, and the
- * driver may set it up again, when the device has called virtio_stopped(). A doorbell posts a task
- * to the worker and takes no lock. */
+ * The two meet when the driver sets DRIVER_OK (start() on the worker) and when it resets the
+ * device: stop() on the worker begins to end what is in flight; the status register reads as 0,
+ * and the driver may set it up again, when the device has called virtio_stopped(). A doorbell
+ * posts a task to the worker and takes no lock. */
 #ifndef VENEER_DEVICE_VIRTIO_VIRTIO_H
 #define VENEER_DEVICE_VIRTIO_VIRTIO_H
 
