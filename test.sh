@@ -14,7 +14,7 @@
 #   soak       a long mixed load in a translated guest, compared with the host
 #   demo       ./demo.sh
 #   sanitize   unit tests, guest kernels and a boot under AddressSanitizer and UBSan
-#   thread     the multiprocessor guest kernels and a boot under ThreadSanitizer
+#   thread     unit tests of threads, multiprocessor guest kernels and a boot under ThreadSanitizer
 #   fuzz       each libFuzzer target for FUZZ_SECONDS (default 15)
 #
 # Whether the tests would notice a mistake is asked on demand: tests/mutations/run.py makes some hundred
@@ -226,6 +226,9 @@ fi
 if stage thread && CC=clang compile thread "$thread" -Db_sanitize=thread -Db_lundef=false \
 	"-Dc_args=-mllvm -tsan-instrument-func-entry-exit=0"; then
 	export TSAN_OPTIONS=halt_on_error=1:exitcode=99
+	for name in worker; do
+		tap "thread-sanitized $name" env CMOCKA_MESSAGE_OUTPUT=TAP "$thread/tests/unit/test_$name"
+	done
 	tap "thread-sanitized guest kernels" "$here/tests/guest/run-kernels.sh" "$thread/veneer" \
 		"$build" interp locked multicpu
 	tap "thread-sanitized Debian boot" "$here/tests/boot/short.sh" "$thread/veneer" "$here" interp 2
