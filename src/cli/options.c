@@ -1,6 +1,5 @@
 #include "cli/options.h"
 
-#include "base/bits.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -88,99 +87,4 @@ void options_print(FILE *file, const struct option_row *table)
 		fprintf(file, "%*s", HELP_COLUMN - width, "");
 		print_help_text(file, table->help);
 	}
-}
-
-/* Digits at the start of `text`: strtoull(3) alone would take " 5", "+5" and "-5", too. */
-static bool parse_digits(const char *text, int base, uint64_t *value, const char **end)
-{
-	char *stop;
-
-	if (base == 16 ? !strchr("0123456789abcdefABCDEF", *text) : *text < '0' || *text > '9')
-		return false;
-	if (!*text)
-		return false;
-	errno = 0;
-	*value = strtoull(text, &stop, base);
-	*end = stop;
-	return errno == 0;
-}
-
-static const struct {
-	char letter;
-	unsigned shift;
-} units[] = {{'K', 10}, {'M', 20}, {'G', 30}, {'T', 40}};
-
-/* The shift of a unit's letter, which must be the rest of the text; 0 for no letter; -1. */
-static int parse_unit(const char *text)
-{
-	unsigned i;
-
-	if (!*text)
-		return 0;
-	for (i = 0; i < ARRAY_SIZE(units); i++)
-		if ((*text & ~0x20) == units[i].letter && !text[1])
-			return (int)units[i].shift;
-	return -1;
-}
-
-/* The largest unit that leaves a whole number: "512M". */
-static const char *format_size(uint64_t size, char *buffer, size_t length)
-{
-	int i;
-
-	for (i = (int)ARRAY_SIZE(units) - 1; i >= 0; i--)
-		if (size && size % BIT(units[i].shift) == 0)
-			break;
-	if (i < 0)
-		snprintf(buffer, length, "%llu", (unsigned long long)size);
-	else
-		snprintf(buffer, length, "%llu%c", (unsigned long long)(size >> units[i].shift),
-			units[i].letter);
-	return buffer;
-}
-
-int options_size(const char *option, const char *value, uint64_t min, uint64_t max, uint64_t *out)
-{
-	char low[32], high[32];
-	const char *end = "";
-	uint64_t number = 0;
-	int shift = -1;
-
-	if (parse_digits(value, 10, &number, &end))
-		shift = parse_unit(end);
-	if (shift < 0 || number > UINT64_MAX >> shift) {
-		log_error("%s %s: expected a size such as 512M or 2G", option, value);
-		return -EINVAL;
-	}
-	number <<= shift;
-	if (number < min || number > max) {
-		log_error("%s %s: expected a size from %s to %s%s", option, value,
-			format_size(min, low, sizeof(low)), format_size(max, high, sizeof(high)),
-			shift ? "" : "; a number without K, M or G is in bytes");
-		return -EINVAL;
-	}
-	if (number % (4 * KIB)) {
-		log_error("%s %s: expected a multiple of 4K", option, value);
-		return -EINVAL;
-	}
-	*out = number;
-	return 0;
-}
-
-int options_number(const char *option, const char *value, const char *what, uint64_t min,
-	uint64_t max, uint64_t *out)
-{
-	bool hex = value[0] == '0' && (value[1] == 'x' || value[1] == 'X');
-	const char *end = "";
-	uint64_t number = 0;
-
-	if (parse_digits(hex ? value + 2 : value, hex ? 16 : 10, &number, &end) && !*end &&
-		number >= min && number <= max) {
-		*out = number;
-		return 0;
-	}
-	log_error(hex || max > 0xff ? "%s %s: expected %s from %#llx to %#llx"
-				    : "%s %s: expected %s from %llu to %llu",
-		option, value, what, (unsigned long long)min, (unsigned long long)max);
-	return -EINVAL;
 }

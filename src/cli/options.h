@@ -1,5 +1,4 @@
-/* Words of the command line. A parser returns 0, or -EINVAL with a message that names the option,
- * what it was given and what would be right. */
+/* The options of a subcommand. What their arguments say is for base/words.h. */
 #ifndef VENEER_CLI_OPTIONS_H
 #define VENEER_CLI_OPTIONS_H
 
@@ -19,11 +18,5 @@ struct option_row {
 int options_parse(int argc, char **argv, const struct option_row *table, void *settings);
 /* The table as the part of a --help text that lists the options. */
 void options_print(FILE *file, const struct option_row *table);
-
-/* A size in bytes: digits and K, M, G or T. Within [min, max], a multiple of 4K. */
-int options_size(const char *option, const char *value, uint64_t min, uint64_t max, uint64_t *out);
-/* A number, decimal or with 0x, within [min, max]; `what` names it: "a number of processors". */
-int options_number(const char *option, const char *value, const char *what, uint64_t min,
-	uint64_t max, uint64_t *out);
 
 #endif

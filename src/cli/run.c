@@ -1,6 +1,7 @@
 /* veneer run: build a machine as the options say, run it on this terminal, and tell by the exit
  * status how it ended. */
 #include "base/log.h"
+#include "base/words.h"
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/stats.h"
@@ -42,7 +43,7 @@ static int set_memory(void *opaque, const char *value)
 {
 	struct settings *settings = opaque;
 
-	return options_size("--memory", value, MACHINE_MIN_MEMORY, MACHINE_MAX_MEMORY,
+	return words_size("--memory", value, MACHINE_MIN_MEMORY, MACHINE_MAX_MEMORY, 4 * KIB,
 		&settings->machine.memory_size);
 }
 
@@ -52,7 +53,7 @@ static int set_cpus(void *opaque, const char *value)
 	uint64_t count = 0;
 	int error;
 
-	error = options_number(
+	error = words_number(
 		"--cpus", value, "a number of processors", 1, MACHINE_MAX_CPUS, &count);
 	settings->machine.cpu_count = (unsigned)count;
 	return error;
@@ -120,7 +121,7 @@ static int set_debug_exit(void *opaque, const char *value)
 	uint64_t port = 0;
 	int error;
 
-	error = options_number("--debug-exit", value, "an I/O port", 1, 0xfffc, &port);
+	error = words_number("--debug-exit", value, "an I/O port", 1, 0xfffc, &port);
 	settings->machine.debug_exit_port = (uint16_t)port;
 	return error;
 }
