@@ -16,6 +16,8 @@
 #include "device/virtio/queue.h"
 #include "host/worker.h"
 
+#include <linux/virtio_config.h>
+
 #define VIRTIO_MAX_QUEUES  18
 #define VIRTIO_CONFIG_SIZE 64
 
@@ -26,6 +28,11 @@ enum virtio_type { /* 5. Device Types */
 	VIRTIO_ENTROPY = 4,
 };
 
+/* Feature bits. The kernel's header, which others include, has their numbers under these names. */
+#undef VIRTIO_F_VERSION_1
+#undef VIRTIO_F_RING_PACKED
+#undef VIRTIO_F_IN_ORDER
+#undef VIRTIO_F_RING_RESET
 #define VIRTIO_F_INDIRECT_DESC BIT(28)
 #define VIRTIO_F_EVENT_IDX     BIT(29)
 #define VIRTIO_F_VERSION_1     BIT(32)
