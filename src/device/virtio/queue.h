@@ -27,8 +27,8 @@ struct virtqueue_setup {
 	uint16_t size; /* a power of two where the ring is split; 0: no queue */
 	uint64_t descriptors, driver, device; /* guest addresses of the three areas */
 	bool enabled;
-	/* Where a queue that has been in use goes on (both 0 at first). For a packed ring bit 15 is
-	 * the wrap counter (2.8.1). */
+	/* Where a queue that has been in use goes on; both 0 at first. For a packed ring bit 15 is
+	 * the wrap counter's complement (2.8.1). virtqueue_position() fills them in. */
 	uint16_t next_available, next_used;
 };
 
@@ -37,6 +37,7 @@ struct virtqueue {
 	struct virtqueue_setup setup;
 	bool packed, event_index, indirect, in_order;
 	bool broken;
+	bool notifications_off; /* the driver has been told not to notify */
 	/* Host addresses of the areas, each in one piece. */
 	uint8_t *descriptors, *driver, *device;
 	uint16_t next_available, next_used;
@@ -60,10 +61,15 @@ struct virtio_chain {
 	uint16_t id, descriptors; /* the queue's own */
 };
 
-/* Begin to use a queue that the driver has enabled, with these features. 0; or -EINVAL: size or
+/* Begin to use a queue that the driver has enabled, with these features. queue->interrupt and opaque
+ * are the caller's and stay; the rest is filled in. A device that gives all chains back in the order
+ * in which it has taken them may offer VIRTIO_F_IN_ORDER; the queue does nothing else for it. 0; or -EINVAL: size or
  * addresses are impossible (not in RAM, not aligned), and the queue is broken. */
 int virtqueue_start(struct virtqueue *queue, struct dma *dma, const struct virtqueue_setup *setup,
 	unsigned index, uint64_t features);
+
+/* Note in `setup` where the queue would go on: nothing is in flight. */
+void virtqueue_position(const struct virtqueue *queue, struct virtqueue_setup *setup);
 
 /* The next chain that the driver has made available: 1; 0: none is, and the driver will notify when
  * it adds one (notifications are off while chains keep coming); -EINVAL: it is malformed, and the
