@@ -121,3 +121,31 @@ for mode in range(8):
     write('saved_state', '%u-debug' % mode, saved_state(
         mode, [(440, 0, struct.pack('<Q', 0x8004)), (480, 0, struct.pack('<Q', 0x403))], CODE['memory']))
     write('saved_state', '%u-x87' % mode, saved_state(mode, [(0, 1, b'\x00\x00\x81\x80')], CODE['fpu']))
+
+
+def virtqueue(packed, kind, descriptors, available, table=b''):
+    # struct header of fuzz_virtqueue.c; descriptors at 0x1000, the driver's area at 0x1200, the
+    # device's at 0x1300, an indirect table at 0x1400
+    size = 8
+    header = struct.pack('<BBBBHHHHHH', kind | packed, 0, size, 0b01010, 0x1000 // 4, 0x1200 // 4, 0x1300 // 4,
+                         0, 0, 0 if packed else 1)
+    driver = b'' if packed else struct.pack('<HH8H', 0, len(available), *(available + [0] * (8 - len(available))))
+    return header + descriptors.ljust(0x200, b'\0') + driver.ljust(0x200, b'\0') + table
+
+
+def split(address, length, flags, next):
+    return struct.pack('<QIHH', address, length, flags, next)
+
+
+def packed(address, length, id, flags):
+    return struct.pack('<QIHH', address, length, id, flags | 0x80)
+
+
+for kind in (0, 2, 4, 6):
+    write('virtqueue', 'split-%u' % kind, virtqueue(
+        0, kind, split(0x8000, 64, 1, 1) + split(0x9000, 64, 3, 2) + split(0x9000, 64, 2, 0) +
+        split(0xa000, 64, 0, 0) + split(0x1400, 48, 4, 0), [0, 3, 4],
+        split(0x8000, 16, 1, 1) + split(0x9000, 16, 3, 2) + split(0x9000, 16, 2, 0)))
+    write('virtqueue', 'packed-%u' % kind, virtqueue(
+        1, kind, packed(0x8000, 64, 0, 1) + packed(0x9000, 64, 0, 2) + packed(0x1400, 32, 1, 4) +
+        packed(0xa000, 64, 2, 0), [], packed(0x8000, 16, 0, 0) + packed(0x9000, 16, 0, 2)))

@@ -118,6 +118,7 @@ static void chains_come_back_together(void **state)
 {
 	const struct buffer buffers[] = {
 		{BUFFER, 10, VRING_DESC_F_WRITE}, {BUFFER + 16, 10, VRING_DESC_F_WRITE}};
+	static const uint32_t lengths[] = {10, 5, 0};
 	struct iovec their_pieces[3][4];
 	struct virtio_chain chains[3];
 	uint32_t written;
@@ -138,11 +139,10 @@ static void chains_come_back_together(void **state)
 				for (unsigned i = 0; i < 3; i++)
 					assert_int_equal(virtqueue_take(&queue, &chains[i]), 1);
 			}
-			virtqueue_give_back_together(
-				&queue, chains, (const uint32_t[]){10, 5, 0}, 3);
+			virtqueue_give_back_together(&queue, chains, lengths, 3);
 			for (unsigned i = 0; i < 3; i++) {
 				assert_int_equal(driver_get(&driver, &written), id[i]);
-				assert_int_equal(written, (const uint32_t[]){10, 5, 0}[i]);
+				assert_int_equal(written, lengths[i]);
 			}
 			assert_int_equal(driver_get(&driver, &written), -1);
 		}

@@ -61,10 +61,11 @@ struct virtio_chain {
 	uint16_t id, descriptors; /* the queue's own */
 };
 
-/* Begin to use a queue that the driver has enabled, with these features. queue->interrupt and opaque
- * are the caller's and stay; the rest is filled in. A device that gives all chains back in the order
- * in which it has taken them may offer VIRTIO_F_IN_ORDER; the queue does nothing else for it. 0; or -EINVAL: size or
- * addresses are impossible (not in RAM, not aligned), and the queue is broken. */
+/* Begin to use a queue that the driver has enabled, with these features. queue->interrupt and
+ * ->opaque are the caller's and stay; the rest is filled in. A device that gives all chains back in
+ * the order in which it has taken them may offer VIRTIO_F_IN_ORDER; the queue does nothing else for
+ * it. 0; or -EINVAL: size or addresses are impossible (not in RAM, not aligned), and the queue is
+ * broken. */
 int virtqueue_start(struct virtqueue *queue, struct dma *dma, const struct virtqueue_setup *setup,
 	unsigned index, uint64_t features);
 
