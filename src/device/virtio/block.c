@@ -19,13 +19,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define QUEUE_SIZE     256
-#define SEGMENTS       (QUEUE_SIZE - 2) /* of data: a request has a header and a status, too */
-#define INLINE_PIECES  16
-#define RANGES         16               /* in one request to discard or write zeroes */
-#define RANGE_SECTORS  (4u << 20)       /* in one of them: 2 GiB, for the host's sake */
-#define SERIAL_SIZE    20
-#define BLOCK_CLASS    0x018000 /* mass storage, other */
+#define QUEUE_SIZE    256
+#define SEGMENTS      (QUEUE_SIZE - 2) /* of data: a request has a header and a status, too */
+#define INLINE_PIECES 16
+#define RANGES        16         /* in one request to discard or write zeroes */
+#define RANGE_SECTORS (4u << 20) /* in one of them: 2 GiB, for the host's sake */
+#define SERIAL_SIZE   20
+#define BLOCK_CLASS   0x018000 /* mass storage, other */
 
 #define FEATURE_SEG_MAX      BIT(2)
 #define FEATURE_READ_ONLY    BIT(5)
@@ -53,8 +53,8 @@ struct block_config {
 	uint32_t max_write_zeroes_sectors, max_write_zeroes_seg;
 	uint8_t write_zeroes_may_unmap, unused1[3];
 };
-_Static_assert(sizeof(struct block_config) == 64, "with 4 bytes of padding that are not shown");
-#define CONFIG_SIZE 60
+#define CONFIG_SIZE 60 /* without the padding at the struct's end */
+_Static_assert(offsetof(struct block_config, unused1) + 3 == CONFIG_SIZE, "no padding inside");
 
 /* 5.2.6 Device operation. */
 enum block_type {
@@ -104,7 +104,8 @@ struct virtio_block {
 	struct disk *disk;
 	struct block_config config; /* as it is to be: the driver writes to device.config */
 	char serial[SERIAL_SIZE];
-	atomic_bool writeback; /* the driver's choice: a write need not be durable when it completes */
+	atomic_bool
+		writeback; /* the driver's choice: a write need not be durable when it completes */
 
 	/* The worker's. */
 	struct block_request *requests, *free;
@@ -230,10 +231,12 @@ static int begin_read(struct block_request *request)
 {
 	const struct virtio_chain *chain = &request->chain;
 
+	struct iovec *first = chain->pieces + chain->readable, *last = request->status_piece;
+
 	if (chain->readable_bytes)
 		return STATUS_IOERR;
-	return begin_transfer(request, DISK_READ, chain->pieces + chain->readable, chain->writable,
-		chain->writable_bytes);
+	return begin_transfer(request, DISK_READ, first,
+		(unsigned)(last - first) + (last->iov_len != 0), chain->writable_bytes);
 }
 
 static int begin_write(struct block_request *request)
@@ -296,7 +299,7 @@ static int begin_ranges(struct block_request *request, uint64_t feature,
 
 		if (range->flags & ~flags)
 			return STATUS_UNSUPP;
-		if (range->sectors > RANGE_SECTORS || !place_range(request))
+		if (!range->sectors || range->sectors > RANGE_SECTORS || !place_range(request))
 			return STATUS_IOERR;
 	}
 	request->range = 0;
@@ -475,8 +478,8 @@ static void block_idle(void *opaque)
 	struct virtio_block *block = opaque;
 	uint32_t given_back;
 
-	/* The disk may complete requests in here, and more may follow them. */
-	if (block->submitted) {
+	/* The disk may complete requests in here, and a request's next range then follows. */
+	while (block->submitted) {
 		block->submitted = false;
 		block->disk->ops->flush_queue(block->disk);
 	}
@@ -504,7 +507,8 @@ static void block_stop(struct virtio_device *device)
 	block->stopping = true;
 	block->unserved = block->given_back = 0;
 	/* The next driver finds the cache on, as the first one did. */
-	__atomic_store_n(&device->config[offsetof(struct block_config, writeback)], 1, __ATOMIC_RELAXED);
+	__atomic_store_n(
+		&device->config[offsetof(struct block_config, writeback)], 1, __ATOMIC_RELAXED);
 	atomic_store(&block->writeback, true);
 	if (!block->in_flight)
 		virtio_stopped(device);
