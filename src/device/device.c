@@ -35,15 +35,17 @@ void device_list_destroy(struct device_list *list)
 {
 	struct device *reversed = NULL, *next;
 
+	/* One that has nothing to destroy may be a part of another, and goes with it. */
 	for (struct device *device = list->first; device; device = next) {
 		next = device->next;
+		if (!device->ops->destroy)
+			continue;
 		device->next = reversed;
 		reversed = device;
 	}
 	for (; reversed; reversed = next) {
 		next = reversed->next;
-		if (reversed->ops->destroy)
-			reversed->ops->destroy(reversed);
+		reversed->ops->destroy(reversed);
 	}
 	*list = (struct device_list){0};
 }

@@ -7,6 +7,7 @@
 #include "host/char_file.h"
 #include "machine/acpi.h"
 #include "machine/cpu_dump.h"
+#include "machine/io_devices.h"
 #include "machine/layout.h"
 #include "machine/vcpu_thread.h"
 
@@ -126,6 +127,7 @@ static int create_devices(struct machine *machine)
 		.reset = on_reset,
 		.debug_exit = on_debug_exit,
 	};
+	int error;
 
 	if (machine->config.serial2_path) {
 		machine->com2 = char_file_create("--serial2", machine->config.serial2_path);
@@ -136,7 +138,9 @@ static int create_devices(struct machine *machine)
 	machine->chipset = chipset_create(&config);
 	if (!machine->chipset)
 		return -ENODEV;
-	return machine->config.pc_testdev ? create_testdev(machine) : 0;
+	if (machine->config.pc_testdev && (error = create_testdev(machine)))
+		return error;
+	return io_devices_create(machine);
 }
 
 /* ThreadSanitizer shall report races in the monitor's own data, and not those of guest processors

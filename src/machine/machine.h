@@ -82,6 +82,7 @@ struct machine_listener {
 
 struct chipset;
 struct char_backend;
+struct pci_bus;
 struct vcpu_thread;
 
 struct machine {
@@ -97,6 +98,7 @@ struct machine {
 	struct cpu *cpus[MACHINE_MAX_CPUS];
 	struct vcpu_thread *threads; /* while vCPUs run */
 	struct chipset *chipset;
+	struct pci_bus *pci;
 	struct char_backend *com2;
 	struct console *console; /* while it runs */
 	struct image kernel, initrd;

@@ -10,7 +10,8 @@
 
 void io_space_init(struct io_space *space, struct priority_lock *machine_lock)
 {
-	*space = (struct io_space){.lock = machine_lock};
+	memset(space, 0, sizeof(*space));
+	space->lock = machine_lock;
 }
 
 void io_space_destroy(struct io_space *space)
@@ -19,6 +20,96 @@ void io_space_destroy(struct io_space *space)
 	space->regions = NULL;
 	space->count = space->capacity = 0;
 }
+
+/* --- doorbells --- */
+
+static bool holds(const struct io_doorbell *bell, uint64_t address, unsigned size)
+{
+	uint64_t offset = address - atomic_load_explicit(&bell->start, memory_order_acquire);
+	uint64_t room = atomic_load_explicit(&bell->size, memory_order_acquire);
+
+	return offset < room && size <= room - offset;
+}
+
+/* A doorbell that was found. */
+struct ring {
+	void (*ring)(void *opaque, uint64_t offset, uint64_t value);
+	void *opaque;
+	uint64_t offset;
+};
+
+/* The doorbell that the store lies in. False: there is none, or the table is changing, which it
+ * does not do under the machine lock. */
+static bool find_doorbell(
+	struct io_space *space, uint64_t address, unsigned size, struct ring *found)
+{
+	unsigned sequence = atomic_load_explicit(&space->sequence, memory_order_acquire);
+	unsigned count = atomic_load_explicit(&space->doorbell_count, memory_order_acquire);
+	const struct io_doorbell *bell = space->doorbells, *end = bell + count;
+
+	while (bell < end && !holds(bell, address, size))
+		bell++;
+	if (bell == end)
+		return false;
+	found->offset = address - atomic_load_explicit(&bell->base, memory_order_acquire);
+	found->ring = atomic_load_explicit(&bell->ring, memory_order_acquire);
+	found->opaque = atomic_load_explicit(&bell->opaque, memory_order_acquire);
+	return !(sequence & 1) &&
+	       sequence == atomic_load_explicit(&space->sequence, memory_order_relaxed);
+}
+
+/* Readers see an odd number, or another one than before, where they see any of what is stored in
+ * between. */
+static void begin_change(struct io_space *space)
+{
+	atomic_fetch_add(&space->sequence, 1);
+}
+
+static void end_change(struct io_space *space)
+{
+	atomic_fetch_add(&space->sequence, 1);
+}
+
+static void copy_doorbell(struct io_doorbell *to, const struct io_doorbell *from)
+{
+	atomic_store(&to->start, atomic_load(&from->start));
+	atomic_store(&to->size, atomic_load(&from->size));
+	atomic_store(&to->base, atomic_load(&from->base));
+	atomic_store(&to->ring, atomic_load(&from->ring));
+	atomic_store(&to->opaque, atomic_load(&from->opaque));
+}
+
+int io_space_add_doorbell(struct io_space *space, uint64_t start, uint64_t size, uint64_t base,
+	void (*ring)(void *opaque, uint64_t offset, uint64_t value), void *opaque)
+{
+	unsigned count = atomic_load(&space->doorbell_count);
+	const struct io_doorbell bell = {start, size, base, ring, opaque};
+
+	if (count == IO_DOORBELLS)
+		return -ENOSPC;
+	begin_change(space);
+	copy_doorbell(&space->doorbells[count], &bell);
+	atomic_store(&space->doorbell_count, count + 1);
+	end_change(space);
+	return 0;
+}
+
+int io_space_remove_doorbell(struct io_space *space, uint64_t start)
+{
+	unsigned count = atomic_load(&space->doorbell_count), index = 0;
+
+	while (index < count && atomic_load(&space->doorbells[index].start) != start)
+		index++;
+	if (index == count)
+		return -ENOENT;
+	begin_change(space);
+	copy_doorbell(&space->doorbells[index], &space->doorbells[count - 1]);
+	atomic_store(&space->doorbell_count, count - 1);
+	end_change(space);
+	return 0;
+}
+
+/* --- regions --- */
 
 /* The index of the first region that ends above `address`: the one that holds it, if any does. */
 static unsigned first_above(const struct io_space *space, uint64_t address)
@@ -35,6 +126,13 @@ static unsigned first_above(const struct io_space *space, uint64_t address)
 			high = middle;
 	}
 	return low;
+}
+
+bool io_space_is_free(const struct io_space *space, uint64_t start, uint64_t size)
+{
+	unsigned index = first_above(space, start);
+
+	return index == space->count || space->regions[index].start > start + (size - 1);
 }
 
 int io_space_add(struct io_space *space, uint64_t start, uint64_t size, const char *name,
@@ -91,6 +189,8 @@ static const struct io_region *find_region(
 	if (*idle)
 		return NULL;
 	region = &space->regions[index];
+	if (address == region->start && region->ops->whole == size)
+		return region;
 	if (address < region->start || address + (size - 1) > region->start + (region->size - 1))
 		return NULL;
 	if (region->ops->width && size > region->ops->width)
@@ -188,9 +288,18 @@ uint64_t io_space_read(struct io_space *space, uint64_t address, unsigned size)
 
 void io_space_write(struct io_space *space, uint64_t address, uint64_t value, unsigned size)
 {
-	priority_lock_take(space->lock);
-	locked_write(space, address, value, size);
-	priority_lock_release(space->lock);
+	struct ring found;
+	bool ring = find_doorbell(space, address, size, &found);
+
+	if (!ring) {
+		priority_lock_take(space->lock);
+		ring = find_doorbell(space, address, size, &found);
+		if (!ring)
+			locked_write(space, address, value, size);
+		priority_lock_release(space->lock);
+	}
+	if (ring)
+		found.ring(found.opaque, found.offset, bits_zero_extend(value, size));
 	if (unlikely(after.wait)) {
 		void (*wait)(void *opaque) = after.wait;
 

@@ -3,12 +3,14 @@
  * read and write behind it. Regions are added while the machine is built (and by PCI when a guest
  * moves a BAR); look-up is a binary search.
  *
- * Every access is made under the machine lock, so a device never sees two accesses at once. */
+ * Every access is made under the machine lock, so a device never sees two accesses at once; but for
+ * stores to doorbells. */
 #ifndef VENEER_MEMORY_IO_SPACE_H
 #define VENEER_MEMORY_IO_SPACE_H
 
 #include "base/priority_lock.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -21,6 +23,9 @@ struct io_ops {
 	/* The widest access the device understands: wider ones reach it as several, lowest address
 	 * first, as the ISA bus does it to 8-bit cards. 0: any. */
 	unsigned width;
+	/* An access of exactly this size at the region's start is the device's even where it runs
+	 * past the region's end: a register that others lie in. 0: there is none. */
+	unsigned whole;
 	/* Parts of an access that had to be split do not reach the device: for them the bus is idle
 	 * here. For a register that shares its address with a wider one of another device. */
 	bool undivided;
@@ -34,10 +39,28 @@ struct io_region {
 	void *opaque;
 };
 
+/* A doorbell: a range of addresses at which a device does nothing but note that it was written to.
+ * Stores that lie wholly in it are passed to ring() on the vCPU's thread, without the machine lock;
+ * everything else in it is the region's around it.
+ *
+ * Readers of the table take no lock: `sequence` is odd while it changes, and where it has changed
+ * meanwhile, or is odd, the access takes the machine lock and looks again. */
+#define IO_DOORBELLS 64
+
+struct io_doorbell {
+	_Atomic uint64_t start, size;
+	_Atomic uint64_t base; /* offsets are from here */
+	void (*_Atomic ring)(void *opaque, uint64_t offset, uint64_t value);
+	void *_Atomic opaque;
+};
+
 struct io_space {
 	struct priority_lock *lock; /* the machine lock */
 	struct io_region *regions;  /* sorted by start, never overlapping */
 	unsigned count, capacity;
+	struct io_doorbell doorbells[IO_DOORBELLS];
+	_Atomic unsigned doorbell_count;
+	_Atomic unsigned sequence; /* of the doorbells */
 };
 
 void io_space_init(struct io_space *space, struct priority_lock *machine_lock);
@@ -54,6 +77,17 @@ int io_space_add(struct io_space *space, uint64_t start, uint64_t size, const ch
 
 /* Remove the region that starts there. 0 or -ENOENT. */
 int io_space_remove(struct io_space *space, uint64_t start);
+
+/* Is there no region in [start, start + size)? Machine lock held. */
+bool io_space_is_free(const struct io_space *space, uint64_t start, uint64_t size);
+
+/* Make [start, start + size) a doorbell: stores call ring(opaque, address - base, value). It may be
+ * called once more after the doorbell was removed. Machine lock held, or before the machine runs.
+ * 0, or -ENOSPC: there are IO_DOORBELLS. */
+int io_space_add_doorbell(struct io_space *space, uint64_t start, uint64_t size, uint64_t base,
+	void (*ring)(void *opaque, uint64_t offset, uint64_t value), void *opaque);
+/* Remove the doorbell that starts there. 0 or -ENOENT. */
+int io_space_remove_doorbell(struct io_space *space, uint64_t start);
 
 /* Access `size` bytes (1, 2, 4, 8). Takes the machine lock. An address in no region reads all ones
  * and drops writes, as an idle bus does. An access that runs past a region's end is split into

@@ -31,12 +31,14 @@ static void record_write(void *opaque, uint64_t offset, uint64_t value, unsigned
 	seen[count++] = (struct access){opaque, offset, value, size};
 }
 
-static const struct io_ops any = {read_pattern, record_write, 0, false};
-static const struct io_ops bytes_only = {read_pattern, record_write, 1, false};
-static const struct io_ops words = {read_pattern, record_write, 2, false};
+static const struct io_ops any = {.read = read_pattern, .write = record_write};
+static const struct io_ops bytes_only = {.read = read_pattern, .write = record_write, .width = 1};
+static const struct io_ops words = {.read = read_pattern, .write = record_write, .width = 2};
 static const struct io_ops silent = {0};
-static const struct io_ops undivided_byte = {read_pattern, record_write, 1, true};
-static const struct io_ops undivided_word = {read_pattern, record_write, 2, true};
+static const struct io_ops undivided_byte = {
+	.read = read_pattern, .write = record_write, .width = 1, .undivided = true};
+static const struct io_ops undivided_word = {
+	.read = read_pattern, .write = record_write, .width = 2, .undivided = true};
 
 static int setup(void **state)
 {
@@ -211,6 +213,122 @@ static void missing_operations(void **state)
 	io_space_write(&space, 0, 1, 1);
 }
 
+/* A doubleword register in whose second byte another device's register is, as ports 0xcf8 and 0xcf9
+ * have it. */
+static void whole_register_reaches_past_its_region(void **state)
+{
+	static const struct io_ops whole = {
+		.read = read_pattern, .write = record_write, .whole = 4};
+
+	io_space_add(&space, 0xcf8, 1, "doubleword", &whole, NULL);
+	io_space_add(&space, 0xcf9, 1, "byte", &undivided_byte, NULL);
+	io_space_write(&space, 0xcf8, 0x12345678, 4);
+	assert_int_equal(count, 1);
+	assert_int_equal(seen[0].size, 4);
+	assert_int_equal(seen[0].value, 0x12345678);
+	assert_int_equal(io_space_read(&space, 0xcf8, 4), 0x44332211);
+	count = 0;
+	io_space_write(&space, 0xcf9, 6, 1);
+	io_space_write(&space, 0xcf8, 6, 2);
+	assert_int_equal(count, 2);
+	assert_int_equal(seen[0].size, 1);
+	assert_int_equal(seen[1].size, 1);
+	assert_int_equal(seen[1].offset, 0);
+}
+
+/* --- doorbells --- */
+
+static void record_ring(void *opaque, uint64_t offset, uint64_t value)
+{
+	assert_int_equal(pthread_mutex_trylock(&lock.mutex), 0);
+	pthread_mutex_unlock(&lock.mutex);
+	seen[count++] = (struct access){opaque, offset, value, 0};
+}
+
+static void doorbell_takes_stores_without_the_lock(void **state)
+{
+	io_space_add(&space, 0x1000, 0x1000, "device", &any, NULL);
+	assert_int_equal(io_space_add_doorbell(&space, 0x1800, 8, 0x1000, record_ring, &count), 0);
+	io_space_write(&space, 0x1804, UINT64_C(0xfffff0007), 4);
+	assert_int_equal(count, 1);
+	assert_ptr_equal(seen[0].opaque, &count);
+	assert_int_equal(seen[0].offset, 0x804);
+	assert_int_equal(seen[0].value, 0xffff0007);
+	assert_int_equal(seen[0].size, 0);
+	/* Loads, and stores that lie in it in part only, are the region's. */
+	io_space_read(&space, 0x1804, 4);
+	io_space_write(&space, 0x17fe, 1, 4);
+	io_space_write(&space, 0x1806, 1, 4);
+	assert_int_equal(count, 4);
+	for (unsigned i = 1; i < count; i++)
+		assert_int_equal(seen[i].size, 4);
+	count = 0;
+	assert_int_equal(io_space_remove_doorbell(&space, 0x1804), -ENOENT);
+	assert_int_equal(io_space_remove_doorbell(&space, 0x1800), 0);
+	io_space_write(&space, 0x1804, 1, 4);
+	assert_int_equal(seen[0].size, 4);
+}
+
+static void as_many_doorbells_as_there_is_room_for(void **state)
+{
+	static char opaques[IO_DOORBELLS];
+
+	for (unsigned i = 0; i < IO_DOORBELLS; i++)
+		assert_int_equal(io_space_add_doorbell(&space, 0x1000 * i, 4, 0x1000 * i,
+					 record_ring, &opaques[i]),
+			0);
+	assert_int_equal(io_space_add_doorbell(&space, 0x100000, 4, 0, record_ring, NULL), -ENOSPC);
+	assert_int_equal(io_space_remove_doorbell(&space, 0x5000), 0);
+	for (unsigned i = 0; i < IO_DOORBELLS; i++) {
+		count = 0;
+		io_space_write(&space, 0x1000 * i, i, 4);
+		assert_int_equal(count, i != 5);
+		if (count)
+			assert_ptr_equal(seen[0].opaque, &opaques[i]);
+	}
+}
+
+/* Two doorbells trade places in the table again and again: each store reaches the one at its
+ * address, with that one's own offset and opaque, or none. */
+static atomic_bool stop;
+static atomic_uint wrong, rung;
+
+static void check_ring(void *opaque, uint64_t offset, uint64_t value)
+{
+	atomic_fetch_add(&rung, 1);
+	if ((uintptr_t)opaque != value || offset != 0x10 * value)
+		atomic_fetch_add(&wrong, 1);
+}
+
+static void *ring_both(void *unused)
+{
+	while (!atomic_load(&stop))
+		for (uint64_t i = 1; i <= 2; i++)
+			io_space_write(&space, 0x10000 * i + 0x10 * i, i, 4);
+	return NULL;
+}
+
+static void doorbells_change_under_stores(void **state)
+{
+	pthread_t thread;
+
+	atomic_store(&stop, false);
+	assert_int_equal(pthread_create(&thread, NULL, ring_both, NULL), 0);
+	for (unsigned i = 0; i < 20000 || atomic_load(&rung) < 100; i++) {
+		uint64_t n = i % 2 + 1;
+
+		priority_lock_take(&lock);
+		io_space_remove_doorbell(&space, 0x10000 * n);
+		assert_int_equal(io_space_add_doorbell(&space, 0x10000 * n, 0x100, 0x10000 * n,
+					 check_ring, (void *)(uintptr_t)n),
+			0);
+		priority_lock_release(&lock);
+	}
+	atomic_store(&stop, true);
+	pthread_join(thread, NULL);
+	assert_int_equal(atomic_load(&wrong), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -225,6 +343,13 @@ int main(void)
 		cmocka_unit_test_setup_teardown(regions_change_inside_a_callback, setup, teardown),
 		cmocka_unit_test_setup_teardown(result_is_cut_to_size, setup, teardown),
 		cmocka_unit_test_setup_teardown(missing_operations, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			whole_register_reaches_past_its_region, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			doorbell_takes_stores_without_the_lock, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			as_many_doorbells_as_there_is_room_for, setup, teardown),
+		cmocka_unit_test_setup_teardown(doorbells_change_under_stores, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

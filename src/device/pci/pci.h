@@ -56,30 +56,33 @@ struct pci_description {
 	uint8_t revision;
 	bool intx;             /* it has an interrupt pin */
 	unsigned msix_vectors; /* 0: no MSI-X capability */
-	unsigned msix_bar; /* a BAR that is left to pci/: table and pending bits are all it has */
-	bool msi;          /* an MSI capability of one vector */
+	/* A BAR that is left to pci/, PCI_BAR_NONE here: table and pending bits are all it has. */
+	unsigned msix_bar;
+	bool msi; /* an MSI capability of one vector */
 	struct pci_bar bar[PCI_BARS];
 	void *opaque;
 	/* The function was reset (FLR, D3hot to D0, hot reset): the device is to begin anew. Its
 	 * configuration space has been reset already. Machine lock held. NULL: nothing to do. */
 	void (*reset)(void *opaque);
-	/* Bytes [offset, offset + size) of a capability that pci_add_capability() made: NULL, or 0
-	 * returned: what is in configuration space. Machine lock held. */
+	/* The guest is about to read, or has written, bytes [offset, offset + size) of
+	 * configuration space (state.config), which belong to capabilities that
+	 * pci_add_capability() made: to bring up to date what it will read; to act on what it
+	 * wrote. NULL: nothing to do. Machine lock held. */
 	void (*capability_read)(void *opaque, unsigned offset, unsigned size);
 	void (*capability_written)(void *opaque, unsigned offset, unsigned size);
 };
 
 struct pci_msix_entry {
-	_Atomic uint64_t address;
-	_Atomic uint32_t data;
-	_Atomic uint32_t control; /* bit 0: masked */
+	uint64_t address;
+	uint32_t data;
+	uint32_t control; /* bit 0: masked */
 };
 
 struct pci_function_state {
 	uint8_t config[PCI_CONFIG_SIZE];
 	struct pci_msix_entry msix[PCI_MSIX_VECTORS];
-	_Atomic uint64_t msix_pending;
-	bool intx; /* the device asserts its pin */
+	_Atomic uint64_t msix_pending; /* a bit a vector; bit 0 is MSI's */
+	bool intx;                     /* the device asserts its pin */
 };
 
 struct pci_function {
@@ -90,12 +93,18 @@ struct pci_function {
 	struct pci_description description;
 	struct dma dma;
 	/* What follows is pci/'s own. */
-	uint8_t writable[PCI_CONFIG_SIZE];     /* bits that the guest may change */
-	uint8_t clear_by_one[PCI_CONFIG_SIZE]; /* bits that are cleared by writing 1 */
-	uint8_t next_capability, last_capability;
+	uint8_t initial[PCI_CONFIG_SIZE];  /* configuration space after a reset */
+	uint8_t writable[PCI_CONFIG_SIZE]; /* bits that the guest may change */
+	unsigned next_capability;          /* where there is room for one */
+	uint8_t last_capability;
+	unsigned device_capabilities; /* where those begin that are not pci/'s own */
 	uint8_t msix_capability, msi_capability, express_capability, power_capability;
 	uint64_t mapped[PCI_BARS]; /* where each BAR is in the machine's spaces; 0: nowhere */
 	struct irq_line line;
+	atomic_bool msi_enabled; /* MSI-X or MSI */
+	/* What each vector's interrupt is signalled by, in one word, so that any thread reads all
+	 * of it or nothing; 0: it is masked. See interrupt.c. */
+	_Atomic uint64_t message[PCI_MSIX_VECTORS];
 };
 
 struct pci_config {

@@ -1,0 +1,280 @@
+/* The bus and its host bridge: which function an access to configuration space is for. */
+#include "device/pci/internal.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define ADDRESS_PORT 0xcf8
+#define DATA_PORT    0xcfc
+
+#define ADDRESS_ENABLE      UINT32_C(0x80000000)
+#define ADDRESS_WRITABLE    UINT32_C(0x80fffffc)
+#define ADDRESS_BUS(a)      ((a) >> 16 & 0xff)
+#define ADDRESS_DEVFN(a)    ((a) >> 8 & 0xff)
+#define ADDRESS_REGISTER(a) ((a)&0xfc)
+
+/* The "generic PCIe host bridge" of the PCI IDs that QEMU's project gives out. */
+#define HOST_BRIDGE_VENDOR 0x1b36
+#define HOST_BRIDGE_DEVICE 0x0008
+
+/* --- configuration accesses --- */
+
+static struct pci_function *function_at(const struct pci_bus *bus, unsigned number, unsigned devfn)
+{
+	return number == 0 && PCI_FUNC(devfn) == 0 ? bus->slot[PCI_SLOT(devfn)] : NULL;
+}
+
+/* An access that runs past an aligned doubleword reaches no function: the bus has no such cycle. */
+static bool in_doubleword(uint64_t offset, unsigned size)
+{
+	return (offset & 3) + size <= 4;
+}
+
+static uint64_t read_function(struct pci_function *function, unsigned offset, unsigned size)
+{
+	if (!function || !in_doubleword(offset, size))
+		return UINT64_MAX;
+	/* There are no extended capabilities: their list is empty. */
+	return offset < PCI_CONFIG_SIZE ? pci_config_read(function, offset, size) : 0;
+}
+
+static void write_function(
+	struct pci_function *function, unsigned offset, uint64_t value, unsigned size)
+{
+	if (function && in_doubleword(offset, size) && offset < PCI_CONFIG_SIZE)
+		pci_config_write(function, offset, (uint32_t)value, size);
+}
+
+static uint64_t address_read(void *opaque, uint64_t offset, unsigned size)
+{
+	const struct pci_bus *bus = opaque;
+
+	return size == 4 ? bus->state.address : UINT64_MAX;
+}
+
+static void address_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+	struct pci_bus *bus = opaque;
+
+	if (size == 4)
+		bus->state.address = (uint32_t)value & ADDRESS_WRITABLE;
+}
+
+static struct pci_function *addressed(const struct pci_bus *bus)
+{
+	uint32_t address = bus->state.address;
+
+	if (!(address & ADDRESS_ENABLE))
+		return NULL;
+	return function_at(bus, ADDRESS_BUS(address), ADDRESS_DEVFN(address));
+}
+
+static uint64_t data_read(void *opaque, uint64_t offset, unsigned size)
+{
+	const struct pci_bus *bus = opaque;
+
+	return read_function(
+		addressed(bus), ADDRESS_REGISTER(bus->state.address) + (unsigned)offset, size);
+}
+
+static void data_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+	const struct pci_bus *bus = opaque;
+
+	write_function(addressed(bus), ADDRESS_REGISTER(bus->state.address) + (unsigned)offset,
+		value, size);
+}
+
+/* ECAM (PCI Express Base 7.2.2): bus, device, function and register are in the address. */
+static struct pci_function *mapped_function(const struct pci_bus *bus, uint64_t offset)
+{
+	return function_at(bus, (unsigned)(offset >> 20), offset >> 12 & 0xff);
+}
+
+static uint64_t ecam_read(void *opaque, uint64_t offset, unsigned size)
+{
+	return read_function(mapped_function(opaque, offset), offset & 0xfff, size);
+}
+
+static void ecam_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+	write_function(mapped_function(opaque, offset), offset & 0xfff, value, size);
+}
+
+/* --- the bus as a device --- */
+
+static void bus_reset(void *device)
+{
+	struct pci_bus *bus = device;
+
+	bus->state.address = 0;
+}
+
+static void bus_firmware_setup(void *device)
+{
+	pci_assign_bars(device);
+}
+
+static bool bus_valid(const void *device, const void *loaded)
+{
+	const struct pci_bus_state *state = loaded;
+
+	return !(state->address & ~ADDRESS_WRITABLE);
+}
+
+static const struct state_field bus_fields[] = {
+	STATE_ANY(struct pci_bus_state, address),
+	STATE_END,
+};
+
+static const struct device_ops bus_device = {
+	.name = "pci-bus",
+	.version = 1,
+	DEVICE_STATE(struct pci_bus, bus_fields),
+	.reset = bus_reset,
+	.firmware_setup = bus_firmware_setup,
+	.valid = bus_valid,
+	.destroy = free,
+};
+
+uint64_t pci_window64_base(const struct memory *memory)
+{
+	return ALIGN_UP(MEMORY_HIGH_START + memory->high_size, PCI_WINDOW64_SIZE);
+}
+
+/* --- functions --- */
+
+static int refuse(const struct pci_description *description, int error, const char *why)
+{
+	log_error("cannot put %s on the PCI bus: %s", description->name, why);
+	return error;
+}
+
+static bool bar_is_good(const struct pci_bar *bar)
+{
+	uint64_t smallest = bar->kind == PCI_BAR_IO ? 4 : 16;
+
+	return bar->kind == PCI_BAR_NONE ||
+	       (bar->size >= smallest && !(bar->size & (bar->size - 1)) && bar->ops);
+}
+
+static int check_description(const struct pci_description *description)
+{
+	unsigned msix = description->msix_bar;
+
+	for (unsigned i = 0; i < PCI_BARS; i++) {
+		const struct pci_bar *bar = &description->bar[i];
+
+		if (!bar_is_good(bar))
+			return refuse(description, -EINVAL, "a BAR of such a size cannot be");
+		if (bar->kind == PCI_BAR_MEMORY64 &&
+			(i + 1 == PCI_BARS || description->bar[i + 1].kind != PCI_BAR_NONE ||
+				(description->msix_vectors && i + 1 == msix)))
+			return refuse(description, -EINVAL, "a 64-bit BAR takes two registers");
+	}
+	if (description->msix_vectors &&
+		(description->msix_vectors > PCI_MSIX_VECTORS || msix >= PCI_BARS ||
+			description->bar[msix].kind != PCI_BAR_NONE))
+		return refuse(description, -EINVAL, "too many vectors, or no BAR for them");
+	return 0;
+}
+
+static int find_slot(const struct pci_bus *bus)
+{
+	int slot = 1;
+
+	while (slot < PCI_SLOTS && bus->slot[slot])
+		slot++;
+	return slot;
+}
+
+static void give_msix_bar(struct pci_function *function)
+{
+	if (function->description.msix_vectors)
+		function->description.bar[function->description.msix_bar] = (struct pci_bar){
+			.kind = PCI_BAR_MEMORY32,
+			.size = PCI_MSIX_BAR_SIZE,
+			.ops = &pci_msix_ops,
+			.opaque = function,
+		};
+}
+
+static void add(struct pci_bus *bus, struct pci_function *function, unsigned slot,
+	const struct pci_description *description)
+{
+	function->bus = bus;
+	function->devfn = (uint8_t)PCI_DEVFN(slot, 0);
+	function->description = *description;
+	function->dma.memory = bus->config.memory;
+	function->line = bus->config.intx[slot % PCI_INTX_GSIS];
+	give_msix_bar(function);
+	pci_config_init(function, slot != 0);
+	device_list_add(
+		bus->config.devices, &function->device, &pci_function_device, function->devfn);
+	bus->slot[slot] = function;
+	pci_function_device.reset(function);
+}
+
+int pci_add(struct pci_bus *bus, struct pci_function *function, int slot,
+	const struct pci_description *description)
+{
+	int error = check_description(description);
+
+	if (error)
+		return error;
+	if (slot < 0)
+		slot = find_slot(bus);
+	if (slot < 1 || slot >= PCI_SLOTS)
+		return refuse(description, -ENOSPC, "it has 31 slots, all taken");
+	if (bus->slot[slot])
+		return refuse(description, -EEXIST, "the slot is taken");
+	add(bus, function, (unsigned)slot, description);
+	return 0;
+}
+
+static int add_regions(struct pci_bus *bus)
+{
+	/* Port 0xcf9 is another device's, and a part of this register all the same. */
+	static const struct io_ops address = {
+		.read = address_read, .write = address_write, .whole = 4};
+	static const struct io_ops data = {.read = data_read, .write = data_write, .width = 4};
+	static const struct io_ops ecam = {.read = ecam_read, .write = ecam_write, .width = 4};
+	const struct pci_config *config = &bus->config;
+	int error = io_space_add(config->ports, ADDRESS_PORT, 1, "PCI address", &address, bus);
+
+	if (!error)
+		error = io_space_add(config->ports, DATA_PORT, 4, "PCI data", &data, bus);
+	if (!error)
+		error = io_space_add(&config->memory->mmio, PCI_ECAM_BASE, PCI_ECAM_SIZE,
+			"PCI configuration space", &ecam, bus);
+	return error;
+}
+
+struct pci_bus *pci_create(const struct pci_config *config)
+{
+	static const struct pci_description host_bridge = {
+		.name = "PCI host bridge",
+		.vendor = HOST_BRIDGE_VENDOR,
+		.device = HOST_BRIDGE_DEVICE,
+		.class_code = 0x060000,
+	};
+	struct pci_bus *bus = calloc(1, sizeof(*bus));
+	int error;
+
+	if (!bus) {
+		log_error("out of memory for the PCI bus");
+		return NULL;
+	}
+	bus->config = *config;
+	error = add_regions(bus);
+	if (error) {
+		log_error("cannot make the PCI bus: %s", strerror(-error));
+		free(bus);
+		return NULL;
+	}
+	device_list_add(config->devices, &bus->device, &bus_device, 0);
+	add(bus, &bus->host_bridge, 0, &host_bridge);
+	return bus;
+}

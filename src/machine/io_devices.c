@@ -1,0 +1,43 @@
+#include "machine/io_devices.h"
+
+#include "device/chipset/chipset.h"
+#include "device/pci/pci.h"
+#include "machine/machine.h"
+
+#include <errno.h>
+
+static bool send_message(void *opaque, uint64_t address, uint32_t data)
+{
+	return chipset_msi(opaque, address, data);
+}
+
+static int create_bus(struct machine *machine)
+{
+	struct pci_config config = {
+		.memory = &machine->memory,
+		.ports = &machine->ports,
+		.devices = chipset_devices(machine->chipset),
+		.loop = machine->loop,
+		.msi = send_message,
+		.opaque = machine->chipset,
+	};
+
+	for (unsigned i = 0; i < PCI_INTX_GSIS; i++)
+		config.intx[i] = chipset_irq_line(machine->chipset, PCI_INTX_GSI + i);
+	machine->pci = pci_create(&config);
+	return machine->pci ? 0 : -ENODEV;
+}
+
+/* In this order, which gives each its slot: a guest finds its devices where they were. */
+static int (*const rows[])(struct machine *machine) = {
+	create_bus,
+};
+
+int io_devices_create(struct machine *machine)
+{
+	int error = 0;
+
+	for (unsigned i = 0; !error && i < ARRAY_SIZE(rows); i++)
+		error = rows[i](machine);
+	return error;
+}
