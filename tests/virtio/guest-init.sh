@@ -1,0 +1,198 @@
+#!/bin/sh
+# /init of the guest that virtio.sh starts: exercises its devices with Debian's own drivers, and prints
+# "check ok NAME" or "check FAIL NAME" for each check, and "checks done" at the end. The kernel's
+# command line says which: parts=PART,..., cpus=N.
+export PATH=/bin:/sbin:/usr/bin:/usr/sbin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev 2>/dev/null
+mkdir -p /tmp /mnt
+
+check()		# NAME COMMAND...
+{
+	local name=$1
+
+	shift
+	if "$@" >/tmp/said 2>&1; then
+		echo "check ok $name"
+	else
+		echo "check FAIL $name: $(head -c 300 /tmp/said | tr '\n\r' '  ')"
+	fi
+}
+
+# The disk with that serial number, without /dev/.
+disk()
+{
+	local path
+
+	for path in /sys/block/vd*; do
+		[ "$(cat "$path/serial" 2>/dev/null)" != "$1" ] || { basename "$path"; return 0; }
+	done
+	return 1
+}
+
+forget()	# what the page cache holds
+{
+	sync
+	echo 3 >/proc/sys/vm/drop_caches
+}
+
+# The text that virtio.sh has put into the read-only disk.
+text()
+{
+	seq 1 100000 | head -c 524288
+}
+
+is_zero()	# DEVICE OFFSET SIZE, in KiB
+{
+	[ "$(dd if="$1" bs=1k skip="$2" count="$3" 2>/dev/null | tr -d '\0' | wc -c)" = 0 ]
+}
+
+is_not_zero()
+{
+	! is_zero "$@"
+}
+
+# --- disks ---
+
+holds_text()	# DEVICE
+{
+	dd if="$1" bs=64k count=8 2>/dev/null | cmp - /tmp/text
+}
+
+write_text()	# DEVICE
+{
+	dd if=/tmp/text of="$1" bs=64k conv=fsync 2>&1
+}
+
+# In small pieces and past the page cache.
+write_direct()
+{
+	dd if=/tmp/text of="$1" bs=4k oflag=direct 2>&1 && dd if="$1" bs=1k count=512 iflag=direct 2>/dev/null | cmp - /tmp/text
+}
+
+refuses_writes()
+{
+	[ "$(cat /sys/block/"${1#/dev/}"/ro)" = 1 ] && ! dd if=/tmp/text of="$1" bs=64k count=1 conv=fsync 2>/dev/null
+}
+
+has_size()	# DISK BYTES
+{
+	[ $(($(cat "/sys/block/$1/size") * 512)) = "$2" ]
+}
+
+storm()		# DISK SECONDS [lost]
+{
+	guest-disk storm "/dev/$1" "$2" 4 $3
+}
+
+# The driver lets go of the device while requests are in flight, and takes it again.
+unbind()	# SERIAL
+{
+	local name device storm round
+
+	for round in 1 2 3; do
+		name=$(disk "$1") || return 1
+		device=$(basename "$(readlink -f "/sys/block/$name/device")")
+		storm "$name" 20 lost &
+		storm=$!
+		sleep 0.3
+		echo "$device" >/sys/bus/virtio/drivers/virtio_blk/unbind || return 1
+		wait $storm || return 1
+		echo "$device" >/sys/bus/virtio/drivers/virtio_blk/bind || return 1
+	done
+	name=$(disk "$1") && storm "$name" 0.3
+}
+
+# The function goes from the bus, and is found again.
+remove()	# SERIAL
+{
+	local name function storm
+
+	name=$(disk "$1") || return 1
+	function=$(dirname "$(readlink -f "/sys/block/$name/device")")
+	storm "$name" 20 lost &
+	storm=$!
+	sleep 0.3
+	echo 1 >"$function/remove" || return 1
+	wait $storm || return 1
+	echo 1 >/sys/bus/pci/rescan || return 1
+	name=$(disk "$1") && storm "$name" 0.3
+}
+
+# Vectors are masked and unmasked as processors go and come, and as interrupts move.
+move_interrupts()	# DISK
+{
+	local storm round irq cpu
+
+	storm "$1" 3 &
+	storm=$!
+	for round in 1 2 3 4 5; do
+		for irq in $(sed -n 's/^ *\([0-9]*\):.*virtio.*/\1/p' /proc/interrupts); do
+			# Where the kernel manages them itself it refuses.
+			echo $((round % cpus)) 2>/dev/null >/proc/irq/$irq/smp_affinity_list
+		done
+		[ "$cpus" -gt 1 ] || continue
+		cpu=$((round % (cpus - 1) + 1))
+		echo 0 >/sys/devices/system/cpu/cpu$cpu/online || return 1
+		sleep 0.1
+		echo 1 >/sys/devices/system/cpu/cpu$cpu/online || return 1
+	done
+	wait $storm
+}
+
+zeroed()	# DISK
+{
+	guest-disk zero "/dev/$1" 131072 65536 && forget && is_zero "/dev/$1" 128 64 && is_not_zero "/dev/$1" 192 64
+}
+
+discarded()	# DISK
+{
+	blkdiscard -o 262144 -l 65536 "/dev/$1" && forget && is_zero "/dev/$1" 256 64 && is_not_zero "/dev/$1" 320 64
+}
+
+disks()
+{
+	local plain ro part snapshot
+
+	text >/tmp/text
+	check "the disks are found by their serial numbers" disk plain
+	plain=$(disk plain) ro=$(disk read-only) part=$(disk part) snapshot=$(disk snapshot)
+	check "a disk's size" has_size "$plain" 33554432
+	check "it has a queue for each processor" [ "$(ls "/sys/block/$plain/mq" | wc -l)" = "$cpus" ]
+	check "a write and a flush" write_text "/dev/$plain"
+	forget
+	check "a read" holds_text "/dev/$plain"
+	check "reads and writes past the page cache" write_direct "/dev/$plain"
+	check "zeroes" zeroed "$plain"
+	check "a discard" discarded "$plain"
+	check "many requests at once" storm "$plain" 1
+	check "a read-only disk is read" holds_text "/dev/$ro"
+	check "a read-only disk is not written" refuses_writes "/dev/$ro"
+	check "a part's size" has_size "$part" 1048576
+	check "a part is written" write_text "/dev/$part"
+	forget
+	check "a part is read" holds_text "/dev/$part"
+	check "a snapshot shows the file" holds_text "/dev/$snapshot"
+	check "a snapshot is written" write_direct "/dev/$snapshot"
+	check "many requests at once, to a snapshot" storm "$snapshot" 0.5
+	check "interrupts move while requests are in flight" move_interrupts "$plain"
+	check "the driver lets go of the disk while requests are in flight" unbind plain
+	check "the disk leaves the bus while requests are in flight" remove plain
+	write_text "/dev/$(disk plain)" >/dev/null
+}
+
+modprobe virtio_pci
+modprobe virtio_blk
+dmesg -n 1
+for part in $(echo "$parts" | tr , ' '); do
+	$part
+done
+complaints()
+{
+	! dmesg | grep -i -E 'BUG:|Oops:|WARNING:|lockup|rcu:.*stall|Call Trace|segfault|general protection|quirk|virtio.*(fail|error)' |
+		grep -v -E 'I/O error, dev vd'
+}
+check "the kernel has nothing to complain about" complaints
+echo "checks done"
+poweroff -f

@@ -1,0 +1,103 @@
+#!/bin/bash
+# Boots Debian's kernel with virtio devices, has its own drivers exercise them (guest-init.sh), and compares
+# what is on the host afterwards. Speaks TAP.
+#
+# usage: virtio.sh VENEER BUILD-DIR SOURCE-DIR ENGINE CPUS...
+#
+# In the environment: GUEST, a directory that guests/fetch-debian.sh filled; PARTS, which of guest-init.sh's
+# parts run (all).
+set -u
+export LC_ALL=C
+
+(($# >= 5)) || { echo "usage: $0 VENEER BUILD-DIR SOURCE-DIR ENGINE CPUS..." >&2; exit 2; }
+veneer=$1
+programs=$2/tests/virtio
+source=$3
+engine=$4
+shift 4
+guest=${GUEST:-$source/.cache/guest}
+parts=${PARTS:-disks}
+work=$(mktemp -d) || exit 2
+trap 'rm -rf "$work"' EXIT
+number=0
+failures=0
+
+result()	# STATUS NAME [NOTE]
+{
+	number=$((number + 1))
+	if (($1 == 0)); then
+		echo "ok $number - $2"
+	else
+		failures=$((failures + 1))
+		echo "not ok $number - $2"
+		[[ -z ${3-} ]] || echo "# $3"
+	fi
+}
+
+# boot NAME CPUS OPTION...: into $work/NAME.log, .err and .status
+boot()
+{
+	local name=$1 cpus=$2
+
+	shift 2
+	timeout -k 5 $((120 * ${TIMEOUT_SCALE:-1})) "$veneer" run --kernel "$guest/vmlinuz" --initrd "$work/initramfs" \
+		--cpus "$cpus" --memory 256M --engine "$engine" --no-reboot "$@" </dev/null \
+		>"$work/$name.log" 2>"$work/$name.err"
+	echo $? >"$work/$name.status"
+}
+
+# judge NAME WHAT: the checks that the guest has made, and how the machine ended
+judge()
+{
+	local word one rest ended=1 status
+
+	while IFS=$' \t\r' read -r word one rest; do
+		case $word in
+		check)
+			[[ $one == ok ]]
+			result $? "$2: $rest"
+			;;
+		checks) ended=0 ;;
+		esac
+	done <"$work/$1.log"
+	result $ended "$2: all checks ran" "last lines: $(tail -n 5 "$work/$1.log" | tr '\r\n' ' |')"
+	status=$(cat "$work/$1.status")
+	((status == 0)) && [[ ! -s $work/$1.err ]]
+	result $? "$2: powers off with status 0" "status $status $(head -c 500 "$work/$1.err")"
+}
+
+text()		# of guest-init.sh
+{
+	seq 1 100000 | head -c 524288
+}
+
+same_bytes()	# FILE OFFSET: the text is there
+{
+	cmp -s <(tail -c +$(($2 + 1)) "$1" | head -c 524288) <(text)
+}
+
+"$source/guests/make-initramfs.sh" "$work/initramfs" --guest "$guest" --init "$source/tests/virtio/guest-init.sh" \
+	--module virtio_pci --module virtio_blk \
+	--file "$programs/guest-disk:bin/guest-disk" || exit 2
+for cpus; do
+	truncate -s 32M "$work/plain"
+	{ text && head -c 3M /dev/zero; } >"$work/text"
+	cp "$work/text" "$work/snapshot"
+	truncate -s 4M "$work/parts"
+	boot guest "$cpus" --append "console=ttyS0 quiet panic=-1 cpus=$cpus parts=$parts" \
+		--disk "$work/plain,serial=plain" --disk "$work/text,readonly,serial=read-only" \
+		--disk "$work/parts,offset=1M,size=1M,serial=part" --disk "$work/snapshot,snapshot,serial=snapshot"
+	judge guest "$engine, $cpus CPU"
+	if [[ $parts == *disks* ]]; then
+		same_bytes "$work/plain" 0
+		result $? "$engine, $cpus CPU: what was written and flushed is in the file"
+		same_bytes "$work/parts" 1048576 && cmp -s <(head -c 1M "$work/parts") <(head -c 1M /dev/zero) &&
+			cmp -s <(tail -c 2M "$work/parts") <(head -c 2M /dev/zero)
+		result $? "$engine, $cpus CPU: a part's file has it at its offset, and nothing else"
+		cmp -s "$work/snapshot" "$work/text"
+		result $? "$engine, $cpus CPU: a snapshot's file is unchanged"
+	fi
+	rm "$work"/{plain,text,snapshot,parts}
+done
+echo "1..$number"
+((failures == 0))
