@@ -46,7 +46,7 @@ done
 wanted=" $* "
 
 "$here/scripts/install-packages.sh" gcc libc6-dev binutils meson ninja-build pkg-config python3 \
-	libzydis-dev libjansson-dev libcmocka-dev clang clang-format libclang-rt-dev llvm acpica-tools man-db groff || exit 1
+	libzydis-dev libjansson-dev liburing-dev libcmocka-dev clang clang-format libclang-rt-dev llvm acpica-tools man-db groff || exit 1
 
 # --- counting ---
 
@@ -226,7 +226,7 @@ fi
 if stage thread && CC=clang compile thread "$thread" -Db_sanitize=thread -Db_lundef=false \
 	"-Dc_args=-mllvm -tsan-instrument-func-entry-exit=0"; then
 	export TSAN_OPTIONS=halt_on_error=1:exitcode=99
-	for name in worker; do
+	for name in disk_raw worker; do
 		tap "thread-sanitized $name" env CMOCKA_MESSAGE_OUTPUT=TAP "$thread/tests/unit/test_$name"
 	done
 	tap "thread-sanitized guest kernels" "$here/tests/guest/run-kernels.sh" "$thread/veneer" \

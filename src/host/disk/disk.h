@@ -19,7 +19,10 @@ enum disk_cache {
 	DISK_UNSAFE,    /* flushes do nothing */
 };
 
-/* --disk FILE[,readonly][,snapshot][,serial=S][,offset=N,size=N][,format=F][,cache=C][,share=on] */
+#define DISK_RECONNECT_S 60
+
+/* --disk FILE[,readonly][,snapshot][,serial=S][,offset=N,size=N][,format=F][,cache=C][,share=on]
+ * [,io=auto|threads][,reconnect=SECONDS]; ",," is a comma in a word. */
 struct disk_config {
 	char *path; /* or nbd://..., nbd+unix:///... */
 	bool read_only, snapshot, share;
@@ -27,17 +30,18 @@ struct disk_config {
 	uint64_t offset, size; /* of the part of the file; size 0: to its end */
 	char format[16];       /* "raw", "qcow2", ...; "": by its first bytes, raw where unsure */
 	enum disk_cache cache;
+	bool threads;         /* no io_uring */
+	unsigned reconnect_s; /* how long requests wait for a server that is gone */
 };
 
 enum disk_operation { DISK_READ, DISK_WRITE, DISK_FLUSH, DISK_DISCARD, DISK_WRITE_ZEROES };
 
 struct disk_request {
 	enum disk_operation operation;
-	bool fua;               /* WRITE, WRITE_ZEROES: durable when it completes */
-	bool unmap;             /* WRITE_ZEROES: the room may be given back */
-	uint64_t offset, bytes; /* within the disk; checked by the device */
-	const struct iovec
-		*pieces; /* READ, WRITE: `bytes` in all; the caller's until it completes */
+	bool fua;                   /* WRITE, WRITE_ZEROES: durable when it completes */
+	bool unmap;                 /* WRITE_ZEROES: the room may be given back */
+	uint64_t offset, bytes;     /* within the disk; checked by the device */
+	const struct iovec *pieces; /* READ, WRITE: `bytes` in all; the caller's till it is done */
 	unsigned piece_count;
 	/* 0, or -errno: -EIO, -ENOSPC (WRITE), -EOPNOTSUPP. A read past a file that has shrunk is
 	 * -EIO. On the worker, never from inside submit(). */

@@ -1,0 +1,36 @@
+/* What the files of this directory share; for none else. */
+#ifndef VENEER_HOST_DISK_INTERNAL_H
+#define VENEER_HOST_DISK_INTERNAL_H
+
+#include "host/disk/disk.h"
+
+/* Each opens a back end: 0, or -errno with a message. `name`: of the disk in messages; copied. */
+
+/* A raw file or block device (raw.c). */
+int raw_open(const struct disk_config *config, struct disk **disk);
+/* An open file of which all is the disk, and which nobody else knows. Takes `fd`, also where it
+ * fails. A flush does nothing. */
+int raw_open_private(int fd, const char *name, uint64_t size, bool threads, struct disk **disk);
+/* A private file for writes above `lower`, which it takes, also where it fails (overlay.c). */
+int overlay_open(struct disk *lower, const struct disk_config *config, struct disk **disk);
+
+/* Have this open file description own bytes [offset, offset + bytes) of the file (bytes 0: to the
+ * end, however it grows): alone, or together with others that do not want it alone. The lock goes
+ * with the description's last descriptor. 0, or -EBUSY with a message. */
+int disk_lock(int fd, const char *name, uint64_t offset, uint64_t bytes, bool alone);
+
+/* --- pieces: what scatters a request in memory --- */
+
+/* The pieces that hold bytes [skip, skip + bytes) of `pieces`, at most `limit`, in `out`. Returns
+ * how many there are; `*taken`: how many bytes they are. */
+unsigned pieces_slice(const struct iovec *pieces, unsigned count, uint64_t skip, uint64_t bytes,
+	struct iovec *out, unsigned limit, uint64_t *taken);
+/* Copy between `bytes` at `skip` in the pieces and a buffer. */
+void pieces_copy_in(const struct iovec *pieces, unsigned count, uint64_t skip, const void *from,
+	uint64_t bytes);
+void pieces_copy_out(
+	const struct iovec *pieces, unsigned count, uint64_t skip, void *to, uint64_t bytes);
+/* Zero all from `skip` to the end. */
+void pieces_clear(const struct iovec *pieces, unsigned count, uint64_t skip);
+
+#endif
