@@ -17,7 +17,7 @@ struct subcommand {
 	int (*main)(int argc, char **argv);
 };
 
-extern const struct subcommand subcommand_run;
+extern const struct subcommand subcommand_run, subcommand_image;
 /* Of a machine that runs already; all in control.c. */
 extern const struct subcommand subcommand_status, subcommand_pause, subcommand_resume,
 	subcommand_reset, subcommand_powerdown, subcommand_quit;

@@ -9,15 +9,15 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct subcommand *const subcommands[] = {&subcommand_run, &subcommand_status,
-	&subcommand_pause, &subcommand_resume, &subcommand_reset, &subcommand_powerdown,
-	&subcommand_quit};
+static const struct subcommand *const subcommands[] = {&subcommand_run, &subcommand_image,
+	&subcommand_status, &subcommand_pause, &subcommand_resume, &subcommand_reset,
+	&subcommand_powerdown, &subcommand_quit};
 
 static void print_help(FILE *file)
 {
 	unsigned i;
 
-	fputs("usage: veneer SUBCOMMAND [OPTION...] [SOCKET]\n"
+	fputs("usage: veneer SUBCOMMAND [OPTION...] [DISK | SOCKET]\n"
 	      "       veneer --help | --version\n"
 	      "\n"
 	      "veneer runs whole, unmodified operating systems for x86-64 in virtual machines.\n"

@@ -55,12 +55,17 @@ int options_parse(int argc, char **argv, const struct option_row *table, void *s
 		if (error)
 			return error;
 	}
-	if (optind < argc) {
+	/* `i`: the row that ends the table. */
+	for (error = 0; optind < argc && !error; optind++) {
+		if (table[i].parse) {
+			error = table[i].parse(settings, argv[optind]);
+			continue;
+		}
 		log_error(
 			"unexpected argument '%s'; try 'veneer %s --help'", argv[optind], argv[0]);
-		return -EINVAL;
+		error = -EINVAL;
 	}
-	return 0;
+	return error;
 }
 
 static void print_help_text(FILE *file, const char *text)

@@ -13,8 +13,9 @@ struct option_row {
 	int (*parse)(void *settings, const char *value); /* value: NULL without an argument */
 };
 
-/* Parse all of argv by the table (ended by a row without a name); -h is --help. No word may be
- * left. 0, or -EINVAL with a message. */
+/* Parse all of argv by the table; -h is --help. The table is ended by a row without a name. Where
+ * that row has a parse(), it gets each word that is not an option; else there may be none. 0, or
+ * -EINVAL with a message. */
 int options_parse(int argc, char **argv, const struct option_row *table, void *settings);
 /* The table as the part of a --help text that lists the options. */
 void options_print(FILE *file, const struct option_row *table);

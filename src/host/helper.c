@@ -20,8 +20,7 @@
 
 /* --- where it is --- */
 
-/* The path of the executable `name` (PATH_MAX bytes). 0, or -errno with a message. */
-static int find_executable(const char *name, char *path)
+int helper_find(const char *name, char *path)
 {
 	static const char *const places[] = {"", "../libexec/veneer/"};
 	const char *directory = getenv("VENEER_HELPERS");
@@ -194,7 +193,7 @@ int helper_start(struct helper *helper, const char *name, const char *const *wor
 		return -E2BIG;
 	for (unsigned i = 0; i < count; i++)
 		arguments[1 + i] = (char *)(uintptr_t)words[i];
-	error = find_executable(name, path);
+	error = helper_find(name, path);
 	if (error)
 		return error;
 	error = start(helper, &child);

@@ -33,8 +33,12 @@ struct helper {
 	unsigned length, lines;
 };
 
-/* Start the executable `name`, which is looked for beside this one, then in ../libexec/veneer/ from
- * there; in $VENEER_HELPERS only, where that is set. `words`: its arguments after the name, ended
+/* The path (PATH_MAX bytes) of the executable `name`, which is looked for beside this one, then in
+ * ../libexec/veneer/ from there; in $VENEER_HELPERS only, where that is set. 0, or -errno with a
+ * message. */
+int helper_find(const char *name, char *path);
+
+/* Start the executable `name`, found by helper_find(). `words`: its arguments after the name, ended
  * by NULL; NULL: none. The caller keeps `fds` and may close them. `name` must live as long as the
  * helper. 0, or -errno with a message, and then there is nothing to stop. */
 int helper_start(struct helper *helper, const char *name, const char *const *words, const int *fds,

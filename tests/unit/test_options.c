@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "cli/options.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,6 +15,7 @@
 struct settings {
 	const char *file;
 	bool flag, help;
+	unsigned words;
 };
 
 static int set_file(void *opaque, const char *value)
@@ -35,6 +37,15 @@ static int set_help(void *opaque, const char *value)
 	return 0;
 }
 
+static int take_word(void *opaque, const char *value)
+{
+	struct settings *settings = opaque;
+
+	settings->words++;
+	settings->file = value;
+	return strcmp(value, "wrong") == 0 ? -EINVAL : 0;
+}
+
 static const struct option_row table[] = {
 	{"file", "FILE", "a file", set_file},
 	{"flag", NULL, "a flag", set_flag},
@@ -50,6 +61,25 @@ static int parse(struct settings *settings, const char *a, const char *b, const 
 
 	memset(settings, 0, sizeof(*settings));
 	return options_parse(argc, argv, table, settings);
+}
+
+/* The row that ends the table takes the words that are not options, wherever they stand. */
+static void test_words(void **state)
+{
+	static const struct option_row takes_words[] = {
+		{"flag", NULL, "a flag", set_flag},
+		{.parse = take_word},
+	};
+	char *argv[] = {"run", "x", "--flag", "--", "--y", NULL}, *wrong[] = {"run", "wrong", "x"};
+	struct settings s = {0};
+
+	assert_int_equal(options_parse(5, argv, takes_words, &s), 0);
+	assert_true(s.flag);
+	assert_int_equal(s.words, 2);
+	assert_string_equal(s.file, "--y");
+	s.words = 0;
+	assert_int_equal(options_parse(3, wrong, takes_words, &s), -EINVAL);
+	assert_int_equal(s.words, 1);
 }
 
 static void test_table(void **state)
@@ -84,6 +114,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_words),
 		cmocka_unit_test(test_wrong_words),
 	};
 
