@@ -1,5 +1,6 @@
 /* RSDP ---> XSDT ---> FADT ---> FACS, DSDT
- *      \--> RSDT  \-> MADT
+ *      \--> RSDT  |-> MADT
+ *                 \-> MCFG
  *
  * The tables are built one after another in a buffer that will lie at LAYOUT_BIOS, so an address in
  * a table is LAYOUT_BIOS plus an offset in the buffer. The RSDP is on a 16-byte boundary between
@@ -13,6 +14,8 @@
 #include "device/chipset/lapic.h"
 #include "device/chipset/rtc.h"
 #include "device/chipset/uart16550.h"
+#include "device/pci/pci.h"
+#include "machine/acpi_pci.h"
 #include "machine/aml.h"
 #include "machine/layout.h"
 
@@ -144,6 +147,16 @@ enum { /* MADT structure types (table 5.21) */
 	MADT_LOCAL_NMI = 4,
 };
 
+/* PCI Firmware 3.0, 4.1.2. */
+struct mcfg {
+	struct table_header header;
+	uint64_t reserved;
+	uint64_t base;
+	uint16_t segment;
+	uint8_t first_bus, last_bus;
+	uint32_t reserved2;
+} __attribute__((packed));
+
 #define MADT_ACTIVE_HIGH_LEVEL 0xd /* "MPS INTI flags": polarity 01, trigger mode 11 */
 
 static uint8_t checksum(const void *bytes, size_t size)
@@ -225,7 +238,8 @@ static void describe_device(struct aml *aml, const struct legacy_device *device)
 }
 
 /* The DSDT: devices that cannot be discovered, and the value that powers the machine off. */
-static struct table_header *write_dsdt(struct tables *tables, const struct acpi_config *config)
+static struct table_header *write_dsdt(
+	struct tables *tables, const struct acpi_config *config, const struct memory *memory)
 {
 	struct table_header *header = reserve(tables, sizeof(*header), 16);
 	struct aml aml;
@@ -250,6 +264,7 @@ static struct table_header *write_dsdt(struct tables *tables, const struct acpi_
 	for (i = 0; i < ARRAY_SIZE(legacy_devices); i++)
 		if (config->com2 || strcmp(legacy_devices[i].name, "COM2") != 0)
 			describe_device(&aml, &legacy_devices[i]);
+	acpi_describe_pci(&aml, memory);
 	aml_close(&aml);
 	if (aml.overflow)
 		return NULL;
@@ -348,6 +363,17 @@ static struct madt *write_madt(struct tables *tables, const struct acpi_config *
 	return madt;
 }
 
+static struct mcfg *write_mcfg(struct tables *tables)
+{
+	struct mcfg *mcfg = reserve(tables, sizeof(*mcfg), 16);
+
+	if (!mcfg)
+		return NULL;
+	*mcfg = (struct mcfg){.base = PCI_ECAM_BASE, .last_bus = ACPI_LAST_BUS};
+	finish_table(&mcfg->header, "MCFG", sizeof(*mcfg), 1);
+	return mcfg;
+}
+
 /* RSDT and XSDT list the same tables, in 4 and in 8 bytes each. */
 static struct table_header *write_root(
 	struct tables *tables, bool extended, const uint64_t *addresses, unsigned count)
@@ -379,22 +405,25 @@ static void fill_rsdp(struct rsdp *rsdp, uint64_t rsdt, uint64_t xsdt)
 }
 
 /* False where TABLES_SIZE is too small. */
-static bool build_tables(struct tables *tables, const struct acpi_config *config)
+static bool build_tables(
+	struct tables *tables, const struct acpi_config *config, const struct memory *memory)
 {
 	struct rsdp *rsdp = reserve(tables, sizeof(*rsdp), 16);
 	struct facs *facs = write_facs(tables);
-	struct table_header *dsdt = write_dsdt(tables, config), *rsdt, *xsdt;
+	struct table_header *dsdt = write_dsdt(tables, config, memory), *rsdt, *xsdt;
 	struct fadt *fadt;
 	struct madt *madt = write_madt(tables, config);
-	uint64_t listed[2];
+	struct mcfg *mcfg = write_mcfg(tables);
+	uint64_t listed[3];
 
-	if (!rsdp || !facs || !dsdt || !madt)
+	if (!rsdp || !facs || !dsdt || !madt || !mcfg)
 		return false;
 	fadt = write_fadt(tables, address_of(tables, facs), address_of(tables, dsdt));
 	if (!fadt)
 		return false;
 	listed[0] = address_of(tables, fadt);
 	listed[1] = address_of(tables, madt);
+	listed[2] = address_of(tables, mcfg);
 	rsdt = write_root(tables, false, listed, ARRAY_SIZE(listed));
 	xsdt = write_root(tables, true, listed, ARRAY_SIZE(listed));
 	if (!rsdt || !xsdt)
@@ -407,7 +436,7 @@ int acpi_write_tables(struct memory *memory, const struct acpi_config *config, u
 {
 	struct tables tables = {0};
 
-	if (config->cpu_count > ACPI_MAX_CPUS || !build_tables(&tables, config)) {
+	if (config->cpu_count > ACPI_MAX_CPUS || !build_tables(&tables, config, memory)) {
 		log_error("the ACPI tables have no room for %u processors", config->cpu_count);
 		return -ENOSPC;
 	}

@@ -1,5 +1,5 @@
 /* The ACPI tables (ACPI 6.4): what the machine tells an operating system about itself. They
- * describe the chipset of device/chipset and nothing else: no PCI, no VGA. */
+ * describe the chipset of device/chipset and the root of PCI, and nothing else: no VGA. */
 #ifndef VENEER_MACHINE_ACPI_H
 #define VENEER_MACHINE_ACPI_H
 

@@ -13,17 +13,25 @@ enum aml_opcode {
 	AML_SCOPE = 0x10,
 	AML_BUFFER = 0x11,
 	AML_PACKAGE = 0x12,
+	AML_METHOD = 0x14,
 	AML_EXTENSION = 0x5b,
+	AML_ARGUMENT_0 = 0x68,
 	AML_EXTENDED_DEVICE = 0x82,
+	AML_RETURN = 0xa4,
 };
 
 enum aml_resource {
 	AML_RESOURCE_IRQ = 0x22, /* two bytes follow: edge, active high */
 	AML_RESOURCE_IO = 0x47,  /* seven bytes follow */
 	AML_RESOURCE_END = 0x79, /* one byte follows: checksum, or 0 */
+	/* These are followed by their length in two bytes. */
+	AML_RESOURCE_MEMORY32_FIXED = 0x86,
+	AML_RESOURCE_DWORD = 0x87,
+	AML_RESOURCE_WORD = 0x88,
+	AML_RESOURCE_QWORD = 0x8a,
 };
 
-static void put(struct aml *aml, uint32_t value, unsigned bytes)
+static void put(struct aml *aml, uint64_t value, unsigned bytes)
 {
 	for (; bytes; bytes--, value >>= 8) {
 		if (aml->next == aml->end)
@@ -108,6 +116,17 @@ void aml_integer(struct aml *aml, uint32_t value)
 	}
 }
 
+void aml_method_returning(struct aml *aml, const char *name, uint8_t arguments, uint8_t returned)
+{
+	put(aml, AML_METHOD, 1);
+	open_package(aml);
+	put_name(aml, name);
+	put(aml, arguments, 1);
+	put(aml, AML_RETURN, 1);
+	put(aml, AML_ARGUMENT_0 + returned, 1);
+	aml_close(aml);
+}
+
 static unsigned hex_digit(char c)
 {
 	return c <= '9' ? (unsigned)(c - '0') : (unsigned)(c - 'A' + 10);
@@ -152,6 +171,40 @@ void aml_irq(struct aml *aml, unsigned irq)
 {
 	put(aml, AML_RESOURCE_IRQ, 1);
 	put(aml, 1u << irq, 2);
+}
+
+void aml_memory_fixed(struct aml *aml, uint32_t start, uint32_t size)
+{
+	put(aml, AML_RESOURCE_MEMORY32_FIXED, 1);
+	put(aml, 9, 2);
+	put(aml, 1, 1); /* it can be written to */
+	put(aml, start, 4);
+	put(aml, size, 4);
+}
+
+void aml_window(struct aml *aml, enum aml_window kind, uint64_t start, uint64_t size)
+{
+	static const struct {
+		uint8_t resource, type, flags; /* flags: memory is writable; all of I/O space */
+		unsigned bytes;                /* of each of five numbers */
+	} kinds[] = {
+		[AML_WINDOW_BUSES] = {AML_RESOURCE_WORD, 2, 0, 2},
+		[AML_WINDOW_PORTS] = {AML_RESOURCE_WORD, 1, 3, 2},
+		[AML_WINDOW_MEMORY32] = {AML_RESOURCE_DWORD, 0, 1, 4},
+		[AML_WINDOW_MEMORY64] = {AML_RESOURCE_QWORD, 0, 1, 8},
+	};
+	unsigned bytes = kinds[kind].bytes;
+
+	put(aml, kinds[kind].resource, 1);
+	put(aml, 3 + 5 * bytes, 2);
+	put(aml, kinds[kind].type, 1);
+	put(aml, 0xc, 1); /* both ends are fixed; the bridge passes it on */
+	put(aml, kinds[kind].flags, 1);
+	put(aml, 0, bytes); /* granularity */
+	put(aml, start, bytes);
+	put(aml, start + (size - 1), bytes);
+	put(aml, 0, bytes); /* translation */
+	put(aml, size, bytes);
 }
 
 void aml_close_resources(struct aml *aml)

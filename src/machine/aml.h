@@ -38,12 +38,18 @@ void aml_close(struct aml *aml);
 void aml_name(struct aml *aml, const char *name);
 void aml_integer(struct aml *aml, uint32_t value);
 void aml_eisa_id(struct aml *aml, const char *id);
+/* Method (name, arguments) { Return (the argument of that number) }. */
+void aml_method_returning(struct aml *aml, const char *name, uint8_t arguments, uint8_t returned);
 
 /* Name (_CRS, ResourceTemplate () { ... }), with I/O port ranges and an ISA interrupt (ACPI 6.4,
  * 6.4.2). Write all resources, then close. */
 void aml_resources(struct aml *aml);
 void aml_io(struct aml *aml, uint16_t port, uint8_t count);
 void aml_irq(struct aml *aml, unsigned irq);
+void aml_memory_fixed(struct aml *aml, uint32_t start, uint32_t size);
+/* What a bridge passes on to the bus behind it (6.4.3.5). */
+enum aml_window { AML_WINDOW_BUSES, AML_WINDOW_PORTS, AML_WINDOW_MEMORY32, AML_WINDOW_MEMORY64 };
+void aml_window(struct aml *aml, enum aml_window kind, uint64_t start, uint64_t size);
 void aml_close_resources(struct aml *aml);
 
 #endif

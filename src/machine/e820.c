@@ -1,5 +1,6 @@
 #include "machine/e820.h"
 
+#include "device/pci/pci.h"
 #include "machine/layout.h"
 
 unsigned e820_build(const struct memory *memory, struct e820_range map[E820_MAX])
@@ -14,6 +15,7 @@ unsigned e820_build(const struct memory *memory, struct e820_range map[E820_MAX]
 	if (memory->low_size > LAYOUT_HIGH)
 		map[count++] = (struct e820_range){
 			LAYOUT_HIGH, memory->low_size - LAYOUT_HIGH, E820_USABLE};
+	map[count++] = (struct e820_range){PCI_ECAM_BASE, PCI_ECAM_SIZE, E820_RESERVED};
 	if (memory->high_size)
 		map[count++] =
 			(struct e820_range){MEMORY_HIGH_START, memory->high_size, E820_USABLE};

@@ -124,7 +124,8 @@ struct memory {
 	int fd;
 	uint8_t *ram; /* the whole file; page-aligned, at a random address */
 	uint64_t ram_size, low_size, high_size;
-	uint64_t file_size; /* RAM, and MEMORY_ROM_ROOM behind it */
+	uint64_t file_size;     /* RAM, and MEMORY_ROM_ROOM behind it */
+	unsigned physical_bits; /* of addresses that the processor can give */
 
 	/* Sorted by address, never overlapping. Changed only while no vCPU runs guest code, or by
 	 * the only one that does. */

@@ -2,6 +2,7 @@
  * Linux acts on, and, where Debian's acpica-tools are installed, ACPICA's own opinion of them. */
 #include "base/bits.h"
 #include "base/log.h"
+#include "device/pci/pci.h"
 #include "machine/acpi.h"
 #include "machine/aml.h"
 
@@ -54,12 +55,17 @@ static uint8_t sum(const uint8_t *at, size_t size)
 	return total;
 }
 
-static void build(unsigned cpus, bool com2)
+static void build_with(unsigned cpus, bool com2, uint64_t size, unsigned physical_bits)
 {
 	const struct acpi_config config = {cpus, com2};
 
-	assert_int_equal(memory_create(&memory, 16 * MIB, 40, &lock), 0);
+	assert_int_equal(memory_create(&memory, size, physical_bits, &lock), 0);
 	assert_int_equal(acpi_write_tables(&memory, &config, &rsdp), 0);
+}
+
+static void build(unsigned cpus, bool com2)
+{
+	build_with(cpus, com2, 16 * MIB, 40);
 }
 
 /* The table of that signature, found through the XSDT, or through the RSDT. */
@@ -200,6 +206,43 @@ static void test_com2_is_described_where_it_is(void **state)
 	memory_destroy(&memory);
 }
 
+static void test_configuration_space(void **state)
+{
+	const uint8_t *mcfg;
+
+	build(1, false);
+	mcfg = find_table("MCFG", true);
+	assert_int_equal(read32(mcfg + 4), 60);
+	assert_true(read64(mcfg + 44) == PCI_ECAM_BASE);
+	assert_int_equal(read32(mcfg + 52), UINT32_C(255) << 24); /* segment 0, buses 0 to 255 */
+	memory_destroy(&memory);
+}
+
+/* QWordMemory: all that is in the DSDT, one at most. NULL: there is none. */
+static const uint8_t *window64(void)
+{
+	static const uint8_t begin[] = {0x8a, 0x2b, 0, 0, 0xc, 1};
+	const uint8_t *dsdt = guest(read32(find_table("FACP", true) + 40));
+
+	return memmem(dsdt, read32(dsdt + 4), begin, sizeof(begin));
+}
+
+/* The window for 64-bit BARs lies above RAM, where the processor's addresses reach. */
+static void test_window_above_memory(void **state)
+{
+	build_with(1, false, 16 * MIB, 40);
+	assert_true(read64(window64() + 14) == 64 * GIB);
+	assert_true(read64(window64() + 22) == 128 * GIB - 1);
+	assert_true(read64(window64() + 38) == 64 * GIB);
+	memory_destroy(&memory);
+	build_with(1, false, 100 * GIB, 40);
+	assert_true(read64(window64() + 14) == 128 * GIB);
+	memory_destroy(&memory);
+	build_with(1, false, 16 * MIB, 36);
+	assert_null(window64());
+	memory_destroy(&memory);
+}
+
 static void test_aml_lengths(void **state)
 {
 	uint8_t buffer[64];
@@ -265,10 +308,13 @@ static void test_acpica_agrees(void **state)
 	write_table(directory, "dsdt.aml", guest(read32(find_table("FACP", true) + 40)));
 	write_table(directory, "facp.aml", find_table("FACP", true));
 	write_table(directory, "apic.aml", find_table("APIC", true));
+	write_table(directory, "mcfg.aml", find_table("MCFG", true));
 	snprintf(command, sizeof(command),
-		"cd %s && { iasl -d dsdt.aml facp.aml apic.aml && iasl dsdt.dsl; } >log 2>&1 && "
+		"cd %s && { iasl -d dsdt.aml facp.aml apic.aml mcfg.aml && iasl dsdt.dsl; } >log "
+		"2>&1 && "
 		"grep -q '0 Errors, 0 Warnings' log && ! grep -qi 'invalid\\|error:' log && "
-		"grep -q 'EisaId (\"PNP0501\")' dsdt.dsl && grep -q '_S5' dsdt.dsl || "
+		"grep -q 'EisaId (\"PNP0501\")' dsdt.dsl && "
+		"grep -q 'EisaId (\"PNP0A08\")' dsdt.dsl && grep -q '_S5' dsdt.dsl || "
 		"{ cat log >&2; false; }; status=$?; rm -rf %s; exit $status",
 		directory, directory);
 	assert_int_equal(system(command), 0);
@@ -284,6 +330,8 @@ int main(void)
 		cmocka_unit_test(test_too_many_processors),
 		cmocka_unit_test(test_power_off_package),
 		cmocka_unit_test(test_com2_is_described_where_it_is),
+		cmocka_unit_test(test_configuration_space),
+		cmocka_unit_test(test_window_above_memory),
 		cmocka_unit_test(test_aml_lengths),
 		cmocka_unit_test(test_aml_overflow),
 		cmocka_unit_test(test_acpica_agrees),

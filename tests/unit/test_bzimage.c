@@ -96,6 +96,7 @@ static void test_memory_map(void **state)
 		{0x9fc00, 0x400, 2},
 		{0xe0000, 0x20000, 2},
 		{0x100000, 3 * GIB - 0x100000, 1},
+		{0xe0000000, 256 * MIB, 2},
 		{4 * GIB, 1 * GIB, 1},
 	};
 	struct boot_fixture f;
@@ -104,7 +105,7 @@ static void test_memory_map(void **state)
 
 	make_kernel(&f, 4 * GIB);
 	assert_int_equal(boot_fixture_load(&f), 0);
-	assert_int_equal(guest32(&f, LAYOUT_BOOT_PARAMS + E820_ENTRIES) & 0xff, 5);
+	assert_int_equal(guest32(&f, LAYOUT_BOOT_PARAMS + E820_ENTRIES) & 0xff, 6);
 	for (i = 0; i < ARRAY_SIZE(expected); i++) {
 		entry = LAYOUT_BOOT_PARAMS + E820_TABLE + i * 20;
 		assert_int_equal(guest64(&f, entry), expected[i].start);

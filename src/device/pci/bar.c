@@ -191,7 +191,7 @@ void pci_assign_bars(struct pci_bus *bus)
 	uint64_t high = pci_window64_base(bus->config.memory);
 	struct window ports = {PORTS_BASE, PORTS_END};
 	struct window low = {PCI_WINDOW_BASE, PCI_WINDOW_BASE + PCI_WINDOW_SIZE};
-	struct window above = {high, high + PCI_WINDOW64_SIZE};
+	struct window above = {high, high ? high + PCI_WINDOW64_SIZE : 0};
 
 	for (unsigned slot = 0; slot < PCI_SLOTS; slot++) {
 		struct pci_function *function = bus->slot[slot];

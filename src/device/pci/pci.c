@@ -141,7 +141,9 @@ static const struct device_ops bus_device = {
 
 uint64_t pci_window64_base(const struct memory *memory)
 {
-	return ALIGN_UP(MEMORY_HIGH_START + memory->high_size, PCI_WINDOW64_SIZE);
+	uint64_t base = ALIGN_UP(MEMORY_HIGH_START + memory->high_size, PCI_WINDOW64_SIZE);
+
+	return base + PCI_WINDOW64_SIZE <= BIT(memory->physical_bits) ? base : 0;
 }
 
 /* --- functions --- */
