@@ -1,14 +1,16 @@
 #!/bin/sh
 # Fetch the guest's kernel and user space from Debian's archive.
 #
-#   guests/fetch-debian.sh [DIR]      (default: .cache/guest in the project)
+#   guests/fetch-debian.sh [--full] [DIR]      (default: .cache/guest in the project)
 #
 # Leaves, and prints the paths of:
 #
 #   DIR/vmlinuz   the kernel of Debian's linux-image-cloud-amd64 package, unmodified
 #   DIR/busybox   the static busybox of Debian's busybox-static package
 #
-# and beside them DIR/config, the kernel's configuration, and DIR/versions, what was fetched.
+# and beside them DIR/config, the kernel's configuration; DIR/modules, its modules for virtio devices
+# and file systems, with those that they need, and a modules.dep; and DIR/versions, what was fetched.
+# With --full it is the kernel of linux-image-amd64, with more drivers (default: .cache/guest-full).
 # The packages are unpacked, never installed, so no root is needed and the host's own boot files
 # stay as they are. What is already there is kept: remove DIR to fetch anew.
 
@@ -24,8 +26,17 @@ die()
 	exit 1
 }
 
+meta=linux-image-cloud-amd64
+dir=$here/../.cache/guest
+if [ "${1-}" = --full ]; then
+	meta=linux-image-amd64
+	dir=$here/../.cache/guest-full
+	shift
+fi
+modules="virtio_pci virtio_blk virtio_net virtio_console virtio-rng ext4 btrfs vfat"
+
 case $# in
-0) dir=$here/../.cache/guest ;;
+0) ;;
 1) dir=$1 ;;
 *) die "expected one directory, got $# arguments" ;;
 esac
@@ -36,15 +47,15 @@ esac
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
 
-if [ -s "$dir/vmlinuz" ] && [ -s "$dir/busybox" ]; then
+if [ -s "$dir/vmlinuz" ] && [ -s "$dir/busybox" ] && [ -d "$dir/modules" ]; then
 	printf '%s\n' "$dir/vmlinuz" "$dir/busybox"
 	exit 0
 fi
 
 for tool in apt-get apt-cache dpkg-deb; do
 	command -v $tool >/dev/null ||
-		die "$tool not found: this needs a Debian system; on another one put a kernel" \
-			"and a static busybox into $dir as vmlinuz and busybox"
+		die "$tool not found: this needs a Debian system; on another one put a kernel," \
+			"a static busybox and modules into $dir as vmlinuz, busybox and modules"
 done
 
 sudo=
@@ -55,18 +66,18 @@ known()
 {
 	[ -n "$(apt-cache show --no-all-versions "$1" 2>/dev/null)" ]
 }
-if ! known linux-image-cloud-amd64 || ! known busybox-static; then
+if ! known $meta || ! known busybox-static; then
 	echo "fetch-debian.sh: updating the package lists" >&2
 	$sudo apt-get -q update >&2
-	known linux-image-cloud-amd64 ||
-		die "no package linux-image-cloud-amd64: is this Debian on amd64?"
+	known $meta ||
+		die "no package $meta: is this Debian on amd64?"
 	known busybox-static || die "no package busybox-static in the package lists"
 fi
 
-# linux-image-cloud-amd64 is empty; the kernel is in the one versioned image it depends on.
-image=$(apt-cache depends --important linux-image-cloud-amd64 |
-	sed -n 's/^ *Depends: \(linux-image-[0-9].*-cloud-amd64\)$/\1/p' | head -n 1)
-[ -n "$image" ] || die "linux-image-cloud-amd64 depends on no linux-image-*-cloud-amd64"
+# The package is empty; the kernel is in the one versioned image it depends on.
+image=$(apt-cache depends --important "$meta" |
+	sed -n "s/^ *Depends: \(linux-image-[0-9].*-${meta#linux-image-}\)\$/\1/p" | head -n 1)
+[ -n "$image" ] || die "$meta depends on no linux-image-*-${meta#linux-image-}"
 
 # Unpack beside DIR, not in it, so that an interrupted run leaves nothing half made.
 work=$(mktemp -d "$dir.XXXXXX")
@@ -80,13 +91,24 @@ for package in "$work"/*.deb; do
 	# shellcheck disable=SC2016 # the format is dpkg-deb's, not the shell's
 	dpkg-deb --show --showformat '${Package} ${Version}\n' "$package" >>"$work/versions"
 done
-dpkg-deb --fsys-tarfile "$work/$image"_*.deb | tar -x -C "$work" ./boot
+dpkg-deb --fsys-tarfile "$work/$image"_*.deb | tar -x -C "$work" ./boot ./lib/modules
 dpkg-deb --fsys-tarfile "$work/busybox-static"_*.deb | tar -x -C "$work" ./bin
 
 kernel=$work/boot/vmlinuz-${image#linux-image-}
 [ -s "$kernel" ] || die "$image holds no /boot/vmlinuz-${image#linux-image-}"
 [ -s "$work/bin/busybox" ] || die "busybox-static holds no /bin/busybox"
 
+# Of some thousand modules only these, or a hundred megabytes would be kept.
+version=${image#linux-image-}
+"$work/bin/busybox" depmod -b "$work" "$version"
+mkdir -p "$work/modules/lib/modules/$version"
+(cd "$work/lib/modules/$version" &&
+	# shellcheck disable=SC2046,SC2086 # lists of words
+	tar -c $("$here/module-files.sh" . $modules)) | tar -x -C "$work/modules/lib/modules/$version"
+"$work/bin/busybox" depmod -b "$work/modules" "$version"
+
+rm -rf "$dir/modules"
+mv "$work/modules" "$dir/modules"
 mv "$kernel" "$dir/vmlinuz"
 mv "$work/boot/config-${image#linux-image-}" "$dir/config"
 mv "$work/bin/busybox" "$dir/busybox"

@@ -1,9 +1,11 @@
 #!/bin/bash
 # Make an initramfs: a cpio archive the kernel unpacks into its first root file system.
 #
-#   guests/make-initramfs.sh OUT [--file SRC:DST]... [--init SCRIPT] [--busybox FILE] [--gzip]
+#   guests/make-initramfs.sh OUT [--file SRC:DST]... [--module NAME]... [--init SCRIPT] [--guest DIR] [--busybox FILE] [--gzip]
 #
 #   --file SRC:DST   put the host's file SRC at /DST, with its permission bits
+#   --module NAME    put a kernel module and those that it needs where modprobe(8) looks for them
+#   --guest DIR      where guests/fetch-debian.sh left busybox and modules; default .cache/guest
 #   --init SCRIPT    the guest's /init; the default mounts /proc, /sys and /dev, gives a shell on
 #                    the console and powers off when the shell ends
 #   --busybox FILE   a static busybox; the default is what guests/fetch-debian.sh fetched. It
@@ -133,6 +135,11 @@ archive()
 		dst=${pair#*:}
 		regular "$(stat -Lc %a "$src")" "${dst#/}" "$src"
 	done
+	if ((${#names[@]})); then
+		for name in modules.dep $("$here/module-files.sh" "$modules" "${names[@]}"); do
+			regular 644 "lib/modules/${modules##*/}/$name" "$modules/$name"
+		done
+	fi
 	regular 755 bin/busybox "$busybox"
 	for name in $applets; do
 		symlink /bin/busybox "$name"
@@ -143,11 +150,13 @@ archive()
 out=
 init=
 compress=(cat)
-busybox=$here/../.cache/guest/busybox
+guest=$here/../.cache/guest
+busybox=
 files=()
+names=()
 while (($#)); do
 	case $1 in
-	--file | --init | --busybox)
+	--file | --module | --init | --guest | --busybox)
 		(($# > 1)) || die "$1 needs an argument"
 		;;&
 	--file)
@@ -159,6 +168,14 @@ while (($#)); do
 	--init)
 		[[ -f $2 && -r $2 ]] || die "--init $2: cannot read it"
 		init=$2
+		shift
+		;;
+	--module)
+		names+=("$2")
+		shift
+		;;
+	--guest)
+		guest=$2
 		shift
 		;;
 	--busybox)
@@ -175,7 +192,12 @@ while (($#)); do
 	shift
 done
 [[ -n $out ]] || die "expected the name of the file to make"
+busybox=${busybox:-$guest/busybox}
 [[ -x $busybox ]] || die "no busybox at $busybox: run guests/fetch-debian.sh first"
+if ((${#names[@]})); then
+	modules=$(echo "$guest"/modules/lib/modules/*)
+	[[ -f $modules/modules.dep ]] || die "no modules in $guest: run guests/fetch-debian.sh first"
+fi
 applets=$("$busybox" --list-full) || die "$busybox --list-full failed: is it a static busybox?"
 
 # Written under another name first: a reader never sees half an archive.

@@ -149,3 +149,19 @@ for kind in (0, 2, 4, 6):
     write('virtqueue', 'packed-%u' % kind, virtqueue(
         1, kind, packed(0x8000, 64, 0, 1) + packed(0x9000, 64, 0, 2) + packed(0x1400, 32, 1, 4) +
         packed(0xa000, 64, 2, 0), [], packed(0x8000, 16, 0, 0) + packed(0x9000, 16, 0, 2)))
+
+
+# fuzz_virtio_block.c: steps of action, cut, readable, writable, type, unit, sector; a request's data is
+# what follows its step.
+def block(*steps):
+    return b''.join(struct.pack('<6BH', *step) if isinstance(step, tuple) else step for step in steps)
+
+
+COMPLETE, IDLE, RESET = (1, 0, 0, 0, 0, 0, 0), (3, 0, 0, 0, 0, 0, 0), (5, 0, 0, 0, 0, 0, 0)
+write('virtio_block', 'transfers', block(
+    (0, 0, 0, 2, 0, 2, 3), (0, 7, 2, 0, 1, 2, 5), (0, 0, 0, 0, 4, 0, 0), COMPLETE, COMPLETE, COMPLETE, IDLE))
+write('virtio_block', 'serial', block((0, 3, 0, 20, 8, 0, 0), IDLE))
+write('virtio_block', 'reset', block((0, 1, 1, 0, 1, 2, 9), RESET, (0, 4, 0, 1, 0, 2, 0), COMPLETE))
+for kind, name in ((11, 'discard'), (13, 'zeroes')):
+    write('virtio_block', name, block(
+        (0, 0, 2, 0, kind, 1, 0), struct.pack('<QIIQII', 2, 1, 0, 4, 2, kind == 13), COMPLETE, COMPLETE, IDLE))
