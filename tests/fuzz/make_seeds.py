@@ -165,3 +165,34 @@ write('virtio_block', 'reset', block((0, 1, 1, 0, 1, 2, 9), RESET, (0, 4, 0, 1, 
 for kind, name in ((11, 'discard'), (13, 'zeroes')):
     write('virtio_block', name, block(
         (0, 0, 2, 0, kind, 1, 0), struct.pack('<QIIQII', 2, 1, 0, 4, 2, kind == 13), COMPLETE, COMPLETE, IDLE))
+
+
+def rings(queues, data):
+    # queues: for each, its descriptors and the heads that are available; 0x200 bytes each from 0x1000 on
+    result = b''
+    for descriptors, heads in queues:
+        ring = b''.join(descriptors).ljust(0x100, b'\0')
+        ring += struct.pack('<HH16H', 0, len(heads), *(heads + [0] * (16 - len(heads))))
+        result += ring.ljust(0x200, b'\0')
+    return result.ljust(0x1000, b'\0') + data
+
+
+def virtio_net(features, frame_size, steps, header, command):
+    # struct plan of fuzz_virtio_net.c; a frame's header at 0x2000, a command at 0x2100
+    buffers = ([split(0x4000 + 0x800 * i, 0x800, 2, 0) for i in range(16)], list(range(16)))
+    frames = ([split(0x2000, 12, 1, 1), split(0x3000, 200, 0, 0)], [0, 0])
+    commands = ([split(0x2100, 2, 1, 1), split(0x2102, len(command) - 2, 1, 2), split(0x2200, 1, 2, 0)], [0])
+    queues = [buffers, frames, buffers, frames, commands] if features & 4 else [buffers, frames, commands] + [([], [])] * 2
+    return struct.pack('<BBH16B', features, 9, frame_size, *(steps + [0] * (16 - len(steps)))) + rings(
+        queues, header.ljust(0x100, b'\0') + command)
+
+
+STEPS = [4, 0, 1, 2, 3, 5, 5 | 8, 1 | 16, 6, 5, 7, 0, 1, 5, 2 | 32, 4 | 0x80]
+CHECKSUM = struct.pack('<BBHHHHH', 1, 0, 0, 0, 34, 16, 0)
+SEGMENTS = struct.pack('<BBHHHHH', 1, 1, 54, 100, 34, 16, 0)
+for features in range(8):
+    for name, command in (('mode', bytes([0, 0, 0])), ('mac', bytes([1, 1]) + bytes(6)), ('vlan', b'\2\0\5\0'),
+                          ('table', bytes([1, 0, 1, 0, 0, 0, 2, 2, 2, 2, 2, 2]) + bytes(4)),
+                          ('pairs', b'\4\0\2\0'), ('offloads', b'\5\0\2' + bytes(7)))[features % 2::2]:
+        write('virtio_net', '%s-%u' % (name, features), virtio_net(
+            features, 60 if features & 1 else 9000, STEPS, SEGMENTS if features & 1 else CHECKSUM, command))

@@ -1,9 +1,9 @@
 /* The network card by itself: queues in RAM with a driver's end of our own, a back end that notes
- * what it is sent, and in place of transport, worker and event loop a few lines that call at once
- * what those would call soon. */
+ * what it is sent, and virtio_fixture.h in place of the transport. */
 #include "device/virtio/net.h"
 #include "device/virtio/net_internal.h"
 #include "virtio_driver.h"
+#include "virtio_fixture.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -25,73 +25,8 @@ static const uint8_t other_mac[6] = {0x52, 0x54, 0, 9, 9, 9};
 static struct priority_lock lock;
 static struct memory memory;
 static struct dma dma;
-static struct virtio_device *device;
 static struct driver driver[2 * NET_MAX_PAIRS + 1];
-static unsigned needs_reset, stopped, interrupts;
-
-/* --- in place of transport, worker and event loop --- */
-
-static struct worker_task *posted[64];
-static unsigned posted_count;
-
-int virtio_add(struct virtio_device *added, struct pci_bus *bus, int slot, uint32_t instance)
-{
-	device = added;
-	return 0;
-}
-
-void virtio_stopped(struct virtio_device *from)
-{
-	stopped++;
-}
-
-void virtio_needs_reset(struct virtio_device *from)
-{
-	needs_reset++;
-}
-
-void worker_task_init(struct worker_task *task, void (*run)(void *opaque), void *opaque)
-{
-	*task = (struct worker_task){.run = run, .opaque = opaque};
-}
-
-void worker_post(struct worker *worker, struct worker_task *task)
-{
-	for (unsigned i = 0; i < posted_count; i++)
-		if (posted[i] == task)
-			return;
-	posted[posted_count++] = task;
-}
-
-void worker_call(struct worker *worker, void (*run)(void *opaque), void *opaque)
-{
-	run(opaque);
-}
-
-void event_work_init(struct event_work *work, void (*run)(void *opaque), void *opaque)
-{
-	*work = (struct event_work){.run = run, .opaque = opaque};
-}
-
-void event_loop_post(struct event_loop *loop, struct event_work *work)
-{
-	work->run(work->opaque);
-}
-
-void event_loop_unpost(struct event_loop *loop, struct event_work *work)
-{
-}
-
-static void run_posted(void)
-{
-	struct worker_task *task;
-
-	while (posted_count) {
-		task = posted[0];
-		memmove(posted, posted + 1, --posted_count * sizeof(posted[0]));
-		task->run(task->opaque);
-	}
-}
+static unsigned interrupts;
 
 /* --- the back end --- */
 
@@ -243,7 +178,8 @@ static int setup(void **state)
 	priority_lock_init(&lock);
 	dma = (struct dma){.memory = &memory, .enabled = true};
 	room = 1000;
-	sent_count = flushes = needs_reset = stopped = interrupts = posted_count = receives = 0;
+	fixture_reset();
+	sent_count = flushes = interrupts = receives = 0;
 	memset(waiting, 0, sizeof(waiting));
 	memset(wanted, 0, sizeof(wanted));
 	return memory_create(&memory, RAM_SIZE, 40, &lock);

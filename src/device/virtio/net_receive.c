@@ -40,8 +40,10 @@ static int hand_fill(struct net_device *net, struct net_hand *hand, struct virtq
 			.limit = ARRAY_SIZE(hand->pieces) - hand->piece_count};
 		if ((got = virtqueue_take(queue, chain)) <= 0)
 			return got;
-		if (!is_buffer(chain))
+		if (!is_buffer(chain)) {
+			queue->broken = true;
 			return -EINVAL;
+		}
 		hand->count++;
 		hand->piece_count += chain->writable;
 		hand->bytes += chain->writable_bytes;
