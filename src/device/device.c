@@ -31,6 +31,20 @@ void device_list_firmware_setup(struct device_list *list)
 			device->ops->firmware_setup(device);
 }
 
+void device_list_quiesce(struct device_list *list)
+{
+	for (struct device *device = list->first; device; device = device->next)
+		if (device->ops->quiesce)
+			device->ops->quiesce(device);
+}
+
+void device_list_resume(struct device_list *list)
+{
+	for (struct device *device = list->first; device; device = device->next)
+		if (device->ops->resume)
+			device->ops->resume(device);
+}
+
 void device_list_destroy(struct device_list *list)
 {
 	struct device *reversed = NULL, *next;

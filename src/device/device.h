@@ -5,7 +5,8 @@
  * interrupt lines, timers, callbacks, what it was configured with. Wiring is made when the device
  * is created and is never saved; timers and line levels follow from the state.
  *
- * Everything here is called with the machine lock held, or before the machine runs. */
+ * Everything here is called with the machine lock held, or before the machine runs; `quiesce` is
+ * called without it. */
 #ifndef VENEER_DEVICE_DEVICE_H
 #define VENEER_DEVICE_DEVICE_H
 
@@ -28,6 +29,11 @@ struct device_ops {
 	/* The states of this and all other devices have been replaced: drive the lines, arm the
 	 * timers and tell the CPU accordingly. */
 	void (*loaded)(void *device);
+	/* No vCPU runs any more: wait until no thread of the device's works on guest memory, and
+	 * put into the state what follows from that. Without the machine lock. */
+	void (*quiesce)(void *device);
+	/* The vCPUs are about to run, at first or again. */
+	void (*resume)(void *device);
 	/* Cancel the timers, close what is open, and free the struct where it was allocated. */
 	void (*destroy)(void *device);
 };
@@ -55,6 +61,8 @@ void device_list_add(struct device_list *list, struct device *device, const stru
 
 void device_list_reset(struct device_list *list);
 void device_list_firmware_setup(struct device_list *list);
+void device_list_quiesce(struct device_list *list);
+void device_list_resume(struct device_list *list);
 /* Destroy all, the last one first. The list is empty then. */
 void device_list_destroy(struct device_list *list);
 

@@ -2,6 +2,7 @@
 
 #include "device/chipset/chipset.h"
 #include "device/pci/pci.h"
+#include "device/virtio/entropy.h"
 #include "machine/machine.h"
 
 #include <errno.h>
@@ -28,9 +29,15 @@ static int create_bus(struct machine *machine)
 	return machine->pci ? 0 : -ENODEV;
 }
 
+static int create_entropy(struct machine *machine)
+{
+	return virtio_entropy_create(machine->pci);
+}
+
 /* In this order, which gives each its slot: a guest finds its devices where they were. */
 static int (*const rows[])(struct machine *machine) = {
 	create_bus,
+	create_entropy,
 };
 
 int io_devices_create(struct machine *machine)

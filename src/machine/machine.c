@@ -362,6 +362,9 @@ static struct machine_result run_until_request(struct machine *machine)
 {
 	int error;
 
+	priority_lock_take(&machine->lock);
+	device_list_resume(chipset_devices(machine->chipset));
+	priority_lock_release(&machine->lock);
 	if (vcpu_threads_start(machine) < 0)
 		return (struct machine_result){MACHINE_FAILED, 0};
 	do
@@ -370,6 +373,7 @@ static struct machine_result run_until_request(struct machine *machine)
 	if (error)
 		request_failure(machine);
 	vcpu_threads_stop(machine);
+	device_list_quiesce(chipset_devices(machine->chipset));
 	return machine->request;
 }
 

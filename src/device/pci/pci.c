@@ -139,6 +139,11 @@ static const struct device_ops bus_device = {
 	.destroy = free,
 };
 
+const struct pci_config *pci_bus_config(const struct pci_bus *bus)
+{
+	return &bus->config;
+}
+
 uint64_t pci_window64_base(const struct memory *memory)
 {
 	uint64_t base = ALIGN_UP(MEMORY_HIGH_START + memory->high_size, PCI_WINDOW64_SIZE);

@@ -121,6 +121,8 @@ struct pci_config {
 /* The bus, with the host bridge at 00.0; it is added to the list of devices. NULL with a
  * message. */
 struct pci_bus *pci_create(const struct pci_config *config);
+/* What it was made with. */
+const struct pci_config *pci_bus_config(const struct pci_bus *bus);
 /* Where the window for 64-bit BARs begins, for the ACPI tables; 0: the processor's addresses do not
  * reach as far. */
 uint64_t pci_window64_base(const struct memory *memory);

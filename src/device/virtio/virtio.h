@@ -16,6 +16,8 @@
 #include "device/virtio/queue.h"
 #include "host/worker.h"
 
+#include <semaphore.h>
+
 #include <linux/virtio_config.h>
 
 #define VIRTIO_MAX_QUEUES  18
@@ -65,15 +67,17 @@ struct virtio_ops {
 	void (*destroy)(struct virtio_device *device);
 };
 
+/* What the driver has set, and what it may read back. */
 struct virtio_device_state {
-	uint64_t offered_select, driver_features;
+	uint64_t driver_features;
 	uint32_t feature_select, driver_feature_select;
 	uint8_t status;
-	uint16_t queue_select;
-	uint16_t config_vector, queue_vector[VIRTIO_MAX_QUEUES];
-	struct virtqueue_setup queue[VIRTIO_MAX_QUEUES];
 	uint8_t config_generation;
+	bool resetting; /* the driver's reset is not over yet */
 	_Atomic uint8_t isr;
+	uint16_t queue_select;
+	_Atomic uint16_t config_vector, queue_vector[VIRTIO_MAX_QUEUES];
+	struct virtqueue_setup queue[VIRTIO_MAX_QUEUES];
 };
 
 /* The first member of a device. Zero it, fill in what is marked so, and call virtio_add(). */
@@ -98,8 +102,12 @@ struct virtio_device {
 	bool running; /* between start() and stop() */
 
 	/* The transport's own. */
+	struct device_ops device_ops; /* with the device's name */
+	unsigned config_access;       /* where that capability is in configuration space */
+	bool stopping;                /* worker: stop() has been called, virtio_stopped() not yet */
+	sem_t *waiter;                /* worker: to be posted by virtio_stopped() */
 	struct worker_task start_task, stop_task, notify_task[VIRTIO_MAX_QUEUES];
-	struct event_work stopped_work, reset_needed_work, config_changed_work, intx_work;
+	struct event_work stopped_work, reset_needed_work, intx_work;
 	atomic_bool needs_reset;
 };
 

@@ -1,0 +1,391 @@
+/* The life of a virtio device (virtio 1.2, 2.1 and 3.1): features are agreed on, the queues start,
+ * the device runs on its worker, and is stopped. virtio_pci.c has the registers.
+ *
+ * Three things stop it: the driver's reset, a broken ring (it only stops taking chains), and the
+ * machine, which stops or is reset. The first is asynchronous, as requests may take their time:
+ *
+ *	vCPU, machine lock	worker				I/O thread, machine lock
+ *	status = 0
+ *	  resetting = true
+ *	  stop_task ----------> ops->stop()
+ *	status reads as before	  ... requests end ...
+ *				virtio_stopped()
+ *				  stopped_work ---------------> registers are reset
+ *	status reads 0
+ *
+ * The registers that say where queues are do not change from DRIVER_OK on till the reset is over,
+ * so the worker reads them without a lock. */
+#include "device/virtio/internal.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* --- features and status --- */
+
+uint64_t virtio_offered(const struct virtio_device *device)
+{
+	return device->offered | VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX |
+	       VIRTIO_F_RING_PACKED;
+}
+
+static bool features_possible(const struct virtio_device *device, uint64_t features)
+{
+	return !(features & ~virtio_offered(device)) && (features & VIRTIO_F_VERSION_1);
+}
+
+bool virtio_is_configurable(const struct virtio_device *device)
+{
+	return !device->state.resetting && !(device->state.status & STATUS_DRIVER_OK);
+}
+
+static void clear_state(struct virtio_device *device)
+{
+	struct virtio_device_state *state = &device->state;
+
+	*state = (struct virtio_device_state){
+		.config_generation = state->config_generation,
+		.config_vector = PCI_NO_VECTOR,
+	};
+	for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++) {
+		state->queue_vector[i] = PCI_NO_VECTOR;
+		state->queue[i].size = i < device->queue_count ? device->queue_size : 0;
+	}
+}
+
+/* With the machine lock, and nothing of the device's on the worker. */
+static void reset_registers(struct virtio_device *device)
+{
+	clear_state(device);
+	atomic_store(&device->needs_reset, false);
+	virtio_pci_update_pin(device);
+}
+
+void virtio_begin_reset(struct virtio_device *device)
+{
+	if (device->state.resetting)
+		return;
+	if (!(device->state.status & STATUS_DRIVER_OK)) {
+		reset_registers(device);
+		return;
+	}
+	device->state.resetting = true;
+	worker_post(device->worker, &device->stop_task);
+}
+
+/* Bits are added only. FEATURES_OK stays clear where the features cannot be (3.1.1), and DRIVER_OK
+ * is nothing without it. */
+void virtio_set_status(struct virtio_device *device, uint8_t value)
+{
+	struct virtio_device_state *state = &device->state;
+	uint8_t added = value & STATUS_ALL & (uint8_t) ~(state->status | STATUS_NEEDS_RESET);
+
+	if (device->state.resetting)
+		return;
+	if (!value) {
+		virtio_begin_reset(device);
+		return;
+	}
+	if ((added & STATUS_FEATURES_OK) && !features_possible(device, state->driver_features))
+		added &= (uint8_t)~STATUS_FEATURES_OK;
+	if (!((state->status | added) & STATUS_FEATURES_OK))
+		added &= (uint8_t)~STATUS_DRIVER_OK;
+	state->status |= added;
+	if (added & STATUS_DRIVER_OK)
+		worker_post(device->worker, &device->start_task);
+}
+
+/* --- on the worker --- */
+
+static void interrupt(void *opaque, struct virtqueue *queue)
+{
+	struct virtio_device *device = opaque;
+
+	virtio_pci_interrupt(device, &device->state.queue_vector[queue->index], ISR_QUEUE);
+}
+
+static int start_queue(struct virtio_device *device, unsigned index)
+{
+	const struct virtqueue_setup *setup = &device->state.queue[index];
+	struct virtqueue *queue = &device->queue[index];
+
+	*queue = (struct virtqueue){
+		.interrupt = interrupt, .opaque = device, .index = index, .broken = true};
+	if (!setup->enabled)
+		return 0;
+	return virtqueue_start(queue, &device->pci.dma, setup, index, device->features);
+}
+
+static void run_notify(void *opaque)
+{
+	struct virtqueue *queue = opaque;
+	struct virtio_device *device = queue->opaque;
+
+	if (device->running && queue->setup.enabled && !queue->broken)
+		device->ops->notified(device, queue);
+}
+
+/* The queues may have chains already: those that the driver added before DRIVER_OK, or what a
+ * machine that was saved had not got to. */
+static void run_start(void *opaque)
+{
+	struct virtio_device *device = opaque;
+	int error = 0;
+
+	if (device->running || device->stopping)
+		return;
+	device->features = device->state.driver_features;
+	for (unsigned i = 0; i < device->queue_count; i++)
+		error |= start_queue(device, i);
+	if (error) {
+		virtio_needs_reset(device);
+		return;
+	}
+	device->running = true;
+	if (device->ops->start)
+		device->ops->start(device);
+	for (unsigned i = 0; i < device->queue_count; i++)
+		run_notify(&device->queue[i]);
+}
+
+static void run_stop(void *opaque)
+{
+	struct virtio_device *device = opaque;
+
+	if (device->stopping)
+		return;
+	device->stopping = true;
+	if (!device->running || !device->ops->stop) {
+		virtio_stopped(device);
+		return;
+	}
+	device->running = false;
+	device->ops->stop(device);
+}
+
+/* The positions are for quiesce; a reset forgets them. */
+void virtio_stopped(struct virtio_device *device)
+{
+	for (unsigned i = 0; i < device->queue_count; i++) {
+		struct virtqueue *queue = &device->queue[i];
+
+		if (!queue->broken)
+			virtqueue_position(queue, &device->state.queue[i]);
+		queue->broken = true;
+	}
+	device->running = device->stopping = false;
+	if (device->waiter)
+		sem_post(device->waiter);
+	device->waiter = NULL;
+	event_loop_post(device->loop, &device->stopped_work);
+}
+
+void virtio_needs_reset(struct virtio_device *device)
+{
+	if (!atomic_exchange(&device->needs_reset, true))
+		event_loop_post(device->loop, &device->reset_needed_work);
+}
+
+/* --- on the I/O thread, with the machine lock --- */
+
+static void run_stopped(void *opaque)
+{
+	struct virtio_device *device = opaque;
+
+	if (device->state.resetting)
+		reset_registers(device);
+}
+
+static void run_reset_needed(void *opaque)
+{
+	struct virtio_device *device = opaque;
+
+	if (!atomic_load(&device->needs_reset) || device->state.resetting)
+		return;
+	device->state.status |= STATUS_NEEDS_RESET;
+	virtio_pci_interrupt(device, &device->state.config_vector, ISR_CONFIG);
+}
+
+static void run_intx(void *opaque)
+{
+	virtio_pci_update_pin(opaque);
+}
+
+void virtio_config_changed(struct virtio_device *device)
+{
+	device->state.config_generation++;
+	if (device->state.status & STATUS_DRIVER_OK)
+		virtio_pci_interrupt(device, &device->state.config_vector, ISR_CONFIG);
+}
+
+/* --- as one of the machine's devices --- */
+
+static void device_reset(void *opaque)
+{
+	reset_registers(opaque); /* quiesce has stopped it */
+}
+
+struct quiesce {
+	struct virtio_device *device;
+	sem_t done;
+};
+
+static void run_quiesce(void *opaque)
+{
+	struct quiesce *quiesce = opaque;
+
+	quiesce->device->waiter = &quiesce->done;
+	run_stop(quiesce->device);
+}
+
+/* What was posted to the I/O thread waits for it. Of that, a device that needs a reset is noted
+ * here; a reset that was under way ends when the machine goes on. */
+static void device_quiesce(void *opaque)
+{
+	struct quiesce quiesce = {.device = opaque};
+
+	sem_init(&quiesce.done, 0, 0);
+	worker_call(quiesce.device->worker, run_quiesce, &quiesce);
+	while (sem_wait(&quiesce.done) < 0)
+		; /* a signal */
+	sem_destroy(&quiesce.done);
+	if (atomic_load(&quiesce.device->needs_reset))
+		quiesce.device->state.status |= STATUS_NEEDS_RESET;
+}
+
+static void device_resume(void *opaque)
+{
+	struct virtio_device *device = opaque;
+
+	run_stopped(device);
+	if ((device->state.status & STATUS_DRIVER_OK) && !atomic_load(&device->needs_reset))
+		worker_post(device->worker, &device->start_task);
+}
+
+static void device_destroy(void *opaque)
+{
+	struct virtio_device *device = opaque;
+
+	device_quiesce(device);
+	worker_destroy(device->worker);
+	event_loop_unpost(device->loop, &device->stopped_work);
+	event_loop_unpost(device->loop, &device->reset_needed_work);
+	event_loop_unpost(device->loop, &device->intx_work);
+	device->ops->destroy(device);
+}
+
+static bool queue_valid(
+	const struct virtio_device *device, const struct virtio_device_state *state, unsigned index)
+{
+	const struct virtqueue_setup *setup = &state->queue[index];
+	uint16_t vector = state->queue_vector[index];
+
+	if (index >= device->queue_count)
+		return !setup->size && !setup->enabled && vector == PCI_NO_VECTOR;
+	return setup->size <= device->queue_size &&
+	       (vector <= device->queue_count || vector == PCI_NO_VECTOR);
+}
+
+/* Where a ring lies, and where it goes on, is checked when it is started. */
+static bool device_valid(const void *opaque, const void *loaded)
+{
+	const struct virtio_device *device = opaque;
+	const struct virtio_device_state *state = loaded;
+
+	for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++)
+		if (!queue_valid(device, state, i))
+			return false;
+	if (state->config_vector > device->queue_count && state->config_vector != PCI_NO_VECTOR)
+		return false;
+	if ((state->status & STATUS_DRIVER_OK) && !(state->status & STATUS_FEATURES_OK))
+		return false;
+	return !(state->status & ~STATUS_ALL) &&
+	       (!(state->status & STATUS_FEATURES_OK) ||
+		       features_possible(device, state->driver_features));
+}
+
+static void device_loaded(void *opaque)
+{
+	struct virtio_device *device = opaque;
+
+	atomic_store(&device->needs_reset, device->state.status & STATUS_NEEDS_RESET);
+	virtio_pci_update_pin(device);
+}
+
+static const struct state_field queue_fields[] = {
+	STATE_ANY(struct virtqueue_setup, size),
+	STATE_ANY(struct virtqueue_setup, descriptors),
+	STATE_ANY(struct virtqueue_setup, driver),
+	STATE_ANY(struct virtqueue_setup, device),
+	STATE_BOOL(struct virtqueue_setup, enabled),
+	STATE_ANY(struct virtqueue_setup, next_available),
+	STATE_ANY(struct virtqueue_setup, next_used),
+	STATE_END,
+};
+
+static const struct state_field device_fields[] = {
+	STATE_ANY(struct virtio_device_state, driver_features),
+	STATE_ANY(struct virtio_device_state, feature_select),
+	STATE_ANY(struct virtio_device_state, driver_feature_select),
+	STATE_ANY(struct virtio_device_state, status),
+	STATE_ANY(struct virtio_device_state, config_generation),
+	STATE_BOOL(struct virtio_device_state, resetting),
+	STATE_FIELD(struct virtio_device_state, isr, 0, ISR_QUEUE | ISR_CONFIG),
+	STATE_ANY(struct virtio_device_state, queue_select),
+	STATE_ANY(struct virtio_device_state, config_vector),
+	STATE_ARRAY_ANY(struct virtio_device_state, queue_vector),
+	STATE_STRUCTS(struct virtio_device_state, queue, queue_fields),
+	STATE_END,
+};
+
+static const struct device_ops device_ops = {
+	.version = 1,
+	DEVICE_STATE(struct virtio_device, device_fields),
+	.reset = device_reset,
+	.valid = device_valid,
+	.loaded = device_loaded,
+	.quiesce = device_quiesce,
+	.resume = device_resume,
+	.destroy = device_destroy,
+};
+
+static void init_work(struct virtio_device *device)
+{
+	worker_task_init(&device->start_task, run_start, device);
+	worker_task_init(&device->stop_task, run_stop, device);
+	for (unsigned i = 0; i < device->queue_count; i++) {
+		device->queue[i] = (struct virtqueue){
+			.interrupt = interrupt, .opaque = device, .index = i, .broken = true};
+		worker_task_init(&device->notify_task[i], run_notify, &device->queue[i]);
+	}
+	event_work_init(&device->stopped_work, run_stopped, device);
+	event_work_init(&device->reset_needed_work, run_reset_needed, device);
+	event_work_init(&device->intx_work, run_intx, device);
+}
+
+int virtio_add(struct virtio_device *device, struct pci_bus *bus, int slot, uint32_t instance)
+{
+	const char *name = device->ops->name, *type = strchr(name, '-');
+	char thread[16];
+	int error;
+
+	snprintf(thread, sizeof(thread), "%s%u", type ? type + 1 : name, instance);
+	device->worker = worker_create(thread);
+	if (!device->worker)
+		return -EAGAIN;
+	device->loop = pci_bus_config(bus)->loop;
+	init_work(device);
+	clear_state(device);
+	error = virtio_pci_add(device, bus, slot);
+	if (error) {
+		worker_destroy(device->worker);
+		return error;
+	}
+	device->device_ops = device_ops;
+	device->device_ops.name = name;
+	device_list_add(
+		pci_bus_config(bus)->devices, &device->device, &device->device_ops, instance);
+	return 0;
+}
