@@ -2,7 +2,7 @@
 
 #include "base/log.h"
 #include "control/framer.h"
-#include "control/socket.h"
+#include "host/unix_socket.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -140,7 +140,7 @@ int control_call(const char *path, const char *command, bool until_closed, json_
 	int error;
 
 	*result = NULL;
-	connection.fd = control_socket_connect(path, TIMEOUT_S);
+	connection.fd = unix_socket_connect(path, TIMEOUT_S);
 	if (connection.fd < 0)
 		return connection.fd;
 	error = greet(&connection);

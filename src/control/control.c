@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "control/framer.h"
 #include "control/qmp.h"
-#include "control/socket.h"
+#include "host/unix_socket.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -35,7 +35,7 @@ struct client {
 
 struct control {
 	struct machine *machine;
-	struct control_socket socket;
+	struct unix_socket socket;
 	int retry_fd; /* a timer: when to listen again after accept() failed */
 	bool told;    /* that it failed */
 	struct client clients[CONTROL_CLIENTS];
@@ -299,7 +299,7 @@ struct control *control_create(struct machine *machine, const char *path)
 		return NULL;
 	}
 	control->machine = machine;
-	if (control_socket_open(&control->socket, path) < 0) {
+	if (unix_socket_listen(&control->socket, "--control", path) < 0) {
 		free(control);
 		return NULL;
 	}
@@ -327,6 +327,6 @@ void control_destroy(struct control *control)
 	event_loop_unwatch(control->machine->loop, control->socket.fd);
 	event_loop_unwatch(control->machine->loop, control->retry_fd);
 	close(control->retry_fd);
-	control_socket_close(&control->socket);
+	unix_socket_close(&control->socket);
 	free(control);
 }

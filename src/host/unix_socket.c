@@ -1,4 +1,4 @@
-#include "control/socket.h"
+#include "host/unix_socket.h"
 
 #include "base/log.h"
 
@@ -18,16 +18,16 @@
 #define ASIDE_ROOM      12
 #define PATH_MAX_LENGTH (sizeof(((struct sockaddr_un *)0)->sun_path) - ASIDE_ROOM)
 
-/* False, with a message that begins with `what`: the path is too long. */
-static bool make_address(struct sockaddr_un *address, const char *what, const char *path)
+/* False, with a message that begins with `option`, "" for none: the path is too long. */
+static bool make_address(struct sockaddr_un *address, const char *option, const char *path)
 {
 	*address = (struct sockaddr_un){.sun_family = AF_UNIX};
 	if (*path && strlen(path) <= PATH_MAX_LENGTH) {
 		strcpy(address->sun_path, path);
 		return true;
 	}
-	log_error("%s%s: expected the path of a socket, 1 to %zu characters", what, path,
-		PATH_MAX_LENGTH);
+	log_error("%s%s%s: expected the path of a socket, 1 to %zu characters", option,
+		*option ? " " : "", path, PATH_MAX_LENGTH);
 	return false;
 }
 
@@ -65,7 +65,7 @@ static int move_into_place(const struct sockaddr_un *aside, const struct sockadd
 }
 
 /* The socket listens before its file has the name that clients know: whoever finds it, gets in. */
-static int bind_and_listen(struct control_socket *socket, const struct sockaddr_un *address)
+static int bind_and_listen(struct unix_socket *socket, const struct sockaddr_un *address)
 {
 	struct sockaddr_un aside = *address;
 	struct stat status;
@@ -88,30 +88,30 @@ static int bind_and_listen(struct control_socket *socket, const struct sockaddr_
 	return 0;
 }
 
-int control_socket_open(struct control_socket *control, const char *path)
+int unix_socket_listen(struct unix_socket *listener, const char *option, const char *path)
 {
 	struct sockaddr_un address;
 	int error;
 
-	if (!make_address(&address, "--control ", path))
+	if (!make_address(&address, option, path))
 		return -EINVAL;
-	*control = (struct control_socket){
+	*listener = (struct unix_socket){
 		.path = path, .fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
-	error = control->fd < 0 ? -errno : bind_and_listen(control, &address);
+	error = listener->fd < 0 ? -errno : bind_and_listen(listener, &address);
 	if (!error)
 		return 0;
 	if (error == -EADDRINUSE)
-		log_error("--control %s: the file is there, and is no socket that is out of use; "
+		log_error("%s %s: the file is there, and is no socket that is out of use; "
 			  "expected a path that is free",
-			path);
+			option, path);
 	else
-		log_error("--control %s: cannot make the socket: %s", path, strerror(-error));
-	if (control->fd >= 0)
-		close(control->fd);
+		log_error("%s %s: cannot make the socket: %s", option, path, strerror(-error));
+	if (listener->fd >= 0)
+		close(listener->fd);
 	return error;
 }
 
-void control_socket_close(struct control_socket *socket)
+void unix_socket_close(struct unix_socket *socket)
 {
 	struct stat status;
 
@@ -121,7 +121,7 @@ void control_socket_close(struct control_socket *socket)
 	close(socket->fd);
 }
 
-int control_socket_connect(const char *path, int timeout_s)
+int unix_socket_connect(const char *path, int timeout_s)
 {
 	const struct timeval timeout = {.tv_sec = timeout_s};
 	struct sockaddr_un address;
