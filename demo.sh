@@ -59,12 +59,12 @@ done
 prepare()
 {
 	"$here/scripts/install-packages.sh" gcc libc6-dev binutils meson ninja-build pkg-config \
-		libzydis-dev libjansson-dev liburing-dev libcmocka-dev
+		libzydis-dev libjansson-dev libslirp-dev liburing-dev libcmocka-dev
 	[[ -e $build/build.ninja ]] || {
 		echo "building veneer in $build" >&2
 		meson setup --buildtype=release "$build" "$here"
 	}
-	ninja -C "$build" --quiet veneer
+	ninja -C "$build" --quiet veneer veneer-net-user
 	"$here/guests/fetch-debian.sh" "$cache"
 }
 

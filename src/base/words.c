@@ -150,6 +150,13 @@ static int parse_word(
 	return row->parse(settings, name, equals ? equals + 1 : NULL);
 }
 
+static bool repeats(const struct words_row *row)
+{
+	size_t length = strlen(row->word);
+
+	return length > 3 && strcmp(row->word + length - 3, "...") == 0;
+}
+
 int words_parse(const char *option, char **list, const struct words_row *table, void *settings)
 {
 	const struct words_row *row;
@@ -168,7 +175,7 @@ int words_parse(const char *option, char **list, const struct words_row *table, 
 			complain(option, word, table);
 			return -EINVAL;
 		}
-		if (taken & BIT(row - table)) {
+		if ((taken & BIT(row - table)) && !repeats(row)) {
 			log_error("%s: '%s': given twice", option, word);
 			return -EINVAL;
 		}

@@ -15,7 +15,9 @@ int words_number(const char *option, const char *value, const char *what, uint64
 
 /* A word that a list may have. */
 struct words_row {
-	const char *word; /* as the message about wrong words shows it: "readonly", "serial=S" */
+	/* As the message about wrong words shows it: "readonly", "serial=S"; "hostfwd=FORWARD..."
+	 * may be given more than once. */
+	const char *word;
 	/* `option`: for messages: "--disk size=". `value`: what follows "=", which a row without
 	 * one does not take (NULL). */
 	int (*parse)(void *settings, const char *option, const char *value);
@@ -24,7 +26,7 @@ struct words_row {
 /* Take a list's first word, in place: up to a comma, where ",," is a comma of the word itself. The
  * word; NULL where the list is at its end. */
 char *words_take(char **list);
-/* Take all words of the list by the table (ended by a row without a word); each at most once. */
+/* Take all words of the list by the table (ended by a row without a word). */
 int words_parse(const char *option, char **list, const struct words_row *table, void *settings);
 
 #endif

@@ -83,8 +83,10 @@ struct net_backend {
 	uint16_t mtu; /* 0: 1500 */
 };
 
-/* Parse the value of --net. 0, or -EINVAL with a message. */
+/* Parse the value of --net. 0, or -EINVAL or -ENOMEM with a message. */
 int net_config_parse(struct net_config *config, const char *option, const char *value);
+/* Free what it holds. No back end needs it after net_open(). */
+void net_config_free(struct net_config *config);
 /* 0, or -errno with a message; *net is NULL for NET_NONE. */
 int net_open(const struct net_config *config, struct net_backend **net);
 
