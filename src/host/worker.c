@@ -51,6 +51,7 @@ struct worker {
 	struct worker_watch *graveyard;
 	struct worker_idle *idles;
 	struct worker_timer *timers; /* the earliest first */
+	bool idle_wanted;            /* there is something for the idle callbacks */
 	bool milliseconds;           /* epoll_pwait2(2) is refused */
 };
 
@@ -252,10 +253,16 @@ void worker_remove_idle(struct worker *worker, void *opaque)
 			idle->run = NULL;
 }
 
+void worker_want_idle(struct worker *worker)
+{
+	worker->idle_wanted = true;
+}
+
 static void run_idles(struct worker *worker)
 {
 	struct worker_idle **link = &worker->idles, *idle;
 
+	worker->idle_wanted = false;
 	for (idle = worker->idles; idle; idle = idle->next)
 		if (idle->run && !atomic_load(&worker->stop))
 			idle->run(idle->opaque);
@@ -349,7 +356,7 @@ static int sleep_for_events(struct worker *worker, struct epoll_event *events)
 	int count;
 
 	atomic_store(&worker->asleep, true);
-	sleep = !has_tasks(worker) && !atomic_load(&worker->stop);
+	sleep = !worker->idle_wanted && !has_tasks(worker) && !atomic_load(&worker->stop);
 	if (!sleep)
 		atomic_store(&worker->asleep, false);
 	count = wait_for_events(worker, events, sleep);

@@ -47,6 +47,9 @@ void worker_unwatch(struct worker *worker, int fd);
  * worker's thread, or through worker_call(). 0 or -ENOMEM. */
 int worker_add_idle(struct worker *worker, void (*run)(void *opaque), void *opaque);
 void worker_remove_idle(struct worker *worker, void *opaque);
+/* Have them called before the worker sleeps: for what was gathered in one of them, or by one that
+ * has been called already. On the worker's thread. */
+void worker_want_idle(struct worker *worker);
 
 /* A one-shot timer of host time, CLOCK_MONOTONIC. */
 struct worker_timer {
