@@ -226,7 +226,7 @@ fi
 if stage thread && CC=clang compile thread "$thread" -Db_sanitize=thread -Db_lundef=false \
 	"-Dc_args=-mllvm -tsan-instrument-func-entry-exit=0"; then
 	export TSAN_OPTIONS=halt_on_error=1:exitcode=99
-	for name in disk_raw worker; do
+	for name in disk_overlay disk_raw worker; do
 		tap "thread-sanitized $name" env CMOCKA_MESSAGE_OUTPUT=TAP "$thread/tests/unit/test_$name"
 	done
 	tap "thread-sanitized guest kernels" "$here/tests/guest/run-kernels.sh" "$thread/veneer" \

@@ -5,7 +5,6 @@
 #include "disk_fixture.h"
 
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <signal.h>
 
 #define SIZE (1 * MIB)

@@ -19,6 +19,16 @@ int overlay_open(struct disk *lower, const struct disk_config *config, struct di
  * with the description's last descriptor. 0, or -EBUSY with a message. */
 int disk_lock(int fd, const char *name, uint64_t offset, uint64_t bytes, bool alone);
 
+/* Requests that are complete while submit() still runs: their done() is called in the worker's next
+ * turn (finished.c). */
+struct disk_finished {
+	struct worker *worker;
+	struct worker_task task;
+	struct disk_request *first, **end;
+};
+void disk_finished_init(struct disk_finished *finished, struct worker *worker);
+void disk_finish_later(struct disk_finished *finished, struct disk_request *request, int error);
+
 /* --- pieces: what scatters a request in memory --- */
 
 /* The pieces that hold bytes [skip, skip + bytes) of `pieces`, at most `limit`, in `out`. Returns

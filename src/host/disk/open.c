@@ -20,5 +20,9 @@ struct file_io *file_io_start(struct worker *worker, bool threads)
 
 int disk_open(const struct disk_config *config, struct disk **disk)
 {
-	return raw_open(config, disk);
+	int error = raw_open(config, disk);
+
+	if (!error && config->snapshot && !config->read_only)
+		error = overlay_open(*disk, config, disk);
+	return error;
 }

@@ -43,11 +43,8 @@ struct raw {
 	unsigned told_errors; /* a bit for each kind of error that was logged */
 
 	struct file_io *io;
-	struct worker *worker;
-	struct worker_task more_task;
 	struct raw_job *spare;
-	struct disk_request *finished,
-		**finished_end; /* complete without a job, by the next flush */
+	struct disk_finished finished;
 
 	/* Direct: requests under way, and those that wait for a bounce buffer or for one to be
 	 * alone. */
@@ -76,26 +73,6 @@ static uint8_t zeros[ZERO_BYTES] __attribute__((aligned(4096)));
 static void submit_next(struct raw_job *job);
 
 /* --- completion --- */
-
-static void finish_later(struct raw *raw, struct disk_request *request, int error)
-{
-	request->number[0] = (uint64_t)(int64_t)error;
-	request->next = NULL;
-	*raw->finished_end = request;
-	raw->finished_end = &request->next;
-}
-
-static void run_finished(struct raw *raw)
-{
-	struct disk_request *request = raw->finished, *next;
-
-	raw->finished = NULL;
-	raw->finished_end = &raw->finished;
-	for (; request; request = next) {
-		next = request->next;
-		request->done(request, (int)(int64_t)request->number[0]);
-	}
-}
 
 static const char *const operation_names[] = {[DISK_READ] = "read",
 	[DISK_WRITE] = "write",
@@ -452,7 +429,7 @@ static bool begin(struct raw *raw, struct disk_request *request)
 		return false;
 	job = take_job(raw);
 	if (!job) {
-		finish_later(raw, request, -EIO);
+		disk_finish_later(&raw->finished, request, -EIO);
 		return true;
 	}
 	*job = (struct raw_job){.raw = raw,
@@ -464,7 +441,7 @@ static bool begin(struct raw *raw, struct disk_request *request)
 		job->bounce = aligned_alloc(BEST_BLOCK, BOUNCE_BYTES);
 	if (bounce && !job->bounce) {
 		free(job);
-		finish_later(raw, request, -EIO);
+		disk_finish_later(&raw->finished, request, -EIO);
 		return true;
 	}
 	raw->running++;
@@ -494,12 +471,12 @@ static void raw_submit(struct disk *disk, struct disk_request *request)
 	struct raw *raw = container_of(disk, struct raw, disk);
 
 	if (request->operation == DISK_FLUSH ? raw->unsafe : !request->bytes) {
-		finish_later(raw, request, 0);
+		disk_finish_later(&raw->finished, request, 0);
 		return;
 	}
 	if (disk->read_only && request->operation != DISK_READ &&
 		request->operation != DISK_FLUSH) {
-		finish_later(raw, request, -EIO);
+		disk_finish_later(&raw->finished, request, -EIO);
 		return;
 	}
 	if (!raw->held && begin(raw, request))
@@ -514,9 +491,6 @@ static void raw_flush_queue(struct disk *disk)
 	struct raw *raw = container_of(disk, struct raw, disk);
 
 	file_io_flush(raw->io);
-	run_finished(raw);
-	if (raw->finished)
-		worker_post(raw->worker, &raw->more_task);
 }
 
 /* --- opening --- */
@@ -526,18 +500,12 @@ static void idle(void *opaque)
 	raw_flush_queue(opaque);
 }
 
-static void more(void *opaque)
-{
-	/* The turn's idle callback goes on. */
-}
-
 static int raw_start(struct disk *disk, struct worker *worker)
 {
 	struct raw *raw = container_of(disk, struct raw, disk);
 	int error;
 
-	raw->worker = worker;
-	worker_task_init(&raw->more_task, more, raw);
+	disk_finished_init(&raw->finished, worker);
 	raw->io = file_io_start(worker, raw->threads);
 	if (!raw->io)
 		return -ENOMEM;
@@ -581,7 +549,6 @@ static struct raw *raw_new(const char *name, int fd)
 	raw->fd = fd;
 	raw->alignment = DISK_SECTOR;
 	raw->file_end = UINT64_MAX;
-	raw->finished_end = &raw->finished;
 	raw->held_end = &raw->held;
 	return raw;
 }

@@ -19,7 +19,6 @@ struct uring {
 	struct io_uring ring;
 	unsigned in_flight, gathered;
 	struct file_job *waiting, **waiting_end; /* for a place in the ring */
-	struct worker_task more_task;            /* keeps the worker awake */
 	struct file_io *threads;                 /* for what io_uring cannot do; or NULL */
 };
 
@@ -89,6 +88,7 @@ static void uring_submit(struct file_io *io, struct file_job *job)
 	job->next = NULL;
 	*uring->waiting_end = job;
 	uring->waiting_end = &job->next;
+	worker_want_idle(io->worker);
 }
 
 static void reap(struct uring *uring)
@@ -121,14 +121,8 @@ static void uring_flush(struct file_io *io)
 	if (taken > 0)
 		uring->gathered -= MIN((unsigned)taken, uring->gathered);
 	reap(uring);
-	/* done() has submitted more, or there was no room: go on in the next turn. */
-	if (uring->gathered || (uring->waiting && uring->in_flight < 2 * ENTRIES))
-		worker_post(io->worker, &uring->more_task);
-}
-
-static void more(void *opaque)
-{
-	/* It is only there to have a turn, whose idle callback flushes. */
+	if (uring->gathered)
+		worker_want_idle(io->worker);
 }
 
 static void ring_ready(void *opaque, uint32_t events)
@@ -179,7 +173,6 @@ struct file_io *uring_start(struct worker *worker)
 	}
 	uring->io = (struct file_io){&uring_ops, "io_uring", worker};
 	uring->waiting_end = &uring->waiting;
-	worker_task_init(&uring->more_task, more, uring);
 	if (!complete(&uring->ring) ||
 		worker_watch(worker, uring->ring.ring_fd, EPOLLIN, ring_ready, uring) < 0) {
 		uring_destroy(&uring->io);
