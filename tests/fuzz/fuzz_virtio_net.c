@@ -148,6 +148,7 @@ static void step(uint8_t what)
 		plan.room += 3;
 		port.send_ready(port.opaque, what >> 3 & 1);
 	} else {
+		device->state.resetting = what >> 3 & 1;
 		device->running = false;
 		device->ops->stop(device);
 		require(device->queue[0].in_flight == 0 || device->queue[0].broken);

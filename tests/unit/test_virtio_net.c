@@ -147,6 +147,16 @@ static void start(uint64_t features)
 	device->ops->start(device);
 }
 
+/* By the driver's reset, or by the machine. */
+static void stop(bool reset)
+{
+	device->state.resetting = reset;
+	device->running = false;
+	device->ops->stop(device);
+	assert_int_equal(stopped, 1);
+	stopped = 0;
+}
+
 static void notify(unsigned queue)
 {
 	device->ops->notified(device, &device->queue[queue]);
@@ -499,9 +509,7 @@ static void reset_forgets_what_is_in_hand(void **state)
 	start(MERGEABLE);
 	post_buffers(0, 40);
 	arrive(0, mac, 100);
-	device->running = false;
-	device->ops->stop(device);
-	assert_int_equal(stopped, 1);
+	stop(true);
 	assert_int_equal(device->queue[0].in_flight, 0);
 	waiting[0].size = 0;
 	arrive(0, mac, 100);
@@ -637,9 +645,30 @@ static void mac_address_changes_until_reset(void **state)
 	assert_memory_equal(device->config, other_mac, 6);
 	assert_true(gets_through(other_mac));
 	assert_false(gets_through(mac));
-	device->running = false;
-	device->ops->stop(device);
+	stop(true);
 	assert_memory_equal(device->config, mac, 6);
+}
+
+/* A machine that stops and goes on, or was saved and loaded, has what the driver has set. */
+static void settings_outlive_a_stop(void **state)
+{
+	struct net_device *net;
+	uint64_t none = 0, features = CONTROL_FEATURES | BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS) |
+				      BIT(VIRTIO_NET_F_GUEST_CSUM);
+
+	create(1, UINT64_MAX, 0);
+	net = (struct net_device *)device;
+	start(features);
+	set_mode(VIRTIO_NET_CTRL_RX_PROMISC, false);
+	assert_int_equal(command(VIRTIO_NET_CTRL_GUEST_OFFLOADS, 0, &none, 8), VIRTIO_NET_OK);
+	stop(false);
+	start(features);
+	assert_false(net->settings.state.promiscuous);
+	assert_int_equal(guest_takes, 0);
+	stop(true);
+	start(features);
+	assert_true(net->settings.state.promiscuous);
+	assert_int_equal(guest_takes, BIT(VIRTIO_NET_F_GUEST_CSUM));
 }
 
 static void vlans_are_filtered(void **state)
@@ -655,7 +684,7 @@ static void vlans_are_filtered(void **state)
 		VIRTIO_NET_ERR);
 	assert_int_equal(
 		command(VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_ADD, &vlan, 2), VIRTIO_NET_OK);
-	control = ((struct net_device *)device)->control;
+	control = ((struct net_device *)device)->settings.state;
 	assert_true(net_control_accepts(&control, frame));
 	frame[12] = 0x81;
 	frame[15] = 5;
@@ -666,7 +695,7 @@ static void vlans_are_filtered(void **state)
 	assert_false(net_control_accepts(&control, frame));
 	assert_int_equal(
 		command(VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_DEL, &vlan, 2), VIRTIO_NET_OK);
-	control = ((struct net_device *)device)->control;
+	control = ((struct net_device *)device)->settings.state;
 	frame[15] = 5;
 	assert_false(net_control_accepts(&control, frame));
 }
@@ -761,6 +790,7 @@ int main(void)
 		TEST(modes_filter),
 		TEST(mac_table_filters),
 		TEST(mac_address_changes_until_reset),
+		TEST(settings_outlive_a_stop),
 		TEST(vlans_are_filtered),
 		TEST(offloads_are_set),
 		TEST(commands_without_their_feature_are_refused),

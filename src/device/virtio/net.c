@@ -47,7 +47,7 @@ static unsigned largest_frame(const struct net_device *net)
 {
 	unsigned mtu = net->backend->mtu ? net->backend->mtu : NO_MTU;
 
-	if (net_control_offloads(&net->control) &
+	if (net_control_offloads(&net->settings.state) &
 		(BIT(VIRTIO_NET_F_GUEST_TSO4) | BIT(VIRTIO_NET_F_GUEST_TSO6)))
 		return NET_MAX_FRAME;
 	return MIN(NET_HEADER + ETHERNET_HEADER + 4 + mtu, NET_MAX_FRAME);
@@ -58,14 +58,15 @@ static void apply_offloads(struct net_device *net)
 {
 	net->largest_frame = largest_frame(net);
 	if (net->backend->ops->guest_takes)
-		net->backend->ops->guest_takes(net->backend, net_control_offloads(&net->control));
+		net->backend->ops->guest_takes(
+			net->backend, net_control_offloads(&net->settings.state));
 }
 
 /* Other receivers take the back end's frames from now on. */
 static void share_out_frames(struct net_device *net)
 {
 	for (unsigned i = 0; i < net->max_pairs; i++) {
-		if (i >= net->control.pairs)
+		if (i >= net->settings.state.pairs)
 			net_receive_stop(&net->receiver[i]);
 		net->receiver[i].starved = true;
 		net_receive_notified(&net->receiver[i]);
@@ -74,14 +75,14 @@ static void share_out_frames(struct net_device *net)
 
 static uint8_t execute(struct net_device *net, const struct virtio_chain *chain)
 {
-	uint64_t offloads = net->control.offloads;
-	unsigned pairs = net->control.pairs;
-	uint8_t ack = net_control_execute(&net->control, chain);
+	uint64_t offloads = net->settings.state.offloads;
+	unsigned pairs = net->settings.state.pairs;
+	uint8_t ack = net_control_execute(&net->settings.state, chain);
 
-	set_config_mac(net, net->control.mac);
-	if (net->control.offloads != offloads)
+	set_config_mac(net, net->settings.state.mac);
+	if (net->settings.state.offloads != offloads)
 		apply_offloads(net);
-	if (net->control.pairs != pairs)
+	if (net->settings.state.pairs != pairs)
 		share_out_frames(net);
 	return ack;
 }
@@ -130,35 +131,30 @@ static uint64_t transmit_features(uint64_t features)
 	return features & BIT(VIRTIO_NET_F_CSUM) ? features : features & ~SEGMENTATION;
 }
 
-static void reset_control(struct net_device *net, uint64_t features)
-{
-	bool multiqueue = features & BIT(VIRTIO_NET_F_MQ);
-
-	net_control_init(&net->control, features, net->mac, multiqueue ? net->max_pairs : 1);
-	net->transmit_features = transmit_features(features);
-	net->largest_frame = largest_frame(net);
-	set_config_mac(net, net->mac);
-}
-
 static void start(struct virtio_device *device)
 {
 	struct net_device *net = (struct net_device *)device;
 
-	reset_control(net, device->features);
+	net_control_begin(&net->settings.state, device->features, net->max_pairs);
+	net->transmit_features = transmit_features(device->features);
 	apply_offloads(net);
 	for (unsigned i = 0; i < net->max_pairs; i++)
 		net->transmitter[i].blocked = false;
 	share_out_frames(net);
 }
 
-/* Back ends have copied what they took: nothing is in flight. Frames that come wait there. */
+/* Back ends have copied what they took: nothing is in flight. Frames that come wait there. Where
+ * the machine stops, and not the driver resets the card, the settings stay. */
 static void stop(struct virtio_device *device)
 {
 	struct net_device *net = (struct net_device *)device;
 
 	for (unsigned i = 0; i < net->max_pairs; i++)
 		net_receive_stop(&net->receiver[i]);
-	reset_control(net, 0);
+	if (device->state.resetting) {
+		net_control_init(&net->settings.state, net->mac);
+		set_config_mac(net, net->mac);
+	}
 	virtio_stopped(device);
 }
 
@@ -183,7 +179,7 @@ static void on_receive_ready(void *opaque, unsigned queue)
 {
 	struct net_device *net = opaque;
 
-	net_receive(&net->receiver[queue % net->control.pairs]);
+	net_receive(&net->receiver[queue % net->settings.state.pairs]);
 }
 
 static void on_send_ready(void *opaque, unsigned queue)
@@ -193,6 +189,48 @@ static void on_send_ready(void *opaque, unsigned queue)
 	net->transmitter[queue].blocked = false;
 	net_transmit(&net->transmitter[queue]);
 }
+
+/* --- the settings, as one of the machine's devices --- */
+
+static struct net_device *device_of_settings(void *settings)
+{
+	return container_of(settings, struct net_device, settings);
+}
+
+static void show_settings(void *settings)
+{
+	struct net_device *net = device_of_settings(settings);
+	uint64_t mac = 0;
+
+	memcpy(&mac, net->settings.state.mac, sizeof(net->mac));
+	atomic_store(&net->config_mac, mac);
+	show_mac(net);
+}
+
+static void reset_settings(void *settings)
+{
+	struct net_device *net = device_of_settings(settings);
+
+	net_control_init(&net->settings.state, net->mac);
+	show_settings(settings);
+}
+
+static bool settings_valid(const void *settings, const void *state)
+{
+	return ((const struct net_control *)state)->pairs <=
+	       container_of(settings, const struct net_device, settings)->max_pairs;
+}
+
+static const struct device_ops settings_ops = {
+	.name = "virtio-net-set",
+	.version = 1,
+	.fields = net_control_fields,
+	.state_offset = offsetof(struct net_settings, state),
+	.state_size = sizeof(struct net_control),
+	.reset = reset_settings,
+	.valid = settings_valid,
+	.loaded = show_settings,
+};
 
 /* --- making and destroying --- */
 
@@ -237,11 +275,7 @@ static void describe(struct net_device *net)
 		.speed = SPEED_MBIT,
 		.duplex = 1, /* full */
 	};
-	uint64_t mac = 0;
 
-	memcpy(config.mac, net->mac, sizeof(net->mac));
-	memcpy(&mac, net->mac, sizeof(net->mac));
-	net->config_mac = mac;
 	net->virtio.ops = &ops;
 	net->virtio.offered = features_of(net);
 	net->virtio.queue_count = 2 * net->max_pairs + 1;
@@ -249,6 +283,7 @@ static void describe(struct net_device *net)
 	net->virtio.config_size =
 		offsetof(struct virtio_net_config, duplex) + sizeof(config.duplex);
 	memcpy(net->virtio.config, &config, net->virtio.config_size);
+	reset_settings(&net->settings);
 }
 
 struct beginning {
@@ -262,7 +297,6 @@ static void start_backend(void *opaque)
 	struct net_device *net = beginning->net;
 	const struct net_port port = {on_receive_ready, on_send_ready, net};
 
-	reset_control(net, 0);
 	beginning->error = net->backend->ops->start(net->backend, net->virtio.worker, &port);
 }
 
@@ -295,6 +329,8 @@ int virtio_net_create(
 		return error;
 	}
 	/* From here on the bus's list of devices destroys the card, also where this fails. */
+	device_list_add(
+		pci_bus_config(bus)->devices, &net->settings.device, &settings_ops, instance);
 	worker_call(net->virtio.worker, start_backend, &beginning);
 	return beginning.error;
 }

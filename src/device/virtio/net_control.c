@@ -14,16 +14,47 @@ uint64_t net_control_offloads(const struct net_control *control)
 	return offloads;
 }
 
-void net_control_init(
-	struct net_control *control, uint64_t features, const uint8_t mac[6], unsigned max_pairs)
+void net_control_init(struct net_control *control, const uint8_t mac[6])
 {
-	*control = (struct net_control){.features = features,
-		.promiscuous = true,
-		.pairs = 1,
-		.max_pairs = max_pairs,
-		.offloads = features & NET_GUEST_OFFLOADS};
+	*control = (struct net_control){.promiscuous = true, .pairs = 1, .max_pairs = 1};
 	memcpy(control->mac, mac, sizeof(control->mac));
 }
+
+void net_control_begin(struct net_control *control, uint64_t features, unsigned max_pairs)
+{
+	uint64_t offloads = features & NET_GUEST_OFFLOADS;
+
+	control->features = features;
+	control->offloads = control->in_use ? control->offloads & offloads : offloads;
+	control->max_pairs = features & BIT(VIRTIO_NET_F_MQ) ? max_pairs : 1;
+	control->pairs = MIN(control->pairs, control->max_pairs);
+	control->in_use = true;
+}
+
+static const struct state_field table_fields[] = {
+	STATE_BOOL(struct net_mac_table, overflow),
+	STATE_FIELD(struct net_mac_table, count, 0, NET_MAC_TABLE),
+	STATE_ARRAY_ANY(struct net_mac_table, mac),
+	STATE_END,
+};
+
+/* The others follow from the features, in net_control_begin(). */
+const struct state_field net_control_fields[] = {
+	STATE_BOOL(struct net_control, in_use),
+	STATE_BOOL(struct net_control, promiscuous),
+	STATE_BOOL(struct net_control, all_multicast),
+	STATE_BOOL(struct net_control, all_unicast),
+	STATE_BOOL(struct net_control, no_multicast),
+	STATE_BOOL(struct net_control, no_unicast),
+	STATE_BOOL(struct net_control, no_broadcast),
+	STATE_ARRAY_ANY(struct net_control, mac),
+	STATE_STRUCT(struct net_control, unicast, table_fields),
+	STATE_STRUCT(struct net_control, multicast, table_fields),
+	STATE_ARRAY_ANY(struct net_control, vlans),
+	STATE_FIELD(struct net_control, pairs, 1, NET_VLANS),
+	STATE_FIELD(struct net_control, offloads, 0, NET_GUEST_OFFLOADS),
+	STATE_END,
+};
 
 /* --- commands --- */
 

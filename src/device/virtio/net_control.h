@@ -4,6 +4,7 @@
 #define VENEER_DEVICE_VIRTIO_NET_CONTROL_H
 
 #include "base/bits.h"
+#include "base/state.h"
 #include "device/virtio/queue.h"
 
 #include <linux/virtio_net.h>
@@ -27,6 +28,7 @@ struct net_mac_table {
 };
 
 struct net_control {
+	bool in_use;       /* a driver has set the card up; else all is as after a reset */
 	uint64_t features; /* as negotiated */
 	/* The filter. */
 	bool promiscuous, all_multicast, all_unicast, no_multicast, no_unicast, no_broadcast;
@@ -38,10 +40,12 @@ struct net_control {
 	uint64_t offloads;         /* of NET_GUEST_OFFLOADS: what received frames may have */
 };
 
-/* As after a reset (5.1.5), with these features negotiated. Until the driver sets a filter, all
- * frames are let through. */
-void net_control_init(
-	struct net_control *control, uint64_t features, const uint8_t mac[6], unsigned max_pairs);
+extern const struct state_field net_control_fields[];
+
+/* As after a reset (5.1.5). Until the driver sets a filter, all frames are let through. */
+void net_control_init(struct net_control *control, const uint8_t mac[6]);
+/* A driver that has negotiated these features begins, or goes on with what it has set. */
+void net_control_begin(struct net_control *control, uint64_t features, unsigned max_pairs);
 /* Execute a command, which is what the chain has to read. VIRTIO_NET_OK, or VIRTIO_NET_ERR and
  * nothing has changed. */
 uint8_t net_control_execute(struct net_control *control, const struct virtio_chain *chain);

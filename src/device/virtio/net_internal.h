@@ -48,12 +48,18 @@ struct net_transmitter {
 	bool blocked; /* the back end has no room, and will say when it has */
 };
 
+/* What the control queue sets outlives a stop of the machine, and is saved. */
+struct net_settings {
+	struct device device;
+	struct net_control state;
+};
+
 struct net_device {
 	struct virtio_device virtio;
+	struct net_settings settings;
 	struct net_backend *backend;
 	unsigned max_pairs;
 	uint8_t mac[6]; /* at reset */
-	struct net_control control;
 	uint64_t transmit_features;
 	unsigned largest_frame; /* of received ones, as negotiated; with its header */
 	struct worker_task more_control;

@@ -108,7 +108,7 @@ static void hand_over(struct net_hand *hand, struct virtqueue *queue, size_t siz
  * pairs in use. */
 static bool in_use(const struct net_receiver *receiver)
 {
-	return receiver->index < receiver->net->control.pairs;
+	return receiver->index < receiver->net->settings.state.pairs;
 }
 
 static void want(struct net_receiver *receiver, bool wanted)
@@ -117,7 +117,7 @@ static void want(struct net_receiver *receiver, bool wanted)
 
 	receiver->starved = !wanted;
 	for (unsigned i = receiver->index; in_use(receiver) && i < backend->queues;
-		i += receiver->net->control.pairs)
+		i += receiver->net->settings.state.pairs)
 		backend->ops->want_receive(backend, i, wanted);
 }
 
@@ -129,14 +129,15 @@ static ssize_t receive_from(
 	ssize_t size = -EAGAIN;
 
 	for (unsigned i = receiver->index; i < backend->queues && size == -EAGAIN;
-		i += receiver->net->control.pairs)
+		i += receiver->net->settings.state.pairs)
 		size = backend->ops->receive(backend, i, pieces, count);
 	return size;
 }
 
 static bool is_wanted(const struct net_device *net, const uint8_t *start, size_t size)
 {
-	return size >= NET_HEADER + ETHERNET_HEADER && net_control_accepts(&net->control, start);
+	return size >= NET_HEADER + ETHERNET_HEADER &&
+	       net_control_accepts(&net->settings.state, start);
 }
 
 enum outcome { WENT_ON, NOTHING_THERE, NO_ROOM };
