@@ -59,7 +59,7 @@ done
 prepare()
 {
 	"$here/scripts/install-packages.sh" gcc libc6-dev binutils meson ninja-build pkg-config \
-		libzydis-dev libjansson-dev libslirp-dev liburing-dev libcmocka-dev
+		libzydis-dev libjansson-dev libslirp-dev liburing-dev libcmocka-dev libext2fs-dev
 	[[ -e $build/build.ninja ]] || {
 		echo "building veneer in $build" >&2
 		meson setup --buildtype=release "$build" "$here"

@@ -46,7 +46,7 @@ done
 wanted=" $* "
 
 "$here/scripts/install-packages.sh" gcc libc6-dev binutils meson ninja-build pkg-config python3 \
-	libzydis-dev libjansson-dev libslirp-dev liburing-dev libcmocka-dev clang clang-format libclang-rt-dev llvm acpica-tools man-db groff || exit 1
+	libzydis-dev libjansson-dev libslirp-dev liburing-dev libcmocka-dev libext2fs-dev clang clang-format libclang-rt-dev llvm acpica-tools man-db groff || exit 1
 
 # --- counting ---
 

@@ -196,3 +196,38 @@ for features in range(8):
                           ('pairs', b'\4\0\2\0'), ('offloads', b'\5\0\2' + bytes(7)))[features % 2::2]:
         write('virtio_net', '%s-%u' % (name, features), virtio_net(
             features, 60 if features & 1 else 9000, STEPS, SEGMENTS if features & 1 else CHECKSUM, command))
+
+
+def mbr_entry(kind, first, count):
+    return struct.pack('<4xB3xII', kind, first, count)
+
+
+def mbr(*entries):
+    return (bytes(446) + b''.join(entries)).ljust(510, b'\0') + b'\x55\xaa'
+
+
+def gpt(*entries):
+    header = struct.pack('<8sIIIIQQQQ16xQIII', b'EFI PART', 0x10000, 92, 0, 0, 1, 7, 2, 6, 2, 8, 128, 0)
+    table = b''.join(struct.pack('<32sQQQ72x', b'\1' * 32, first, last, 0) for first, last in entries)
+    return mbr(mbr_entry(0xee, 1, 7)) + header.ljust(512, b'\0') + table.ljust(3072, b'\0')
+
+
+write('partition', 'mbr', mbr(mbr_entry(0x83, 1, 2), mbr_entry(5, 1, 3)) +
+      mbr(mbr_entry(0x83, 1, 1), mbr_entry(5, 1, 1)) + mbr(mbr_entry(0x83, 1, 1)) + bytes(1024))
+write('partition', 'gpt', gpt((2, 3), (4, 4)))
+GRUB = b'''set default="${saved_entry}"
+set default="1>b"
+function f {
+  true; }
+menuentry 'a' --class x $menuentry_id_option 'i' {
+  linux /k root="x y" $z
+  initrd /i (hd0)/j
+}
+submenu "c" {
+  menuentry 'b' { linux ($root)/k2 \\
+   ro # comment
+  }
+}
+'''
+write('grub_config', 'menu', b'\x10saved_entry=1>0\n' + GRUB)
+write('grub_config', 'plain', b'\0menuentry a{\n{\nlinux /k\n}\n}\n')
