@@ -2,6 +2,7 @@
 
 #include "device/chipset/chipset.h"
 #include "device/pci/pci.h"
+#include "device/pci_testdev.h"
 #include "device/virtio/entropy.h"
 #include "machine/machine.h"
 
@@ -34,10 +35,18 @@ static int create_entropy(struct machine *machine)
 	return virtio_entropy_create(machine->pci);
 }
 
+static int create_testdev(struct machine *machine)
+{
+	if (!machine->config.pc_testdev)
+		return 0;
+	return pci_testdev_create(machine->pci, chipset_devices(machine->chipset));
+}
+
 /* In this order, which gives each its slot: a guest finds its devices where they were. */
 static int (*const rows[])(struct machine *machine) = {
 	create_bus,
 	create_entropy,
+	create_testdev,
 };
 
 int io_devices_create(struct machine *machine)

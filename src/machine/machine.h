@@ -36,7 +36,7 @@ struct machine_config {
 	const char *cpu;          /* cpu_model_build()'s text; NULL: "host" */
 	bool reboot;              /* a guest's reset starts it again; else it ends the run */
 	uint16_t debug_exit_port; /* 0: none */
-	bool pc_testdev;          /* kvm-unit-tests' device; see device/pc_testdev.h */
+	bool pc_testdev;          /* device/pc_testdev.h and device/pci_testdev.h */
 	int console_input, console_output; /* descriptors; input -1: none */
 };
 
