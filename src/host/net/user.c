@@ -89,8 +89,13 @@ static int wait_until_ready(struct net_user *user)
 		{.fd = user->helper.message_fd, .events = POLLIN}};
 
 	while (poll(fds, ARRAY_SIZE(fds), START_TIMEOUT) != 0) {
-		if (fds[0].revents)
-			return net_link_drain(&user->link);
+		if (fds[0].revents && net_link_drain(&user->link) == 0)
+			return 0;
+		if (fds[0].revents) {
+			helper_wait(&user->helper, START_TIMEOUT); /* it has said why */
+			log_error("--net user: veneer-net-user has not started");
+			return -EIO;
+		}
 		if (fds[1].revents && helper_relay(&user->helper) < 0)
 			fds[1].fd = -1;
 	}
@@ -332,8 +337,6 @@ int net_user_open(const struct net_config *config, struct net_backend **net)
 	if (!error)
 		error = wait_until_ready(user);
 	if (error) {
-		if (error == -EPIPE)
-			log_error("--net user: veneer-net-user has ended at once");
 		user_destroy(&user->net);
 		return error;
 	}
