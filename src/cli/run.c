@@ -126,6 +126,21 @@ static int set_debug_exit(void *opaque, const char *value)
 	return error;
 }
 
+static int set_disk(void *opaque, const char *value)
+{
+	struct machine_config *machine = &((struct settings *)opaque)->machine;
+	int error;
+
+	if (machine->disk_count == MACHINE_MAX_DISKS) {
+		log_error("--disk %s: expected at most %u disks", value, MACHINE_MAX_DISKS);
+		return -EINVAL;
+	}
+	error = disk_config_parse(&machine->disks[machine->disk_count], "--disk", value);
+	if (!error)
+		machine->disk_count++;
+	return error;
+}
+
 static int set_serial2(void *opaque, const char *value)
 {
 	((struct settings *)opaque)->machine.serial2_path = value;
@@ -196,6 +211,14 @@ static const struct option_row table[] = {
 		"no-avx, "
 		"no-avx512,\nno-homes, no-room (as on a host without)",
 		set_bt_test},
+	{"disk", "FILE[,WORD]...",
+		"add a virtio disk with FILE's contents (up to 16); or "
+		"of\nnbd+unix:///NAME?socket=PATH "
+		"or nbd://HOST/NAME. WORDs:\nreadonly; snapshot (keep writes apart, and forget "
+		"them);\n"
+		"serial=S; offset=N and size=N (a part of FILE);\nformat=raw or qcow2, ...; "
+		"cache=writeback, none or unsafe;\nshare=on (let other machines use FILE, too)",
+		set_disk},
 	{"serial2", "FILE", "add a second serial port that writes to FILE", set_serial2},
 	{"control", "PATH",
 		"listen at a Unix socket for commands, in QMP; also for\n'veneer pause' and others",

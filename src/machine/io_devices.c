@@ -3,6 +3,7 @@
 #include "device/chipset/chipset.h"
 #include "device/pci/pci.h"
 #include "device/pci_testdev.h"
+#include "device/virtio/block.h"
 #include "device/virtio/entropy.h"
 #include "machine/machine.h"
 
@@ -42,11 +43,30 @@ static int create_testdev(struct machine *machine)
 	return pci_testdev_create(machine->pci, chipset_devices(machine->chipset));
 }
 
+static int create_disks(struct machine *machine)
+{
+	struct disk *disk;
+	int error = 0;
+
+	for (unsigned i = 0; !error && i < machine->config.disk_count; i++) {
+		const struct disk_config *config = &machine->config.disks[i];
+
+		error = disk_open(config, &disk);
+		if (error)
+			break;
+		machine->disk_how[i] = disk->how;
+		error = virtio_block_create(
+			machine->pci, -1, i, disk, config->serial, machine->config.cpu_count);
+	}
+	return error;
+}
+
 /* In this order, which gives each its slot: a guest finds its devices where they were. */
 static int (*const rows[])(struct machine *machine) = {
 	create_bus,
 	create_entropy,
 	create_testdev,
+	create_disks,
 };
 
 int io_devices_create(struct machine *machine)

@@ -16,11 +16,13 @@
 
 #include "engine/engine.h"
 #include "host/console.h"
+#include "host/disk/disk.h"
 #include "machine/boot.h"
 
 #include <stdio.h>
 
 #define MACHINE_MAX_CPUS   64
+#define MACHINE_MAX_DISKS  16
 #define MACHINE_MIN_MEMORY (2 * MIB)
 #define MACHINE_MAX_MEMORY (1024 * GIB)
 
@@ -38,6 +40,8 @@ struct machine_config {
 	uint16_t debug_exit_port; /* 0: none */
 	bool pc_testdev;          /* device/pc_testdev.h and device/pci_testdev.h */
 	int console_input, console_output; /* descriptors; input -1: none */
+	struct disk_config disks[MACHINE_MAX_DISKS];
+	unsigned disk_count;
 };
 
 /* How a run ended. */
@@ -99,6 +103,7 @@ struct machine {
 	struct vcpu_thread *threads; /* while vCPUs run */
 	struct chipset *chipset;
 	struct pci_bus *pci;
+	const char *disk_how[MACHINE_MAX_DISKS]; /* disk.how, for statistics */
 	struct char_backend *com2;
 	struct console *console; /* while it runs */
 	struct image kernel, initrd;

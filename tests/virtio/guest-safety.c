@@ -24,7 +24,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define RECORD_MAX 32768
+#define RECORD_MAX 16384
 #define SLOTS      32
 #define SLOT_SIZE  4096
 

@@ -1,0 +1,238 @@
+#!/usr/bin/env python3
+"""What a guest was told is durable survives: the machine and its disk are killed at random moments.
+
+    data-safety.py VENEER BUILD-DIR SOURCE-DIR ENGINE [--rounds N] [--fs FS]... [--seed N] [--cpus N]
+
+The disk is nbd-dropper, which loses what was not flushed when it is killed. In each round a guest mounts
+it, looks whether all is there that earlier rounds reported as durable, and writes (guest-safety.c) until
+both are killed with SIGKILL. Then the host's fsck looks at the file system. After some rounds a guest
+unmounts it, and a new one is made. Speaks TAP: a test for each round.
+
+At the end the test is tested: where nbd-dropper lies about flushes, something must be missing.
+"""
+import argparse
+import os
+import random
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+STREAMS = 6
+ROUNDS_OF_ONE = 4  # before a new file system is made
+SIZE = 256 << 20
+BOOT_SECONDS = 60
+FILESYSTEMS = {
+    'ext4': ['mke2fs', '-q', '-t', 'ext4', '-F'],
+    'btrfs': ['mkfs.btrfs', '-q', '-f'],
+}
+
+
+def run(command):
+    """0, or what the command said."""
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    return '' if result.returncode == 0 else 'exit status %d: %s' % (
+        result.returncode, result.stdout.decode(errors='replace')[-1000:])
+
+
+class Guest:
+    """A machine and its disk's server."""
+
+    def __init__(self, test, mode, *options):
+        self.lines = []
+        self.partial = b''
+        self.socket = os.path.join(test.work, 'socket')
+        self.server = subprocess.Popen(
+            [os.path.join(test.here, 'nbd-dropper'), test.medium, self.socket, *options], stdout=subprocess.PIPE)
+        self.server.stdout.readline()
+        self.errors = open(os.path.join(test.work, 'errors'), 'w+b')
+        self.machine = subprocess.Popen(
+            [test.words.veneer, 'run', '--kernel', os.path.join(test.words.source, '.cache/guest/vmlinuz'),
+             '--initrd', test.initramfs, '--engine', test.words.engine, '--cpus', str(test.words.cpus), '--memory',
+             '256M', '--no-reboot', '--disk', 'nbd+unix:///?socket=' + self.socket, '--append',
+             'console=ttyS0 quiet panic=-1 fs=%s streams=%u mode=%s' % (test.fs, STREAMS, mode)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.errors)
+
+    def read(self, end):
+        """More complete lines, or none by that time. False: the machine has ended."""
+        ready, _, _ = select.select([self.machine.stdout], [], [], max(0, end - time.monotonic()))
+        if not ready:
+            return True
+        data = os.read(self.machine.stdout.fileno(), 65536)
+        *lines, self.partial = (self.partial + data).split(b'\n')
+        self.lines += [line.decode(errors='replace').rstrip('\r') for line in lines]
+        return bool(data)
+
+    def wait_for(self, line, seconds):
+        end = time.monotonic() + seconds
+        while line not in self.lines:
+            if not self.read(end) or time.monotonic() > end:
+                return line in self.lines
+        return True
+
+    def read_for(self, seconds):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and self.read(end):
+            pass
+
+    def kill(self, order):
+        for process in (self.server, self.machine)[::order]:
+            process.kill()
+        while self.read(time.monotonic() + 10):
+            pass
+        self.end()
+
+    def end(self):
+        """The machine's exit status."""
+        self.machine.stdout.close()
+        status = self.machine.wait()
+        self.server.kill()
+        self.server.wait()
+        self.server.stdout.close()
+        return status
+
+    def said(self):
+        self.errors.seek(0)
+        return ' | '.join(self.lines[-5:]) + ' ' + self.errors.read().decode(errors='replace')[-500:]
+
+
+class Test:
+    def __init__(self, words, work):
+        self.words = words
+        self.work = work
+        self.here = os.path.dirname(os.path.abspath(__file__))
+        self.random = random.Random(words.seed)
+        self.medium = os.path.join(work, 'medium')
+        self.initramfs = os.path.join(work, 'initramfs')
+        self.number = self.failures = 0
+        self.durable = [0] * STREAMS
+        command = [os.path.join(words.source, 'guests/make-initramfs.sh'), self.initramfs, '--init',
+                   os.path.join(self.here, 'guest-safety-init.sh'), '--file',
+                   os.path.join(words.build, 'tests/virtio/guest-safety') + ':bin/guest-safety']
+        for module in ['virtio_pci', 'virtio_blk'] + [fs for fs in words.fs if fs != 'ext4']:
+            command += ['--module', module]
+        subprocess.run(command, check=True)
+
+    def result(self, problems, name):
+        self.number += 1
+        self.failures += bool(problems)
+        print('%s %u - %s' % ('not ok' if problems else 'ok', self.number, name))
+        for problem in problems:
+            print('# ' + problem.replace('\n', '\n# '))
+        sys.stdout.flush()
+
+    def make(self, fs):
+        self.fs = fs
+        self.durable = [0] * STREAMS
+        with open(self.medium, 'wb') as file:
+            file.truncate(SIZE)
+        subprocess.run(FILESYSTEMS[fs] + [self.medium], check=True, stdout=subprocess.DEVNULL)
+
+    def problems_of(self, lines):
+        """What the guest found that must not be; notes what is durable now."""
+        problems = []
+        for line in lines:
+            words = line.split()
+            if len(words) != 3 or not (words[1] + words[2]).isdigit():
+                continue
+            stream, number = int(words[1]), int(words[2])
+            if words[0] == 'corrupt':
+                problems.append('stream %u is corrupt' % stream)
+            elif words[0] == 'found' and number < self.durable[stream]:
+                problems.append('stream %u: %u records are there, %u were durable' % (
+                    stream, number, self.durable[stream]))
+            elif words[0] == 'synced':
+                self.durable[stream] = max(self.durable[stream], number)
+        return problems
+
+    def fsck(self):
+        """What is wrong with the file system, as a list. The journal is replayed in a copy."""
+        if self.fs == 'btrfs':
+            problem = run(['btrfs', 'check', '--readonly', self.medium])
+        else:
+            copy = self.medium + '.copy'
+            subprocess.run(['cp', '--sparse=always', self.medium, copy], check=True)
+            # What it says counts only in the check that follows.
+            run(['e2fsck', '-y', '-E', 'journal_only', copy])
+            problem = run(['e2fsck', '-f', '-n', copy])
+            os.unlink(copy)
+        return ['fsck: ' + problem] if problem else []
+
+    def round(self):
+        keep = self.random.choice([0, 0, 30, 80])
+        delay = self.random.uniform(0, 2.5)
+        guest = Guest(self, 'write', '--keep', str(keep), '--seed', str(self.random.randrange(1 << 30)))
+        problems = []
+        if guest.wait_for('mounted', BOOT_SECONDS):
+            guest.read_for(delay)
+        else:
+            problems.append('the guest did not mount the disk')
+        if guest.machine.poll() is not None or any(line.startswith('failed') for line in guest.lines):
+            problems.append('the guest had errors')
+        if problems:
+            problems.append(guest.said())
+        guest.kill(self.random.choice([1, -1]))
+        before = sum(self.durable)
+        problems += self.problems_of(guest.lines)
+        problems += self.fsck()
+        return problems, 'round: %s, killed %.2f s after the mount, %u %% kept, %u records durable' % (
+            self.fs, delay, keep, sum(self.durable) - before)
+
+    def last(self):
+        guest = Guest(self, 'check')
+        unmounted = guest.wait_for('unmounted', BOOT_SECONDS)
+        problems = self.problems_of(guest.lines)
+        guest.read_for(10)
+        if not unmounted:
+            problems.append('the guest did not unmount the disk: ' + guest.said())
+            guest.machine.kill()
+        if guest.end() != 0:
+            problems.append('the machine did not power off: ' + guest.said())
+        return problems + self.fsck()
+
+    def test_the_test(self):
+        """Flushes that do nothing are noticed."""
+        self.make('ext4')
+        guest = Guest(self, 'write', '--lie')
+        guest.wait_for('synced 0 9', BOOT_SECONDS)
+        guest.kill(1)
+        self.problems_of(guest.lines)
+        problems = self.last()
+        lost = any('were durable' in problem for problem in problems)
+        self.result([] if lost else ['nothing was lost', *problems], 'records are missing where flushes do nothing')
+
+    def run(self):
+        for i in range(self.words.rounds):
+            if i % ROUNDS_OF_ONE == 0:
+                self.make(self.words.fs[i // ROUNDS_OF_ONE % len(self.words.fs)])
+            self.result(*self.round())
+            if i % ROUNDS_OF_ONE == ROUNDS_OF_ONE - 1 or i == self.words.rounds - 1:
+                self.result(self.last(), 'all is there: %s' % self.fs)
+        self.test_the_test()
+        print('1..%u' % self.number)
+        return self.failures != 0
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument('veneer')
+    parser.add_argument('build')
+    parser.add_argument('source')
+    parser.add_argument('engine')
+    parser.add_argument('--rounds', type=int, default=3)
+    parser.add_argument('--fs', action='append', choices=FILESYSTEMS)
+    parser.add_argument('--seed', type=int, default=random.randrange(1 << 30))
+    parser.add_argument('--cpus', type=int, default=2)
+    words = parser.parse_args()
+    words.fs = words.fs or [fs for fs in FILESYSTEMS if shutil.which(FILESYSTEMS[fs][0])]
+    print('# seed %u' % words.seed)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    with tempfile.TemporaryDirectory() as work:
+        return Test(words, work).run()
+
+
+if __name__ == '__main__':
+    sys.exit(main())
