@@ -217,7 +217,9 @@ static const struct option_row table[] = {
 		"or nbd://HOST/NAME. WORDs:\nreadonly; snapshot (keep writes apart, and forget "
 		"them);\n"
 		"serial=S; offset=N and size=N (a part of FILE);\nformat=raw or qcow2, ...; "
-		"cache=writeback, none or unsafe;\nshare=on (let other machines use FILE, too)",
+		"cache=writeback, none or unsafe;\nshare=on (let other machines use FILE, too); "
+		"io=threads;\n"
+		"reconnect=SECONDS (how long to wait for a lost server)",
 		set_disk},
 	{"serial2", "FILE", "add a second serial port that writes to FILE", set_serial2},
 	{"control", "PATH",

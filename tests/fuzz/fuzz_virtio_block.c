@@ -77,6 +77,7 @@ static void reset(void)
 {
 	unsigned stopped = played.stopped;
 
+	played.device->state.resetting = played.given_back & 1;
 	played.device->ops->stop(played.device);
 	while (fake_complete(0))
 		;
@@ -100,7 +101,7 @@ static void run_step(const struct step *step, const uint8_t *data, size_t size)
 		fake_complete(step->cut & 1 ? -EIO : -EOPNOTSUPP);
 		break;
 	case IDLE:
-		played.idle(played.idle_opaque);
+		idle();
 		break;
 	case POSTED:
 		played.posted = NULL;

@@ -20,9 +20,12 @@ static struct {
 	unsigned given_back, told, needs_reset, stopped;
 	uint32_t written; /* by the chain given back last */
 	struct worker_task *posted;
+	bool idle_wanted;
 	void (*idle)(void *opaque);
 	void *idle_opaque;
 	int add_error;
+	struct device *settings; /* that the device has added beside itself */
+	const struct device_ops *settings_ops;
 } played;
 
 int virtqueue_take(struct virtqueue *queue, struct virtio_chain *chain)
@@ -128,11 +131,40 @@ void worker_call(struct worker *worker, void (*run)(void *opaque), void *opaque)
 	run(opaque);
 }
 
+void worker_want_idle(struct worker *worker)
+{
+	played.idle_wanted = true;
+}
+
 int worker_add_idle(struct worker *worker, void (*run)(void *opaque), void *opaque)
 {
 	played.idle = run;
 	played.idle_opaque = opaque;
 	return 0;
+}
+
+const struct pci_config *pci_bus_config(const struct pci_bus *bus)
+{
+	static struct device_list devices;
+	static const struct pci_config config = {.devices = &devices};
+
+	return &config;
+}
+
+void device_list_add(struct device_list *list, struct device *device, const struct device_ops *ops,
+	uint32_t instance)
+{
+	played.settings = device;
+	played.settings_ops = ops;
+}
+
+/* Let the worker sleep. */
+static inline void idle(void)
+{
+	while (played.idle_wanted) {
+		played.idle_wanted = false;
+		played.idle(played.idle_opaque);
+	}
 }
 
 /* --- the disk --- */

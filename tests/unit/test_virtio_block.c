@@ -70,7 +70,7 @@ static void offer(const struct iovec *from, unsigned readable, unsigned writable
 static void notify(void)
 {
 	played.device->ops->notified(played.device, &played.device->queue[0]);
-	played.idle(played.idle_opaque);
+	idle();
 }
 
 /* A request with one piece of data, as drivers make it; not completed. */
@@ -97,7 +97,7 @@ static uint8_t answer(uint32_t type, uint64_t sector, bool to_device, size_t byt
 	send_request(type, sector, to_device, bytes);
 	while (fake_complete(0))
 		;
-	played.idle(played.idle_opaque);
+	idle();
 	assert_int_equal(played.given_back, given_back + 1);
 	assert_int_equal(played.told, told + 1);
 	assert_int_equal(played.needs_reset, 0);
@@ -348,7 +348,7 @@ static void many_at_once(void **state)
 	while (fake_complete(0))
 		;
 	assert_int_equal(played.given_back, 200);
-	played.idle(played.idle_opaque);
+	idle();
 	assert_int_equal(played.told, 1);
 }
 
@@ -394,8 +394,9 @@ static void bounded_pool(void **state)
 	assert_int_equal(played.given_back, CHAINS);
 }
 
-/* Reset waits for what is in flight, and takes and gives back nothing meanwhile. */
-static void reset_with_requests_in_flight(void **state)
+/* A stop waits for what is in flight, which the driver gets back (the machine may only stand still
+ * for a while), and takes nothing meanwhile. */
+static void stop_with_requests_in_flight(void **state)
 {
 	struct range some[2] = {{2, 1, 0}, {4, 2, 0}};
 
@@ -408,17 +409,20 @@ static void reset_with_requests_in_flight(void **state)
 	send_request(OUT, 0, true, 512);
 	assert_int_equal(fake.submitted, 2);
 	assert_true(fake_complete(0));
+	assert_true(fake_complete(0)); /* its second range follows */
 	assert_int_equal(played.stopped, 0);
+	idle();
+	assert_int_equal(fake.sent, 3);
 	assert_true(fake_complete(0));
 	assert_int_equal(played.stopped, 1);
+	assert_int_equal(played.given_back, 2);
+	assert_int_equal(played.told, 2); /* the last one before it has stopped */
 	assert_false(fake_complete(0));
-	assert_int_equal(played.given_back, 0);
-	played.idle(played.idle_opaque);
-	assert_int_equal(played.told, 0);
-	/* And begins anew, with empty queues. */
-	played.chain_count = played.taken;
+	/* What was left in the queue is there when it goes on. */
 	played.device->ops->start(played.device);
-	assert_int_equal(answer(IN, 0, false, 512), OK);
+	notify();
+	assert_true(fake_complete(0));
+	assert_int_equal(played.given_back, 3);
 }
 
 static void store_writeback(uint8_t value)
@@ -453,10 +457,19 @@ static void write_cache(void **state)
 	played.device->ops->config_written(played.device, 0, 4);
 	assert_int_equal(played.device->config[0], FAKE_SECTORS);
 	assert_int_equal(played.device->config[4], 0);
-	/* A reset switches the cache on again; a driver that cannot flush does without. */
+	/* A stop of the machine changes nothing; a reset switches the cache on again, by the driver
+	 * or of the machine. */
 	store_writeback(0);
 	played.device->ops->stop(played.device);
+	assert_int_equal(played.device->config[32], 0);
+	played.device->state.resetting = true;
+	played.device->ops->stop(played.device);
 	assert_int_equal(played.device->config[32], 1);
+	played.device->state.resetting = false;
+	store_writeback(0);
+	played.settings_ops->reset(played.settings);
+	assert_int_equal(played.device->config[32], 1);
+	/* A driver that cannot flush does without. */
 	played.device->features = 0;
 	played.device->ops->start(played.device);
 	send_request(OUT, 0, true, 512);
@@ -512,7 +525,7 @@ int main(void)
 		TEST(many_at_once),
 		TEST(bounded_turns),
 		TEST(bounded_pool),
-		TEST(reset_with_requests_in_flight),
+		TEST(stop_with_requests_in_flight),
 		TEST(write_cache),
 		TEST(describes_the_disk),
 		TEST(the_disk_goes_with_a_device_that_fails),

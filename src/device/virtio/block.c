@@ -9,9 +9,10 @@
  * byte (2.7.4). Without a status byte there is no way to refuse the request, and the device needs a
  * reset; whatever else is wrong with a request is its own failure.
  *
- * Requests in flight come from a pool with room for as many as the queues have descriptors. Reset
- * takes nothing more from the queues and waits for the disk to complete what is in flight, so that
- * no write reaches the disk after the driver has seen the reset done. */
+ * Requests in flight come from a pool with room for as many as the queues have descriptors. A stop,
+ * by a reset or of the machine, takes nothing more from the queues and waits for the disk to
+ * complete what is in flight, so that no write reaches the disk after the driver has seen the reset
+ * done, or after the machine was saved. */
 #include "device/virtio/block.h"
 
 #include "base/log.h"
@@ -99,13 +100,20 @@ struct block_request {
 	struct block_request *next; /* a free one */
 };
 
+/* What the driver has chosen outlives a stop of the machine, and is saved. */
+struct block_cache {
+	struct device device;
+	struct block_cache_state {
+		atomic_bool writeback; /* a write need not be durable when it completes */
+	} state;
+};
+
 struct virtio_block {
 	struct virtio_device device;
 	struct disk *disk;
 	struct block_config config; /* as it is to be: the driver writes to device.config */
 	char serial[SERIAL_SIZE];
-	atomic_bool
-		writeback; /* the driver's choice: a write need not be durable when it completes */
+	struct block_cache cache;
 
 	/* The worker's. */
 	struct block_request *requests, *free;
@@ -189,10 +197,9 @@ static void finish(struct block_request *request, int status)
 	*request->status = (uint8_t)status;
 	request->status_piece->iov_len++;
 	chain->writable_bytes++;
-	if (!block->stopping) {
-		virtqueue_give_back(request->queue, chain, (uint32_t)chain->writable_bytes);
-		block->given_back |= 1u << request->queue->index;
-	}
+	virtqueue_give_back(request->queue, chain, (uint32_t)chain->writable_bytes);
+	block->given_back |= 1u << request->queue->index;
+	worker_want_idle(block->device.worker);
 	request_put(request);
 }
 
@@ -212,7 +219,8 @@ static bool place(const struct virtio_block *block, uint64_t sector, uint64_t by
 /* Is a write to be durable when it completes (5.2.6.2)? */
 static bool write_through(const struct virtio_block *block)
 {
-	return !block->flushes || !atomic_load_explicit(&block->writeback, memory_order_relaxed);
+	return !block->flushes ||
+	       !atomic_load_explicit(&block->cache.state.writeback, memory_order_relaxed);
 }
 
 static int begin_transfer(struct block_request *request, enum disk_operation operation,
@@ -352,6 +360,25 @@ static void submit(struct block_request *request)
 
 	block->disk->ops->submit(block->disk, &request->disk);
 	block->submitted = true;
+	worker_want_idle(block->device.worker);
+}
+
+static void tell_driver(struct virtio_block *block)
+{
+	uint32_t given_back = block->given_back;
+
+	block->given_back = 0;
+	for (unsigned i = 0; i < block->device.queue_count; i++)
+		if (given_back & 1u << i)
+			virtqueue_tell_driver(&block->device.queue[i]);
+}
+
+static void stop_when_done(struct virtio_block *block)
+{
+	if (block->in_flight)
+		return;
+	tell_driver(block);
+	virtio_stopped(&block->device);
 }
 
 static void request_done(struct disk_request *disk_request, int error)
@@ -359,7 +386,7 @@ static void request_done(struct disk_request *disk_request, int error)
 	struct block_request *request = container_of(disk_request, struct block_request, disk);
 	struct virtio_block *block = request->block;
 
-	if (!error && !block->stopping && request->range + 1 < request->range_count) {
+	if (!error && request->range + 1 < request->range_count) {
 		request->range++;
 		place_range(request);
 		submit(request);
@@ -367,8 +394,8 @@ static void request_done(struct disk_request *disk_request, int error)
 	}
 	block->in_flight--;
 	finish(request, !error ? STATUS_OK : error == -EOPNOTSUPP ? STATUS_UNSUPP : STATUS_IOERR);
-	if (block->stopping && !block->in_flight)
-		virtio_stopped(&block->device);
+	if (block->stopping)
+		stop_when_done(block);
 	else if (block->unserved)
 		worker_post(block->device.worker, &block->serve_task);
 }
@@ -476,21 +503,22 @@ static void block_serve(void *opaque)
 static void block_idle(void *opaque)
 {
 	struct virtio_block *block = opaque;
-	uint32_t given_back;
 
-	/* The disk may complete requests in here, and a request's next range then follows. */
-	while (block->submitted) {
+	if (block->submitted) {
 		block->submitted = false;
 		block->disk->ops->flush_queue(block->disk);
 	}
-	given_back = block->given_back;
-	block->given_back = 0;
-	for (unsigned i = 0; i < block->device.queue_count; i++)
-		if (given_back & 1u << i)
-			virtqueue_tell_driver(&block->device.queue[i]);
+	tell_driver(block);
 }
 
 /* --- the device --- */
+
+static void set_writeback(struct virtio_block *block, bool writeback)
+{
+	__atomic_store_n(&block->device.config[offsetof(struct block_config, writeback)], writeback,
+		__ATOMIC_RELAXED);
+	atomic_store(&block->cache.state.writeback, writeback);
+}
 
 static void block_start(struct virtio_device *device)
 {
@@ -505,13 +533,12 @@ static void block_stop(struct virtio_device *device)
 	struct virtio_block *block = container_of(device, struct virtio_block, device);
 
 	block->stopping = true;
-	block->unserved = block->given_back = 0;
-	/* The next driver finds the cache on, as the first one did. */
-	__atomic_store_n(
-		&device->config[offsetof(struct block_config, writeback)], 1, __ATOMIC_RELAXED);
-	atomic_store(&block->writeback, true);
-	if (!block->in_flight)
-		virtio_stopped(device);
+	block->unserved = 0;
+	/* The next driver finds the cache on; where only the machine stops, the driver's choice
+	 * stays. */
+	if (device->state.resetting)
+		set_writeback(block, true);
+	stop_when_done(block);
 }
 
 /* The driver may switch the write cache off and on, and change nothing else. */
@@ -521,9 +548,39 @@ static void block_config_written(struct virtio_device *device, unsigned offset, 
 	bool writeback = device->config[offsetof(struct block_config, writeback)];
 
 	memcpy(device->config, &block->config, CONFIG_SIZE);
-	device->config[offsetof(struct block_config, writeback)] = writeback;
-	atomic_store(&block->writeback, writeback);
+	set_writeback(block, writeback);
 }
+
+/* --- the write cache, as one of the machine's devices --- */
+
+static void cache_reset(void *cache)
+{
+	set_writeback(container_of(cache, struct virtio_block, cache), true);
+}
+
+static void cache_loaded(void *opaque)
+{
+	struct block_cache *cache = opaque;
+
+	set_writeback(container_of(cache, struct virtio_block, cache), cache->state.writeback);
+}
+
+static const struct state_field cache_fields[] = {
+	STATE_BOOL(struct block_cache_state, writeback),
+	STATE_END,
+};
+
+static const struct device_ops cache_ops = {
+	.name = "virtio-blk-cache",
+	.version = 1,
+	.fields = cache_fields,
+	.state_offset = offsetof(struct block_cache, state),
+	.state_size = sizeof(struct block_cache_state),
+	.reset = cache_reset,
+	.loaded = cache_loaded,
+};
+
+/* --- making and destroying --- */
 
 static void block_free(struct virtio_block *block)
 {
@@ -624,7 +681,6 @@ int virtio_block_create(struct pci_bus *bus, int slot, uint32_t instance, struct
 		goto failed;
 	}
 	memcpy(block->serial, serial, strnlen(serial, SERIAL_SIZE));
-	atomic_store(&block->writeback, true);
 	describe(&block->config, disk, queues);
 	worker_task_init(&block->serve_task, block_serve, block);
 	block->device.ops = &block_ops;
@@ -633,9 +689,11 @@ int virtio_block_create(struct pci_bus *bus, int slot, uint32_t instance, struct
 	block->device.queue_size = QUEUE_SIZE;
 	block->device.config_size = CONFIG_SIZE;
 	memcpy(block->device.config, &block->config, CONFIG_SIZE);
+	set_writeback(block, true);
 	error = virtio_add(&block->device, bus, slot, instance);
 	if (error)
 		goto failed;
+	device_list_add(pci_bus_config(bus)->devices, &block->cache.device, &cache_ops, instance);
 	worker_call(block->device.worker, begin_disk, &begin);
 	return begin.error;
 
