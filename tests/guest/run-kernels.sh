@@ -7,7 +7,8 @@
 # kernels.list in that directory has a line for each: name, CPUs, the exit status VENEER must
 # have ("timeout": it must run until it is stopped; "triple": that of a triple fault), seconds.
 # On a busy host or with a slow VENEER it may take TIMEOUT_SCALE times as long. RUN_OPTIONS are more
-# options of "veneer run". The kernel "paravirt" runs on one processor, for which its CPUs have to wait.
+# options of "veneer run". The kernel "paravirt" runs on one processor, for which its CPUs have to wait;
+# "pci" has the test devices.
 set -u
 
 if [ $# -lt 2 ]; then
@@ -46,9 +47,11 @@ while read -r name cpus want seconds; do
 	[ "$want" = timeout ] || seconds=$((seconds * ${TIMEOUT_SCALE:-1}))
 	crowd=
 	[ "$name" = paravirt ] && crowd="taskset -c $(taskset -cp $$ | sed 's/.*[ ,-]//')"
+	devices=
+	[ "$name" = pci ] && devices=--pc-testdev
 	timeout -k 5 "$seconds" $crowd "$veneer" run --kernel "$kernels/$name" --append "cpus=$cpus" \
 		--cpus "$cpus" --memory 64M --engine "$engine" --debug-exit 0xf4 \
-		--no-reboot ${RUN_OPTIONS-} </dev/null >"$log" 2>&1
+		--no-reboot $devices ${RUN_OPTIONS-} </dev/null >"$log" 2>&1
 	status=$?
 
 	case $want in
