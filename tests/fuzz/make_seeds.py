@@ -231,3 +231,40 @@ submenu "c" {
 '''
 write('grub_config', 'menu', b'\x10saved_entry=1>0\n' + GRUB)
 write('grub_config', 'plain', b'\0menuentry a{\n{\nlinux /k\n}\n}\n')
+
+
+def virtio_pci(*steps):
+    # struct step of fuzz_virtio_pci.c: action, log2 of the size, offset, value
+    return b''.join(struct.pack('<BBHI', *step) for step in steps)
+
+
+(COMMON_WRITE, REGISTER_WRITE, REGISTER_READ, CONFIG_WRITE, CONFIG_READ, DOORBELL, RAM_WRITE, WORKER, IO_THREAD,
+ COMPLETE, KEEP, CONFIG_CHANGED, STOP_AND_GO, SAVE_AND_LOAD, MACHINE_RESET, READY) = range(16)
+
+
+def request(queue, index):
+    # a descriptor that the device may write, and the available index
+    base = 0x1000 * (queue + 1)
+    return [(RAM_WRITE, 2, base, 0x8000), (RAM_WRITE, 2, base + 8, 64), (RAM_WRITE, 2, base + 12, 2),
+            (RAM_WRITE, 1, base + 0x102, index), (DOORBELL, 1, 4 * queue, queue), (WORKER, 0, 0, 0),
+            (IO_THREAD, 0, 0, 0)]
+
+
+reset = [(COMMON_WRITE, 0, 20, 0), (WORKER, 0, 0, 0), (IO_THREAD, 0, 0, 0)]
+ready = [(READY, 0, 0, 0), (WORKER, 0, 0, 0)]
+packed_request = [(RAM_WRITE, 2, 0x1000, 0x8000), (RAM_WRITE, 2, 0x1008, 64), (RAM_WRITE, 2, 0x100c, 0x820000),
+                  (DOORBELL, 1, 0, 0), (WORKER, 0, 0, 0), (IO_THREAD, 0, 0, 0)]
+write('virtio_pci', 'requests', virtio_pci(*ready, *request(0, 1), *request(2, 1), *request(0, 2),
+                                           (REGISTER_READ, 0, 0x100, 0), *reset))
+write('virtio_pci', 'packed', virtio_pci((READY, 0, 0, 3), (WORKER, 0, 0, 0), *packed_request, *reset))
+write('virtio_pci', 'in-flight', virtio_pci(*ready, (KEEP, 0, 0, 1), *request(0, 1), *reset, (COMPLETE, 0, 0, 0),
+                                            (IO_THREAD, 0, 0, 0), *ready))
+write('virtio_pci', 'broken', virtio_pci(*ready, (RAM_WRITE, 1, 0x1102, 99), (DOORBELL, 1, 0, 0),
+                                         (WORKER, 0, 0, 0), (IO_THREAD, 0, 0, 0), *reset))
+write('virtio_pci', 'stop', virtio_pci(*ready, *request(0, 1), (STOP_AND_GO, 0, 0, 0), (WORKER, 0, 0, 0),
+                                       *request(0, 2), (MACHINE_RESET, 0, 0, 0)))
+write('virtio_pci', 'saved', virtio_pci(*ready, *request(0, 1), (SAVE_AND_LOAD, 0, 0, 0), (WORKER, 0, 0, 0),
+                                        *request(0, 2), (SAVE_AND_LOAD, 1, 200, 5)))
+write('virtio_pci', 'configuration', virtio_pci((CONFIG_WRITE, 1, 4, 6), (CONFIG_CHANGED, 0, 0, 0),
+                                                *((CONFIG_READ, 2, at, 0) for at in range(64, 256, 4)),
+                                                (CONFIG_WRITE, 0, 0xe0, 4), (CONFIG_WRITE, 2, 0xec, 0)))
