@@ -135,7 +135,7 @@ static void wake_if(struct net_link *link, _Atomic uint32_t *flag)
 
 int net_link_drain(struct net_link *link)
 {
-	char bytes[256];
+	char bytes[4096];
 	ssize_t size;
 
 	/* Once: who sends without end is read again when the others have had their turn. */

@@ -109,6 +109,11 @@ static void announce(void *opaque)
 {
 	struct net_user *user = opaque;
 
+	if (user->refused &&
+		(!user->link.map || net_link_room(&user->link, true) >= NET_LINK_RING / 2)) {
+		user->refused = false;
+		user->port.send_ready(user->port.opaque, 0);
+	}
 	if (user->wanted)
 		user->port.receive_ready(user->port.opaque, 0);
 }
@@ -120,10 +125,6 @@ static void socket_ready(void *opaque, uint32_t events)
 	if (net_link_drain(&user->link) < 0) {
 		helper_lost(user, "has ended");
 		return;
-	}
-	if (user->refused && net_link_room(&user->link, true) >= NET_LINK_RING / 2) {
-		user->refused = false;
-		user->port.send_ready(user->port.opaque, 0);
 	}
 	announce(user);
 }
@@ -181,10 +182,8 @@ static void helper_lost(struct net_user *user, const char *why)
 	tell_loss(user, why);
 	worker_timer_arm(&user->restart, user->delay_ns);
 	user->delay_ns = MIN(2 * user->delay_ns, LONGEST_DELAY);
-	if (user->refused) {
-		user->refused = false;
-		user->port.send_ready(user->port.opaque, 0);
-	}
+	/* The card is told of it later, since it may be in the midst of sending. */
+	worker_post(user->worker, &user->announce);
 }
 
 static void start_again(void *opaque)
