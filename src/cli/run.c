@@ -8,6 +8,7 @@
 #include "control/control.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <time.h>
@@ -17,9 +18,24 @@ struct settings {
 	struct machine_config machine;
 	const char *engine_name;
 	bool bt_test, shadow;     /* there was a --bt-test, a --shadow */
+	struct disk_config disk;  /* that it boots from; path NULL: none */
 	const char *control_path; /* NULL: none */
 	bool help;
 };
+
+/* A word that is not an option: --disk's argument, whose file begins with no dash. */
+static int set_boot_disk(void *opaque, const char *value)
+{
+	struct settings *settings = opaque;
+
+	if (settings->disk.path) {
+		log_error("run: two disks to boot from, '%s' and '%s'; expected one, and --disk "
+			  "for others",
+			settings->disk.path, value);
+		return -EINVAL;
+	}
+	return disk_config_parse(&settings->disk, "run", value);
+}
 
 static int set_kernel(void *opaque, const char *value)
 {
@@ -183,8 +199,12 @@ static const struct option_row table[] = {
 		set_kernel},
 	{"initrd", "FILE", "initial RAM disk, or multiboot module", set_initrd},
 	{"append", "STRING", "kernel command line", set_append},
-	{"memory", "SIZE", "guest memory, such as 512M or 2G (default 512M)", set_memory},
-	{"cpus", "N", "number of processors, 1 to 64 (default 1)", set_cpus},
+	{"memory", "SIZE", "guest memory, such as 512M or 2G (default 512M; 1G with\na DISK)",
+		set_memory},
+	{"cpus", "N",
+		"number of processors, 1 to 64 (default 1; 2 with a DISK,\nwhere the host has as "
+		"many)",
+		set_cpus},
 	{"cpu", "MODEL[,+FEATURE][,-FEATURE]...",
 		"the processor that the guest sees (default host): host,\nx86-64-v2, x86-64-v3 or "
 		"x86-64-v4, and features with\nQEMU's names to add or to leave out",
@@ -233,16 +253,21 @@ static const struct option_row table[] = {
 	{"no-reboot", NULL, "exit where the guest resets the machine", set_no_reboot},
 	{"stats", NULL, "print counters when the machine has stopped", set_stats},
 	{"help", NULL, "print this text (also -h)", set_help},
-	{0},
+	{.parse = set_boot_disk},
 };
 
 static void print_help(void)
 {
 	const struct engine *const *engine;
 
-	fputs("usage: veneer run --kernel FILE [OPTION...]\n"
+	fputs("usage: veneer run DISK [OPTION...]\n"
+	      "       veneer run --kernel FILE [OPTION...]\n"
 	      "\n"
 	      "Start a virtual machine with its console on standard input and output.\n"
+	      "\n"
+	      "DISK, a file with the words that --disk takes, is the machine's first disk. The\n"
+	      "kernel, initrd and command line are those of its boot loader; options change or\n"
+	      "add to that.\n"
 	      "\n"
 	      "Options:\n",
 		stdout);
@@ -286,12 +311,51 @@ static int check_engine_options(const struct settings *settings)
 	return 0;
 }
 
-static int check_settings(struct settings *settings)
+/* What was not said: more for the system on a disk than for a kernel alone. */
+static void set_defaults(struct settings *settings)
 {
-	if (!settings->machine.kernel_path) {
-		log_error("run: --kernel FILE is missing; try 'veneer run --help'");
+	struct machine_config *machine = &settings->machine;
+	bool disk = settings->disk.path;
+	cpu_set_t host;
+
+	if (!machine->memory_size)
+		machine->memory_size = disk ? GIB : 512 * MIB;
+	if (!machine->cpu_count)
+		machine->cpu_count = disk && sched_getaffinity(0, sizeof(host), &host) == 0 &&
+						     CPU_COUNT(&host) > 1
+					     ? 2
+					     : 1;
+}
+
+/* It comes first, wherever its word stood. */
+static int add_boot_disk(struct settings *settings)
+{
+	struct machine_config *machine = &settings->machine;
+
+	if (!settings->disk.path)
+		return 0;
+	if (machine->disk_count == MACHINE_MAX_DISKS) {
+		log_error("run %s: expected at most %u disks", settings->disk.path,
+			MACHINE_MAX_DISKS);
 		return -EINVAL;
 	}
+	memmove(machine->disks + 1, machine->disks, machine->disk_count * sizeof(*machine->disks));
+	machine->disks[0] = settings->disk;
+	machine->disk_count++;
+	machine->boot_disk = &settings->disk;
+	return 0;
+}
+
+static int check_settings(struct settings *settings)
+{
+	if (!settings->machine.kernel_path && !settings->disk.path) {
+		log_error("run: a DISK to boot from, or --kernel FILE, is missing; "
+			  "try 'veneer run --help'");
+		return -EINVAL;
+	}
+	set_defaults(settings);
+	if (add_boot_disk(settings) < 0)
+		return -EINVAL;
 	settings->machine.engine = engine_find(settings->engine_name);
 	if (!settings->machine.engine) {
 		log_error("--engine %s: no such engine; 'veneer run --help' lists them",
@@ -380,8 +444,6 @@ static int run_main(int argc, char **argv)
 {
 	struct settings settings = {
 		.machine = {.cmdline = "",
-			.memory_size = 512 * MIB,
-			.cpu_count = 1,
 			.reboot = true,
 			.console_input = STDIN_FILENO,
 			.console_output = STDOUT_FILENO},

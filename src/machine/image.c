@@ -25,12 +25,16 @@ void image_error(const struct image *image, const char *format, ...)
 
 int image_open(struct image *image, const char *option, const char *path)
 {
+	/* O_NONBLOCK: opening a FIFO must not wait for its writer, only to refuse it below. */
+	return image_from_fd(image, option, path, open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+}
+
+int image_from_fd(struct image *image, const char *option, const char *path, int fd)
+{
 	struct stat status;
 	int error;
 
-	*image = (struct image){.option = option, .path = path, .fd = -1};
-	/* O_NONBLOCK: opening a FIFO must not wait for its writer, only to refuse it below. */
-	image->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	*image = (struct image){.option = option, .path = path, .fd = fd};
 	if (image->fd < 0 || fstat(image->fd, &status) < 0) {
 		error = -errno;
 		image_error(image, "cannot open: %s", strerror(errno));

@@ -20,6 +20,8 @@ struct image {
 /* Open a regular, non-empty file. `option` and `path` must outlive the image. 0, or -errno with a
  * message. */
 int image_open(struct image *image, const char *option, const char *path);
+/* An open file, which the image owns from now on, whatever is returned. */
+int image_from_fd(struct image *image, const char *option, const char *path, int fd);
 /* An image in memory, which must outlive it. */
 void image_from_bytes(struct image *image, const char *option, const void *bytes, uint64_t size);
 void image_close(struct image *image);

@@ -7,6 +7,7 @@
 #include "host/char_file.h"
 #include "machine/acpi.h"
 #include "machine/cpu_dump.h"
+#include "machine/guest_image.h"
 #include "machine/io_devices.h"
 #include "machine/layout.h"
 #include "machine/vcpu_thread.h"
@@ -221,15 +222,17 @@ static int load_guest(struct machine *machine)
 	struct boot_request request = {
 		.memory = &machine->memory,
 		.kernel = &machine->kernel,
-		.initrd = config->initrd_path ? &machine->initrd : NULL,
-		.cmdline = config->cmdline,
+		.initrd = machine->initrd.size ? &machine->initrd : NULL,
+		.cmdline = machine->cmdline,
 	};
 	int error;
 
 	if ((error = write_bios_data(&machine->memory)) ||
 		(error = acpi_write_tables(&machine->memory, &acpi, &request.rsdp)))
 		return error;
-	return boot_load(&request, &machine->start);
+	error = boot_load(&request, &machine->start);
+	guest_image_loaded(machine);
+	return error;
 }
 
 /* Put processor and chipset into the state in which the kernel would have found them. */
@@ -274,9 +277,7 @@ int machine_create(struct machine *machine, const struct machine_config *config)
 	pthread_cond_init(&machine->phase_changed, NULL);
 	io_space_init(&machine->ports, &machine->lock);
 
-	error = image_open(&machine->kernel, "--kernel", config->kernel_path);
-	if (!error && config->initrd_path)
-		error = image_open(&machine->initrd, "--initrd", config->initrd_path);
+	error = guest_image_open(machine);
 	if (!error)
 		error = build_model(machine);
 	if (!error)
@@ -312,8 +313,7 @@ void machine_destroy(struct machine *machine)
 	if (machine->memory.ram)
 		memory_destroy(&machine->memory);
 	io_space_destroy(&machine->ports);
-	image_close(&machine->kernel);
-	image_close(&machine->initrd);
+	guest_image_close(machine);
 	pthread_cond_destroy(&machine->phase_changed);
 	priority_lock_destroy(&machine->lock);
 }
@@ -334,6 +334,8 @@ static int reset(struct machine *machine)
 	chipset_reset(machine->chipset);
 	priority_lock_release(&machine->lock);
 	error = memory_clear(&machine->memory);
+	if (!error)
+		error = guest_image_reopen(machine);
 	if (!error)
 		error = load_guest(machine);
 	if (!error)

@@ -27,9 +27,11 @@
 #define MACHINE_MAX_MEMORY (1024 * GIB)
 
 struct machine_config {
-	const char *kernel_path;
-	const char *initrd_path;  /* NULL: none */
-	const char *cmdline;      /* "" where there is none */
+	const char *kernel_path; /* NULL: boot_disk's */
+	const char *initrd_path; /* NULL: none, or boot_disk's where the kernel is */
+	const char *cmdline;     /* "" where there is none; it comes after boot_disk's */
+	/* Whose boot loader's kernel, initrd and command line are taken; NULL: none. */
+	const struct disk_config *boot_disk;
 	const char *serial2_path; /* file that gets what the guest sends to COM2; NULL: no COM2 */
 	uint64_t memory_size;     /* whole pages, MACHINE_MIN_MEMORY to MACHINE_MAX_MEMORY */
 	unsigned cpu_count;       /* 1 to MACHINE_MAX_CPUS */
@@ -105,8 +107,9 @@ struct machine {
 	struct pci_bus *pci;
 	const char *disk_how[MACHINE_MAX_DISKS]; /* disk.how, for statistics */
 	struct char_backend *com2;
-	struct console *console; /* while it runs */
-	struct image kernel, initrd;
+	struct console *console;     /* while it runs */
+	struct image kernel, initrd; /* an initrd of 0 bytes is none */
+	char *cmdline;
 	struct boot_start start;          /* how the loaded kernel wants to be entered */
 	struct machine_listener listener; /* set before machine_run() */
 

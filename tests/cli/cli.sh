@@ -98,7 +98,7 @@ refused "unknown global option" 2 'unknown option --fly' --fly
 refused "unknown option" 2 'option --fly' run --fly
 refused "unknown short option" 2 'option -z' run -z
 refused "stray word" 2 "unexpected argument 'word'" run --kernel "$image" word
-refused "no kernel" 2 '--kernel FILE is missing' run
+refused "no kernel" 2 'DISK to boot from, or --kernel FILE, is missing' run
 refused "option without its argument" 2 '--kernel needs an argument' run --kernel
 refused "argument for a flag" 2 '--stats=json takes no argument' run --kernel "$image" --stats=json
 for size in '' 0 -1 abc 12Q 1.5G 512 1K 99999999T 5000000000000000000000; do
