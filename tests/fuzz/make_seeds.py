@@ -268,3 +268,16 @@ write('virtio_pci', 'saved', virtio_pci(*ready, *request(0, 1), (SAVE_AND_LOAD, 
 write('virtio_pci', 'configuration', virtio_pci((CONFIG_WRITE, 1, 4, 6), (CONFIG_CHANGED, 0, 0, 0),
                                                 *((CONFIG_READ, 2, at, 0) for at in range(64, 256, 4)),
                                                 (CONFIG_WRITE, 0, 0xe0, 4), (CONFIG_WRITE, 2, 0xec, 0)))
+
+
+def switch_frame(step, size, header, start):
+    return struct.pack('<BHB', step, size, len(start)) + header + b'\2' + start[1:]
+
+
+ETHERNET = bytes(6) + b'\2\0\0\0\0\1' + b'\x08\0'
+TCP4 = ETHERNET + bytes.fromhex('4500138c00000000400600000a0000010a000002') + bytes(12) + b'\x50\x18' + bytes(6)
+LARGE = struct.pack('<BBHHHHH', 1, 1, 54, 1000, 34, 16, 0)
+for name, card in (('takes', b'\5\xff\2\xff\xff'), ('cut', b'\5\0\0\xff\xff'), ('small', b'\x85\0\0\xff\0')):
+    write('net_switch', name, card + switch_frame(0x82, 5000 - 14 + 26, LARGE, TCP4) + switch_frame(
+        0x83, 60, bytes(12), ETHERNET) + b'\x84' + struct.pack('<H', 58000) + b'\2\0\0\0\0\1' + b'\x80\0\x10\0\1\0'
+        + b'\x81\0\0\0\4\xff\xff\0\0')
