@@ -11,6 +11,7 @@
 #   cli        the command line, bad input, the terminal, the control socket
 #   kernels    our own guest kernels under each engine, and accesses to where the monitor has its memory
 #   boot       Debian's kernel: with 1, 2 and 4 processors translated, with 2 interpreted
+#   image      a whole Debian: made by veneer image, booted from its disk, used, shut down
 #   soak       a long mixed load in a translated guest, compared with the host
 #   demo       ./demo.sh
 #   sanitize   unit tests, guest kernels and a boot under AddressSanitizer and UBSan
@@ -35,7 +36,7 @@ fuzz_seconds=${FUZZ_SECONDS:-15}
 passed=0
 failed=0
 
-stages=(format unit cli kernels boot soak demo sanitize thread fuzz)
+stages=(format unit cli kernels boot image soak demo sanitize thread fuzz)
 (($#)) || set -- "${stages[@]}"
 for stage; do
 	[[ " ${stages[*]} " == *" $stage "* ]] || {
@@ -46,7 +47,7 @@ done
 wanted=" $* "
 
 "$here/scripts/install-packages.sh" gcc libc6-dev binutils meson ninja-build pkg-config python3 \
-	libzydis-dev libjansson-dev libslirp-dev liburing-dev libcmocka-dev libext2fs-dev clang clang-format libclang-rt-dev llvm acpica-tools man-db groff || exit 1
+	libzydis-dev libjansson-dev libslirp-dev liburing-dev libcmocka-dev libext2fs-dev mmdebstrap e2fsprogs uidmap openssh-client clang clang-format libclang-rt-dev llvm acpica-tools man-db groff || exit 1
 
 # --- counting ---
 
@@ -198,6 +199,10 @@ if stage boot; then
 		"$here/tests/boot/short.sh" "$veneer" "$here" bt 2
 	ADDRESS_SPACE=4000000 tap "Debian boots without windows" "$here/tests/boot/short.sh" "$veneer" "$here" bt 2
 	tap "Debian boots interp" "$here/tests/boot/boot.sh" "$veneer" "$build" "$here" interp 2
+fi
+
+if stage image; then
+	tap "image" "$here/tests/image/image.py" "$veneer" "$here/.cache/image"
 fi
 
 if stage soak; then

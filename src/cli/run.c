@@ -157,6 +157,21 @@ static int set_disk(void *opaque, const char *value)
 	return error;
 }
 
+static int set_net(void *opaque, const char *value)
+{
+	struct machine_config *machine = &((struct settings *)opaque)->machine;
+	int error;
+
+	if (machine->net_count == MACHINE_MAX_NETS) {
+		log_error("--net %s: expected at most %u networks", value, MACHINE_MAX_NETS);
+		return -EINVAL;
+	}
+	error = net_config_parse(&machine->nets[machine->net_count], "--net", value);
+	if (!error)
+		machine->net_count++;
+	return error;
+}
+
 static int set_serial2(void *opaque, const char *value)
 {
 	((struct settings *)opaque)->machine.serial2_path = value;
@@ -241,6 +256,12 @@ static const struct option_row table[] = {
 		"io=threads;\n"
 		"reconnect=SECONDS (how long to wait for a lost server)",
 		set_disk},
+	{"net", "KIND[,WORD]...",
+		"add a virtio network card (up to 8; with a DISK there is\none of --net user). "
+		"KINDs:\nuser (the host's network, by address translation, with\n"
+		"hostfwd=tcp:ADDR:PORT-:PORT and restrict=on); tap=NAME;\n"
+		"switch=PATH (a network among machines); none",
+		set_net},
 	{"serial2", "FILE", "add a second serial port that writes to FILE", set_serial2},
 	{"control", "PATH",
 		"listen at a Unix socket for commands, in QMP; also for\n'veneer pause' and others",
@@ -343,7 +364,7 @@ static int add_boot_disk(struct settings *settings)
 	machine->disks[0] = settings->disk;
 	machine->disk_count++;
 	machine->boot_disk = &settings->disk;
-	return 0;
+	return machine->net_count ? 0 : set_net(settings, "user");
 }
 
 static int check_settings(struct settings *settings)

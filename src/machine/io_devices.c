@@ -5,9 +5,12 @@
 #include "device/pci_testdev.h"
 #include "device/virtio/block.h"
 #include "device/virtio/entropy.h"
+#include "device/virtio/net.h"
 #include "machine/machine.h"
 
 #include <errno.h>
+#include <string.h>
+#include <sys/random.h>
 
 static bool send_message(void *opaque, uint64_t address, uint32_t data)
 {
@@ -61,12 +64,44 @@ static int create_disks(struct machine *machine)
 	return error;
 }
 
+/* A card's address where none was said. On a user network there is nobody else; on others there may
+ * be, and a number made up at random is told apart from theirs. */
+static int choose_mac(const struct net_config *config, unsigned index, uint8_t mac[6])
+{
+	static const uint8_t unset[6];
+
+	memcpy(mac, config->mac, 6);
+	if (memcmp(mac, unset, 6) != 0)
+		return 0;
+	memcpy(mac, (const uint8_t[6]){0x52, 0x54, 0x00, 0x12, 0x34, (uint8_t)(0x56 + index)}, 6);
+	if (config->kind == NET_USER || getrandom(mac + 1, 5, 0) == 5)
+		return 0;
+	return -errno;
+}
+
+static int create_networks(struct machine *machine)
+{
+	struct net_backend *backend;
+	uint8_t mac[6];
+	int error = 0;
+
+	for (unsigned i = 0; !error && i < machine->config.net_count; i++) {
+		error = choose_mac(&machine->config.nets[i], i, mac);
+		if (!error)
+			error = net_open(&machine->config.nets[i], &backend);
+		if (!error && backend)
+			error = virtio_net_create(machine->pci, backend, mac, i);
+	}
+	return error;
+}
+
 /* In this order, which gives each its slot: a guest finds its devices where they were. */
 static int (*const rows[])(struct machine *machine) = {
 	create_bus,
 	create_entropy,
 	create_testdev,
 	create_disks,
+	create_networks,
 };
 
 int io_devices_create(struct machine *machine)

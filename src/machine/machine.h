@@ -17,11 +17,13 @@
 #include "engine/engine.h"
 #include "host/console.h"
 #include "host/disk/disk.h"
+#include "host/net/net_backend.h"
 #include "machine/boot.h"
 
 #include <stdio.h>
 
 #define MACHINE_MAX_CPUS   64
+#define MACHINE_MAX_NETS   8
 #define MACHINE_MAX_DISKS  16
 #define MACHINE_MIN_MEMORY (2 * MIB)
 #define MACHINE_MAX_MEMORY (1024 * GIB)
@@ -44,6 +46,8 @@ struct machine_config {
 	int console_input, console_output; /* descriptors; input -1: none */
 	struct disk_config disks[MACHINE_MAX_DISKS];
 	unsigned disk_count;
+	struct net_config nets[MACHINE_MAX_NETS];
+	unsigned net_count;
 };
 
 /* How a run ended. */
