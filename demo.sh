@@ -3,6 +3,11 @@
 #
 #   ./demo.sh [--cpus N] [--memory SIZE]			an interactive shell
 #   ./demo.sh [--cpus N] [--memory SIZE] -- CMD [ARG...]	run CMD in the guest instead
+#   ./demo.sh [--cpus N] [--memory SIZE] --disk			a whole Debian, on a disk
+#
+# The third form makes a disk image with 'veneer image' the first time, and boots it: systemd, a
+# network, ssh and apt. Log in as root, without a password; 'poweroff' ends it. What is changed on
+# the disk (.cache/demo/debian.img) stays.
 #
 # The second form prints what CMD prints, exits with CMD's exit status, and needs no terminal. CMD
 # is one of busybox's applets, or a script for its shell: ./demo.sh -- sh -c 'uname -a; nproc'. Its
@@ -30,6 +35,7 @@ usage()
 machine=()
 command=()
 have_command=
+disk=
 while (($#)); do
 	case $1 in
 	--cpus | --memory)
@@ -38,6 +44,7 @@ while (($#)); do
 		shift
 		;;
 	--cpus=* | --memory=*) machine+=("$1") ;;
+	--disk) disk=$here/.cache/demo/debian.img ;;
 	-h | --help)
 		usage
 		exit 0
@@ -58,14 +65,18 @@ done
 
 prepare()
 {
+	local image_packages=()
+
+	[[ ! $disk ]] || image_packages=(mmdebstrap e2fsprogs uidmap openssh-client)
 	"$here/scripts/install-packages.sh" gcc libc6-dev binutils meson ninja-build pkg-config \
-		libzydis-dev libjansson-dev libslirp-dev liburing-dev libcmocka-dev libext2fs-dev
+		libzydis-dev libjansson-dev libslirp-dev liburing-dev libcmocka-dev libext2fs-dev \
+		"${image_packages[@]}"
 	[[ -e $build/build.ninja ]] || {
 		echo "building veneer in $build" >&2
 		meson setup --buildtype=release "$build" "$here"
 	}
-	ninja -C "$build" --quiet veneer veneer-net-user
-	"$here/guests/fetch-debian.sh" "$cache"
+	ninja -C "$build" --quiet veneer veneer-net-user veneer-disk-boot veneer-make-image
+	[[ $disk ]] || "$here/guests/fetch-debian.sh" "$cache"
 }
 
 log=$(mktemp)
@@ -75,6 +86,41 @@ prepare </dev/null >"$log" || {
 	cat "$log" >&2
 	die "could not build or fetch what it takes"
 }
+
+# --- a whole Debian ---
+
+# The first port from 2222 on that nobody listens at.
+free_port()
+{
+	local port=2222
+
+	while (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
+		port=$((port + 1))
+	done
+	echo $port
+}
+
+boot_disk()
+{
+	local key=${disk%/*}/key port
+
+	mkdir -p "${disk%/*}"
+	[[ -e $key ]] || ssh-keygen -q -t ed25519 -N '' -f "$key"
+	[[ -e $disk ]] || {
+		echo "making a disk image with Debian, once: a minute or two" >&2
+		"$build/veneer" image "$disk" --ssh-key "$key.pub" || die "no disk image"
+	}
+	port=$(free_port)
+	echo "booting it; ssh -i $key -p $port root@127.0.0.1 reaches it, too" >&2
+	"$build/veneer" run "$disk" --net "user,hostfwd=tcp:127.0.0.1:$port-:22" "${machine[@]}"
+}
+
+if [[ $disk ]]; then
+	[[ ! $have_command ]] || die "--disk takes no command"
+	status=0
+	boot_disk || status=$?
+	exit $status
+fi
 
 # --- the guest's first file system ---
 

@@ -130,7 +130,7 @@ in_guest() { chroot "$1" sh -c "$2"; }
 in_guest "$1" "passwd -q -d root
 systemd-machine-id-setup
 systemctl -q enable systemd-networkd systemd-resolved serial-getty@ttyS0
-systemctl -q disable systemd-networkd-wait-online
+systemctl -q disable systemd-networkd-wait-online e2scrub_reap e2scrub_all.timer
 systemctl -q mask apt-daily.timer apt-daily-upgrade.timer getty@tty1 2>&1
 ln -sf /usr/share/zoneinfo/UTC /etc/localtime
 apt-get clean"
