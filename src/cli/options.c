@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_OPTIONS 32
+#define MAX_OPTIONS 48
 #define HELP_COLUMN 26
 
 static const struct option_row *find_row(const struct option_row *table, const char *name)

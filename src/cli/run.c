@@ -172,6 +172,17 @@ static int set_net(void *opaque, const char *value)
 	return error;
 }
 
+static int set_smbios(void *opaque, const char *value)
+{
+	return smbios_config_parse(&((struct settings *)opaque)->machine.smbios, "--smbios", value);
+}
+
+static int set_credential(void *opaque, const char *value)
+{
+	return smbios_config_credential(
+		&((struct settings *)opaque)->machine.smbios, "--credential", value);
+}
+
 static int set_serial2(void *opaque, const char *value)
 {
 	((struct settings *)opaque)->machine.serial2_path = value;
@@ -262,6 +273,11 @@ static const struct option_row table[] = {
 		"hostfwd=tcp:ADDR:PORT-:PORT and restrict=on); tap=NAME;\n"
 		"switch=PATH (a network among machines); none",
 		set_net},
+	{"smbios", "type=N[,FIELD=VALUE]...",
+		"names that the machine bears: type 1 has manufacturer,\nproduct, version, "
+		"serial, uuid, sku and family; type 11 a\nvalue",
+		set_smbios},
+	{"credential", "NAME=VALUE", "a credential for the guest's systemd", set_credential},
 	{"serial2", "FILE", "add a second serial port that writes to FILE", set_serial2},
 	{"control", "PATH",
 		"listen at a Unix socket for commands, in QMP; also for\n'veneer pause' and others",

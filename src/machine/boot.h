@@ -16,7 +16,7 @@
 #include "machine/image.h"
 
 struct boot_request {
-	struct memory *memory; /* all zero but for the ACPI tables */
+	struct memory *memory; /* all zero but for ACPI and SMBIOS tables */
 	const struct image *kernel;
 	const struct image *initrd; /* NULL: none */
 	const char *cmdline;        /* "" where there is none */

@@ -13,6 +13,7 @@
  *	0x9fc00  EBDA (reserved)
  *	0xa0000  not RAM
  *	0xe0000  ACPI tables (reserved)
+ *	0xf0000  SMBIOS tables (reserved)
  *	0x100000 RAM, up to memory->low_size */
 #ifndef VENEER_MACHINE_LAYOUT_H
 #define VENEER_MACHINE_LAYOUT_H

@@ -228,7 +228,8 @@ static int load_guest(struct machine *machine)
 	int error;
 
 	if ((error = write_bios_data(&machine->memory)) ||
-		(error = acpi_write_tables(&machine->memory, &acpi, &request.rsdp)))
+		(error = acpi_write_tables(&machine->memory, &acpi, &request.rsdp)) ||
+		(error = smbios_write_tables(&machine->memory, &config->smbios, config->cpu_count)))
 		return error;
 	error = boot_load(&request, &machine->start);
 	guest_image_loaded(machine);

@@ -19,6 +19,7 @@
 #include "host/disk/disk.h"
 #include "host/net/net_backend.h"
 #include "machine/boot.h"
+#include "machine/smbios.h"
 
 #include <stdio.h>
 
@@ -48,6 +49,7 @@ struct machine_config {
 	unsigned disk_count;
 	struct net_config nets[MACHINE_MAX_NETS];
 	unsigned net_count;
+	struct smbios_config smbios;
 };
 
 /* How a run ended. */
