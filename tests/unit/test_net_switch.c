@@ -330,8 +330,12 @@ static void met_one(void *opaque, int socket)
 static void those_that_break_the_rules(void **state)
 {
 	static const char *const words[] = {"", "x", "veneer\0\1", "GET / HTTP/1.0\r\n\r\n"};
+	static const size_t sizes[] = {0, 1, 8, 18};
+	static uint8_t nonsense[2000];
 	struct switch_directory place;
 	int fds[2];
+
+	memset(nonsense, 0x55, sizeof(nonsense));
 
 	for (unsigned way = 0; way < 9; way++) {
 		int sockets[8] = {-1, -1, -1, -1, -1, -1, -1, -1};
@@ -343,7 +347,7 @@ static void those_that_break_the_rules(void **state)
 			int memory = -1;
 
 			if (way < 4) {
-				send(sockets[i], words[way], way < 3 ? way * 4 : 18, MSG_NOSIGNAL);
+				send(sockets[i], words[way], sizes[way], MSG_NOSIGNAL);
 			} else if (way == 4) { /* a pipe as memory */
 				assert_int_equal(pipe(fds), 0);
 				switch_send_hello(sockets[i], fds[0]);
@@ -357,9 +361,9 @@ static void those_that_break_the_rules(void **state)
 					((uint32_t *)link.map)[at / 4] = 0x12345678 + at;
 				memset(link.out.data, way == 6 ? 0xff : 0x55, NET_LINK_RING);
 				for (unsigned n = 0; n < 50 && way == 7; n++) {
-					const struct iovec piece = {link.out.data + 99, 2000};
+					const struct iovec piece = {nonsense, sizeof(nonsense)};
 
-					net_link_send(&link, &piece, 1, 2000);
+					net_link_send(&link, &piece, 1, sizeof(nonsense));
 				}
 				if (way == 6)
 					*(uint32_t *)link.out.control = 0x10000;

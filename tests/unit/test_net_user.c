@@ -326,6 +326,7 @@ static void wanted_again(void *opaque)
 
 static void frames_wait_for_a_card_without_room(void **state)
 {
+	struct kept_frame *frame;
 	bool wanted = false;
 
 	assert_true(find_host(LONG_ENOUGH));
@@ -334,7 +335,9 @@ static void frames_wait_for_a_card_without_room(void **state)
 	assert_null(card_wait(card, is_arp_reply, NULL, 100));
 	wanted = true;
 	worker_call(card->worker, wanted_again, &wanted);
-	assert_non_null(card_wait(card, is_arp_reply, NULL, LONG_ENOUGH));
+	frame = card_wait(card, is_arp_reply, NULL, LONG_ENOUGH);
+	assert_non_null(frame);
+	free(frame);
 }
 
 /* --- forwards --- */
