@@ -6,6 +6,7 @@
 #include "cli/options.h"
 #include "cli/stats.h"
 #include "control/control.h"
+#include "host/cloud_init.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -172,6 +173,18 @@ static int set_net(void *opaque, const char *value)
 	return error;
 }
 
+/* One more disk, whose file is ours alone. */
+static int set_cloud_init(void *opaque, const char *value)
+{
+	char disk[64];
+	int fd = cloud_init_seed("--cloud-init", value);
+
+	if (fd < 0)
+		return -EINVAL;
+	snprintf(disk, sizeof(disk), "/proc/self/fd/%d,readonly,format=raw,serial=cidata", fd);
+	return set_disk(opaque, disk);
+}
+
 static int set_smbios(void *opaque, const char *value)
 {
 	return smbios_config_parse(&((struct settings *)opaque)->machine.smbios, "--smbios", value);
@@ -277,6 +290,10 @@ static const struct option_row table[] = {
 		"names that the machine bears: type 1 has manufacturer,\nproduct, version, "
 		"serial, uuid, sku and family; type 11 a\nvalue",
 		set_smbios},
+	{"cloud-init", "DIR",
+		"add a disk that cloud-init takes its configuration from:\nuser-data, meta-data, "
+		"network-config and vendor-data in DIR",
+		set_cloud_init},
 	{"credential", "NAME=VALUE", "a credential for the guest's systemd", set_credential},
 	{"serial2", "FILE", "add a second serial port that writes to FILE", set_serial2},
 	{"control", "PATH",

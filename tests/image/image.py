@@ -206,6 +206,32 @@ def _():
     check_file_system(disk)
 
 
+@check('a seed for cloud-init: a disk with a label and the files; a credential; snapshot leaves the disk as it was')
+def _():
+    disk = copy(image, 'seed.img')
+    os.mkdir(path('seed'))
+    for name, text in (('user-data', '#cloud-config\n' + 'x' * 5000), ('network-config', 'version: 2\n')):
+        with open(os.path.join(path('seed'), name), 'w') as file:
+            file.write(text)
+    with Machine(disk + ',snapshot', '--cloud-init', path('seed'), '--net', 'none',
+                 '--credential', 'probe=a secret', '--smbios', 'type=1,serial=S1') as machine:
+        machine.login()
+        machine.run('udevadm settle; mount /dev/disk/by-label/cidata /mnt')
+        same(machine.run('ls /mnt'), 'meta-data  network-config  user-data')
+        same(machine.run("cat /mnt/user-data | sha256sum | cut -c 1-64"),
+             hashlib.sha256(b'#cloud-config\n' + b'x' * 5000).hexdigest())
+        same(machine.run('cat /mnt/network-config /mnt/meta-data').split('\n'), ['version: 2', 'instance-id: veneer'])
+        same(machine.run('cat /sys/class/dmi/id/product_serial'), 'S1')
+        same(machine.run('systemd-creds --system cat probe'), 'a secret')
+        machine.run('umount /mnt; echo x >/root/x; sync')
+        machine.send('poweroff')
+        machine.end()
+    with open(disk, 'rb') as file, open(image, 'rb') as original:
+        while piece := file.read(1 << 20):
+            if piece != original.read(1 << 20):
+                raise AssertionError('the disk has changed')
+
+
 # --- disks with partitions; what is on them is looked at, not booted ---
 
 def file_system(name, files, size='16M', label='x'):
