@@ -78,7 +78,10 @@ result $? "a full standard output is noticed"
 
 # Every option of --help is in the manual page, and the other way round.
 run run --help
-grep -o -e '^  --[a-z0-9-]*' "$work/out" | tr -d ' ' | sort -u >"$work/help-options"
+cp "$work/out" "$work/help"
+run image --help
+cat "$work/out" >>"$work/help"
+grep -o -e '^  --[a-z0-9-]*' "$work/help" | tr -d ' ' | sort -u >"$work/help-options"
 sed 's/\\-/-/g' "$source/docs/veneer.1" | grep '^\.B.* --\|^\.BR* --' |
 	grep -o -e '--[a-z][a-z0-9-]*' | grep -v -x -e '--version' | sort -u >"$work/man-options"
 status=0
@@ -97,7 +100,21 @@ refused "unknown subcommand" 2 "unknown subcommand 'fly'" fly
 refused "unknown global option" 2 'unknown option --fly' --fly
 refused "unknown option" 2 'option --fly' run --fly
 refused "unknown short option" 2 'option -z' run -z
-refused "stray word" 2 "unexpected argument 'word'" run --kernel "$image" word
+refused "two disks to boot from" 2 "two disks to boot from, 'a' and 'b'" run a b
+refused "a disk that is not there" 4 'nothing-there: cannot open' run nothing-there
+refused "image without a name" 2 'the name of the FILE to make is missing' image
+refused "image over a file" 2 'the file exists already' image "$image"
+refused "image of no size" 2 '--size 1M: expected a size from 1G' image new.img --size 1M
+refused "image of no release" 2 '--suite a b: expected a release' image new.img --suite 'a b'
+refused "image with packages that are options" 2 '--packages --help: expected names' \
+	image new.img --packages --help
+refused "image with a key that is none" 2 'expected a file with a public key' \
+	image new.img --ssh-key "$image"
+refused "image from nowhere" 2 '--mirror x: expected a URL' image new.img --mirror x
+refused "names that the machine cannot bear" 2 'no such field' run --kernel "$image" \
+	--smbios type=1,colour=red
+refused "a seed of nothing" 2 '--cloud-init nothing-there: expected a directory' run \
+	--kernel "$image" --cloud-init nothing-there
 refused "no kernel" 2 'DISK to boot from, or --kernel FILE, is missing' run
 refused "option without its argument" 2 '--kernel needs an argument' run --kernel
 refused "argument for a flag" 2 '--stats=json takes no argument' run --kernel "$image" --stats=json
