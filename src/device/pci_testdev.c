@@ -170,6 +170,6 @@ int pci_testdev_create(struct pci_bus *bus, struct device_list *devices)
 		free(testdev);
 		return error;
 	}
-	device_list_add(devices, &testdev->device, &testdev_device, 0);
+	device_list_add(devices, &testdev->device, &testdev_device, testdev->function.devfn);
 	return 0;
 }

@@ -281,3 +281,26 @@ for name, card in (('takes', b'\5\xff\2\xff\xff'), ('cut', b'\5\0\0\xff\xff'), (
     write('net_switch', name, card + switch_frame(0x82, 5000 - 14 + 26, LARGE, TCP4) + switch_frame(
         0x83, 60, bytes(12), ETHERNET) + b'\x84' + struct.pack('<H', 58000) + b'\2\0\0\0\0\1' + b'\x80\0\x10\0\1\0'
         + b'\x81\0\0\0\4\xff\xff\0\0')
+
+
+def pci_steps(*steps):
+    # struct step of fuzz_pci.c: action, choice, offset, value
+    return b''.join(struct.pack('<BBHI', *step) for step in steps)
+
+
+READ, WRITE, PORT_READ, PORT_WRITE, MAPPED_READ, MAPPED_WRITE, PLACE, NOTIFY, PIN, RESET, SAVE, CHANGE = range(12)
+DOUBLEWORD = 1 | 2 << 2     # of function 1
+PCI_BEGIN = [(PLACE, 0x81, bar, place) for bar, place in ((0, 5), (1, 12), (4, 6))]
+write('pci', 'sizes', pci_steps(*[(WRITE, DOUBLEWORD, 0x10 + 4 * i, 0xffffffff) for i in range(6)],
+                                *[(READ, DOUBLEWORD, 0x10 + 4 * i, 0) for i in range(6)]))
+write('pci', 'moves', pci_steps(*PCI_BEGIN, *[(PLACE, 0x81, 0, i) for i in range(14)],
+                                *[(PLACE, 0x82, 0, i) for i in range(14)], (SAVE, 0, 0, 0)))
+# Power management at 0x40, MSI-X at 0x48, MSI at 0x54, PCI Express at 0x64.
+write('pci', 'msix', pci_steps(*PCI_BEGIN, (WRITE, DOUBLEWORD, 0x48, 0x80000000), (NOTIFY, 1, 0, 0), (SAVE, 0, 0, 0),
+                               *[(MAPPED_WRITE, i << 4 | 8, 12, 0) for i in range(4)], (NOTIFY, 1, 0, 0)))
+write('pci', 'msi', pci_steps(*PCI_BEGIN, (WRITE, DOUBLEWORD, 0x58, 0xfee00000), (WRITE, DOUBLEWORD, 0x54, 0x10000),
+                              (NOTIFY, 1, 0, 0), (SAVE, 0, 0, 0)))
+write('pci', 'resets', pci_steps(*PCI_BEGIN, (PIN, 1, 0, 1), (WRITE, DOUBLEWORD, 0x44, 3), (WRITE, DOUBLEWORD, 0x44, 0),
+                                 *PCI_BEGIN, (PIN, 1, 0, 1), (WRITE, DOUBLEWORD, 0x6c, 0x8000), (RESET, 0, 0, 1)))
+write('pci', 'ports', pci_steps(*[(PORT_WRITE, i << 4 | 8, 0, 0x80000810) for i in range(4)],
+                                *[(PORT_READ, i << 4 | 8, 0, 0) for i in range(4)], (CHANGE, 0, 300, 1)))
