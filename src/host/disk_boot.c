@@ -48,6 +48,23 @@ static int open_fds(const char *path, int fds[FDS])
 	return 0;
 }
 
+/* The helper sees the bytes of a file, not the disk that a format makes of them. */
+static bool is_raw(const struct disk_config *disk, int fd)
+{
+	char magic[4] = "";
+
+	if (disk->format[0])
+		return strcmp(disk->format, "raw") == 0;
+	return pread(fd, magic, sizeof(magic), 0) < 0 || memcmp(magic, "QFI\xfb", 4) != 0;
+}
+
+static int refuse_format(const struct disk_config *disk)
+{
+	log_error("%s: a kernel can be read out of raw disks only; give a --kernel and --initrd",
+		disk->path);
+	return -EINVAL;
+}
+
 static int run_helper(const struct disk_config *disk, const int fds[FDS])
 {
 	char start[24], size[24];
@@ -92,7 +109,11 @@ int disk_boot_read(struct disk_boot *boot, const struct disk_config *disk)
 	int fds[FDS] = {-1, -1, -1, -1}, error;
 
 	*boot = (struct disk_boot){-1, -1, NULL};
+	if (strncmp(disk->path, "nbd", 3) == 0 && strstr(disk->path, "://"))
+		return refuse_format(disk);
 	error = open_fds(disk->path, fds);
+	if (!error && !is_raw(disk, fds[DISK]))
+		error = refuse_format(disk);
 	if (!error)
 		error = run_helper(disk, fds);
 	if (!error && !(boot->cmdline = read_cmdline(fds[CMDLINE])))
