@@ -7,6 +7,7 @@
  *
  * The disk is a file system, or has partitions with file systems; GRUB's configuration says what to
  * start, and else the newest kernel in /boot is taken. */
+#include "base/sanitizer.h"
 #include "helper/ext_files.h"
 #include "helper/grub_config.h"
 #include "helper/partition.h"
@@ -46,7 +47,8 @@ static void limit_resources(void)
 			    file = {MAX_INITRD, MAX_INITRD}, none = {0, 0};
 
 	setrlimit(RLIMIT_CPU, &seconds);
-	setrlimit(RLIMIT_AS, &memory);
+	if (!ADDRESS_SANITIZED && !THREAD_SANITIZED) /* they reserve terabytes */
+		setrlimit(RLIMIT_AS, &memory);
 	setrlimit(RLIMIT_FSIZE, &file);
 	setrlimit(RLIMIT_CORE, &none);
 }
