@@ -182,6 +182,20 @@ disks()
 	write_text "/dev/$(disk plain)" >/dev/null
 }
 
+# One of two machines that use parts of the same file.
+one_part()
+{
+	local part
+
+	text >/tmp/text
+	part=$(disk part)
+	check "a part is found" [ -n "$part" ]
+	check "many requests at once, to a part" storm "$part" 3
+	check "a part is written" write_text "/dev/$part"
+	forget
+	check "a part is read" holds_text "/dev/$part"
+}
+
 modprobe virtio_pci
 modprobe virtio_blk
 dmesg -n 1

@@ -5,7 +5,7 @@
 # usage: virtio.sh VENEER BUILD-DIR SOURCE-DIR ENGINE CPUS...
 #
 # In the environment: GUEST, a directory that guests/fetch-debian.sh filled; PARTS, which of guest-init.sh's
-# parts run (all).
+# parts run (all; with "two", two machines share a disk's file).
 set -u
 export LC_ALL=C
 
@@ -16,7 +16,7 @@ source=$3
 engine=$4
 shift 4
 guest=${GUEST:-$source/.cache/guest}
-parts=${PARTS:-disks}
+parts=${PARTS:-disks,two}
 work=$(mktemp -d) || exit 2
 trap 'rm -rf "$work"' EXIT
 number=0
@@ -79,25 +79,63 @@ same_bytes()	# FILE OFFSET: the text is there
 "$source/guests/make-initramfs.sh" "$work/initramfs" --guest "$guest" --init "$source/tests/virtio/guest-init.sh" \
 	--module virtio_pci --module virtio_blk \
 	--file "$programs/guest-disk:bin/guest-disk" || exit 2
-for cpus; do
+append()	# CPUS PARTS
+{
+	echo "console=ttyS0 quiet panic=-1 cpus=$1 parts=$2"
+}
+
+run_disks()	# CPUS
+{
 	truncate -s 32M "$work/plain"
 	{ text && head -c 3M /dev/zero; } >"$work/text"
 	cp "$work/text" "$work/snapshot"
 	truncate -s 4M "$work/parts"
-	boot guest "$cpus" --append "console=ttyS0 quiet panic=-1 cpus=$cpus parts=$parts" \
+	boot guest "$1" --append "$(append "$1" disks)" \
 		--disk "$work/plain,serial=plain" --disk "$work/text,readonly,serial=read-only" \
 		--disk "$work/parts,offset=1M,size=1M,serial=part" --disk "$work/snapshot,snapshot,serial=snapshot"
-	judge guest "$engine, $cpus CPU"
-	if [[ $parts == *disks* ]]; then
-		same_bytes "$work/plain" 0
-		result $? "$engine, $cpus CPU: what was written and flushed is in the file"
-		same_bytes "$work/parts" 1048576 && cmp -s <(head -c 1M "$work/parts") <(head -c 1M /dev/zero) &&
-			cmp -s <(tail -c 2M "$work/parts") <(head -c 2M /dev/zero)
-		result $? "$engine, $cpus CPU: a part's file has it at its offset, and nothing else"
-		cmp -s "$work/snapshot" "$work/text"
-		result $? "$engine, $cpus CPU: a snapshot's file is unchanged"
-	fi
+	judge guest "$engine, $1 CPU"
+	same_bytes "$work/plain" 0
+	result $? "$engine, $1 CPU: what was written and flushed is in the file"
+	same_bytes "$work/parts" 1048576 && cmp -s <(head -c 1M "$work/parts") <(head -c 1M /dev/zero) &&
+		cmp -s <(tail -c 2M "$work/parts") <(head -c 2M /dev/zero)
+	result $? "$engine, $1 CPU: a part's file has it at its offset, and nothing else"
+	cmp -s "$work/snapshot" "$work/text"
+	result $? "$engine, $1 CPU: a snapshot's file is unchanged"
 	rm "$work"/{plain,text,snapshot,parts}
+}
+
+# Two machines at once, each with a part of one file; a third one that wants some of both is refused.
+run_two()	# CPUS
+{
+	local name offset try
+
+	truncate -s 16M "$work/parts"
+	for name in first second; do
+		[[ $name == first ]] && offset=4M || offset=8M
+		boot $name "$1" --append "$(append "$1" one_part)" --disk "$work/parts,offset=$offset,size=4M,serial=part" &
+	done
+	for ((try = 0; try < 600; try++)); do
+		(($(cat "$work"/{first,second}.log 2>/dev/null | grep -c 'a part is found') == 2)) && break
+		sleep 0.1
+	done
+	boot third 1 --append "$(append 1 one_part)" --disk "$work/parts,offset=6M,size=4M,serial=part"
+	wait
+	[[ $(cat "$work/third.status") == 4 && ! -s $work/third.log ]] && grep -q "$work/parts" "$work/third.err"
+	result $? "$engine, $1 CPU: a third machine is refused parts of both" "$(cat "$work/third.err")"
+	for name in first second; do
+		judge $name "$engine, $1 CPU, the $name of two machines"
+	done
+	same_bytes "$work/parts" $((4 << 20)) && same_bytes "$work/parts" $((8 << 20)) &&
+		cmp -s <(head -c 4M "$work/parts") <(head -c 4M /dev/zero) &&
+		cmp -s <(tail -c 4M "$work/parts") <(head -c 4M /dev/zero)
+	result $? "$engine, $1 CPU: the file has what both wrote"
+	rm "$work/parts"
+}
+
+for cpus; do
+	for part in ${parts//,/ }; do
+		"run_$part" "$cpus"
+	done
 done
 echo "1..$number"
 ((failures == 0))
