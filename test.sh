@@ -11,6 +11,7 @@
 #   cli        the command line, bad input, the terminal, the control socket
 #   kernels    our own guest kernels under each engine, and accesses to where the monitor has its memory
 #   boot       Debian's kernel: with 1, 2 and 4 processors translated, with 2 interpreted
+#   virtio     disks under Debian's own drivers, translated and interpreted, with 1 and 4 processors
 #   image      a whole Debian: made by veneer image, booted from its disk, used, shut down
 #   soak       a long mixed load in a translated guest, compared with the host
 #   demo       ./demo.sh
@@ -36,7 +37,7 @@ fuzz_seconds=${FUZZ_SECONDS:-15}
 passed=0
 failed=0
 
-stages=(format unit cli kernels boot image soak demo sanitize thread fuzz)
+stages=(format unit cli kernels boot virtio image soak demo sanitize thread fuzz)
 (($#)) || set -- "${stages[@]}"
 for stage; do
 	[[ " ${stages[*]} " == *" $stage "* ]] || {
@@ -199,6 +200,13 @@ if stage boot; then
 		"$here/tests/boot/short.sh" "$veneer" "$here" bt 2
 	ADDRESS_SPACE=4000000 tap "Debian boots without windows" "$here/tests/boot/short.sh" "$veneer" "$here" bt 2
 	tap "Debian boots interp" "$here/tests/boot/boot.sh" "$veneer" "$build" "$here" interp 2
+fi
+
+if stage virtio; then
+	for engine in bt interp; do
+		PARTS=disks tap "virtio $engine" "$here/tests/virtio/virtio.sh" "$veneer" "$build" "$here" $engine 1 4
+	done
+	PARTS=two tap "virtio, two machines" "$here/tests/virtio/virtio.sh" "$veneer" "$build" "$here" bt 2
 fi
 
 if stage image; then
