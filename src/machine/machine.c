@@ -361,18 +361,35 @@ static void request_failure(struct machine *machine)
 	priority_lock_release(&machine->lock);
 }
 
+static void finish_pause(struct machine *machine)
+{
+	bool wanted;
+
+	priority_lock_take(&machine->lock);
+	wanted = machine->devices_to_stop;
+	priority_lock_release(&machine->lock);
+	if (!wanted)
+		return;
+	device_list_quiesce(chipset_devices(machine->chipset));
+	priority_lock_take(&machine->lock);
+	machine_devices_stopped(machine);
+	priority_lock_release(&machine->lock);
+}
+
 static struct machine_result run_until_request(struct machine *machine)
 {
 	int error;
 
 	priority_lock_take(&machine->lock);
-	device_list_resume(chipset_devices(machine->chipset));
+	if (machine->phase == MACHINE_PHASE_RUNNING)
+		device_list_resume(chipset_devices(machine->chipset));
 	priority_lock_release(&machine->lock);
 	if (vcpu_threads_start(machine) < 0)
 		return (struct machine_result){MACHINE_FAILED, 0};
-	do
+	do {
 		error = event_loop_run(machine->loop);
-	while (!error && !end_requested(machine));
+		finish_pause(machine);
+	} while (!error && !end_requested(machine));
 	if (error)
 		request_failure(machine);
 	vcpu_threads_stop(machine);

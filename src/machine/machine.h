@@ -69,8 +69,8 @@ struct machine_result {
 	int value;
 };
 
-/* MACHINE_PHASE_PAUSING: some vCPUs still run, and the machine will be paused when the last of them
- * has stopped. */
+/* MACHINE_PHASE_PAUSING: some vCPUs still run, or devices have requests in flight, and the machine
+ * will be paused when the last of them has stopped. */
 enum machine_phase { MACHINE_PHASE_RUNNING, MACHINE_PHASE_PAUSING, MACHINE_PHASE_PAUSED };
 
 enum machine_event_kind {
@@ -124,6 +124,7 @@ struct machine {
 	enum machine_phase phase;
 	bool resume_wanted;           /* asked for while it was PAUSING: paused, it resumes */
 	unsigned parked;              /* vCPU threads that wait for phase_changed */
+	bool devices_to_stop;         /* PAUSING, and all vCPU threads are parked */
 	pthread_cond_t phase_changed; /* or an end was requested */
 	unsigned resets;
 };

@@ -1,10 +1,14 @@
 /* Pausing a machine. All vCPU threads leave their engine at an instruction's boundary and wait
  * (machine/vcpu_thread.c); the last to come stops the machine's clock, and with it guest TSCs and
- * timers. From then on nothing of the machine changes but by reset and the power button: its whole
- * state is in struct cpu, the devices and RAM, and can be saved (machine/saved_state.c).
+ * timers. Devices with threads of their own are then waited for (device_ops.quiesce), by the I/O
+ * thread between two turns of its loop, since that needs to be without the machine lock; the I/O
+ * thread serves nobody while requests in flight end. From then on nothing of the machine changes
+ * but by reset and the power button: its whole state is in struct cpu, the devices and RAM, and
+ * can be saved (machine/saved_state.c).
  *
- * Asking does not wait, since the thread that asks holds the machine lock, which a vCPU may need
+ * * Asking does not wait, since the thread that asks holds the machine lock, which a vCPU may need
  * before it can stop. The machine's listener is told when it is done. */
+#include "device/chipset/chipset.h"
 #include "machine/machine.h"
 #include "machine/vcpu_thread.h"
 
@@ -31,6 +35,8 @@ void machine_resume(struct machine *machine)
 		return;
 	clock_resume(&machine->clock);
 	event_loop_clock_changed(machine->loop);
+	if (machine->chipset)
+		device_list_resume(chipset_devices(machine->chipset));
 	machine->phase = MACHINE_PHASE_RUNNING;
 	if (machine->request.end == MACHINE_RUNS_ON)
 		for (i = 0; i < machine->config.cpu_count; i++)
@@ -47,6 +53,13 @@ void machine_vcpu_parked(struct machine *machine)
 		return;
 	clock_pause(&machine->clock);
 	event_loop_clock_changed(machine->loop);
+	machine->devices_to_stop = true;
+	event_loop_stop(machine->loop); /* machine_devices_stopped() goes on */
+}
+
+void machine_devices_stopped(struct machine *machine)
+{
+	machine->devices_to_stop = false;
 	machine->phase = MACHINE_PHASE_PAUSED;
 	/* Nothing of a paused machine changes. */
 	if (machine->console)

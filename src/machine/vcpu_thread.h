@@ -12,9 +12,11 @@ void vcpu_threads_kick(struct machine *machine);
 /* Tell them and wait until all threads have ended. Without the machine lock. */
 void vcpu_threads_stop(struct machine *machine);
 
-/* For those threads: one more of them is parked, and the last completes a pause (pause.c). Machine
- * lock held. */
+/* For those threads: one more of them is parked; the last makes the event loop return, so that the
+ * devices are stopped (pause.c). Machine lock held. */
 void machine_vcpu_parked(struct machine *machine);
+/* They have stopped, which completes the pause. Machine lock held. */
+void machine_devices_stopped(struct machine *machine);
 /* Tell the machine's listener. Machine lock held. */
 void machine_tell(
 	struct machine *machine, enum machine_event_kind kind, struct machine_result cause);

@@ -110,10 +110,18 @@ static bool told_to_stop(unsigned i)
 	return atomic_load(&machine.cpus[i]->pending) & PENDING_STOP;
 }
 
+/* What the I/O thread does between two turns of its loop, where it is to; the devices are none. */
+static void stop_devices(void)
+{
+	if (machine.devices_to_stop)
+		machine_devices_stopped(&machine);
+}
+
 static void park(void)
 {
 	machine.parked++;
 	machine_vcpu_parked(&machine);
+	stop_devices();
 }
 
 static void the_last_vcpu_to_stop_pauses_the_machine(void **state)
@@ -151,8 +159,25 @@ static void a_pause_finds_vcpus_that_are_parked_still(void **state)
 	park();
 	machine_resume(&machine);
 	machine_pause(&machine);
+	stop_devices();
 	assert_int_equal(machine.phase, MACHINE_PHASE_PAUSED);
 	assert_string_equal(told, "prp");
+}
+
+/* The last vCPU's thread only asks the I/O thread to stop them. */
+static void a_pause_waits_for_devices(void **state)
+{
+	with_vcpus(2);
+	machine_pause(&machine);
+	assert_int_equal(machine.phase, MACHINE_PHASE_PAUSING);
+	assert_true(machine.clock.paused && machine.devices_to_stop);
+	assert_string_equal(told, "");
+	machine_resume(&machine);
+	assert_true(machine.clock.paused);
+	stop_devices();
+	assert_int_equal(machine.phase, MACHINE_PHASE_RUNNING);
+	assert_false(machine.clock.paused);
+	assert_string_equal(told, "pr");
 }
 
 static void a_resume_amid_a_pause_follows_it(void **state)
@@ -181,9 +206,12 @@ static void stop_loop(void *opaque)
 	event_loop_stop(opaque);
 }
 
+static struct timer timer;
+
 static void *run_loop(void *loop)
 {
-	event_loop_run(loop);
+	while (timer_armed(&timer))
+		event_loop_run(loop);
 	return NULL;
 }
 
@@ -197,7 +225,6 @@ static void with_lock(void (*act)(struct machine *machine))
 /* The event loop sleeps when the pause ends, after the time at which the timer was due at first. */
 static void timers_go_on_after_a_pause(void **state)
 {
-	struct timer timer;
 	pthread_t thread;
 
 	with_vcpus(2);
@@ -205,6 +232,7 @@ static void timers_go_on_after_a_pause(void **state)
 	timer_arm(&timer, clock_ns(&machine.clock) + 50000000);
 	pthread_create(&thread, NULL, run_loop, machine.loop);
 	with_lock(machine_pause);
+	with_lock(machine_devices_stopped);
 	assert_int_equal(machine.phase, MACHINE_PHASE_PAUSED);
 	usleep(150000);
 	assert_true(timer_armed(&timer));
@@ -219,6 +247,7 @@ static void an_end_reaches_vcpus_that_are_paused(void **state)
 {
 	with_vcpus(2);
 	machine_pause(&machine);
+	stop_devices();
 	request(MACHINE_SIGNAL, 15);
 	machine_resume(&machine);
 	assert_true(told_to_stop(0) && told_to_stop(1));
@@ -235,6 +264,7 @@ int main(void)
 			the_last_vcpu_to_stop_pauses_the_machine, setup_pause, teardown),
 		cmocka_unit_test_setup_teardown(
 			a_pause_finds_vcpus_that_are_parked_still, setup_pause, teardown),
+		cmocka_unit_test_setup_teardown(a_pause_waits_for_devices, setup_pause, teardown),
 		cmocka_unit_test_setup_teardown(
 			a_resume_amid_a_pause_follows_it, setup_pause, teardown),
 		cmocka_unit_test_setup_teardown(timers_go_on_after_a_pause, setup_pause, teardown),
