@@ -6,7 +6,7 @@
  * but by reset and the power button: its whole state is in struct cpu, the devices and RAM, and
  * can be saved (machine/saved_state.c).
  *
- * * Asking does not wait, since the thread that asks holds the machine lock, which a vCPU may need
+ * Asking does not wait, since the thread that asks holds the machine lock, which a vCPU may need
  * before it can stop. The machine's listener is told when it is done. */
 #include "device/chipset/chipset.h"
 #include "machine/machine.h"
