@@ -48,7 +48,7 @@ done
 wanted=" $* "
 
 "$here/scripts/install-packages.sh" gcc libc6-dev binutils meson ninja-build pkg-config python3 \
-	libzydis-dev libjansson-dev libslirp-dev liburing-dev libcmocka-dev libext2fs-dev mmdebstrap e2fsprogs uidmap openssh-client clang clang-format libclang-rt-dev llvm acpica-tools man-db groff || exit 1
+	libzydis-dev libjansson-dev libslirp-dev liburing-dev libnbd-dev libcmocka-dev libext2fs-dev mmdebstrap e2fsprogs uidmap openssh-client clang clang-format libclang-rt-dev llvm acpica-tools man-db groff || exit 1
 
 # --- counting ---
 

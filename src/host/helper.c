@@ -27,6 +27,12 @@ int helper_find(const char *name, char *path)
 	char self[PATH_MAX];
 	ssize_t length;
 
+	if (name[0] == '/') {
+		if (snprintf(path, PATH_MAX, "%s", name) < PATH_MAX)
+			return 0;
+		log_error("%s: the name is too long", name);
+		return -ENAMETOOLONG;
+	}
 	if (directory) {
 		if (snprintf(path, PATH_MAX, "%s/%s", directory, name) < PATH_MAX &&
 			access(path, X_OK) == 0)

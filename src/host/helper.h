@@ -34,8 +34,8 @@ struct helper {
 };
 
 /* The path (PATH_MAX bytes) of the executable `name`, which is looked for beside this one, then in
- * ../libexec/veneer/ from there; in $VENEER_HELPERS only, where that is set. 0, or -errno with a
- * message. */
+ * ../libexec/veneer/ from there; in $VENEER_HELPERS only, where that is set. A name that
+ * begins with a slash is a path already. 0, or -errno with a message. */
 int helper_find(const char *name, char *path);
 
 /* Start the executable `name`, found by helper_find(). `words`: its arguments after the name, ended

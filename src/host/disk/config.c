@@ -1,4 +1,4 @@
-#include "host/disk/disk.h"
+#include "host/disk/internal.h"
 
 #include "base/log.h"
 #include "base/words.h"
@@ -132,7 +132,7 @@ static const struct words_row table[] = {
 	{0},
 };
 
-static bool is_uri(const char *path)
+bool disk_is_uri(const char *path)
 {
 	return strncmp(path, "nbd://", 6) == 0 || strncmp(path, "nbd+unix://", 11) == 0;
 }
@@ -145,7 +145,7 @@ static int check(const struct disk_config *config, const char *option)
 		log_error("%s: expected a file's name first", option);
 		return -EINVAL;
 	}
-	if (is_uri(config->path) && (config->format[0] || !whole)) {
+	if (disk_is_uri(config->path) && (config->format[0] || !whole)) {
 		log_error("%s %s: offset=, size= and format= are for files", option, config->path);
 		return -EINVAL;
 	}

@@ -420,7 +420,7 @@ static int make_private_file(const struct disk_config *config)
 	if (!copy)
 		return -ENOMEM;
 	if (!temporary || !*temporary)
-		directory = strstr(copy, "://") ? "/var/tmp" : dirname(copy);
+		directory = disk_is_uri(copy) ? "/var/tmp" : dirname(copy);
 	fd = make_file(directory);
 	if (fd < 0 && directory != temporary) {
 		directory = "/var/tmp";

@@ -1,0 +1,683 @@
+/* A network block device: a server speaks the NBD protocol, libnbd speaks it for us.
+ *
+ * A request is cut into commands of at most MAX_TRANSFER bytes, of which MAX_COMMANDS are with the
+ * server at one time. libnbd takes one buffer a command, so what is scattered is copied.
+ *
+ * A server may go away and come back. What it has not answered then is sent again. What it has
+ * answered, but was not asked to make durable, may be lost with it, though the guest believes it
+ * written: a later flush would promise too much. So writes are kept here (`unflushed`) till a flush
+ * has followed them, and a server that is back gets them first, one after the other. What is kept
+ * is bounded: past FLUSH_AT bytes we flush by ourselves, past KEEP_AT no write is sent. */
+#include "host/disk/internal.h"
+#include "host/disk/nbd_connect.h"
+
+#include "base/bits.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#define MAX_COMMANDS 64
+#define MAX_TRANSFER (1 * MIB)
+#define MAX_RANGE    (128 * MIB) /* of a command without data */
+#define FLUSH_AT     (32 * MIB)
+#define KEEP_AT      (96 * MIB)
+#define BEST_BLOCK   4096
+
+struct command {
+	struct command *next;
+	struct nbd *nbd;
+	struct disk_request *request; /* NULL: a flush or a write of our own */
+	enum disk_operation operation;
+	uint64_t offset, bytes;
+	uint8_t *buffer;
+	bool copied; /* the buffer is the command's */
+	bool fua, unmap, answered;
+	int error;
+	uint64_t number;   /* FLUSH: of the first write that was answered after it was sent */
+	uint64_t sequence; /* in `unflushed` */
+};
+
+struct nbd {
+	struct disk disk;
+	char *name, *target;
+	bool unsafe, can_flush, can_fua, can_trim, can_zero;
+	unsigned reconnect_s;
+	struct disk_server *server; /* of our own, or NULL: nothing to reconnect to */
+	struct worker *worker;
+	struct disk_finished finished;
+
+	struct nbd_handle *handle; /* NULL: the server is gone */
+	int fd;
+	uint32_t events;
+	struct nbd_connector connector;
+	struct worker_timer patience;
+	bool failed; /* it has been gone for too long: requests fail */
+
+	struct disk_request *queue, **queue_end; /* not wholly sent */
+	struct command *sent, *resend;           /* in the order of sending */
+	unsigned sent_count;
+
+	struct command *unflushed, **unflushed_end, *replayed;
+	uint64_t unflushed_bytes, sequence;
+	struct command replay, own_flush;
+	bool replaying, flushing;
+	int flush_error; /* of our own flush or replay: told with the guest's next */
+};
+
+/* What a request has in its number[]. */
+#define SENT_BYTES(request)  ((request)->number[0])
+#define OUTSTANDING(request) ((request)->number[1])
+#define ERROR(request)       ((request)->number[2])
+#define FLUSHED(request)     ((request)->number[3])
+
+static void pump(struct nbd *nbd);
+static void lose_server(struct nbd *nbd);
+
+/* --- what the server may lose --- */
+
+static bool is_kept(const struct nbd *nbd, const struct command *command)
+{
+	return (command->operation == DISK_WRITE || command->operation == DISK_WRITE_ZEROES) &&
+	       !command->fua && nbd->can_flush && !nbd->unsafe;
+}
+
+static uint64_t kept_bytes(const struct command *command)
+{
+	return sizeof(*command) + (command->buffer ? command->bytes : 0);
+}
+
+static void keep(struct nbd *nbd, struct command *command)
+{
+	command->sequence = nbd->sequence++;
+	command->next = NULL;
+	command->request = NULL;
+	*nbd->unflushed_end = command;
+	nbd->unflushed_end = &command->next;
+	nbd->unflushed_bytes += kept_bytes(command);
+}
+
+static void free_command(struct command *command)
+{
+	if (command->copied)
+		free(command->buffer);
+	free(command);
+}
+
+/* All writes before this one are durable. */
+static void forget(struct nbd *nbd, uint64_t sequence)
+{
+	struct command *command;
+
+	while ((command = nbd->unflushed) && command->sequence < sequence) {
+		nbd->unflushed = command->next;
+		nbd->unflushed_bytes -= kept_bytes(command);
+		free_command(command);
+	}
+	if (!nbd->unflushed)
+		nbd->unflushed_end = &nbd->unflushed;
+}
+
+/* --- commands --- */
+
+static bool is_over(struct nbd_handle *handle)
+{
+	return nbd_aio_is_dead(handle) || nbd_aio_is_closed(handle);
+}
+
+/* libnbd holds its lock here: the answer is only noted. */
+static int answered(void *opaque, int *error)
+{
+	struct command *command = opaque;
+
+	command->answered = true;
+	command->error = *error;
+	return 1; /* libnbd need not remember it */
+}
+
+static int64_t call(struct nbd *nbd, struct command *command)
+{
+	nbd_completion_callback done = {.callback = answered, .user_data = command};
+	uint32_t flags = command->fua ? LIBNBD_CMD_FLAG_FUA : 0;
+
+	switch (command->operation) {
+	case DISK_READ:
+		return nbd_aio_pread(
+			nbd->handle, command->buffer, command->bytes, command->offset, done, 0);
+	case DISK_WRITE:
+		return nbd_aio_pwrite(
+			nbd->handle, command->buffer, command->bytes, command->offset, done, flags);
+	case DISK_FLUSH:
+		return nbd_aio_flush(nbd->handle, done, 0);
+	case DISK_DISCARD:
+		return nbd_aio_trim(nbd->handle, command->bytes, command->offset, done, 0);
+	case DISK_WRITE_ZEROES:
+		return nbd_aio_zero(nbd->handle, command->bytes, command->offset, done,
+			flags | (command->unmap ? 0 : LIBNBD_CMD_FLAG_NO_HOLE));
+	}
+	return -1;
+}
+
+static void send_command(struct nbd *nbd, struct command *command)
+{
+	struct command **link = &nbd->sent;
+
+	while (*link)
+		link = &(*link)->next;
+	*link = command;
+	command->next = NULL;
+	command->answered = false;
+	command->number = nbd->sequence;
+	nbd->sent_count++;
+	if (call(nbd, command) < 0 && !is_over(nbd->handle)) {
+		command->answered = true;
+		command->error = EIO;
+	}
+}
+
+/* Zeros where the server has no command for them. */
+static bool has_data(const struct nbd *nbd, const struct disk_request *request)
+{
+	return request->operation == DISK_READ || request->operation == DISK_WRITE ||
+	       (request->operation == DISK_WRITE_ZEROES && !nbd->can_zero);
+}
+
+static int set_buffer(struct command *command, const struct disk_request *request)
+{
+	struct iovec piece = {0};
+	uint64_t taken = 0;
+
+	if (request->operation == DISK_READ)
+		pieces_slice(request->pieces, request->piece_count, SENT_BYTES(request),
+			command->bytes, &piece, 1, &taken);
+	if (taken == command->bytes) {
+		command->buffer = piece.iov_base;
+		return 0;
+	}
+	command->buffer = calloc(1, command->bytes);
+	command->copied = true;
+	if (!command->buffer)
+		return -ENOMEM;
+	if (request->operation == DISK_WRITE)
+		pieces_copy_out(request->pieces, request->piece_count, SENT_BYTES(request),
+			command->buffer, command->bytes);
+	return 0;
+}
+
+/* The next command of a request that is not wholly sent; NULL: no memory. */
+static struct command *next_command(struct nbd *nbd, struct disk_request *request)
+{
+	struct command *command = calloc(1, sizeof(*command));
+	bool data = has_data(nbd, request);
+
+	if (!command)
+		return NULL;
+	command->nbd = nbd;
+	command->request = request;
+	command->operation = request->operation;
+	command->offset = request->offset + SENT_BYTES(request);
+	command->bytes = MIN(request->bytes - SENT_BYTES(request), data ? MAX_TRANSFER : MAX_RANGE);
+	command->fua = request->fua && nbd->can_fua && !nbd->unsafe;
+	command->unmap = request->unmap;
+	if (data && request->operation == DISK_WRITE_ZEROES)
+		command->operation = DISK_WRITE;
+	if (FLUSHED(request) || request->operation == DISK_FLUSH) {
+		command->operation = DISK_FLUSH;
+		command->bytes = 0;
+	} else if (data && set_buffer(command, request) < 0) {
+		free_command(command);
+		return NULL;
+	}
+	return command;
+}
+
+/* --- requests --- */
+
+static void enqueue(struct nbd *nbd, struct disk_request *request)
+{
+	request->next = NULL;
+	*nbd->queue_end = request;
+	nbd->queue_end = &request->next;
+	worker_want_idle(nbd->worker);
+}
+
+static bool is_sent(const struct disk_request *request)
+{
+	if (request->operation == DISK_FLUSH || FLUSHED(request))
+		return FLUSHED(request) == 2;
+	return SENT_BYTES(request) == request->bytes || ERROR(request);
+}
+
+/* Nothing of it is with the server any more. */
+static void request_over(struct nbd *nbd, struct disk_request *request)
+{
+	bool write = request->operation == DISK_WRITE || request->operation == DISK_WRITE_ZEROES;
+
+	if (write && request->fua && !ERROR(request) && !FLUSHED(request) && !nbd->can_fua &&
+		nbd->can_flush && !nbd->unsafe && !nbd->failed) {
+		FLUSHED(request) = 1; /* the next command is a flush */
+		enqueue(nbd, request);
+		return;
+	}
+	request->done(request, (int)(int64_t)ERROR(request));
+}
+
+static int guest_error(int error)
+{
+	return error == ENOSPC || error == EDQUOT || error == EFBIG ? -ENOSPC : -EIO;
+}
+
+/* A command has its answer, or will have none. `error`: 0 or positive. */
+static void command_over(struct nbd *nbd, struct command *command, int error)
+{
+	struct disk_request *request = command->request;
+
+	if (command->operation == DISK_FLUSH) {
+		forget(nbd, command->number);
+		if (request && nbd->flush_error && !error)
+			error = -nbd->flush_error;
+		nbd->flush_error = request ? 0 : nbd->flush_error;
+	}
+	if (!error && command->operation == DISK_READ && command->copied)
+		pieces_copy_in(request->pieces, request->piece_count,
+			command->offset - request->offset, command->buffer, command->bytes);
+	if (!error && is_kept(nbd, command))
+		keep(nbd, command);
+	else
+		free_command(command);
+	if (error && !ERROR(request))
+		ERROR(request) = (uint64_t)(int64_t)guest_error(error);
+	if (--OUTSTANDING(request) == 0 && is_sent(request) && nbd->queue != request)
+		request_over(nbd, request);
+}
+
+static void replay_next(struct nbd *nbd);
+
+static void own_command_over(struct nbd *nbd, struct command *command)
+{
+	if (command->error)
+		nbd->flush_error = -EIO;
+	if (command == &nbd->own_flush) {
+		nbd->flushing = false;
+		forget(nbd, command->number);
+	} else {
+		nbd->replayed = nbd->replayed->next;
+		replay_next(nbd);
+	}
+}
+
+/* Serve what libnbd has noted. An answer that the connection is lost is none. */
+static void serve_answers(struct nbd *nbd)
+{
+	struct command **link = &nbd->sent, *command;
+	bool lost = nbd->handle && is_over(nbd->handle);
+
+	while ((command = *link)) {
+		if (command->answered &&
+			(command->error == ENOTCONN || command->error == ESHUTDOWN))
+			lost = true;
+		if (!command->answered || command->error == ENOTCONN ||
+			command->error == ESHUTDOWN) {
+			link = &command->next;
+			continue;
+		}
+		*link = command->next;
+		nbd->sent_count--;
+		if (command == &nbd->own_flush || command == &nbd->replay)
+			own_command_over(nbd, command);
+		else
+			command_over(nbd, command, command->error);
+		link = &nbd->sent; /* done() may have had more sent */
+	}
+	if (lost)
+		lose_server(nbd);
+}
+
+static void fail_all(struct nbd *nbd)
+{
+	struct disk_request *request;
+	struct command *command;
+
+	while ((command = nbd->resend)) {
+		nbd->resend = command->next;
+		command_over(nbd, command, EIO);
+	}
+	while ((request = nbd->queue)) {
+		nbd->queue = request->next;
+		if (!nbd->queue)
+			nbd->queue_end = &nbd->queue;
+		ERROR(request) = (uint64_t)(int64_t)-EIO;
+		request_over(nbd, request);
+	}
+}
+
+/* --- the server goes and comes --- */
+
+static void lose_patience(void *opaque)
+{
+	struct nbd *nbd = opaque;
+
+	if (nbd->server)
+		log_error("%s: the program that reads it has ended; the guest is told errors",
+			nbd->name);
+	else
+		log_warning("%s: the server is gone; the guest is told errors till it is back",
+			nbd->name);
+	nbd->failed = true;
+	fail_all(nbd);
+}
+
+static void lose_server(struct nbd *nbd)
+{
+	struct command **link, *command;
+
+	if (!nbd->handle)
+		return;
+	worker_unwatch(nbd->worker, nbd->fd);
+	nbd_close(nbd->handle);
+	nbd->handle = NULL;
+	nbd->replaying = nbd->flushing = false;
+	/* What was sent goes before what still waited to be sent again; our own is made anew. */
+	link = &nbd->sent;
+	while ((command = *link)) {
+		if (command == &nbd->own_flush || command == &nbd->replay)
+			*link = command->next;
+		else
+			link = &command->next;
+	}
+	*link = nbd->resend;
+	nbd->resend = nbd->sent;
+	nbd->sent = NULL;
+	nbd->sent_count = 0;
+	if (nbd->server || nbd_connector_start(&nbd->connector) < 0 || !nbd->reconnect_s) {
+		lose_patience(nbd);
+		return;
+	}
+	log_warning("%s: the server is gone; requests wait for it up to %u seconds", nbd->name,
+		nbd->reconnect_s);
+	worker_timer_arm(&nbd->patience, nbd->reconnect_s * NS_PER_SECOND);
+}
+
+static void update_watch(struct nbd *nbd);
+
+static void ready(void *opaque, uint32_t events)
+{
+	struct nbd *nbd = opaque;
+	unsigned direction = nbd_aio_get_direction(nbd->handle);
+
+	if ((direction & LIBNBD_AIO_DIRECTION_READ) && (events & ~(uint32_t)EPOLLOUT))
+		nbd_aio_notify_read(nbd->handle);
+	else if ((direction & LIBNBD_AIO_DIRECTION_WRITE) && (events & ~(uint32_t)EPOLLIN))
+		nbd_aio_notify_write(nbd->handle);
+	serve_answers(nbd);
+	pump(nbd);
+}
+
+/* Have the worker watch for what libnbd waits for. */
+static void update_watch(struct nbd *nbd)
+{
+	unsigned direction = nbd_aio_get_direction(nbd->handle);
+	uint32_t events = (direction & LIBNBD_AIO_DIRECTION_READ ? EPOLLIN : 0) |
+			  (direction & LIBNBD_AIO_DIRECTION_WRITE ? EPOLLOUT : 0);
+
+	if (events != nbd->events && worker_watch(nbd->worker, nbd->fd, events, ready, nbd) == 0)
+		nbd->events = events;
+}
+
+static void adopt(struct nbd *nbd, struct nbd_handle *handle)
+{
+	nbd->handle = handle;
+	nbd->fd = nbd_aio_get_fd(handle);
+	nbd->events = 0;
+	update_watch(nbd);
+}
+
+/* Write again what may have been lost, one after the other: what overlaps has an order. */
+static void replay_next(struct nbd *nbd)
+{
+	nbd->replaying = nbd->replayed;
+	if (!nbd->replayed)
+		return;
+	nbd->replay = *nbd->replayed;
+	nbd->replay.request = NULL;
+	send_command(nbd, &nbd->replay);
+}
+
+static void is_back(void *opaque, uint32_t events)
+{
+	struct nbd *nbd = opaque;
+	struct nbd_handle *handle = nbd_connector_take(&nbd->connector);
+
+	if (!handle)
+		return;
+	if (nbd_get_size(handle) < (int64_t)nbd->disk.size ||
+		(!nbd->disk.read_only && nbd_is_read_only(handle))) {
+		log_error("%s: the server is back with another disk: it is smaller, or read-only",
+			nbd->name);
+		nbd_close(handle);
+		return;
+	}
+	worker_timer_cancel(&nbd->patience);
+	log_warning("%s: the server is back", nbd->name);
+	nbd->failed = false;
+	adopt(nbd, handle);
+	nbd->replayed = nbd->unflushed;
+	replay_next(nbd);
+	serve_answers(nbd);
+	pump(nbd);
+}
+
+/* --- sending --- */
+
+/* The next thing that the server may be sent, or NULL. */
+static struct command *take_command(struct nbd *nbd)
+{
+	struct disk_request *request = nbd->queue;
+	struct command *command = nbd->resend;
+
+	if (nbd->replaying || nbd->sent_count >= MAX_COMMANDS)
+		return NULL;
+	if (command) {
+		nbd->resend = command->next;
+		return command;
+	}
+	if (!request || (request->operation == DISK_WRITE && nbd->unflushed_bytes > KEEP_AT))
+		return NULL;
+	/* Where a command of it has failed, the rest is not sent. */
+	command = ERROR(request) ? NULL : next_command(nbd, request);
+	if (!command) {
+		if (!ERROR(request))
+			ERROR(request) = (uint64_t)(int64_t)-EIO;
+		worker_want_idle(nbd->worker); /* for what comes after it */
+	} else {
+		OUTSTANDING(request)++;
+		SENT_BYTES(request) += command->operation == DISK_FLUSH ? 0 : command->bytes;
+	}
+	if (request->operation == DISK_FLUSH || FLUSHED(request))
+		FLUSHED(request) = 2;
+	if (is_sent(request)) {
+		nbd->queue = request->next;
+		if (!nbd->queue)
+			nbd->queue_end = &nbd->queue;
+		if (!command && !OUTSTANDING(request))
+			request_over(nbd, request);
+	}
+	return command;
+}
+
+static void flush_kept(struct nbd *nbd)
+{
+	if (nbd->flushing || nbd->replaying || nbd->unflushed_bytes <= FLUSH_AT)
+		return;
+	nbd->flushing = true;
+	nbd->own_flush = (struct command){.nbd = nbd, .operation = DISK_FLUSH};
+	send_command(nbd, &nbd->own_flush);
+}
+
+static void pump(struct nbd *nbd)
+{
+	struct command *command;
+
+	if (nbd->failed)
+		fail_all(nbd);
+	if (!nbd->handle)
+		return;
+	flush_kept(nbd);
+	while (!is_over(nbd->handle) && (command = take_command(nbd)))
+		send_command(nbd, command);
+	for (command = nbd->sent; command; command = command->next)
+		if (command->answered)
+			worker_want_idle(nbd->worker); /* answered at once: the next turn's */
+	if (is_over(nbd->handle))
+		serve_answers(nbd);
+	else
+		update_watch(nbd);
+}
+
+static void idle(void *opaque)
+{
+	struct nbd *nbd = opaque;
+
+	if (nbd->handle)
+		serve_answers(nbd);
+	pump(nbd);
+}
+
+/* --- the disk --- */
+
+static void nbd_submit(struct disk *disk, struct disk_request *request)
+{
+	struct nbd *nbd = container_of(disk, struct nbd, disk);
+	enum disk_operation operation = request->operation;
+
+	memset(request->number, 0, sizeof(request->number));
+	if (operation == DISK_FLUSH
+			? nbd->unsafe || !nbd->can_flush
+			: !request->bytes || (operation == DISK_DISCARD && !nbd->can_trim))
+		disk_finish_later(&nbd->finished, request, 0);
+	else if (disk->read_only && operation != DISK_READ && operation != DISK_FLUSH)
+		disk_finish_later(&nbd->finished, request, -EIO);
+	else
+		enqueue(nbd, request);
+}
+
+static void nbd_flush_queue(struct disk *disk)
+{
+	pump(container_of(disk, struct nbd, disk));
+}
+
+static int nbd_start(struct disk *disk, struct worker *worker)
+{
+	struct nbd *nbd = container_of(disk, struct nbd, disk);
+	int error;
+
+	nbd->worker = worker;
+	disk_finished_init(&nbd->finished, worker);
+	worker_timer_init(&nbd->patience, worker, lose_patience, nbd);
+	adopt(nbd, nbd->handle);
+	error = worker_watch(worker, nbd->connector.made_fd, EPOLLIN, is_back, nbd);
+	if (!error)
+		error = worker_add_idle(worker, idle, nbd);
+	if (!error && nbd->server)
+		error = disk_server_watch(nbd->server, worker);
+	if (error)
+		log_error("%s: %s", nbd->name, strerror(-error));
+	return error;
+}
+
+static void nbd_destroy(struct disk *disk)
+{
+	struct nbd *nbd = container_of(disk, struct nbd, disk);
+
+	nbd_connector_destroy(&nbd->connector);
+	if (nbd->handle) {
+		nbd_aio_disconnect(nbd->handle, 0);
+		nbd_close(nbd->handle);
+	}
+	disk_server_stop(nbd->server);
+	forget(nbd, UINT64_MAX);
+	free(nbd->target);
+	free(nbd->name);
+	free(nbd);
+}
+
+static const struct disk_ops nbd_ops = {nbd_start, nbd_submit, nbd_flush_queue, nbd_destroy};
+
+/* What the server offers. -errno with a message where that is too little. */
+static int set_up(struct nbd *nbd, const struct disk_config *config)
+{
+	struct nbd_handle *handle = nbd->handle;
+	int64_t size = nbd_get_size(handle);
+	int64_t least = nbd_get_block_size(handle, LIBNBD_SIZE_MINIMUM);
+	int64_t best = nbd_get_block_size(handle, LIBNBD_SIZE_PREFERRED);
+	bool read_only = config->read_only || config->snapshot;
+
+	if (size < DISK_SECTOR) {
+		log_error("%s: the server's disk has %lld bytes: expected 512 or more", nbd->name,
+			(long long)size);
+		return -EINVAL;
+	}
+	if (least > DISK_SECTOR) {
+		log_error("%s: the server wants requests of %lld bytes and more; a disk here has "
+			  "sectors of 512",
+			nbd->name, (long long)least);
+		return -EINVAL;
+	}
+	if (!read_only && nbd_is_read_only(handle) > 0) {
+		log_error("%s: the server lets it be read only; say readonly, or snapshot to keep "
+			  "writes here",
+			nbd->name);
+		return -EROFS;
+	}
+	nbd->can_flush = nbd_can_flush(handle) > 0;
+	nbd->can_fua = nbd_can_fua(handle) > 0;
+	nbd->can_trim = nbd_can_trim(handle) > 0;
+	nbd->can_zero = nbd_can_zero(handle) > 0;
+	nbd->disk = (struct disk){.ops = &nbd_ops,
+		.size = ALIGN_DOWN((uint64_t)size, DISK_SECTOR),
+		.read_only = read_only,
+		.can_discard = nbd->can_trim && !read_only,
+		.can_write_zeroes = !read_only,
+		.block_size = BEST_BLOCK,
+		.how = "nbd"};
+	if (best >= DISK_SECTOR && best <= (int64_t)(64 * KIB) && !(best & (best - 1)))
+		nbd->disk.block_size = (uint32_t)best;
+	return 0;
+}
+
+int nbd_open(const struct disk_config *config, const char *target, struct disk_server *server,
+	struct disk **disk)
+{
+	struct nbd *nbd = calloc(1, sizeof(*nbd));
+	int error = -ENOMEM;
+
+	if (!nbd) {
+		disk_server_stop(server);
+		return error;
+	}
+	nbd->name = strdup(config->path);
+	nbd->target = strdup(target);
+	nbd->server = server;
+	nbd->unsafe = config->cache == DISK_UNSAFE;
+	nbd->reconnect_s = config->reconnect_s;
+	nbd->queue_end = &nbd->queue;
+	nbd->unflushed_end = &nbd->unflushed;
+	error = nbd_connector_init(&nbd->connector, nbd->target);
+	if (!nbd->name || !nbd->target)
+		error = -ENOMEM;
+	if (error) {
+		log_error("%s: %s", config->path, strerror(-error));
+	} else {
+		nbd->handle = nbd_connect_once(nbd->target, -1);
+		error = nbd->handle ? set_up(nbd, config) : -ECONNREFUSED;
+		if (!nbd->handle && !server)
+			log_error("cannot connect to %s: %s", config->path, nbd_get_error());
+	}
+	if (error)
+		nbd_destroy(&nbd->disk);
+	else
+		*disk = &nbd->disk;
+	return error;
+}
