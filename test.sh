@@ -11,7 +11,8 @@
 #   cli        the command line, bad input, the terminal, the control socket
 #   kernels    our own guest kernels under each engine, and accesses to where the monitor has its memory
 #   boot       Debian's kernel: with 1, 2 and 4 processors translated, with 2 interpreted
-#   virtio     disks under Debian's own drivers, translated and interpreted, with 1 and 4 processors
+#   virtio     disks under Debian's own drivers, translated and interpreted, with 1 and 4 processors;
+#              what was durable is there after kills
 #   image      a whole Debian: made by veneer image, booted from its disk, used, shut down
 #   soak       a long mixed load in a translated guest, compared with the host
 #   demo       ./demo.sh
@@ -48,7 +49,7 @@ done
 wanted=" $* "
 
 "$here/scripts/install-packages.sh" gcc libc6-dev binutils meson ninja-build pkg-config python3 \
-	libzydis-dev libjansson-dev libslirp-dev liburing-dev libnbd-dev libcmocka-dev libext2fs-dev mmdebstrap e2fsprogs uidmap openssh-client clang clang-format libclang-rt-dev llvm acpica-tools man-db groff || exit 1
+	libzydis-dev libjansson-dev libslirp-dev liburing-dev libnbd-dev libcmocka-dev libext2fs-dev mmdebstrap e2fsprogs btrfs-progs uidmap openssh-client clang clang-format libclang-rt-dev llvm acpica-tools man-db groff || exit 1
 
 # --- counting ---
 
@@ -207,6 +208,7 @@ if stage virtio; then
 		PARTS=disks tap "virtio $engine" "$here/tests/virtio/virtio.sh" "$veneer" "$build" "$here" $engine 1 4
 	done
 	PARTS=two tap "virtio, two machines" "$here/tests/virtio/virtio.sh" "$veneer" "$build" "$here" bt 2
+	tap "virtio, killed with its disk" "$here/tests/virtio/data-safety.py" "$veneer" "$build" "$here" bt --rounds 3
 fi
 
 if stage image; then
