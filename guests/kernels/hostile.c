@@ -63,7 +63,7 @@ static void test_unmapped_memory(void)
 		touch(places[i]);
 	touch(limit - 0x2000);
 	check(true, "memory that is not there can be touched");
-	map_page(&boot_space, TEST_VA, 0xe0000000, PTE_P | PTE_W);
+	map_page(&boot_space, TEST_VA, 0xf0000000, PTE_P | PTE_W);
 	try_asm("mov (%1), %0", : "=r"(value) : "r"(TEST_VA));
 	check(trap.vector == NO_TRAP && value == 0xffffffff, "it reads as ones: %x", value);
 	/* Code that is not there: ff ff is no instruction. */

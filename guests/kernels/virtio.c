@@ -436,6 +436,10 @@ static void test_masked_vector(void)
 static void test_bus_master(void)
 {
 	set_up(0);
+	/* The device looks at its rings soon after DRIVER_OK: not after the next line. */
+	add_request();
+	ring();
+	check(wait_done(2000) && finish(), "a request before that");
 	config_write16(PCI_COMMAND, PCI_COMMAND_MEMORY);
 	add_request();
 	ring();

@@ -57,9 +57,9 @@ static int create_disks(struct machine *machine)
 		error = disk_open(config, &disk);
 		if (error)
 			break;
-		machine->disk_how[i] = disk->how;
 		error = virtio_block_create(
 			machine->pci, -1, i, disk, config->serial, machine->config.cpu_count);
+		machine->disk[i] = error ? NULL : disk;
 	}
 	return error;
 }

@@ -111,7 +111,7 @@ struct machine {
 	struct vcpu_thread *threads; /* while vCPUs run */
 	struct chipset *chipset;
 	struct pci_bus *pci;
-	const char *disk_how[MACHINE_MAX_DISKS]; /* disk.how, for statistics */
+	const struct disk *disk[MACHINE_MAX_DISKS]; /* the block devices' own; for statistics */
 	struct char_backend *com2;
 	struct console *console;     /* while it runs */
 	struct image kernel, initrd; /* an initrd of 0 bytes is none */
