@@ -512,7 +512,6 @@ static void test_bad_rings(void)
 /* --- several CPUs --- */
 
 static volatile u32 stop_ringing;
-static volatile u32 rings;
 
 static void ring_on(u32 cpu)
 {

@@ -393,6 +393,9 @@ static int add_boot_disk(struct settings *settings)
 			MACHINE_MAX_DISKS);
 		return -EINVAL;
 	}
+	/* Once, for it is opened twice: for its kernel, and as a disk. */
+	if (disk_config_probe(&settings->disk) < 0)
+		return -EINVAL;
 	memmove(machine->disks + 1, machine->disks, machine->disk_count * sizeof(*machine->disks));
 	machine->disks[0] = settings->disk;
 	machine->disk_count++;

@@ -1,13 +1,18 @@
 /* veneer-disk-boot: reads out of a disk what its boot loader would start.
  *
- *	veneer-disk-boot [START [SIZE]]		the part of the file that is the disk, in bytes
+ *	veneer-disk-boot START SIZE [TARGET]
  *
- * Descriptors: 3, the disk; 4 and 5, empty files for kernel and initrd; 6, one for the kernel's
- * command line. The initrd stays empty where there is none. Exit status 0, or 1 with a message.
+ * START, SIZE: the part of the file that is the disk, in bytes; SIZE 0: to its end. TARGET: it is
+ * not in the file but an NBD server has it (disk_nbd.h).
+ *
+ * Descriptors: 3, the disk's file; 4 and 5, empty files for kernel and initrd; 6, one for the
+ * kernel's command line. The initrd stays empty where there is none. Exit status 0, or 1 with a
+ * message.
  *
  * The disk is a file system, or has partitions with file systems; GRUB's configuration says what to
  * start, and else the newest kernel in /boot is taken. */
 #include "base/sanitizer.h"
+#include "helper/disk_nbd.h"
 #include "helper/ext_files.h"
 #include "helper/grub_config.h"
 #include "helper/partition.h"
@@ -256,7 +261,8 @@ int main(int argc, char **argv)
 	int error;
 
 	limit_resources();
-	error = disk_source_file(&disk, DISK_FD, start, size);
+	error = argc > 3 ? disk_nbd_open(&disk, argv[3], start, size)
+			 : disk_source_file(&disk, DISK_FD, start, size);
 	if (error)
 		die("cannot read the disk: %s", strerror(-error));
 	open_systems();

@@ -23,6 +23,12 @@ void disk_source_bytes(struct disk_source *source, const void *bytes, uint64_t s
 	*source = (struct disk_source){.fd = -1, .bytes = bytes, .size = size};
 }
 
+void disk_source_other(struct disk_source *source, uint64_t start, uint64_t size,
+	int (*read)(uint64_t offset, void *buffer, size_t bytes))
+{
+	*source = (struct disk_source){.fd = -1, .start = start, .size = size, .read = read};
+}
+
 int disk_source_read(const struct disk_source *source, uint64_t offset, void *buffer, size_t bytes)
 {
 	uint8_t *to = buffer;
@@ -30,6 +36,8 @@ int disk_source_read(const struct disk_source *source, uint64_t offset, void *bu
 
 	if (offset > source->size || bytes > source->size - offset)
 		return -EINVAL;
+	if (source->read)
+		return source->read(source->start + offset, buffer, bytes);
 	if (source->fd < 0) {
 		memcpy(to, source->bytes + offset, bytes);
 		return 0;

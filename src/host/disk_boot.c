@@ -48,27 +48,11 @@ static int open_fds(const char *path, int fds[FDS])
 	return 0;
 }
 
-/* The helper sees the bytes of a file, not the disk that a format makes of them. */
-static bool is_raw(const struct disk_config *disk, int fd)
-{
-	char magic[4] = "";
-
-	if (disk->format[0])
-		return strcmp(disk->format, "raw") == 0;
-	return pread(fd, magic, sizeof(magic), 0) < 0 || memcmp(magic, "QFI\xfb", 4) != 0;
-}
-
-static int refuse_format(const struct disk_config *disk)
-{
-	log_error("%s: a kernel can be read out of raw disks only; give a --kernel and --initrd",
-		disk->path);
-	return -EINVAL;
-}
-
-static int run_helper(const struct disk_config *disk, const int fds[FDS])
+/* `target`: of the NBD server that has the disk, or NULL. */
+static int run_helper(const struct disk_config *disk, const char *target, const int fds[FDS])
 {
 	char start[24], size[24];
-	const char *words[] = {start, size, NULL};
+	const char *words[] = {start, size, target, NULL};
 	struct helper helper;
 	int status;
 
@@ -107,15 +91,17 @@ static void close_fds(int fds[FDS])
 int disk_boot_read(struct disk_boot *boot, const struct disk_config *disk)
 {
 	int fds[FDS] = {-1, -1, -1, -1}, error;
+	struct disk_server *server;
+	char *target;
 
 	*boot = (struct disk_boot){-1, -1, NULL};
-	if (strncmp(disk->path, "nbd", 3) == 0 && strstr(disk->path, "://"))
-		return refuse_format(disk);
-	error = open_fds(disk->path, fds);
-	if (!error && !is_raw(disk, fds[DISK]))
-		error = refuse_format(disk);
+	error = disk_serve(disk, &target, &server);
 	if (!error)
-		error = run_helper(disk, fds);
+		error = open_fds(target ? "/dev/null" : disk->path, fds);
+	if (!error)
+		error = run_helper(disk, target, fds);
+	disk_server_stop(server);
+	free(target);
 	if (!error && !(boot->cmdline = read_cmdline(fds[CMDLINE])))
 		error = -ENOMEM;
 	if (!error) {

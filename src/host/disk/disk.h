@@ -29,6 +29,7 @@ struct disk_config {
 	char serial[21];       /* "": none */
 	uint64_t offset, size; /* of the part of the file; size 0: to its end */
 	char format[16];       /* "raw", "qcow2", ...; "": by its first bytes, raw where unsure */
+	bool guessed;          /* the format is what disk_config_probe() found */
 	enum disk_cache cache;
 	bool threads;         /* no io_uring */
 	unsigned reconnect_s; /* how long requests wait for a server that is gone */
@@ -79,6 +80,18 @@ struct disk {
 /* Parse the value of --disk; the words after FILE may come in any order. Allocates config->path.
  * 0, or -EINVAL with a message that names the word and what would be right. */
 int disk_config_parse(struct disk_config *config, const char *option, const char *value);
+/* Where the user has named no format, recognise it by the image's first bytes. 0, or -EINVAL with a
+ * message: the image must not be opened by a guess. */
+int disk_config_probe(struct disk_config *config);
+
+/* For a helper that reads the disk on its own, before anybody else does. `*target`, to be freed:
+ * what it is to ask as a client of NBD, a URI or the path of a Unix socket; NULL: the disk is raw,
+ * and in its file. `*server`: to be stopped by disk_server_stop() after that; NULL: there is none.
+ * 0, or -errno with a message. */
+struct disk_server;
+int disk_serve(const struct disk_config *config, char **target, struct disk_server **server);
+void disk_server_stop(struct disk_server *server);
+
 /* Open it, and lock it against other machines (unless `share`): a second machine that writes the
  * same bytes, or reads what another one writes, is refused. 0, or -errno with a message. */
 int disk_open(const struct disk_config *config, struct disk **disk);

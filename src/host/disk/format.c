@@ -274,30 +274,41 @@ static int run(struct disk_server *server, const struct disk_config *config, con
 	return error;
 }
 
-int format_open(
-	const struct disk_config *config, const char *format, bool guessed, struct disk **disk)
+int format_serve(const struct disk_config *config, struct disk_server **server, const char **socket)
+{
+	char *image = describe(config, config->format, config->guessed);
+	int error;
+
+	*server = calloc(1, sizeof(**server));
+	error = *server && image ? run(*server, config, image) : -ENOMEM;
+	free(image);
+	if (error) {
+		disk_server_stop(*server);
+		*server = NULL;
+		return error;
+	}
+	*socket = (*server)->socket;
+	return 0;
+}
+
+int format_open(const struct disk_config *config, struct disk **disk)
 {
 	struct disk_server *server;
-	char *image;
+	const char *socket;
 	int error;
 
 	if (config->share && !config->read_only) {
 		log_error("%s: share=on is for format=raw: machines that write one %s image at the "
 			  "same time destroy it",
-			config->path, format);
+			config->path, config->format);
 		return -EINVAL;
 	}
-	server = calloc(1, sizeof(*server));
-	image = describe(config, format, guessed);
-	error = server && image ? run(server, config, image) : -ENOMEM;
-	free(image);
-	if (error) {
-		disk_server_stop(server);
-		return error;
-	}
-	error = nbd_open(config, server->socket, server, disk);
+	error = format_serve(config, &server, &socket);
 	if (error)
-		log_error("%s: cannot be opened as %s", config->path, format);
+		return error;
+	error = nbd_open(config, socket, server, disk);
+	if (error)
+		log_error("%s: cannot be opened as %s", config->path, config->format);
 	else
 		remove_socket(server);
 	return error;

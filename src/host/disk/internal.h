@@ -19,19 +19,18 @@ int overlay_open(struct disk *lower, const struct disk_config *config, struct di
 
 /* What an NBD server has, at `target`: a URI, or the path of a Unix socket. `server`: a program of
  * ours, which it takes, also where it fails; or NULL (nbd.c). */
-struct disk_server;
 int nbd_open(const struct disk_config *config, const char *target, struct disk_server *server,
 	struct disk **disk);
-/* An image in another format than raw, through a program that knows it (format.c). `guessed`: by
- * the image's first bytes. */
-int format_open(
-	const struct disk_config *config, const char *format, bool guessed, struct disk **disk);
+/* An image in another format than raw, through a program that knows it (format.c). */
+int format_open(const struct disk_config *config, struct disk **disk);
+/* The program alone, and the path of its socket, which is the program's. */
+int format_serve(
+	const struct disk_config *config, struct disk_server **server, const char **socket);
 /* The format that the file's first bytes are of. "raw" where they are of none, or where it cannot
  * be read. NULL with a message: an image that must not be opened by a guess. */
 const char *format_probe(const char *path);
 /* Have the worker show the server's messages. 0 or -errno. */
 int disk_server_watch(struct disk_server *server, struct worker *worker);
-void disk_server_stop(struct disk_server *server);
 
 /* Have this open file description own bytes [offset, offset + bytes) of the file (bytes 0: to the
  * end, however it grows): alone, or together with others that do not want it alone. The lock goes
