@@ -173,6 +173,28 @@ static int set_net(void *opaque, const char *value)
 	return error;
 }
 
+static int set_console_port(void *opaque, const char *value)
+{
+	struct machine_config *machine = &((struct settings *)opaque)->machine;
+	struct console_port_config *port = &machine->console_ports[machine->console_port_count];
+
+	if (machine->console_port_count == CONSOLE_MAX_PORTS) {
+		log_error("--console-port %s: expected at most %u ports", value, CONSOLE_MAX_PORTS);
+		return -EINVAL;
+	}
+	if (console_port_config_parse(port, "--console-port", value) < 0)
+		return -EINVAL;
+	for (unsigned i = 0; i < machine->console_port_count; i++) {
+		if (strcmp(machine->console_ports[i].name, port->name) == 0) {
+			log_error(
+				"--console-port %s: expected a name that no other port has", value);
+			return -EINVAL;
+		}
+	}
+	machine->console_port_count++;
+	return 0;
+}
+
 /* One more disk, whose file is ours alone. */
 static int set_cloud_init(void *opaque, const char *value)
 {
@@ -286,6 +308,11 @@ static const struct option_row table[] = {
 		"hostfwd=tcp:ADDR:PORT-:PORT and restrict=on); tap=NAME;\n"
 		"switch=PATH (a network among machines); none",
 		set_net},
+	{"console-port", "name=NAME,WORD",
+		"add a virtio port (up to 7), /dev/virtio-ports/NAME in the\nguest; WORD is "
+		"path=SOCKET (a Unix socket, made here, for\none client at a time) or file=FILE "
+		"(the guest's output)",
+		set_console_port},
 	{"smbios", "type=N[,FIELD=VALUE]...",
 		"names that the machine bears: type 1 has manufacturer,\nproduct, version, "
 		"serial, uuid, sku and family; type 11 a\nvalue",

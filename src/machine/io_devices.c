@@ -4,6 +4,7 @@
 #include "device/pci/pci.h"
 #include "device/pci_testdev.h"
 #include "device/virtio/block.h"
+#include "device/virtio/console.h"
 #include "device/virtio/entropy.h"
 #include "device/virtio/net.h"
 #include "machine/machine.h"
@@ -95,6 +96,14 @@ static int create_networks(struct machine *machine)
 	return error;
 }
 
+static int create_console(struct machine *machine)
+{
+	if (!machine->config.console_port_count)
+		return 0;
+	return virtio_console_create(
+		machine->pci, machine->config.console_ports, machine->config.console_port_count);
+}
+
 /* In this order, which gives each its slot: a guest finds its devices where they were. */
 static int (*const rows[])(struct machine *machine) = {
 	create_bus,
@@ -102,6 +111,7 @@ static int (*const rows[])(struct machine *machine) = {
 	create_testdev,
 	create_disks,
 	create_networks,
+	create_console,
 };
 
 int io_devices_create(struct machine *machine)

@@ -14,6 +14,7 @@
 #ifndef VENEER_MACHINE_MACHINE_H
 #define VENEER_MACHINE_MACHINE_H
 
+#include "device/virtio/console.h"
 #include "engine/engine.h"
 #include "host/console.h"
 #include "host/disk/disk.h"
@@ -49,6 +50,8 @@ struct machine_config {
 	unsigned disk_count;
 	struct net_config nets[MACHINE_MAX_NETS];
 	unsigned net_count;
+	struct console_port_config console_ports[CONSOLE_MAX_PORTS];
+	unsigned console_port_count;
 	struct smbios_config smbios;
 };
 
