@@ -254,17 +254,26 @@ static void write_cmdline(void)
 		die("cannot write the command line: %s", strerror(errno));
 }
 
+static void open_disk(uint64_t start, uint64_t size, const char *target)
+{
+	const char *message = NULL;
+	int error;
+
+	if (target)
+		message = disk_nbd_open(&disk, target, start, size);
+	else if ((error = disk_source_file(&disk, DISK_FD, start, size)))
+		message = strerror(-error);
+	if (message)
+		die("cannot read the disk: %s", message);
+}
+
 int main(int argc, char **argv)
 {
 	uint64_t start = argc > 1 ? strtoull(argv[1], NULL, 10) : 0;
 	uint64_t size = argc > 2 ? strtoull(argv[2], NULL, 10) : 0;
-	int error;
 
 	limit_resources();
-	error = argc > 3 ? disk_nbd_open(&disk, argv[3], start, size)
-			 : disk_source_file(&disk, DISK_FD, start, size);
-	if (error)
-		die("cannot read the disk: %s", strerror(-error));
+	open_disk(start, size, argc > 3 ? argv[3] : NULL);
 	open_systems();
 	if (!boot_by_any_grub() && !boot_any_newest())
 		die("no kernel: there is no grub.cfg that names one, no /boot/vmlinuz-* and no "

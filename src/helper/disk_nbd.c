@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <libnbd.h>
-#include <stdio.h>
 
 #define MOST (1 << 20) /* bytes of a request: every server takes as many */
 
@@ -24,7 +23,8 @@ static int read_server(uint64_t offset, void *buffer, size_t bytes)
 	return 0;
 }
 
-int disk_nbd_open(struct disk_source *source, const char *target, uint64_t start, uint64_t size)
+const char *disk_nbd_open(
+	struct disk_source *source, const char *target, uint64_t start, uint64_t size)
 {
 	int64_t end = -1;
 
@@ -32,12 +32,10 @@ int disk_nbd_open(struct disk_source *source, const char *target, uint64_t start
 	if (server && (*target == '/' ? nbd_connect_unix(server, target)
 				      : nbd_connect_uri(server, target)) == 0)
 		end = nbd_get_size(server);
-	if (end < 0) {
-		fprintf(stderr, "%s\n", nbd_get_error());
-		return -ECONNREFUSED;
-	}
+	if (end < 0)
+		return nbd_get_error();
 	if (start > (uint64_t)end || size > (uint64_t)end - start)
-		return -EINVAL;
+		return "it ends before the part does";
 	disk_source_other(source, start, size ? size : (uint64_t)end - start, read_server);
-	return 0;
+	return NULL;
 }

@@ -5,8 +5,9 @@
 #include "helper/disk_source.h"
 
 /* Connect to `target`, a URI or the path of a Unix socket, and read the part of its default export
- * that begins at `start`; size 0: all that follows. One connection a process. 0, or -errno with a
- * message on standard error. */
-int disk_nbd_open(struct disk_source *source, const char *target, uint64_t start, uint64_t size);
+ * that begins at `start`; size 0: all that follows. One connection a process. NULL, or a message.
+ */
+const char *disk_nbd_open(
+	struct disk_source *source, const char *target, uint64_t start, uint64_t size);
 
 #endif

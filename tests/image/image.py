@@ -232,6 +232,25 @@ def _():
                 raise AssertionError('the disk has changed')
 
 
+@check('the same disk as qcow2: its kernel is found, it boots, and keeps what is written')
+def _():
+    if not shutil.which('qemu-img'):
+        print('# no qemu-img')
+        return
+    disk = path('disk.qcow2')
+    subprocess.run(['qemu-img', 'convert', '-O', 'qcow2', image, disk], check=True)
+    for turn in range(2):
+        with Machine(disk + ',format=qcow2', '--net', 'none') as machine:
+            machine.login()
+            if turn == 0:
+                machine.run('echo kept >/root/x')
+            else:
+                same(machine.run('cat /root/x'), 'kept')
+            machine.send('poweroff')
+            machine.end()
+    os.remove(disk)
+
+
 # --- disks with partitions; what is on them is looked at, not booted ---
 
 def file_system(name, files, size='16M', label='x'):
