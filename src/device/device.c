@@ -31,11 +31,22 @@ void device_list_firmware_setup(struct device_list *list)
 			device->ops->firmware_setup(device);
 }
 
-void device_list_quiesce(struct device_list *list)
+bool device_list_quiesce(struct device_list *list, uint64_t deadline_ns)
+{
+	bool quiet = true;
+
+	/* All of them are asked, so that they wait for their requests at the same time. */
+	for (struct device *device = list->first; device; device = device->next)
+		if (device->ops->quiesce && !device->ops->quiesce(device, deadline_ns))
+			quiet = false;
+	return quiet;
+}
+
+void device_list_abandon(struct device_list *list)
 {
 	for (struct device *device = list->first; device; device = device->next)
-		if (device->ops->quiesce)
-			device->ops->quiesce(device);
+		if (device->ops->abandon)
+			device->ops->abandon(device);
 }
 
 void device_list_resume(struct device_list *list)

@@ -5,8 +5,8 @@
  * interrupt lines, timers, callbacks, what it was configured with. Wiring is made when the device
  * is created and is never saved; timers and line levels follow from the state.
  *
- * Everything here is called with the machine lock held, or before the machine runs; `quiesce` is
- * called without it. */
+ * Everything here is called with the machine lock held, or before the machine runs; `quiesce` and
+ * `abandon` are called without it. */
 #ifndef VENEER_DEVICE_DEVICE_H
 #define VENEER_DEVICE_DEVICE_H
 
@@ -30,8 +30,12 @@ struct device_ops {
 	 * timers and tell the CPU accordingly. */
 	void (*loaded)(void *device);
 	/* No vCPU runs any more: wait until no thread of the device's works on guest memory, and
-	 * put into the state what follows from that. Without the machine lock. */
-	void (*quiesce)(void *device);
+	 * put into the state what follows from that. False: it still works at deadline_ns
+	 * (CLOCK_MONOTONIC), and is to be asked again. Without the machine lock. */
+	bool (*quiesce)(void *device, uint64_t deadline_ns);
+	/* The machine ends: what quiesce waits for is to end, with errors if it must. Without the
+	 * machine lock. */
+	void (*abandon)(void *device);
 	/* The vCPUs are about to run, at first or again. */
 	void (*resume)(void *device);
 	/* Cancel the timers, close what is open, and free the struct where it was allocated. */
@@ -61,7 +65,9 @@ void device_list_add(struct device_list *list, struct device *device, const stru
 
 void device_list_reset(struct device_list *list);
 void device_list_firmware_setup(struct device_list *list);
-void device_list_quiesce(struct device_list *list);
+/* False: one of them still works. */
+bool device_list_quiesce(struct device_list *list, uint64_t deadline_ns);
+void device_list_abandon(struct device_list *list);
 void device_list_resume(struct device_list *list);
 /* Destroy all, the last one first. The list is empty then. */
 void device_list_destroy(struct device_list *list);

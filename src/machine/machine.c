@@ -19,7 +19,13 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
+#include <time.h>
 #include <unistd.h>
+
+/* Where the devices' requests do not end: so long till the I/O thread looks who wants something of
+ * it, and so many times, when the machine ends, till they are abandoned. */
+#define DEVICES_TURN_NS  (NS_PER_SECOND / 10)
+#define DEVICES_PATIENCE 8
 
 _Static_assert(MACHINE_MAX_CPUS <= ACPI_MAX_CPUS, "the ACPI tables list all vCPUs");
 
@@ -361,6 +367,42 @@ static void request_failure(struct machine *machine)
 	priority_lock_release(&machine->lock);
 }
 
+static uint64_t host_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * NS_PER_SECOND + (uint64_t)now.tv_nsec;
+}
+
+/* Ends for good, that is: not to start again. */
+static bool ends(const struct machine *machine)
+{
+	enum machine_end end = machine->request.end;
+
+	return end != MACHINE_RUNS_ON && (end != MACHINE_RESET || !machine->config.reboot);
+}
+
+/* Wait for the devices' threads. Who wants something of the I/O thread is served in between:
+ * requests may take as long as their disk's server does, and the user may not want to wait. */
+static void stop_devices(struct machine *machine)
+{
+	struct device_list *devices = chipset_devices(machine->chipset);
+	unsigned patience = DEVICES_PATIENCE;
+
+	while (!device_list_quiesce(devices, host_now_ns() + DEVICES_TURN_NS)) {
+		event_loop_stop(machine->loop);
+		if (event_loop_run(machine->loop) < 0)
+			request_failure(machine);
+		priority_lock_take(&machine->lock);
+		if (ends(machine) && patience)
+			patience--;
+		priority_lock_release(&machine->lock);
+		if (!patience)
+			device_list_abandon(devices);
+	}
+}
+
 static void finish_pause(struct machine *machine)
 {
 	bool wanted;
@@ -370,7 +412,7 @@ static void finish_pause(struct machine *machine)
 	priority_lock_release(&machine->lock);
 	if (!wanted)
 		return;
-	device_list_quiesce(chipset_devices(machine->chipset));
+	stop_devices(machine);
 	priority_lock_take(&machine->lock);
 	machine_devices_stopped(machine);
 	priority_lock_release(&machine->lock);
@@ -393,7 +435,7 @@ static struct machine_result run_until_request(struct machine *machine)
 	if (error)
 		request_failure(machine);
 	vcpu_threads_stop(machine);
-	device_list_quiesce(chipset_devices(machine->chipset));
+	stop_devices(machine);
 	return machine->request;
 }
 

@@ -1,10 +1,10 @@
 /* Pausing a machine. All vCPU threads leave their engine at an instruction's boundary and wait
  * (machine/vcpu_thread.c); the last to come stops the machine's clock, and with it guest TSCs and
  * timers. Devices with threads of their own are then waited for (device_ops.quiesce), by the I/O
- * thread between two turns of its loop, since that needs to be without the machine lock; the I/O
- * thread serves nobody while requests in flight end. From then on nothing of the machine changes
- * but by reset and the power button: its whole state is in struct cpu, the devices and RAM, and
- * can be saved (machine/saved_state.c).
+ * thread between two turns of its loop, since that needs to be without the machine lock; where
+ * requests in flight take long it goes on with its loop, turn by turn. From then on nothing of the
+ * machine changes but by reset and the power button: its whole state is in struct cpu, the devices
+ * and RAM, and can be saved (machine/saved_state.c).
  *
  * Asking does not wait, since the thread that asks holds the machine lock, which a vCPU may need
  * before it can stop. The machine's listener is told when it is done. */

@@ -313,7 +313,7 @@ static void handshake(uint32_t choice)
 
 static void stop_machine(void)
 {
-	device_list_quiesce(&devices);
+	require(device_list_quiesce(&devices, UINT64_MAX));
 	require(!keeper.running && !keeper.in_flight);
 }
 

@@ -202,7 +202,8 @@ static void fake_destroy(struct disk *disk)
 	fake.destroyed++;
 }
 
-static const struct disk_ops fake_ops = {fake_start, fake_submit, fake_flush_queue, fake_destroy};
+static const struct disk_ops fake_ops = {
+	fake_start, fake_submit, fake_flush_queue, fake_destroy, NULL};
 
 static void fake_disk_setup(void)
 {

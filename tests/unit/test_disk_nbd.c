@@ -80,6 +80,42 @@ static void a_server_goes_and_comes_back(void **state)
 	free(path);
 }
 
+static void abandon(void *opaque)
+{
+	struct disk *disk = opaque;
+
+	disk->ops->abandon(disk);
+}
+
+/* What would wait for a server that is gone, or does not answer, ends when the machine does. */
+static void requests_are_abandoned(void **state)
+{
+	static const int signals[] = {SIGKILL, SIGSTOP};
+	static uint8_t got[4096];
+	char *path = make_file("served", SIZE, NULL);
+
+	if (!has("nbdkit")) {
+		unlink(path);
+		skip();
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(signals); i++) {
+		pid_t pid = serve(path);
+		struct started on = start_config(words("%s,reconnect=3600", uri()));
+		struct io io = {.data = got};
+
+		kill(pid, signals[i]);
+		usleep(50000);
+		io_scatter(&io, 4096, 512);
+		io_begin(&io, &on, DISK_READ, 8192, 4096);
+		worker_call(on.worker, abandon, on.disk);
+		assert_int_equal(io_wait(&io), -EIO);
+		stop(&on);
+		end_server(pid);
+	}
+	unlink(path);
+	free(path);
+}
+
 static void qcow2_is_read_and_written(void **state)
 {
 	char *path = strdup(words("%s/image.qcow2", directory));
@@ -124,6 +160,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_server_goes_and_comes_back),
+		cmocka_unit_test(requests_are_abandoned),
 		cmocka_unit_test(qcow2_is_read_and_written),
 	};
 

@@ -67,7 +67,8 @@ static void slow_destroy(struct disk *disk)
 {
 }
 
-static const struct disk_ops slow_ops = {slow_start, slow_submit, slow_flush_queue, slow_destroy};
+static const struct disk_ops slow_ops = {
+	slow_start, slow_submit, slow_flush_queue, slow_destroy, NULL};
 
 static struct slow make_slow(const uint8_t *contents)
 {

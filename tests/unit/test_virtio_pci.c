@@ -599,12 +599,13 @@ static void queues_go_on_after_a_stop(void **state)
 		begin(packed);
 		for (unsigned i = 0; i < SIZE + 5; i++)
 			request_is_answered();
-		device_list_quiesce(&f.devices);
+		assert_true(device_list_quiesce(&f.devices, UINT64_MAX));
 		add_request();
 		ring_doorbell(0);
 		settle();
 		assert_int_equal(f.memory.ram[BUFFER], 0);
-		device_list_quiesce(&f.devices); /* once more changes nothing */
+		assert_true(device_list_quiesce(
+			&f.devices, UINT64_MAX)); /* once more changes nothing */
 		device_list_save(&f.devices, &writer);
 		assert_false(writer.failed);
 
@@ -627,7 +628,7 @@ static void stop_ends_a_reset(void **state)
 {
 	begin(false);
 	set_status(0);
-	device_list_quiesce(&f.devices);
+	assert_true(device_list_quiesce(&f.devices, UINT64_MAX));
 	assert_int_equal(answerer.stops, 1);
 	device_list_resume(&f.devices);
 	assert_int_equal(status(), 0);
@@ -639,7 +640,7 @@ static void machine_reset(void **state)
 {
 	begin(false);
 	request_is_answered();
-	device_list_quiesce(&f.devices);
+	assert_true(device_list_quiesce(&f.devices, UINT64_MAX));
 	device_list_reset(&f.devices);
 	switch_on();
 	device_list_resume(&f.devices);
@@ -666,7 +667,7 @@ static void state_that_cannot_be_is_refused(void **state)
 	};
 
 	begin(false);
-	device_list_quiesce(&f.devices);
+	assert_true(device_list_quiesce(&f.devices, UINT64_MAX));
 	for (unsigned i = 0; i <= ARRAY_SIZE(changes); i++) {
 		struct state_writer writer = {0};
 		struct state_reader reader;

@@ -8,7 +8,8 @@ it, looks whether all is there that earlier rounds reported as durable, and writ
 both are killed with SIGKILL. Then the host's fsck looks at the file system. After some rounds a guest
 unmounts it, and a new one is made. Speaks TAP: a test for each round.
 
-At the end the test is tested: where nbd-dropper lies about flushes, something must be missing.
+At the end the test is tested: where nbd-dropper lies about flushes, something must be missing. And a
+machine ends in time though its disk's server is gone, or stuck.
 """
 import argparse
 import os
@@ -25,6 +26,8 @@ STREAMS = 6
 ROUNDS_OF_ONE = 4  # at most, before a new file system is made
 SIZE = 256 << 20
 BOOT_SECONDS = 60
+END_SECONDS = 4
+SCALE = int(os.environ.get('TIMEOUT_SCALE', '1'))
 FILESYSTEMS = {
     'ext4': ['mke2fs', '-q', '-t', 'ext4', '-F'],
     'btrfs': ['mkfs.btrfs', '-q', '-f'],
@@ -204,6 +207,24 @@ class Test:
         lost = any('were durable' in problem for problem in problems)
         self.result([] if lost else ['nothing was lost', *problems], 'records are missing where flushes do nothing')
 
+    def test_the_end(self, how):
+        """A machine whose disk's server does not answer ends when it is told to, requests in flight or not."""
+        self.make('ext4')
+        guest = Guest(self, 'write')
+        problems = [] if guest.wait_for('synced 0 1', BOOT_SECONDS) else ['the guest did not write: ' + guest.said()]
+        guest.server.send_signal(how)
+        guest.read_for(0.5)
+        start = time.monotonic()
+        guest.machine.terminate()
+        while guest.read(start + 20) and time.monotonic() < start + 20:
+            pass
+        seconds = time.monotonic() - start
+        if seconds > END_SECONDS * SCALE:
+            problems.append('it took %.1f s' % seconds)
+            guest.machine.kill()
+        guest.end()
+        self.result(problems, 'the machine ends soon after SIGTERM, the server got %s' % how.name)
+
     def run(self):
         # A few rounds are of each file system, too.
         of_one = max(1, min(ROUNDS_OF_ONE, -(-self.words.rounds // len(self.words.fs))))
@@ -214,6 +235,8 @@ class Test:
             if i % of_one == of_one - 1 or i == self.words.rounds - 1:
                 self.result(self.last(), 'all is there: %s' % self.fs)
         self.test_the_test()
+        self.test_the_end(signal.SIGKILL)
+        self.test_the_end(signal.SIGSTOP)
         print('1..%u' % self.number)
         return self.failures != 0
 

@@ -541,6 +541,14 @@ static void block_stop(struct virtio_device *device)
 	stop_when_done(block);
 }
 
+static void block_abandon(struct virtio_device *device)
+{
+	struct virtio_block *block = container_of(device, struct virtio_block, device);
+
+	if (block->disk->ops->abandon)
+		block->disk->ops->abandon(block->disk);
+}
+
 /* The driver may switch the write cache off and on, and change nothing else. */
 static void block_config_written(struct virtio_device *device, unsigned offset, unsigned size)
 {
@@ -601,6 +609,7 @@ static const struct virtio_ops block_ops = {
 	.start = block_start,
 	.notified = block_notified,
 	.stop = block_stop,
+	.abandon = block_abandon,
 	.config_written = block_config_written,
 	.destroy = block_destroy,
 };

@@ -22,6 +22,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 /* --- features and status --- */
 
@@ -240,19 +241,50 @@ static void run_quiesce(void *opaque)
 	run_stop(quiesce->device);
 }
 
+static void stop_waiting(void *opaque)
+{
+	struct virtio_device *device = opaque;
+
+	device->waiter = NULL;
+}
+
 /* What was posted to the I/O thread waits for it. Of that, a device that needs a reset is noted
  * here; a reset that was under way ends when the machine goes on. */
-static void device_quiesce(void *opaque)
+static bool device_quiesce(void *opaque, uint64_t deadline_ns)
 {
 	struct quiesce quiesce = {.device = opaque};
+	struct timespec deadline = {.tv_sec = (time_t)(deadline_ns / NS_PER_SECOND),
+		.tv_nsec = (long)(deadline_ns % NS_PER_SECOND)};
+	bool stopped;
+	int error;
 
 	sem_init(&quiesce.done, 0, 0);
 	worker_call(quiesce.device->worker, run_quiesce, &quiesce);
-	while (sem_wait(&quiesce.done) < 0)
-		; /* a signal */
+	do
+		error = sem_clockwait(&quiesce.done, CLOCK_MONOTONIC, &deadline) < 0 ? errno : 0;
+	while (error == EINTR);
+	if (error)
+		worker_call(quiesce.device->worker, stop_waiting, quiesce.device);
+	stopped = !error || sem_trywait(&quiesce.done) == 0;
 	sem_destroy(&quiesce.done);
-	if (atomic_load(&quiesce.device->needs_reset))
+	if (stopped && atomic_load(&quiesce.device->needs_reset))
 		quiesce.device->state.status |= STATUS_NEEDS_RESET;
+	return stopped;
+}
+
+static void run_abandon(void *opaque)
+{
+	struct virtio_device *device = opaque;
+
+	device->ops->abandon(device);
+}
+
+static void device_abandon(void *opaque)
+{
+	struct virtio_device *device = opaque;
+
+	if (device->ops->abandon)
+		worker_call(device->worker, run_abandon, device);
 }
 
 static void device_resume(void *opaque)
@@ -268,7 +300,7 @@ static void device_destroy(void *opaque)
 {
 	struct virtio_device *device = opaque;
 
-	device_quiesce(device);
+	device_quiesce(device, UINT64_MAX);
 	worker_destroy(device->worker);
 	event_loop_unpost(device->loop, &device->stopped_work);
 	event_loop_unpost(device->loop, &device->reset_needed_work);
@@ -347,6 +379,7 @@ static const struct device_ops device_ops = {
 	.valid = device_valid,
 	.loaded = device_loaded,
 	.quiesce = device_quiesce,
+	.abandon = device_abandon,
 	.resume = device_resume,
 	.destroy = device_destroy,
 };

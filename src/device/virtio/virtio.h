@@ -58,6 +58,9 @@ struct virtio_ops {
 	/* The device is to be reset: take nothing more from the queues, and call virtio_stopped(),
 	 * now or later on the worker, when no request is in flight. NULL: nothing ever is. */
 	void (*stop)(struct virtio_device *device);
+	/* The machine ends, after stop(): what is in flight is to end soon, with errors if it must.
+	 * May be called again. NULL: it does. */
+	void (*abandon)(struct virtio_device *device);
 
 	/* Machine lock held. */
 	/* The driver wrote [offset, offset + size) of device->config. It has been stored there only

@@ -66,6 +66,10 @@ struct disk_ops {
 	void (*flush_queue)(struct disk *disk);
 	/* After all requests have completed and the worker's thread has ended. Frees the disk. */
 	void (*destroy)(struct disk *disk);
+	/* The machine ends: what was submitted completes now, with an error where it would wait for
+	 * somebody. Little or nothing is submitted after it. May be called again. NULL: it does not
+	 * wait for anybody. */
+	void (*abandon)(struct disk *disk);
 };
 
 struct disk {

@@ -369,12 +369,10 @@ static void lose_patience(void *opaque)
 	fail_all(nbd);
 }
 
-static void lose_server(struct nbd *nbd)
+static void drop_server(struct nbd *nbd)
 {
 	struct command **link, *command;
 
-	if (!nbd->handle)
-		return;
 	worker_unwatch(nbd->worker, nbd->fd);
 	nbd_close(nbd->handle);
 	nbd->handle = NULL;
@@ -391,6 +389,13 @@ static void lose_server(struct nbd *nbd)
 	nbd->resend = nbd->sent;
 	nbd->sent = NULL;
 	nbd->sent_count = 0;
+}
+
+static void lose_server(struct nbd *nbd)
+{
+	if (!nbd->handle)
+		return;
+	drop_server(nbd);
 	if (nbd->server || nbd_connector_start(&nbd->connector) < 0 || !nbd->reconnect_s) {
 		lose_patience(nbd);
 		return;
@@ -603,7 +608,17 @@ static void nbd_destroy(struct disk *disk)
 	free(nbd);
 }
 
-static const struct disk_ops nbd_ops = {nbd_start, nbd_submit, nbd_flush_queue, nbd_destroy};
+static void nbd_abandon(struct disk *disk)
+{
+	struct nbd *nbd = container_of(disk, struct nbd, disk);
+
+	if (nbd->handle)
+		drop_server(nbd);
+	fail_all(nbd);
+}
+
+static const struct disk_ops nbd_ops = {
+	nbd_start, nbd_submit, nbd_flush_queue, nbd_destroy, nbd_abandon};
 
 /* What the server offers. -errno with a message where that is too little. */
 static int set_up(struct nbd *nbd, const struct disk_config *config)

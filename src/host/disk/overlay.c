@@ -388,8 +388,16 @@ static void overlay_destroy(struct disk *disk)
 	free(overlay);
 }
 
+static void overlay_abandon(struct disk *disk)
+{
+	struct disk *lower = container_of(disk, struct overlay, disk)->lower;
+
+	if (lower->ops->abandon)
+		lower->ops->abandon(lower);
+}
+
 static const struct disk_ops overlay_ops = {
-	overlay_start, overlay_submit, overlay_flush_queue, overlay_destroy};
+	overlay_start, overlay_submit, overlay_flush_queue, overlay_destroy, overlay_abandon};
 
 /* A new file without a name. The descriptor, or -errno. */
 static int make_file(const char *directory)

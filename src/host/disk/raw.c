@@ -532,7 +532,7 @@ static void raw_destroy(struct disk *disk)
 	free(raw);
 }
 
-static const struct disk_ops raw_ops = {raw_start, raw_submit, raw_flush_queue, raw_destroy};
+static const struct disk_ops raw_ops = {raw_start, raw_submit, raw_flush_queue, raw_destroy, NULL};
 
 static struct raw *raw_new(const char *name, int fd)
 {
