@@ -11,7 +11,7 @@
 #   cli        the command line, bad input, the terminal, the control socket
 #   kernels    our own guest kernels under each engine, and accesses to where the monitor has its memory
 #   boot       Debian's kernel: with 1, 2 and 4 processors translated, with 2 interpreted
-#   virtio     disks under Debian's own drivers, translated and interpreted, with 1 and 4 processors;
+#   virtio     disks and ports under Debian's own drivers, translated and interpreted, with 1 and 4 processors;
 #              what was durable is there after kills
 #   image      a whole Debian: made by veneer image, booted from its disk, used, shut down
 #   soak       a long mixed load in a translated guest, compared with the host
@@ -205,7 +205,7 @@ fi
 
 if stage virtio; then
 	for engine in bt interp; do
-		PARTS=disks tap "virtio $engine" "$here/tests/virtio/virtio.sh" "$veneer" "$build" "$here" $engine 1 4
+		PARTS=disks,ports tap "virtio $engine" "$here/tests/virtio/virtio.sh" "$veneer" "$build" "$here" $engine 1 4
 	done
 	PARTS=two tap "virtio, two machines" "$here/tests/virtio/virtio.sh" "$veneer" "$build" "$here" bt 2
 	tap "virtio, killed with its disk" "$here/tests/virtio/data-safety.py" "$veneer" "$build" "$here" bt --rounds 3

@@ -196,8 +196,46 @@ one_part()
 	check "a part is read" holds_text "/dev/$part"
 }
 
+# --- ports ---
+
+# The port with that name: its device.
+port()
+{
+	local path
+
+	for path in /sys/class/virtio-ports/*; do
+		[ "$(cat "$path/name" 2>/dev/null)" != "$1" ] || { echo "/dev/$(basename "$path")"; return 0; }
+	done
+	return 1
+}
+
+# Till the host's end has gone, three times: what it sends goes back. The port stays open: to close it
+# throws away what has arrived.
+echo_back()	# DEVICE
+{
+	local round
+
+	exec 3<>"$1"
+	for round in 1 2 3; do
+		until dd bs=1 count=1 <&3 >/tmp/first 2>/dev/null && [ -s /tmp/first ]; do
+			sleep 0.1
+		done
+		{ cat /tmp/first && cat; } <&3 >&3 || return 1
+	done
+	exec 3>&-
+}
+
+ports()
+{
+	text >/tmp/text
+	check "the ports are found by their names" [ -n "$(port echo)" -a -n "$(port log)" ]
+	check "a port is written" dd if=/tmp/text of="$(port log)" bs=64k
+	check "the host's programs come and go" echo_back "$(port echo)"
+}
+
 modprobe virtio_pci
 modprobe virtio_blk
+modprobe virtio_console
 dmesg -n 1
 for part in $(echo "$parts" | tr , ' '); do
 	$part

@@ -16,7 +16,7 @@ source=$3
 engine=$4
 shift 4
 guest=${GUEST:-$source/.cache/guest}
-parts=${PARTS:-disks,two}
+parts=${PARTS:-disks,ports,two}
 work=$(mktemp -d) || exit 2
 trap 'rm -rf "$work"' EXIT
 number=0
@@ -77,7 +77,7 @@ same_bytes()	# FILE OFFSET: the text is there
 }
 
 "$source/guests/make-initramfs.sh" "$work/initramfs" --guest "$guest" --init "$source/tests/virtio/guest-init.sh" \
-	--module virtio_pci --module virtio_blk \
+	--module virtio_pci --module virtio_blk --module virtio_console \
 	--file "$programs/guest-disk:bin/guest-disk" || exit 2
 append()	# CPUS PARTS
 {
@@ -102,6 +102,22 @@ run_disks()	# CPUS
 	cmp -s "$work/snapshot" "$work/text"
 	result $? "$engine, $1 CPU: a snapshot's file is unchanged"
 	rm "$work"/{plain,text,snapshot,parts}
+}
+
+# Programs of the guest and of the host speak through ports; the one here begins when the guest does.
+run_ports()	# CPUS
+{
+	boot guest "$1" --append "$(append "$1" ports)" --console-port "name=echo,path=$work/echo.socket" \
+		--console-port "name=log,file=$work/log" &
+	python3 "$source/tests/virtio/port-client.py" "$work/echo.socket" >"$work/client" 2>&1
+	result $? "$engine, $1 CPU: a port brings back what the host has sent" "$(tail -n 1 "$work/client")"
+	wait
+	judge guest "$engine, $1 CPU"
+	same_bytes "$work/log" 0
+	result $? "$engine, $1 CPU: a port's file has what the guest has written"
+	[[ ! -e $work/echo.socket ]]
+	result $? "$engine, $1 CPU: the socket is gone with the machine"
+	rm "$work"/{client,log}
 }
 
 # Two machines at once, each with a part of one file; a third one that wants some of both is refused.
