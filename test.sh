@@ -11,8 +11,8 @@
 #   cli        the command line, bad input, the terminal, the control socket
 #   kernels    our own guest kernels under each engine, and accesses to where the monitor has its memory
 #   boot       Debian's kernel: with 1, 2 and 4 processors translated, with 2 interpreted
-#   virtio     disks and ports under Debian's own drivers, translated and interpreted, with 1 and 4 processors;
-#              what was durable is there after kills
+#   virtio     disks, ports and networks under Debian's own drivers, translated and interpreted, with 1, 2 and 4
+#              processors; what was durable is there after kills
 #   image      a whole Debian: made by veneer image, booted from its disk, used, shut down
 #   soak       a long mixed load in a translated guest, compared with the host
 #   demo       ./demo.sh
@@ -208,6 +208,8 @@ if stage virtio; then
 		PARTS=disks,ports tap "virtio $engine" "$here/tests/virtio/virtio.sh" "$veneer" "$build" "$here" $engine 1 4
 	done
 	PARTS=two tap "virtio, two machines" "$here/tests/virtio/virtio.sh" "$veneer" "$build" "$here" bt 2
+	tap "virtio networks bt" "$here/tests/virtio/network.py" "$veneer" "$here" bt
+	tap "virtio networks interp" "$here/tests/virtio/network.py" "$veneer" "$here" interp --part user --user-mib 4
 	tap "virtio, killed with its disk" "$here/tests/virtio/data-safety.py" "$veneer" "$build" "$here" bt --rounds 3
 fi
 

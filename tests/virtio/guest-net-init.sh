@@ -1,0 +1,156 @@
+#!/bin/sh
+# /init of the guests that network.py starts: exercises the network card with Debian's own driver, and
+# prints "check ok NAME" or "check FAIL NAME" for each check, and "checks done" at the end. The kernel's
+# command line says which: part=user (with ports), part=first or part=second; address=A, mib=N.
+export PATH=/bin:/sbin:/usr/bin:/usr/sbin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev 2>/dev/null
+mkdir -p /tmp
+echo # a line of its own for what follows, whatever firmware wrote
+
+check()		# NAME COMMAND...
+{
+	local name=$1
+
+	shift
+	if "$@" >/tmp/said 2>&1; then
+		echo "check ok $name"
+	else
+		echo "check FAIL $name: $(head -c 300 /tmp/said | tr '\n\r' '  ')"
+	fi
+}
+
+up()
+{
+	local try
+
+	for try in $(seq 50); do
+		ip address add "$address/24" dev eth0 2>/dev/null && break
+		sleep 0.1
+	done
+	ip link set eth0 up
+}
+
+# --- the host, by the user network ---
+
+host=10.0.2.2
+
+is_sum()	# SUM FILE
+{
+	[ "$(md5sum <"$2" | cut -c 1-32)" = "$1" ]
+}
+
+download()	# PORT SUM
+{
+	rm -f /tmp/data
+	timeout 60 nc $host "$1" </dev/null >/tmp/data
+	is_sum "$2" /tmp/data
+}
+
+upload()
+{
+	timeout 60 nc $host "$upload_port" </tmp/data
+}
+
+# The driver lets go of the card while frames come and go, and takes it again.
+unbind()
+{
+	local device load round
+
+	device=$(basename "$(readlink -f /sys/class/net/eth0/device)")
+	for round in 1 2 3; do
+		nc $host "$endless_port" </dev/null >/dev/null &
+		load=$!
+		nc $host "$sink_port" </dev/zero >/dev/null &
+		sleep 0.3
+		echo "$device" >/sys/bus/virtio/drivers/virtio_net/unbind || return 1
+		[ ! -e /sys/class/net/eth0 ] || return 1
+		echo "$device" >/sys/bus/virtio/drivers/virtio_net/bind || return 1
+		up
+		download "$small_port" "$small_sum" || return 1
+		kill $load $!
+		wait $load $! 2>/dev/null
+	done
+	return 0
+}
+
+user()
+{
+	check "a ping of the gateway" ping -c 2 -w 10 $host
+	check "$mib MiB from the host" download "$download_port" "$sum"
+	check "$mib MiB to the host" upload
+	check "the driver lets go of the card under load" unbind
+}
+
+# --- two machines on a switch ---
+
+# No two of its parts are the same.
+stream()
+{
+	local number
+
+	seq 1 200000 | head -c $(((1 << 20) - 4)) >/tmp/piece
+	for number in $(seq 100 $((mib + 99))); do
+		echo "$number"
+		cat /tmp/piece
+	done
+}
+
+other_answers()	# ADDRESS
+{
+	local try
+
+	for try in $(seq 60); do
+		ping -c 1 -W 1 "$1" >/dev/null 2>&1 && break
+	done
+	ping -c 3 -i 0.2 -w 10 "$1"
+}
+
+receive()
+{
+	# Not at the end of its input: the other one would stop there.
+	timeout 60 nc -l -p 5000 >/tmp/data
+	is_sum "$(stream | md5sum | cut -c 1-32)" /tmp/data
+}
+
+# Again till the other one listens.
+send_all()
+{
+	local try
+
+	stream >/tmp/out
+	for try in $(seq 100); do
+		timeout 60 nc "$1" 5000 </tmp/out && return
+		sleep 0.2
+	done
+	return 1
+}
+
+first()
+{
+	check "a ping of the second" other_answers 10.0.3.2
+	check "$mib MiB from the second" receive
+	check "$mib MiB to the second" send_all 10.0.3.2
+}
+
+second()
+{
+	check "a ping of the first" other_answers 10.0.3.1
+	check "$mib MiB to the first" send_all 10.0.3.1
+	check "$mib MiB from the first" receive
+}
+
+modprobe virtio_pci
+modprobe virtio_net
+dmesg -n 1
+ip link set lo up
+up
+"$part"
+complaints()
+{
+	! dmesg | grep -i -E 'BUG:|Oops:|WARNING:|lockup|rcu:.*stall|Call Trace|segfault|general protection|NETDEV WATCHDOG|timed out|quirk|virtio.*(fail|error)'
+}
+check "the kernel has nothing to complain about" complaints
+echo "checks done"
+poweroff -f
