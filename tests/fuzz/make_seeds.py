@@ -198,6 +198,23 @@ for features in range(8):
             features, 60 if features & 1 else 9000, STEPS, SEGMENTS if features & 1 else CHECKSUM, command))
 
 
+def virtio_console(steps, messages):
+    # struct plan of fuzz_virtio_console.c; messages at 0x2000, bytes at 0x3000, buffers at 0x4000
+    buffers = ([split(0x4000 + 0x100 * i, 0x100, 2, 0) for i in range(16)], list(range(16)))
+    output = ([split(0x3000, 0x8000, 0, 0)] * 16, list(range(16)))
+    commands = ([split(0x2000 + 8 * i, 8, 0, 0) for i in range(16)], list(range(16)))
+    return bytes(steps + [0] * (24 - len(steps))) + rings(
+        [buffers, output, buffers, commands, buffers, output],
+        b''.join(struct.pack('<IHH', *message) for message in messages).ljust(0x80, b'\0'))
+
+
+READY = [(0, 0, 1), (0, 3, 1), (0, 6, 1), (1, 3, 1), (1, 6, 1), (0, 6, 0), (1, 6, 0), (9, 3, 1)]
+for name, steps in (('talk', [3, 3, 3, 3, 3, 2, 2, 2, 2, 6, 14, 2, 2, 0, 4, 6, 14, 1, 5, 0, 4, 22, 30]),
+                    ('stop', [3, 3, 3, 6, 1, 1, 1, 1, 1, 7, 1, 1, 15, 3, 2, 2, 6, 22, 6, 0, 1, 15]),
+                    ('close', [6, 6, 14, 3, 3, 3, 3, 3, 0, 3, 22, 3, 30, 2, 2, 2, 2, 2, 2, 2])):
+    write('virtio_console', name, virtio_console(steps, READY))
+
+
 def mbr_entry(kind, first, count):
     return struct.pack('<4xB3xII', kind, first, count)
 

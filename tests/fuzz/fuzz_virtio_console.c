@@ -1,0 +1,217 @@
+/* A console device whose driver writes anything: the queues' setup is sound, RAM around it is the
+ * input. It begins with a struct plan; the rest is RAM from ROOM on, where the rings are. Clients
+ * come, talk and go. */
+#include "../unit/virtio_fixture.h"
+
+#include "device/virtio/console.h"
+#include "host/unix_socket.h"
+
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <linux/virtio_console.h>
+
+#define RAM        (1 * MIB)
+#define ROOM       UINT64_C(0x1000)
+#define QUEUES     6 /* two ports and the control queues */
+#define QUEUE_SIZE 16
+#define RING       0x200 /* apart: descriptors at 0, the driver's area at 0x100, ours at 0x140 */
+#define STEPS      24
+
+struct plan {
+	uint8_t step[STEPS]; /* a queue to notify, or an event */
+};
+
+static struct priority_lock lock = PRIORITY_LOCK_INITIALIZER;
+static struct memory memory;
+static struct dma dma;
+static struct sockaddr_un address[2];
+static int client[2], listeners;
+
+static void require(bool condition)
+{
+	if (!condition)
+		abort();
+}
+
+/* --- in place of sockets with a path, and of the worker's descriptors --- */
+
+int unix_socket_listen(struct unix_socket *made, const char *option, const char *path)
+{
+	struct sockaddr_un *at = &address[listeners++];
+	socklen_t size = sizeof(*at);
+	const sa_family_t family = AF_UNIX; /* without a name: the kernel chooses one */
+
+	*made = (struct unix_socket){
+		.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), .path = path};
+	*at = (struct sockaddr_un){0};
+	require(bind(made->fd, (const struct sockaddr *)&family, sizeof(family)) == 0);
+	require(listen(made->fd, 4) == 0);
+	require(getsockname(made->fd, (struct sockaddr *)at, &size) == 0);
+	return 0;
+}
+
+void unix_socket_close(struct unix_socket *from)
+{
+	close(from->fd);
+}
+
+static struct watch {
+	int fd;
+	uint32_t events;
+	void (*callback)(void *opaque, uint32_t events);
+	void *opaque;
+} watches[4];
+static unsigned watch_count;
+
+int worker_watch(struct worker *worker, int fd, uint32_t events,
+	void (*callback)(void *opaque, uint32_t events), void *opaque)
+{
+	unsigned i = 0;
+
+	while (i < watch_count && watches[i].fd != fd)
+		i++;
+	require(i < ARRAY_SIZE(watches));
+	watch_count = MAX(watch_count, i + 1);
+	watches[i] = (struct watch){fd, events, callback, opaque};
+	return 0;
+}
+
+void worker_unwatch(struct worker *worker, int fd)
+{
+	for (unsigned i = 0; i < watch_count; i++)
+		if (watches[i].fd == fd)
+			watches[i] = watches[--watch_count];
+}
+
+void worker_timer_init(struct worker_timer *timer, struct worker *worker,
+	void (*expired)(void *opaque), void *opaque)
+{
+}
+
+void worker_timer_arm(struct worker_timer *timer, uint64_t delay_ns)
+{
+	abort();
+}
+
+static void serve_descriptors(void)
+{
+	for (unsigned i = 0; i < watch_count; i++) {
+		struct watch watch = watches[i];
+		struct pollfd poll_fd = {.fd = watch.fd, .events = (short)watch.events};
+
+		if (poll(&poll_fd, 1, 0) > 0)
+			watch.callback(watch.opaque, (uint32_t)poll_fd.revents);
+	}
+}
+
+/* --- the driver and the clients --- */
+
+static void interrupt(void *opaque, struct virtqueue *queue)
+{
+}
+
+static void start(void)
+{
+	device->features =
+		VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC | BIT(VIRTIO_CONSOLE_F_MULTIPORT);
+	for (unsigned i = 0; i < QUEUES; i++) {
+		uint64_t base = ROOM + i * RING;
+		struct virtqueue_setup setup = {.size = QUEUE_SIZE,
+			.descriptors = base,
+			.driver = base + 0x100,
+			.device = base + 0x140,
+			.enabled = true};
+
+		device->queue[i].interrupt = interrupt;
+		require(virtqueue_start(&device->queue[i], &dma, &setup, i, device->features) == 0);
+	}
+	device->running = true;
+	device->ops->start(device);
+}
+
+static void stop(bool reset)
+{
+	device->state.resetting = reset;
+	device->running = false;
+	device->ops->stop(device);
+	for (unsigned i = 0; i < QUEUES; i++)
+		require(device->queue[i].in_flight == 0 || device->queue[i].broken);
+}
+
+static void client_step(int *fd, const struct sockaddr_un *at, bool leave)
+{
+	static uint8_t bytes[256 * KIB];
+
+	if (*fd < 0) {
+		*fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		if (connect(*fd, (const struct sockaddr *)at, sizeof(at->sun_family) + 6) == 0)
+			return; /* an abstract name: a zero and five digits */
+		leave = true;
+	}
+	if (leave) {
+		close(*fd);
+		*fd = -1;
+	} else if (send(*fd, "bytes", 5, MSG_NOSIGNAL) < 0 ||
+		   recv(*fd, bytes, sizeof(bytes), 0) == 0) {
+		shutdown(*fd, SHUT_WR);
+	}
+}
+
+static void step(uint8_t what)
+{
+	unsigned queue = what & 7;
+
+	if (queue < QUEUES) {
+		device->ops->notified(device, &device->queue[queue]);
+	} else if (queue == 6) {
+		client_step(&client[what >> 3 & 1], &address[what >> 3 & 1], what >> 4 & 1);
+	} else {
+		stop(what >> 3 & 1);
+		start();
+	}
+	/* The driver makes what is in its ring available again. */
+	for (unsigned i = 0; i < QUEUES; i++)
+		if (queue < QUEUES && (i == queue || what & BIT(3 + i % 5)))
+			++*(uint16_t *)(memory.ram + ROOM + i * RING + 0x102);
+	for (unsigned i = 0; i < 4 && posted_count; i++)
+		run_one();
+	serve_descriptors();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static const struct console_port_config ports[2] = {
+		{.name = (char *)"one", .path = (char *)"1"},
+		{.name = (char *)"two", .path = (char *)"2"},
+	};
+	struct plan plan;
+
+	if (!memory.ram) {
+		require(memory_create(&memory, RAM, 40, &lock) == 0);
+		dma = (struct dma){.memory = &memory, .enabled = true};
+	}
+	if (size < sizeof(plan))
+		return 0;
+	memcpy(&plan, data, sizeof(plan));
+	size -= sizeof(plan);
+	memset(memory.ram, 0, 0x10000);
+	memcpy(memory.ram + ROOM, data + sizeof(plan), MIN(size, UINT64_C(0xf000)));
+	fixture_reset();
+	listeners = 0;
+	watch_count = 0;
+	client[0] = client[1] = -1;
+	require(virtio_console_create(NULL, ports, 2) == 0);
+	start();
+	for (unsigned i = 0; i < STEPS; i++)
+		step(plan.step[i]);
+	stop(false);
+	device->ops->destroy(device);
+	for (unsigned i = 0; i < 2; i++)
+		if (client[i] >= 0)
+			close(client[i]);
+	return 0;
+}
