@@ -526,7 +526,8 @@ static int run_machine(const struct settings *settings)
 
 static int run_main(int argc, char **argv)
 {
-	struct settings settings = {
+	/* What its parts have allocated is theirs as long as the process lives. */
+	static struct settings settings = {
 		.machine = {.cmdline = "",
 			.reboot = true,
 			.console_input = STDIN_FILENO,

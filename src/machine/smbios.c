@@ -87,10 +87,14 @@ static bool parse_uuid(const char *text, uint8_t uuid[16])
 	return !*text;
 }
 
+/* Takes `value`, from malloc(). */
 static int add_oem(struct smbios_config *config, const char *option, char *value)
 {
+	if (!value)
+		return -ENOMEM;
 	if (config->oem_count == SMBIOS_MAX_OEM) {
 		log_error("%s %s: expected at most %u strings", option, value, SMBIOS_MAX_OEM);
+		free(value);
 		return -EINVAL;
 	}
 	config->oem[config->oem_count++] = value;
@@ -109,7 +113,7 @@ static int set_field(
 		return -EINVAL;
 	}
 	if (type == 11 && length == 5 && memcmp(word, "value", 5) == 0)
-		return add_oem(config, option, (char *)value);
+		return add_oem(config, option, strdup(value));
 	for (unsigned i = 0; i < FIELDS; i++) {
 		if (fields[i].type != type || strlen(fields[i].name) != length ||
 			memcmp(fields[i].name, word, length) != 0)
@@ -119,8 +123,9 @@ static int set_field(
 				option, value);
 			return -EINVAL;
 		}
-		config->fields[i] = value;
-		return 0;
+		free(config->fields[i]);
+		config->fields[i] = strdup(value);
+		return config->fields[i] ? 0 : -ENOMEM;
 	}
 	log_error("%s type=%u,%s: no such field; there are vendor, version, date of type 0; "
 		  "manufacturer, product, version, serial, uuid, sku, family of 1; manufacturer, "
@@ -131,20 +136,20 @@ static int set_field(
 
 int smbios_config_parse(struct smbios_config *config, const char *option, const char *value)
 {
-	char *list = strdup(value), *word;
+	char *list = strdup(value), *rest = list, *word;
 	uint64_t type = 0;
-	int error;
+	int error = -EINVAL;
 
 	if (!list)
 		return -ENOMEM;
-	word = words_take(&list);
-	if (!word || strncmp(word, "type=", 5) != 0) {
+	word = words_take(&rest);
+	if (word && strncmp(word, "type=", 5) == 0)
+		error = words_number(option, word + 5, "a type of structure", 0, 127, &type);
+	else
 		log_error("%s %s: expected type=N first", option, value);
-		return -EINVAL;
-	}
-	error = words_number(option, word + 5, "a type of structure", 0, 127, &type);
-	while (!error && (word = words_take(&list)))
+	while (!error && (word = words_take(&rest)))
 		error = set_field(config, option, (unsigned)type, word);
+	free(list);
 	return error;
 }
 
@@ -160,6 +165,15 @@ int smbios_config_credential(struct smbios_config *config, const char *option, c
 	if (asprintf(&text, "io.systemd.credential:%s", value) < 0)
 		return -ENOMEM;
 	return add_oem(config, option, text);
+}
+
+void smbios_config_free(struct smbios_config *config)
+{
+	for (unsigned i = 0; i < FIELDS; i++)
+		free(config->fields[i]);
+	for (unsigned i = 0; i < config->oem_count; i++)
+		free(config->oem[i]);
+	*config = (struct smbios_config){0};
 }
 
 /* --- the tables --- */

@@ -9,16 +9,18 @@
 #define SMBIOS_MAX_OEM    64
 
 struct smbios_config {
-	const char *fields[SMBIOS_MAX_FIELDS]; /* by their row in smbios.c; NULL: as it is there */
-	char *oem[SMBIOS_MAX_OEM];             /* strings of type 11 */
+	char *fields[SMBIOS_MAX_FIELDS]; /* by their row in smbios.c; NULL: as it is there */
+	char *oem[SMBIOS_MAX_OEM];       /* strings of type 11 */
 	unsigned oem_count;
 };
 
 /* The value of --smbios: "type=1,serial=X,...", or "type=11,value=STRING". 0, or -EINVAL with a
- * message. What it allocates is the process's. */
+ * message; what has been taken before that stays. */
 int smbios_config_parse(struct smbios_config *config, const char *option, const char *value);
 /* NAME=VALUE: what systemd's services find as a credential. Likewise. */
 int smbios_config_credential(struct smbios_config *config, const char *option, const char *value);
+
+void smbios_config_free(struct smbios_config *config);
 
 /* Write the tables where Linux looks for them, from 0xf0000 on (5.2.2). 0, or -errno with a
  * message. */

@@ -21,7 +21,7 @@ static unsigned count;
 static uint64_t read_pattern(void *opaque, uint64_t offset, unsigned size)
 {
 	seen[count++] = (struct access){opaque, offset, 0, size};
-	return UINT64_C(0x8877665544332211) >> (8 * offset);
+	return UINT64_C(0x8877665544332211) >> (8 * (offset & 7));
 }
 
 static void record_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)

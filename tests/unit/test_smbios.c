@@ -84,7 +84,7 @@ static int free_memory(void **state)
 	if (memory.ram)
 		memory_destroy(&memory);
 	memory = (struct memory){0};
-	config = (struct smbios_config){0};
+	smbios_config_free(&config);
 	return 0;
 }
 
@@ -157,13 +157,15 @@ static void test_wrong_words(void **state)
 /* Strings that have no room are refused, and nothing is written past the end. */
 static void test_no_room(void **state)
 {
-	static char large[40000];
+	char *large = calloc(1, 40000);
 
 	log_threshold = LOG_ERROR + 1;
-	memset(large, 'x', sizeof(large) - 1);
-	config.oem[0] = config.oem[1] = large;
+	assert_non_null(large);
+	memset(large, 'x', 39999);
+	config.oem[0] = large;
 	config.oem_count = 1;
 	write_tables(4 * MIB, 1);
+	config.oem[1] = strdup(large);
 	config.oem_count = 2;
 	assert_int_equal(smbios_write_tables(&memory, &config, 1), -ENOSPC);
 }

@@ -36,10 +36,10 @@ struct frame {
 };
 
 static struct net_port port;
-static struct frame sent, waiting[4]; /* waiting: one queue's each */
+static struct frame sent, waiting[NET_MAX_PAIRS]; /* waiting: one queue's each */
 static unsigned sent_count, sent_queue, room, flushes, receives;
 static unsigned offered_pieces; /* at the last receive */
-static bool wanted[4];
+static bool wanted[NET_MAX_PAIRS];
 static uint64_t guest_takes;
 
 static int backend_start(struct net_backend *net, struct worker *worker, const struct net_port *to)
