@@ -18,7 +18,7 @@
 #   demo       ./demo.sh
 #   sanitize   unit tests, guest kernels and a boot under AddressSanitizer and UBSan
 #   thread     unit tests of threads, multiprocessor guest kernels and a boot under ThreadSanitizer
-#   fuzz       each libFuzzer target for FUZZ_SECONDS (default 15)
+#   fuzz       each libFuzzer target for FUZZ_SECONDS (default 6)
 #
 # Whether the tests would notice a mistake is asked on demand: tests/mutations/run.py makes some hundred
 # small wrong changes to a copy of the source, one at a time, and names those that no test sees (an hour
@@ -34,7 +34,7 @@ build=$here/build
 sanitize=$here/build-sanitize
 thread=$here/build-thread
 logs=$build/test-logs
-fuzz_seconds=${FUZZ_SECONDS:-15}
+fuzz_seconds=${FUZZ_SECONDS:-6}
 passed=0
 failed=0
 
