@@ -4,7 +4,7 @@
 #
 #   ./test.sh [STAGE...]
 #
-# Without arguments all stages run, in this order (under 15 minutes on two cores):
+# Without arguments all stages run, in this order (about 20 minutes on two cores):
 #
 #   format     every C file is laid out as .clang-format says
 #   unit       unit tests, and the host's processor as oracle of each engine (fixed seed)
@@ -18,7 +18,7 @@
 #   demo       ./demo.sh
 #   sanitize   unit tests, guest kernels and a boot under AddressSanitizer and UBSan
 #   thread     unit tests of threads, multiprocessor guest kernels and a boot under ThreadSanitizer
-#   fuzz       each libFuzzer target for FUZZ_SECONDS (default 6)
+#   fuzz       each libFuzzer target for FUZZ_SECONDS (default 4)
 #
 # Whether the tests would notice a mistake is asked on demand: tests/mutations/run.py makes some hundred
 # small wrong changes to a copy of the source, one at a time, and names those that no test sees (an hour
@@ -34,7 +34,7 @@ build=$here/build
 sanitize=$here/build-sanitize
 thread=$here/build-thread
 logs=$build/test-logs
-fuzz_seconds=${FUZZ_SECONDS:-6}
+fuzz_seconds=${FUZZ_SECONDS:-4}
 passed=0
 failed=0
 
