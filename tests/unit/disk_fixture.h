@@ -288,4 +288,20 @@ static inline char *words(const char *format, ...)
 	return text[next];
 }
 
+/* --- a model of a disk, for groups of tests --- */
+
+static uint8_t *model;
+
+static inline int make_model(void **state, size_t bytes)
+{
+	model = malloc(bytes);
+	return !model || make_directory(state);
+}
+
+static inline int free_model(void **state)
+{
+	free(model);
+	return remove_directory(state);
+}
+
 #endif

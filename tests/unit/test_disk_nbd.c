@@ -7,8 +7,6 @@
 
 #define SIZE (1 * MIB)
 
-static uint8_t *model;
-
 static bool has(const char *program)
 {
 	return system(words("command -v %s >/dev/null", program)) == 0;
@@ -146,14 +144,7 @@ static void qcow2_is_read_and_written(void **state)
 
 static int setup(void **state)
 {
-	model = malloc(SIZE);
-	return !model || make_directory(state);
-}
-
-static int teardown(void **state)
-{
-	free(model);
-	return remove_directory(state);
+	return make_model(state, SIZE);
 }
 
 int main(void)
@@ -164,5 +155,5 @@ int main(void)
 		cmocka_unit_test(qcow2_is_read_and_written),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, setup, free_model);
 }

@@ -5,8 +5,6 @@
 
 #define SIZE (1 * MIB + 3 * 512) /* the last cluster is not whole */
 
-static uint8_t *model;
-
 /* --- a disk below that takes its time, and answers in any order --- */
 
 struct slow {
@@ -209,14 +207,7 @@ static void the_file_is_private(void **state)
 
 static int setup(void **state)
 {
-	model = malloc(SIZE);
-	return !model || make_directory(state);
-}
-
-static int teardown(void **state)
-{
-	free(model);
-	return remove_directory(state);
+	return make_model(state, SIZE);
 }
 
 int main(void)
@@ -229,5 +220,5 @@ int main(void)
 		cmocka_unit_test(the_file_is_private),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, setup, free_model);
 }

@@ -9,8 +9,6 @@
 
 #define SIZE (1 * MIB)
 
-static uint8_t *model;
-
 /* What the test is run with: the words after the file. */
 static const char *const ways[] = {
 	"", ",io=threads", ",cache=none", ",cache=none,io=threads", ",cache=unsafe"};
@@ -295,14 +293,7 @@ static void many_requests_wait_for_their_turn(void **state)
 
 static int setup(void **state)
 {
-	model = malloc(SIZE);
-	return !model || make_directory(state);
-}
-
-static int teardown(void **state)
-{
-	free(model);
-	return remove_directory(state);
+	return make_model(state, SIZE);
 }
 
 int main(void)
@@ -322,5 +313,5 @@ int main(void)
 		cmocka_unit_test(many_requests_wait_for_their_turn),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, setup, free_model);
 }
