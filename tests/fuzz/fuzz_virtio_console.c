@@ -3,6 +3,9 @@
  * come, talk and go. */
 #include "../unit/virtio_fixture.h"
 
+#define WATCHES_MAX 4
+#include "../unit/worker_watches.h"
+
 #include "device/virtio/console.h"
 #include "host/unix_socket.h"
 
@@ -57,39 +60,6 @@ int unix_socket_listen(struct unix_socket *made, const char *option, const char 
 void unix_socket_close(struct unix_socket *from)
 {
 	close(from->fd);
-}
-
-static struct watch {
-	int fd;
-	uint32_t events;
-	void (*callback)(void *opaque, uint32_t events);
-	void *opaque;
-} watches[4];
-static unsigned watch_count;
-
-int worker_watch(struct worker *worker, int fd, uint32_t events,
-	void (*callback)(void *opaque, uint32_t events), void *opaque)
-{
-	unsigned i = 0;
-
-	while (i < watch_count && watches[i].fd != fd)
-		i++;
-	require(i < ARRAY_SIZE(watches));
-	watch_count = MAX(watch_count, i + 1);
-	watches[i] = (struct watch){fd, events, callback, opaque};
-	return 0;
-}
-
-void worker_unwatch(struct worker *worker, int fd)
-{
-	for (unsigned i = 0; i < watch_count; i++)
-		if (watches[i].fd == fd)
-			watches[i] = watches[--watch_count];
-}
-
-void worker_timer_init(struct worker_timer *timer, struct worker *worker,
-	void (*expired)(void *opaque), void *opaque)
-{
 }
 
 void worker_timer_arm(struct worker_timer *timer, uint64_t delay_ns)

@@ -4,6 +4,9 @@
 #include "virtio_driver.h"
 #include "virtio_fixture.h"
 
+#define WATCHES_MAX 16
+#include "worker_watches.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -38,39 +41,6 @@ static struct console_port_config ports[CONSOLE_MAX_PORTS] = {
 };
 
 /* --- in place of the worker's descriptors --- */
-
-static struct watch {
-	int fd;
-	uint32_t events;
-	void (*callback)(void *opaque, uint32_t events);
-	void *opaque;
-} watches[16];
-static unsigned watch_count;
-
-int worker_watch(struct worker *worker, int fd, uint32_t events,
-	void (*callback)(void *opaque, uint32_t events), void *opaque)
-{
-	unsigned i = 0;
-
-	while (i < watch_count && watches[i].fd != fd)
-		i++;
-	assert_true(i < ARRAY_SIZE(watches));
-	watch_count = MAX(watch_count, i + 1);
-	watches[i] = (struct watch){fd, events, callback, opaque};
-	return 0;
-}
-
-void worker_unwatch(struct worker *worker, int fd)
-{
-	for (unsigned i = 0; i < watch_count; i++)
-		if (watches[i].fd == fd)
-			watches[i] = watches[--watch_count];
-}
-
-void worker_timer_init(struct worker_timer *timer, struct worker *worker,
-	void (*expired)(void *opaque), void *opaque)
-{
-}
 
 void worker_timer_arm(struct worker_timer *timer, uint64_t delay_ns)
 {
