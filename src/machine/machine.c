@@ -23,9 +23,11 @@
 #include <unistd.h>
 
 /* Where the devices' requests do not end: so long till the I/O thread looks who wants something of
- * it, and so many times, when the machine ends, till they are abandoned. */
+ * it, and so many times, when the machine ends, till they are abandoned, and then till it is
+ * believed that they are stuck in the host's kernel. */
 #define DEVICES_TURN_NS  (NS_PER_SECOND / 10)
 #define DEVICES_PATIENCE 8
+#define DEVICES_STUCK    14
 
 _Static_assert(MACHINE_MAX_CPUS <= ACPI_MAX_CPUS, "the ACPI tables list all vCPUs");
 
@@ -304,6 +306,9 @@ void machine_destroy(struct machine *machine)
 {
 	unsigned i;
 
+	/* A thread that is stuck uses all of this when it goes on. */
+	if (machine->stuck)
+		return;
 	if (machine->chipset)
 		chipset_destroy(machine->chipset);
 	if (machine->com2)
@@ -384,22 +389,27 @@ static bool ends(const struct machine *machine)
 }
 
 /* Wait for the devices' threads. Who wants something of the I/O thread is served in between:
- * requests may take as long as their disk's server does, and the user may not want to wait. */
+ * requests may take as long as their disk's server does, and the user may not want to wait. No
+ * back end can call back what the host's kernel has, such as a read of a network file system whose
+ * server is gone; a machine that ends leaves that to the end of the process. */
 static void stop_devices(struct machine *machine)
 {
 	struct device_list *devices = chipset_devices(machine->chipset);
-	unsigned patience = DEVICES_PATIENCE;
+	unsigned turns = 0;
 
-	while (!device_list_quiesce(devices, host_now_ns() + DEVICES_TURN_NS)) {
+	while (!machine->stuck && !device_list_quiesce(devices, host_now_ns() + DEVICES_TURN_NS)) {
 		event_loop_stop(machine->loop);
 		if (event_loop_run(machine->loop) < 0)
 			request_failure(machine);
 		priority_lock_take(&machine->lock);
-		if (ends(machine) && patience)
-			patience--;
+		turns += ends(machine);
 		priority_lock_release(&machine->lock);
-		if (!patience)
+		if (turns >= DEVICES_PATIENCE)
 			device_list_abandon(devices);
+		machine->stuck = turns >= DEVICES_STUCK;
+		if (machine->stuck)
+			log_warning("the host does not complete a device's requests; the machine "
+				    "ends without them");
 	}
 }
 

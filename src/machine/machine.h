@@ -121,6 +121,7 @@ struct machine {
 	char *cmdline;
 	struct boot_start start;          /* how the loaded kernel wants to be entered */
 	struct machine_listener listener; /* set before machine_run() */
+	bool stuck; /* it has ended, and a device's thread waits in the host's kernel */
 
 	/* Under the lock. */
 	struct machine_result request; /* why the vCPU threads are to end */
@@ -138,6 +139,7 @@ int machine_create(struct machine *machine, const struct machine_config *config)
 /* Run until something ends it, SIGINT, SIGTERM and SIGHUP included. When it returns the terminal is
  * restored, and the guest's output is written. */
 struct machine_result machine_run(struct machine *machine);
+/* Where a thread is stuck in the host's kernel, this frees nothing, and the process is to end. */
 void machine_destroy(struct machine *machine);
 
 /* End the run, or reset the machine where `end` is MACHINE_RESET and the configuration allows. What

@@ -9,7 +9,7 @@ both are killed with SIGKILL. Then the host's fsck looks at the file system. Aft
 unmounts it, and a new one is made. Speaks TAP: a test for each round.
 
 At the end the test is tested: where nbd-dropper lies about flushes, something must be missing. And a
-machine ends in time though its disk's server is gone, or stuck.
+machine ends in time though its disk's server is gone, or stuck, or the host's kernel is (stuck-host.c).
 """
 import argparse
 import os
@@ -42,9 +42,9 @@ def run(command):
 
 
 class Guest:
-    """A machine and its disk's server."""
+    """A machine and its disk's server; with `stuck_by`, a disk that is a file, and the flag that stops the host."""
 
-    def __init__(self, test, mode, *options):
+    def __init__(self, test, mode, *options, stuck_by=None):
         self.lines = []
         self.partial = b''
         self.socket = os.path.join(test.work, 'socket')
@@ -52,10 +52,12 @@ class Guest:
             [os.path.join(test.here, 'nbd-dropper'), test.medium, self.socket, *options], stdout=subprocess.PIPE)
         self.server.stdout.readline()
         self.errors = open(os.path.join(test.work, 'errors'), 'w+b')
+        disk = test.medium + ',io=threads' if stuck_by else 'nbd+unix:///?socket=' + self.socket
+        host = [os.path.join(test.words.build, 'tests/virtio/stuck-host'), stuck_by] if stuck_by else []
         self.machine = subprocess.Popen(
-            [test.words.veneer, 'run', '--kernel', os.path.join(test.words.source, '.cache/guest/vmlinuz'),
+            host + [test.words.veneer, 'run', '--kernel', os.path.join(test.words.source, '.cache/guest/vmlinuz'),
              '--initrd', test.initramfs, '--engine', test.words.engine, '--cpus', str(test.words.cpus), '--memory',
-             '256M', '--no-reboot', '--disk', 'nbd+unix:///?socket=' + self.socket, '--append',
+             '256M', '--no-reboot', '--disk', disk, '--append',
              'console=ttyS0 quiet panic=-1 fs=%s streams=%u mode=%s' % (test.fs, STREAMS, mode)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.errors)
 
@@ -213,6 +215,11 @@ class Test:
         guest = Guest(self, 'write')
         problems = [] if guest.wait_for('synced 0 1', BOOT_SECONDS) else ['the guest did not write: ' + guest.said()]
         guest.server.send_signal(how)
+        self.result(problems + self.ends(guest), 'the machine ends soon after SIGTERM, the server got %s' % how.name)
+
+    def ends(self, guest):
+        """What is wrong with how it ends."""
+        problems = []
         guest.read_for(0.5)
         start = time.monotonic()
         guest.machine.terminate()
@@ -222,8 +229,26 @@ class Test:
         if seconds > END_SECONDS * SCALE:
             problems.append('it took %.1f s' % seconds)
             guest.machine.kill()
-        guest.end()
-        self.result(problems, 'the machine ends soon after SIGTERM, the server got %s' % how.name)
+        status = guest.end()
+        if status != -signal.SIGTERM:
+            problems.append('its exit status is %d' % status)
+        return problems
+
+    def test_a_stuck_host(self):
+        """Calls to the host's kernel do not return; what was durable before is there."""
+        self.make('ext4')
+        flag = os.path.join(self.work, 'stuck')
+        guest = Guest(self, 'write', stuck_by=flag)
+        if not guest.wait_for('synced 0 5', BOOT_SECONDS) and guest.machine.poll() == 77:
+            guest.end()
+            self.result([], 'the machine ends soon though the host is stuck # SKIP no seccomp_unotify(2)')
+            return
+        open(flag, 'w').close()
+        problems = self.ends(guest)
+        problems += self.problems_of(guest.lines)
+        if not self.durable[0] or 'host does not complete' not in guest.said():
+            problems.append('nothing was stuck: ' + guest.said())
+        self.result(problems + self.last(), 'the machine ends soon though the host is stuck')
 
     def run(self):
         # A few rounds are of each file system, too.
@@ -237,6 +262,7 @@ class Test:
         self.test_the_test()
         self.test_the_end(signal.SIGKILL)
         self.test_the_end(signal.SIGSTOP)
+        self.test_a_stuck_host()
         print('1..%u' % self.number)
         return self.failures != 0
 

@@ -177,9 +177,9 @@ void virtio_stopped(struct virtio_device *device)
 		queue->broken = true;
 	}
 	device->running = device->stopping = false;
-	if (device->waiter)
-		sem_post(device->waiter);
-	device->waiter = NULL;
+	if (device->waited_for)
+		sem_post(&device->quiet);
+	device->waited_for = false;
 	event_loop_post(device->loop, &device->stopped_work);
 }
 
@@ -228,48 +228,33 @@ static void device_reset(void *opaque)
 	reset_registers(opaque); /* quiesce has stopped it */
 }
 
-struct quiesce {
-	struct virtio_device *device;
-	sem_t done;
-};
-
 static void run_quiesce(void *opaque)
-{
-	struct quiesce *quiesce = opaque;
-
-	quiesce->device->waiter = &quiesce->done;
-	run_stop(quiesce->device);
-}
-
-static void stop_waiting(void *opaque)
 {
 	struct virtio_device *device = opaque;
 
-	device->waiter = NULL;
+	device->waited_for = true;
+	run_stop(device);
 }
 
 /* What was posted to the I/O thread waits for it. Of that, a device that needs a reset is noted
- * here; a reset that was under way ends when the machine goes on. */
+ * here; a reset that was under way ends when the machine goes on. The worker is not waited for
+ * without a deadline: it may be in a system call that does not return. */
 static bool device_quiesce(void *opaque, uint64_t deadline_ns)
 {
-	struct quiesce quiesce = {.device = opaque};
+	struct virtio_device *device = opaque;
 	struct timespec deadline = {.tv_sec = (time_t)(deadline_ns / NS_PER_SECOND),
 		.tv_nsec = (long)(deadline_ns % NS_PER_SECOND)};
-	bool stopped;
 	int error;
 
-	sem_init(&quiesce.done, 0, 0);
-	worker_call(quiesce.device->worker, run_quiesce, &quiesce);
+	if (!device->quiescing)
+		worker_post(device->worker, &device->quiesce_task);
 	do
-		error = sem_clockwait(&quiesce.done, CLOCK_MONOTONIC, &deadline) < 0 ? errno : 0;
+		error = sem_clockwait(&device->quiet, CLOCK_MONOTONIC, &deadline) < 0 ? errno : 0;
 	while (error == EINTR);
-	if (error)
-		worker_call(quiesce.device->worker, stop_waiting, quiesce.device);
-	stopped = !error || sem_trywait(&quiesce.done) == 0;
-	sem_destroy(&quiesce.done);
-	if (stopped && atomic_load(&quiesce.device->needs_reset))
-		quiesce.device->state.status |= STATUS_NEEDS_RESET;
-	return stopped;
+	device->quiescing = error;
+	if (!error && atomic_load(&device->needs_reset))
+		device->state.status |= STATUS_NEEDS_RESET;
+	return !error;
 }
 
 static void run_abandon(void *opaque)
@@ -284,7 +269,7 @@ static void device_abandon(void *opaque)
 	struct virtio_device *device = opaque;
 
 	if (device->ops->abandon)
-		worker_call(device->worker, run_abandon, device);
+		worker_post(device->worker, &device->abandon_task);
 }
 
 static void device_resume(void *opaque)
@@ -302,6 +287,7 @@ static void device_destroy(void *opaque)
 
 	device_quiesce(device, UINT64_MAX);
 	worker_destroy(device->worker);
+	sem_destroy(&device->quiet);
 	event_loop_unpost(device->loop, &device->stopped_work);
 	event_loop_unpost(device->loop, &device->reset_needed_work);
 	event_loop_unpost(device->loop, &device->intx_work);
@@ -388,6 +374,9 @@ static void init_work(struct virtio_device *device)
 {
 	worker_task_init(&device->start_task, run_start, device);
 	worker_task_init(&device->stop_task, run_stop, device);
+	worker_task_init(&device->quiesce_task, run_quiesce, device);
+	worker_task_init(&device->abandon_task, run_abandon, device);
+	sem_init(&device->quiet, 0, 0);
 	for (unsigned i = 0; i < device->queue_count; i++) {
 		device->queue[i] = (struct virtqueue){
 			.interrupt = interrupt, .opaque = device, .index = i, .broken = true};
@@ -414,6 +403,7 @@ int virtio_add(struct virtio_device *device, struct pci_bus *bus, int slot, uint
 	error = virtio_pci_add(device, bus, slot);
 	if (error) {
 		worker_destroy(device->worker);
+		sem_destroy(&device->quiet);
 		return error;
 	}
 	device->device_ops = device_ops;

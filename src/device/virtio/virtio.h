@@ -108,8 +108,11 @@ struct virtio_device {
 	struct device_ops device_ops; /* with the device's name */
 	unsigned config_access;       /* where that capability is in configuration space */
 	bool stopping;                /* worker: stop() has been called, virtio_stopped() not yet */
-	sem_t *waiter;                /* worker: to be posted by virtio_stopped() */
-	struct worker_task start_task, stop_task, notify_task[VIRTIO_MAX_QUEUES];
+	bool waited_for;              /* worker: virtio_stopped() is to post `quiet` */
+	bool quiescing;               /* I/O thread: the worker was asked, and has not posted it */
+	sem_t quiet;
+	struct worker_task start_task, stop_task, quiesce_task, abandon_task;
+	struct worker_task notify_task[VIRTIO_MAX_QUEUES];
 	struct event_work stopped_work, reset_needed_work, intx_work;
 	atomic_bool needs_reset;
 };
