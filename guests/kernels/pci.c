@@ -1,8 +1,8 @@
 /*
  * The PCI bus from inside: both ways to configuration space, BARs that are sized, moved, and put
- * where something else is, masked and pending vectors, the interrupt pin, doorbells, resets; and
- * two CPUs that do these things at once. The function under test is veneer's device/pci_testdev.h
- * (--pc-testdev), which explains the registers.
+ * where something else is, masked and pending vectors, the interrupt pin, doorbells, resets; a
+ * function behind a root port; and two CPUs that do these things at once. The functions under test
+ * are veneer's device/pci_testdev.h (--pc-testdev), which explains the registers.
  */
 #include "smp.h"
 
@@ -19,7 +19,12 @@
 #define COMMAND_ALL    (COMMAND_IO | COMMAND_MEMORY | COMMAND_MASTER)
 #define STATUS         0x06
 #define STATUS_PIN     8u
+#define HEADER_TYPE    0x0c /* bit 16: a bridge's, with two BARs */
 #define BAR(n)         (0x10u + 4 * (n))
+#define BUS_NUMBERS    0x18
+#define MEMORY_WINDOW  0x20
+#define BRIDGE_CONTROL 0x3e
+#define BUS_RESET      0x40
 #define CAPABILITIES   0x34
 #define CAP_POWER      1
 #define CAP_EXPRESS    16
@@ -49,7 +54,7 @@
 #define PIN_VECTOR   0x61
 #define TIMER_VECTOR 0x71
 
-static u32 slot;
+static u32 slot, port; /* of the test function; of the port with another one behind it */
 static volatile u32 taken[256];
 
 static void take(struct trap_frame *f)
@@ -146,10 +151,11 @@ static bool find_testdev(void)
 		found++;
 		if (id == TESTDEV_ID)
 			slot = s;
+		else if (by_ports(s, 8) >> 8 == 0x060400)
+			port = s;
 	}
 	check_eq(differences, 0, "ports and ECAM show the same");
-	check_eq(read32(ecam(0, 0) + (1 << 20)), 0xffffffff, "there is no bus 1");
-	return check(slot, "the test function is one of %u", found);
+	return check(slot && port, "a test function and a root port are among %u", found);
 }
 
 /* As Linux does it: decoding off, all ones, and back. */
@@ -161,7 +167,7 @@ static void test_sizes(void)
 		if (config32(0) == 0xffffffff)
 			continue;
 		set_config16(COMMAND, 0);
-		for (int i = 0; i < 6; i++) {
+		for (int i = 0; i < (config32(HEADER_TYPE) & 1u << 16 ? 2 : 6); i++) {
 			u32 before = config32(BAR(i)), size;
 
 			set_config32(BAR(i), 0xffffffff);
@@ -372,6 +378,86 @@ static void test_resets(void)
 	check_eq(read32(REGISTERS + RESETS), before + 2, "of the device, too");
 }
 
+/* --- behind a root port --- */
+
+static u32 behind_base; /* its configuration space */
+
+static u32 behind32(u32 offset)
+{
+	return read32(behind_base + offset);
+}
+
+static void place_behind(void)
+{
+	write32(behind_base + BAR(0), REGISTERS);
+	write32(behind_base + BAR(4), TABLE);
+	write32(behind_base + COMMAND, COMMAND_MEMORY | COMMAND_MASTER);
+}
+
+/* What is behind it reads and writes as it did before, and counts its resets. */
+static void test_hot_reset(void)
+{
+	u32 before;
+
+	place_behind();
+	before = read32(REGISTERS + RESETS);
+	write32(REGISTERS + LATCH, 7);
+	set_config16(BRIDGE_CONTROL, BUS_RESET);
+	check_eq(behind32(0), 0xffffffff, "a link in reset");
+	check_eq(read32(REGISTERS + LATCH), 0xffffffff, "carries no memory cycle either");
+	set_config16(BRIDGE_CONTROL, 0);
+	check_eq(behind32(0), TESTDEV_ID, "the function is back");
+	check(!(behind32(COMMAND) & 0xffff) && !behind32(BAR(0)), "and in its first state");
+	place_behind();
+	check_eq(read32(REGISTERS + RESETS), before + 1, "the device was reset");
+	check_eq(read32(REGISTERS + LATCH), 0, "wholly");
+}
+
+static void test_port(void)
+{
+	volatile u32 *page = page_alloc();
+	u32 numbers, windows;
+
+	set_config16(COMMAND, 0); /* the other one is silent */
+	slot = port;
+	numbers = config32(BUS_NUMBERS);
+	windows = config32(MEMORY_WINDOW);
+	behind_base = ECAM_BASE + ((numbers >> 8 & 0xff) << 20);
+	check_eq(behind32(0), TESTDEV_ID, "bus %u has a function", numbers >> 8 & 0xff);
+	set_config32(BUS_NUMBERS, 0x404000);
+	check_eq(behind32(0), 0xffffffff, "which goes");
+	check_eq(read32(ECAM_BASE + (0x40 << 20)), TESTDEV_ID, "where the port's bus number goes");
+	set_config32(BUS_NUMBERS, numbers);
+
+	set_config32(MEMORY_WINDOW, (REGISTERS >> 16) | (WIDE & 0xffff0000));
+	set_config16(COMMAND, COMMAND_ALL);
+	place_behind();
+	write32(REGISTERS + LATCH, 0x77);
+	check_eq(read32(REGISTERS + LATCH), 0x77, "memory within the window");
+	set_config32(MEMORY_WINDOW, (ELSEWHERE >> 16) | (WIDE & 0xffff0000));
+	check_eq(read32(REGISTERS + LATCH), 0xffffffff, "none outside");
+	set_config32(MEMORY_WINDOW, (REGISTERS >> 16) | (WIDE & 0xffff0000));
+
+	write32(REGISTERS + ADDRESS, (u32)(ulong)page);
+	write32(REGISTERS + DMA, 0x1111);
+	check_eq(*page, 0x1111, "DMA goes through the port");
+	set_config16(COMMAND, COMMAND_MEMORY);
+	write32(REGISTERS + DMA, 0x2222);
+	check_eq(*page, 0x1111, "while it is a bus master");
+	set_config16(COMMAND, COMMAND_ALL);
+
+	ioapic_route(INTX_GSI + port % 8, apic_id(), PIN_VECTOR | IOAPIC_LEVEL | IOAPIC_LOW_ACTIVE);
+	taken[PIN_VECTOR] = 0;
+	taken[TIMER_VECTOR] = 10;
+	write32(REGISTERS + PIN, 1);
+	window();
+	check_eq(taken[PIN_VECTOR], 1, "the pin is the port's");
+	ioapic_route(INTX_GSI + port % 8, 0, IOAPIC_MASKED);
+	test_hot_reset();
+	set_config16(COMMAND, 0);
+	set_config32(MEMORY_WINDOW, windows);
+}
+
 /* --- two CPUs --- */
 
 #define ROUNDS 3000
@@ -441,5 +527,7 @@ void guest_main(void)
 	test_msix();
 	test_pin();
 	test_resets();
+	test_port();
+	slot = testdev;
 	test_two_at_once();
 }

@@ -300,13 +300,16 @@ static const struct option_row table[] = {
 		"serial=S; offset=N and size=N (a part of FILE);\nformat=raw or qcow2, ...; "
 		"cache=writeback, none or unsafe;\nshare=on (let other machines use FILE, too); "
 		"io=threads;\n"
-		"reconnect=SECONDS (how long to wait for a lost server)",
+		"reconnect=SECONDS (how long to wait for a lost server);\n"
+		"port (behind a PCI Express root port of its own)",
 		set_disk},
 	{"net", "KIND[,WORD]...",
 		"add a virtio network card (up to 8; with a DISK there is\none of --net user). "
 		"KINDs:\nuser (the host's network, by address translation, with\n"
 		"hostfwd=tcp:ADDR:PORT-:PORT and restrict=on); tap=NAME;\n"
-		"switch=PATH (a network among machines); none",
+		"switch=PATH (a network among machines); none. WORDs of\nall: "
+		"mac=XX:XX:XX:XX:XX:XX "
+		"and port, as --disk has it",
 		set_net},
 	{"console-port", "name=NAME,WORD",
 		"add a virtio port (up to 7), /dev/virtio-ports/NAME in the\nguest; WORD is "

@@ -128,7 +128,7 @@ static const struct device_ops testdev_device = {
 	.destroy = free,
 };
 
-int pci_testdev_create(struct pci_bus *bus, struct device_list *devices)
+int pci_testdev_create(struct pci_bus *bus, struct device_list *devices, int slot)
 {
 	static const struct io_ops registers = {
 		.read = registers_read, .write = registers_write, .width = 4};
@@ -165,11 +165,12 @@ int pci_testdev_create(struct pci_bus *bus, struct device_list *devices)
 		log_error("out of memory for pci-testdev");
 		return -ENOMEM;
 	}
-	error = pci_add(bus, &testdev->function, -1, &description);
+	error = pci_add(bus, &testdev->function, slot, &description);
 	if (error) {
 		free(testdev);
 		return error;
 	}
-	device_list_add(devices, &testdev->device, &testdev_device, testdev->function.devfn);
+	device_list_add(
+		devices, &testdev->device, &testdev_device, testdev->function.device.instance);
 	return 0;
 }

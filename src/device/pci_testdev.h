@@ -24,7 +24,7 @@ enum pci_testdev_register {
 	PCI_TESTDEV_DOORBELL = 0x800, /* 16 bytes */
 };
 
-/* Put one on the bus. 0, or -errno with a message. */
-int pci_testdev_create(struct pci_bus *bus, struct device_list *devices);
+/* Put one on the bus: `slot` as for pci_add(). 0, or -errno with a message. */
+int pci_testdev_create(struct pci_bus *bus, struct device_list *devices, int slot);
 
 #endif

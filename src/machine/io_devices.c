@@ -40,11 +40,21 @@ static int create_entropy(struct machine *machine)
 	return virtio_entropy_create(machine->pci);
 }
 
+/* Where pci_add() is to put a device. */
+static int place(bool port)
+{
+	return port ? PCI_OWN_PORT : PCI_ANY_SLOT;
+}
+
 static int create_testdev(struct machine *machine)
 {
-	if (!machine->config.pc_testdev)
-		return 0;
-	return pci_testdev_create(machine->pci, chipset_devices(machine->chipset));
+	static const int places[] = {PCI_ANY_SLOT, PCI_OWN_PORT};
+	int error = 0;
+
+	for (unsigned i = 0; !error && machine->config.pc_testdev && i < ARRAY_SIZE(places); i++)
+		error = pci_testdev_create(
+			machine->pci, chipset_devices(machine->chipset), places[i]);
+	return error;
 }
 
 static int create_disks(struct machine *machine)
@@ -58,8 +68,8 @@ static int create_disks(struct machine *machine)
 		error = disk_open(config, &disk);
 		if (error)
 			break;
-		error = virtio_block_create(
-			machine->pci, -1, i, disk, config->serial, machine->config.cpu_count);
+		error = virtio_block_create(machine->pci, place(config->port), i, disk,
+			config->serial, machine->config.cpu_count);
 		machine->disk[i] = error ? NULL : disk;
 	}
 	return error;
@@ -87,11 +97,14 @@ static int create_networks(struct machine *machine)
 	int error = 0;
 
 	for (unsigned i = 0; !error && i < machine->config.net_count; i++) {
-		error = choose_mac(&machine->config.nets[i], i, mac);
+		const struct net_config *config = &machine->config.nets[i];
+
+		error = choose_mac(config, i, mac);
 		if (!error)
-			error = net_open(&machine->config.nets[i], &backend);
+			error = net_open(config, &backend);
 		if (!error && backend)
-			error = virtio_net_create(machine->pci, backend, mac, i);
+			error = virtio_net_create(
+				machine->pci, place(config->port), i, backend, mac);
 	}
 	return error;
 }

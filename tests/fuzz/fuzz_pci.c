@@ -6,12 +6,11 @@
 
 #include <stdlib.h>
 
-#define FUNCTIONS 3
-#define MAPPED    (PCI_SLOTS * PCI_BARS)
+#define MAPPED (2 * PCI_SLOTS * PCI_BARS)
 
 struct step {
 	uint8_t action; /* enum action, modulo */
-	uint8_t choice; /* function in bits 0 and 1, access size in bits 2 and 3 */
+	uint8_t choice; /* function, modulo; access size in bits 2 and 3 */
 	uint16_t offset;
 	uint32_t value;
 };
@@ -37,6 +36,8 @@ static struct memory memory;
 static struct io_space ports;
 static struct device_list devices;
 static struct pci_bus *bus;
+static struct pci_function
+	*functions[6]; /* host bridge, a function, two ports and what they have */
 static bool levels[PCI_INTX_GSIS];
 
 static void require(bool condition)
@@ -69,9 +70,14 @@ static void create(void)
 	io_space_init(&memory.mmio, &lock);
 	bus = pci_create(&config);
 	require(bus);
-	for (unsigned i = 1; i < FUNCTIONS; i++)
-		require(pci_testdev_create(bus, &devices) == 0);
+	for (unsigned i = 1; i < 4; i++)
+		require(pci_testdev_create(bus, &devices, i == 1 ? PCI_ANY_SLOT : PCI_OWN_PORT) ==
+			0);
 	device_list_firmware_setup(&devices);
+	for (unsigned slot = 0, i = 0; slot < 4; slot++)
+		for (struct pci_function *function = bus->slot[slot]; function;
+			function = function->child)
+			functions[i++] = function;
 }
 
 static void destroy(void)
@@ -94,6 +100,8 @@ static void check_bars(const struct pci_function *function)
 
 		if (!start)
 			continue;
+		require(!function->port || pci_root_port_passes(function->port,
+						   bar->kind == PCI_BAR_IO, start, bar->size));
 		require(bar->kind != PCI_BAR_NONE && (command & enable) && pci_powered(function));
 		require(!(start & (bar->size - 1)));
 		require((uint32_t)start ==
@@ -113,6 +121,8 @@ static void check_interrupts(struct pci_function *function)
 	bool asserted = state->config[PCI_STATUS] & PCI_STATUS_INTERRUPT;
 
 	require(asserted == state->intx);
+	require(!dma_enabled(&function->dma) || !function->port ||
+		(dma_enabled(&function->port->dma) && pci_root_port_link_up(function->port)));
 	require(!function->line.level || (asserted && !pci_msi_enabled(function)));
 	/* Nothing waits that could be sent. */
 	for (unsigned i = 0; i < PCI_MSIX_VECTORS; i++)
@@ -122,19 +132,19 @@ static void check_interrupts(struct pci_function *function)
 
 static void check(void)
 {
-	for (unsigned i = 0; i < FUNCTIONS; i++) {
-		check_bars(bus->slot[i]);
-		check_interrupts(bus->slot[i]);
+	for (unsigned i = 0; i < ARRAY_SIZE(functions); i++) {
+		check_bars(functions[i]);
+		check_interrupts(functions[i]);
 	}
-	require(atomic_load(&memory.mmio.doorbell_count) < FUNCTIONS);
+	require(atomic_load(&memory.mmio.doorbell_count) < ARRAY_SIZE(functions));
 }
 
 /* --- steps --- */
 
 static void note_mapped(uint64_t mapped[MAPPED])
 {
-	for (unsigned i = 0; i < FUNCTIONS; i++)
-		memcpy(mapped + i * PCI_BARS, bus->slot[i]->mapped, sizeof(bus->slot[i]->mapped));
+	for (unsigned i = 0; i < ARRAY_SIZE(functions); i++)
+		memcpy(mapped + i * PCI_BARS, functions[i]->mapped, sizeof(functions[i]->mapped));
 }
 
 /* Where BARs are follows from the state alone: a machine that loads it has them at the same
@@ -182,12 +192,28 @@ static uint64_t in_region(const struct io_space *space, const struct step *step)
 	return region->start + step->offset % region->size;
 }
 
+/* Where its configuration space is now. */
+static uint64_t config_of(const struct pci_function *function)
+{
+	uint64_t number = function->port ? function->port->state.config[PCI_SECONDARY_BUS] : 0;
+
+	return PCI_ECAM_BASE + (number << 20) + ((uint64_t)function->devfn << 12);
+}
+
 static void place_bar(const struct step *step)
 {
 	static const uint32_t places[] = {0, 0x1000, 0xa0000, 0xfff000, 0x1000000, 0xc0000000,
 		0xc0001000, 0xdffff000, 0xe0000000, 0xfee00000, 0xfffff000, 0xcf8, 0xcffc, 0xfff8};
-	uint64_t config = PCI_ECAM_BASE + (uint64_t)(step->choice % FUNCTIONS) * 0x8000;
+	const struct pci_function *function = functions[step->choice % ARRAY_SIZE(functions)];
+	uint64_t config = config_of(function);
 
+	/* Its port lets everything through. */
+	if (function->port && step->choice & 0x40) {
+		io_space_write(&memory.mmio, config_of(function->port) + PCI_COMMAND, 7, 2);
+		io_space_write(
+			&memory.mmio, config_of(function->port) + PCI_MEMORY_BASE, 0xfff00000, 4);
+		io_space_write(&memory.mmio, config_of(function->port) + PCI_IO_BASE, 0xf000, 2);
+	}
 	io_space_write(&memory.mmio, config + PCI_BASE_ADDRESS_0 + 4 * (step->offset % PCI_BARS),
 		places[step->value % ARRAY_SIZE(places)] + (step->value >> 16 & 0x3000), 4);
 	if (step->choice & 0x80)
@@ -196,9 +222,9 @@ static void place_bar(const struct step *step)
 
 static void run_step(const struct step *step)
 {
-	struct pci_function *function = bus->slot[step->choice % FUNCTIONS];
+	struct pci_function *function = functions[step->choice % ARRAY_SIZE(functions)];
 	unsigned size = 1u << (step->choice >> 2 & 3);
-	uint64_t config = PCI_ECAM_BASE + ((uint64_t)function->devfn << 12) + step->offset % 4096;
+	uint64_t config = config_of(function) + step->offset % 4096;
 	uint64_t wide = (uint64_t)step->value << 32 | step->value;
 
 	switch ((enum action)(step->action % ACTIONS)) {

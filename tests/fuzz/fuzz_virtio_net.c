@@ -180,7 +180,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(memory.ram + ROOM, data + sizeof(plan), MIN(size, UINT64_C(0xf000)));
 	fixture_reset();
 	frames = 0;
-	require(virtio_net_create(NULL, &backend, mac, 0) == 0);
+	require(virtio_net_create(NULL, PCI_ANY_SLOT, 0, &backend, mac) == 0);
 	start();
 	for (unsigned i = 0; i < STEPS; i++)
 		step(plan.step[i]);

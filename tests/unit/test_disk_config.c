@@ -13,6 +13,7 @@ static void a_file_alone_has_defaults(void **state)
 	assert_int_equal(parse("disk.img"), 0);
 	assert_string_equal(config.path, "disk.img");
 	assert_false(config.read_only || config.snapshot || config.share || config.threads);
+	assert_false(config.port);
 	assert_string_equal(config.serial, "");
 	assert_string_equal(config.format, "");
 	assert_int_equal(config.offset | config.size, 0);
@@ -24,10 +25,11 @@ static void a_file_alone_has_defaults(void **state)
 static void words_come_in_any_order(void **state)
 {
 	assert_int_equal(parse("a,,b,io=threads,share=on,cache=none,format=raw,size=4G,offset=1M,"
-			       "serial=ROOT-1,snapshot,readonly"),
+			       "serial=ROOT-1,snapshot,readonly,port"),
 		0);
 	assert_string_equal(config.path, "a,b");
 	assert_true(config.read_only && config.snapshot && config.share && config.threads);
+	assert_true(config.port);
 	assert_string_equal(config.serial, "ROOT-1");
 	assert_string_equal(config.format, "raw");
 	assert_int_equal(config.offset, MIB);
@@ -46,8 +48,8 @@ static void wrong_words_are_refused(void **state)
 		"f,serial=", "f,serial=123456789012345678901", "f,serial=a b", "f,offset=1",
 		"f,size=0", "f,size=511", "f,size=-1", "f,offset=99999999T", "f,format=../x",
 		"f,format=", "f,format=aaaaaaaaaaaaaaaa", "f,cache=fast", "f,share=yes",
-		"f,io=uring", "f,reconnect=x", "f,format=qcow2,offset=1M", "nbd://host/,format=raw",
-		"nbd+unix:///?socket=x,size=1M"};
+		"f,io=uring", "f,port=1", "f,reconnect=x", "f,format=qcow2,offset=1M",
+		"nbd://host/,format=raw", "nbd+unix:///?socket=x,size=1M"};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(wrong); i++) {
 		assert_int_equal(parse(wrong[i]), -EINVAL);

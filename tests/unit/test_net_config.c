@@ -33,6 +33,9 @@ static void kinds(void **state)
 	assert_int_equal(config.kind, NET_SWITCH);
 	assert_string_equal(config.name, "/tmp/a,b");
 	assert_memory_equal(config.mac, ((uint8_t[]){0x52, 0x54, 0, 0xab, 0, 1}), 6);
+	assert_false(config.port);
+	assert_int_equal(parse("user,port,restrict=on"), 0);
+	assert_true(config.port);
 	assert_int_equal(parse("none"), 0);
 	assert_int_equal(config.kind, NET_NONE);
 }
@@ -83,6 +86,7 @@ static void wrong_values(void **state)
 		"user,queues=2",
 		"tap=t,queues=0",
 		"tap=t,queues=9",
+		"user,port=1",
 		"tap=t,hostfwd=tcp::1-:1",
 		"user,restrict=maybe",
 		"user,restrict=on,restrict=on",

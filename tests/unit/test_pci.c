@@ -1,9 +1,8 @@
 /* The PCI bus as a guest sees it, with a function that is made for tests (device/pci_testdev.h). */
 #include "device/pci_testdev.h"
-#include "device_fixture.h"
+#include "pci_fixture.h"
 
 #include <errno.h>
-#include <linux/pci.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -19,41 +18,9 @@
 #define PORTS     UINT64_C(0xd000)
 #define PENDING   0x800
 
-static struct pci_bus *bus;
-
-static struct {
-	uint64_t address;
-	uint32_t data;
-} last;
-static atomic_uint messages;
-
-static bool on_message(void *opaque, uint64_t address, uint32_t data)
-{
-	last.address = address;
-	last.data = data;
-	atomic_fetch_add(&messages, 1);
-	return true;
-}
-
 static void add_testdev(void)
 {
-	assert_int_equal(pci_testdev_create(bus, &f.devices), 0);
-}
-
-static void create(void)
-{
-	struct pci_config config = {
-		.memory = &f.memory,
-		.ports = &f.ports,
-		.devices = &f.devices,
-		.loop = f.loop,
-		.msi = on_message,
-	};
-
-	for (unsigned i = 0; i < PCI_INTX_GSIS; i++)
-		config.intx[i] = fixture_irq(i);
-	bus = pci_create(&config);
-	assert_non_null(bus);
+	assert_int_equal(pci_testdev_create(bus, &f.devices, PCI_ANY_SLOT), 0);
 }
 
 static int setup(void **state)
@@ -73,31 +40,6 @@ static int teardown(void **state)
 }
 
 /* --- the guest's accesses --- */
-
-static uint64_t ecam(unsigned slot, unsigned offset)
-{
-	return PCI_ECAM_BASE + (slot << 15) + offset;
-}
-
-static uint32_t config_read(unsigned slot, unsigned offset, unsigned size)
-{
-	return (uint32_t)io_space_read(&f.memory.mmio, ecam(slot, offset), size);
-}
-
-static void config_write(unsigned slot, unsigned offset, uint32_t value, unsigned size)
-{
-	io_space_write(&f.memory.mmio, ecam(slot, offset), value, size);
-}
-
-static uint32_t read32(uint64_t address)
-{
-	return (uint32_t)io_space_read(&f.memory.mmio, address, 4);
-}
-
-static void write32(uint64_t address, uint32_t value)
-{
-	io_space_write(&f.memory.mmio, address, value, 4);
-}
 
 static unsigned find_capability(uint8_t id)
 {
@@ -145,11 +87,6 @@ static void set_vector(unsigned vector, uint32_t address, uint32_t data, bool ma
 static void notify(unsigned vector)
 {
 	write32(REGISTERS + PCI_TESTDEV_NOTIFY, vector);
-}
-
-static unsigned take_messages(void)
-{
-	return atomic_exchange(&messages, 0);
 }
 
 /* --- configuration space --- */

@@ -180,7 +180,7 @@ static void create(unsigned queues, uint64_t offloads, uint16_t mtu)
 {
 	backend = (struct net_backend){
 		.ops = &backend_ops, .queues = queues, .offloads = offloads, .mtu = mtu};
-	assert_int_equal(virtio_net_create(NULL, &backend, mac, 0), 0);
+	assert_int_equal(virtio_net_create(NULL, PCI_ANY_SLOT, 0, &backend, mac), 0);
 }
 
 static int setup(void **state)

@@ -92,6 +92,8 @@ static uint64_t wanted(const struct pci_function *function, unsigned index)
 
 	if (!(pci_get16(function->state.config, PCI_COMMAND) & enable) || !pci_powered(function))
 		return 0;
+	if (function->port && !pci_root_port_passes(function->port, io, start, bar->size))
+		return 0;
 	if (io ? start + bar->size > PORTS_END
 	       : in_ram(function->bus->config.memory, start, bar->size))
 		return 0;
@@ -109,27 +111,34 @@ static bool taken(
 	return false;
 }
 
-/* All BARs of the bus, and where each is to be. */
+/* Add the function's BARs to the `count` claims of those before it; returns how many there are. */
+static unsigned collect_function(
+	struct pci_function *function, struct claim *claims, unsigned count)
+{
+	for (unsigned i = 0; i < PCI_BARS; i++) {
+		const struct pci_bar *bar = &function->description.bar[i];
+		uint64_t start;
+
+		if (bar->kind == PCI_BAR_NONE)
+			continue;
+		start = wanted(function, i);
+		if (start && taken(claims, count, bar, start))
+			start = 0;
+		claims[count++] = (struct claim){
+			bar, start, &function->mapped[i], function->description.name};
+	}
+	return count;
+}
+
+/* All BARs, and where each is to be. */
 static unsigned collect(struct pci_bus *bus, struct claim *claims)
 {
 	unsigned count = 0;
 
-	for (unsigned slot = 0; slot < PCI_SLOTS; slot++) {
-		struct pci_function *function = bus->slot[slot];
-
-		for (unsigned i = 0; function && i < PCI_BARS; i++) {
-			const struct pci_bar *bar = &function->description.bar[i];
-			uint64_t start;
-
-			if (bar->kind == PCI_BAR_NONE)
-				continue;
-			start = wanted(function, i);
-			if (start && taken(claims, count, bar, start))
-				start = 0;
-			claims[count++] = (struct claim){
-				bar, start, &function->mapped[i], function->description.name};
-		}
-	}
+	for (unsigned slot = 0; slot < PCI_SLOTS; slot++)
+		for (struct pci_function *function = bus->slot[slot]; function;
+			function = function->child)
+			count = collect_function(function, claims, count);
 	return count;
 }
 
@@ -158,7 +167,7 @@ static void map(struct io_space *space, const struct claim *claim)
 
 void pci_map_bars(struct pci_bus *bus)
 {
-	struct claim claims[PCI_SLOTS * PCI_BARS];
+	struct claim claims[2 * PCI_SLOTS * PCI_BARS];
 	unsigned count = collect(bus, claims);
 
 	for (unsigned i = 0; i < count; i++)
@@ -175,6 +184,17 @@ struct window {
 	uint64_t next, end;
 };
 
+/* What there is to give out, and in what pieces a root port passes it on. */
+struct windows {
+	struct window of[PCI_WINDOWS];
+};
+
+static const uint64_t granularity[PCI_WINDOWS] = {
+	[PCI_WINDOW_PORTS] = 4 * KIB,
+	[PCI_WINDOW_MEMORY] = MIB,
+	[PCI_WINDOW_PREFETCHABLE] = MIB,
+};
+
 /* The next aligned address; 0: the window is used up. */
 static uint64_t take(struct window *window, uint64_t size)
 {
@@ -186,28 +206,66 @@ static uint64_t take(struct window *window, uint64_t size)
 	return start;
 }
 
-void pci_assign_bars(struct pci_bus *bus)
+/* Memory below 4 GiB is what also 32-bit systems reach. Above, a root port passes on only what may
+ * be prefetched. */
+static void assign_bar(struct pci_function *function, unsigned index, struct windows *windows)
+{
+	const struct pci_bar *bar = &function->description.bar[index];
+	uint64_t size = MAX(bar->size, PAGE_SIZE), start;
+
+	if (bar->kind == PCI_BAR_NONE)
+		return;
+	start = bar->kind == PCI_BAR_IO ? take(&windows->of[PCI_WINDOW_PORTS], bar->size)
+					: take(&windows->of[PCI_WINDOW_MEMORY], size);
+	if (!start && bar->kind == PCI_BAR_MEMORY64 && (bar->prefetchable || !function->port))
+		start = take(&windows->of[PCI_WINDOW_PREFETCHABLE], size);
+	put_bar(function->state.config, bar, index, start | type_bits(bar));
+}
+
+static void assign_bars(struct pci_function *function, struct windows *windows)
+{
+	for (unsigned i = 0; i < PCI_BARS; i++)
+		assign_bar(function, i, windows);
+}
+
+static void align(struct windows *windows)
+{
+	for (unsigned i = 0; i < PCI_WINDOWS; i++)
+		windows->of[i].next = ALIGN_UP(windows->of[i].next, granularity[i]);
+}
+
+/* What the function behind the port takes, up to whole pieces, is what the port passes on. */
+static void assign_behind(struct pci_function *port, struct windows *windows)
+{
+	struct windows before;
+
+	align(windows);
+	before = *windows;
+	assign_bars(port->child, windows);
+	align(windows);
+	for (unsigned i = 0; i < PCI_WINDOWS; i++)
+		pci_root_port_set_window(port, i, before.of[i].next, windows->of[i].next);
+}
+
+void pci_assign_resources(struct pci_bus *bus)
 {
 	uint64_t high = pci_window64_base(bus->config.memory);
-	struct window ports = {PORTS_BASE, PORTS_END};
-	struct window low = {PCI_WINDOW_BASE, PCI_WINDOW_BASE + PCI_WINDOW_SIZE};
-	struct window above = {high, high ? high + PCI_WINDOW64_SIZE : 0};
+	struct windows windows = {{
+		[PCI_WINDOW_PORTS] = {PORTS_BASE, PORTS_END},
+		[PCI_WINDOW_MEMORY] = {PCI_WINDOW_BASE, PCI_WINDOW_BASE + PCI_WINDOW_SIZE},
+		[PCI_WINDOW_PREFETCHABLE] = {high, high ? high + PCI_WINDOW64_SIZE : 0},
+	}};
+	uint8_t bus_number = 0;
 
 	for (unsigned slot = 0; slot < PCI_SLOTS; slot++) {
 		struct pci_function *function = bus->slot[slot];
 
-		for (unsigned i = 0; function && i < PCI_BARS; i++) {
-			const struct pci_bar *bar = &function->description.bar[i];
-			uint64_t size = MAX(bar->size, PAGE_SIZE), start;
-
-			if (bar->kind == PCI_BAR_NONE)
-				continue;
-			/* Below 4 GiB also 32-bit systems reach it. */
-			start = bar->kind == PCI_BAR_IO ? take(&ports, bar->size)
-							: take(&low, size);
-			if (!start && bar->kind == PCI_BAR_MEMORY64)
-				start = take(&above, size);
-			put_bar(function->state.config, bar, i, start | type_bits(bar));
+		if (!function)
+			continue;
+		assign_bars(function, &windows);
+		if (function->child) {
+			pci_root_port_set_bus(function, ++bus_number);
+			assign_behind(function, &windows);
 		}
 	}
 }

@@ -7,6 +7,8 @@
 
 #include "base/log.h"
 
+#include <stdlib.h>
+
 #define COMMAND_WRITABLE                                                                           \
 	(PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_PARITY |           \
 		PCI_COMMAND_SERR | PCI_COMMAND_INTX_DISABLE)
@@ -47,12 +49,14 @@ unsigned pci_add_capability(
 	return at;
 }
 
-/* PCI Power Management 1.2: D0 and D3hot, and the way back is a reset (No_Soft_Reset is 0). */
+/* PCI Power Management 1.2: D0 and D3hot, and the way back is a reset (No_Soft_Reset is 0), but for
+ * a root port, which keeps its bus number and windows. */
 static void add_power_management(struct pci_function *function)
 {
 	uint8_t bytes[PCI_PM_SIZEOF] = {PCI_CAP_ID_PM}, writable[PCI_PM_SIZEOF] = {0};
 
 	pci_put16(bytes, PCI_PM_PMC, 3);
+	pci_put16(bytes, PCI_PM_CTRL, function->child ? PCI_PM_CTRL_NO_SOFT_RESET : 0);
 	pci_put16(writable, PCI_PM_CTRL, PCI_PM_CTRL_STATE_MASK);
 	function->power_capability =
 		(uint8_t)pci_add_capability(function, bytes, writable, sizeof(bytes));
@@ -84,19 +88,48 @@ static void add_msi(struct pci_function *function)
 		(uint8_t)pci_add_capability(function, bytes, writable, sizeof(bytes));
 }
 
-/* A root complex integrated endpoint has no link, so all registers about one are 0. */
+/* Both ends of a link: one lane at 2.5 GT/s, which saves no power. */
+static void describe_link(uint8_t *bytes, uint8_t *writable)
+{
+	pci_put32(bytes, PCI_EXP_LNKCAP, PCI_EXP_LNKCAP_SLS_2_5GB | 1 << 4);
+	pci_put16(bytes, PCI_EXP_LNKSTA,
+		PCI_EXP_LNKSTA_CLS_2_5GB | PCI_EXP_LNKSTA_NLW_X1 | PCI_EXP_LNKSTA_SLC);
+	pci_put32(bytes, PCI_EXP_LNKCAP2, PCI_EXP_LNKCAP2_SLS_2_5GB);
+	pci_put16(bytes, PCI_EXP_LNKCTL2, PCI_EXP_LNKCTL2_TLS_2_5GT);
+	pci_put16(writable, PCI_EXP_LNKCTL,
+		PCI_EXP_LNKCTL_ASPMC | PCI_EXP_LNKCTL_CCC | PCI_EXP_LNKCTL_ES);
+}
+
+/* A function on bus 0 is a root complex integrated endpoint, which has no link: all registers about
+ * one are 0. */
 static void add_express(struct pci_function *function)
 {
 	uint8_t bytes[EXPRESS_SIZE] = {PCI_CAP_ID_EXP}, writable[EXPRESS_SIZE] = {0};
+	unsigned type = function->child  ? PCI_EXP_TYPE_ROOT_PORT
+			: function->port ? PCI_EXP_TYPE_ENDPOINT
+					 : PCI_EXP_TYPE_RC_END;
 
-	pci_put16(bytes, PCI_EXP_FLAGS, 2 | PCI_EXP_TYPE_RC_END << 4);
-	pci_put32(bytes, PCI_EXP_DEVCAP, PCI_EXP_DEVCAP_RBER | PCI_EXP_DEVCAP_FLR);
+	pci_put16(bytes, PCI_EXP_FLAGS, (uint16_t)(2 | type << 4));
+	pci_put32(bytes, PCI_EXP_DEVCAP,
+		PCI_EXP_DEVCAP_RBER | (function->child ? 0 : PCI_EXP_DEVCAP_FLR));
 	/* As after power-up: relaxed ordering, no snoop, reads of 512 bytes. */
 	pci_put16(bytes, PCI_EXP_DEVCTL,
 		PCI_EXP_DEVCTL_RELAX_EN | PCI_EXP_DEVCTL_NOSNOOP_EN | PCI_EXP_DEVCTL_READRQ_512B);
 	pci_put16(writable, PCI_EXP_DEVCTL, EXPRESS_DEVICE_CONTROL);
+	if (type != PCI_EXP_TYPE_RC_END)
+		describe_link(bytes, writable);
+	if (function->child)
+		pci_root_port_init_express(function, bytes, writable);
 	function->express_capability =
 		(uint8_t)pci_add_capability(function, bytes, writable, sizeof(bytes));
+}
+
+/* Pins of what is behind a port are the port's (PCI-to-PCI Bridge 1.2, 9.1: device 0). */
+static uint8_t interrupt_line(const struct pci_function *function)
+{
+	unsigned devfn = function->port ? function->port->devfn : function->devfn;
+
+	return (uint8_t)(PCI_INTX_GSI + PCI_SLOT(devfn) % PCI_INTX_GSIS);
 }
 
 static void fill_header(struct pci_function *function)
@@ -107,14 +140,17 @@ static void fill_header(struct pci_function *function)
 	pci_put16(config, PCI_VENDOR_ID, description->vendor);
 	pci_put16(config, PCI_DEVICE_ID, description->device);
 	pci_put32(config, PCI_CLASS_REVISION, description->class_code << 8 | description->revision);
-	pci_put16(config, PCI_SUBSYSTEM_VENDOR_ID, description->subsystem_vendor);
-	pci_put16(config, PCI_SUBSYSTEM_ID, description->subsystem);
+	if (function->child) {
+		pci_root_port_init_header(function);
+	} else {
+		pci_put16(config, PCI_SUBSYSTEM_VENDOR_ID, description->subsystem_vendor);
+		pci_put16(config, PCI_SUBSYSTEM_ID, description->subsystem);
+	}
 	pci_put16(function->writable, PCI_COMMAND, COMMAND_WRITABLE);
 	function->writable[PCI_CACHE_LINE_SIZE] = 0xff;
 	if (description->intx) {
 		config[PCI_INTERRUPT_PIN] = 1;
-		config[PCI_INTERRUPT_LINE] =
-			(uint8_t)(PCI_INTX_GSI + PCI_SLOT(function->devfn) % PCI_INTX_GSIS);
+		config[PCI_INTERRUPT_LINE] = interrupt_line(function);
 		function->writable[PCI_INTERRUPT_LINE] = 0xff;
 	}
 	for (unsigned i = 0; i < PCI_BARS; i++)
@@ -149,13 +185,22 @@ bool pci_powered(const struct pci_function *function)
 	       (power[PCI_PM_CTRL] & PCI_PM_CTRL_STATE_MASK) == POWER_D0;
 }
 
+/* May it write to memory, and have its port do so for it? */
+static bool is_master(const struct pci_function *function)
+{
+	if (!(pci_get16(function->state.config, PCI_COMMAND) & PCI_COMMAND_MASTER) ||
+		!pci_powered(function))
+		return false;
+	return !function->port ||
+	       (is_master(function->port) && pci_root_port_link_up(function->port));
+}
+
 static void update(struct pci_function *function)
 {
-	uint16_t command = pci_get16(function->state.config, PCI_COMMAND);
-
-	atomic_store(
-		&function->dma.enabled, (command & PCI_COMMAND_MASTER) && pci_powered(function));
-	pci_interrupts_update(function);
+	for (struct pci_function *each = function; each; each = each->child) {
+		atomic_store(&each->dma.enabled, is_master(each));
+		pci_interrupts_update(each);
+	}
 	pci_map_bars(function->bus);
 }
 
@@ -168,8 +213,7 @@ static void function_reset(void *device)
 	update(function);
 }
 
-/* A reset of this function alone: the device is to begin anew, too. */
-static void reset_device(struct pci_function *function)
+void pci_reset_function(struct pci_function *function)
 {
 	function_reset(function);
 	if (function->description.reset)
@@ -204,7 +248,7 @@ static bool writes_one(unsigned at, unsigned bit, unsigned offset, uint32_t valu
 static bool starts_reset(
 	const struct pci_function *function, unsigned offset, uint32_t value, unsigned size)
 {
-	return function->express_capability &&
+	return function->express_capability && !function->child &&
 	       writes_one(
 		       function->express_capability + PCI_EXP_DEVCTL + 1u, 7, offset, value, size);
 }
@@ -218,7 +262,8 @@ static bool change_power(struct pci_function *function, uint8_t before)
 
 	if (now != POWER_D0 && now != POWER_D3HOT)
 		*power = before;
-	return now == POWER_D0 && (before & PCI_PM_CTRL_STATE_MASK) == POWER_D3HOT;
+	return now == POWER_D0 && (before & PCI_PM_CTRL_STATE_MASK) == POWER_D3HOT &&
+	       !(before & PCI_PM_CTRL_NO_SOFT_RESET);
 }
 
 void pci_config_write(struct pci_function *function, unsigned offset, uint32_t value, unsigned size)
@@ -226,6 +271,7 @@ void pci_config_write(struct pci_function *function, unsigned offset, uint32_t v
 	const struct pci_description *description = &function->description;
 	uint8_t *config = function->state.config;
 	uint8_t power = config[function->power_capability + PCI_PM_CTRL];
+	bool held = function->child && pci_root_port_holds_reset(function);
 
 	for (unsigned i = 0; i < size; i++) {
 		uint8_t writable = function->writable[offset + i];
@@ -241,9 +287,11 @@ void pci_config_write(struct pci_function *function, unsigned offset, uint32_t v
 	}
 	if ((function->power_capability && change_power(function, power)) ||
 		starts_reset(function, offset, value, size))
-		reset_device(function);
+		pci_reset_function(function);
 	else
 		update(function);
+	if (function->child && !held && pci_root_port_holds_reset(function))
+		pci_reset_function(function->child);
 }
 
 /* --- saved state --- */
@@ -306,11 +354,9 @@ static const struct state_field function_fields[] = {
 	STATE_END,
 };
 
-const struct device_ops pci_function_device = {
-	.name = "pci-function",
-	.version = 1,
-	DEVICE_STATE(struct pci_function, function_fields),
-	.reset = function_reset,
-	.valid = function_valid,
-	.loaded = function_loaded,
-};
+#define FUNCTION_OPS                                                                               \
+	.name = "pci-function", .version = 1, DEVICE_STATE(struct pci_function, function_fields),  \
+	.reset = function_reset, .valid = function_valid, .loaded = function_loaded
+
+const struct device_ops pci_function_device = {FUNCTION_OPS};
+const struct device_ops pci_root_port_device = {FUNCTION_OPS, .destroy = free};

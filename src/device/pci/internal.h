@@ -16,7 +16,9 @@ struct pci_bus {
 	struct pci_bus_state state;
 	struct pci_config config;
 	struct pci_function host_bridge;
-	struct pci_function *slot[PCI_SLOTS]; /* function 0 of each; NULL: it is empty */
+	/* Function 0 of each, and what is behind it, in the order of the bus:
+	 *	for (function = bus->slot[i]; function; function = function->child) */
+	struct pci_function *slot[PCI_SLOTS]; /* NULL: it is empty */
 };
 
 static inline uint16_t pci_get16(const uint8_t *config, unsigned offset)
@@ -48,6 +50,7 @@ static inline void pci_put32(uint8_t *config, unsigned offset, uint32_t value)
 /* --- config.c: a function's configuration space --- */
 
 extern const struct device_ops pci_function_device;
+extern const struct device_ops pci_root_port_device; /* the same, which frees the function */
 
 /* Fill in the header, and the capabilities of pci/'s own where `capabilities`. */
 void pci_config_init(struct pci_function *function, bool capabilities);
@@ -57,15 +60,45 @@ void pci_config_write(
 	struct pci_function *function, unsigned offset, uint32_t value, unsigned size);
 /* Is it in D0, and not in D3hot? */
 bool pci_powered(const struct pci_function *function);
+/* Reset this function alone, as a write to its own registers does, and its device. */
+void pci_reset_function(struct pci_function *function);
 
 /* --- bar.c --- */
 
 /* Fill in the register and its writable bits for BAR `index`. */
 void pci_bar_init(struct pci_function *function, unsigned index);
-/* Put all BARs of the bus where the configuration spaces say now. */
+/* Put all BARs where the configuration spaces say now. */
 void pci_map_bars(struct pci_bus *bus);
-/* What firmware does: give each BAR an address. Nothing is enabled. */
-void pci_assign_bars(struct pci_bus *bus);
+/* What firmware does: give each BAR an address, and each root port its bus number and windows.
+ * Nothing is enabled. */
+void pci_assign_resources(struct pci_bus *bus);
+
+/* --- root_port.c --- */
+
+/* What a root port passes on to what is behind it: a range of addresses for each. */
+enum pci_window { PCI_WINDOW_PORTS, PCI_WINDOW_MEMORY, PCI_WINDOW_PREFETCHABLE, PCI_WINDOWS };
+
+/* What all root ports are; not their own BARs, they have none. */
+extern const struct pci_description pci_root_port;
+
+/* Fill in what the header of a bridge has and others have not. */
+void pci_root_port_init_header(struct pci_function *port);
+/* Fill in what its PCI Express capability has and others have not. */
+void pci_root_port_init_express(
+	const struct pci_function *port, uint8_t *capability, uint8_t *writable);
+/* Does the link carry anything? Not in a reset, and not in a low power state. */
+bool pci_root_port_link_up(const struct pci_function *port);
+/* Does the link hold what is behind it in reset? */
+bool pci_root_port_holds_reset(const struct pci_function *port);
+/* Is configuration space of that bus reached through it? */
+bool pci_root_port_leads_to(const struct pci_function *port, unsigned bus_number);
+/* Does it pass on accesses to all of these ports (`io`) or this memory? */
+bool pci_root_port_passes(const struct pci_function *port, bool io, uint64_t start, uint64_t size);
+/* Firmware: what is behind it is bus `bus_number`, and a window is [start, end); nothing where they
+ * are equal. */
+void pci_root_port_set_bus(struct pci_function *port, uint8_t bus_number);
+void pci_root_port_set_window(
+	struct pci_function *port, enum pci_window window, uint64_t start, uint64_t end);
 
 /* --- interrupt.c --- */
 

@@ -1,4 +1,4 @@
-/* The bus and its host bridge: which function an access to configuration space is for. */
+/* Bus 0 and its host bridge: which function an access to configuration space is for. */
 #include "device/pci/internal.h"
 
 #include "base/log.h"
@@ -21,9 +21,25 @@
 
 /* --- configuration accesses --- */
 
+/* A cycle for another bus than 0 goes to the first root port that says that it leads there. Behind
+ * that is one function, number 0 of device 0. */
+static struct pci_function *function_behind(
+	const struct pci_bus *bus, unsigned number, unsigned devfn)
+{
+	for (unsigned slot = 0; slot < PCI_SLOTS; slot++) {
+		struct pci_function *port = bus->slot[slot];
+
+		if (port && port->child && pci_root_port_leads_to(port, number))
+			return devfn == port->child->devfn ? port->child : NULL;
+	}
+	return NULL;
+}
+
 static struct pci_function *function_at(const struct pci_bus *bus, unsigned number, unsigned devfn)
 {
-	return number == 0 && PCI_FUNC(devfn) == 0 ? bus->slot[PCI_SLOT(devfn)] : NULL;
+	if (number)
+		return function_behind(bus, number, devfn);
+	return PCI_FUNC(devfn) == 0 ? bus->slot[PCI_SLOT(devfn)] : NULL;
 }
 
 /* An access that runs past an aligned doubleword reaches no function: the bus has no such cycle. */
@@ -114,7 +130,7 @@ static void bus_reset(void *device)
 
 static void bus_firmware_setup(void *device)
 {
-	pci_assign_bars(device);
+	pci_assign_resources(device);
 }
 
 static bool bus_valid(const void *device, const void *loaded)
@@ -208,25 +224,44 @@ static void give_msix_bar(struct pci_function *function)
 		};
 }
 
+/* `slot`: of the function, or of the port that it is behind. */
 static void add(struct pci_bus *bus, struct pci_function *function, unsigned slot,
 	const struct pci_description *description)
 {
+	uint32_t instance = PCI_DEVFN(slot, 0);
+
 	function->bus = bus;
-	function->devfn = (uint8_t)PCI_DEVFN(slot, 0);
+	function->devfn = function->port ? 0 : (uint8_t)instance;
 	function->description = *description;
 	function->dma.memory = bus->config.memory;
 	function->line = bus->config.intx[slot % PCI_INTX_GSIS];
 	give_msix_bar(function);
 	pci_config_init(function, slot != 0);
-	device_list_add(
-		bus->config.devices, &function->device, &pci_function_device, function->devfn);
-	bus->slot[slot] = function;
+	device_list_add(bus->config.devices, &function->device,
+		function->child ? &pci_root_port_device : &pci_function_device,
+		function->port ? instance << 8 : instance);
+	if (!function->port)
+		bus->slot[slot] = function;
 	pci_function_device.reset(function);
+}
+
+/* The list of devices owns the port. */
+static int add_port(struct pci_bus *bus, struct pci_function *child, unsigned slot)
+{
+	struct pci_function *port = calloc(1, sizeof(*port));
+
+	if (!port)
+		return refuse(&pci_root_port, -ENOMEM, "out of memory");
+	port->child = child;
+	child->port = port;
+	add(bus, port, slot, &pci_root_port);
+	return 0;
 }
 
 int pci_add(struct pci_bus *bus, struct pci_function *function, int slot,
 	const struct pci_description *description)
 {
+	bool behind = slot == PCI_OWN_PORT;
 	int error = check_description(description);
 
 	if (error)
@@ -237,8 +272,11 @@ int pci_add(struct pci_bus *bus, struct pci_function *function, int slot,
 		return refuse(description, -ENOSPC, "it has 31 slots, all taken");
 	if (bus->slot[slot])
 		return refuse(description, -EEXIST, "the slot is taken");
-	add(bus, function, (unsigned)slot, description);
-	return 0;
+	if (behind)
+		error = add_port(bus, function, (unsigned)slot);
+	if (!error)
+		add(bus, function, (unsigned)slot, description);
+	return error;
 }
 
 static int add_regions(struct pci_bus *bus)

@@ -1,5 +1,5 @@
-/* PCI: a host bridge with one bus, its functions' configuration space, base address registers and
- * interrupts (PCI Local Bus 3.0, PCI Express Base 3.0).
+/* PCI: a host bridge with its bus, root ports with a function behind each, configuration space,
+ * base address registers and interrupts (PCI Local Bus 3.0, PCI Express Base 3.0).
  *
  * A device on the bus embeds a struct pci_function, fills in its struct pci_description, and is
  * added with pci_add(). The function is a struct device of its own: it keeps and saves the
@@ -19,6 +19,10 @@
 #define PCI_CONFIG_SIZE  256
 #define PCI_MSIX_VECTORS 64 /* of a function at most */
 #define PCI_NO_VECTOR    0xffff
+
+/* For pci_add(), in the place of a slot: */
+#define PCI_ANY_SLOT -1 /* the next free one */
+#define PCI_OWN_PORT -2 /* behind a root port of the function's own, which takes that slot */
 
 /* Where the host bridge claims addresses; the rest of the hole is the chipset's. */
 #define PCI_ECAM_BASE     UINT64_C(0xe0000000)
@@ -89,7 +93,9 @@ struct pci_function {
 	struct device device;
 	struct pci_function_state state;
 	struct pci_bus *bus;
-	uint8_t devfn; /* slot << 3 | function */
+	uint8_t devfn;              /* slot << 3 | function; behind a port 0 */
+	struct pci_function *port;  /* the root port that it is behind; NULL: it is on bus 0 */
+	struct pci_function *child; /* of a root port: what is behind it; NULL: it is none */
 	struct pci_description description;
 	struct dma dma;
 	/* What follows is pci/'s own. */
@@ -127,7 +133,7 @@ const struct pci_config *pci_bus_config(const struct pci_bus *bus);
  * reach as far. */
 uint64_t pci_window64_base(const struct memory *memory);
 
-/* Put a function into slot `slot` (1 to 31; -1: the next free one), with `description`.
+/* Put a function into slot `slot` (1 to 31, or one of the two above), with `description`.
  * Capabilities for PCI Express (with FLR), power management, and MSI-X or MSI where it has
  * vectors are made. The function must be zeroed; it is added to the list of devices before this
  * returns, so add the device around it after it. BARs get addresses from firmware_setup(). 0, or

@@ -7,7 +7,7 @@
 
 #define BLOCK_QUEUES 4 /* at most: one worker serves them all */
 
-/* Put a device with that disk on the bus (slot -1: the next free one), with a queue for each vCPU.
+/* Put a device with that disk on the bus (`slot` as for pci_add()), with a queue for each vCPU.
  * The disk is the device's from here on, also where this fails. `serial`: up to 20 characters, ""
  * for none. 0, or -errno with a message. */
 int virtio_block_create(struct pci_bus *bus, int slot, uint32_t instance, struct disk *disk,

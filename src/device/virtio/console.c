@@ -633,7 +633,7 @@ int virtio_console_create(
 	error = open_ports(console, ports, count);
 	describe(console);
 	if (!error)
-		error = virtio_add(&console->virtio, bus, -1, 0);
+		error = virtio_add(&console->virtio, bus, PCI_ANY_SLOT, 0);
 	if (error) {
 		destroy(&console->virtio);
 		return error;

@@ -99,7 +99,7 @@ int virtio_entropy_create(struct pci_bus *bus)
 	entropy->virtio.queue_count = 1;
 	entropy->virtio.queue_size = QUEUE_SIZE;
 	worker_task_init(&entropy->more, serve_more, entropy);
-	error = virtio_add(&entropy->virtio, bus, -1, 0);
+	error = virtio_add(&entropy->virtio, bus, PCI_ANY_SLOT, 0);
 	if (error)
 		free(entropy);
 	return error;

@@ -300,8 +300,8 @@ static void start_backend(void *opaque)
 	beginning->error = net->backend->ops->start(net->backend, net->virtio.worker, &port);
 }
 
-int virtio_net_create(
-	struct pci_bus *bus, struct net_backend *backend, const uint8_t mac[6], uint32_t instance)
+int virtio_net_create(struct pci_bus *bus, int slot, uint32_t instance, struct net_backend *backend,
+	const uint8_t mac[6])
 {
 	struct net_device *net = calloc(1, sizeof(*net));
 	struct beginning beginning = {net, 0};
@@ -322,7 +322,7 @@ int virtio_net_create(
 	worker_task_init(&net->more_control, serve_control, net);
 	event_work_init(&net->config_mac_work, show_mac, net);
 	describe(net);
-	error = virtio_add(&net->virtio, bus, -1, instance);
+	error = virtio_add(&net->virtio, bus, slot, instance);
 	if (error) {
 		backend->ops->destroy(backend);
 		free(net);

@@ -5,10 +5,10 @@
 #include "device/pci/pci.h"
 #include "host/net/net_backend.h"
 
-/* Put a network card on the bus, in the next free slot, plugged into `backend`, which is the card's
- * from now on, also where this fails. `instance` tells a machine's cards apart. 0, or -errno with a
- * message. */
-int virtio_net_create(
-	struct pci_bus *bus, struct net_backend *backend, const uint8_t mac[6], uint32_t instance);
+/* Put a network card on the bus (`slot` as for pci_add()), plugged into `backend`, which is the
+ * card's from now on, also where this fails. `instance` tells a machine's cards apart. 0, or -errno
+ * with a message. */
+int virtio_net_create(struct pci_bus *bus, int slot, uint32_t instance, struct net_backend *backend,
+	const uint8_t mac[6]);
 
 #endif

@@ -117,7 +117,7 @@ struct virtio_device {
 	atomic_bool needs_reset;
 };
 
-/* Put the device on the bus (slot -1: the next free one), with a worker of its own, named like the
+/* Put the device on the bus (`slot` as for pci_add()), with a worker of its own, named like the
  * device and `instance`. 0, or -errno with a message; on failure ops->destroy is not called. */
 int virtio_add(struct virtio_device *device, struct pci_bus *bus, int slot, uint32_t instance);
 

@@ -118,6 +118,12 @@ static int set_reconnect(void *opaque, const char *option, const char *value)
 	return error;
 }
 
+static int set_port(void *opaque, const char *option, const char *value)
+{
+	((struct disk_config *)opaque)->port = true;
+	return 0;
+}
+
 static const struct words_row table[] = {
 	{"readonly", set_read_only},
 	{"snapshot", set_snapshot},
@@ -129,6 +135,7 @@ static const struct words_row table[] = {
 	{"share=on", set_share},
 	{"io=auto|threads", set_io},
 	{"reconnect=SECONDS", set_reconnect},
+	{"port", set_port},
 	{0},
 };
 

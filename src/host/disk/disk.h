@@ -33,6 +33,7 @@ struct disk_config {
 	enum disk_cache cache;
 	bool threads;         /* no io_uring */
 	unsigned reconnect_s; /* how long requests wait for a server that is gone */
+	bool port;            /* its device is behind a PCI Express root port of its own */
 };
 
 enum disk_operation { DISK_READ, DISK_WRITE, DISK_FLUSH, DISK_DISCARD, DISK_WRITE_ZEROES };

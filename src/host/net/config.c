@@ -119,14 +119,19 @@ static int take_mac(void *settings, const char *option, const char *value)
 	return -EINVAL;
 }
 
-#define MAC_ROW                                                                                    \
-	{                                                                                          \
-		"mac=XX:XX:XX:XX:XX:XX", take_mac                                                  \
-	}
+static int take_port(void *settings, const char *option, const char *value)
+{
+	((struct net_config *)settings)->port = true;
+	return 0;
+}
+
+/* clang-format off */
+#define CARD_ROWS {"mac=XX:XX:XX:XX:XX:XX", take_mac}, {"port", take_port}
+/* clang-format on */
 static const struct words_row user_words[] = {{"hostfwd=tcp:ADDR:PORT-ADDR:PORT...", take_forward},
-	{"restrict=on", take_restrict}, MAC_ROW, {0}};
-static const struct words_row tap_words[] = {{"queues=N", take_queues}, MAC_ROW, {0}};
-static const struct words_row mac_words[] = {MAC_ROW, {0}};
+	{"restrict=on", take_restrict}, CARD_ROWS, {0}};
+static const struct words_row tap_words[] = {{"queues=N", take_queues}, CARD_ROWS, {0}};
+static const struct words_row card_words[] = {CARD_ROWS, {0}};
 
 static const struct kind {
 	const char *word; /* up to "=" */
@@ -136,8 +141,8 @@ static const struct kind {
 } kinds[] = {
 	[NET_USER] = {"user", NULL, 0, user_words},
 	[NET_TAP] = {"tap", "an interface's name", IFNAMSIZ - 1, tap_words},
-	[NET_SWITCH] = {"switch", "a directory's path", 4000, mac_words},
-	[NET_NONE] = {"none", NULL, 0, mac_words},
+	[NET_SWITCH] = {"switch", "a directory's path", 4000, card_words},
+	[NET_NONE] = {"none", NULL, 0, card_words},
 };
 
 static const struct kind *find_kind(const char *word)

@@ -38,6 +38,7 @@ struct net_config {
 	struct net_forward forward[NET_MAX_FORWARDS];
 	unsigned forward_count;
 	uint8_t mac[6]; /* all zero: one is chosen */
+	bool port;      /* its device is behind a PCI Express root port of its own */
 };
 
 struct net_backend;
