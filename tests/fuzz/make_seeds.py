@@ -306,12 +306,15 @@ def pci_steps(*steps):
 
 
 READ, WRITE, PORT_READ, PORT_WRITE, MAPPED_READ, MAPPED_WRITE, PLACE, NOTIFY, PIN, RESET, SAVE, CHANGE = range(12)
-DOUBLEWORD = 1 | 2 << 2     # of function 1
-PCI_BEGIN = [(PLACE, 0x81, bar, place) for bar, place in ((0, 5), (1, 12), (4, 6))]
+# `choice` is the function's number modulo 6, and has the size in two of its bits: a doubleword of function 1, and of a
+# port and what is behind it. With 0x80 placing a BAR enables it, with 0x40 its port passes everything on.
+DOUBLEWORD, OF_PORT, BEHIND = 25, 8, 9
+PCI_BEGIN = [(PLACE, 0x85, bar, place) for bar, place in ((0, 5), (1, 12), (4, 6))]
+PCI_BEHIND = [(PLACE, 0xc3, bar, place) for bar, place in ((0, 5), (1, 12), (4, 6))]
 write('pci', 'sizes', pci_steps(*[(WRITE, DOUBLEWORD, 0x10 + 4 * i, 0xffffffff) for i in range(6)],
                                 *[(READ, DOUBLEWORD, 0x10 + 4 * i, 0) for i in range(6)]))
-write('pci', 'moves', pci_steps(*PCI_BEGIN, *[(PLACE, 0x81, 0, i) for i in range(14)],
-                                *[(PLACE, 0x82, 0, i) for i in range(14)], (SAVE, 0, 0, 0)))
+write('pci', 'moves', pci_steps(*PCI_BEGIN, *[(PLACE, 0x85, 0, i) for i in range(14)],
+                                *[(PLACE, 0xc3, 0, i) for i in range(14)], (SAVE, 0, 0, 0)))
 # Power management at 0x40, MSI-X at 0x48, MSI at 0x54, PCI Express at 0x64.
 write('pci', 'msix', pci_steps(*PCI_BEGIN, (WRITE, DOUBLEWORD, 0x48, 0x80000000), (NOTIFY, 1, 0, 0), (SAVE, 0, 0, 0),
                                *[(MAPPED_WRITE, i << 4 | 8, 12, 0) for i in range(4)], (NOTIFY, 1, 0, 0)))
@@ -319,5 +322,10 @@ write('pci', 'msi', pci_steps(*PCI_BEGIN, (WRITE, DOUBLEWORD, 0x58, 0xfee00000),
                               (NOTIFY, 1, 0, 0), (SAVE, 0, 0, 0)))
 write('pci', 'resets', pci_steps(*PCI_BEGIN, (PIN, 1, 0, 1), (WRITE, DOUBLEWORD, 0x44, 3), (WRITE, DOUBLEWORD, 0x44, 0),
                                  *PCI_BEGIN, (PIN, 1, 0, 1), (WRITE, DOUBLEWORD, 0x6c, 0x8000), (RESET, 0, 0, 1)))
+write('pci', 'behind', pci_steps(*PCI_BEHIND, (WRITE, BEHIND, 0x48, 0x80000000), (NOTIFY, 3, 0, 0), (PIN, 3, 0, 1),
+                                 (WRITE, OF_PORT, 0x18, 0x050500), (SAVE, 0, 0, 0), (WRITE, OF_PORT, 4, 2),
+                                 *[(MAPPED_WRITE, i << 4 | 8, 12, 0) for i in range(4)], (NOTIFY, 3, 0, 0)))
+write('pci', 'hot-reset', pci_steps(*PCI_BEHIND, (PIN, 3, 0, 1), (WRITE, OF_PORT, 0x3c, 0x400000), (SAVE, 0, 0, 0),
+                                    (READ, BEHIND, 0, 0), (WRITE, OF_PORT, 0x3c, 0), *PCI_BEHIND, (RESET, 0, 0, 1)))
 write('pci', 'ports', pci_steps(*[(PORT_WRITE, i << 4 | 8, 0, 0x80000810) for i in range(4)],
                                 *[(PORT_READ, i << 4 | 8, 0, 0) for i in range(4)], (CHANGE, 0, 300, 1)))

@@ -372,7 +372,7 @@ static void loaded_port_is_where_it_was(void **state)
 	free(again.bytes);
 }
 
-/* Its owner is the list, like the port's, but a machine whose function is on bus 0 takes neither. */
+/* A machine of another shape, with the function on bus 0. */
 static void state_of_another_place_is_refused(void **state)
 {
 	struct state_writer saved = {0};

@@ -18,7 +18,6 @@ const struct pci_description pci_root_port = {
 };
 
 #define SLOT_NUMBER_SHIFT 19
-#define PORT_NUMBER_SHIFT 24
 
 /* Where a window's two registers are: they have the upper bits of its first and last address. */
 static const struct window_registers {
@@ -62,12 +61,9 @@ void pci_root_port_init_express(
 {
 	uint32_t slot = PCI_SLOT(port->devfn);
 
-	pci_put16(capability, PCI_EXP_FLAGS,
-		pci_get16(capability, PCI_EXP_FLAGS) | PCI_EXP_FLAGS_SLOT);
-	pci_put32(capability, PCI_EXP_LNKCAP,
-		pci_get32(capability, PCI_EXP_LNKCAP) | slot << PORT_NUMBER_SHIFT);
-	pci_put16(writable, PCI_EXP_LNKCTL,
-		pci_get16(writable, PCI_EXP_LNKCTL) | PCI_EXP_LNKCTL_LD);
+	capability[PCI_EXP_FLAGS + 1] |= PCI_EXP_FLAGS_SLOT >> 8;
+	capability[PCI_EXP_LNKCAP + 3] = (uint8_t)slot; /* the port's number */
+	writable[PCI_EXP_LNKCTL] |= PCI_EXP_LNKCTL_LD;
 	pci_put32(capability, PCI_EXP_SLTCAP, slot << SLOT_NUMBER_SHIFT);
 	pci_put16(capability, PCI_EXP_SLTSTA, PCI_EXP_SLTSTA_PDS);
 	pci_put16(writable, PCI_EXP_RTCTL,
