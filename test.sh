@@ -12,7 +12,7 @@
 #   kernels    our own guest kernels under each engine, and accesses to where the monitor has its memory
 #   boot       Debian's kernel: with 1, 2 and 4 processors translated, with 2 interpreted
 #   virtio     disks, ports and networks under Debian's own drivers, translated and interpreted, with 1, 2 and 4
-#              processors; what was durable is there after kills
+#              processors, and with both of Debian's kernels; what was durable is there after kills
 #   image      a whole Debian: made by veneer image, booted from its disk, used, shut down
 #   soak       a long mixed load in a translated guest, compared with the host
 #   demo       ./demo.sh
@@ -205,8 +205,11 @@ fi
 
 if stage virtio; then
 	for engine in bt interp; do
-		PARTS=disks,ports tap "virtio $engine" "$here/tests/virtio/virtio.sh" "$veneer" "$build" "$here" $engine 1 4
+		PARTS=devices tap "virtio $engine" "$here/tests/virtio/virtio.sh" "$veneer" "$build" "$here" $engine 1 4
 	done
+	step "fetch Debian's full kernel" "$here/guests/fetch-debian.sh" --full &&
+		GUEST=$here/.cache/guest-full PARTS=devices tap "virtio, Debian's full kernel" \
+			"$here/tests/virtio/virtio.sh" "$veneer" "$build" "$here" bt 2
 	PARTS=two tap "virtio, two machines" "$here/tests/virtio/virtio.sh" "$veneer" "$build" "$here" bt 2
 	tap "virtio networks bt" "$here/tests/virtio/network.py" "$veneer" "$here" bt
 	tap "virtio networks interp" "$here/tests/virtio/network.py" "$veneer" "$here" interp --part user --user-mib 4

@@ -8,11 +8,13 @@
 #   DIR/vmlinuz   the kernel of Debian's linux-image-cloud-amd64 package, unmodified
 #   DIR/busybox   the static busybox of Debian's busybox-static package
 #
-# and beside them DIR/config, the kernel's configuration; DIR/modules, its modules for virtio devices
-# and file systems, with those that they need, and a modules.dep; and DIR/versions, what was fetched.
+# and beside them DIR/config, the kernel's configuration; DIR/modules, its modules for file systems and
+# for the devices that a machine here may have, with those that they need and the lists that modprobe(8)
+# reads; and DIR/versions, what was fetched.
 # With --full it is the kernel of linux-image-amd64, with more drivers (default: .cache/guest-full).
 # The packages are unpacked, never installed, so no root is needed and the host's own boot files
-# stay as they are. What is already there is kept: remove DIR to fetch anew.
+# stay as they are. What is already there is kept, unless this script now wants other modules: remove DIR
+# to fetch anew.
 
 set -eu
 # The package tools' output is read below, so it must not be translated.
@@ -33,7 +35,12 @@ if [ "${1-}" = --full ]; then
 	dir=$here/../.cache/guest-full
 	shift
 fi
-modules="virtio_pci virtio_blk virtio_net virtio_console virtio-rng ext4 btrfs vfat"
+# Some are for processors: udev loads them where it finds one of the right name. What the kernel has not
+# got is left out.
+modules="virtio_pci virtio_blk virtio_net virtio_console virtio-rng ext4 btrfs vfat isofs"
+modules="$modules ahci ata_piix ata_generic sd_mod sr_mod floppy e1000 bochs parport_pc lp psmouse serio_raw"
+modules="$modules evdev pcspkr button qemu_fw_cfg i2c-i801 lpc_ich iTCO_wdt"
+modules="$modules intel_rapl_msr intel-uncore-frequency isst_if_mbox_msr skx_edac nfit"
 
 case $# in
 0) ;;
@@ -47,7 +54,9 @@ esac
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
 
-if [ -s "$dir/vmlinuz" ] && [ -s "$dir/busybox" ] && [ -d "$dir/modules" ]; then
+# Without DIR/versions somebody else has put them there.
+if [ -s "$dir/vmlinuz" ] && [ -s "$dir/busybox" ] && [ -d "$dir/modules" ] &&
+	{ [ ! -e "$dir/versions" ] || grep -qxF "modules: $modules" "$dir/versions"; }; then
 	printf '%s\n' "$dir/vmlinuz" "$dir/busybox"
 	exit 0
 fi
@@ -106,6 +115,7 @@ mkdir -p "$work/modules/lib/modules/$version"
 	# shellcheck disable=SC2046,SC2086 # lists of words
 	tar -c $("$here/module-files.sh" . $modules)) | tar -x -C "$work/modules/lib/modules/$version"
 "$work/bin/busybox" depmod -b "$work/modules" "$version"
+echo "modules: $modules" >>"$work/versions"
 
 rm -rf "$dir/modules"
 mv "$work/modules" "$dir/modules"

@@ -136,7 +136,7 @@ archive()
 		regular "$(stat -Lc %a "$src")" "${dst#/}" "$src"
 	done
 	if ((${#names[@]})); then
-		for name in modules.dep $("$here/module-files.sh" "$modules" "${names[@]}"); do
+		for name in modules.dep modules.alias $("$here/module-files.sh" "$modules" "${names[@]}"); do
 			regular 644 "lib/modules/${modules##*/}/$name" "$modules/$name"
 		done
 	fi

@@ -141,16 +141,12 @@ second()
 	check "$mib MiB from the first" receive
 }
 
-modprobe virtio_pci
-modprobe virtio_net
+. /complaints.sh
 dmesg -n 1
+load_drivers
 ip link set lo up
 up
 "$part"
-complaints()
-{
-	! dmesg | grep -i -E 'BUG:|Oops:|WARNING:|lockup|rcu:.*stall|Call Trace|segfault|general protection|NETDEV WATCHDOG|timed out|quirk|virtio.*(fail|error)'
-}
-check "the kernel has nothing to complain about" complaints
+check "the kernel has nothing to complain about" no_complaints
 echo "checks done"
 poweroff -f

@@ -4,7 +4,8 @@
     network.py VENEER SOURCE-DIR ENGINE [--part user|switch]... [--cpus N] [--user-mib N] [--switch-mib N]
 
 A guest exchanges data with this program through the user network, and two guests with each other through a
-switch; sums tell whether it is what was sent. What guests do is in guest-net-init.sh. Speaks TAP.
+switch; sums tell whether it is what was sent. What guests do is in guest-net-init.sh. GUEST in the environment
+is a directory that guests/fetch-debian.sh filled. Speaks TAP.
 """
 import argparse
 import hashlib
@@ -56,9 +57,11 @@ class Test:
         self.work = work
         self.count = self.failures = 0
         self.initramfs = os.path.join(work, 'initramfs')
+        self.guest = os.environ.get('GUEST', os.path.join(words.source, '.cache/guest'))
         subprocess.run([os.path.join(words.source, 'guests/make-initramfs.sh'), self.initramfs, '--init',
-                        os.path.join(words.source, 'tests/virtio/guest-net-init.sh'), '--module', 'virtio_pci',
-                        '--module', 'virtio_net'], check=True)
+                        os.path.join(words.source, 'tests/virtio/guest-net-init.sh'), '--file',
+                        os.path.join(words.source, 'tests/virtio/guest-complaints.sh') + ':complaints.sh', '--guest',
+                        self.guest, '--module', 'virtio_pci', '--module', 'virtio_net'], check=True)
 
     def result(self, good, name, note=''):
         self.count += 1
@@ -70,9 +73,8 @@ class Test:
 
     def boot(self, net, **parameters):
         append = ' '.join(['console=ttyS0 quiet panic=-1'] + ['%s=%s' % item for item in parameters.items()])
-        guest = os.path.join(self.words.source, '.cache/guest')
         return subprocess.Popen(
-            ['timeout', '-k', '5', str(SECONDS), self.words.veneer, 'run', '--kernel', os.path.join(guest, 'vmlinuz'),
+            ['timeout', '-k', '5', str(SECONDS), self.words.veneer, 'run', '--kernel', os.path.join(self.guest, 'vmlinuz'),
              '--initrd', self.initramfs, '--engine', self.words.engine, '--cpus', str(self.words.cpus), '--memory',
              '640M', '--no-reboot', '--net', net, '--append', append],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

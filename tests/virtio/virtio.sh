@@ -4,8 +4,9 @@
 #
 # usage: virtio.sh VENEER BUILD-DIR SOURCE-DIR ENGINE CPUS...
 #
-# In the environment: GUEST, a directory that guests/fetch-debian.sh filled; PARTS, which of guest-init.sh's
-# parts run (all; with "two", two machines share a disk's file).
+# In the environment: GUEST, a directory that guests/fetch-debian.sh filled (.cache/guest; with --full it
+# fills .cache/guest-full); PARTS, "devices" for one machine with everything, "two" for two machines that share
+# a disk's file (both).
 set -u
 export LC_ALL=C
 
@@ -16,7 +17,7 @@ source=$3
 engine=$4
 shift 4
 guest=${GUEST:-$source/.cache/guest}
-parts=${PARTS:-disks,ports,two}
+parts=${PARTS:-devices,two}
 work=$(mktemp -d) || exit 2
 trap 'rm -rf "$work"' EXIT
 number=0
@@ -76,39 +77,33 @@ same_bytes()	# FILE OFFSET: the text is there
 	cmp -s <(tail -c +$(($2 + 1)) "$1" | head -c 524288) <(text)
 }
 
+# The kernel's drivers, without file systems.
+modules()
+{
+	find "$guest/modules" -path '*/kernel/drivers/*' -name '*.ko*' -printf '--module %f\n' | sed 's/\.ko.*//'
+}
+
+# shellcheck disable=SC2046 # words
 "$source/guests/make-initramfs.sh" "$work/initramfs" --guest "$guest" --init "$source/tests/virtio/guest-init.sh" \
-	--module virtio_pci --module virtio_blk --module virtio_console \
-	--file "$programs/guest-disk:bin/guest-disk" || exit 2
+	--file "$source/tests/virtio/guest-complaints.sh:complaints.sh" \
+	--file "$programs/guest-disk:bin/guest-disk" $(modules) || exit 2
 append()	# CPUS PARTS
 {
 	echo "console=ttyS0 quiet panic=-1 cpus=$1 parts=$2"
 }
 
-run_disks()	# CPUS
+# A machine with everything. Programs of the guest and of the host speak through ports; the one here begins
+# when the guest does.
+run_devices()	# CPUS
 {
 	truncate -s 32M "$work/plain"
 	{ text && head -c 3M /dev/zero; } >"$work/text"
 	cp "$work/text" "$work/snapshot"
 	truncate -s 4M "$work/parts"
-	boot guest "$1" --append "$(append "$1" disks)" \
+	boot guest "$1" --append "$(append "$1" ports,disks)" --net user,restrict=on \
 		--disk "$work/plain,serial=plain" --disk "$work/text,readonly,serial=read-only" \
-		--disk "$work/parts,offset=1M,size=1M,serial=part" --disk "$work/snapshot,snapshot,serial=snapshot"
-	judge guest "$engine, $1 CPU"
-	same_bytes "$work/plain" 0
-	result $? "$engine, $1 CPU: what was written and flushed is in the file"
-	same_bytes "$work/parts" 1048576 && cmp -s <(head -c 1M "$work/parts") <(head -c 1M /dev/zero) &&
-		cmp -s <(tail -c 2M "$work/parts") <(head -c 2M /dev/zero)
-	result $? "$engine, $1 CPU: a part's file has it at its offset, and nothing else"
-	cmp -s "$work/snapshot" "$work/text"
-	result $? "$engine, $1 CPU: a snapshot's file is unchanged"
-	rm "$work"/{plain,text,snapshot,parts}
-}
-
-# Programs of the guest and of the host speak through ports; the one here begins when the guest does.
-run_ports()	# CPUS
-{
-	boot guest "$1" --append "$(append "$1" ports)" --console-port "name=echo,path=$work/echo.socket" \
-		--console-port "name=log,file=$work/log" &
+		--disk "$work/parts,offset=1M,size=1M,serial=part" --disk "$work/snapshot,snapshot,serial=snapshot" \
+		--console-port "name=echo,path=$work/echo.socket" --console-port "name=log,file=$work/log" &
 	python3 "$source/tests/virtio/port-client.py" "$work/echo.socket" >"$work/client" 2>&1
 	result $? "$engine, $1 CPU: a port brings back what the host has sent" "$(tail -n 1 "$work/client")"
 	wait
@@ -117,7 +112,14 @@ run_ports()	# CPUS
 	result $? "$engine, $1 CPU: a port's file has what the guest has written"
 	[[ ! -e $work/echo.socket ]]
 	result $? "$engine, $1 CPU: the socket is gone with the machine"
-	rm "$work"/{client,log}
+	same_bytes "$work/plain" 0
+	result $? "$engine, $1 CPU: what was written and flushed is in the file"
+	same_bytes "$work/parts" 1048576 && cmp -s <(head -c 1M "$work/parts") <(head -c 1M /dev/zero) &&
+		cmp -s <(tail -c 2M "$work/parts") <(head -c 2M /dev/zero)
+	result $? "$engine, $1 CPU: a part's file has it at its offset, and nothing else"
+	cmp -s "$work/snapshot" "$work/text"
+	result $? "$engine, $1 CPU: a snapshot's file is unchanged"
+	rm "$work"/{client,log,plain,text,snapshot,parts}
 }
 
 # Two machines at once, each with a part of one file; a third one that wants some of both is refused.
