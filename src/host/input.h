@@ -9,7 +9,13 @@
 
 #include <stdbool.h>
 
-enum input_button { INPUT_LEFT = 1, INPUT_RIGHT = 2, INPUT_MIDDLE = 4 };
+enum input_button {
+	INPUT_LEFT = 1,
+	INPUT_RIGHT = 2,
+	INPUT_MIDDLE = 4,
+	INPUT_SIDE = 8,
+	INPUT_EXTRA = 16
+};
 
 /* A device that takes input. */
 struct input_ops {

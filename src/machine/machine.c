@@ -147,6 +147,7 @@ static int create_devices(struct machine *machine)
 	machine->chipset = chipset_create(&config);
 	if (!machine->chipset)
 		return -ENODEV;
+	machine->input = chipset_input(machine->chipset);
 	if (machine->config.pc_testdev && (error = create_testdev(machine)))
 		return error;
 	return io_devices_create(machine);

@@ -18,6 +18,7 @@
 #include "engine/engine.h"
 #include "host/console.h"
 #include "host/disk/disk.h"
+#include "host/input.h"
 #include "host/net/net_backend.h"
 #include "machine/boot.h"
 #include "machine/smbios.h"
@@ -117,6 +118,7 @@ struct machine {
 	const struct disk *disk[MACHINE_MAX_DISKS]; /* the block devices' own; for statistics */
 	struct char_backend *com2;
 	struct console *console;     /* while it runs */
+	struct input input;          /* where keys and the mouse's movements go */
 	struct image kernel, initrd; /* an initrd of 0 bytes is none */
 	char *cmdline;
 	struct boot_start start;          /* how the loaded kernel wants to be entered */

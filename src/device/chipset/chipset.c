@@ -325,8 +325,8 @@ static int add_i8042(struct chipset *chipset)
 	const struct chipset_config *config = &chipset->config;
 
 	return i8042_init(&chipset->i8042, &chipset->devices, config->platform->ports,
-		chipset_irq_line(chipset, 1), chipset_irq_line(chipset, 12), config->reset,
-		config->opaque);
+		chipset_irq_line(chipset, 1), chipset_irq_line(chipset, 12), config->loop,
+		config->platform->clock, config->reset, config->opaque);
 }
 
 static int add_acpi_pm(struct chipset *chipset)
@@ -463,6 +463,11 @@ int chipset_load(struct chipset *chipset, struct state_reader *reader)
 void chipset_connect_console(struct chipset *chipset, struct char_backend *console)
 {
 	uart_connect(&chipset->com1, console);
+}
+
+struct input chipset_input(struct chipset *chipset)
+{
+	return i8042_input(&chipset->i8042);
 }
 
 void chipset_power_button(struct chipset *chipset)

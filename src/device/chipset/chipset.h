@@ -11,6 +11,7 @@
 #include "device/irq.h"
 #include "host/char_backend.h"
 #include "host/event_loop.h"
+#include "host/input.h"
 
 #include <stddef.h>
 
@@ -53,6 +54,8 @@ void chipset_firmware_setup(struct chipset *chipset);
 /* Connect COM1 to a console, NULL for none. With the vCPUs stopped. */
 void chipset_connect_console(struct chipset *chipset, struct char_backend *console);
 void chipset_power_button(struct chipset *chipset);
+/* The keyboard and the mouse, for those who have keys and movements to give. */
+struct input chipset_input(struct chipset *chipset);
 /* A new line to global system interrupt 0..23 (ISA numbers below 16), for a further device; for
  * another number one that leads nowhere. Lines to the same interrupt are wired together. */
 struct irq_line chipset_irq_line(struct chipset *chipset, unsigned gsi);

@@ -1,6 +1,10 @@
-/* No keys are ever pressed, but guests probe the devices: self tests, identification, and the
- * commands that their drivers send must be answered. Each of the two devices has a queue, in which
- * its bytes wait until the controller's one-byte output buffer is free.
+/* IBM's "Personal System/2 Hardware Interface Technical Reference", keyboard and auxiliary device
+ * controller; Intel's 8042. The bytes of the keyboard (ps2_keyboard.c) and of the mouse
+ * (ps2_mouse.c) wait in the devices until the controller's one-byte output buffer is free.
+ *
+ * Answers follow each other at once, so that a driver's probing takes no time. What the user does
+ * comes a byte every 500 us, about as fast as on the wire: an interrupt handler that chains to
+ * another reads the data port twice, and must find the same byte, not the next one.
  *
  * The A20 gate can be programmed and read back, but has no effect: address line 20 is always on. */
 #include "device/chipset/i8042.h"
@@ -60,195 +64,10 @@
 #define INPUT_PORT_UNLOCKED 0x80 /* the keyboard's lock is open */
 #define TEST_INPUTS_IDLE    0x00 /* both clocks */
 
+#define EVENT_INTERVAL_NS 500000
+
 #define PORT92_RESET BIT(0)
 #define PORT92_A20   BIT(1)
-
-/* What the host sends to a keyboard or a mouse. */
-#define PS2_MOUSE_SCALE_1_1   0xe6
-#define PS2_MOUSE_SCALE_2_1   0xe7
-#define PS2_MOUSE_RESOLUTION  0xe8
-#define PS2_MOUSE_STATUS      0xe9
-#define PS2_MOUSE_READ        0xeb
-#define PS2_KEYBOARD_LEDS     0xed
-#define PS2_KEYBOARD_ECHO     0xee
-#define PS2_KEYBOARD_CODE_SET 0xf0
-#define PS2_IDENTIFY          0xf2
-#define PS2_RATE              0xf3 /* typematic rate or sample rate */
-#define PS2_ENABLE            0xf4
-#define PS2_DISABLE           0xf5
-#define PS2_DEFAULTS          0xf6
-#define PS2_KEY_TYPES_FIRST   0xf7 /* of scan code set 3 */
-#define PS2_KEY_TYPES_LAST    0xfd
-#define PS2_SEND_AGAIN        0xfe
-#define PS2_RESET             0xff
-#define PS2_FIRST_COMMAND     0xe6 /* parameters are below */
-
-#define PS2_ACK       0xfa
-#define PS2_RESEND    0xfe
-#define PS2_TEST_GOOD 0xaa
-
-/* --- the devices --- */
-
-static void ps2_send(struct ps2_device *device, uint8_t byte)
-{
-	if (device->count < PS2_QUEUE_SIZE)
-		device->queue[(device->head + device->count++) % PS2_QUEUE_SIZE] = byte;
-}
-
-static void ps2_defaults(struct ps2_device *device)
-{
-	device->scanning = !device->mouse;
-	device->scancode_set = 2;
-	device->leds = 0;
-	device->typematic = 0x2b;
-	device->resolution = 2;
-	device->sample_rate = 100;
-	device->status = 0;
-}
-
-static void ps2_reset(struct ps2_device *device, bool mouse)
-{
-	*device = (struct ps2_device){.mouse = mouse};
-	ps2_defaults(device);
-}
-
-static void keyboard_parameter(struct ps2_device *keyboard, uint8_t command, uint8_t value)
-{
-	ps2_send(keyboard, PS2_ACK);
-	switch (command) {
-	case PS2_KEYBOARD_LEDS:
-		keyboard->leds = value & 7;
-		break;
-	case PS2_KEYBOARD_CODE_SET:
-		if (!value)
-			ps2_send(keyboard, keyboard->scancode_set);
-		else if (value <= 3)
-			keyboard->scancode_set = value;
-		break;
-	case PS2_RATE:
-		keyboard->typematic = value;
-		break;
-	}
-}
-
-static void keyboard_command(struct ps2_device *keyboard, uint8_t command)
-{
-	switch (command) {
-	case PS2_KEYBOARD_LEDS:
-	case PS2_KEYBOARD_CODE_SET:
-	case PS2_RATE:
-		keyboard->expecting = command;
-		ps2_send(keyboard, PS2_ACK);
-		break;
-	case PS2_KEYBOARD_ECHO:
-		ps2_send(keyboard, PS2_KEYBOARD_ECHO);
-		break;
-	case PS2_IDENTIFY: /* MF2 keyboard */
-		ps2_send(keyboard, PS2_ACK);
-		ps2_send(keyboard, 0xab);
-		ps2_send(keyboard, 0x83);
-		break;
-	case PS2_ENABLE:
-		keyboard->scanning = true;
-		ps2_send(keyboard, PS2_ACK);
-		break;
-	case PS2_DISABLE: /* with the defaults, too */
-	case PS2_DEFAULTS:
-		ps2_defaults(keyboard);
-		keyboard->scanning = command == PS2_DEFAULTS;
-		ps2_send(keyboard, PS2_ACK);
-		break;
-	case PS2_KEY_TYPES_FIRST ... PS2_KEY_TYPES_LAST:
-		ps2_send(keyboard, PS2_ACK);
-		break;
-	case PS2_SEND_AGAIN:
-		ps2_send(keyboard, keyboard->last_sent);
-		break;
-	case PS2_RESET:
-		ps2_defaults(keyboard);
-		ps2_send(keyboard, PS2_ACK);
-		ps2_send(keyboard, PS2_TEST_GOOD);
-		break;
-	default:
-		ps2_send(keyboard, PS2_RESEND);
-	}
-}
-
-static void mouse_parameter(struct ps2_device *mouse, uint8_t command, uint8_t value)
-{
-	if (command == PS2_MOUSE_RESOLUTION)
-		mouse->resolution = value & 3;
-	else
-		mouse->sample_rate = value;
-	ps2_send(mouse, PS2_ACK);
-}
-
-static void mouse_command(struct ps2_device *mouse, uint8_t command)
-{
-	if (command == PS2_SEND_AGAIN) {
-		ps2_send(mouse, mouse->last_sent);
-		return;
-	}
-	if (command < PS2_FIRST_COMMAND) {
-		ps2_send(mouse, PS2_RESEND);
-		return;
-	}
-	ps2_send(mouse, PS2_ACK);
-	switch (command) {
-	case PS2_MOUSE_SCALE_1_1:
-	case PS2_MOUSE_SCALE_2_1:
-		mouse->status = (uint8_t)((mouse->status & ~0x10) | (command & 1) << 4);
-		break;
-	case PS2_MOUSE_RESOLUTION:
-	case PS2_RATE: /* sample rate */
-		mouse->expecting = command;
-		break;
-	case PS2_MOUSE_STATUS:
-		ps2_send(mouse, mouse->status | (mouse->scanning ? 0x20 : 0));
-		ps2_send(mouse, mouse->resolution);
-		ps2_send(mouse, mouse->sample_rate);
-		break;
-	case PS2_MOUSE_READ: /* it has not moved */
-		ps2_send(mouse, 0x08);
-		ps2_send(mouse, 0);
-		ps2_send(mouse, 0);
-		break;
-	case PS2_IDENTIFY: /* standard mouse */
-		ps2_send(mouse, 0);
-		break;
-	case PS2_ENABLE:
-		mouse->scanning = true;
-		break;
-	case PS2_DISABLE:
-		mouse->scanning = false;
-		break;
-	case PS2_DEFAULTS:
-		ps2_defaults(mouse);
-		break;
-	case PS2_RESET:
-		ps2_defaults(mouse);
-		ps2_send(mouse, PS2_TEST_GOOD);
-		ps2_send(mouse, 0);
-		break;
-	}
-}
-
-/* The host sends a byte to a device: an answer that is still queued is dropped, as the host does
- * not wait for it any more. */
-static void ps2_receive(struct ps2_device *device, uint8_t byte)
-{
-	uint8_t command = device->expecting;
-
-	device->head = device->count = 0;
-	device->expecting = 0;
-	/* A command in the place of a parameter is a command. */
-	if (command && byte < PS2_FIRST_COMMAND)
-		(device->mouse ? mouse_parameter : keyboard_parameter)(device, command, byte);
-	else
-		(device->mouse ? mouse_command : keyboard_command)(device, byte);
-}
-
-/* --- the controller --- */
 
 static void update_irqs(struct i8042 *i8042)
 {
@@ -268,31 +87,80 @@ static void put_output(struct i8042 *i8042, uint8_t byte, bool aux)
 	update_irqs(i8042);
 }
 
-static uint8_t take_byte(struct ps2_device *device)
+/* One byte from the keyboard. A prefix that the translation removes takes the next one with it. */
+static void fetch_from_keyboard(struct i8042 *i8042)
 {
-	device->last_sent = device->queue[device->head];
-	device->head = (device->head + 1) % PS2_QUEUE_SIZE;
-	device->count--;
-	return device->last_sent;
+	struct ps2_link *link = &i8042->state.keyboard.link;
+	uint8_t byte = ps2_take(link);
+
+	if (!(i8042->state.config & CONFIG_TRANSLATE)) {
+		put_output(i8042, byte, false);
+	} else if (byte == PS2_RELEASED) {
+		i8042->state.released = true;
+	} else {
+		byte = ps2_translate(byte, i8042->state.released);
+		i8042->state.released = false;
+		put_output(i8042, byte, false);
+	}
+}
+
+/* May a byte of this device come into the output buffer now? Where it is only too early the timer
+ * says when. */
+static bool has_byte(struct i8042 *i8042, const struct ps2_link *link, uint8_t off)
+{
+	if (i8042->state.config & off)
+		return false;
+	if (link->answers.count)
+		return true;
+	if (!link->events.count)
+		return false;
+	if (clock_ns(i8042->clock) >= i8042->state.next_event_ns)
+		return true;
+	timer_arm(&i8042->event_timer, i8042->state.next_event_ns);
+	return false;
 }
 
 /* Let the next byte of an enabled device into the output buffer, if that is free. */
 static void fetch_from_devices(struct i8042 *i8042)
 {
-	uint8_t byte;
-
-	if (i8042->state.status & STATUS_OUTPUT_FULL)
-		return;
-	if (i8042->state.keyboard.count && !(i8042->state.config & CONFIG_KEYBOARD_OFF)) {
-		byte = take_byte(&i8042->state.keyboard);
-		/* Translate scan code set 2 to set 1. The only byte that is ever sent and changes
-		 * is the second byte of the keyboard's ID. */
-		if ((i8042->state.config & CONFIG_TRANSLATE) && byte == 0x83)
-			byte = 0x41;
-		put_output(i8042, byte, false);
-	} else if (i8042->state.mouse.count && !(i8042->state.config & CONFIG_MOUSE_OFF)) {
-		put_output(i8042, take_byte(&i8042->state.mouse), true);
+	while (!(i8042->state.status & STATUS_OUTPUT_FULL)) {
+		if (has_byte(i8042, &i8042->state.keyboard.link, CONFIG_KEYBOARD_OFF)) {
+			fetch_from_keyboard(i8042);
+		} else if (has_byte(i8042, &i8042->state.mouse.link, CONFIG_MOUSE_OFF)) {
+			put_output(i8042, ps2_take(&i8042->state.mouse.link), true);
+			ps2_mouse_continue(&i8042->state.mouse);
+		} else {
+			return;
+		}
 	}
+}
+
+static void fetch_event(void *opaque)
+{
+	fetch_from_devices(opaque);
+}
+
+static void on_key(void *opaque, unsigned code, bool down)
+{
+	struct i8042 *i8042 = opaque;
+
+	ps2_keyboard_key(&i8042->state.keyboard, code, down);
+	fetch_from_devices(i8042);
+}
+
+static void on_mouse(void *opaque, int dx, int dy, int dz, unsigned buttons)
+{
+	struct i8042 *i8042 = opaque;
+
+	ps2_mouse_move(&i8042->state.mouse, dx, dy, dz, buttons);
+	fetch_from_devices(i8042);
+}
+
+struct input i8042_input(struct i8042 *i8042)
+{
+	static const struct input_ops ops = {.key = on_key, .mouse = on_mouse};
+
+	return (struct input){&ops, i8042};
 }
 
 static void reset_machine(struct i8042 *i8042)
@@ -455,11 +323,11 @@ static void write_data(struct i8042 *i8042, uint8_t value)
 		break;
 	case COMMAND_WRITE_MOUSE:
 		switch_device(i8042, COMMAND_MOUSE_ON);
-		ps2_receive(&i8042->state.mouse, value);
+		ps2_mouse_receive(&i8042->state.mouse, value);
 		break;
 	default:
 		switch_device(i8042, COMMAND_KEYBOARD_ON);
-		ps2_receive(&i8042->state.keyboard, value);
+		ps2_keyboard_receive(&i8042->state.keyboard, value);
 	}
 	fetch_from_devices(i8042);
 }
@@ -469,6 +337,8 @@ static uint64_t data_read(void *opaque, uint64_t offset, unsigned size)
 	struct i8042 *i8042 = opaque;
 	uint8_t value = i8042->state.output;
 
+	if (i8042->state.status & STATUS_OUTPUT_FULL)
+		i8042->state.next_event_ns = clock_ns(i8042->clock) + EVENT_INTERVAL_NS;
 	/* The line falls before the next byte raises it: each byte is an edge. */
 	i8042->state.status &= (uint8_t) ~(STATUS_OUTPUT_FULL | STATUS_AUX);
 	update_irqs(i8042);
@@ -521,12 +391,15 @@ static void i8042_reset(void *device)
 {
 	struct i8042 *i8042 = device;
 
-	ps2_reset(&i8042->state.keyboard, false);
-	ps2_reset(&i8042->state.mouse, true);
+	timer_cancel(&i8042->event_timer);
+	ps2_keyboard_init(&i8042->state.keyboard);
+	ps2_mouse_init(&i8042->state.mouse);
 	i8042->state.status = STATUS_UNLOCKED | STATUS_SYSTEM;
 	i8042->state.config =
 		CONFIG_KEYBOARD_IRQ | CONFIG_MOUSE_IRQ | CONFIG_SYSTEM | CONFIG_TRANSLATE;
 	i8042->state.command = i8042->state.output = 0;
+	i8042->state.released = false;
+	i8042->state.next_event_ns = 0;
 	i8042->state.output_port = OUTPUT_PORT_NO_RESET;
 	i8042->state.port92 = 0;
 	memset(i8042->state.ram, 0, sizeof(i8042->state.ram));
@@ -536,32 +409,28 @@ static void i8042_reset(void *device)
 
 static bool i8042_valid(const void *device, const void *loaded)
 {
+	const struct i8042 *i8042 = device;
 	const struct i8042_state *state = loaded;
 
-	return !state->keyboard.mouse && state->mouse.mouse;
+	return ps2_mouse_valid(&state->mouse) &&
+	       state->next_event_ns <= clock_ns(i8042->clock) + EVENT_INTERVAL_NS;
 }
 
+/* What waits to be fetched is fetched by the timer, so that loading changes nothing. */
 static void i8042_loaded(void *device)
 {
-	update_irqs(device);
+	struct i8042 *i8042 = device;
+
+	timer_arm(&i8042->event_timer, i8042->state.next_event_ns);
+	update_irqs(i8042);
 }
 
-static const struct state_field ps2_fields[] = {
-	STATE_BOOL(struct ps2_device, mouse),
-	STATE_ANY(struct ps2_device, expecting),
-	STATE_BOOL(struct ps2_device, scanning),
-	STATE_ANY(struct ps2_device, last_sent),
-	STATE_ANY(struct ps2_device, scancode_set),
-	STATE_ANY(struct ps2_device, leds),
-	STATE_ANY(struct ps2_device, typematic),
-	STATE_ANY(struct ps2_device, resolution),
-	STATE_ANY(struct ps2_device, sample_rate),
-	STATE_ANY(struct ps2_device, status),
-	STATE_ARRAY_ANY(struct ps2_device, queue),
-	STATE_FIELD(struct ps2_device, head, 0, PS2_QUEUE_SIZE - 1),
-	STATE_FIELD(struct ps2_device, count, 0, PS2_QUEUE_SIZE),
-	STATE_END,
-};
+static void i8042_destroy(void *device)
+{
+	struct i8042 *i8042 = device;
+
+	timer_cancel(&i8042->event_timer);
+}
 
 static const struct state_field i8042_fields[] = {
 	STATE_ANY(struct i8042_state, status),
@@ -571,23 +440,26 @@ static const struct state_field i8042_fields[] = {
 	STATE_ANY(struct i8042_state, output),
 	STATE_ANY(struct i8042_state, port92),
 	STATE_ARRAY_ANY(struct i8042_state, ram),
-	STATE_STRUCT(struct i8042_state, keyboard, ps2_fields),
-	STATE_STRUCT(struct i8042_state, mouse, ps2_fields),
+	STATE_BOOL(struct i8042_state, released),
+	STATE_ANY(struct i8042_state, next_event_ns),
+	STATE_STRUCT(struct i8042_state, keyboard, ps2_keyboard_fields),
+	STATE_STRUCT(struct i8042_state, mouse, ps2_mouse_fields),
 	STATE_END,
 };
 
 static const struct device_ops i8042_device = {
 	.name = "i8042",
-	.version = 1,
+	.version = 2,
 	DEVICE_STATE(struct i8042, i8042_fields),
 	.reset = i8042_reset,
 	.valid = i8042_valid,
 	.loaded = i8042_loaded,
+	.destroy = i8042_destroy,
 };
 
 int i8042_init(struct i8042 *i8042, struct device_list *devices, struct io_space *ports,
-	struct irq_line keyboard_irq, struct irq_line mouse_irq, void (*reset)(void *opaque),
-	void *opaque)
+	struct irq_line keyboard_irq, struct irq_line mouse_irq, struct event_loop *loop,
+	const struct clock *clock, void (*reset)(void *opaque), void *opaque)
 {
 	static const struct io_ops data = {.read = data_read, .write = data_write, .width = 1};
 	static const struct io_ops command = {
@@ -598,8 +470,10 @@ int i8042_init(struct i8042 *i8042, struct device_list *devices, struct io_space
 
 	*i8042 = (struct i8042){.keyboard_irq = keyboard_irq,
 		.mouse_irq = mouse_irq,
+		.clock = clock,
 		.reset = reset,
 		.opaque = opaque};
+	timer_init(&i8042->event_timer, loop, fetch_event, i8042);
 	device_list_add(devices, &i8042->device, &i8042_device, 0);
 	i8042_reset(i8042);
 	error = io_space_add(ports, 0x60, 1, "keyboard controller", &data, i8042);
