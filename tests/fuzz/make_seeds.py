@@ -329,3 +329,21 @@ write('pci', 'hot-reset', pci_steps(*PCI_BEHIND, (PIN, 3, 0, 1), (WRITE, OF_PORT
                                     (READ, BEHIND, 0, 0), (WRITE, OF_PORT, 0x3c, 0), *PCI_BEHIND, (RESET, 0, 0, 1)))
 write('pci', 'ports', pci_steps(*[(PORT_WRITE, i << 4 | 8, 0, 0x80000810) for i in range(4)],
                                 *[(PORT_READ, i << 4 | 8, 0, 0) for i in range(4)], (CHANGE, 0, 300, 1)))
+
+
+# fuzz_fw_cfg.c: steps of action, access size, offset, value. Selecting by port, a DMA struct (control, length,
+# address) and its start, a saved state.
+def fw_cfg(*steps):
+    return b''.join(struct.pack('<BBHI', *step) for step in steps)
+
+
+def big(value):
+    return struct.unpack('<I', struct.pack('>I', value))[0]
+
+
+for key in (0x19, 0x20, 0x21, 0x22):
+    for control in (2, 4, 16):
+        write('fw_cfg', '%x-%u' % (key, control), fw_cfg(
+            (2, 0, key, 0), (0, 0, 1, 0), (0, 0, 1, 0), (3, 0, 0, big(key << 16 | 8 | control)), (3, 0, 4, big(30)),
+            (3, 0, 12, big(0x1000)), (4, 0, 0, 0), (3, 0, 0, big(control)), (4, 0, 0, 0), (6, 0, 0, 0), (0, 0, 1, 0),
+            (6, 1, 17, key), (5, 0, 0, 0)))
