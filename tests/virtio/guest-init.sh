@@ -252,6 +252,7 @@ all_driven()
 }
 
 . /complaints.sh
+. /pci.sh
 dmesg -n 1
 load_drivers
 check "the kernel has found nothing to complain about" no_complaints

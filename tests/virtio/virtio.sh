@@ -86,6 +86,7 @@ modules()
 # shellcheck disable=SC2046 # words
 "$source/guests/make-initramfs.sh" "$work/initramfs" --guest "$guest" --init "$source/tests/virtio/guest-init.sh" \
 	--file "$source/tests/virtio/guest-complaints.sh:complaints.sh" \
+	--file "$source/tests/virtio/guest-pci.sh:pci.sh" \
 	--file "$programs/guest-disk:bin/guest-disk" $(modules) || exit 2
 append()	# CPUS PARTS
 {
@@ -100,9 +101,11 @@ run_devices()	# CPUS
 	{ text && head -c 3M /dev/zero; } >"$work/text"
 	cp "$work/text" "$work/snapshot"
 	truncate -s 4M "$work/parts"
-	boot guest "$1" --append "$(append "$1" ports,disks)" --net user,restrict=on \
+	truncate -s 4M "$work/port"
+	boot guest "$1" --append "$(append "$1" ports,disks,pci)" --net user,restrict=on \
 		--disk "$work/plain,serial=plain" --disk "$work/text,readonly,serial=read-only" \
 		--disk "$work/parts,offset=1M,size=1M,serial=part" --disk "$work/snapshot,snapshot,serial=snapshot" \
+		--disk "$work/port,port,serial=port" \
 		--console-port "name=echo,path=$work/echo.socket" --console-port "name=log,file=$work/log" &
 	python3 "$source/tests/virtio/port-client.py" "$work/echo.socket" >"$work/client" 2>&1
 	result $? "$engine, $1 CPU: a port brings back what the host has sent" "$(tail -n 1 "$work/client")"
@@ -119,7 +122,7 @@ run_devices()	# CPUS
 	result $? "$engine, $1 CPU: a part's file has it at its offset, and nothing else"
 	cmp -s "$work/snapshot" "$work/text"
 	result $? "$engine, $1 CPU: a snapshot's file is unchanged"
-	rm "$work"/{client,log,plain,text,snapshot,parts}
+	rm "$work"/{client,log,plain,text,snapshot,parts,port}
 }
 
 # Two machines at once, each with a part of one file; a third one that wants some of both is refused.
