@@ -62,6 +62,62 @@ none_is_lost()	# IRQ
 	[ $round -ge 10 ] && [ $((first + second)) -ge 7600 ] && [ $first -gt 400 ] && [ $second -gt 400 ]
 }
 
+# --- all vectors of a function are masked ---
+
+byte()		# FILE OFFSET
+{
+	od -A n -t u1 -j "$2" -N 1 "$1" | tr -d ' '
+}
+
+# Where the control register of MSI-X has the bits that enable all vectors and mask them.
+msix_control()	# FILE: of configuration space
+{
+	local at
+
+	at=$(byte "$1" 52)
+	until [ "$(byte "$1" "$at")" = 17 ]; do
+		at=$(byte "$1" $((at + 1)))
+		[ "$at" != 0 ] || return 1
+	done
+	echo $((at + 3))
+}
+
+set_byte()	# FILE OFFSET ESCAPE
+{
+	printf "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc 2>/dev/null
+}
+
+disk_interrupts()	# DISK: all there were
+{
+	local device
+
+	device=$(basename "$(readlink -f "/sys/block/$1/device")")
+	grep "$device-req" /proc/interrupts | awk '{ for (i = 2; i <= NF && $i ~ /^[0-9]+$/; i++) sum += $i } END { print sum + 0 }'
+}
+
+# While requests are in flight: none comes while they are masked, and those that waited come after it.
+masked_ones_wait()	# SERIAL
+{
+	local name config at storm round before
+
+	name=$(disk "$1")
+	config=$(function_of "$1")/config
+	at=$(msix_control "$config") || return 1
+	storm "$name" 4 &
+	storm=$!
+	for round in 1 2 3 4 5 6 7 8 9 10; do
+		set_byte "$config" "$at" '\300'
+		sleep 0.02
+		before=$(disk_interrupts "$name")
+		sleep 0.05
+		[ "$(disk_interrupts "$name")" = "$before" ] || return 1
+		set_byte "$config" "$at" '\200'
+		sleep 0.1
+		[ "$(disk_interrupts "$name")" -gt "$before" ] || return 1
+	done
+	wait $storm
+}
+
 # --- the port ---
 
 function_of()	# SERIAL: the disk's, in /sys
@@ -101,6 +157,7 @@ pci()
 
 	check "a disk is behind a root port" is_behind_port port
 	check "the port's link is reset, and the disk is back" hot_reset port
+	check "interrupts that are masked while requests are in flight come after it" masked_ones_wait port
 	[ "$cpus" -gt 1 ] || return
 	irq=$(entropy_irq)
 	check "an interrupt goes to the processor that it is sent to" counts_go_where_asked "$irq"
