@@ -21,5 +21,7 @@ extern const struct subcommand subcommand_run, subcommand_image;
 /* Of a machine that runs already; all in control.c. */
 extern const struct subcommand subcommand_status, subcommand_pause, subcommand_resume,
 	subcommand_reset, subcommand_powerdown, subcommand_quit;
+/* Give a running machine keys. */
+extern const struct subcommand subcommand_sendkey, subcommand_type;
 
 #endif

@@ -49,15 +49,21 @@ static void print_help(const struct verb *verb)
 
 static int call(const struct verb *verb, const char *path)
 {
+	struct control_connection *connection = control_connect(path);
 	json_t *result, *status;
+	int error;
 
-	if (control_call(path, verb->command, verb->until_closed, &result) < 0)
+	if (!connection)
 		return STATUS_FAILED;
+	error = control_execute(connection, verb->command, NULL, &result);
 	status = json_object_get(result, "status");
-	if (verb->prints)
+	if (!error && verb->prints)
 		puts(json_is_string(status) ? json_string_value(status) : "unknown");
+	if (!error && verb->until_closed)
+		error = control_wait_until_closed(connection);
 	json_decref(result);
-	return STATUS_OK;
+	control_disconnect(connection);
+	return error ? STATUS_FAILED : STATUS_OK;
 }
 
 static int control_main(int argc, char **argv)

@@ -6,13 +6,14 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define TIMEOUT_S 20
 
-struct connection {
+struct control_connection {
 	const char *path;
 	int fd;
 	struct framer framer;
@@ -20,7 +21,7 @@ struct connection {
 	size_t next, count;
 };
 
-static int complain(const struct connection *connection, const char *what)
+static int complain(const struct control_connection *connection, const char *what)
 {
 	log_error("%s: %s", connection->path, what);
 	return -EPROTO;
@@ -28,7 +29,7 @@ static int complain(const struct connection *connection, const char *what)
 
 /* More bytes. 0, -ENOTCONN where the other side has closed, or another -errno, without a message.
  * */
-static int receive(struct connection *connection)
+static int receive(struct control_connection *connection)
 {
 	ssize_t got;
 
@@ -45,7 +46,7 @@ static int receive(struct connection *connection)
 }
 
 /* The next object that the machine says; NULL with a message. */
-static json_t *next_object(struct connection *connection)
+static json_t *next_object(struct control_connection *connection)
 {
 	enum framing framing = FRAMING_MORE;
 	json_t *object;
@@ -79,14 +80,31 @@ static json_t *next_object(struct connection *connection)
 	return object;
 }
 
-/* *result becomes what `command` returned. */
-static int execute(struct connection *connection, const char *command, json_t **result)
+static int send_request(
+	struct control_connection *connection, const char *command, json_t *arguments)
 {
-	char request[100];
-	int size = snprintf(request, sizeof(request), "{\"execute\": \"%s\"}\r\n", command);
+	json_t *request = json_pack("{s:s, s:o*}", "execute", command, "arguments", arguments);
+	char *text = request ? json_dumps(request, JSON_ENSURE_ASCII) : NULL;
+	int error = -ENOMEM;
 
-	if (send(connection->fd, request, (size_t)size, MSG_NOSIGNAL) != size)
-		return complain(connection, "the machine does not listen");
+	json_decref(request);
+	if (text) {
+		struct iovec parts[] = {{text, strlen(text)}, {(char[]){"\r\n"}, 2}};
+		struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+		ssize_t size = (ssize_t)(parts[0].iov_len + parts[1].iov_len);
+
+		error = sendmsg(connection->fd, &message, MSG_NOSIGNAL) == size ? 0 : -EPROTO;
+	}
+	free(text);
+	return error ? complain(connection, "the machine does not listen") : 0;
+}
+
+int control_execute(struct control_connection *connection, const char *command, json_t *arguments,
+	json_t **result)
+{
+	*result = NULL;
+	if (send_request(connection, command, arguments) < 0)
+		return -EPROTO;
 	for (;;) {
 		json_t *object = next_object(connection), *error;
 
@@ -105,7 +123,7 @@ static int execute(struct connection *connection, const char *command, json_t **
 	}
 }
 
-static int greet(struct connection *connection)
+static int greet(struct control_connection *connection)
 {
 	json_t *greeting = next_object(connection), *nothing = NULL, *error;
 	int status = -EPROTO;
@@ -114,7 +132,7 @@ static int greet(struct connection *connection)
 		return status;
 	error = json_object_get(json_object_get(greeting, "error"), "desc");
 	if (json_is_object(json_object_get(greeting, "QMP")))
-		status = execute(connection, "qmp_capabilities", &nothing);
+		status = control_execute(connection, "qmp_capabilities", NULL, &nothing);
 	else
 		complain(connection, json_is_string(error)
 					     ? json_string_value(error)
@@ -124,7 +142,7 @@ static int greet(struct connection *connection)
 	return status;
 }
 
-static int wait_until_closed(struct connection *connection)
+int control_wait_until_closed(struct control_connection *connection)
 {
 	int error;
 
@@ -134,24 +152,25 @@ static int wait_until_closed(struct connection *connection)
 	return error == -ENOTCONN ? 0 : complain(connection, "the machine has not ended yet");
 }
 
-int control_call(const char *path, const char *command, bool until_closed, json_t **result)
+struct control_connection *control_connect(const char *path)
 {
-	struct connection connection = {.path = path};
-	int error;
+	struct control_connection *connection = calloc(1, sizeof(*connection));
 
-	*result = NULL;
-	connection.fd = unix_socket_connect(path, TIMEOUT_S);
-	if (connection.fd < 0)
-		return connection.fd;
-	error = greet(&connection);
-	if (!error)
-		error = execute(&connection, command, result);
-	if (!error && until_closed)
-		error = wait_until_closed(&connection);
-	if (error) {
-		json_decref(*result);
-		*result = NULL;
+	if (!connection) {
+		log_error("%s: out of memory", path);
+		return NULL;
 	}
-	close(connection.fd);
-	return error;
+	connection->path = path;
+	connection->fd = unix_socket_connect(path, TIMEOUT_S);
+	if (connection->fd >= 0 && greet(connection) == 0)
+		return connection;
+	control_disconnect(connection);
+	return NULL;
+}
+
+void control_disconnect(struct control_connection *connection)
+{
+	if (connection->fd >= 0)
+		close(connection->fd);
+	free(connection);
 }

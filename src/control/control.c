@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "control/framer.h"
+#include "control/key_sender.h"
 #include "control/qmp.h"
 #include "host/unix_socket.h"
 
@@ -39,6 +40,8 @@ struct control {
 	int retry_fd; /* a timer: when to listen again after accept() failed */
 	bool told;    /* that it failed */
 	struct client clients[CONTROL_CLIENTS];
+	struct key_sender keys;
+	unsigned buttons; /* of the mouse, that clients hold down */
 };
 
 static void on_client(void *opaque, uint32_t events);
@@ -280,8 +283,11 @@ static void on_connection(void *opaque, uint32_t events)
 		return;
 	}
 	*client = (struct client){.control = control, .fd = fd, .events = EPOLLIN};
-	client->session = (struct qmp_session){
-		.machine = control->machine, .send = client_send, .opaque = client};
+	client->session = (struct qmp_session){.machine = control->machine,
+		.keys = &control->keys,
+		.buttons = &control->buttons,
+		.send = client_send,
+		.opaque = client};
 	if (event_loop_watch(control->machine->loop, fd, EPOLLIN, on_client, client) < 0) {
 		close_client(client);
 		return;
@@ -299,6 +305,7 @@ struct control *control_create(struct machine *machine, const char *path)
 		return NULL;
 	}
 	control->machine = machine;
+	key_sender_init(&control->keys, &machine->input, machine->loop, &machine->clock);
 	if (unix_socket_listen(&control->socket, "--control", path) < 0) {
 		free(control);
 		return NULL;
@@ -327,6 +334,7 @@ void control_destroy(struct control *control)
 	event_loop_unwatch(control->machine->loop, control->socket.fd);
 	event_loop_unwatch(control->machine->loop, control->retry_fd);
 	close(control->retry_fd);
+	key_sender_stop(&control->keys);
 	unix_socket_close(&control->socket);
 	free(control);
 }

@@ -1,5 +1,7 @@
 #include "control/qmp.h"
 
+#include "control/qmp_internal.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -144,54 +146,68 @@ void qmp_tell(struct qmp_session *session, const struct machine_event *event)
 
 /* --- commands --- */
 
-/* Each returns the content of the reply, or NULL where the reply comes later. */
-
-static json_t *qmp_capabilities(struct qmp_session *session)
+json_t *qmp_fail(struct qmp_session *session, const char *format, ...)
 {
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(session->failure, sizeof(session->failure), format, arguments);
+	va_end(arguments);
+	return NULL;
+}
+
+/* There are no capabilities to enable. */
+static json_t *qmp_capabilities(struct qmp_session *session, json_t *arguments)
+{
+	json_t *enable = json_object_get(arguments, "enable");
+
+	if (enable && (!json_is_array(enable) || json_array_size(enable)))
+		return qmp_fail(session,
+			"Parameter 'enable' must be an empty list: there are no capabilities");
 	session->negotiated = true;
 	return json_object();
 }
 
-static json_t *query_status(struct qmp_session *session)
+static json_t *query_status(struct qmp_session *session, json_t *arguments)
 {
 	bool paused = session->machine->phase == MACHINE_PHASE_PAUSED;
 
 	return json_pack("{s:b, s:s}", "running", !paused, "status", paused ? "paused" : "running");
 }
 
-static json_t *query_version(struct qmp_session *session)
+static json_t *query_version(struct qmp_session *session, json_t *arguments)
 {
 	return version();
 }
 
-static json_t *query_commands(struct qmp_session *session);
+static json_t *query_commands(struct qmp_session *session, json_t *arguments);
 
-static json_t *stop(struct qmp_session *session)
+static json_t *stop(struct qmp_session *session, json_t *arguments)
 {
 	machine_pause(session->machine);
 	session->waiting = session->machine->phase != MACHINE_PHASE_PAUSED;
 	return session->waiting ? NULL : json_object();
 }
 
-static json_t *cont(struct qmp_session *session)
+static json_t *cont(struct qmp_session *session, json_t *arguments)
 {
 	machine_resume(session->machine);
 	return json_object();
 }
 
-static json_t *quit(struct qmp_session *session)
+static json_t *quit(struct qmp_session *session, json_t *arguments)
 {
 	machine_request_end(session->machine, MACHINE_QUIT, true);
 	return json_object();
 }
 
-static json_t *system_powerdown(struct qmp_session *session)
+static json_t *system_powerdown(struct qmp_session *session, json_t *arguments)
 {
 	machine_press_power_button(session->machine);
 	return json_object();
 }
 
-static json_t *system_reset(struct qmp_session *session)
+static json_t *system_reset(struct qmp_session *session, json_t *arguments)
 {
 	machine_request_end(session->machine, MACHINE_RESET, true);
 	return json_object();
@@ -199,20 +215,23 @@ static json_t *system_reset(struct qmp_session *session)
 
 static const struct command {
 	const char *name;
-	json_t *(*run)(struct qmp_session *session);
+	json_t *(*run)(struct qmp_session *session, json_t *arguments);
+	const char *arguments[3]; /* that it may have; NULL: no more */
 } commands[] = {
-	{"qmp_capabilities", qmp_capabilities},
-	{"query-status", query_status},
-	{"query-version", query_version},
-	{"query-commands", query_commands},
-	{"stop", stop},
-	{"cont", cont},
-	{"quit", quit},
-	{"system_powerdown", system_powerdown},
-	{"system_reset", system_reset},
+	{"qmp_capabilities", qmp_capabilities, {"enable"}},
+	{"query-status", query_status, {0}},
+	{"query-version", query_version, {0}},
+	{"query-commands", query_commands, {0}},
+	{"stop", stop, {0}},
+	{"cont", cont, {0}},
+	{"quit", quit, {0}},
+	{"system_powerdown", system_powerdown, {0}},
+	{"system_reset", system_reset, {0}},
+	{"send-key", qmp_send_key, {"keys", "hold-time"}},
+	{"input-send-event", qmp_input_send_event, {"events", "device", "head"}},
 };
 
-static json_t *query_commands(struct qmp_session *session)
+static json_t *query_commands(struct qmp_session *session, json_t *arguments)
 {
 	json_t *list = json_array();
 
@@ -231,8 +250,7 @@ static const struct command *find_command(const char *name)
 	return NULL;
 }
 
-/* No command has arguments, but for the list of capabilities to enable, of which there are none.
- * False where that is not so, with a reply. */
+/* False where an argument is none that the command has, with a reply. */
 static bool check_arguments(
 	struct qmp_session *session, const struct command *command, json_t *arguments, json_t *id)
 {
@@ -241,15 +259,14 @@ static bool check_arguments(
 
 	json_object_foreach(arguments, name, value)
 	{
-		if (command->run != qmp_capabilities || strcmp(name, "enable") != 0) {
+		size_t i = 0;
+
+		while (i < ARRAY_SIZE(command->arguments) && command->arguments[i] &&
+			strcmp(command->arguments[i], name) != 0)
+			i++;
+		if (i == ARRAY_SIZE(command->arguments) || !command->arguments[i]) {
 			send_error(
 				session, id, "GenericError", "Parameter '%s' is unexpected", name);
-			return false;
-		}
-		if (!json_is_array(value) || json_array_size(value)) {
-			send_error(session, id, "GenericError",
-				"Parameter 'enable' must be an empty list: there are no "
-				"capabilities");
 			return false;
 		}
 	}
@@ -322,8 +339,11 @@ static void execute(struct qmp_session *session, json_t *request)
 	if (!check_state(session, name, command, id) ||
 		!check_arguments(session, command, json_object_get(request, "arguments"), id))
 		return;
-	result = command->run(session);
-	if (session->waiting)
+	session->failure[0] = '\0';
+	result = command->run(session, json_object_get(request, "arguments"));
+	if (session->failure[0])
+		send_error(session, id, "GenericError", "%s", session->failure);
+	else if (session->waiting)
 		session->waiting_id = id;
 	else
 		send_reply(session, "return", result, id);

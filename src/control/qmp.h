@@ -10,8 +10,12 @@
 
 #include <jansson.h>
 
+struct key_sender;
+
 struct qmp_session {
 	struct machine *machine;
+	struct key_sender *keys; /* all clients' */
+	unsigned *buttons;       /* of the mouse, that clients hold down: enum input_button */
 	/* A line for the client, its end included. */
 	void (*send)(void *opaque, const char *text, size_t size);
 	void *opaque;
@@ -20,6 +24,7 @@ struct qmp_session {
 	 * not be asked to qmp_take() more. */
 	bool waiting;
 	json_t *waiting_id;
+	char failure[120]; /* why the command that runs has failed; "": it has not */
 };
 
 /* Begin with the greeting. */

@@ -188,7 +188,8 @@ def _():
         same(client.execute('query-version')['return'], client.greeting['QMP']['version'])
         names = {row['name'] for row in client.execute('query-commands')['return']}
         same(names, {'qmp_capabilities', 'query-status', 'query-version', 'query-commands', 'stop',
-                     'cont', 'quit', 'system_powerdown', 'system_reset'})
+                     'cont', 'quit', 'system_powerdown', 'system_reset', 'send-key',
+                     'input-send-event'})
 
 
 @check('errors, and ids of any kind')
@@ -576,6 +577,96 @@ def _():
     refused('', 'expected the path of a socket, 1 to 96 characters')
 
 
+# --- keys and the mouse ---
+
+def qcode(name):
+    return {'type': 'qcode', 'data': name}
+
+
+def event_of(kind, **data):
+    return {'type': kind, 'data': data}
+
+
+class Keys(Machine):
+    """A machine that prints what comes from keyboard and mouse."""
+
+    def __init__(self):
+        super().__init__('keys')
+        while b'on' not in self.output:
+            self.read(0.05)
+        self.output = b''
+
+    def expect(self, *lines):
+        want = ' '.join(lines)
+        end = time.monotonic() + 20
+        while len(self.output.split()) < len(want.split()) and time.monotonic() < end:
+            self.read(0.05)
+        same(b' '.join(self.output.split()).decode(), want)
+        self.output = b''
+
+
+@check('send-key')
+def _():
+    with Keys() as machine:
+        client = Client()
+        same(client.execute('send-key', arguments={'keys': [qcode('ctrl'), qcode('delete')],
+                                                   'hold-time': 10}), {'return': {}})
+        machine.expect('k1d ke0 k53 ke0 kd3 k9d')
+        began = time.monotonic()
+        for key in qcode('a'), {'type': 'number', 'data': 0x1f}:
+            same(client.execute('send-key', arguments={'keys': [key]}), {'return': {}})
+        machine.expect('k1e k9e k1f k9f')
+        same(time.monotonic() - began >= 0.2, True)  # each is held for 100 ms
+        # They wait while the machine is paused.
+        client.execute('stop')
+        client.execute('send-key', arguments={'keys': [qcode('b')], 'hold-time': 1})
+        time.sleep(0.1)
+        client.execute('cont')
+        machine.expect('k30 kb0')
+
+
+@check('input-send-event')
+def _():
+    with Keys() as machine:
+        client = Client()
+        same(client.execute('input-send-event', arguments={'events': [
+            event_of('rel', axis='x', value=5), event_of('rel', axis='y', value=-3),
+            event_of('btn', button='left', down=True), event_of('btn', button='left', down=False),
+            event_of('key', key=qcode('a'), down=True), event_of('key', key=qcode('a'), down=False)
+            ]}), {'return': {}})
+        while len(machine.output.split()) < 11:
+            machine.read(0.05)
+        machine.output = b'\n'.join(sorted(machine.output.split(), key=lambda line: line[:1]))
+        machine.expect('k1e k9e m08 m05 m03 m09 m00 m00 m08 m00 m00')
+
+
+@check('keys and events that there are not')
+def _():
+    with Keys() as machine:
+        client = Client()
+        for arguments in ({}, {'keys': []}, {'keys': [qcode('a')] * 17}, {'keys': ['a']},
+                          {'keys': [qcode('fly')]}, {'keys': [{'type': 'number', 'data': 0}]},
+                          {'keys': [{'type': 'number', 'data': 89}]}, {'keys': [qcode(1)]},
+                          {'keys': [qcode('a')], 'hold-time': 0},
+                          {'keys': [qcode('a')], 'hold-time': 'long'},
+                          {'keys': [qcode('a'), qcode('fly')]}, {'key': [qcode('a')]}):
+            error(client.execute('send-key', arguments=arguments))
+        for event in (1, {}, event_of('abs', axis='x', value=1), event_of('btn', button='left'),
+                      event_of('btn', button='fly', down=True), event_of('key', key=qcode('a')),
+                      event_of('rel', axis='z', value=1), event_of('rel', axis='x', value=99999)):
+            error(client.execute('input-send-event', arguments={
+                'events': [event_of('key', key=qcode('a'), down=True), event]}))
+        error(client.execute('input-send-event'))
+        client.execute('stop')
+        answers = [client.execute('send-key', arguments={'keys': [qcode('a')] * 16})
+                   for _ in range(200)]
+        same(answers[0], {'return': {}})
+        error(answers[-1])
+        client.execute('quit')
+        same(machine.finish(), 0)
+        same(machine.output, b'')
+
+
 # --- the subcommands ---
 
 def call(*words):
@@ -600,6 +691,16 @@ def _():
         same(machine.finish(), 0)
 
 
+@check('veneer sendkey and type')
+def _():
+    with Keys() as machine:
+        same(call('sendkey', path, 'shift-up', 'f1'), (0, '', ''))
+        machine.expect('k2a ke0 k48 ke0 kc8 kaa k3b kbb')
+        same(call('type', path, 'aB ~\n'), (0, '', ''))
+        machine.expect('k1e k9e k2a k30 kb0 kaa k39 kb9 k2a k29 ka9 kaa k1c k9c')
+        same(call('sendkey', path, 'fly'), (4, '', f"veneer: {path}: There is no key 'fly'\n"))
+
+
 @check('subcommands say what is wrong')
 def _():
     for words, status, pattern in (
@@ -607,6 +708,9 @@ def _():
             (('pause', path, path), 2, 'veneer: pause: expected SOCKET .*'),
             (('resume', '--fly'), 2, 'veneer: resume: expected SOCKET .*'),
             (('quit', path), 4, f'veneer: {re.escape(path)}: cannot connect: No such file.*'),
+            (('sendkey', path), 2, 'veneer: sendkey: expected SOCKET and KEYS.*'),
+            (('type', path, 'ü'), 2, 'veneer: type: expected SOCKET and TEXT.*'),
+            (('type', path, 'a'), 4, f'veneer: {re.escape(path)}: cannot connect: No such file.*'),
             (('quit', '/dev/null'), 4, 'veneer: /dev/null: cannot connect: .*')):
         got, out, err = call(*words)
         same((got, out), (status, ''))

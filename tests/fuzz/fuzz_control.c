@@ -1,6 +1,7 @@
 /* What a client sends to a control socket: framer and QMP, with a machine that only notes what is
  * asked of it. The first byte says in what pieces the rest arrives. */
 #include "control/framer.h"
+#include "control/key_sender.h"
 #include "control/qmp.h"
 
 #include <stdlib.h>
@@ -10,6 +11,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct qmp_session session;
 static struct machine machine;
+static struct priority_lock lock = PRIORITY_LOCK_INITIALIZER;
+static struct key_sender keys;
+static unsigned buttons;
 static unsigned replies;
 
 static void require(bool condition)
@@ -53,6 +57,16 @@ void machine_press_power_button(struct machine *asked)
 	tell(MACHINE_POWER_BUTTON);
 }
 
+static void on_key(void *opaque, unsigned code, bool down)
+{
+	require(code > 0 && code < 256);
+}
+
+static void on_mouse(void *opaque, int dx, int dy, int dz, unsigned held)
+{
+	require(held < 32 && dz >= -1 && dz <= 1);
+}
+
 /* All that is sent is one JSON object and a line end. */
 static void on_send(void *opaque, const char *text, size_t size)
 {
@@ -81,8 +95,18 @@ static void take(struct framer *framer)
 	framer_reset(framer);
 }
 
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	clock_init(&machine.clock);
+	machine.clock.paused = true;
+	machine.loop = event_loop_create(&machine.clock, &lock);
+	require(machine.loop);
+	return 0;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static const struct input_ops input_ops = {.key = on_key, .mouse = on_mouse};
 	static struct framer framer;
 	size_t piece, taken, i = 1;
 	enum framing framing = FRAMING_MORE;
@@ -91,9 +115,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	piece = 1 + data[0];
 	framer_reset(&framer);
-	machine = (struct machine){0};
-	session = (struct qmp_session){
-		.machine = &machine, .send = on_send, .negotiated = data[0] & 1};
+	machine = (struct machine){
+		.loop = machine.loop, .clock = machine.clock, .input = {.ops = &input_ops}};
+	key_sender_init(&keys, &machine.input, machine.loop, &machine.clock);
+	buttons = 0;
+	session = (struct qmp_session){.machine = &machine,
+		.keys = &keys,
+		.buttons = &buttons,
+		.send = on_send,
+		.negotiated = data[0] & 1};
 	qmp_open(&session);
 	while (i < size && framing <= FRAMING_COMPLETE) {
 		framing =
@@ -104,5 +134,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		i += taken;
 	}
 	qmp_wait_no_more(&session);
+	key_sender_stop(&keys);
 	return 0;
 }

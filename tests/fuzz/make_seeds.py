@@ -98,6 +98,11 @@ write('control', 'more',
 write('control', 'errors',
       b'\x80{"execute": "qmp_capabilities", "arguments": {"enable": ["oob"]}}{"execute": 3}[1]\nfly\n'
       b'{"a": 1}{"execute": "fly"}')
+write('control', 'input',
+      b'\x81{"execute": "send-key", "arguments": {"keys": [{"type": "qcode", "data": "ctrl"}, {"type": "number",'
+      b' "data": 30}], "hold-time": 5}}{"execute": "input-send-event", "arguments": {"events": [{"type": "key",'
+      b' "data": {"down": true, "key": {"type": "qcode", "data": "kp_5"}}}, {"type": "rel", "data": {"axis": "y",'
+      b' "value": -7}}, {"type": "btn", "data": {"down": true, "button": "wheel-up"}}]}}')
 
 
 # fuzz_saved_state.c: a mode, changes of the saved bytes, and code.
