@@ -1,15 +1,17 @@
 /* A network block device: a server speaks the NBD protocol, libnbd speaks it for us.
  *
- * A request is cut into commands of at most MAX_TRANSFER bytes, of which MAX_COMMANDS are with the
- * server at one time. libnbd takes one buffer a command, so what is scattered is copied.
+ * A request is cut into commands (nbd_command.c), of which MAX_COMMANDS are with the server at one
+ * time.
  *
  * A server may go away and come back. What it has not answered then is sent again. What it has
  * answered, but was not asked to make durable, may be lost with it, though the guest believes it
- * written: a later flush would promise too much. So writes are kept here (`unflushed`) till a flush
+ * written: a later flush would promise too much. So writes are kept here (nbd_log.c) till a flush
  * has followed them, and a server that is back gets them first, one after the other. What is kept
  * is bounded: past FLUSH_AT bytes we flush by ourselves, past KEEP_AT no write is sent. */
 #include "host/disk/internal.h"
+#include "host/disk/nbd_command.h"
 #include "host/disk/nbd_connect.h"
+#include "host/disk/nbd_log.h"
 
 #include "base/bits.h"
 #include "base/log.h"
@@ -20,30 +22,16 @@
 #include <sys/epoll.h>
 
 #define MAX_COMMANDS 64
-#define MAX_TRANSFER (1 * MIB)
-#define MAX_RANGE    (128 * MIB) /* of a command without data */
 #define FLUSH_AT     (32 * MIB)
 #define KEEP_AT      (96 * MIB)
 #define BEST_BLOCK   4096
-
-struct command {
-	struct command *next;
-	struct nbd *nbd;
-	struct disk_request *request; /* NULL: a flush or a write of our own */
-	enum disk_operation operation;
-	uint64_t offset, bytes;
-	uint8_t *buffer;
-	bool copied; /* the buffer is the command's */
-	bool fua, unmap, answered;
-	int error;
-	uint64_t number;   /* FLUSH: of the first write that was answered after it was sent */
-	uint64_t sequence; /* in `unflushed` */
-};
+#define SILENCE_S    10 /* of a server that has something to do, and the user is told */
 
 struct nbd {
 	struct disk disk;
-	char *name, *target;
-	bool unsafe, can_flush, can_fua, can_trim, can_zero;
+	char *name;
+	struct nbd_offer offer; /* the server's; cache=unsafe: as if it could not flush */
+	bool unsafe;
 	unsigned reconnect_s;
 	struct disk_server *server; /* of our own, or NULL: nothing to reconnect to */
 	struct worker *worker;
@@ -52,17 +40,20 @@ struct nbd {
 	struct nbd_handle *handle; /* NULL: the server is gone */
 	int fd;
 	uint32_t events;
-	struct nbd_connector connector;
+	struct nbd_connector *connector;
 	struct worker_timer patience;
 	bool failed; /* it has been gone for too long: requests fail */
+	struct worker_timer silence;
+	uint64_t answers, answers_before; /* now, and when `silence` was armed */
+	bool told_silence;
 
 	struct disk_request *queue, **queue_end; /* not wholly sent */
-	struct command *sent, *resend;           /* in the order of sending */
+	struct nbd_command *sent, *resend;       /* in the order of sending */
 	unsigned sent_count;
 
-	struct command *unflushed, **unflushed_end, *replayed;
-	uint64_t unflushed_bytes, sequence;
-	struct command replay, own_flush;
+	struct nbd_log log;
+	struct nbd_command *replayed; /* of the log: what is written again now */
+	struct nbd_command replay, own_flush;
 	bool replaying, flushing;
 	int flush_error; /* of our own flush or replay: told with the guest's next */
 };
@@ -75,50 +66,7 @@ struct nbd {
 
 static void pump(struct nbd *nbd);
 static void lose_server(struct nbd *nbd);
-
-/* --- what the server may lose --- */
-
-static bool is_kept(const struct nbd *nbd, const struct command *command)
-{
-	return (command->operation == DISK_WRITE || command->operation == DISK_WRITE_ZEROES) &&
-	       !command->fua && nbd->can_flush && !nbd->unsafe;
-}
-
-static uint64_t kept_bytes(const struct command *command)
-{
-	return sizeof(*command) + (command->buffer ? command->bytes : 0);
-}
-
-static void keep(struct nbd *nbd, struct command *command)
-{
-	command->sequence = nbd->sequence++;
-	command->next = NULL;
-	command->request = NULL;
-	*nbd->unflushed_end = command;
-	nbd->unflushed_end = &command->next;
-	nbd->unflushed_bytes += kept_bytes(command);
-}
-
-static void free_command(struct command *command)
-{
-	if (command->copied)
-		free(command->buffer);
-	free(command);
-}
-
-/* All writes before this one are durable. */
-static void forget(struct nbd *nbd, uint64_t sequence)
-{
-	struct command *command;
-
-	while ((command = nbd->unflushed) && command->sequence < sequence) {
-		nbd->unflushed = command->next;
-		nbd->unflushed_bytes -= kept_bytes(command);
-		free_command(command);
-	}
-	if (!nbd->unflushed)
-		nbd->unflushed_end = &nbd->unflushed;
-}
+static void watch_for_silence(struct nbd *nbd);
 
 /* --- commands --- */
 
@@ -127,110 +75,29 @@ static bool is_over(struct nbd_handle *handle)
 	return nbd_aio_is_dead(handle) || nbd_aio_is_closed(handle);
 }
 
-/* libnbd holds its lock here: the answer is only noted. */
-static int answered(void *opaque, int *error)
+/* May the server lose what the command has written? */
+static bool is_kept(const struct nbd *nbd, const struct nbd_command *command)
 {
-	struct command *command = opaque;
-
-	command->answered = true;
-	command->error = *error;
-	return 1; /* libnbd need not remember it */
+	return (command->operation == DISK_WRITE || command->operation == DISK_WRITE_ZEROES) &&
+	       !command->fua && nbd->offer.can_flush;
 }
 
-static int64_t call(struct nbd *nbd, struct command *command)
+static void send_command(struct nbd *nbd, struct nbd_command *command)
 {
-	nbd_completion_callback done = {.callback = answered, .user_data = command};
-	uint32_t flags = command->fua ? LIBNBD_CMD_FLAG_FUA : 0;
-
-	switch (command->operation) {
-	case DISK_READ:
-		return nbd_aio_pread(
-			nbd->handle, command->buffer, command->bytes, command->offset, done, 0);
-	case DISK_WRITE:
-		return nbd_aio_pwrite(
-			nbd->handle, command->buffer, command->bytes, command->offset, done, flags);
-	case DISK_FLUSH:
-		return nbd_aio_flush(nbd->handle, done, 0);
-	case DISK_DISCARD:
-		return nbd_aio_trim(nbd->handle, command->bytes, command->offset, done, 0);
-	case DISK_WRITE_ZEROES:
-		return nbd_aio_zero(nbd->handle, command->bytes, command->offset, done,
-			flags | (command->unmap ? 0 : LIBNBD_CMD_FLAG_NO_HOLE));
-	}
-	return -1;
-}
-
-static void send_command(struct nbd *nbd, struct command *command)
-{
-	struct command **link = &nbd->sent;
+	struct nbd_command **link = &nbd->sent;
 
 	while (*link)
 		link = &(*link)->next;
 	*link = command;
 	command->next = NULL;
-	command->answered = false;
-	command->number = nbd->sequence;
+	command->number = nbd->log.sequence;
 	nbd->sent_count++;
-	if (call(nbd, command) < 0 && !is_over(nbd->handle)) {
+	if (!nbd->silence.armed)
+		watch_for_silence(nbd);
+	if (nbd_command_send(command, nbd->handle) < 0 && !is_over(nbd->handle)) {
 		command->answered = true;
 		command->error = EIO;
 	}
-}
-
-/* Zeros where the server has no command for them. */
-static bool has_data(const struct nbd *nbd, const struct disk_request *request)
-{
-	return request->operation == DISK_READ || request->operation == DISK_WRITE ||
-	       (request->operation == DISK_WRITE_ZEROES && !nbd->can_zero);
-}
-
-static int set_buffer(struct command *command, const struct disk_request *request)
-{
-	struct iovec piece = {0};
-	uint64_t taken = 0;
-
-	if (request->operation == DISK_READ)
-		pieces_slice(request->pieces, request->piece_count, SENT_BYTES(request),
-			command->bytes, &piece, 1, &taken);
-	if (taken == command->bytes) {
-		command->buffer = piece.iov_base;
-		return 0;
-	}
-	command->buffer = calloc(1, command->bytes);
-	command->copied = true;
-	if (!command->buffer)
-		return -ENOMEM;
-	if (request->operation == DISK_WRITE)
-		pieces_copy_out(request->pieces, request->piece_count, SENT_BYTES(request),
-			command->buffer, command->bytes);
-	return 0;
-}
-
-/* The next command of a request that is not wholly sent; NULL: no memory. */
-static struct command *next_command(struct nbd *nbd, struct disk_request *request)
-{
-	struct command *command = calloc(1, sizeof(*command));
-	bool data = has_data(nbd, request);
-
-	if (!command)
-		return NULL;
-	command->nbd = nbd;
-	command->request = request;
-	command->operation = request->operation;
-	command->offset = request->offset + SENT_BYTES(request);
-	command->bytes = MIN(request->bytes - SENT_BYTES(request), data ? MAX_TRANSFER : MAX_RANGE);
-	command->fua = request->fua && nbd->can_fua && !nbd->unsafe;
-	command->unmap = request->unmap;
-	if (data && request->operation == DISK_WRITE_ZEROES)
-		command->operation = DISK_WRITE;
-	if (FLUSHED(request) || request->operation == DISK_FLUSH) {
-		command->operation = DISK_FLUSH;
-		command->bytes = 0;
-	} else if (data && set_buffer(command, request) < 0) {
-		free_command(command);
-		return NULL;
-	}
-	return command;
 }
 
 /* --- requests --- */
@@ -255,8 +122,8 @@ static void request_over(struct nbd *nbd, struct disk_request *request)
 {
 	bool write = request->operation == DISK_WRITE || request->operation == DISK_WRITE_ZEROES;
 
-	if (write && request->fua && !ERROR(request) && !FLUSHED(request) && !nbd->can_fua &&
-		nbd->can_flush && !nbd->unsafe && !nbd->failed) {
+	if (write && request->fua && !ERROR(request) && !FLUSHED(request) && !nbd->offer.can_fua &&
+		nbd->offer.can_flush && !nbd->failed) {
 		FLUSHED(request) = 1; /* the next command is a flush */
 		enqueue(nbd, request);
 		return;
@@ -270,23 +137,22 @@ static int guest_error(int error)
 }
 
 /* A command has its answer, or will have none. `error`: 0 or positive. */
-static void command_over(struct nbd *nbd, struct command *command, int error)
+static void command_over(struct nbd *nbd, struct nbd_command *command, int error)
 {
 	struct disk_request *request = command->request;
 
 	if (command->operation == DISK_FLUSH) {
-		forget(nbd, command->number);
+		nbd_log_forget(&nbd->log, command->number);
 		if (request && nbd->flush_error && !error)
 			error = -nbd->flush_error;
 		nbd->flush_error = request ? 0 : nbd->flush_error;
 	}
-	if (!error && command->operation == DISK_READ && command->copied)
-		pieces_copy_in(request->pieces, request->piece_count,
-			command->offset - request->offset, command->buffer, command->bytes);
+	if (!error && command->operation == DISK_READ)
+		nbd_command_deliver(command);
 	if (!error && is_kept(nbd, command))
-		keep(nbd, command);
+		nbd_log_add(&nbd->log, command);
 	else
-		free_command(command);
+		nbd_command_free(command);
 	if (error && !ERROR(request))
 		ERROR(request) = (uint64_t)(int64_t)guest_error(error);
 	if (--OUTSTANDING(request) == 0 && is_sent(request) && nbd->queue != request)
@@ -295,23 +161,45 @@ static void command_over(struct nbd *nbd, struct command *command, int error)
 
 static void replay_next(struct nbd *nbd);
 
-static void own_command_over(struct nbd *nbd, struct command *command)
+static void own_command_over(struct nbd *nbd, struct nbd_command *command)
 {
 	if (command->error)
 		nbd->flush_error = -EIO;
 	if (command == &nbd->own_flush) {
 		nbd->flushing = false;
-		forget(nbd, command->number);
+		nbd_log_forget(&nbd->log, command->number);
 	} else {
 		nbd->replayed = nbd->replayed->next;
 		replay_next(nbd);
 	}
 }
 
+static void watch_for_silence(struct nbd *nbd)
+{
+	nbd->answers_before = nbd->answers;
+	worker_timer_arm(&nbd->silence, SILENCE_S * NS_PER_SECOND);
+}
+
+/* A server may take its time, so its requests wait on. */
+static void is_silent(void *opaque)
+{
+	struct nbd *nbd = opaque;
+
+	if (!nbd->handle || !nbd->sent)
+		return;
+	if (nbd->answers == nbd->answers_before && !nbd->told_silence) {
+		log_warning("%s: %s has not answered for %u seconds; requests wait for it",
+			nbd->name, nbd->server ? "the program that reads it" : "the server",
+			SILENCE_S);
+		nbd->told_silence = true;
+	}
+	watch_for_silence(nbd);
+}
+
 /* Serve what libnbd has noted. An answer that the connection is lost is none. */
 static void serve_answers(struct nbd *nbd)
 {
-	struct command **link = &nbd->sent, *command;
+	struct nbd_command **link = &nbd->sent, *command;
 	bool lost = nbd->handle && is_over(nbd->handle);
 
 	while ((command = *link)) {
@@ -325,6 +213,7 @@ static void serve_answers(struct nbd *nbd)
 		}
 		*link = command->next;
 		nbd->sent_count--;
+		nbd->answers++;
 		if (command == &nbd->own_flush || command == &nbd->replay)
 			own_command_over(nbd, command);
 		else
@@ -338,7 +227,7 @@ static void serve_answers(struct nbd *nbd)
 static void fail_all(struct nbd *nbd)
 {
 	struct disk_request *request;
-	struct command *command;
+	struct nbd_command *command;
 
 	while ((command = nbd->resend)) {
 		nbd->resend = command->next;
@@ -371,7 +260,7 @@ static void lose_patience(void *opaque)
 
 static void drop_server(struct nbd *nbd)
 {
-	struct command **link, *command;
+	struct nbd_command **link, *command;
 
 	worker_unwatch(nbd->worker, nbd->fd);
 	nbd_close(nbd->handle);
@@ -396,7 +285,7 @@ static void lose_server(struct nbd *nbd)
 	if (!nbd->handle)
 		return;
 	drop_server(nbd);
-	if (nbd->server || nbd_connector_start(&nbd->connector) < 0 || !nbd->reconnect_s) {
+	if (nbd->server || nbd_connector_start(nbd->connector) < 0 || !nbd->reconnect_s) {
 		lose_patience(nbd);
 		return;
 	}
@@ -450,15 +339,25 @@ static void replay_next(struct nbd *nbd)
 	send_command(nbd, &nbd->replay);
 }
 
+/* Learn what the server offers. -errno with a message where that is too little. */
+static int learn(struct nbd *nbd, struct nbd_handle *handle)
+{
+	int error = nbd_offer_get(&nbd->offer, handle, nbd->name);
+
+	if (nbd->unsafe)
+		nbd->offer.can_flush = nbd->offer.can_fua = false;
+	return error;
+}
+
 static void is_back(void *opaque, uint32_t events)
 {
 	struct nbd *nbd = opaque;
-	struct nbd_handle *handle = nbd_connector_take(&nbd->connector);
+	struct nbd_handle *handle = nbd_connector_take(nbd->connector);
 
 	if (!handle)
 		return;
-	if (nbd_get_size(handle) < (int64_t)nbd->disk.size ||
-		(!nbd->disk.read_only && nbd_is_read_only(handle))) {
+	if (learn(nbd, handle) < 0 || nbd->offer.size < nbd->disk.size ||
+		(!nbd->disk.read_only && nbd->offer.read_only)) {
 		log_error("%s: the server is back with another disk: it is smaller, or read-only",
 			nbd->name);
 		nbd_close(handle);
@@ -468,7 +367,7 @@ static void is_back(void *opaque, uint32_t events)
 	log_warning("%s: the server is back", nbd->name);
 	nbd->failed = false;
 	adopt(nbd, handle);
-	nbd->replayed = nbd->unflushed;
+	nbd->replayed = nbd->log.first;
 	replay_next(nbd);
 	serve_answers(nbd);
 	pump(nbd);
@@ -476,11 +375,19 @@ static void is_back(void *opaque, uint32_t events)
 
 /* --- sending --- */
 
+/* The next command of a request that is not wholly sent; NULL: no memory. */
+static struct nbd_command *next_command(struct nbd *nbd, struct disk_request *request)
+{
+	if (FLUSHED(request) || request->operation == DISK_FLUSH)
+		return nbd_command_create_flush(request);
+	return nbd_command_create(&nbd->offer, request, SENT_BYTES(request));
+}
+
 /* The next thing that the server may be sent, or NULL. */
-static struct command *take_command(struct nbd *nbd)
+static struct nbd_command *take_command(struct nbd *nbd)
 {
 	struct disk_request *request = nbd->queue;
-	struct command *command = nbd->resend;
+	struct nbd_command *command = nbd->resend;
 
 	if (nbd->replaying || nbd->sent_count >= MAX_COMMANDS)
 		return NULL;
@@ -488,7 +395,7 @@ static struct command *take_command(struct nbd *nbd)
 		nbd->resend = command->next;
 		return command;
 	}
-	if (!request || (request->operation == DISK_WRITE && nbd->unflushed_bytes > KEEP_AT))
+	if (!request || (request->operation == DISK_WRITE && nbd->log.bytes > KEEP_AT))
 		return NULL;
 	/* Where a command of it has failed, the rest is not sent. */
 	command = ERROR(request) ? NULL : next_command(nbd, request);
@@ -514,16 +421,16 @@ static struct command *take_command(struct nbd *nbd)
 
 static void flush_kept(struct nbd *nbd)
 {
-	if (nbd->flushing || nbd->replaying || nbd->unflushed_bytes <= FLUSH_AT)
+	if (nbd->flushing || nbd->replaying || nbd->log.bytes <= FLUSH_AT)
 		return;
 	nbd->flushing = true;
-	nbd->own_flush = (struct command){.nbd = nbd, .operation = DISK_FLUSH};
+	nbd->own_flush = (struct nbd_command){.operation = DISK_FLUSH};
 	send_command(nbd, &nbd->own_flush);
 }
 
 static void pump(struct nbd *nbd)
 {
-	struct command *command;
+	struct nbd_command *command;
 
 	if (nbd->failed)
 		fail_all(nbd);
@@ -559,8 +466,8 @@ static void nbd_submit(struct disk *disk, struct disk_request *request)
 
 	memset(request->number, 0, sizeof(request->number));
 	if (operation == DISK_FLUSH
-			? nbd->unsafe || !nbd->can_flush
-			: !request->bytes || (operation == DISK_DISCARD && !nbd->can_trim))
+			? !nbd->offer.can_flush
+			: !request->bytes || (operation == DISK_DISCARD && !nbd->offer.can_trim))
 		disk_finish_later(&nbd->finished, request, 0);
 	else if (disk->read_only && operation != DISK_READ && operation != DISK_FLUSH)
 		disk_finish_later(&nbd->finished, request, -EIO);
@@ -581,8 +488,9 @@ static int nbd_start(struct disk *disk, struct worker *worker)
 	nbd->worker = worker;
 	disk_finished_init(&nbd->finished, worker);
 	worker_timer_init(&nbd->patience, worker, lose_patience, nbd);
+	worker_timer_init(&nbd->silence, worker, is_silent, nbd);
 	adopt(nbd, nbd->handle);
-	error = worker_watch(worker, nbd->connector.made_fd, EPOLLIN, is_back, nbd);
+	error = worker_watch(worker, nbd_connector_fd(nbd->connector), EPOLLIN, is_back, nbd);
 	if (!error)
 		error = worker_add_idle(worker, idle, nbd);
 	if (!error && nbd->server)
@@ -596,14 +504,13 @@ static void nbd_destroy(struct disk *disk)
 {
 	struct nbd *nbd = container_of(disk, struct nbd, disk);
 
-	nbd_connector_destroy(&nbd->connector);
+	nbd_connector_destroy(nbd->connector);
 	if (nbd->handle) {
 		nbd_aio_disconnect(nbd->handle, 0);
 		nbd_close(nbd->handle);
 	}
 	disk_server_stop(nbd->server);
-	forget(nbd, UINT64_MAX);
-	free(nbd->target);
+	nbd_log_forget(&nbd->log, UINT64_MAX);
 	free(nbd->name);
 	free(nbd);
 }
@@ -620,45 +527,27 @@ static void nbd_abandon(struct disk *disk)
 static const struct disk_ops nbd_ops = {
 	nbd_start, nbd_submit, nbd_flush_queue, nbd_destroy, nbd_abandon};
 
-/* What the server offers. -errno with a message where that is too little. */
 static int set_up(struct nbd *nbd, const struct disk_config *config)
 {
-	struct nbd_handle *handle = nbd->handle;
-	int64_t size = nbd_get_size(handle);
-	int64_t least = nbd_get_block_size(handle, LIBNBD_SIZE_MINIMUM);
-	int64_t best = nbd_get_block_size(handle, LIBNBD_SIZE_PREFERRED);
+	const struct nbd_offer *offer = &nbd->offer;
 	bool read_only = config->read_only || config->snapshot;
+	int error = learn(nbd, nbd->handle);
 
-	if (size < DISK_SECTOR) {
-		log_error("%s: the server's disk has %lld bytes: expected 512 or more", nbd->name,
-			(long long)size);
-		return -EINVAL;
-	}
-	if (least > DISK_SECTOR) {
-		log_error("%s: the server wants requests of %lld bytes and more; a disk here has "
-			  "sectors of 512",
-			nbd->name, (long long)least);
-		return -EINVAL;
-	}
-	if (!read_only && nbd_is_read_only(handle) > 0) {
+	if (error)
+		return error;
+	if (!read_only && offer->read_only) {
 		log_error("%s: the server lets it be read only; say readonly, or snapshot to keep "
 			  "writes here",
 			nbd->name);
 		return -EROFS;
 	}
-	nbd->can_flush = nbd_can_flush(handle) > 0;
-	nbd->can_fua = nbd_can_fua(handle) > 0;
-	nbd->can_trim = nbd_can_trim(handle) > 0;
-	nbd->can_zero = nbd_can_zero(handle) > 0;
 	nbd->disk = (struct disk){.ops = &nbd_ops,
-		.size = ALIGN_DOWN((uint64_t)size, DISK_SECTOR),
+		.size = offer->size,
 		.read_only = read_only,
-		.can_discard = nbd->can_trim && !read_only,
+		.can_discard = offer->can_trim && !read_only,
 		.can_write_zeroes = !read_only,
-		.block_size = BEST_BLOCK,
+		.block_size = offer->best_block ? offer->best_block : BEST_BLOCK,
 		.how = "nbd"};
-	if (best >= DISK_SECTOR && best <= (int64_t)(64 * KIB) && !(best & (best - 1)))
-		nbd->disk.block_size = (uint32_t)best;
 	return 0;
 }
 
@@ -673,19 +562,16 @@ int nbd_open(const struct disk_config *config, const char *target, struct disk_s
 		return error;
 	}
 	nbd->name = strdup(config->path);
-	nbd->target = strdup(target);
 	nbd->server = server;
 	nbd->unsafe = config->cache == DISK_UNSAFE;
 	nbd->reconnect_s = config->reconnect_s;
 	nbd->queue_end = &nbd->queue;
-	nbd->unflushed_end = &nbd->unflushed;
-	error = nbd_connector_init(&nbd->connector, nbd->target);
-	if (!nbd->name || !nbd->target)
-		error = -ENOMEM;
-	if (error) {
+	nbd_log_init(&nbd->log);
+	nbd->connector = nbd_connector_create(target);
+	if (!nbd->name || !nbd->connector) {
 		log_error("%s: %s", config->path, strerror(-error));
 	} else {
-		nbd->handle = nbd_connect_once(nbd->target, -1);
+		nbd->handle = nbd_connect_once(target, -1);
 		error = nbd->handle ? set_up(nbd, config) : -ECONNREFUSED;
 		if (!nbd->handle && !server)
 			log_error("cannot connect to %s: %s", config->path, nbd_get_error());

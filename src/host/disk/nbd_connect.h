@@ -4,29 +4,25 @@
 #define VENEER_HOST_DISK_NBD_CONNECT_H
 
 #include <libnbd.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdbool.h>
 
-struct nbd_connector {
-	const char *target; /* a URI, or the path of a Unix socket */
-	int stop_fd;        /* readable: the thread shall end */
-	int made_fd;        /* readable: there is a connection; nbd_connector_take() */
-	pthread_t thread;
-	bool running;
-	_Atomic(struct nbd_handle *) made;
-};
+struct nbd_connector;
 
-/* One attempt, of ten seconds at most; none that `stop_fd` (or -1) ends. NULL, and then
+/* One attempt, of ten seconds at most, and the time that it takes to resolve a name; none that
+ * `stop_fd` (or -1) ends. `target`: a URI, or the path of a Unix socket. NULL, and then
  * nbd_get_error() says why. */
 struct nbd_handle *nbd_connect_once(const char *target, int stop_fd);
 
-/* 0, or -errno. */
-int nbd_connector_init(struct nbd_connector *connector, const char *target);
-/* Begin to try, again and again, with longer and longer pauses, till there is a connection. */
+/* NULL: no memory, or no descriptors. */
+struct nbd_connector *nbd_connector_create(const char *target);
+/* Begin to try, again and again, with longer and longer pauses, till there is a connection. 0 or
+ * -errno. */
 int nbd_connector_start(struct nbd_connector *connector);
-/* made_fd is readable: the connection, which is the caller's. */
+/* Readable when there is a connection. */
+int nbd_connector_fd(const struct nbd_connector *connector);
+/* The connection, which is the caller's; NULL: there is none yet. */
 struct nbd_handle *nbd_connector_take(struct nbd_connector *connector);
+/* Try no more. Does not wait: a thread that resolves a name goes on till that is done. NULL:
+ * nothing. */
 void nbd_connector_destroy(struct nbd_connector *connector);
 
 #endif
