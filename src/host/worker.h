@@ -39,7 +39,7 @@ void worker_call(struct worker *worker, void (*run)(void *opaque), void *opaque)
  * opaque. On the worker's thread, or through worker_call(). 0 or -errno. */
 int worker_watch(struct worker *worker, int fd, uint32_t events,
 	void (*callback)(void *opaque, uint32_t events), void *opaque);
-/* After this no callback for it comes any more. */
+/* After this no callback for it comes any more. The descriptor must still be open. */
 void worker_unwatch(struct worker *worker, int fd);
 
 /* Have run(opaque) called each time when all that was ready has been served, before the worker

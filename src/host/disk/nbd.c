@@ -17,9 +17,11 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 
 #define MAX_COMMANDS 64
 #define FLUSH_AT     (32 * MIB)
@@ -38,7 +40,7 @@ struct nbd {
 	struct disk_finished finished;
 
 	struct nbd_handle *handle; /* NULL: the server is gone */
-	int fd;
+	int fd; /* the connection's, and ours: libnbd closes its own when the connection ends */
 	uint32_t events;
 	struct nbd_connector *connector;
 	struct worker_timer patience;
@@ -263,6 +265,8 @@ static void drop_server(struct nbd *nbd)
 	struct nbd_command **link, *command;
 
 	worker_unwatch(nbd->worker, nbd->fd);
+	close(nbd->fd);
+	nbd->fd = -1;
 	nbd_close(nbd->handle);
 	nbd->handle = NULL;
 	nbd->replaying = nbd->flushing = false;
@@ -320,12 +324,15 @@ static void update_watch(struct nbd *nbd)
 		nbd->events = events;
 }
 
-static void adopt(struct nbd *nbd, struct nbd_handle *handle)
+static int adopt(struct nbd *nbd, struct nbd_handle *handle)
 {
+	nbd->fd = fcntl(nbd_aio_get_fd(handle), F_DUPFD_CLOEXEC, 0);
+	if (nbd->fd < 0)
+		return -errno;
 	nbd->handle = handle;
-	nbd->fd = nbd_aio_get_fd(handle);
 	nbd->events = 0;
 	update_watch(nbd);
+	return 0;
 }
 
 /* Write again what may have been lost, one after the other: what overlaps has an order. */
@@ -363,10 +370,14 @@ static void is_back(void *opaque, uint32_t events)
 		nbd_close(handle);
 		return;
 	}
+	if (adopt(nbd, handle) < 0) {
+		nbd_close(handle);
+		nbd_connector_start(nbd->connector);
+		return;
+	}
 	worker_timer_cancel(&nbd->patience);
 	log_warning("%s: the server is back", nbd->name);
 	nbd->failed = false;
-	adopt(nbd, handle);
 	nbd->replayed = nbd->log.first;
 	replay_next(nbd);
 	serve_answers(nbd);
@@ -489,8 +500,10 @@ static int nbd_start(struct disk *disk, struct worker *worker)
 	disk_finished_init(&nbd->finished, worker);
 	worker_timer_init(&nbd->patience, worker, lose_patience, nbd);
 	worker_timer_init(&nbd->silence, worker, is_silent, nbd);
-	adopt(nbd, nbd->handle);
-	error = worker_watch(worker, nbd_connector_fd(nbd->connector), EPOLLIN, is_back, nbd);
+	error = adopt(nbd, nbd->handle);
+	if (!error)
+		error = worker_watch(
+			worker, nbd_connector_fd(nbd->connector), EPOLLIN, is_back, nbd);
 	if (!error)
 		error = worker_add_idle(worker, idle, nbd);
 	if (!error && nbd->server)
@@ -509,6 +522,8 @@ static void nbd_destroy(struct disk *disk)
 		nbd_aio_disconnect(nbd->handle, 0);
 		nbd_close(nbd->handle);
 	}
+	if (nbd->fd >= 0)
+		close(nbd->fd);
 	disk_server_stop(nbd->server);
 	nbd_log_forget(&nbd->log, UINT64_MAX);
 	free(nbd->name);
@@ -565,6 +580,7 @@ int nbd_open(const struct disk_config *config, const char *target, struct disk_s
 	nbd->server = server;
 	nbd->unsafe = config->cache == DISK_UNSAFE;
 	nbd->reconnect_s = config->reconnect_s;
+	nbd->fd = -1;
 	nbd->queue_end = &nbd->queue;
 	nbd_log_init(&nbd->log);
 	nbd->connector = nbd_connector_create(target);
