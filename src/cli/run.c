@@ -218,6 +218,12 @@ static int set_credential(void *opaque, const char *value)
 		&((struct settings *)opaque)->machine.smbios, "--credential", value);
 }
 
+static int set_parallel(void *opaque, const char *value)
+{
+	((struct settings *)opaque)->machine.parallel_path = value;
+	return 0;
+}
+
 static int set_serial2(void *opaque, const char *value)
 {
 	((struct settings *)opaque)->machine.serial2_path = value;
@@ -326,6 +332,7 @@ static const struct option_row table[] = {
 		set_cloud_init},
 	{"credential", "NAME=VALUE", "a credential for the guest's systemd", set_credential},
 	{"serial2", "FILE", "add a second serial port that writes to FILE", set_serial2},
+	{"parallel", "FILE", "add a parallel port whose printer writes to FILE", set_parallel},
 	{"control", "PATH",
 		"listen at a Unix socket for commands, in QMP; also for\n'veneer pause' and others",
 		set_control},

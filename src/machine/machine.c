@@ -144,6 +144,12 @@ static int create_devices(struct machine *machine)
 			return -EIO;
 		config.com2 = machine->com2;
 	}
+	if (machine->config.parallel_path) {
+		machine->printer = char_file_create("--parallel", machine->config.parallel_path);
+		if (!machine->printer)
+			return -EIO;
+		config.printer = machine->printer;
+	}
 	machine->chipset = chipset_create(&config);
 	if (!machine->chipset)
 		return -ENODEV;
@@ -314,6 +320,8 @@ void machine_destroy(struct machine *machine)
 		chipset_destroy(machine->chipset);
 	if (machine->com2)
 		char_file_destroy(machine->com2);
+	if (machine->printer)
+		char_file_destroy(machine->printer);
 	for (i = 0; i < ARRAY_SIZE(machine->cpus) && machine->cpus[i]; i++) {
 		machine->config.engine->vcpu_destroy(machine->cpus[i]);
 		cpu_destroy(machine->cpus[i]);

@@ -38,8 +38,10 @@ struct machine_config {
 	/* Whose boot loader's kernel, initrd and command line are taken; NULL: none. */
 	const struct disk_config *boot_disk;
 	const char *serial2_path; /* file that gets what the guest sends to COM2; NULL: no COM2 */
-	uint64_t memory_size;     /* whole pages, MACHINE_MIN_MEMORY to MACHINE_MAX_MEMORY */
-	unsigned cpu_count;       /* 1 to MACHINE_MAX_CPUS */
+	const char
+		*parallel_path; /* file that gets what the guest prints; NULL: no parallel port */
+	uint64_t memory_size;   /* whole pages, MACHINE_MIN_MEMORY to MACHINE_MAX_MEMORY */
+	unsigned cpu_count;     /* 1 to MACHINE_MAX_CPUS */
 	const struct engine *engine;
 	struct engine_options engine_options;
 	const char *cpu;          /* cpu_model_build()'s text; NULL: "host" */
@@ -116,7 +118,7 @@ struct machine {
 	struct chipset *chipset;
 	struct pci_bus *pci;
 	const struct disk *disk[MACHINE_MAX_DISKS]; /* the block devices' own; for statistics */
-	struct char_backend *com2;
+	struct char_backend *com2, *printer;
 	struct console *console;     /* while it runs */
 	struct input input;          /* where keys and the mouse's movements go */
 	struct image kernel, initrd; /* an initrd of 0 bytes is none */

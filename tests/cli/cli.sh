@@ -196,6 +196,8 @@ refused "initrd larger than memory" 4 'needs at least --memory 22M for it and it
 	run --kernel "$image" --memory 16M --initrd "$work/large"
 refused "serial2 file cannot be made" 4 '--serial2 .*/none/log: cannot write: No such file' \
 	run --kernel "$image" --serial2 "$work/none/log"
+refused "parallel file cannot be made" 4 '--parallel .*/none/log: cannot write: No such file' \
+	run --kernel "$image" --parallel "$work/none/log"
 if [[ -n $translator ]]; then
 	refused "--trace-bt file cannot be made" 4 '--trace-bt .*/none/trace: cannot write: No such file' \
 		run --kernel "$image" --engine bt --trace-bt "$work/none/trace"

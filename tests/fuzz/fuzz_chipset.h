@@ -39,6 +39,8 @@ enum action {
 	CPU_INIT,
 	TSC,
 	RESET,
+	KEY,
+	MOUSE,
 	ACTIONS
 };
 
@@ -82,6 +84,7 @@ static void send_more(struct char_backend *backend)
 }
 
 static const struct char_backend_ops console_ops = {.write = take_output, .input_ready = send_more};
+static struct char_backend printer = {.ops = &console_ops};
 static struct char_backend console = {.ops = &console_ops};
 
 static void create(void)
@@ -91,6 +94,7 @@ static void create(void)
 		.loop = loop,
 		.machine_lock = &lock,
 		.debug_exit_port = 0xf4,
+		.printer = &printer,
 		.debug_console_port = 0xe9,
 		.power_off = ignore,
 		.reset = ignore,
@@ -183,6 +187,19 @@ static void set_line(unsigned gsi, bool level)
 	priority_lock_release(&lock);
 }
 
+static void user_acts(const struct step *step)
+{
+	struct input input = chipset_input(chipset);
+
+	priority_lock_take(&lock);
+	if (step->action % ACTIONS == KEY)
+		input_key(&input, step->address % 300, step->value & 1);
+	else
+		input_mouse(&input, (int16_t)step->address, (int16_t)step->value,
+			(int8_t)(step->value >> 16), step->value >> 24);
+	priority_lock_release(&lock);
+}
+
 static void run_step(const struct step *step)
 {
 	struct cpu *cpu = cpus[step->choice % CPUS];
@@ -241,6 +258,10 @@ static void run_step(const struct step *step)
 	case TSC:
 		cpu->tsc_offset = wide;
 		platform.tsc_changed(chipset, cpu);
+		break;
+	case KEY:
+	case MOUSE:
+		user_acts(step);
 		break;
 	case RESET:
 		priority_lock_take(&lock);

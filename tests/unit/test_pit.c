@@ -327,11 +327,14 @@ static void reset(void **state)
 
 	program(0, 2, 1000);
 	outb(0x61, 3);
+	assert_int_equal(inb(0x61) & 0x0f, 0x03);
+	outb(0x61, 0xff);
+	assert_int_equal(inb(0x61) & 0xcf, 0x0f);
 	device_list_reset(&f.devices);
 	before = f.edges[IRQ];
 	advance(1000 * MS);
 	assert_int_equal(f.edges[IRQ], before);
-	assert_int_equal(inb(0x61) & 0x03, 0);
+	assert_int_equal(inb(0x61) & 0x0f, 0);
 }
 
 int main(void)

@@ -350,6 +350,18 @@ static void memory_sizes(void **state)
 	assert_int_equal(get(0x5b) | get(0x5c) << 8 | get(0x5d) << 16, 2048 * 16);
 }
 
+static void checksum_of_the_memory(void **state)
+{
+	unsigned sum = 0;
+
+	rtc_set_cmos(&rtc, 0x10, 0x40); /* a floppy drive */
+	assert_int_equal(get(0x10), 0x40);
+	for (uint8_t index = 0x10; index < 0x2e; index++)
+		sum += get(index);
+	assert_int_equal(get(0x2e) << 8 | get(0x2f), sum);
+	assert_true(sum > 0x40);
+}
+
 static void cmos_survives_reset(void **state)
 {
 	set(RTC_CMOS_SHUTDOWN, 0x0a);
@@ -384,6 +396,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(alarm_that_never_comes_is_cheap, setup, teardown),
 		cmocka_unit_test_setup_teardown(update_in_progress, setup, teardown),
 		cmocka_unit_test_setup_teardown(memory_sizes, setup, teardown),
+		cmocka_unit_test_setup_teardown(checksum_of_the_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(cmos_survives_reset, setup, teardown),
 	};
 

@@ -7,6 +7,7 @@
 #include "device/chipset/i8042.h"
 #include "device/chipset/ioapic.h"
 #include "device/chipset/lapic.h"
+#include "device/chipset/parallel.h"
 #include "device/chipset/pic.h"
 #include "device/chipset/pit.h"
 #include "device/chipset/rtc.h"
@@ -28,6 +29,7 @@ struct chipset {
 	struct chipset_config config;
 	struct device_list devices;
 	struct uart16550 com1, com2;
+	struct parallel parallel;
 	struct pic pic;
 	struct pit pit;
 	struct rtc rtc;
@@ -357,6 +359,14 @@ static int add_com2(struct chipset *chipset)
 	return error;
 }
 
+static int add_parallel(struct chipset *chipset)
+{
+	if (!chipset->config.printer)
+		return 0;
+	return parallel_init(&chipset->parallel, &chipset->devices, chipset->config.platform->ports,
+		chipset_irq_line(chipset, PARALLEL_IRQ), chipset->config.printer);
+}
+
 static int add_fpu_error(struct chipset *chipset)
 {
 	return fpu_error_init(&chipset->fpu_error, &chipset->devices,
@@ -396,6 +406,7 @@ static int (*const rows[])(struct chipset *chipset) = {
 	add_acpi_pm,
 	add_com1,
 	add_com2,
+	add_parallel,
 	add_fpu_error,
 	add_debug_exit,
 	add_debug_console,
@@ -468,6 +479,11 @@ void chipset_connect_console(struct chipset *chipset, struct char_backend *conso
 struct input chipset_input(struct chipset *chipset)
 {
 	return i8042_input(&chipset->i8042);
+}
+
+void chipset_set_cmos(struct chipset *chipset, unsigned index, uint8_t value)
+{
+	rtc_set_cmos(&chipset->rtc, index, value);
 }
 
 void chipset_power_button(struct chipset *chipset)

@@ -25,9 +25,10 @@ struct chipset_config {
 	struct cpu_platform *platform;
 	struct event_loop *loop;
 	struct priority_lock *machine_lock;
-	uint16_t debug_exit_port;    /* 0: none */
-	struct char_backend *com2;   /* outlives the chipset; NULL: there is no COM2 */
-	uint16_t debug_console_port; /* Bochs' port 0xe9 hack: bytes to the console; 0: none */
+	uint16_t debug_exit_port;     /* 0: none */
+	struct char_backend *com2;    /* outlives the chipset; NULL: there is no COM2 */
+	struct char_backend *printer; /* outlives the chipset; NULL: there is no parallel port */
+	uint16_t debug_console_port;  /* Bochs' port 0xe9 hack: bytes to the console; 0: none */
 
 	/* All called with the machine lock held, from a vCPU thread or the I/O thread; they must
 	 * only note what was asked and return. */
@@ -56,6 +57,8 @@ void chipset_connect_console(struct chipset *chipset, struct char_backend *conso
 void chipset_power_button(struct chipset *chipset);
 /* The keyboard and the mouse, for those who have keys and movements to give. */
 struct input chipset_input(struct chipset *chipset);
+/* Set a byte of the CMOS memory, for what firmware looks up there about a further device. */
+void chipset_set_cmos(struct chipset *chipset, unsigned index, uint8_t value);
 /* A new line to global system interrupt 0..23 (ISA numbers below 16), for a further device; for
  * another number one that leads nowhere. Lines to the same interrupt are wired together. */
 struct irq_line chipset_irq_line(struct chipset *chipset, unsigned gsi);

@@ -21,6 +21,7 @@ enum { ACCESS_LATCH = 0, ACCESS_LOW = 1, ACCESS_HIGH = 2, ACCESS_BOTH = 3 };
 
 #define SPEAKER_GATE   BIT(0)
 #define SPEAKER_DATA   BIT(1)
+#define SPEAKER_CHECKS 0x0c   /* parity and channel checks off: stored only */
 #define SPEAKER_TOGGLE BIT(4) /* once a memory refresh */
 #define SPEAKER_OUTPUT BIT(5)
 #define REFRESH_NS     15085
@@ -326,7 +327,7 @@ static uint64_t speaker_read(void *opaque, uint64_t offset, unsigned size)
 {
 	struct pit *pit = opaque;
 	const struct pit_channel *channel = &pit->state.channel[2];
-	uint8_t value = 0;
+	uint8_t value = pit->state.checks;
 
 	if (channel->gate)
 		value |= SPEAKER_GATE;
@@ -343,6 +344,7 @@ static void speaker_write(void *opaque, uint64_t offset, uint64_t value, unsigne
 {
 	struct pit *pit = opaque;
 
+	pit->state.checks = value & SPEAKER_CHECKS;
 	pit->state.speaker_data = value & SPEAKER_DATA;
 	set_gate(pit, &pit->state.channel[2], value & SPEAKER_GATE);
 }
@@ -404,12 +406,13 @@ static const struct state_field pit_fields[] = {
 	STATE_ANY(struct pit_state, edge_tick),
 	STATE_BOOL(struct pit_state, irq),
 	STATE_BOOL(struct pit_state, speaker_data),
+	STATE_FIELD(struct pit_state, checks, 0, SPEAKER_CHECKS),
 	STATE_END,
 };
 
 static const struct device_ops pit_device = {
 	.name = "pit",
-	.version = 1,
+	.version = 2,
 	DEVICE_STATE(struct pit, pit_fields),
 	.reset = pit_reset,
 	.loaded = pit_loaded,

@@ -33,6 +33,7 @@ struct pit_state {
 	uint64_t edge_tick; /* PIT clock at which channel 0's output rises next; 0: it does not */
 	bool irq;           /* level of the interrupt line */
 	bool speaker_data;  /* port 0x61 bit 1 */
+	uint8_t checks;     /* and bits 2 and 3 */
 };
 
 struct pit {

@@ -349,6 +349,17 @@ static void put16(struct rtc *rtc, unsigned low_index, uint64_t value)
 	rtc->state.cmos[low_index + 1] = (uint8_t)(value >> 8);
 }
 
+/* The checksum by which a BIOS knows that the battery was never empty. */
+static void sum_cmos(struct rtc *rtc)
+{
+	unsigned sum = 0;
+
+	for (unsigned index = 0x10; index < RTC_CMOS_CHECKSUM; index++)
+		sum += rtc->state.cmos[index];
+	rtc->state.cmos[RTC_CMOS_CHECKSUM] = (uint8_t)(sum >> 8);
+	rtc->state.cmos[RTC_CMOS_CHECKSUM + 1] = (uint8_t)sum;
+}
+
 /* What firmware looks for. `low` is RAM below 4 GiB, `high` above. */
 static void fill_cmos(struct rtc *rtc, uint64_t low, uint64_t high, unsigned cpu_count)
 {
@@ -363,6 +374,13 @@ static void fill_cmos(struct rtc *rtc, uint64_t low, uint64_t high, unsigned cpu
 	put16(rtc, 0x5b, high / (64 * KIB));
 	rtc->state.cmos[0x5d] = (uint8_t)(high / (64 * KIB) >> 16);
 	rtc->state.cmos[RTC_CMOS_CPU_COUNT] = (uint8_t)(cpu_count - 1);
+	sum_cmos(rtc);
+}
+
+void rtc_set_cmos(struct rtc *rtc, unsigned index, uint8_t value)
+{
+	rtc->state.cmos[index % RTC_CMOS_SIZE] = value;
+	sum_cmos(rtc);
 }
 
 static void rtc_reset(void *device)

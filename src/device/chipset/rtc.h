@@ -10,6 +10,7 @@
 
 #define RTC_CMOS_SIZE      128
 #define RTC_CMOS_SHUTDOWN  0x0f
+#define RTC_CMOS_CHECKSUM  0x2e /* of 0x10 to 0x2d, high byte first */
 #define RTC_CMOS_CENTURY   0x32
 #define RTC_CMOS_CPU_COUNT 0x5f /* processors less one, as QEMU gives it to SeaBIOS */
 
@@ -36,5 +37,8 @@ struct rtc {
 int rtc_init(struct rtc *rtc, struct device_list *devices, struct io_space *ports,
 	struct irq_line irq, struct event_loop *loop, struct clock *clock, uint64_t low_ram,
 	uint64_t high_ram, unsigned cpu_count);
+
+/* Set a byte of the CMOS memory that is no register of the clock, and the checksum. */
+void rtc_set_cmos(struct rtc *rtc, unsigned index, uint8_t value);
 
 #endif
