@@ -94,8 +94,12 @@ static void on_stop(int number)
 
 	terminal_restore();
 	take_default_action(number);
-	/* Continued. SIGCONT's handler has seen to the modes. */
+	/* Continued; SIGCONT's handler comes next. Or not stopped at all: a process group whose
+	 * parent is in another session does not stop, and a SIGCONT that came before raise() is
+	 * lost by it. */
 	install(number, on_stop);
+	if (in_foreground())
+		set_raw();
 	errno = saved_errno;
 }
 

@@ -227,11 +227,15 @@ static void stop_and_continue(void **state)
 	int slave = open(ptsname(master), O_RDWR | O_NOCTTY), status;
 
 	assert_true(becomes(false));
-	/* The child is a session leader, whose orphaned group ignores SIGTSTP's stop; twice, to see
-	 * that the handler is there again. SIGSTOP stops for good. */
-	for (int i = 0; i < 2; i++) {
+	/* The child is a session leader, whose orphaned group ignores SIGTSTP's stop, so that it
+	 * goes on without a SIGCONT; twice, to see that the handler is there again. SIGSTOP stops
+	 * for good. */
+	for (int i = 0; i < 4; i++) {
 		kill(child, SIGTSTP);
-		kill(child, SIGCONT);
+		if (i < 2)
+			usleep(20000); /* for the child to have done it */
+		else
+			kill(child, SIGCONT); /* before, amid or after that */
 		assert_true(becomes(false));
 	}
 	kill(child, SIGSTOP);
