@@ -211,8 +211,8 @@ if stage virtio; then
 		GUEST=$here/.cache/guest-full PARTS=devices tap "virtio, Debian's full kernel" \
 			"$here/tests/virtio/virtio.sh" "$veneer" "$build" "$here" bt 2
 	PARTS=two tap "virtio, two machines" "$here/tests/virtio/virtio.sh" "$veneer" "$build" "$here" bt 2
-	tap "virtio networks bt" "$here/tests/virtio/network.py" "$veneer" "$here" bt
-	tap "virtio networks interp" "$here/tests/virtio/network.py" "$veneer" "$here" interp --part user --user-mib 4
+	tap "virtio networks bt" "$here/tests/virtio/network.py" "$veneer" "$build" "$here" bt
+	tap "virtio networks interp" "$here/tests/virtio/network.py" "$veneer" "$build" "$here" interp --part user --user-mib 4
 	tap "virtio, killed with its disk" "$here/tests/virtio/data-safety.py" "$veneer" "$build" "$here" bt --rounds 3
 fi
 

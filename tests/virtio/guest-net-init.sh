@@ -141,6 +141,71 @@ second()
 	check "$mib MiB from the first" receive
 }
 
+# --- paused, with disk and network busy ---
+
+more()
+{
+	[ "$(nc $host "$more_port" </dev/null)" = yes ]
+}
+
+small_upload()
+{
+	timeout 60 nc $host "$upload_port" </tmp/data
+}
+
+# The host's clock without the time in which the machine stood, and two of ours, in hundredths of a second.
+clocks()
+{
+	echo "$(nc $host "$time_port" </dev/null) $(cut -d ' ' -f 1 /proc/uptime | tr -d .) $(date +%s)00"
+}
+
+# Within 5 % and half a second, which is what a busy host may take to tell its time; the date has whole seconds.
+same_time()	# NAME HOST GUEST UNIT
+{
+	local difference=$(($2 - $3))
+
+	[ $difference -ge 0 ] || difference=$((-difference))
+	[ $((difference * 20)) -le $(($2 + 1000 + $4 * 20)) ] || {
+		echo "$1: host $2, guest $3 hundredths"
+		return 1
+	}
+}
+
+clocks_agree()
+{
+	set -- $before $(clocks)
+	same_time uptime $(($4 - $1)) $(($5 - $2)) 1 && same_time date $(($4 - $1)) $(($6 - $3)) 100
+}
+
+storms()
+{
+	while [ -e /tmp/more ]; do
+		guest-disk storm /dev/vda 1 4 || return 1
+	done
+}
+
+transfers()
+{
+	while more; do
+		download "$small_port" "$small_sum" || return 1
+		small_upload || return 1
+	done
+}
+
+pauses()
+{
+	local before storm
+
+	before=$(clocks)
+	touch /tmp/more
+	storms >/tmp/storms 2>&1 &
+	storm=$!
+	check "what goes through the network arrives" transfers
+	rm /tmp/more
+	check "what is written to the disk is read from it" wait $storm
+	check "the clocks have stood while the machine did, and no longer" clocks_agree
+}
+
 . /complaints.sh
 dmesg -n 1
 load_drivers
