@@ -137,11 +137,16 @@ void qmp_tell(struct qmp_session *session, const struct machine_event *event)
 		send_object(session, object);
 	else
 		json_decref(object);
-	if (!session->waiting || (event->kind != MACHINE_PAUSED && event->kind != MACHINE_ENDED))
+	if (!session->waiting || (event->kind != MACHINE_PAUSED && event->kind != MACHINE_RESUMED &&
+					 event->kind != MACHINE_ENDED))
 		return;
 	session->waiting = false;
 	session->waiting_id = NULL;
-	send_reply(session, "return", json_object(), id);
+	if (event->kind == MACHINE_RESUMED)
+		send_error(session, id, "GenericError",
+			"The machine was resumed while its devices still had requests in flight");
+	else
+		send_reply(session, "return", json_object(), id);
 }
 
 /* --- commands --- */

@@ -36,7 +36,8 @@ struct device_ops {
 	/* The machine ends: what quiesce waits for is to end, with errors if it must. Without the
 	 * machine lock. */
 	void (*abandon)(void *device);
-	/* The vCPUs are about to run, at first or again. */
+	/* The vCPUs are about to run, at first or again. After a quiesce() that was false, too: a
+	 * pause is called off where the user resumes the machine before all devices are quiet. */
 	void (*resume)(void *device);
 	/* Cancel the timers, close what is open, and free the struct where it was allocated. */
 	void (*destroy)(void *device);

@@ -397,14 +397,23 @@ static bool ends(const struct machine *machine)
 	return end != MACHINE_RUNS_ON && (end != MACHINE_RESET || !machine->config.reboot);
 }
 
-/* Wait for the devices' threads. Who wants something of the I/O thread is served in between:
- * requests may take as long as their disk's server does, and the user may not want to wait. No
- * back end can call back what the host's kernel has, such as a read of a network file system whose
- * server is gone; a machine that ends leaves that to the end of the process. */
-static void stop_devices(struct machine *machine)
+/* The user wants it to run while a pause still waits for devices. */
+static bool pause_called_off(const struct machine *machine)
+{
+	return machine->phase == MACHINE_PHASE_PAUSING && machine->resume_wanted &&
+	       machine->request.end == MACHINE_RUNS_ON;
+}
+
+/* Wait for the devices' threads; false where that is called off. Who wants something of the I/O
+ * thread is served in between: requests may take as long as their disk's server does, and the user
+ * may not want to wait. No back end can call back what the host's kernel has, such as a read of a
+ * network file system whose server is gone; a machine that ends leaves that to the end of the
+ * process. */
+static bool stop_devices(struct machine *machine)
 {
 	struct device_list *devices = chipset_devices(machine->chipset);
 	unsigned turns = 0;
+	bool called_off;
 
 	while (!machine->stuck && !device_list_quiesce(devices, host_now_ns() + DEVICES_TURN_NS)) {
 		event_loop_stop(machine->loop);
@@ -412,7 +421,10 @@ static void stop_devices(struct machine *machine)
 			request_failure(machine);
 		priority_lock_take(&machine->lock);
 		turns += ends(machine);
+		called_off = pause_called_off(machine);
 		priority_lock_release(&machine->lock);
+		if (called_off)
+			return false;
 		if (turns >= DEVICES_PATIENCE)
 			device_list_abandon(devices);
 		machine->stuck = turns >= DEVICES_STUCK;
@@ -420,20 +432,21 @@ static void stop_devices(struct machine *machine)
 			log_warning("the host does not complete a device's requests; the machine "
 				    "ends without them");
 	}
+	return true;
 }
 
 static void finish_pause(struct machine *machine)
 {
-	bool wanted;
+	bool wanted, stopped;
 
 	priority_lock_take(&machine->lock);
 	wanted = machine->devices_to_stop;
 	priority_lock_release(&machine->lock);
 	if (!wanted)
 		return;
-	stop_devices(machine);
+	stopped = stop_devices(machine);
 	priority_lock_take(&machine->lock);
-	machine_devices_stopped(machine);
+	machine_devices_stopped(machine, stopped);
 	priority_lock_release(&machine->lock);
 }
 

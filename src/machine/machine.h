@@ -130,7 +130,7 @@ struct machine {
 	/* Under the lock. */
 	struct machine_result request; /* why the vCPU threads are to end */
 	enum machine_phase phase;
-	bool resume_wanted;           /* asked for while it was PAUSING: paused, it resumes */
+	bool resume_wanted;           /* asked for while it was PAUSING: then it resumes */
 	unsigned parked;              /* vCPU threads that wait for phase_changed */
 	bool devices_to_stop;         /* PAUSING, and all vCPU threads are parked */
 	pthread_cond_t phase_changed; /* or an end was requested */
@@ -153,8 +153,9 @@ void machine_request_end(struct machine *machine, enum machine_end end, int valu
 
 /* Stop all vCPUs at an instruction's boundary, and the machine's clock; or let them go on, without
  * a jump in the guest's time. Neither waits: the listener is told MACHINE_PAUSED and
- * MACHINE_RESUMED. A machine that is paused can be reset, and is paused after that; it can be
- * ended. Pausing a paused machine, or resuming a running one, has no effect. Machine lock held;
+ * MACHINE_RESUMED; only the latter where a resume called the pause off, while it waited for
+ * devices. A machine that is paused can be reset, and is paused after that; it can be ended.
+ * Pausing a paused machine, or resuming a running one, has no effect. Machine lock held;
  * from any thread. */
 void machine_pause(struct machine *machine);
 void machine_resume(struct machine *machine);

@@ -2,9 +2,10 @@
  * (machine/vcpu_thread.c); the last to come stops the machine's clock, and with it guest TSCs and
  * timers. Devices with threads of their own are then waited for (device_ops.quiesce), by the I/O
  * thread between two turns of its loop, since that needs to be without the machine lock; where
- * requests in flight take long it goes on with its loop, turn by turn. From then on nothing of the
- * machine changes but by reset and the power button: its whole state is in struct cpu, the devices
- * and RAM, and can be saved (machine/saved_state.c).
+ * requests in flight take long it goes on with its loop, turn by turn, and a resume that comes
+ * meanwhile calls the pause off: a disk's server that is gone may not come back. From then on
+ * nothing of the machine changes but by reset and the power button: its whole state is in struct
+ * cpu, the devices and RAM, and can be saved (machine/saved_state.c).
  *
  * Asking does not wait, since the thread that asks holds the machine lock, which a vCPU may need
  * before it can stop. The machine's listener is told when it is done. */
@@ -57,10 +58,14 @@ void machine_vcpu_parked(struct machine *machine)
 	event_loop_stop(machine->loop); /* machine_devices_stopped() goes on */
 }
 
-void machine_devices_stopped(struct machine *machine)
+void machine_devices_stopped(struct machine *machine, bool all)
 {
 	machine->devices_to_stop = false;
 	machine->phase = MACHINE_PHASE_PAUSED;
+	if (!all) {
+		machine_resume(machine);
+		return;
+	}
 	/* Nothing of a paused machine changes. */
 	if (machine->console)
 		console_hold(machine->console, true);

@@ -15,8 +15,9 @@ void vcpu_threads_stop(struct machine *machine);
 /* For those threads: one more of them is parked; the last makes the event loop return, so that the
  * devices are stopped (pause.c). Machine lock held. */
 void machine_vcpu_parked(struct machine *machine);
-/* They have stopped, which completes the pause. Machine lock held. */
-void machine_devices_stopped(struct machine *machine);
+/* They have stopped, which completes the pause; or not `all` have, and it was called off. Machine
+ * lock held. */
+void machine_devices_stopped(struct machine *machine, bool all);
 /* Tell the machine's listener. Machine lock held. */
 void machine_tell(
 	struct machine *machine, enum machine_event_kind kind, struct machine_result cause);

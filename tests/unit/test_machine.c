@@ -114,7 +114,7 @@ static bool told_to_stop(unsigned i)
 static void stop_devices(void)
 {
 	if (machine.devices_to_stop)
-		machine_devices_stopped(&machine);
+		machine_devices_stopped(&machine, true);
 }
 
 static void park(void)
@@ -180,6 +180,19 @@ static void a_pause_waits_for_devices(void **state)
 	assert_string_equal(told, "pr");
 }
 
+/* They have requests in flight whose end may never come. */
+static void a_pause_that_waits_for_devices_is_called_off(void **state)
+{
+	with_vcpus(2);
+	machine_pause(&machine);
+	machine_resume(&machine);
+	assert_true(machine.resume_wanted);
+	machine_devices_stopped(&machine, false);
+	assert_int_equal(machine.phase, MACHINE_PHASE_RUNNING);
+	assert_false(machine.clock.paused || machine.devices_to_stop || told_to_stop(0));
+	assert_string_equal(told, "r");
+}
+
 static void a_resume_amid_a_pause_follows_it(void **state)
 {
 	with_vcpus(1);
@@ -222,6 +235,11 @@ static void with_lock(void (*act)(struct machine *machine))
 	priority_lock_release(&machine.lock);
 }
 
+static void devices_stopped(struct machine *paused)
+{
+	machine_devices_stopped(paused, true);
+}
+
 /* The event loop sleeps when the pause ends, after the time at which the timer was due at first. */
 static void timers_go_on_after_a_pause(void **state)
 {
@@ -232,7 +250,7 @@ static void timers_go_on_after_a_pause(void **state)
 	timer_arm(&timer, clock_ns(&machine.clock) + 50000000);
 	pthread_create(&thread, NULL, run_loop, machine.loop);
 	with_lock(machine_pause);
-	with_lock(machine_devices_stopped);
+	with_lock(devices_stopped);
 	assert_int_equal(machine.phase, MACHINE_PHASE_PAUSED);
 	usleep(150000);
 	assert_true(timer_armed(&timer));
@@ -265,6 +283,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			a_pause_finds_vcpus_that_are_parked_still, setup_pause, teardown),
 		cmocka_unit_test_setup_teardown(a_pause_waits_for_devices, setup_pause, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_pause_that_waits_for_devices_is_called_off, setup_pause, teardown),
 		cmocka_unit_test_setup_teardown(
 			a_resume_amid_a_pause_follows_it, setup_pause, teardown),
 		cmocka_unit_test_setup_teardown(timers_go_on_after_a_pause, setup_pause, teardown),

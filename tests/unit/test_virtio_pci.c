@@ -624,6 +624,102 @@ static void queues_go_on_after_a_stop(void **state)
 	}
 }
 
+/* A request is in flight longer than the user wants to wait for a pause. */
+static void call_a_pause_off(void)
+{
+	begin(false);
+	answerer.keep = true;
+	add_request();
+	ring_doorbell(0);
+	settle();
+	answerer.keep = false;
+	assert_false(device_list_quiesce(&f.devices, 0));
+	settle();
+	assert_false(device_list_quiesce(&f.devices, 0)); /* asked again */
+	device_list_resume(&f.devices);
+	settle();
+	assert_int_equal(status(), READY);
+}
+
+static void end_request(void)
+{
+	worker_call(answerer.virtio.worker, let_go, NULL);
+	settle();
+	settle(); /* the I/O thread has asked the worker for something */
+}
+
+static void a_pause_is_called_off(void **state)
+{
+	for (unsigned round = 0; round < 2; round++) {
+		unsigned starts;
+
+		call_a_pause_off();
+		starts = answerer.starts;
+		/* The device has begun to stop, and starts again after that. */
+		add_request();
+		ring_doorbell(0);
+		settle();
+		assert_int_equal(answerer.starts, starts);
+		end_request();
+		assert_int_equal(answerer.starts, starts + 1);
+		assert_true(driver_get(&driver, &(uint32_t){0}) >= 0);
+		assert_true(driver_get(&driver, &(uint32_t){0}) >= 0);
+		request_is_answered();
+		/* That pause's answer is not taken for the next one's. */
+		assert_true(device_list_quiesce(&f.devices, UINT64_MAX));
+		assert_false(answerer.virtio.running);
+		device_list_resume(&f.devices);
+		settle();
+		request_is_answered();
+		set_status(0);
+		settle();
+	}
+}
+
+/* The driver resets a device that still stops for the pause. */
+static void a_pause_is_called_off_and_a_reset_follows(void **state)
+{
+	unsigned stops;
+
+	call_a_pause_off();
+	stops = answerer.stops;
+	set_status(0);
+	settle();
+	assert_int_equal(status(), READY);
+	assert_int_equal(answerer.stops, stops + 1); /* it is told that it is a reset now */
+	end_request();
+	assert_int_equal(status(), 0);
+	begin(true);
+	request_is_answered();
+}
+
+/* Another pause comes before the device has stopped for the first; and it is called off when the
+ * device has stopped, but nobody has heard of it. */
+static void pauses_come_and_go_quickly(void **state)
+{
+	call_a_pause_off();
+	assert_false(device_list_quiesce(&f.devices, 0));
+	worker_call(answerer.virtio.worker, let_go, NULL);
+	assert_true(device_list_quiesce(&f.devices, UINT64_MAX));
+	settle();
+	assert_false(answerer.virtio.running);
+	device_list_resume(&f.devices);
+	settle();
+	assert_true(driver_get(&driver, &(uint32_t){0}) >= 0);
+	request_is_answered();
+	set_status(0);
+	settle();
+
+	call_a_pause_off();
+	assert_false(device_list_quiesce(&f.devices, 0));
+	end_request();
+	assert_false(answerer.virtio.running);
+	device_list_resume(&f.devices);
+	settle();
+	assert_true(driver_get(&driver, &(uint32_t){0}) >= 0);
+	request_is_answered();
+}
+
 static void stop_ends_a_reset(void **state)
 {
 	begin(false);
@@ -731,6 +827,9 @@ int main(void)
 		TEST(queues_are_frozen_while_it_runs),
 		TEST(registers_by_configuration_space),
 		TEST(queues_go_on_after_a_stop),
+		TEST(a_pause_is_called_off),
+		TEST(a_pause_is_called_off_and_a_reset_follows),
+		TEST(pauses_come_and_go_quickly),
 		TEST(stop_ends_a_reset),
 		TEST(machine_reset),
 		TEST(state_that_cannot_be_is_refused),

@@ -48,6 +48,7 @@ class Guest:
         self.lines = []
         self.partial = b''
         self.socket = os.path.join(test.work, 'socket')
+        self.control = os.path.join(test.work, 'control')
         self.server = subprocess.Popen(
             [os.path.join(test.here, 'nbd-dropper'), test.medium, self.socket, *options], stdout=subprocess.PIPE)
         self.server.stdout.readline()
@@ -57,7 +58,7 @@ class Guest:
         self.machine = subprocess.Popen(
             host + [test.words.veneer, 'run', '--kernel', os.path.join(test.words.source, '.cache/guest/vmlinuz'),
              '--initrd', test.initramfs, '--engine', test.words.engine, '--cpus', str(test.words.cpus), '--memory',
-             '256M', '--no-reboot', '--disk', disk, '--append',
+             '256M', '--no-reboot', '--disk', disk, '--control', self.control, '--append',
              'console=ttyS0 quiet panic=-1 fs=%s streams=%u mode=%s' % (test.fs, STREAMS, mode)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.errors)
 
@@ -234,6 +235,41 @@ class Test:
             problems.append('its exit status is %d' % status)
         return problems
 
+    def test_a_pause_is_called_off(self):
+        """A pause waits for a server that does not answer; a resume calls it off, and nothing is lost."""
+        def call(*words):
+            done = subprocess.run([self.words.veneer, *words, guest.control], capture_output=True, text=True, timeout=60)
+            return done.returncode, done.stdout + done.stderr
+
+        self.make('ext4')
+        guest = Guest(self, 'write')
+        problems = [] if guest.wait_for('synced 0 1', BOOT_SECONDS) else ['the guest did not write: ' + guest.said()]
+        guest.server.send_signal(signal.SIGSTOP)
+        guest.read_for(1)
+        pause = subprocess.Popen([self.words.veneer, 'pause', guest.control], stderr=subprocess.PIPE, text=True)
+        guest.read_for(1)
+        if pause.poll() is not None:
+            problems.append('the pause did not wait')
+        start = time.monotonic()
+        if (got := call('resume')) != (0, ''):
+            problems.append('resume: %r' % (got,))
+        said = pause.communicate()[1]
+        if pause.returncode != 4 or 'was resumed while its devices' not in said:
+            problems.append('pause: %r' % ((pause.returncode, said),))
+        if time.monotonic() > start + 2 * SCALE:
+            problems.append('they took %.1f s' % (time.monotonic() - start))
+        guest.server.send_signal(signal.SIGCONT)
+        synced = sum(line.startswith('synced 0 ') for line in guest.lines)
+        if not guest.wait_for('synced 0 %u' % (synced + 5), 60 * SCALE):
+            problems.append('the guest does not go on: ' + guest.said())
+        for word in ('pause', 'resume'):
+            if (got := call(word)) != (0, ''):
+                problems.append('%s, with a server: %r' % (word, got))
+        if problems:
+            problems.append(guest.said())
+        problems += self.ends(guest) + self.problems_of(guest.lines)
+        self.result(problems + self.fsck(), 'a pause that waits for a disk is called off by a resume')
+
     def test_a_stuck_host(self):
         """Calls to the host's kernel do not return; what was durable before is there."""
         self.make('ext4')
@@ -262,6 +298,7 @@ class Test:
         self.test_the_test()
         self.test_the_end(signal.SIGKILL)
         self.test_the_end(signal.SIGSTOP)
+        self.test_a_pause_is_called_off()
         self.test_a_stuck_host()
         print('1..%u' % self.number)
         return self.failures != 0

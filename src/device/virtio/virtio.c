@@ -73,6 +73,7 @@ void virtio_begin_reset(struct virtio_device *device)
 		return;
 	}
 	device->state.resetting = true;
+	atomic_store(&device->reset_possible, false);
 	worker_post(device->worker, &device->stop_task);
 }
 
@@ -135,7 +136,7 @@ static void run_start(void *opaque)
 	struct virtio_device *device = opaque;
 	int error = 0;
 
-	if (device->running || device->stopping)
+	if (device->running || device->stopping || atomic_load(&device->quiet_wanted))
 		return;
 	device->features = device->state.driver_features;
 	for (unsigned i = 0; i < device->queue_count; i++)
@@ -151,10 +152,8 @@ static void run_start(void *opaque)
 		run_notify(&device->queue[i]);
 }
 
-static void run_stop(void *opaque)
+static void stop(struct virtio_device *device)
 {
-	struct virtio_device *device = opaque;
-
 	if (device->stopping)
 		return;
 	device->stopping = true;
@@ -164,6 +163,17 @@ static void run_stop(void *opaque)
 	}
 	device->running = false;
 	device->ops->stop(device);
+}
+
+static void run_stop(void *opaque)
+{
+	struct virtio_device *device = opaque;
+
+	device->reset_wanted = true;
+	if (device->stopping && device->ops->stop)
+		device->ops->stop(device); /* for a pause, which was called off */
+	else
+		stop(device);
 }
 
 /* The positions are for quiesce; a reset forgets them. */
@@ -179,7 +189,9 @@ void virtio_stopped(struct virtio_device *device)
 	device->running = device->stopping = false;
 	if (device->waited_for)
 		sem_post(&device->quiet);
-	device->waited_for = false;
+	if (device->reset_wanted)
+		atomic_store(&device->reset_possible, true);
+	device->waited_for = device->reset_wanted = false;
 	event_loop_post(device->loop, &device->stopped_work);
 }
 
@@ -191,12 +203,22 @@ void virtio_needs_reset(struct virtio_device *device)
 
 /* --- on the I/O thread, with the machine lock --- */
 
+static void start(struct virtio_device *device)
+{
+	if ((device->state.status & STATUS_DRIVER_OK) && !device->state.resetting &&
+		!atomic_load(&device->needs_reset))
+		worker_post(device->worker, &device->start_task);
+}
+
+/* It was stopped for a reset, or for a pause that has been called off since. */
 static void run_stopped(void *opaque)
 {
 	struct virtio_device *device = opaque;
 
-	if (device->state.resetting)
+	if (device->state.resetting && atomic_load(&device->reset_possible))
 		reset_registers(device);
+	else if (!atomic_load(&device->quiet_wanted))
+		start(device);
 }
 
 static void run_reset_needed(void *opaque)
@@ -228,12 +250,26 @@ static void device_reset(void *opaque)
 	reset_registers(opaque); /* quiesce has stopped it */
 }
 
+/* Where the pause was called off before the worker got here, nothing stops. */
 static void run_quiesce(void *opaque)
 {
 	struct virtio_device *device = opaque;
 
+	if (!atomic_load(&device->quiet_wanted))
+		return;
 	device->waited_for = true;
-	run_stop(device);
+	stop(device);
+}
+
+/* The first question, not one of those that follow while the answer is out. What an earlier pause
+ * that was called off has left in the semaphore is thrown away: after quiet_wanted, from when on
+ * the worker starts nothing. */
+static void ask_for_quiet(struct virtio_device *device)
+{
+	atomic_store(&device->quiet_wanted, true);
+	while (sem_trywait(&device->quiet) == 0)
+		;
+	worker_post(device->worker, &device->quiesce_task);
 }
 
 /* What was posted to the I/O thread waits for it. Of that, a device that needs a reset is noted
@@ -247,7 +283,7 @@ static bool device_quiesce(void *opaque, uint64_t deadline_ns)
 	int error;
 
 	if (!device->quiescing)
-		worker_post(device->worker, &device->quiesce_task);
+		ask_for_quiet(device);
 	do
 		error = sem_clockwait(&device->quiet, CLOCK_MONOTONIC, &deadline) < 0 ? errno : 0;
 	while (error == EINTR);
@@ -272,13 +308,17 @@ static void device_abandon(void *opaque)
 		worker_post(device->worker, &device->abandon_task);
 }
 
+/* Where the worker has not answered yet (device.h), the device runs on, or has stopped by now, or
+ * is about to stop, and run_stopped() goes on. */
 static void device_resume(void *opaque)
 {
 	struct virtio_device *device = opaque;
 
-	run_stopped(device);
-	if ((device->state.status & STATUS_DRIVER_OK) && !atomic_load(&device->needs_reset))
-		worker_post(device->worker, &device->start_task);
+	atomic_store(&device->quiet_wanted, false);
+	if (device->state.resetting && !device->quiescing)
+		reset_registers(device);
+	device->quiescing = false;
+	start(device);
 }
 
 static void device_destroy(void *opaque)

@@ -56,7 +56,8 @@ struct virtio_ops {
 	/* The driver has made chains available in that queue. Spurious calls happen. */
 	void (*notified)(struct virtio_device *device, struct virtqueue *queue);
 	/* The device is to be reset: take nothing more from the queues, and call virtio_stopped(),
-	 * now or later on the worker, when no request is in flight. NULL: nothing ever is. */
+	 * now or later on the worker, when no request is in flight. May be called again before
+	 * that. NULL: nothing ever is. */
 	void (*stop)(struct virtio_device *device);
 	/* The machine ends, after stop(): what is in flight is to end soon, with errors if it must.
 	 * May be called again. NULL: it does. */
@@ -109,6 +110,9 @@ struct virtio_device {
 	unsigned config_access;       /* where that capability is in configuration space */
 	bool stopping;                /* worker: stop() has been called, virtio_stopped() not yet */
 	bool waited_for;              /* worker: virtio_stopped() is to post `quiet` */
+	bool reset_wanted;            /* worker: it stops for a reset */
+	atomic_bool reset_possible;   /* it has stopped for that, nothing is in flight */
+	atomic_bool quiet_wanted;     /* from quiesce to resume: the worker starts nothing */
 	bool quiescing;               /* I/O thread: the worker was asked, and has not posted it */
 	sem_t quiet;
 	struct worker_task start_task, stop_task, quiesce_task, abandon_task;
