@@ -2,6 +2,7 @@
  * bytes, another machine is made and takes the bytes, and from there on a guest cannot tell the two
  * apart. Also bytes that no device has saved: they are refused, or do no harm. */
 #include "apic_fixture.h"
+#include "pci_devices.h"
 
 #include "device/chipset/acpi_pm.h"
 #include "device/chipset/chipset.h"
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 static struct chipset *chipset;
+static unsigned waits; /* saves that had to wait for requests in flight */
 static struct irq_line lines[CHIPSET_GSI_COUNT];
 static uint64_t trail; /* a digest of all that the guest has seen */
 
@@ -38,6 +40,31 @@ static size_t on_output(struct char_backend *backend, const void *bytes, size_t 
 static const struct char_backend_ops console_ops = {.write = on_output};
 static struct char_backend console = {.ops = &console_ops};
 
+static bool send_message(void *opaque, uint64_t address, uint32_t data)
+{
+	return chipset_msi(opaque, address, data);
+}
+
+static void create_bus(void)
+{
+	struct pci_config config = {
+		.memory = &f.memory,
+		.ports = &f.ports,
+		.devices = chipset_devices(chipset),
+		.loop = f.loop,
+		.msi = send_message,
+		.opaque = chipset,
+	};
+	struct pci_bus *bus;
+
+	for (unsigned i = 0; i < PCI_INTX_GSIS; i++)
+		config.intx[i] = chipset_irq_line(chipset, PCI_INTX_GSI + i);
+	bus = pci_create(&config);
+	assert_non_null(bus);
+	create_pci_devices(bus, chipset_devices(chipset));
+	disk_guest.ready = false;
+}
+
 static void create(void)
 {
 	struct chipset_config config = {
@@ -56,12 +83,15 @@ static void create(void)
 		lines[i] = chipset_irq_line(chipset, i);
 	assert_int_equal(
 		pc_testdev_create(chipset_devices(chipset), &f.ports, &f.memory.mmio, lines), 0);
+	create_bus();
 	chipset_firmware_setup(chipset);
 }
 
 static void destroy(void)
 {
+	quiesce(chipset_devices(chipset));
 	chipset_destroy(chipset);
+	atomic_store(&f.memory.mmio.doorbell_count, 0);
 	while (f.ports.count)
 		io_space_remove(&f.ports, f.ports.regions[0].start);
 	while (f.memory.mmio.count)
@@ -114,6 +144,7 @@ struct guest {
 	const char *name;
 	uint16_t ports[12]; /* 0: no more */
 	bool apics, console;
+	uint64_t (*touch)(void); /* what else it touches; returns what it has seen there */
 };
 
 static unsigned below(unsigned limit)
@@ -190,6 +221,10 @@ static void step(const struct guest *guest)
 			irq_set(&lines[below(CHIPSET_GSI_COUNT)], below(2));
 		break;
 	case 3 ... 4:
+		if (guest->touch) {
+			see(guest->touch());
+			break;
+		}
 		if (guest->apics) {
 			touch_apics();
 			break;
@@ -222,16 +257,26 @@ static void drive_lines_again(const struct irq_line *before)
 		irq_set(&lines[i], before[i].level);
 }
 
+static void go_on(void)
+{
+	device_list_resume(chipset_devices(chipset));
+	settle_disk();
+}
+
 static void saved_and_loaded(const struct guest *guest, unsigned seed)
 {
+	static struct outside outside;
 	struct state_writer saved, again;
 	struct irq_line before[CHIPSET_GSI_COUNT];
 	uint64_t now, end;
 
 	run(guest, seed, 300);
+	waits += quiesce(chipset_devices(chipset));
 	saved = save();
+	keep_outside(&outside);
 	now = clock_ns(&f.clock);
 	memcpy(before, lines, sizeof(before));
+	go_on();
 	trail = 0;
 	run(guest, seed + 1000, 300);
 	end = trail;
@@ -244,6 +289,8 @@ static void saved_and_loaded(const struct guest *guest, unsigned seed)
 	again = save();
 	assert_int_equal(again.size, saved.size);
 	assert_memory_equal(again.bytes, saved.bytes, saved.size);
+	bring_outside(&outside);
+	go_on();
 	trail = 0;
 	run(guest, seed + 1000, 300);
 	assert_true(trail == end);
@@ -252,28 +299,39 @@ static void saved_and_loaded(const struct guest *guest, unsigned seed)
 }
 
 static const struct guest guests[] = {
-	{"pit", {0x40, 0x41, 0x42, 0x43, 0x43, 0x61}, false, false},
-	{"pic", {0x20, 0x21, 0xa0, 0xa1, 0x4d0, 0x4d1, 0x40, 0x43}, false, false},
-	{"rtc", {0x70, 0x71, 0x71, 0x71}, false, false},
-	{"acpi-pm",
-		{0x600, 0x601, 0x602, 0x603, 0x604, 0x605, 0x608, 0x620, 0x622, 0xb2, 0xb3, 0xcf9},
-		false, false},
-	{"i8042", {0x60, 0x64, 0x92}, false, false},
-	{"uart", {0x3f8, 0x3f9, 0x3fa, 0x3fb, 0x3fc, 0x3fd, 0x3fe, 0x3ff}, false, true},
-	{"apics", {0}, true, false},
-	{"fpu-error", {0xf0, 0xf1, 0x20, 0xa0}, false, false},
-	{"pc-testdev", {0xe0, 0xe3, 0xe8, 0x2003, 0x2009, 0x2014, 0x20, 0xa0}, false, false},
-	{"all", {0x43, 0x40, 0x71, 0x70, 0x60, 0x64, 0x20, 0x21, 0xa1, 0x3f8, 0x3f9, 0x3fd}, true,
-		true},
+	{.name = "pit", .ports = {0x40, 0x41, 0x42, 0x43, 0x43, 0x61}},
+	{.name = "pic", .ports = {0x20, 0x21, 0xa0, 0xa1, 0x4d0, 0x4d1, 0x40, 0x43}},
+	{.name = "rtc", .ports = {0x70, 0x71, 0x71, 0x71}},
+	{.name = "acpi-pm",
+		.ports = {0x600, 0x601, 0x602, 0x603, 0x604, 0x605, 0x608, 0x620, 0x622, 0xb2, 0xb3,
+			0xcf9}},
+	{.name = "i8042", .ports = {0x60, 0x64, 0x92}},
+	{.name = "uart",
+		.ports = {0x3f8, 0x3f9, 0x3fa, 0x3fb, 0x3fc, 0x3fd, 0x3fe, 0x3ff},
+		.console = true},
+	{.name = "apics", .apics = true},
+	{.name = "fpu-error", .ports = {0xf0, 0xf1, 0x20, 0xa0}},
+	{.name = "pc-testdev", .ports = {0xe0, 0xe3, 0xe8, 0x2003, 0x2009, 0x2014, 0x20, 0xa0}},
+	{.name = "pci", .ports = {0xcf8, 0xcfc}, .apics = true, .touch = touch_pci},
+	{.name = "disk", .apics = true, .touch = touch_disk},
+	{.name = "all",
+		.ports = {0x43, 0x40, 0x71, 0x70, 0x60, 0x64, 0x20, 0x21, 0xa1, 0x3f8, 0x3f9,
+			0x3fd},
+		.apics = true,
+		.console = true},
 };
 
 static void round_trip(void **state)
 {
+	const struct guest *guest = *state;
+
+	waits = 0;
 	for (unsigned seed = 1; seed <= 10; seed++) {
-		saved_and_loaded(*state, seed);
+		saved_and_loaded(guest, seed);
 		destroy();
 		create();
 	}
+	assert_true(!waits == (guest->touch != touch_disk));
 }
 
 /* The guest's clock has just been set to its earliest time, and the second that it shows is made up
@@ -386,36 +444,79 @@ static void incomplete_state(void **state)
 	free(saved.bytes);
 }
 
-/* Any byte may be replaced by any other: where the state is still loaded, the devices can go on
- * with it. */
-static void mutated_state(void **state)
+static const struct guest *guest_named(const char *name)
 {
-	const struct guest *guest = &guests[ARRAY_SIZE(guests) - 1];
+	unsigned i = 0;
+
+	while (strcmp(guests[i].name, name) != 0)
+		i++;
+	return &guests[i];
+}
+
+/* Any byte of [start, end) may be replaced by any other: where the state is still loaded, the
+ * devices can go on with it, and `after` does anything with them. */
+static void load_mutated(
+	const struct state_writer *saved, size_t start, size_t end, const struct guest *after)
+{
 	unsigned loaded = 0, refusals = 0;
 	int null = open("/dev/null", O_WRONLY), messages = dup(STDERR_FILENO);
-	struct state_writer saved;
 
-	run(guest, 7, 300);
-	saved = save();
 	/* The log would have a message for each. */
 	dup2(null, STDERR_FILENO);
 	for (unsigned i = 0; i < 1500; i++) {
-		uint8_t *bytes = malloc(saved.size);
+		uint8_t *bytes = malloc(saved->size);
 
-		memcpy(bytes, saved.bytes, saved.size);
+		memcpy(bytes, saved->bytes, saved->size);
 		srand(i);
 		for (unsigned change = below(6) + 1; change; change--)
-			bytes[below((unsigned)MIN(saved.size, 4000))] = (uint8_t)rand();
-		if (load(bytes, saved.size) == 0) {
+			bytes[start + below((unsigned)(end - start))] = (uint8_t)rand();
+		quiesce(chipset_devices(chipset));
+		if (load(bytes, saved->size) == 0) {
 			loaded++;
-			run(guest, i, 30);
+			go_on();
+			run(after, i, 30);
 		} else {
 			refusals++;
 		}
 		free(bytes);
 	}
 	dup2(messages, STDERR_FILENO);
+	close(null);
+	close(messages);
 	assert_true(loaded > 50 && refusals > 50);
+}
+
+static size_t pci_sections(const struct state_writer *saved)
+{
+	uint8_t *found = memmem(saved->bytes, saved->size, "pci-bus", 8);
+
+	assert_non_null(found);
+	return (size_t)(found - saved->bytes);
+}
+
+static void mutated_state(void **state)
+{
+	const struct guest *guest = guest_named("all");
+	struct state_writer saved;
+
+	run(guest, 7, 300);
+	saved = save();
+	load_mutated(&saved, 0, MIN(pci_sections(&saved), 4000), guest);
+	free(saved.bytes);
+}
+
+/* With requests in the ring that the disk has not yet taken. */
+static void mutated_pci_state(void **state)
+{
+	struct state_writer saved;
+
+	run(guest_named("pci"), 7, 300);
+	run(guest_named("disk"), 7, 100);
+	quiesce(chipset_devices(chipset));
+	for (unsigned i = 0; i < 3; i++)
+		add_disk_request();
+	saved = save();
+	load_mutated(&saved, pci_sections(&saved), saved.size, guest_named("pci"));
 	free(saved.bytes);
 }
 
@@ -516,20 +617,21 @@ static void tables_cover_the_state(void **state)
 
 int main(void)
 {
-	struct CMUnitTest tests[ARRAY_SIZE(guests) + 9] = {
+	struct CMUnitTest tests[ARRAY_SIZE(guests) + 10] = {
 		cmocka_unit_test_setup_teardown(first_second_of_the_clock, setup, teardown),
 		cmocka_unit_test_setup_teardown(late_wall_clock, setup, teardown),
 		cmocka_unit_test_setup_teardown(missing_or_short_section, setup, teardown),
 		cmocka_unit_test_setup_teardown(values_that_no_device_has, setup, teardown),
 		cmocka_unit_test_setup_teardown(incomplete_state, setup, teardown),
 		cmocka_unit_test_setup_teardown(mutated_state, setup, teardown),
+		cmocka_unit_test_setup_teardown(mutated_pci_state, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_exception_by_interrupt, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_timer_beyond_the_end_of_time, setup, teardown),
 		cmocka_unit_test_setup_teardown(tables_cover_the_state, setup, teardown),
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(guests); i++)
-		tests[9 + i] = (struct CMUnitTest){
+		tests[10 + i] = (struct CMUnitTest){
 			guests[i].name, round_trip, setup, teardown, (void *)&guests[i]};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -579,7 +579,7 @@ static const struct state_field cache_fields[] = {
 };
 
 static const struct device_ops cache_ops = {
-	.name = "virtio-blk-cache",
+	.name = "virtio-blk-set",
 	.version = 1,
 	.fields = cache_fields,
 	.state_offset = offsetof(struct block_cache, state),

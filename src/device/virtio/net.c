@@ -223,7 +223,7 @@ static bool settings_valid(const void *settings, const void *state)
 
 static const struct device_ops settings_ops = {
 	.name = "virtio-net-set",
-	.version = 1,
+	.version = 2,
 	.fields = net_control_fields,
 	.state_offset = offsetof(struct net_settings, state),
 	.state_size = sizeof(struct net_control),

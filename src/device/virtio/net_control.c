@@ -38,9 +38,10 @@ static const struct state_field table_fields[] = {
 	STATE_END,
 };
 
-/* The others follow from the features, in net_control_begin(). */
+/* Features and the number of pairs there are follow from the driver's, in net_control_begin(). */
 const struct state_field net_control_fields[] = {
 	STATE_BOOL(struct net_control, in_use),
+	STATE_ANY(struct net_control, features),
 	STATE_BOOL(struct net_control, promiscuous),
 	STATE_BOOL(struct net_control, all_multicast),
 	STATE_BOOL(struct net_control, all_unicast),
@@ -52,6 +53,7 @@ const struct state_field net_control_fields[] = {
 	STATE_STRUCT(struct net_control, multicast, table_fields),
 	STATE_ARRAY_ANY(struct net_control, vlans),
 	STATE_FIELD(struct net_control, pairs, 1, NET_VLANS),
+	STATE_ANY(struct net_control, max_pairs),
 	STATE_FIELD(struct net_control, offloads, 0, NET_GUEST_OFFLOADS),
 	STATE_END,
 };
