@@ -191,12 +191,18 @@ static void stop(struct virtio_device *device)
 		virtio_stopped(device);
 }
 
-/* A real worker goes on while a caller waits for the end of what is in flight. */
 void worker_call(struct worker *worker, void (*run)(void *opaque), void *opaque)
 {
 	run_worker();
 	run(opaque);
+}
+
+/* A real worker goes on while a device waits for the end of what is in flight. */
+int sem_clockwait(sem_t *semaphore, clockid_t clock, const struct timespec *deadline)
+{
+	run_worker();
 	complete_all();
+	return sem_trywait(semaphore);
 }
 
 static void config_written(struct virtio_device *device, unsigned offset, unsigned size)

@@ -87,6 +87,13 @@ for name in ('pit', 'rtc', 'uart', 'ioapic', 'lapic-timer'):
         steps = file.read()
     write('device_state', name, device_state([(28, 1, 0), (700, 0xff, 0)], steps))
     write('device_state', name + '-sound', device_state([], steps))
+# From 0x80 on a step is one of the bus: 0x83 starts the disk, 0x84 adds a request, 0x85 completes one, 0x86 has the
+# workers run. Half of the steps come before the save.
+disk_steps = b''.join(struct.pack('<BBHI', *step) for step in (
+    (0x83, 0, 0, 0), (0x86, 0, 0, 0), (0x84, 0, 0, 3), (0x84, 1, 0, 0x105), (0x86, 0, 0, 0), (0x85, 0, 0, 0),
+    (0x85, 0, 0, 0), (0x86, 0, 0, 0), (0x84, 0, 0, 0x203), (0x86, 0, 0, 0), (0x85, 0, 0, 0), (0x87, 0, 0, 0)))
+write('device_state', 'disk', device_state([], disk_steps))
+write('device_state', 'disk-changed', device_state([(3000, 1, 2), (9, 0, 2)], disk_steps))
 
 # fuzz_control.c: the size of pieces, less one, and what a client sends in them.
 write('control', 'session',
