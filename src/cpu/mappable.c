@@ -21,13 +21,9 @@ void cpu_set_apic_page(struct cpu *cpu, uint64_t page)
 
 bool cpu_mappable_around(const struct cpu *cpu, uint64_t gpa, uint64_t *start, uint64_t *end)
 {
-	const struct memory_region *region = memory_region_at(cpu->memory, gpa);
-
-	if (!region || region->kind == MEMORY_HOLE || cpu_at_apic(cpu, gpa) ||
-		(cpu->dr7 & DR7_ENABLED))
+	if (cpu_at_apic(cpu, gpa) || (cpu->dr7 & DR7_ENABLED) ||
+		!memory_around(cpu->memory, gpa, start, end))
 		return false;
-	*start = region->gpa;
-	*end = region->gpa + region->size;
 	if (cpu->apic_page < gpa)
 		*start = MAX(*start, cpu->apic_page + PAGE_SIZE);
 	else

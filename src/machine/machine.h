@@ -18,6 +18,7 @@
 #include "engine/engine.h"
 #include "host/console.h"
 #include "host/disk/disk.h"
+#include "host/display/display.h"
 #include "host/input.h"
 #include "host/net/net_backend.h"
 #include "machine/boot.h"
@@ -118,6 +119,7 @@ struct machine {
 	struct chipset *chipset;
 	struct pci_bus *pci;
 	const struct disk *disk[MACHINE_MAX_DISKS]; /* the block devices' own; for statistics */
+	struct display display;                     /* what the guest shows; see display_exists() */
 	struct char_backend *com2, *printer;
 	struct console *console;     /* while it runs */
 	struct input input;          /* where keys and the mouse's movements go */

@@ -1,5 +1,6 @@
 /* A machine's state as bytes: its clock, its processors, its devices. Two things are left to the
- * caller: RAM, which may be large and is better moved page by page, and struct machine_config. The
+ * caller: guest memory (all of the file: RAM, ROM, video memory), which may be large and is better
+ * moved page by page, and struct machine_config. The
  * machine that loads must have been created with as much memory, as many processors of the same
  * CPU model, and the same devices. It may have another engine; where the two engines withhold
  * different features, --cpu makes the models alike. */

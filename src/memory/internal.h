@@ -11,5 +11,9 @@ void memory_region_add(struct memory *memory, const struct memory_region *region
 void memory_regions_set_logged(struct memory *memory, bool logged);
 /* memory_revoke() with memory->lock held. */
 void memory_revoke_locked(struct memory *memory, uint64_t page, uint64_t count);
+/* memory_outside_ram() and memory_around() for what is in an aperture. */
+uint8_t *memory_aperture_pointer(const struct memory *memory, uint64_t gpa);
+bool memory_aperture_around(
+	const struct memory *memory, uint64_t gpa, uint64_t *start, uint64_t *end);
 
 #endif

@@ -130,7 +130,7 @@ int memory_create(struct memory *memory, uint64_t size, unsigned physical_bits,
 	pthread_mutex_init(&memory->locked_work, NULL);
 	memory->ram_size = size;
 	memory->physical_bits = physical_bits;
-	memory->file_size = size + MEMORY_ROM_ROOM;
+	memory->file_size = size + MEMORY_ROM_ROOM + MEMORY_VIDEO;
 	memory->low_size = MIN(size, MEMORY_PCI_HOLE_START);
 	memory->high_size = size - memory->low_size;
 	error = make_tables(memory);

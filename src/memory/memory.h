@@ -11,8 +11,10 @@
  *
  * Inside the low piece 0xa0000..0xbffff (the VGA window) is not RAM: reads give all ones. A ROM in
  * the low piece takes the place of the RAM there, in the file too; one outside has pages behind
- * RAM's. So every byte that a guest can read as memory is in the one file, at one place: its page
- * number is the file offset shifted by PAGE_SHIFT, and the tables below are indexed by that.
+ * RAM's. Behind those is video memory, which the guest finds where its graphics device has an
+ * aperture (struct memory_aperture). So every byte that a guest can read as memory is in the one
+ * file, at one place: its page number is the file offset shifted by PAGE_SHIFT, and the tables
+ * below are indexed by that.
  *
  * The same file is mapped a second time, page by page, into the windows that are the binary
  * translator's shadow page tables; that is why it is a file.
@@ -92,6 +94,22 @@ struct memory_region {
 
 #define MEMORY_REGIONS  32         /* rows at most */
 #define MEMORY_ROM_ROOM (16 * MIB) /* in the file, behind RAM, for ROMs that lie outside RAM */
+#define MEMORY_VIDEO    (16 * MIB) /* in the file, behind those: video memory */
+
+#define MEMORY_VIDEO_PAGES (MEMORY_VIDEO >> PAGE_SHIFT)
+#define MEMORY_APERTURES   2
+#define MEMORY_NOWHERE     (~UINT64_C(0))
+
+/* A stretch of guest-physical space in which video memory is found as if it was RAM. Its device
+ * moves it while the guest runs, to other addresses and to other parts of video memory; its size
+ * stays. So it is no row of the table of regions, and its readers take no lock: whoever has looked
+ * at it in the midst of a move has got a place in video memory, and is then told to forget it
+ * (memory_listener.revoke). RAM and ROM at the same addresses come first. */
+struct memory_aperture {
+	uint64_t size;         /* 0: there is none */
+	_Atomic uint64_t gpa;  /* MEMORY_NOWHERE: the guest does not find it */
+	_Atomic uint64_t from; /* offset in video memory */
+};
 
 /* Calls to code that keeps something about pages: host mappings, host pointers, copies of guest
  * code, a hypervisor's memory slots. Each may be NULL.
@@ -124,7 +142,7 @@ struct memory {
 	int fd;
 	uint8_t *ram; /* the whole file; page-aligned, at a random address */
 	uint64_t ram_size, low_size, high_size;
-	uint64_t file_size;     /* RAM, and MEMORY_ROM_ROOM behind it */
+	uint64_t file_size;     /* RAM, and MEMORY_ROM_ROOM and MEMORY_VIDEO behind it */
 	unsigned physical_bits; /* of addresses that the processor can give */
 
 	/* Sorted by address, never overlapping. Changed only while no vCPU runs guest code, or by
@@ -139,6 +157,10 @@ struct memory {
 	_Atomic uint32_t *table_version;
 	uint32_t tables;       /* pages with PAGE_TABLE */
 	_Atomic uint64_t *log; /* a bit a page: stored to since the log was taken; NULL: no log */
+
+	struct memory_aperture aperture[MEMORY_APERTURES];
+	bool video_logged;
+	uint64_t video_log[MEMORY_VIDEO_PAGES / 64]; /* as log, of video memory's pages */
 
 	struct io_space mmio;
 	/* More than one thread may store to RAM without a fence: set by the machine where it has
@@ -168,13 +190,13 @@ const struct memory_region *memory_region_at(const struct memory *memory, uint64
 /* The host address of what is outside the two pieces of RAM: for memory_ram_pointer(). */
 uint8_t *memory_outside_ram(const struct memory *memory, uint64_t gpa);
 
-/* The host address of RAM or ROM at `gpa`, or NULL where there is none. Valid to the end of that
- * page. To store through it, see "Page flags". */
+/* The host address of RAM, ROM or video memory at `gpa`, or NULL where there is none. Valid to the
+ * end of that page. To store through it, see "Page flags". */
 static inline uint8_t *memory_ram_pointer(const struct memory *memory, uint64_t gpa)
 {
 	if (likely(gpa < memory->low_size)) {
 		if (unlikely(gpa - MEMORY_VGA_START < MEMORY_VGA_END - MEMORY_VGA_START))
-			return NULL;
+			return memory_outside_ram(memory, gpa);
 		return memory->ram + gpa;
 	}
 	if (gpa - MEMORY_HIGH_START < memory->high_size)
@@ -251,6 +273,33 @@ int memory_rom_add(
 /* Take the ROM that begins there away: what was RAM is RAM again, with the ROM's bytes. 0 or
  * -ENOENT. Takes lock. */
 int memory_rom_remove(struct memory *memory, uint64_t gpa);
+
+/* --- video memory --- */
+
+/* The first byte of video memory, MEMORY_VIDEO bytes. Its contents are the device's affair, and the
+ * guest's. */
+static inline uint8_t *memory_video(const struct memory *memory)
+{
+	return memory->ram + memory->file_size - MEMORY_VIDEO;
+}
+
+/* A new aperture of `size` bytes (pages) that lies nowhere yet. There are MEMORY_APERTURES at most,
+ * and video memory is at least as large. Before the machine runs. */
+struct memory_aperture *memory_aperture_add(struct memory *memory, uint64_t size);
+/* The guest finds video memory from offset `from` on at `gpa` from now on, or, with MEMORY_NOWHERE,
+ * nothing. All of it must be in video memory. From any thread, one at a time; takes lock. */
+void memory_aperture_move(
+	struct memory *memory, struct memory_aperture *aperture, uint64_t gpa, uint64_t from);
+/* [*start, *end) around `gpa` that is all of one kind and lies side by side in the file: RAM, ROM,
+ * or an aperture. False: nothing of these is there. */
+bool memory_around(const struct memory *memory, uint64_t gpa, uint64_t *start, uint64_t *end);
+
+/* The log of stores to video memory, apart from that of RAM: memory_log_start() and the others say
+ * what a log promises. memory_video_log_take() sets a bit for each page in `pages`
+ * (MEMORY_VIDEO_PAGES bits) and returns how many there are. All take lock. */
+void memory_video_log_start(struct memory *memory);
+uint64_t memory_video_log_take(struct memory *memory, uint64_t *pages);
+void memory_video_log_stop(struct memory *memory);
 
 /* --- DMA --- */
 

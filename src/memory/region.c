@@ -30,7 +30,19 @@ uint8_t *memory_outside_ram(const struct memory *memory, uint64_t gpa)
 {
 	const struct memory_region *region = memory_region_at(memory, gpa);
 
-	return region && region->kind != MEMORY_HOLE ? region_pointer(memory, region, gpa) : NULL;
+	return region && region->kind != MEMORY_HOLE ? region_pointer(memory, region, gpa)
+						     : memory_aperture_pointer(memory, gpa);
+}
+
+bool memory_around(const struct memory *memory, uint64_t gpa, uint64_t *start, uint64_t *end)
+{
+	const struct memory_region *region = memory_region_at(memory, gpa);
+
+	if (!region || region->kind == MEMORY_HOLE)
+		return memory_aperture_around(memory, gpa, start, end);
+	*start = region->gpa;
+	*end = region_end(region);
+	return true;
 }
 
 /* --- changing the table --- */
@@ -189,6 +201,7 @@ int memory_rom_add(
 {
 	struct memory_region rom = {
 		.gpa = gpa, .size = size, .kind = MEMORY_ROM, .fd = memory->fd, .name = name};
+	const uint64_t rom_end = memory->ram_size + MEMORY_ROM_ROOM;
 	const struct memory_region *ram;
 	int error;
 
@@ -201,8 +214,8 @@ int memory_rom_add(
 		return error;
 	rom.offset = ram ? ram->offset + (gpa - ram->gpa) : rom_room(memory, size);
 	/* In the middle of a region it makes three of one. */
-	if (memory->region_count + 2 > MEMORY_REGIONS || size > memory->file_size ||
-		rom.offset > memory->file_size - size) {
+	if (memory->region_count + 2 > MEMORY_REGIONS || size > rom_end ||
+		rom.offset > rom_end - size) {
 		log_error("no room for %s at 0x%" PRIx64, name, gpa);
 		return -ENOSPC;
 	}
@@ -254,14 +267,17 @@ int memory_range(const struct memory *memory, uint64_t gpa, uint64_t size, bool 
 	if (size && gpa + (size - 1) < gpa)
 		return -EFAULT;
 	while (size) {
-		const struct memory_region *region = memory_region_at(memory, gpa);
-		uint64_t some;
+		uint64_t start, end, some;
 		uint8_t *host;
 
-		if (!region || region->kind == MEMORY_HOLE || (write && region->kind != MEMORY_RAM))
+		if (!memory_around(memory, gpa, &start, &end))
 			return -EFAULT;
-		some = MIN(size, region->size - (gpa - region->gpa));
-		host = region_pointer(memory, region, gpa);
+		host = memory_ram_pointer(memory, gpa);
+		/* An aperture may have gone since. */
+		if (!host ||
+			(write && !memory_page_writable(memory, memory_page_number(memory, host))))
+			return -EFAULT;
+		some = MIN(size, end - gpa);
 		if (count &&
 			(uint8_t *)pieces[count - 1].iov_base + pieces[count - 1].iov_len == host) {
 			pieces[count - 1].iov_len += some;

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <linux/membarrier.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -177,13 +178,23 @@ uint32_t memory_table_trace(struct memory *memory, uint64_t page)
 
 /* --- stores --- */
 
+static uint64_t first_video_page(const struct memory *memory)
+{
+	return (memory->file_size - MEMORY_VIDEO) >> PAGE_SHIFT;
+}
+
 /* With the lock held. */
 static void write_down(struct memory *memory, uint64_t page)
 {
 	if (!(memory->page_flags[page] & PAGE_LOGGED))
 		return;
 	atomic_fetch_and(&memory->page_flags[page], (uint8_t)~PAGE_LOGGED);
-	atomic_fetch_or(&memory->log[page / 64], BIT(page % 64));
+	if (page >= first_video_page(memory)) {
+		page -= first_video_page(memory);
+		memory->video_log[page / 64] |= BIT(page % 64);
+	} else {
+		atomic_fetch_or(&memory->log[page / 64], BIT(page % 64));
+	}
 }
 
 bool memory_written(struct memory *memory, const void *pointer, unsigned size)
@@ -298,5 +309,57 @@ void memory_log_stop(struct memory *memory)
 		memory->log = NULL;
 		memory_regions_set_logged(memory, false);
 	}
+	pthread_mutex_unlock(&memory->lock);
+}
+
+/* --- the log of video memory --- */
+
+/* All pages get the flag, or lose it. With the lock held. */
+static void set_video_logged(struct memory *memory, bool on)
+{
+	uint64_t first = first_video_page(memory);
+
+	memory->video_logged = on;
+	memset(memory->video_log, 0, sizeof(memory->video_log));
+	for (uint64_t page = first; page < first + MEMORY_VIDEO_PAGES; page++)
+		if (on)
+			atomic_fetch_or(&memory->page_flags[page], PAGE_LOGGED);
+		else
+			atomic_fetch_and(&memory->page_flags[page], (uint8_t)~PAGE_LOGGED);
+}
+
+void memory_video_log_start(struct memory *memory)
+{
+	pthread_mutex_lock(&memory->lock);
+	if (!memory->video_logged) {
+		set_video_logged(memory, true);
+		listeners_protect(memory, first_video_page(memory), MEMORY_VIDEO_PAGES);
+		process_barrier();
+	}
+	pthread_mutex_unlock(&memory->lock);
+}
+
+/* See memory_log_take(). */
+uint64_t memory_video_log_take(struct memory *memory, uint64_t *pages)
+{
+	uint64_t first = first_video_page(memory), total = 0;
+
+	pthread_mutex_lock(&memory->lock);
+	for (unsigned i = 0; i < MEMORY_VIDEO_PAGES / 64; i++) {
+		log_again(memory, first + 64 * i, memory->video_log[i]);
+		total += (unsigned)__builtin_popcountll(memory->video_log[i]);
+		pages[i] |= memory->video_log[i];
+		memory->video_log[i] = 0;
+	}
+	if (total)
+		process_barrier();
+	pthread_mutex_unlock(&memory->lock);
+	return total;
+}
+
+void memory_video_log_stop(struct memory *memory)
+{
+	pthread_mutex_lock(&memory->lock);
+	set_video_logged(memory, false);
 	pthread_mutex_unlock(&memory->lock);
 }

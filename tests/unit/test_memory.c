@@ -663,6 +663,75 @@ static void log_and_code_in_one_page(void **state)
 	memory_log_stop(&memory);
 }
 
+/* --- video memory --- */
+
+static void aperture_shows_video_memory(void **state)
+{
+	struct memory_aperture *bar = memory_aperture_add(&memory, MEMORY_VIDEO);
+	struct memory_aperture *window = memory_aperture_add(&memory, 64 * KIB);
+	uint8_t *video = memory_video(&memory);
+	uint64_t start, end;
+	struct iovec piece;
+
+	listen_to_memory();
+	assert_null(memory_ram_pointer(&memory, 0xe0000000));
+	memory_aperture_move(&memory, bar, 0xe0000000, 0);
+	assert_int_equal(heard.revokes, 1);
+	assert_ptr_equal(memory_ram_pointer(&memory, 0xe0000000), video);
+	assert_ptr_equal(memory_ram_pointer(&memory, 0xe0ffffff), video + MEMORY_VIDEO - 1);
+	assert_null(memory_ram_pointer(&memory, 0xe1000000));
+	assert_true(memory_around(&memory, 0xe0001000, &start, &end));
+	assert_int_equal(start, 0xe0000000);
+	assert_int_equal(end, 0xe1000000);
+	assert_int_equal(memory_range(&memory, 0xe0001000, PAGE_SIZE, true, &piece, 1), 1);
+	assert_ptr_equal(piece.iov_base, video + PAGE_SIZE);
+	/* Moved: what was there is revoked, and so is what comes. */
+	memory_aperture_move(&memory, bar, 0xf0000000, 0);
+	assert_int_equal(heard.revokes, 3);
+	assert_null(memory_ram_pointer(&memory, 0xe0000000));
+	assert_ptr_equal(memory_ram_pointer(&memory, 0xf0000000), video);
+	/* In the VGA window, at one bank and then at another. The same place again is no move. */
+	assert_null(memory_ram_pointer(&memory, 0xa0000));
+	memory_aperture_move(&memory, window, 0xa0000, 0);
+	memory_aperture_move(&memory, window, 0xa0000, 3 * 64 * KIB);
+	memory_aperture_move(&memory, window, 0xa0000, 3 * 64 * KIB);
+	assert_int_equal(heard.revokes, 6);
+	assert_ptr_equal(memory_ram_pointer(&memory, 0xaffff), video + 4 * 64 * KIB - 1);
+	assert_null(memory_ram_pointer(&memory, 0xb0000));
+	memory_aperture_move(&memory, window, MEMORY_NOWHERE, 0);
+	assert_null(memory_ram_pointer(&memory, 0xa0000));
+	/* RAM comes first. */
+	memory_aperture_move(&memory, bar, 0, 0);
+	assert_ptr_equal(memory_ram_pointer(&memory, 0), memory.ram);
+	memory_unlisten(&memory, &listener);
+}
+
+static void video_memory_has_a_log_of_its_own(void **state)
+{
+	struct memory_aperture *bar = memory_aperture_add(&memory, MEMORY_VIDEO);
+	uint64_t pages[MEMORY_VIDEO_PAGES / 64] = {0}, value = 1;
+
+	listen_to_memory();
+	memory_aperture_move(&memory, bar, 0xe0000000, 0);
+	assert_int_equal(memory_log_start(&memory), 0);
+	memory_write(&memory, 0xe0003000, &value, 8); /* not logged: it is no RAM */
+	memory_video_log_start(&memory);
+	memory_write(&memory, 0xe0000000 + 70 * PAGE_SIZE - 4, &value, 8);
+	memory_write(&memory, 0x5000, &value, 8);
+	assert_int_equal(memory_video_log_take(&memory, pages), 2);
+	assert_int_equal(pages[1], 3 << 5);
+	assert_int_equal(memory_video_log_take(&memory, pages), 0);
+	assert_true(logged(5));
+	memory_write(&memory, 0xe0000000 + 70 * PAGE_SIZE, &value, 8);
+	memory_video_log_stop(&memory);
+	assert_int_equal(memory_page_flags(&memory, memory_video(&memory)), 0);
+	memory_video_log_start(&memory);
+	assert_int_equal(memory_video_log_take(&memory, pages), 0);
+	memory_video_log_stop(&memory);
+	memory_log_stop(&memory);
+	memory_unlisten(&memory, &listener);
+}
+
 /* A writer counts up with no fence between its store and its look at the flag. A page that is not
  * in the log holds nothing that was not read after the log was taken before. */
 static void *logged_thread(void *opaque)
@@ -835,6 +904,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			log_holds_what_was_stored_to_since, setup, teardown),
 		cmocka_unit_test_setup_teardown(log_and_code_in_one_page, setup, teardown),
+		cmocka_unit_test_setup_teardown(aperture_shows_video_memory, setup, teardown),
+		cmocka_unit_test_setup_teardown(video_memory_has_a_log_of_its_own, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_store_escapes_the_log, setup, teardown),
 		cmocka_unit_test_setup_teardown(flags_are_a_displacement_away, setup, teardown),
 		cmocka_unit_test_setup_teardown(

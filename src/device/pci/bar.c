@@ -142,18 +142,23 @@ static unsigned collect(struct pci_bus *bus, struct claim *claims)
 	return count;
 }
 
-static void unmap(struct io_space *space, const struct claim *claim)
+static void unmap(struct pci_bus *bus, const struct claim *claim)
 {
+	struct io_space *space = space_of(bus, claim->bar);
+
 	io_space_remove(space, *claim->mapped);
 	if (claim->bar->doorbell)
 		io_space_remove_doorbell(space, *claim->mapped + claim->bar->doorbell_start);
+	if (claim->bar->aperture)
+		memory_aperture_move(bus->config.memory, claim->bar->aperture, MEMORY_NOWHERE, 0);
 	*claim->mapped = 0;
 }
 
 /* Where the chipset is, or the host has no memory, it stays unmapped. */
-static void map(struct io_space *space, const struct claim *claim)
+static void map(struct pci_bus *bus, const struct claim *claim)
 {
 	const struct pci_bar *bar = claim->bar;
+	struct io_space *space = space_of(bus, bar);
 
 	if (!io_space_is_free(space, claim->start, bar->size) ||
 		io_space_add(space, claim->start, bar->size, claim->name, bar->ops, bar->opaque) <
@@ -163,6 +168,8 @@ static void map(struct io_space *space, const struct claim *claim)
 	if (bar->doorbell)
 		io_space_add_doorbell(space, claim->start + bar->doorbell_start, bar->doorbell_size,
 			claim->start, bar->doorbell, bar->opaque);
+	if (bar->aperture)
+		memory_aperture_move(bus->config.memory, bar->aperture, claim->start, 0);
 }
 
 void pci_map_bars(struct pci_bus *bus)
@@ -172,10 +179,10 @@ void pci_map_bars(struct pci_bus *bus)
 
 	for (unsigned i = 0; i < count; i++)
 		if (*claims[i].mapped && *claims[i].mapped != claims[i].start)
-			unmap(space_of(bus, claims[i].bar), &claims[i]);
+			unmap(bus, &claims[i]);
 	for (unsigned i = 0; i < count; i++)
 		if (claims[i].start && !*claims[i].mapped)
-			map(space_of(bus, claims[i].bar), &claims[i]);
+			map(bus, &claims[i]);
 }
 
 /* --- firmware --- */

@@ -51,6 +51,9 @@ struct pci_bar {
 	 * moved. NULL: there are none. */
 	void (*doorbell)(void *opaque, uint64_t offset, uint64_t value);
 	uint64_t doorbell_start, doorbell_size;
+	/* Video memory, found as RAM from the BAR's base on; `ops` get what is left of accesses,
+	 * which is nothing. NULL: the BAR has registers. */
+	struct memory_aperture *aperture;
 };
 
 struct pci_description {
