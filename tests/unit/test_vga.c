@@ -2,7 +2,7 @@
  * each write mode. */
 #include "device/display/vga.h"
 
-#include "unit/device_fixture.h"
+#include "device_fixture.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -217,6 +217,7 @@ static void cursor_and_characters_blink(void **state)
 
 static void mode_12h(void)
 {
+	memset(memory_video(&f.memory), 0, 0x40000);
 	graphics(5, 0);
 	graphics(6, 5);
 	sequencer(1, 1);
@@ -336,6 +337,7 @@ static void planes_are_drawn(void **state)
 
 static void mode_13h(void)
 {
+	memset(memory_video(&f.memory), 0, 0x40000);
 	graphics(5, 0x40);
 	graphics(6, 5);
 	sequencer(1, 1);

@@ -90,7 +90,7 @@ static void enable(struct vga *vga, uint16_t value)
 	state->vbe[VBE_ENABLE] = value;
 	if (!vbe_enabled(state) || was)
 		return;
-	state->vbe[VBE_VIRTUAL_WIDTH] = state->vbe[VBE_WIDTH];
+	state->vbe[VBE_VIRTUAL_WIDTH] = 0; /* that is, as wide as the picture */
 	state->vbe[VBE_X_OFFSET] = state->vbe[VBE_Y_OFFSET] = state->vbe[VBE_BANK] = 0;
 	vbe_check(state);
 	if (!(value & VBE_NO_CLEAR))
