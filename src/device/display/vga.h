@@ -2,7 +2,7 @@
  * modes of up to 32 bits a pixel, on the PCI bus as QEMU's "stdvga" (1234:1111), so that Linux's
  * bochs-drm, SeaVGABIOS and OVMF have drivers for it.
  *
- * Its memory is the machine's video memory (memory_video()), so it is saved with the guest's RAM. */
+ * Its memory is the machine's video memory (memory_video()): it is saved as the guest's RAM is. */
 #ifndef VENEER_DEVICE_DISPLAY_VGA_H
 #define VENEER_DEVICE_DISPLAY_VGA_H
 
