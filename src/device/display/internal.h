@@ -3,8 +3,8 @@
  * Memory. A VGA has four planes of 64 KiB, a byte of each at every address; plane p's byte at
  * address a is byte 4 * a + p of video memory, so that one address is one 32-bit word. Chain-4
  * mode, in which the guest finds the four planes' bytes one after the other, is then the bytes as
- * they are. (On IBM's chip only every fourth address is used in that mode; here, as on many later ones,
- * they are close together, and doubleword addressing, which shows them, changes nothing.) */
+ * they are. (On IBM's chip only every fourth address is used in that mode; here, as on many later
+ * ones, they are close together, and doubleword addressing, which shows them, changes nothing.) */
 #ifndef VENEER_DEVICE_DISPLAY_INTERNAL_H
 #define VENEER_DEVICE_DISPLAY_INTERNAL_H
 
