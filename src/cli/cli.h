@@ -23,5 +23,6 @@ extern const struct subcommand subcommand_status, subcommand_pause, subcommand_r
 	subcommand_reset, subcommand_powerdown, subcommand_quit;
 /* Give a running machine keys. */
 extern const struct subcommand subcommand_sendkey, subcommand_type;
+extern const struct subcommand subcommand_screenshot;
 
 #endif

@@ -224,6 +224,12 @@ static int set_parallel(void *opaque, const char *value)
 	return 0;
 }
 
+static int set_display(void *opaque, const char *value)
+{
+	return display_config_parse(
+		&((struct settings *)opaque)->machine.display, "--display", value);
+}
+
 static int set_serial2(void *opaque, const char *value)
 {
 	((struct settings *)opaque)->machine.serial2_path = value;
@@ -331,6 +337,11 @@ static const struct option_row table[] = {
 		"network-config and vendor-data in DIR",
 		set_cloud_init},
 	{"credential", "NAME=VALUE", "a credential for the guest's systemd", set_credential},
+	{"display", "KIND[,WORD]...",
+		"give the machine a screen. KINDs: text (this terminal shows\nit, where it is "
+		"text), vnc=HOST:N or vnc=PATH (a VNC server,\nwith password-file=FILE), none "
+		"(for 'veneer screenshot')",
+		set_display},
 	{"serial2", "FILE", "add a second serial port that writes to FILE", set_serial2},
 	{"parallel", "FILE", "add a parallel port whose printer writes to FILE", set_parallel},
 	{"control", "PATH",

@@ -233,6 +233,7 @@ static const struct command {
 	{"system_powerdown", system_powerdown, {0}},
 	{"system_reset", system_reset, {0}},
 	{"send-key", qmp_send_key, {"keys", "hold-time"}},
+	{"screendump", qmp_screendump, {"filename", "format"}},
 	{"input-send-event", qmp_input_send_event, {"events", "device", "head"}},
 };
 

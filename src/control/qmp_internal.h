@@ -12,5 +12,6 @@ __attribute__((format(printf, 2, 3))) json_t *qmp_fail(
  * later. `arguments`: an object, or NULL; it has no members that the table does not name. */
 json_t *qmp_send_key(struct qmp_session *session, json_t *arguments);
 json_t *qmp_input_send_event(struct qmp_session *session, json_t *arguments);
+json_t *qmp_screendump(struct qmp_session *session, json_t *arguments);
 
 #endif

@@ -312,7 +312,8 @@ static void fill_fixed_hardware(struct fadt *fadt)
 	fadt->reset_value = ACPI_RESET_VALUE;
 }
 
-static struct fadt *write_fadt(struct tables *tables, uint64_t facs, uint64_t dsdt)
+static struct fadt *write_fadt(
+	struct tables *tables, const struct acpi_config *config, uint64_t facs, uint64_t dsdt)
 {
 	struct fadt *fadt = reserve(tables, sizeof(*fadt), 16);
 
@@ -327,7 +328,8 @@ static struct fadt *write_fadt(struct tables *tables, uint64_t facs, uint64_t ds
 	fadt->p_lvl2_lat = 0xfff;
 	fadt->p_lvl3_lat = 0xfff;
 	fadt->century = RTC_CMOS_CENTURY;
-	fadt->iapc_boot_arch = BOOT_ARCH_LEGACY_DEVICES | BOOT_ARCH_8042 | BOOT_ARCH_NO_VGA;
+	fadt->iapc_boot_arch =
+		BOOT_ARCH_LEGACY_DEVICES | BOOT_ARCH_8042 | (config->vga ? 0 : BOOT_ARCH_NO_VGA);
 	fadt->flags = FADT_WBINVD | FADT_PROC_C1 | FADT_NO_FIXED_SLEEP_BUTTON |
 		      FADT_NO_FIXED_RTC_WAKE | FADT_TIMER_32_BITS | FADT_RESET_REGISTER;
 	fadt->minor_version = 4;
@@ -418,7 +420,7 @@ static bool build_tables(
 
 	if (!rsdp || !facs || !dsdt || !madt || !mcfg)
 		return false;
-	fadt = write_fadt(tables, address_of(tables, facs), address_of(tables, dsdt));
+	fadt = write_fadt(tables, config, address_of(tables, facs), address_of(tables, dsdt));
 	if (!fadt)
 		return false;
 	listed[0] = address_of(tables, fadt);

@@ -10,6 +10,7 @@
 struct acpi_config {
 	unsigned cpu_count; /* APIC IDs 0 to cpu_count - 1 */
 	bool com2;
+	bool vga;
 };
 
 /* Write all tables to the BIOS area, LAYOUT_BIOS, which e820 reserves. `*rsdp` is the root

@@ -21,6 +21,7 @@ struct boot_request {
 	const struct image *initrd; /* NULL: none */
 	const char *cmdline;        /* "" where there is none */
 	uint64_t rsdp;              /* guest-physical address of ACPI's root pointer */
+	bool text_screen;           /* there is a VGA, in text mode 3 */
 };
 
 /* The boot processor's state at the kernel's first instruction: flat segments, interrupts off,

@@ -1,15 +1,19 @@
 #include "machine/io_devices.h"
 
+#include "base/log.h"
 #include "device/chipset/chipset.h"
+#include "device/display/vga.h"
 #include "device/pci/pci.h"
 #include "device/pci_testdev.h"
 #include "device/virtio/block.h"
 #include "device/virtio/console.h"
 #include "device/virtio/entropy.h"
 #include "device/virtio/net.h"
+#include "host/display/font.h"
 #include "machine/machine.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -117,6 +121,29 @@ static int create_console(struct machine *machine)
 		machine->pci, machine->config.console_ports, machine->config.console_port_count);
 }
 
+/* A kernel that is started without firmware finds text mode, and the characters that firmware would
+ * have loaded. */
+static int create_vga(struct machine *machine)
+{
+	struct vga_config config = {
+		.bus = machine->pci, .clock = &machine->clock, .text_mode = true};
+	size_t size;
+	uint8_t *bios;
+	int error;
+
+	if (!machine_has_vga(&machine->config))
+		return 0;
+	bios = font_read_bios(&size);
+	config.font = bios ? font_find(bios, size) : NULL;
+	if (!config.font)
+		log_warning("--display: there are no characters for pictures of text, because %s "
+			    "is missing; install the package seabios",
+			VIDEO_BIOS);
+	error = vga_create(&config, &machine->display);
+	free(bios);
+	return error;
+}
+
 /* In this order, which gives each its slot: a guest finds its devices where they were. */
 static int (*const rows[])(struct machine *machine) = {
 	create_bus,
@@ -125,6 +152,7 @@ static int (*const rows[])(struct machine *machine) = {
 	create_disks,
 	create_networks,
 	create_console,
+	create_vga,
 };
 
 int io_devices_create(struct machine *machine)

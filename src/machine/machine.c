@@ -233,12 +233,14 @@ static int write_bios_data(struct memory *memory)
 static int load_guest(struct machine *machine)
 {
 	const struct machine_config *config = &machine->config;
-	const struct acpi_config acpi = {config->cpu_count, config->serial2_path != NULL};
+	const struct acpi_config acpi = {
+		config->cpu_count, config->serial2_path != NULL, machine_has_vga(config)};
 	struct boot_request request = {
 		.memory = &machine->memory,
 		.kernel = &machine->kernel,
 		.initrd = machine->initrd.size ? &machine->initrd : NULL,
 		.cmdline = machine->cmdline,
+		.text_screen = machine_has_vga(config),
 	};
 	int error;
 

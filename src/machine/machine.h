@@ -18,6 +18,7 @@
 #include "engine/engine.h"
 #include "host/console.h"
 #include "host/disk/disk.h"
+#include "host/display/config.h"
 #include "host/display/display.h"
 #include "host/input.h"
 #include "host/net/net_backend.h"
@@ -57,6 +58,7 @@ struct machine_config {
 	struct console_port_config console_ports[CONSOLE_MAX_PORTS];
 	unsigned console_port_count;
 	struct smbios_config smbios;
+	struct display_config display;
 };
 
 /* How a run ended. */
@@ -138,6 +140,12 @@ struct machine {
 	pthread_cond_t phase_changed; /* or an end was requested */
 	unsigned resets;
 };
+
+/* The machine has a VGA. */
+static inline bool machine_has_vga(const struct machine_config *config)
+{
+	return config->display.kind != DISPLAY_UNSAID;
+}
 
 /* Build a machine and load its kernel. The strings in config must outlive it. 0, or -errno with a
  * message; then nothing is left behind. */

@@ -57,7 +57,7 @@ static uint8_t sum(const uint8_t *at, size_t size)
 
 static void build_with(unsigned cpus, bool com2, uint64_t size, unsigned physical_bits)
 {
-	const struct acpi_config config = {cpus, com2};
+	const struct acpi_config config = {cpus, com2, false};
 
 	assert_int_equal(memory_create(&memory, size, physical_bits, &lock), 0);
 	assert_int_equal(acpi_write_tables(&memory, &config, &rsdp), 0);
@@ -171,7 +171,7 @@ static void test_processors(void **state)
 
 static void test_too_many_processors(void **state)
 {
-	const struct acpi_config config = {ACPI_MAX_CPUS + 1, false};
+	const struct acpi_config config = {ACPI_MAX_CPUS + 1, false, false};
 
 	assert_int_equal(memory_create(&memory, 16 * MIB, 40, &lock), 0);
 	assert_int_not_equal(acpi_write_tables(&memory, &config, &rsdp), 0);

@@ -20,7 +20,7 @@ struct display_config {
 	/* VNC: a Unix socket's path, which begins with a slash or a dot; or a host's numeric
 	 * address. */
 	char address[DISPLAY_ADDRESS];
-	uint16_t port;             /* not of a path */
+	uint16_t port;       /* not of a path */
 	char *password_file; /* NULL: none is asked for */
 };
 

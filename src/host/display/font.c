@@ -6,7 +6,8 @@
 #include <unistd.h>
 
 /* Code page 437 begins with nothing, and then a smiling face, in every VGA's font. */
-static const uint8_t first[32] = {[18] = 0x7e, 0x81, 0xa5, 0x81, 0x81, 0xbd, 0x99, 0x81, 0x81, 0x7e};
+static const uint8_t first[32] = {
+	[18] = 0x7e, 0x81, 0xa5, 0x81, 0x81, 0xbd, 0x99, 0x81, 0x81, 0x7e};
 
 const uint8_t *font_find(const uint8_t *bios, size_t size)
 {

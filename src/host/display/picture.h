@@ -8,8 +8,7 @@ enum picture_format { PICTURE_PNG, PICTURE_PPM };
 
 /* Write the frame to a new file at `path`, or over what is there: it is complete, or there is an
  * error and no file. 0 or -errno, without a message. */
-int picture_write(
-	const char *path, enum picture_format format, const struct display_frame *frame);
+int picture_write(const char *path, enum picture_format format, const struct display_frame *frame);
 /* The same with what is on the screen now; -ENODEV: it has none. */
 int picture_write_screen(
 	const char *path, enum picture_format format, const struct display *display);
