@@ -564,6 +564,25 @@ static void a_helper_that_is_stopped(void **state)
 	card_destroy(card);
 }
 
+/* One that never goes on is replaced. */
+static void a_helper_that_hangs(void **state)
+{
+	pid_t pid;
+
+	card = card_create("user");
+	assert_true(find_host(LONG_ENOUGH));
+	pid = helper_pid();
+	kill(pid, SIGSTOP);
+	send_arp(1, HOST, (const uint8_t[6]){0});
+	for (unsigned tries = 0; tries < 200 && kill(pid, 0) == 0; tries++)
+		usleep(100000);
+	assert_int_equal(kill(pid, 0), -1);
+	for (unsigned tries = 0; tries < 100 && !find_host(200); tries++)
+		;
+	assert_true(find_host(LONG_ENOUGH));
+	card_destroy(card);
+}
+
 /* Frames that no driver sends, and packets that lie about themselves. */
 static void garbage(void **state)
 {
@@ -623,6 +642,7 @@ int main(void)
 		cmocka_unit_test(restricted),
 		cmocka_unit_test(another_helper_is_started),
 		cmocka_unit_test(a_helper_that_is_stopped),
+		cmocka_unit_test(a_helper_that_hangs),
 		cmocka_unit_test(garbage),
 	};
 

@@ -23,6 +23,7 @@
 #define LONGEST_DELAY (30 * NS_PER_SECOND)
 #define LONG_LIFE     60    /* seconds after which a helper's end is not held against the next */
 #define START_TIMEOUT 20000 /* ms */
+#define STUCK_AFTER   (5 * NS_PER_SECOND)
 
 struct net_user {
 	struct net_backend net;
@@ -42,6 +43,9 @@ struct net_user {
 	uint64_t delay_ns;
 	time_t started;
 	bool told; /* that a helper has ended */
+
+	struct worker_timer progress; /* armed while there may be frames that it has not taken */
+	uint32_t taken_before;
 };
 
 static time_t seconds(void)
@@ -176,6 +180,7 @@ static void helper_lost(struct net_user *user, const char *why)
 {
 	if (seconds() - user->started >= LONG_LIFE)
 		user->delay_ns = FIRST_DELAY;
+	worker_timer_cancel(&user->progress);
 	unwatch(user);
 	helper_stop(&user->helper);
 	net_link_close(&user->link);
@@ -204,6 +209,27 @@ static void start_again(void *opaque)
 	announce(user);
 }
 
+/* A helper that takes nothing of what the guest sends for STUCK_AFTER will not go on: libslirp never
+ * waits for anything. */
+static void watch_progress(struct net_user *user)
+{
+	net_link_room(&user->link, false);
+	user->taken_before = user->link.out.other;
+	worker_timer_arm(&user->progress, STUCK_AFTER);
+}
+
+static void look_for_progress(void *opaque)
+{
+	struct net_user *user = opaque;
+
+	if (!user->link.map || net_link_room(&user->link, false) == NET_LINK_RING)
+		return;
+	if (user->link.out.other == user->taken_before)
+		helper_lost(user, "does not go on");
+	else
+		watch_progress(user);
+}
+
 /* --- the back end --- */
 
 static int user_start(struct net_backend *net, struct worker *worker, const struct net_port *port)
@@ -217,6 +243,7 @@ static int user_start(struct net_backend *net, struct worker *worker, const stru
 	worker_task_init(&user->announce, announce, user);
 	worker_post(worker, &user->announce);
 	worker_timer_init(&user->restart, worker, start_again, user);
+	worker_timer_init(&user->progress, worker, look_for_progress, user);
 	error = watch(user);
 	if (error)
 		log_error("--net user: cannot wait for veneer-net-user: %s", strerror(-error));
@@ -244,8 +271,11 @@ static void user_flush(struct net_backend *net)
 {
 	struct net_user *user = container_of(net, struct net_user, net);
 
-	if (user->link.map)
-		net_link_flush(&user->link);
+	if (!user->link.map)
+		return;
+	net_link_flush(&user->link);
+	if (!user->progress.armed)
+		watch_progress(user);
 }
 
 static ssize_t user_receive(
