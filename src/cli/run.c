@@ -447,7 +447,6 @@ static int add_boot_disk(struct settings *settings)
 	memmove(machine->disks + 1, machine->disks, machine->disk_count * sizeof(*machine->disks));
 	machine->disks[0] = settings->disk;
 	machine->disk_count++;
-	machine->boot_disk = &settings->disk;
 	return machine->net_count ? 0 : set_net(settings, "user");
 }
 

@@ -88,20 +88,18 @@ static void close_fds(int fds[FDS])
 			close(fds[i]);
 }
 
-int disk_boot_read(struct disk_boot *boot, const struct disk_config *disk)
+int disk_boot_read(struct disk_boot *boot, struct disk_config *disk)
 {
 	int fds[FDS] = {-1, -1, -1, -1}, error;
-	struct disk_server *server;
-	char *target;
+	const char *target;
 
 	*boot = (struct disk_boot){-1, -1, NULL};
-	error = disk_serve(disk, &target, &server);
+	error = disk_serve(disk);
+	target = disk_target(disk);
 	if (!error)
 		error = open_fds(target ? "/dev/null" : disk->path, fds);
 	if (!error)
 		error = run_helper(disk, target, fds);
-	disk_server_stop(server);
-	free(target);
 	if (!error && !(boot->cmdline = read_cmdline(fds[CMDLINE])))
 		error = -ENOMEM;
 	if (!error) {

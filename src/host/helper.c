@@ -65,6 +65,7 @@ struct child {
 	const int *fds;
 	unsigned fd_count;
 	int null_fd, message_fd;
+	int death_signal; /* when the thread that starts it ends */
 	pid_t parent;
 	volatile int error; /* why it did not start */
 };
@@ -112,7 +113,7 @@ __attribute__((noinline, noreturn)) static void become_helper(struct child *chil
 {
 	reset_signals();
 	setsid();
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	prctl(PR_SET_PDEATHSIG, child->death_signal);
 	/* The parent may have ended before that was set. */
 	if (getppid() != child->parent)
 		_exit(127);
@@ -179,8 +180,8 @@ static int start(struct helper *helper, struct child *child)
 	return 0;
 }
 
-int helper_start(struct helper *helper, const char *name, const char *const *words, const int *fds,
-	unsigned fd_count)
+static int start_named(struct helper *helper, const char *name, const char *const *words,
+	const int *fds, unsigned fd_count, int death_signal)
 {
 	char path[PATH_MAX], *arguments[HELPER_MAX_WORDS + 2] = {path};
 	struct child child = {.path = path,
@@ -188,7 +189,8 @@ int helper_start(struct helper *helper, const char *name, const char *const *wor
 		.fds = fds,
 		.fd_count = fd_count,
 		.null_fd = -1,
-		.message_fd = -1};
+		.message_fd = -1,
+		.death_signal = death_signal};
 	unsigned count = 0;
 	int error;
 
@@ -211,6 +213,18 @@ int helper_start(struct helper *helper, const char *name, const char *const *wor
 		helper->pid = 0;
 	}
 	return error;
+}
+
+int helper_start(struct helper *helper, const char *name, const char *const *words, const int *fds,
+	unsigned fd_count)
+{
+	return start_named(helper, name, words, fds, fd_count, SIGKILL);
+}
+
+int helper_start_orderly(struct helper *helper, const char *name, const char *const *words,
+	const int *fds, unsigned fd_count)
+{
+	return start_named(helper, name, words, fds, fd_count, SIGTERM);
 }
 
 /* --- its messages --- */
@@ -313,6 +327,14 @@ int helper_wait(struct helper *helper, unsigned timeout_ms)
 			fds[1].fd = -1;
 	}
 	return reap(helper, 0);
+}
+
+void helper_end(struct helper *helper, unsigned timeout_ms)
+{
+	if (!helper->pid)
+		return;
+	kill(helper->pid, SIGTERM);
+	helper_wait(helper, timeout_ms);
 }
 
 void helper_stop(struct helper *helper)

@@ -44,6 +44,11 @@ int helper_find(const char *name, char *path);
 int helper_start(struct helper *helper, const char *name, const char *const *words, const int *fds,
 	unsigned fd_count);
 
+/* The same for a helper that holds data that it has yet to write: the end of the thread asks it to
+ * end (SIGTERM), and does not kill it. */
+int helper_start_orderly(struct helper *helper, const char *name, const char *const *words,
+	const int *fds, unsigned fd_count);
+
 /* Show what the helper has written so far. Does not wait. -EPIPE: it has closed its standard error,
  * so that message_fd stays readable for nothing; else 0. */
 int helper_relay(struct helper *helper);
@@ -55,6 +60,9 @@ int helper_reap(struct helper *helper);
 /* For a helper that does one thing and ends: show its messages and wait for its end, as
  * helper_reap(). Where it takes longer it is killed: -ETIMEDOUT, with a message. */
 int helper_wait(struct helper *helper, unsigned timeout_ms);
+
+/* Ask it to end (SIGTERM) if it runs, and wait, as helper_wait(). Frees all of it. */
+void helper_end(struct helper *helper, unsigned timeout_ms);
 
 /* Kill it if it runs, and free all of it. Harmless on a helper that has been reaped. */
 void helper_stop(struct helper *helper);

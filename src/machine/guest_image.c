@@ -28,11 +28,12 @@ static int compose_cmdline(struct machine *machine, const char *loader)
 static int open_disk(struct machine *machine)
 {
 	const struct machine_config *config = &machine->config;
-	const char *path = config->boot_disk->path;
+	struct disk_config *disk = &machine->config.disks[0];
+	const char *path = disk->path;
 	struct disk_boot boot;
 	int error;
 
-	error = disk_boot_read(&boot, config->boot_disk);
+	error = disk_boot_read(&boot, disk);
 	if (error)
 		return error;
 	error = image_from_fd(&machine->kernel, "the kernel of", path, boot.kernel_fd);

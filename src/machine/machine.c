@@ -331,6 +331,8 @@ void machine_destroy(struct machine *machine)
 	}
 	if (machine->engine_machine)
 		machine->config.engine->machine_destroy(machine->engine_machine);
+	for (i = 0; i < machine->config.disk_count; i++)
+		disk_server_drop(machine->config.disks[i].server);
 	if (machine->loop)
 		event_loop_destroy(machine->loop);
 	if (machine->memory.ram)

@@ -34,11 +34,9 @@
 #define MACHINE_MAX_MEMORY (1024 * GIB)
 
 struct machine_config {
-	const char *kernel_path; /* NULL: boot_disk's */
-	const char *initrd_path; /* NULL: none, or boot_disk's where the kernel is */
-	const char *cmdline;     /* "" where there is none; it comes after boot_disk's */
-	/* Whose boot loader's kernel, initrd and command line are taken; NULL: none. */
-	const struct disk_config *boot_disk;
+	const char *kernel_path;  /* NULL: disks[0]'s boot loader's */
+	const char *initrd_path;  /* NULL: none, or the boot loader's where the kernel is */
+	const char *cmdline;      /* "" where there is none; it comes after the boot loader's */
 	const char *serial2_path; /* file that gets what the guest sends to COM2; NULL: no COM2 */
 	const char
 		*parallel_path; /* file that gets what the guest prints; NULL: no parallel port */

@@ -211,14 +211,22 @@ static inline void end_random(struct io *io, const uint8_t *model)
 	free((void *)start);
 }
 
+/* The disk has all of the model. */
+static inline void check_contents(struct started *on, const uint8_t *model, uint64_t bytes)
+{
+	uint8_t *all = malloc(bytes);
+
+	assert_int_equal(transfer(on, DISK_READ, 0, all, bytes, false), 0);
+	assert_memory_equal(all, model, bytes);
+	free(all);
+}
+
 /* Rounds of requests that run at the same time on ranges that do not overlap; the disk's `bytes`
  * (all of them) are compared with `model` (changed along) as they are read, and at the end.
  * `grain`: of the pieces in memory. */
 static inline void check_random(
 	struct started *on, uint8_t *model, uint64_t bytes, unsigned rounds, uint64_t grain)
 {
-	uint8_t *all = malloc(bytes);
-
 	for (unsigned round = 0; round < rounds; round++) {
 		uint64_t cuts[2 * PARALLEL];
 		struct io ios[PARALLEL];
@@ -237,9 +245,7 @@ static inline void check_random(
 		if (round % 16 == 0)
 			assert_int_equal(transfer(on, DISK_FLUSH, 0, NULL, 0, false), 0);
 	}
-	assert_int_equal(transfer(on, DISK_READ, 0, all, bytes, false), 0);
-	assert_memory_equal(all, model, bytes);
-	free(all);
+	check_contents(on, model, bytes);
 }
 
 /* --- files --- */

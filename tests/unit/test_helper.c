@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -171,6 +172,32 @@ static void signals_are_as_at_first(void **state)
 	assert_int_equal(helper_wait(&helper, LONG_ENOUGH), 128 + SIGTERM);
 }
 
+/* One that has something to do before it ends, and one that does not want to. */
+static void may_be_asked_to_end(void **state)
+{
+	char path[] = "/tmp/test-helper-XXXXXX", script[200];
+	struct helper helper;
+	int fd = mkstemp(path);
+	struct stat status;
+
+	snprintf(script, sizeof(script),
+		"trap 'echo written >%s; exit 0' TERM; echo >&2; while :; do sleep 0.01; done",
+		path);
+	assert_int_equal(start_shell(&helper, script, NULL, 0), 0);
+	assert_int_equal(poll(&(struct pollfd){helper.message_fd, POLLIN, 0}, 1, LONG_ENOUGH), 1);
+	helper_end(&helper, LONG_ENOUGH);
+	assert_int_equal(fstat(fd, &status), 0);
+	assert_int_equal(status.st_size, strlen("written\n"));
+	assert_int_equal(start_shell(&helper,
+				 "trap '' TERM; echo >&2; while :; do sleep 0.01; done", NULL, 0),
+		0);
+	assert_int_equal(poll(&(struct pollfd){helper.message_fd, POLLIN, 0}, 1, LONG_ENOUGH), 1);
+	helper_end(&helper, 50);
+	helper_end(&helper, 50);
+	close(fd);
+	unlink(path);
+}
+
 static void missing_executable(void **state)
 {
 	struct helper helper;
@@ -196,6 +223,7 @@ int main(void)
 		cmocka_unit_test(is_killed_when_it_takes_too_long),
 		cmocka_unit_test(does_not_outlive_its_thread),
 		cmocka_unit_test(signals_are_as_at_first),
+		cmocka_unit_test(may_be_asked_to_end),
 		cmocka_unit_test(missing_executable),
 	};
 

@@ -21,6 +21,8 @@ enum disk_cache {
 
 #define DISK_RECONNECT_S 60
 
+struct disk_server;
+
 /* --disk FILE[,readonly][,snapshot][,serial=S][,offset=N,size=N][,format=F][,cache=C][,share=on]
  * [,io=auto|threads][,reconnect=SECONDS]; ",," is a comma in a word. */
 struct disk_config {
@@ -33,7 +35,9 @@ struct disk_config {
 	enum disk_cache cache;
 	bool threads;         /* no io_uring */
 	unsigned reconnect_s; /* how long requests wait for a server that is gone */
-	bool port;            /* its device is behind a PCI Express root port of its own */
+	/* What disk_serve() has started, for disk_open() to use; NULL: nothing. */
+	struct disk_server *server;
+	bool port; /* its device is behind a PCI Express root port of its own */
 };
 
 enum disk_operation { DISK_READ, DISK_WRITE, DISK_FLUSH, DISK_DISCARD, DISK_WRITE_ZEROES };
@@ -89,13 +93,15 @@ int disk_config_parse(struct disk_config *config, const char *option, const char
  * message: the image must not be opened by a guess. */
 int disk_config_probe(struct disk_config *config);
 
-/* For a helper that reads the disk on its own, before anybody else does. `*target`, to be freed:
- * what it is to ask as a client of NBD, a URI or the path of a Unix socket; NULL: the disk is raw,
- * and in its file. `*server`: to be stopped by disk_server_stop() after that; NULL: there is none.
- * 0, or -errno with a message. */
-struct disk_server;
-int disk_serve(const struct disk_config *config, char **target, struct disk_server **server);
-void disk_server_stop(struct disk_server *server);
+/* Where the image's format is not raw, start the program that reads it, which disk_open() does
+ * otherwise: a helper may then ask it, too, before the disk is opened and later. 0, or -errno with
+ * a message. */
+int disk_serve(struct disk_config *config);
+/* Whom a helper that reads the disk on its own is to ask, as a client of NBD: a URI, or the path of
+ * a Unix socket; NULL: the disk is raw, and in its file. */
+const char *disk_target(const struct disk_config *config);
+/* End the program, once the disk that uses it is destroyed. NULL: nothing. */
+void disk_server_drop(struct disk_server *server);
 
 /* Open it, and lock it against other machines (unless `share`): a second machine that writes the
  * same bytes, or reads what another one writes, is refused. 0, or -errno with a message. */

@@ -1,7 +1,11 @@
 /* Images in other formats than raw are read and written by a program of QEMU's, which serves them
  * to us as a network block device: qemu-storage-daemon, or qemu-nbd where there is none. A hostile
- * image meets that process, not this one. It is our child, and ends with us; its socket is in a
- * private directory that is gone once we are connected.
+ * image meets that process, not this one. Its socket is in a private directory that is gone once
+ * nobody is to connect any more.
+ *
+ * It is our child, and ends with us. When it has answered a write, it may still hold what the
+ * image's tables are to become; it writes that when it is asked to end. So it is killed only where
+ * it does not answer.
  *
  * A format that the user does not name is recognised by the image's first bytes. That is dangerous:
  * a guest can write such bytes into its raw disk, and have the next start read what they name, such
@@ -27,6 +31,8 @@
 #include <unistd.h>
 
 #define PROBE_BYTES 128
+#define END_MS      10000 /* for the program to write what it holds */
+#define GIVEN_UP_MS 500
 #define TEMPLATE    "/veneer-disk-XXXXXX"
 
 /* --- recognising --- */
@@ -99,7 +105,19 @@ struct disk_server {
 	struct helper helper;
 	struct worker *worker;
 	char *program, *directory, *socket;
+	unsigned users;
+	bool given_up; /* it has not answered for too long */
 };
+
+void disk_server_give_up(struct disk_server *server)
+{
+	server->given_up = true;
+}
+
+const char *disk_server_socket(const struct disk_server *server)
+{
+	return server->socket;
+}
 
 static void messages(void *opaque, uint32_t events)
 {
@@ -123,13 +141,13 @@ static void remove_socket(struct disk_server *server)
 		rmdir(server->directory);
 }
 
-void disk_server_stop(struct disk_server *server)
+void disk_server_drop(struct disk_server *server)
 {
-	if (!server)
+	if (!server || --server->users)
 		return;
 	if (server->helper.pid > 0) {
 		helper_relay(&server->helper);
-		helper_stop(&server->helper);
+		helper_end(&server->helper, server->given_up ? GIVEN_UP_MS : END_MS);
 	}
 	remove_socket(server);
 	free(server->program);
@@ -157,11 +175,32 @@ static char *find_program(const char *name)
 	return found;
 }
 
+static struct sockaddr_un address_of(const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	return address;
+}
+
+/* Does anybody listen there? */
+static bool accepts(const char *path)
+{
+	struct sockaddr_un address = address_of(path);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), error = -1;
+
+	if (fd >= 0) {
+		error = connect(fd, (const struct sockaddr *)&address, sizeof(address));
+		close(fd);
+	}
+	return error == 0;
+}
+
 /* A listening socket in a directory that only we may enter. The descriptor, or -errno. */
 static int listen_privately(struct disk_server *server)
 {
 	const char *temporary = getenv("TMPDIR");
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct sockaddr_un address;
 	int fd;
 
 	if (!temporary || *temporary != '/' || strlen(temporary) > 60)
@@ -176,7 +215,7 @@ static int listen_privately(struct disk_server *server)
 		server->socket = NULL;
 		return -ENOMEM;
 	}
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", server->socket);
+	address = address_of(server->socket);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
@@ -221,7 +260,7 @@ static int run_daemon(struct disk_server *server, const char *image, bool read_o
 			  : "type=nbd,id=export,node-name=disk,name=,writable=on",
 		NULL};
 
-	return helper_start(&server->helper, server->program, words, &fd, 1);
+	return helper_start_orderly(&server->helper, server->program, words, &fd, 1);
 }
 
 /* qemu-nbd, which makes its socket itself. */
@@ -232,15 +271,15 @@ static int run_nbd(struct disk_server *server, const char *image, bool read_only
 
 	if (asprintf(&file, "json:%s", image) >= 0 &&
 		asprintf(&socket, "--socket=%s", server->socket) >= 0) {
-		const char *const words[] = {"--persistent", socket, "--discard=unmap", file,
-			read_only ? "--read-only" : NULL, NULL};
+		const char *const words[] = {"--persistent", "--shared=4", socket,
+			"--discard=unmap", file, read_only ? "--read-only" : NULL, NULL};
 
 		unlink(server->socket);
-		error = helper_start(&server->helper, server->program, words, NULL, 0);
+		error = helper_start_orderly(&server->helper, server->program, words, NULL, 0);
 	}
-	/* Its socket is there when it has opened the image. */
-	for (unsigned i = 0; !error && i < 500 && access(server->socket, F_OK) < 0 &&
-			     helper_relay(&server->helper) == 0;
+	/* It listens when it has opened the image. */
+	for (unsigned i = 0;
+		!error && i < 500 && !accepts(server->socket) && helper_relay(&server->helper) == 0;
 		i++)
 		usleep(10000);
 	free(file);
@@ -274,27 +313,9 @@ static int run(struct disk_server *server, const struct disk_config *config, con
 	return error;
 }
 
-int format_serve(const struct disk_config *config, struct disk_server **server, const char **socket)
+int format_serve(const struct disk_config *config, struct disk_server **server)
 {
-	char *image = describe(config, config->format, config->guessed);
-	int error;
-
-	*server = calloc(1, sizeof(**server));
-	error = *server && image ? run(*server, config, image) : -ENOMEM;
-	free(image);
-	if (error) {
-		disk_server_stop(*server);
-		*server = NULL;
-		return error;
-	}
-	*socket = (*server)->socket;
-	return 0;
-}
-
-int format_open(const struct disk_config *config, struct disk **disk)
-{
-	struct disk_server *server;
-	const char *socket;
+	char *image;
 	int error;
 
 	if (config->share && !config->read_only) {
@@ -303,13 +324,34 @@ int format_open(const struct disk_config *config, struct disk **disk)
 			config->path, config->format);
 		return -EINVAL;
 	}
-	error = format_serve(config, &server, &socket);
+	image = describe(config, config->format, config->guessed);
+	*server = calloc(1, sizeof(**server));
+	if (*server)
+		(*server)->users = 1;
+	error = *server && image ? run(*server, config, image) : -ENOMEM;
+	free(image);
+	if (error) {
+		disk_server_drop(*server);
+		*server = NULL;
+	}
+	return error;
+}
+
+int format_open(const struct disk_config *config, struct disk **disk)
+{
+	struct disk_server *server = config->server;
+	int error = 0;
+
+	if (server)
+		server->users++;
+	else
+		error = format_serve(config, &server);
 	if (error)
 		return error;
-	error = nbd_open(config, socket, server, disk);
+	error = nbd_open(config, server->socket, server, disk);
 	if (error)
 		log_error("%s: cannot be opened as %s", config->path, config->format);
-	else
+	else if (!config->server)
 		remove_socket(server);
 	return error;
 }

@@ -23,12 +23,15 @@ int nbd_open(const struct disk_config *config, const char *target, struct disk_s
 	struct disk **disk);
 /* An image in another format than raw, through a program that knows it (format.c). */
 int format_open(const struct disk_config *config, struct disk **disk);
-/* The program alone, and the path of its socket, which is the program's. */
-int format_serve(
-	const struct disk_config *config, struct disk_server **server, const char **socket);
+/* The program alone. */
+int format_serve(const struct disk_config *config, struct disk_server **server);
+/* The path of its socket, which is the program's. */
+const char *disk_server_socket(const struct disk_server *server);
 /* The format that the file's first bytes are of. "raw" where they are of none, or where it cannot
  * be read. NULL with a message: an image that must not be opened by a guess. */
 const char *format_probe(const char *path);
+/* It does not answer: when it is to end, it does not get long. */
+void disk_server_give_up(struct disk_server *server);
 /* Have the worker show the server's messages. 0 or -errno. */
 int disk_server_watch(struct disk_server *server, struct worker *worker);
 

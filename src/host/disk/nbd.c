@@ -524,7 +524,7 @@ static void nbd_destroy(struct disk *disk)
 	}
 	if (nbd->fd >= 0)
 		close(nbd->fd);
-	disk_server_stop(nbd->server);
+	disk_server_drop(nbd->server);
 	nbd_log_forget(&nbd->log, UINT64_MAX);
 	free(nbd->name);
 	free(nbd);
@@ -534,6 +534,8 @@ static void nbd_abandon(struct disk *disk)
 {
 	struct nbd *nbd = container_of(disk, struct nbd, disk);
 
+	if (nbd->server && (nbd->sent || nbd->resend || nbd->queue))
+		disk_server_give_up(nbd->server);
 	if (nbd->handle)
 		drop_server(nbd);
 	fail_all(nbd);
@@ -573,7 +575,7 @@ int nbd_open(const struct disk_config *config, const char *target, struct disk_s
 	int error = -ENOMEM;
 
 	if (!nbd) {
-		disk_server_stop(server);
+		disk_server_drop(server);
 		return error;
 	}
 	nbd->name = strdup(config->path);

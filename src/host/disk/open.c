@@ -40,26 +40,20 @@ int disk_config_probe(struct disk_config *config)
 	return 0;
 }
 
-int disk_serve(const struct disk_config *config, char **target, struct disk_server **server)
+int disk_serve(struct disk_config *config)
 {
-	struct disk_config reading = *config;
-	const char *socket = config->path;
-	int error = disk_config_probe(&reading);
+	int error = disk_config_probe(config);
 
-	*target = NULL;
-	*server = NULL;
-	reading.read_only = true;
-	if (!error && !disk_is_uri(reading.path)) {
-		if (is_raw(&reading))
-			return 0;
-		error = format_serve(&reading, server, &socket);
-	}
-	if (!error && !(*target = strdup(socket))) {
-		disk_server_stop(*server);
-		*server = NULL;
-		error = -ENOMEM;
-	}
-	return error;
+	if (error || disk_is_uri(config->path) || is_raw(config) || config->server)
+		return error;
+	return format_serve(config, &config->server);
+}
+
+const char *disk_target(const struct disk_config *config)
+{
+	if (config->server)
+		return disk_server_socket(config->server);
+	return disk_is_uri(config->path) ? config->path : NULL;
 }
 
 static int open_lower(struct disk_config *config, struct disk **disk)

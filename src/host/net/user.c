@@ -209,8 +209,8 @@ static void start_again(void *opaque)
 	announce(user);
 }
 
-/* A helper that takes nothing of what the guest sends for STUCK_AFTER will not go on: libslirp never
- * waits for anything. */
+/* A helper that takes nothing of what the guest sends for STUCK_AFTER will not go on: libslirp
+ * never waits for anything. */
 static void watch_progress(struct net_user *user)
 {
 	net_link_room(&user->link, false);
