@@ -357,8 +357,123 @@ static void test_holes_below(void)
 		"rep movsl downwards from a hole: what was done");
 }
 
+/* Copies that are run often, as a kernel's memcpy() and memset() are: within a page, over its end,
+ * of whole pages, of nothing; and between pages that a cache of translations may keep in one
+ * place. */
+#define FAR  (TEST_VA + 0x400000)
+#define HOT  400
+#define TURN 7
+
+static void test_hot(void)
+{
+	static const struct {
+		ulong from, to, count;
+	} rows[] = {
+		{TEST_VA, FAR, 0x1000},
+		{TEST_VA + 1, FAR + 1, 100},
+		{FAR + 0xff0, TEST_VA, 16},
+		{TEST_VA + 0xff0, FAR + 0x10, 32},
+		{FAR, TEST_VA + 0xff8, 9},
+		{TEST_VA, FAR, 0},
+		{FAR + 8, FAR + 9, 200}, /* each byte is the one before: a fill */
+		{FAR + 9, FAR + 8, 200},
+		{TEST_VA, FAR, 0x2000},
+	};
+	u8 *near = (u8 *)TEST_VA, *far = (u8 *)FAR;
+
+	for (int page = 0; page < 2; page++) {
+		map_page(&boot_space, TEST_VA + page * 0x1000, (ulong)page_alloc(), PTE_P | PTE_W);
+		map_page(&boot_space, FAR + page * 0x1000, (ulong)page_alloc(), PTE_P | PTE_W);
+	}
+	for (unsigned row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
+		ulong wrong = 0;
+
+		for (int turn = 0; turn < HOT; turn++) {
+			struct regs r = {
+				.cx = rows[row].count, .si = rows[row].from, .di = rows[row].to};
+			u8 *from = (u8 *)r.si, *to = (u8 *)r.di;
+			bool fill = to == from + 1;
+
+			for (int i = 0; i < 0x2000; i += TURN)
+				near[i] = (u8)(i * 3 + turn), far[i] = (u8)(i * 5 - turn);
+			asm volatile("rep movsb" : "+c"(r.cx), "+S"(r.si), "+D"(r.di) : : "memory");
+			wrong += r.cx != 0 || r.si != rows[row].from + rows[row].count ||
+				 r.di != rows[row].to + rows[row].count;
+			for (ulong i = 0; i < rows[row].count && from + i < to + 0x1000; i += TURN)
+				wrong += to[i] != (fill                    ? from[0]
+							  : to == from - 1 ? to[i]
+									   : from[i]);
+			r = (struct regs){
+				.ax = (ulong)turn, .cx = rows[row].count / 4, .di = rows[row].to};
+			asm volatile("rep stosl" : "+c"(r.cx), "+D"(r.di) : "a"(r.ax) : "memory");
+			wrong += r.cx != 0;
+			for (ulong i = 0; i < rows[row].count / 4; i += TURN)
+				wrong += ((u32 *)rows[row].to)[i] != (u32)turn;
+		}
+		check(wrong == 0, "hot rep movsb, stosl %x: %u wrong", (unsigned)rows[row].count,
+			(unsigned)wrong);
+	}
+}
+
+/* With this count the operand's end, computed without care, lies before its beginning. */
+static void test_hot_wrap(void)
+{
+	map_page(&boot_space, TEST_VA + 0x2000, 0, 0);
+	for (int turn = 0; turn < HOT; turn++) {
+		struct regs r = {.ax = (ulong)turn, .cx = -8ul, .di = TEST_VA + 0x1010};
+
+		try_asm("rep stosb", : "+c"(r.cx), "+D"(r.di) : "a"(r.ax) : "memory");
+		if (turn + 1 < HOT)
+			continue;
+		check_pf(PF_W, TEST_VA + 0x2000, "hot rep stosb of nearly all addresses");
+		check(r.di == TEST_VA + 0x2000 && r.cx == -8ul - 0xff0 &&
+				((u8 *)TEST_VA)[0x1fff] == (u8)turn,
+			"hot rep stosb of nearly all addresses: what was done");
+	}
+}
+
+/* A bit's number moves the address, also downwards and over the end of a page. */
+static void test_bit_strings(void)
+{
+	ulong bits = sizeof(ulong) * 8, wrong = 0;
+	u8 *middle = (u8 *)TEST_VA + 0x1000;
+
+	memset((void *)TEST_VA, 0, 0x2000);
+	for (int turn = 0; turn < 4; turn++) {
+		for (long bit = -2000; bit < 2000; bit += 3) {
+			u8 *byte = middle + (bit >> 3), mask = (u8)(1 << (bit & 7));
+			bool was, had = *byte & mask;
+
+			asm volatile("lock bts %2, (%1); setc %0"
+				     : "=q"(was)
+				     : "r"(middle), "r"(bit)
+				     : "memory", "cc");
+			wrong += was != had || !(*byte & mask);
+			asm volatile("btc %2, 8(%1); setc %0"
+				     : "=q"(was)
+				     : "r"(middle - 8), "r"(bit)
+				     : "memory", "cc");
+			wrong += !was || (*byte & mask);
+			asm volatile("btr %2, 4(%1, %3, 4); setc %0"
+				     : "=q"(was)
+				     : "r"(middle), "r"(bit), "r"(-1l)
+				     : "memory", "cc");
+			wrong += was || (*byte & mask);
+			asm volatile("bt %2, (%1); setc %0"
+				     : "=q"(was)
+				     : "r"(middle), "r"(bit)
+				     : "memory", "cc");
+			wrong += was;
+		}
+	}
+	check(wrong == 0, "bit strings of %u: %u wrong", (unsigned)bits, (unsigned)wrong);
+}
+
 void guest_main(void)
 {
+	test_hot();
+	test_hot_wrap();
+	test_bit_strings();
 	test_all();
 	test_prefixes();
 	test_ports();

@@ -97,7 +97,7 @@ void fpu_reload(struct cpu *cpu)
 
 #define MXCSR_MM BIT(17) /* misaligned exception mask (APM vol. 1 4.2.2) */
 
-uint32_t fpu_mxcsr_mask(const struct cpu_model *model)
+uint32_t fpu_mxcsr_host_mask(void)
 {
 	static _Atomic uint32_t mask;
 	struct fxsave_image image = {0};
@@ -109,6 +109,13 @@ uint32_t fpu_mxcsr_mask(const struct cpu_model *model)
 		/* Zero means the first processors with SSE, without DAZ (SDM vol. 1 11.6.6). */
 		mask = value = value ? value : 0xffbf;
 	}
+	return value;
+}
+
+uint32_t fpu_mxcsr_mask(const struct cpu_model *model)
+{
+	uint32_t value = fpu_mxcsr_host_mask();
+
 	return cpu_model_has(model, CPUID_MISALIGNSSE) ? value : value & ~(uint32_t)MXCSR_MM;
 }
 

@@ -35,6 +35,8 @@ void fpu_raise_pending(struct cpu *cpu);
 
 /* The bits that MXCSR has on this processor; others raise #GP. */
 uint32_t fpu_mxcsr_mask(const struct cpu_model *model);
+/* Those that it has on the host. */
+uint32_t fpu_mxcsr_host_mask(void);
 
 /* A fault in generated code with CR0.NE clear asserts FERR# and restarts the instruction, as the
  * hardware does, until the interrupt that follows clears the error. It unwinds with this value

@@ -152,14 +152,17 @@ static bool try_identical(const struct translator *t, struct guest_insn *g)
 			return collect_registers(g, false);
 		case ZYDIS_MNEMONIC_STMXCSR:
 			break;
+		case ZYDIS_MNEMONIC_LDMXCSR:
+			/* The host refuses what the guest's processor would. */
+			if (fpu_mxcsr_mask(t->cpu->model) != fpu_mxcsr_host_mask())
+				return false;
+			break;
 		default:
 			return false;
 		}
 	} else {
 		g->masked = rules->memory > NATIVE_GATHER;
-		/* A soft TLB's check is about all bytes of the operand, also those that the mask
-		 * leaves out. */
-		if (native.implicit_memory || (g->masked && (!windowed(t) || t->mode.ac)))
+		if (native.implicit_memory || (g->masked && windowed(t) && t->mode.ac))
 			return false;
 	}
 	if (rules->memory != NATIVE_NO_MEMORY) {
@@ -277,7 +280,8 @@ bool recognise_lea(const struct translator *t, struct guest_insn *g)
 	if (recognise_stack_write(t, g))
 		return true;
 	g->memory = &g->operands[1];
-	if (g->operands[0].size < 32 || isa_gpr_number(g->operands[0].reg.value) == RSP)
+	if (g->operands[0].size < 32 ||
+		(windowed(t) && isa_gpr_number(g->operands[0].reg.value) == RSP))
 		set_kind(g, GUEST_INTERPRET, "rare form of LEA");
 	return true;
 }
@@ -364,6 +368,10 @@ static const uint8_t candidates[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
 	[ZYDIS_MNEMONIC_RDGSBASE] = GUEST_READ_BASE,
 	[ZYDIS_MNEMONIC_WRFSBASE] = GUEST_WRITE_BASE,
 	[ZYDIS_MNEMONIC_WRGSBASE] = GUEST_WRITE_BASE,
+	[ZYDIS_MNEMONIC_BT] = GUEST_BIT_STRING,
+	[ZYDIS_MNEMONIC_BTC] = GUEST_BIT_STRING,
+	[ZYDIS_MNEMONIC_BTR] = GUEST_BIT_STRING,
+	[ZYDIS_MNEMONIC_BTS] = GUEST_BIT_STRING,
 	[ZYDIS_MNEMONIC_MOVSB] = GUEST_STRING,
 	[ZYDIS_MNEMONIC_MOVSW] = GUEST_STRING,
 	[ZYDIS_MNEMONIC_MOVSD] = GUEST_STRING,

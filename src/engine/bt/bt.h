@@ -170,10 +170,12 @@ enum bt_exit_kind {
 };
 
 struct bt_exit {
-	uint8_t kind, size; /* size: of the access, for SOFT_MISS and WRITTEN */
+	/* size: of the access, for SOFT_MISS and WRITTEN; 0: anything in its page */
+	uint8_t kind, size;
 	bool write;
 	/* SOFT_MISS: the instruction may have to raise something else than a page fault */
 	bool other_faults;
+	bool masked;    /* SOFT_MISS: nothing of the operand may have to be touched */
 	uint16_t fop;   /* opcode of the x87 instruction that bt->run.last_x87 names by this */
 	uint16_t insn;  /* which instruction of the unit it belongs to */
 	uint32_t patch; /* BRANCH: where in the code the rel32 is to be patched, as cache offset */
@@ -315,7 +317,7 @@ struct bt_run {
 		miss_unit; /* glue.miss: one and the number of the unit that was not where it was */
 	uint64_t miss_saved[8], miss_target; /* while bt_find_jump() runs */
 	/* Field masks for PEXT. */
-	uint64_t mask_index, mask_page, mask_offset;
+	uint64_t mask_index, mask_page, mask_offset, mask_bit[2]; /* of 32 bits, of 64 */
 };
 
 /* Addresses of the glue's routines (glue.c). Translated code jumps through these variables. */

@@ -147,6 +147,8 @@ static int bt_vcpu_create(struct engine_machine *machine, struct cpu *cpu)
 	bt->run.mask_index = (uint64_t)(SOFT_TLB_SIZE - 1) << PAGE_SHIFT;
 	bt->run.mask_page = PAGE_MASK;
 	bt->run.mask_offset = ~PAGE_MASK;
+	bt->run.mask_bit[0] = 31;
+	bt->run.mask_bit[1] = 63;
 	find_host_features(bt);
 	interp_of(cpu)->translator = bt;
 	bt->translator = malloc(sizeof(*bt->translator));

@@ -197,6 +197,8 @@ void emit_linear(struct translator *t, const struct guest_insn *g, const ZydisDe
 
 static void linear_of_access(struct translator *t, const struct access *a)
 {
+	if (a->computed)
+		return;
 	if (a->memory)
 		emit_linear(t, &t->insn[a->insn], a->memory, SCRATCH_ADDR, true);
 	else
@@ -205,7 +207,7 @@ static void linear_of_access(struct translator *t, const struct access *a)
 
 /* --- the soft TLB --- */
 
-static struct soft_tlb *soft_tlb_of(struct translator *t)
+struct soft_tlb *soft_tlb_of(struct translator *t)
 {
 	enum tlb_view view = t->mode.user ? TLB_USER
 			     : t->mode.ac ? TLB_SUPERVISOR_AC
@@ -221,6 +223,7 @@ static uint32_t sized_exit(struct translator *t, enum bt_exit_kind kind, const s
 	exit_of(t, id)->size = (uint8_t)a->size;
 	exit_of(t, id)->write = a->write;
 	exit_of(t, id)->other_faults = t->insn[a->insn].other_faults;
+	exit_of(t, id)->masked = t->insn[a->insn].masked;
 	return id;
 }
 
@@ -290,11 +293,17 @@ static int simple_base(const struct guest_insn *g, const ZydisDecodedOperand *m)
  * register's slot is not the address's. (It could not lead out of the guards, either.) */
 #define NEAR_BASE (INT64_C(16) << 20)
 
+/* By the slot of a register, which is near the address. */
+static void emit_by_slot(struct translator *t, unsigned insn, int base, int32_t disp, access_op *op)
+{
+	extract_field(t, EXTRACT_SLOT, SCRATCH, (unsigned)base);
+	emit_load(&t->code, SCRATCH, at_element(bt_deltas(t->bt, t->mode), SCRATCH));
+	op(t, insn, at_sum(base, SCRATCH, disp));
+}
+
 static void emit_table(
 	struct translator *t, unsigned insn, const ZydisDecodedOperand *m, access_op *op)
 {
-	struct code *c = &t->code;
-
 	int base = simple_base(&t->insn[insn], m);
 	int64_t disp = m->mem.disp.value;
 
@@ -303,9 +312,7 @@ static void emit_table(
 		disp = 0;
 		emit_linear(t, &t->insn[insn], m, SCRATCH_ADDR, true);
 	}
-	extract_field(t, EXTRACT_SLOT, SCRATCH, (unsigned)base);
-	emit_load(c, SCRATCH, at_element(bt_deltas(t->bt, t->mode), SCRATCH));
-	op(t, insn, at_sum(base, SCRATCH, (int32_t)disp));
+	emit_by_slot(t, insn, base, (int32_t)disp, op);
 }
 
 void emit_access_table(struct translator *t, const struct cold *cold)
@@ -512,6 +519,7 @@ static void emit_window(struct translator *t, const struct access *a)
 		t->cold[t->cold_count - 1].resume = c->at;
 }
 
+/* `memory`: NULL where the address is computed. */
 static bool use_soft(struct translator *t, unsigned insn, const ZydisDecodedOperand *memory)
 {
 	if (!windowed(t))
@@ -520,7 +528,7 @@ static bool use_soft(struct translator *t, unsigned insn, const ZydisDecodedOper
 		return false;
 	if (t->adapted[insn] >= ADAPT_FAULTS)
 		return true;
-	return t->mode.ac && !operand_is_stack(&t->insn[insn], memory);
+	return t->mode.ac && !(memory && operand_is_stack(&t->insn[insn], memory));
 }
 
 bool stack_is_soft(const struct translator *t, unsigned i)
@@ -552,8 +560,10 @@ void emit_linear_again(struct translator *t, unsigned i)
 
 void emit_access(struct translator *t, const struct access *a)
 {
-	if (use_soft(t, a->insn, a->memory))
+	if (use_soft(t, a->insn, a->computed ? NULL : a->memory))
 		emit_soft(t, a);
+	else if (a->computed)
+		emit_by_slot(t, a->insn, SCRATCH_ADDR, 0, a->op);
 	else
 		emit_window(t, a);
 }

@@ -9,6 +9,7 @@ struct access {
 	bool write;
 	const ZydisDecodedOperand *memory; /* NULL: the stack, at RSP + disp */
 	int32_t disp;
+	bool computed; /* the linear address is in R10 already */
 	access_op *op;
 };
 
@@ -16,6 +17,8 @@ struct access {
  * or a second time for the code out of line. The code that is emitted also notices a store to a
  * page with translated code. */
 void emit_access(struct translator *t, const struct access *access);
+/* The soft TLB of the unit's view, as it is where code is emitted now. */
+struct soft_tlb *soft_tlb_of(struct translator *t);
 /* Out of line: the same by the table. */
 void emit_access_table(struct translator *t, const struct cold *cold);
 /* The linear address of an operand to `to` (R10); changes RCX. */

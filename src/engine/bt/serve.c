@@ -243,6 +243,25 @@ static bool tlb_hit(struct cpu *cpu, uint64_t linear, bool write)
 	return (write ? entry->write : entry->read) == (linear & PAGE_MASK);
 }
 
+/* A mask may leave out what cannot be accessed. So the interpreter goes first, and where it has met
+ * the page, that is entered for the next time. */
+static struct next after_masked_miss(
+	struct bt *bt, struct bt_exit *exit, struct bt_mode *mode, enum bt_vectors vectors)
+{
+	struct cpu *cpu = bt->cpu;
+	uint64_t linear = bt->run.exit_address;
+
+	interpret_exit(bt, exit);
+	if (cpu_canonical(cpu, linear) && tlb_hit(cpu, linear, exit->write)) {
+		const struct tlb_entry *entry = access_tlb(cpu, linear);
+
+		soft_tlb_fill(bt, tlb_current_view(cpu), linear,
+			access_pointer(cpu, linear, 1, exit->write),
+			entry->write == (linear & PAGE_MASK), tlb_is_global(cpu, linear));
+	}
+	return after_interpreted(bt, exit, mode, vectors);
+}
+
 static struct next after_soft_miss(
 	struct bt *bt, struct bt_exit *exit, struct bt_mode *mode, enum bt_vectors vectors)
 {
@@ -254,6 +273,8 @@ static struct next after_soft_miss(
 	bt->stats.soft_misses++;
 	cpu->rip = bt_rip(bt, exit->rip);
 	cpu->next_rip = bt_rip(bt, exit->next_rip);
+	if (exit->masked)
+		return after_masked_miss(bt, exit, mode, vectors);
 	/* Before an instruction of the FPU may raise a page fault, there are other exceptions. */
 	if (cpu_canonical(cpu, linear) &&
 		(!exit->other_faults || tlb_hit(cpu, linear, exit->write)))
@@ -290,8 +311,11 @@ static struct next after_second(struct bt *bt, struct bt_exit *exit, struct bt_m
 static struct next after_written(struct bt *bt, struct bt_exit *exit, enum bt_vectors vectors)
 {
 	struct cpu *cpu = bt->cpu;
+	uintptr_t start = bt->run.exit_address;
 
-	if (access_written_slow(cpu, (void *)(uintptr_t)bt->run.exit_address, exit->size))
+	if (!exit->size)
+		start &= PAGE_MASK;
+	if (access_written_slow(cpu, (void *)start, exit->size ? exit->size : (unsigned)PAGE_SIZE))
 		cache_process_drops(bt);
 	/* The instruction is done, also where glue_enter() has to refuse. */
 	if (exit->next_in_scratch && !cpu_canonical(cpu, bt->run.scratch[0])) {

@@ -11,15 +11,20 @@
  * However far it runs, it cannot pass a window's guard: there it faults. A fault or kick in the
  * middle takes the deltas away and keeps what has been done (fault.c), as the processor itself
  * does; the interpreter or another run of this code goes on from there. DF is clear in every mode
- * that is translated. */
+ * that is translated.
+ *
+ * Where the soft TLB is to be used (without windows, with AC set, or where the instruction has
+ * faulted often) its entries for the two pages give the deltas. That holds as far as the pages go,
+ * so it is done only where both operands end in the page that they begin in, as most small copies
+ * do; and where the destination's page is not watched. The interpreter does the others. */
 #include "engine/bt/string.h"
+#include "engine/bt/operand.h"
+#include "engine/options.h"
 
-/* SSE's MOVSD has the mnemonic of the string instruction. With AC set the kernel may reach user
- * memory, and does so through the soft TLB. */
+/* SSE's MOVSD has the mnemonic of the string instruction. */
 bool string_recognise(const struct translator *t, struct guest_insn *g)
 {
-	return g->in.meta.category == ZYDIS_CATEGORY_STRINGOP && windowed(t) && !t->mode.ac &&
-	       g->in.address_width == 64 &&
+	return g->in.meta.category == ZYDIS_CATEGORY_STRINGOP && g->in.address_width == 64 &&
 	       !(g->in.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS));
 }
 
@@ -67,27 +72,24 @@ static void emit_instruction(struct code *c, const struct guest_insn *g, bool re
 	emit_byte(c, g->in.opcode);
 }
 
-bool string_translate(struct translator *t, unsigned i)
+static bool is_repeated(const struct guest_insn *g)
+{
+	return g->in.attributes &
+	       (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE);
+}
+
+/* RDI has its delta already: add RSI's, run the instruction, and take both away. */
+static void emit_with_deltas(struct translator *t, unsigned i, bool source_delta_in_r10)
 {
 	struct code *c = &t->code;
 	const struct guest_insn *g = &t->insn[i];
-	bool move = is_move(g),
-	     repeated = g->in.attributes &
-			(ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE);
+	bool move = is_move(g), repeated = is_repeated(g);
 
-	/* AC may have been set since; and where pages are mostly touched once, the interpreter is
-	 * better. */
-	if (t->mode.ac || t->adapted[i] >= ADAPT_FAULTS)
-		return false;
-	find_delta(t, 1, SCRATCH, RDI);
-	if (move)
-		find_delta(t, 0, SCRATCH_ADDR, RSI);
-	else
-		emit_store_constant(c, at_address(&t->bt->run.string_delta[0]), 0);
-	add(t, RDI, SCRATCH);
 	mark(t, i, MARK_AFTER);
+	if (move && !source_delta_in_r10)
+		emit_load(c, SCRATCH, at_address(&t->bt->run.string_delta[0]));
 	if (move)
-		add(t, RSI, SCRATCH_ADDR);
+		add(t, RSI, source_delta_in_r10 ? SCRATCH_ADDR : SCRATCH);
 	if (repeated)
 		emit_move(c, SCRATCH, HOST_RCX);
 	mark(t, i, MARK_STRINGS);
@@ -98,5 +100,123 @@ bool string_translate(struct translator *t, unsigned i)
 	subtract_delta(t, RDI, 1);
 	if (move)
 		subtract_delta(t, RSI, 0);
+}
+
+static void translate_in_windows(struct translator *t, unsigned i)
+{
+	struct code *c = &t->code;
+	bool move = is_move(&t->insn[i]);
+
+	find_delta(t, 1, SCRATCH, RDI);
+	if (move)
+		find_delta(t, 0, SCRATCH_ADDR, RSI);
+	else
+		emit_store_constant(c, at_address(&t->bt->run.string_delta[0]), 0);
+	add(t, RDI, SCRATCH);
+	emit_with_deltas(t, i, true);
+}
+
+/* --- by the soft TLB --- */
+
+/* Leave by that exit unless RCX is zero. */
+static void leave_unless_zero(struct translator *t, unsigned i, uint32_t exit)
+{
+	add_cold(t, COLD_EXIT, i, emit_unless_rcx_zero(&t->code), exit, NULL);
+}
+
+/* Leave unless the operand at `reg` ends in the page that it begins in. */
+static void check_range(struct translator *t, unsigned i, unsigned reg, uint32_t exit)
+{
+	struct code *c = &t->code;
+	const struct guest_insn *g = &t->insn[i];
+	struct host_memory last = at_register(SCRATCH, g->in.operand_width / 8 - 1);
+
+	if (is_repeated(g)) {
+		last = at_sum(SCRATCH, HOST_RCX, -1);
+		last.scale = (uint8_t)__builtin_ctz(g->in.operand_width / 8);
+	}
+	extract_field(t, EXTRACT_OFFSET, SCRATCH, reg);
+	emit_lea(c, SCRATCH, last);
+	extract_field(t, EXTRACT_PAGE, SCRATCH, SCRATCH);
+	leave_unless_zero(t, i, exit);
+}
+
+/* The delta of the page that `reg` points to, to RCX and bt->run.string_delta[which]; `reg` itself
+ * to R10, where the exit of a miss expects it. After that it goes on here and not at the
+ * instruction's beginning, for the two pages may want the same entry. */
+static void find_page(struct translator *t, unsigned i, unsigned which, unsigned reg)
+{
+	struct code *c = &t->code;
+	struct soft_tlb *tlb = soft_tlb_of(t);
+	bool write = which == 1;
+	uint32_t id = add_exit(t, BT_EXIT_SOFT_MISS, i);
+
+	exit_of(t, id)->size = 1;
+	exit_of(t, id)->write = write;
+	exit_of(t, id)->resume = c->at;
+	emit_move(c, SCRATCH_ADDR, reg);
+	extract_field(t, EXTRACT_INDEX, SCRATCH, SCRATCH_ADDR);
+	emit_load(c, SCRATCH, at_element(write ? tlb->minus_write : tlb->minus_read, SCRATCH));
+	emit_lea(c, SCRATCH, at_sum(SCRATCH, SCRATCH_ADDR, 0));
+	extract_field(t, EXTRACT_PAGE, SCRATCH, SCRATCH);
+	leave_unless_zero(t, i, id);
+	extract_field(t, EXTRACT_INDEX, SCRATCH, SCRATCH_ADDR);
+	emit_load(c, SCRATCH, at_element(tlb->addend, SCRATCH));
+	emit_store(c, at_address(&t->bt->run.string_delta[which]), SCRATCH);
+}
+
+/* RCX: the flags of the page that the host address in R10 is in. */
+static void load_page_flags(struct translator *t)
+{
+	extract_field(t, EXTRACT_PAGE, SCRATCH, SCRATCH_ADDR);
+	emit_memory_op(&t->code, false, 0x0fb6, SCRATCH,
+		at_register(SCRATCH, t->bt->host.flags_displacement)); /* movzx */
+}
+
+static void translate_in_pages(struct translator *t, unsigned i)
+{
+	struct code *c = &t->code;
+	const struct guest_insn *g = &t->insn[i];
+	uint32_t interpret = add_exit(t, BT_EXIT_INTERPRET, i), written;
+
+	/* No count of 0, nor one with which the sums below would wrap. */
+	if (is_repeated(g)) {
+		emit_lea(c, SCRATCH, at_register(HOST_RCX, -1));
+		extract_field(t, EXTRACT_PAGE, SCRATCH, SCRATCH);
+		leave_unless_zero(t, i, interpret);
+	}
+	if (is_move(g)) {
+		check_range(t, i, RSI, interpret);
+		check_range(t, i, RDI, interpret);
+		find_page(t, i, 0, RSI);
+	} else {
+		check_range(t, i, RDI, interpret);
+		emit_store_constant(c, at_address(&t->bt->run.string_delta[0]), 0);
+	}
+	find_page(t, i, 1, RDI);
+	emit_lea(c, SCRATCH_ADDR, at_sum(SCRATCH_ADDR, SCRATCH, 0));
+	load_page_flags(t);
+	leave_unless_zero(t, i, interpret);
+	emit_move(c, RDI, SCRATCH_ADDR);
+	emit_with_deltas(t, i, false);
+	/* Another processor may have begun to watch the page meanwhile. */
+	load_page_flags(t);
+	written = add_exit(t, BT_EXIT_WRITTEN, i);
+	leave_unless_zero(t, i, written);
+	exit_of(t, written)->resume = c->at;
+	exit_of(t, interpret)->resume = t->bt->options.verify ? 0 : c->at;
+}
+
+bool string_translate(struct translator *t, unsigned i)
+{
+	/* AC may have been set since the instruction was recognised. */
+	if (windowed(t) && !t->mode.ac && t->adapted[i] < ADAPT_FAULTS) {
+		translate_in_windows(t, i);
+		return true;
+	}
+	/* Hardened, an entry has no delta. */
+	if (t->bt->options.hardened)
+		return false;
+	translate_in_pages(t, i);
 	return true;
 }

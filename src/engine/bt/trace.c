@@ -107,6 +107,7 @@ static const struct field bt_fields[] = {
 	FIELD(bt, "bt.mask_index", run.mask_index),
 	FIELD(bt, "bt.mask_page", run.mask_page),
 	FIELD(bt, "bt.mask_offset", run.mask_offset),
+	ARRAY(bt, "bt.mask_bit", run.mask_bit),
 	FIELD(bt, "exit", glue.exit),
 	FIELD(bt, "miss", glue.miss),
 	FIELD(bt, "miss_unit", glue.miss_unit),

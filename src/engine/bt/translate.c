@@ -5,6 +5,7 @@
  * address that was predicted wrong) goes to the unit's end, out of line. */
 #include "engine/bt/translate.h"
 #include "engine/bt/analyze.h"
+#include "engine/bt/bit_string.h"
 #include "engine/bt/branch.h"
 #include "engine/bt/cache.h"
 #include "engine/bt/identical.h"
@@ -226,6 +227,8 @@ const struct guest_kind_row guest_kinds[] = {
 	[GUEST_WRITE_BASE] =
 		KIND(special_base, translate_write_base, VIRTUAL_STATE, .goes_on = true),
 	[GUEST_MOV_CR2] = KIND(NULL, translate_mov_cr2, VIRTUAL_STATE),
+	[GUEST_BIT_STRING] = KIND(bit_string_recognise, translate_bit_string,
+		"the bit offset moves the address", .goes_on = true),
 	[GUEST_STRING] = KIND(string_recognise, translate_string,
 		"its memory operands are implicit", .goes_on = true),
 	[GUEST_INTERPRET] = KIND(NULL, translate_interpret, NULL, .goes_on = true),
@@ -369,7 +372,8 @@ static void emit_cold(struct translator *t)
 
 			mark(t, cold->insn,
 				exit->kind == BT_EXIT_SOFT_MISS || exit->kind == BT_EXIT_MATURE ||
-						exit->kind == BT_EXIT_SECOND
+						exit->kind == BT_EXIT_SECOND ||
+						exit->kind == BT_EXIT_INTERPRET
 					? MARK_BEFORE
 					: MARK_AFTER);
 			if (exit->kind == BT_EXIT_BRANCH)

@@ -40,9 +40,10 @@ enum guest_kind {
 	GUEST_READ_BASE,  /* RDFSBASE, RDGSBASE */
 	GUEST_WRITE_BASE, /* WRFSBASE, WRGSBASE */
 	GUEST_MOV_CR2,
-	GUEST_STRING,    /* string.c */
-	GUEST_INTERPRET, /* by the interpreter, then on in the unit */
-	GUEST_END,       /* by the interpreter, and the unit ends */
+	GUEST_BIT_STRING, /* bit_string.c */
+	GUEST_STRING,     /* string.c */
+	GUEST_INTERPRET,  /* by the interpreter, then on in the unit */
+	GUEST_END,        /* by the interpreter, and the unit ends */
 };
 
 struct translator;
