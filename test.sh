@@ -4,7 +4,7 @@
 #
 #   ./test.sh [STAGE...]
 #
-# Without arguments all stages run, in this order (about 20 minutes on two cores):
+# Without arguments all stages run, in this order (15 to 20 minutes on two cores):
 #
 #   format     every C file is laid out as .clang-format says
 #   unit       unit tests, and the host's processor as oracle of each engine (fixed seed)
@@ -55,7 +55,11 @@ wanted=" $* "
 
 exec 3>&1 # what failed is said on standard output, too
 
-# tally KIND NAME FILE STATUS SECONDS: adds what tests/tally.py counts
+begun=()
+groups=()
+
+# tally KIND NAME FILE STATUS SECONDS [USED]: adds what tests/tally.py counts; the time it took, and that of
+# processors
 tally()
 {
 	local good bad
@@ -64,18 +68,74 @@ tally()
 	: "${good:=0}" "${bad:=1}"
 	passed=$((passed + good))
 	failed=$((failed + bad))
-	printf '  %-34s %5d passed %3d failed  %4d s\n' "$2" "$good" "$bad" "$5"
+	printf '  %-34s %5d passed %3d failed  %4d s' "$2" "$good" "$bad" "$5"
+	[[ -z ${6-} ]] || printf '  %4d s used' "$6"
+	echo
 }
 
-# tap NAME COMMAND...: a program that writes TAP
+# begin KIND NAME COMMAND...: starts a test, when fewer run than there are processors: a program that writes
+# TAP (tap), or a command that is one test by itself (one). Most of them wait half of their time. gather waits
+# for all, and counts them in the order in which they began.
+begin()
+{
+	local kind=$1 name=$2 log=$logs/${2// /-}.log
+
+	shift 2
+	while (($(jobs -rp | wc -l) >= $(nproc))); do
+		wait -n
+	done
+	begun+=("$kind $name")
+	rm -f "$log.end"
+	set -m # a process group, which can be ended
+	{
+		start=$SECONDS
+		"$@" >"$log" 2>"$log.err" </dev/null
+		status=$?
+		times >"$log.times"
+		echo "$status $((SECONDS - start)) $(processor_seconds <"$log.times")" >"$log.end"
+	} &
+	set +m
+	groups+=("-$!")
+}
+
+trap 'kill -- "${groups[@]}" 2>/dev/null; exit 130' INT TERM
+
+# What children have used, in what times has said.
+processor_seconds()
+{
+	tr 'ms' '  ' | awk 'NR == 2 { printf "%d", $1 * 60 + $2 + $3 * 60 + $4 + 0.5 }'
+}
+
+gather()
+{
+	local each name log status seconds used
+
+	wait
+	for each in "${begun[@]}"; do
+		name=${each#* }
+		log=$logs/${name// /-}.log
+		status=1 seconds=0 used=0
+		read -r status seconds used <"$log.end"
+		if [[ $each == tap* ]]; then
+			tally tap "$name" "$log" "$status" "$seconds" "$used"
+		elif ((status == 0)); then
+			passed=$((passed + 1))
+			printf '  %-57s %4d s  %4d s used\n' "$name" "$seconds" "$used"
+		else
+			failed=$((failed + 1))
+			echo "  FAILED $name: exit status $status; the end of $log:"
+			cat "$log" "$log.err" | tail -n 15 | sed 's/^/    /'
+		fi
+	done
+	begun=()
+	groups=()
+}
+
+# tap NAME COMMAND...: a program that writes TAP, alone
 tap()
 {
-	local name=$1 log=$logs/${1// /-}.log start=$SECONDS status
-
-	shift
-	"$@" >"$log" 2>"$log.err" </dev/null
-	status=$?
-	tally tap "$name" "$log" $status $((SECONDS - start))
+	begin tap "$@"
+	gather
 }
 
 # unit NAME BUILD ARGUMENTS...: meson's tests
@@ -178,42 +238,45 @@ fi
 
 if stage kernels; then
 	for engine in interp bt; do
-		tap "guest kernels $engine" "$here/tests/guest/run-kernels.sh" "$veneer" "$build" $engine
+		begin tap "guest kernels $engine" "$here/tests/guest/run-kernels.sh" "$veneer" "$build" $engine
 	done
 	# Every check translated at its first run, with all that is done in loops; and as on hosts that lack what the translator likes.
-	RUN_OPTIONS="--bt-test hot,predict" tap "guest kernels bt hot" \
+	RUN_OPTIONS="--bt-test hot,predict" begin tap "guest kernels bt hot" \
 		"$here/tests/guest/run-kernels.sh" "$veneer" "$build" bt
-	RUN_OPTIONS="--shadow=traced --bt-test hot" tap "guest kernels bt traced" \
+	RUN_OPTIONS="--shadow=traced --bt-test hot" begin tap "guest kernels bt traced" \
 		"$here/tests/guest/run-kernels.sh" "$veneer" "$build" bt \
 		traced traced-smp tlb64 hotremap pagefault64 multicpu hotsmc
 	for without in no-bmi2 no-fsgsbase no-avx no-avx512 no-homes no-room; do
-		RUN_OPTIONS="--bt-test $without" tap "guest kernels bt $without" \
+		RUN_OPTIONS="--bt-test $without" begin tap "guest kernels bt $without" \
 			"$here/tests/guest/run-kernels.sh" "$veneer" "$build" bt \
 			hotcode anytime drift wild shadow hotedge segments64 fpu
 	done
-	tap "monitor memory" "$here/tests/guest/monitor-memory.py" "$veneer" "$build" bt
+	begin tap "monitor memory" "$here/tests/guest/monitor-memory.py" "$veneer" "$build" bt
+	gather
 fi
 
 if stage boot; then
 	tap "Debian boots bt" "$here/tests/boot/boot.sh" "$veneer" "$build" "$here" bt
-	CPU_MODEL=x86-64-v2 tap "Debian boots on x86-64-v2" "$here/tests/boot/short.sh" "$veneer" "$here" bt 1
-	RUN_OPTIONS=--shadow=traced tap "Debian boots with page tables traced" \
+	CPU_MODEL=x86-64-v2 begin tap "Debian boots on x86-64-v2" "$here/tests/boot/short.sh" "$veneer" "$here" bt 1
+	RUN_OPTIONS=--shadow=traced begin tap "Debian boots with page tables traced" \
 		"$here/tests/boot/short.sh" "$veneer" "$here" bt 2
-	ADDRESS_SPACE=4000000 tap "Debian boots without windows" "$here/tests/boot/short.sh" "$veneer" "$here" bt 2
+	ADDRESS_SPACE=4000000 begin tap "Debian boots without windows" "$here/tests/boot/short.sh" "$veneer" "$here" bt 2
+	gather
 	tap "Debian boots interp" "$here/tests/boot/boot.sh" "$veneer" "$build" "$here" interp 2
 fi
 
 if stage virtio; then
 	for engine in bt interp; do
-		PARTS=devices tap "virtio $engine" "$here/tests/virtio/virtio.sh" "$veneer" "$build" "$here" $engine 1 4
+		PARTS=devices begin tap "virtio $engine" "$here/tests/virtio/virtio.sh" "$veneer" "$build" "$here" $engine 1 4
 	done
 	step "fetch Debian's full kernel" "$here/guests/fetch-debian.sh" --full &&
-		GUEST=$here/.cache/guest-full PARTS=devices tap "virtio, Debian's full kernel" \
+		GUEST=$here/.cache/guest-full PARTS=devices begin tap "virtio, Debian's full kernel" \
 			"$here/tests/virtio/virtio.sh" "$veneer" "$build" "$here" bt 2
-	PARTS=two tap "virtio, two machines" "$here/tests/virtio/virtio.sh" "$veneer" "$build" "$here" bt 2
-	tap "virtio networks bt" "$here/tests/virtio/network.py" "$veneer" "$build" "$here" bt
-	tap "virtio networks interp" "$here/tests/virtio/network.py" "$veneer" "$build" "$here" interp --part user --user-mib 4
-	tap "virtio, killed with its disk" "$here/tests/virtio/data-safety.py" "$veneer" "$build" "$here" bt --rounds 3
+	PARTS=two begin tap "virtio, two machines" "$here/tests/virtio/virtio.sh" "$veneer" "$build" "$here" bt 2
+	begin tap "virtio networks bt" "$here/tests/virtio/network.py" "$veneer" "$build" "$here" bt
+	begin tap "virtio networks interp" "$here/tests/virtio/network.py" "$veneer" "$build" "$here" interp --part user --user-mib 4
+	begin tap "virtio, killed with its disk" "$here/tests/virtio/data-safety.py" "$veneer" "$build" "$here" bt --rounds 3
+	gather
 fi
 
 if stage image; then
@@ -234,9 +297,10 @@ if stage sanitize && CC=clang compile sanitize "$sanitize" "${sanitize_options[@
 	export ASAN_OPTIONS=abort_on_error=0:exitcode=99 UBSAN_OPTIONS=halt_on_error=1:exitcode=99:print_stacktrace=1
 	unit "sanitized unit tests" "$sanitize" --suite unit --timeout-multiplier 4
 	# AddressSanitizer has the addresses that translated code needs.
-	tap "sanitized guest kernels" "$here/tests/guest/run-kernels.sh" "$sanitize/veneer" "$build" interp
-	tap "sanitized Debian boot" "$here/tests/boot/short.sh" "$sanitize/veneer" "$here" interp 1
-	tap "sanitized command line" "$here/tests/cli/cli.sh" "$sanitize/veneer" "$build" "$here"
+	begin tap "sanitized guest kernels" "$here/tests/guest/run-kernels.sh" "$sanitize/veneer" "$build" interp
+	begin tap "sanitized Debian boot" "$here/tests/boot/short.sh" "$sanitize/veneer" "$here" interp 1
+	begin tap "sanitized command line" "$here/tests/cli/cli.sh" "$sanitize/veneer" "$build" "$here"
+	gather
 	unset ASAN_OPTIONS UBSAN_OPTIONS
 fi
 
@@ -247,11 +311,12 @@ if stage thread && CC=clang compile thread "$thread" -Db_sanitize=thread -Db_lun
 	"-Dc_args=-mllvm -tsan-instrument-func-entry-exit=0"; then
 	export TSAN_OPTIONS=halt_on_error=1:exitcode=99
 	for name in disk_overlay disk_raw worker; do
-		tap "thread-sanitized $name" env CMOCKA_MESSAGE_OUTPUT=TAP "$thread/tests/unit/test_$name"
+		begin tap "thread-sanitized $name" env CMOCKA_MESSAGE_OUTPUT=TAP "$thread/tests/unit/test_$name"
 	done
-	tap "thread-sanitized guest kernels" "$here/tests/guest/run-kernels.sh" "$thread/veneer" \
+	begin tap "thread-sanitized guest kernels" "$here/tests/guest/run-kernels.sh" "$thread/veneer" \
 		"$build" interp locked multicpu
-	tap "thread-sanitized Debian boot" "$here/tests/boot/short.sh" "$thread/veneer" "$here" interp 2
+	begin tap "thread-sanitized Debian boot" "$here/tests/boot/short.sh" "$thread/veneer" "$here" interp 2
+	gather
 	unset TSAN_OPTIONS
 fi
 
@@ -260,10 +325,11 @@ if stage fuzz && CC=clang compile sanitize "$sanitize" "${sanitize_options[@]}";
 		target=$(basename "$corpus")
 		# New inputs go to the first directory; seeds are only read.
 		mkdir -p "$sanitize/corpus/$target"
-		one "fuzz $target" "$sanitize/tests/fuzz/fuzz_$target" -close_fd_mask=2 -max_len=4096 \
+		begin one "fuzz $target" "$sanitize/tests/fuzz/fuzz_$target" -close_fd_mask=2 -max_len=4096 \
 			-rss_limit_mb=1024 -artifact_prefix="$logs/" \
 			-max_total_time="$fuzz_seconds" "$sanitize/corpus/$target" "$corpus"
 	done
+	gather
 fi
 
 finish
