@@ -69,7 +69,7 @@ prepare()
 
 	[[ ! $disk ]] || image_packages=(mmdebstrap e2fsprogs uidmap openssh-client)
 	"$here/scripts/install-packages.sh" gcc libc6-dev binutils meson ninja-build pkg-config \
-		libzydis-dev libjansson-dev libslirp-dev liburing-dev libnbd-dev libpng-dev libcmocka-dev libext2fs-dev \
+		libzydis-dev libjansson-dev libslirp-dev liburing-dev libnbd-dev libpng-dev libvncserver-dev libcmocka-dev libext2fs-dev \
 		"${image_packages[@]}"
 	[[ -e $build/build.ninja ]] || {
 		echo "building veneer in $build" >&2

@@ -49,7 +49,7 @@ done
 wanted=" $* "
 
 "$here/scripts/install-packages.sh" gcc libc6-dev binutils meson ninja-build pkg-config python3 \
-	libzydis-dev libjansson-dev libslirp-dev liburing-dev libnbd-dev libpng-dev libcmocka-dev libext2fs-dev mmdebstrap e2fsprogs btrfs-progs uidmap openssh-client qemu-utils qemu-system-common nbdkit clang clang-format libclang-rt-dev llvm acpica-tools man-db groff || exit 1
+	libzydis-dev libjansson-dev libslirp-dev liburing-dev libnbd-dev libpng-dev libvncserver-dev libcmocka-dev libext2fs-dev mmdebstrap e2fsprogs btrfs-progs uidmap openssh-client qemu-utils qemu-system-common nbdkit clang clang-format libclang-rt-dev llvm acpica-tools man-db groff || exit 1
 
 # --- counting ---
 

@@ -5,6 +5,7 @@
 #include "device/chipset/chipset.h"
 #include "device/pc_testdev.h"
 #include "host/char_file.h"
+#include "host/display/vnc.h"
 #include "machine/acpi.h"
 #include "machine/cpu_dump.h"
 #include "machine/guest_image.h"
@@ -159,6 +160,23 @@ static int create_devices(struct machine *machine)
 	return io_devices_create(machine);
 }
 
+/* Those who show the screen from the start; the terminal does while the machine runs. */
+static int create_viewers(struct machine *machine)
+{
+	struct vnc_config config = {
+		.display = &machine->config.display,
+		.screen = &machine->display,
+		.input = &machine->input,
+		.clock = &machine->clock,
+		.loop = machine->loop,
+	};
+
+	if (config.display->kind != DISPLAY_VNC)
+		return 0;
+	machine->vnc = vnc_create(&config);
+	return machine->vnc ? 0 : -EIO;
+}
+
 /* ThreadSanitizer shall report races in the monitor's own data, and not those of guest processors
  * that store to the same bytes. */
 #if THREAD_SANITIZED
@@ -216,7 +234,9 @@ static int build(struct machine *machine)
 		.cpus = machine->cpus,
 	};
 	error = create_cpus(machine);
-	return error ? error : create_devices(machine);
+	if (!error)
+		error = create_devices(machine);
+	return error ? error : create_viewers(machine);
 }
 
 /* What a BIOS leaves in its data area, and kernels look up: where base memory ends. */
@@ -318,6 +338,8 @@ void machine_destroy(struct machine *machine)
 	/* A thread that is stuck uses all of this when it goes on. */
 	if (machine->stuck)
 		return;
+	if (machine->vnc)
+		vnc_destroy(machine->vnc);
 	if (machine->chipset)
 		chipset_destroy(machine->chipset);
 	if (machine->com2)

@@ -103,6 +103,7 @@ struct chipset;
 struct char_backend;
 struct pci_bus;
 struct vcpu_thread;
+struct vnc;
 
 struct machine {
 	struct machine_config config;
@@ -119,6 +120,7 @@ struct machine {
 	struct chipset *chipset;
 	struct pci_bus *pci;
 	const struct disk *disk[MACHINE_MAX_DISKS]; /* the block devices' own; for statistics */
+	struct vnc *vnc;                            /* NULL: none shows the screen */
 	struct display display;                     /* what the guest shows; see display_exists() */
 	struct char_backend *com2, *printer;
 	struct console *console;     /* while it runs */
