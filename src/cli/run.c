@@ -450,6 +450,16 @@ static int add_boot_disk(struct settings *settings)
 	return machine->net_count ? 0 : set_net(settings, "user");
 }
 
+/* The terminal cannot show the screen and be something else. */
+static int check_display(const struct machine_config *machine)
+{
+	if (machine->display.kind != DISPLAY_TEXT ||
+		(isatty(machine->console_input) && isatty(machine->console_output)))
+		return 0;
+	log_error("--display text: expected a terminal on standard input and output");
+	return -EINVAL;
+}
+
 static int check_settings(struct settings *settings)
 {
 	if (!settings->machine.kernel_path && !settings->disk.path) {
@@ -466,7 +476,7 @@ static int check_settings(struct settings *settings)
 			settings->engine_name);
 		return -EINVAL;
 	}
-	return check_engine_options(settings);
+	return check_display(&settings->machine) < 0 ? -EINVAL : check_engine_options(settings);
 }
 
 /* Die of the signal that stopped the machine, as if it had never been caught, so that the parent (a

@@ -1,5 +1,5 @@
-/* veneer-vnc: shows the machine's screen to VNC clients. libvncserver parses what they send here, in
- * a process of its own; the monitor gets keys and movements, in messages of fixed size.
+/* veneer-vnc: shows the machine's screen to VNC clients. libvncserver parses what they send here,
+ * in a process of its own; the monitor gets keys and movements, in messages of fixed size.
  *
  * usage: veneer-vnc ADDRESS PORT [PASSWORD-FILE]	ADDRESS: a path where it has a slash
  *
@@ -42,7 +42,7 @@ static const uint32_t *shared;
 static rfbScreenInfoPtr screen;
 static uint32_t *picture; /* what clients have, or will get */
 static unsigned clients;
-static bool asked;        /* a frame is on its way */
+static bool asked; /* a frame is on its way */
 static uint64_t asked_ms;
 static char password[PASSWORD_SIZE];
 static char *passwords[] = {password, NULL};
@@ -294,8 +294,8 @@ static void make_screen(void)
 /* Wait for a client, the monitor, or the time of the next frame. */
 static void wait_for_events(int listener)
 {
-	struct pollfd fds[2 + MOST_CLIENTS] = {{.fd = VNC_LINK_SOCKET, .events = POLLIN},
-		{.fd = listener, .events = POLLIN}};
+	struct pollfd fds[2 + MOST_CLIENTS] = {
+		{.fd = VNC_LINK_SOCKET, .events = POLLIN}, {.fd = listener, .events = POLLIN}};
 	rfbClientIteratorPtr iterator = rfbGetClientIterator(screen);
 	rfbClientPtr client;
 	nfds_t count = 2;
@@ -336,8 +336,8 @@ int main(int argc, char **argv)
 	make_screen();
 	if (argc > 3)
 		read_password(argv[3]);
-	listener = strchr(argv[1], '/') ? listen_at_path(argv[1])
-					: listen_at_port(argv[1], argv[2]);
+	listener =
+		strchr(argv[1], '/') ? listen_at_path(argv[1]) : listen_at_port(argv[1], argv[2]);
 	tell(VNC_READY, 0, 0, 0, 0);
 	for (;;) {
 		ask_for_frame();

@@ -5,6 +5,7 @@
 #include "device/chipset/chipset.h"
 #include "device/pc_testdev.h"
 #include "host/char_file.h"
+#include "host/display/text_screen.h"
 #include "host/display/vnc.h"
 #include "machine/acpi.h"
 #include "machine/cpu_dump.h"
@@ -580,13 +581,45 @@ static struct console *create_console(struct machine *machine)
 	return console_create(&config);
 }
 
-static void connect_console(struct machine *machine, struct char_backend *backend)
+/* The terminal shows what COM1 sends, or, with --display text, the screen. Machine lock held. */
+static int connect_terminal(struct machine *machine, struct char_backend *console)
 {
+	struct text_screen_config config = {
+		.console = console,
+		.terminal_fd = machine->config.console_output,
+		.screen = &machine->display,
+		.input = &machine->input,
+		.clock = &machine->clock,
+		.loop = machine->loop,
+	};
+
+	if (machine->config.display.kind != DISPLAY_TEXT) {
+		chipset_connect_console(machine->chipset, console);
+		return 0;
+	}
+	machine->text_screen = text_screen_create(&config);
+	return machine->text_screen ? 0 : -ENOMEM;
+}
+
+static int connect_console(struct machine *machine)
+{
+	int error;
+
 	priority_lock_take(&machine->lock);
 	/* One that was loaded is paused from the start. */
-	if (backend)
-		console_hold(machine->console, machine->phase == MACHINE_PHASE_PAUSED);
-	chipset_connect_console(machine->chipset, backend);
+	console_hold(machine->console, machine->phase == MACHINE_PHASE_PAUSED);
+	error = connect_terminal(machine, console_backend(machine->console));
+	priority_lock_release(&machine->lock);
+	return error;
+}
+
+static void disconnect_console(struct machine *machine)
+{
+	priority_lock_take(&machine->lock);
+	if (machine->text_screen)
+		text_screen_destroy(machine->text_screen);
+	machine->text_screen = NULL;
+	chipset_connect_console(machine->chipset, NULL);
 	priority_lock_release(&machine->lock);
 }
 
@@ -606,9 +639,9 @@ struct machine_result machine_run(struct machine *machine)
 		return result;
 	machine->console = create_console(machine);
 	if (machine->console) {
-		connect_console(machine, console_backend(machine->console));
-		result = run_over_resets(machine);
-		connect_console(machine, NULL);
+		if (connect_console(machine) == 0)
+			result = run_over_resets(machine);
+		disconnect_console(machine);
 	}
 	tell_with_lock(machine, MACHINE_ENDED, result);
 	/* From here on a signal ends the process at once, so that it can be ended while it waits

@@ -102,6 +102,7 @@ struct machine_listener {
 struct chipset;
 struct char_backend;
 struct pci_bus;
+struct text_screen;
 struct vcpu_thread;
 struct vnc;
 
@@ -121,6 +122,7 @@ struct machine {
 	struct pci_bus *pci;
 	const struct disk *disk[MACHINE_MAX_DISKS]; /* the block devices' own; for statistics */
 	struct vnc *vnc;                            /* NULL: none shows the screen */
+	struct text_screen *text_screen;            /* NULL: the terminal is COM1's */
 	struct display display;                     /* what the guest shows; see display_exists() */
 	struct char_backend *com2, *printer;
 	struct console *console;     /* while it runs */

@@ -17,10 +17,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define START_TIMEOUT 20000                 /* ms */
-#define RESTART_NS    (1 * NS_PER_SECOND)   /* after a server has ended */
+#define START_TIMEOUT 20000                    /* ms */
+#define RESTART_NS    (1 * NS_PER_SECOND)      /* after a server has ended */
 #define FRAME_NS      (10 * UINT64_C(1000000)) /* no frame is drawn sooner after another */
-#define MOST_REQUESTS 64                    /* that are read at once */
+#define MOST_REQUESTS 64                       /* that are read at once */
 #define MOST_MOVEMENT DISPLAY_MAX_WIDTH
 #define KEY_CODES     0x100
 
@@ -58,8 +58,8 @@ static void answer(struct vnc *vnc)
 		changed = display_draw(vnc->config.screen, frame);
 		vnc->drawn_ns = now;
 	}
-	answer = (struct vnc_answer){frame->width, frame->height, changed ? frame->first : 0,
-		changed ? frame->end : 0};
+	answer = (struct vnc_answer){
+		frame->width, frame->height, changed ? frame->first : 0, changed ? frame->end : 0};
 	if (send(vnc->socket, &answer, sizeof(answer), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		frame->seen = 0; /* a server that does not read has missed this */
 }
@@ -134,8 +134,7 @@ static int launch(struct vnc *vnc)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", vnc->memory_fd);
 	fds[0] = sockets[1];
 	fds[1] = open(path, O_RDONLY | O_CLOEXEC);
-	error = fds[1] < 0 ? -errno
-			   : helper_start(&vnc->helper, "veneer-vnc", vnc->words, fds, 2);
+	error = fds[1] < 0 ? -errno : helper_start(&vnc->helper, "veneer-vnc", vnc->words, fds, 2);
 	close(fds[0]);
 	if (fds[1] >= 0)
 		close(fds[1]);
@@ -164,8 +163,8 @@ static int watch(struct vnc *vnc)
 	int error = event_loop_watch(vnc->config.loop, vnc->socket, EPOLLIN, socket_ready, vnc);
 
 	if (!error)
-		error = event_loop_watch(vnc->config.loop, vnc->helper.message_fd, EPOLLIN,
-			message_ready, vnc);
+		error = event_loop_watch(
+			vnc->config.loop, vnc->helper.message_fd, EPOLLIN, message_ready, vnc);
 	return error;
 }
 
