@@ -25,11 +25,11 @@ struct text_screen {
 	struct timer timer;
 	uint64_t next_frame_ns, next_stroke_ns;
 	struct display_text now, shown;
-	bool known;              /* `shown` is what the terminal shows */
-	bool graphics;           /* what it shows is the note */
-	unsigned columns, rows;  /* of the terminal */
-	unsigned top;            /* the first row that is shown, where the terminal is smaller */
-	char *out;               /* not yet taken by the console */
+	bool known;             /* `shown` is what the terminal shows */
+	bool graphics;          /* what it shows is the note */
+	unsigned columns, rows; /* of the terminal */
+	unsigned top;           /* the first row that is shown, where the terminal is smaller */
+	char *out;              /* not yet taken by the console */
 	size_t out_size, out_done;
 };
 
@@ -50,8 +50,8 @@ static bool flush(struct text_screen *s)
 {
 	struct char_backend *console = s->config.console;
 
-	s->out_done += console->ops->write(
-		console, s->out + s->out_done, s->out_size - s->out_done);
+	s->out_done +=
+		console->ops->write(console, s->out + s->out_done, s->out_size - s->out_done);
 	if (s->out_done < s->out_size)
 		return false;
 	s->out_size = s->out_done = 0;
@@ -173,8 +173,10 @@ static void show_note(struct text_screen *s)
 		return;
 	clear(s);
 	move_to(s, 0, 0);
-	snprintf(text, sizeof(text), "[%u x %u pixels: 'veneer screenshot' and --display vnc show "
-		"them]", s->now.columns, s->now.rows);
+	snprintf(text, sizeof(text),
+		"[%u x %u pixels: 'veneer screenshot' and --display vnc show "
+		"them]",
+		s->now.columns, s->now.rows);
 	put(s, text);
 	put(s, "\033[?25l");
 	s->graphics = s->known = true;
@@ -272,8 +274,8 @@ struct text_screen *text_screen_create(const struct text_screen_config *config)
 		return NULL;
 	}
 	s->config = *config;
-	config->console->port = (struct char_port){
-		.receive = receive, .output_ready = output_ready, .opaque = s};
+	config->console->port =
+		(struct char_port){.receive = receive, .output_ready = output_ready, .opaque = s};
 	put(s, ENTER);
 	timer_init(&s->timer, config->loop, tick, s);
 	timer_arm(&s->timer, clock_ns(config->clock));
