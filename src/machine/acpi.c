@@ -1,6 +1,7 @@
 /* RSDP ---> XSDT ---> FADT ---> FACS, DSDT
  *      \--> RSDT  |-> MADT
- *                 \-> MCFG
+ *                 |-> MCFG
+ *                 \-> HPET
  *
  * The tables are built one after another in a buffer that will lie at LAYOUT_BIOS, so an address in
  * a table is LAYOUT_BIOS plus an offset in the buffer. The RSDP is on a 16-byte boundary between
@@ -9,6 +10,7 @@
 
 #include "base/log.h"
 #include "device/chipset/acpi_pm.h"
+#include "device/chipset/hpet.h"
 #include "device/chipset/i8042.h"
 #include "device/chipset/ioapic.h"
 #include "device/chipset/lapic.h"
@@ -155,6 +157,16 @@ struct mcfg {
 	uint16_t segment;
 	uint8_t first_bus, last_bus;
 	uint32_t reserved2;
+} __attribute__((packed));
+
+/* IA-PC HPET specification 3.2.4. */
+struct hpet_table {
+	struct table_header header;
+	uint32_t block_id;
+	struct generic_address base;
+	uint8_t number;
+	uint16_t shortest_period; /* ticks in which a periodic interrupt gets lost */
+	uint8_t attributes;
 } __attribute__((packed));
 
 #define MADT_ACTIVE_HIGH_LEVEL 0xd /* "MPS INTI flags": polarity 01, trigger mode 11 */
@@ -376,6 +388,19 @@ static struct mcfg *write_mcfg(struct tables *tables)
 	return mcfg;
 }
 
+static struct hpet_table *write_hpet(struct tables *tables)
+{
+	struct hpet_table *hpet = reserve(tables, sizeof(*hpet), 16);
+
+	if (!hpet)
+		return NULL;
+	hpet->block_id = HPET_BLOCK_ID;
+	hpet->base = (struct generic_address){.bit_width = 64, .address = HPET_BASE};
+	hpet->shortest_period = HPET_SHORTEST_TICKS;
+	finish_table(&hpet->header, "HPET", sizeof(*hpet), 1);
+	return hpet;
+}
+
 /* RSDT and XSDT list the same tables, in 4 and in 8 bytes each. */
 static struct table_header *write_root(
 	struct tables *tables, bool extended, const uint64_t *addresses, unsigned count)
@@ -416,9 +441,11 @@ static bool build_tables(
 	struct fadt *fadt;
 	struct madt *madt = write_madt(tables, config);
 	struct mcfg *mcfg = write_mcfg(tables);
-	uint64_t listed[3];
+	struct hpet_table *hpet = config->hpet ? write_hpet(tables) : NULL;
+	uint64_t listed[4];
+	unsigned count = 3;
 
-	if (!rsdp || !facs || !dsdt || !madt || !mcfg)
+	if (!rsdp || !facs || !dsdt || !madt || !mcfg || (config->hpet && !hpet))
 		return false;
 	fadt = write_fadt(tables, config, address_of(tables, facs), address_of(tables, dsdt));
 	if (!fadt)
@@ -426,8 +453,10 @@ static bool build_tables(
 	listed[0] = address_of(tables, fadt);
 	listed[1] = address_of(tables, madt);
 	listed[2] = address_of(tables, mcfg);
-	rsdt = write_root(tables, false, listed, ARRAY_SIZE(listed));
-	xsdt = write_root(tables, true, listed, ARRAY_SIZE(listed));
+	if (hpet)
+		listed[count++] = address_of(tables, hpet);
+	rsdt = write_root(tables, false, listed, count);
+	xsdt = write_root(tables, true, listed, count);
 	if (!rsdt || !xsdt)
 		return false;
 	fill_rsdp(rsdp, address_of(tables, rsdt), address_of(tables, xsdt));

@@ -11,6 +11,9 @@ struct acpi_config {
 	unsigned cpu_count; /* APIC IDs 0 to cpu_count - 1 */
 	bool com2;
 	bool vga;
+	/* Tell of the HPET. A kernel that knows of better clocks spends some time on it all the
+	 * same. */
+	bool hpet;
 };
 
 /* Write all tables to the BIOS area, LAYOUT_BIOS, which e820 reserves. `*rsdp` is the root

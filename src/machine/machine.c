@@ -255,7 +255,10 @@ static int load_guest(struct machine *machine)
 {
 	const struct machine_config *config = &machine->config;
 	const struct acpi_config acpi = {
-		config->cpu_count, config->serial2_path != NULL, machine_has_vga(config)};
+		.cpu_count = config->cpu_count,
+		.com2 = config->serial2_path != NULL,
+		.vga = machine_has_vga(config),
+	};
 	struct boot_request request = {
 		.memory = &machine->memory,
 		.kernel = &machine->kernel,

@@ -6,6 +6,7 @@
 #define VENEER_TESTS_FUZZ_FUZZ_CHIPSET_H
 
 #include "device/chipset/chipset.h"
+#include "device/chipset/hpet.h"
 #include "device/chipset/ioapic.h"
 #include "device/chipset/lapic.h"
 
@@ -41,6 +42,8 @@ enum action {
 	RESET,
 	KEY,
 	MOUSE,
+	HPET_READ,
+	HPET_WRITE,
 	ACTIONS
 };
 
@@ -121,6 +124,7 @@ static void destroy(void)
 	chipset = NULL;
 	io_space_destroy(&ports);
 	require(io_space_remove(&memory.mmio, IOAPIC_BASE) == 0);
+	require(io_space_remove(&memory.mmio, HPET_BASE) == 0);
 }
 
 static void set_time(uint64_t ns)
@@ -132,7 +136,7 @@ static void let_time_pass(uint64_t ns)
 {
 	uint64_t now = clock_ns(&machine_clock), end = now + ns, next;
 	/* Each timer fires at most every 50 us, but for the RTC's, at 8192 Hz; and some at once. */
-	uint64_t bound = (ns / 50000 + 1) * (CPUS + 2) + 100;
+	uint64_t bound = (ns / 50000 + 1) * (CPUS + 2 + HPET_TIMERS) + 100;
 
 	priority_lock_take(&lock);
 	while ((next = event_loop_next_deadline(loop)) <= end) {
@@ -258,6 +262,14 @@ static void run_step(const struct step *step)
 	case TSC:
 		cpu->tsc_offset = wide;
 		platform.tsc_changed(chipset, cpu);
+		break;
+	case HPET_READ:
+		io_space_read(&memory.mmio, HPET_BASE + (step->address & 0x1ff), size);
+		break;
+	case HPET_WRITE:
+		if (step->choice & 16)
+			wide = value;
+		io_space_write(&memory.mmio, HPET_BASE + (step->address & 0x1f8), wide, size);
 		break;
 	case KEY:
 	case MOUSE:

@@ -2,6 +2,7 @@
  * Linux acts on, and, where Debian's acpica-tools are installed, ACPICA's own opinion of them. */
 #include "base/bits.h"
 #include "base/log.h"
+#include "device/chipset/hpet.h"
 #include "device/pci/pci.h"
 #include "machine/acpi.h"
 #include "machine/aml.h"
@@ -57,7 +58,7 @@ static uint8_t sum(const uint8_t *at, size_t size)
 
 static void build_with(unsigned cpus, bool com2, uint64_t size, unsigned physical_bits)
 {
-	const struct acpi_config config = {cpus, com2, false};
+	const struct acpi_config config = {.cpu_count = cpus, .com2 = com2, .hpet = true};
 
 	assert_int_equal(memory_create(&memory, size, physical_bits, &lock), 0);
 	assert_int_equal(acpi_write_tables(&memory, &config, &rsdp), 0);
@@ -171,7 +172,7 @@ static void test_processors(void **state)
 
 static void test_too_many_processors(void **state)
 {
-	const struct acpi_config config = {ACPI_MAX_CPUS + 1, false, false};
+	const struct acpi_config config = {.cpu_count = ACPI_MAX_CPUS + 1};
 
 	assert_int_equal(memory_create(&memory, 16 * MIB, 40, &lock), 0);
 	assert_int_not_equal(acpi_write_tables(&memory, &config, &rsdp), 0);
@@ -215,6 +216,19 @@ static void test_configuration_space(void **state)
 	assert_int_equal(read32(mcfg + 4), 60);
 	assert_true(read64(mcfg + 44) == PCI_ECAM_BASE);
 	assert_int_equal(read32(mcfg + 52), UINT32_C(255) << 24); /* segment 0, buses 0 to 255 */
+	memory_destroy(&memory);
+}
+
+static void test_hpet(void **state)
+{
+	const uint8_t *hpet;
+
+	build(1, false);
+	hpet = find_table("HPET", true);
+	assert_int_equal(read32(hpet + 4), 56);
+	assert_int_equal(read32(hpet + 36), HPET_BLOCK_ID);
+	assert_int_equal(hpet[40], 0); /* memory */
+	assert_true(read64(hpet + 44) == HPET_BASE);
 	memory_destroy(&memory);
 }
 
@@ -309,8 +323,10 @@ static void test_acpica_agrees(void **state)
 	write_table(directory, "facp.aml", find_table("FACP", true));
 	write_table(directory, "apic.aml", find_table("APIC", true));
 	write_table(directory, "mcfg.aml", find_table("MCFG", true));
+	write_table(directory, "hpet.aml", find_table("HPET", true));
 	snprintf(command, sizeof(command),
-		"cd %s && { iasl -d dsdt.aml facp.aml apic.aml mcfg.aml && iasl dsdt.dsl; } >log "
+		"cd %s && { iasl -d dsdt.aml facp.aml apic.aml mcfg.aml hpet.aml && iasl dsdt.dsl; "
+		"} >log "
 		"2>&1 && "
 		"grep -q '0 Errors, 0 Warnings' log && ! grep -qi 'invalid\\|error:' log && "
 		"grep -q 'EisaId (\"PNP0501\")' dsdt.dsl && "
@@ -331,6 +347,7 @@ int main(void)
 		cmocka_unit_test(test_power_off_package),
 		cmocka_unit_test(test_com2_is_described_where_it_is),
 		cmocka_unit_test(test_configuration_space),
+		cmocka_unit_test(test_hpet),
 		cmocka_unit_test(test_window_above_memory),
 		cmocka_unit_test(test_aml_lengths),
 		cmocka_unit_test(test_aml_overflow),

@@ -6,6 +6,7 @@
 
 #include "device/chipset/acpi_pm.h"
 #include "device/chipset/chipset.h"
+#include "device/chipset/hpet.h"
 #include "device/chipset/ioapic.h"
 #include "device/chipset/pic.h"
 #include "device/chipset/rtc.h"
@@ -166,7 +167,7 @@ static void touch_apics(void)
 	unsigned cpu = below(CPUS), offset = below(0x40) << 4;
 	uint32_t value = (uint32_t)rand();
 
-	switch (below(8)) {
+	switch (below(10)) {
 	case 0:
 		see(io_space_read(&f.memory.mmio, IOAPIC_BASE + 0x10, 4));
 		break;
@@ -190,6 +191,13 @@ static void touch_apics(void)
 	case 5:
 		if (offset != ICR) /* no INIT, which this guest's CPUs do not act upon */
 			platform.apic_mmio_write(platform.opaque, cpus[cpu], offset, value, 4);
+		break;
+	case 8:
+		see(io_space_read(&f.memory.mmio, HPET_BASE + below(64) * 8, 8));
+		break;
+	case 9:
+		io_space_write(&f.memory.mmio, HPET_BASE + below(48) * 8,
+			below(4) ? value & 0x3fff : 3, 8);
 		break;
 	case 6:
 		platform.apic_mmio_write(

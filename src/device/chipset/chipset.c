@@ -4,6 +4,7 @@
 #include "device/chipset/acpi_pm.h"
 #include "device/chipset/debug_exit.h"
 #include "device/chipset/fpu_error.h"
+#include "device/chipset/hpet.h"
 #include "device/chipset/i8042.h"
 #include "device/chipset/ioapic.h"
 #include "device/chipset/lapic.h"
@@ -25,6 +26,13 @@
 
 #define DEBUG_CONSOLE_VALUE 0xe9 /* what a read of Bochs' debug port gives */
 
+/* The interrupt of a timer that the HPET can take the place of. */
+struct legacy_timer {
+	struct chipset *chipset;
+	struct irq_line line;
+	bool level;
+};
+
 struct chipset {
 	struct chipset_config config;
 	struct device_list devices;
@@ -33,6 +41,8 @@ struct chipset {
 	struct pic pic;
 	struct pit pit;
 	struct rtc rtc;
+	struct hpet hpet;
+	struct legacy_timer pit_line, rtc_line;
 	struct i8042 i8042;
 	struct lapic_bus apics;
 	struct ioapic ioapic;
@@ -75,6 +85,35 @@ struct irq_line chipset_irq_line(struct chipset *chipset, unsigned gsi)
 	if (gsi >= CHIPSET_GSI_COUNT)
 		return (struct irq_line){0};
 	return (struct irq_line){.set = line_changed, .opaque = chipset, .number = gsi};
+}
+
+static void drive_legacy_timer(struct legacy_timer *timer)
+{
+	irq_set(&timer->line, timer->level && !hpet_replaces_legacy(&timer->chipset->hpet));
+}
+
+static void legacy_timer_changed(void *opaque, unsigned number, bool level)
+{
+	struct legacy_timer *timer = opaque;
+
+	timer->level = level;
+	drive_legacy_timer(timer);
+}
+
+static void hpet_legacy_changed(void *opaque)
+{
+	struct chipset *chipset = opaque;
+
+	drive_legacy_timer(&chipset->pit_line);
+	drive_legacy_timer(&chipset->rtc_line);
+}
+
+/* The line that the PIT or the RTC drives. */
+static struct irq_line legacy_timer_line(
+	struct chipset *chipset, struct legacy_timer *timer, unsigned irq)
+{
+	*timer = (struct legacy_timer){chipset, chipset_irq_line(chipset, irq), false};
+	return (struct irq_line){.set = legacy_timer_changed, .opaque = timer};
 }
 
 /* SDM vol. 3A 11.11: what a message-signalled interrupt's address and data say. */
@@ -309,7 +348,7 @@ static int add_pic(struct chipset *chipset)
 static int add_pit(struct chipset *chipset)
 {
 	return pit_init(&chipset->pit, &chipset->devices, chipset->config.platform->ports,
-		chipset_irq_line(chipset, 0), chipset->config.loop,
+		legacy_timer_line(chipset, &chipset->pit_line, 0), chipset->config.loop,
 		chipset->config.platform->clock);
 }
 
@@ -318,8 +357,22 @@ static int add_rtc(struct chipset *chipset)
 	const struct cpu_platform *platform = chipset->config.platform;
 
 	return rtc_init(&chipset->rtc, &chipset->devices, platform->ports,
-		chipset_irq_line(chipset, 8), chipset->config.loop, platform->clock,
-		platform->memory->low_size, platform->memory->high_size, platform->cpu_count);
+		legacy_timer_line(chipset, &chipset->rtc_line, RTC_IRQ), chipset->config.loop,
+		platform->clock, platform->memory->low_size, platform->memory->high_size,
+		platform->cpu_count);
+}
+
+static int add_hpet(struct chipset *chipset)
+{
+	const struct cpu_platform *platform = chipset->config.platform;
+	const struct irq_line legacy[] = {
+		chipset_irq_line(chipset, 0), chipset_irq_line(chipset, RTC_IRQ)};
+	struct irq_line gsis[HPET_GSIS];
+
+	for (unsigned i = 0; i < HPET_GSIS; i++)
+		gsis[i] = chipset_irq_line(chipset, HPET_FIRST_GSI + i);
+	return hpet_init(&chipset->hpet, &chipset->devices, &platform->memory->mmio, gsis, legacy,
+		chipset->config.loop, platform->clock, hpet_legacy_changed, chipset);
 }
 
 static int add_i8042(struct chipset *chipset)
@@ -402,6 +455,7 @@ static int (*const rows[])(struct chipset *chipset) = {
 	add_pic,
 	add_pit,
 	add_rtc,
+	add_hpet,
 	add_i8042,
 	add_acpi_pm,
 	add_com1,

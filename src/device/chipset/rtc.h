@@ -8,6 +8,7 @@
 #include "host/event_loop.h"
 #include "memory/io_space.h"
 
+#define RTC_IRQ            8
 #define RTC_CMOS_SIZE      128
 #define RTC_CMOS_SHUTDOWN  0x0f
 #define RTC_CMOS_CHECKSUM  0x2e /* of 0x10 to 0x2d, high byte first */
