@@ -63,7 +63,7 @@
 #define PAGE_SIZE  UINT64_C(4096)
 #define PAGE_MASK  (~(PAGE_SIZE - 1))
 
-#define MEMORY_PCI_HOLE_START  UINT64_C(0xc0000000) /* most RAM below 4 GiB: 3 GiB */
+#define MEMORY_PCI_HOLE_START  UINT64_C(0xb0000000) /* most RAM below 4 GiB: 2.75 GiB */
 #define MEMORY_HIGH_START      UINT64_C(0x100000000)
 #define MEMORY_VGA_START       UINT64_C(0xa0000)
 #define MEMORY_VGA_END         UINT64_C(0xc0000)
@@ -273,6 +273,11 @@ int memory_rom_add(
 /* Take the ROM that begins there away: what was RAM is RAM again, with the ROM's bytes. 0 or
  * -ENOENT. Takes lock. */
 int memory_rom_remove(struct memory *memory, uint64_t gpa);
+
+/* Have the bus drop stores to [gpa, gpa + size) (pages of RAM), or let them through again. The region
+ * stays RAM, for devices and the rest: this is what a host bridge does that guards a copy of its ROM.
+ * Any thread; takes lock. */
+void memory_guard(struct memory *memory, uint64_t gpa, uint64_t size, bool guarded);
 
 /* --- video memory --- */
 

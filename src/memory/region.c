@@ -257,6 +257,18 @@ int memory_rom_remove(struct memory *memory, uint64_t gpa)
 	return 0;
 }
 
+void memory_guard(struct memory *memory, uint64_t gpa, uint64_t size, bool guarded)
+{
+	const struct memory_region place = {.offset = gpa, .size = size};
+
+	if (gpa + size > memory->low_size)
+		return;
+	pthread_mutex_lock(&memory->lock);
+	set_rom(memory, &place, guarded);
+	memory_revoke_locked(memory, gpa >> PAGE_SHIFT, size >> PAGE_SHIFT);
+	pthread_mutex_unlock(&memory->lock);
+}
+
 /* --- DMA --- */
 
 int memory_range(const struct memory *memory, uint64_t gpa, uint64_t size, bool write,

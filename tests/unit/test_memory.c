@@ -12,6 +12,11 @@
 
 #include <cmocka.h>
 
+/* RAM of 4 GiB: where its low piece ends, what is missing up to 4 GiB, and where the high one ends. */
+#define LOW  MEMORY_PCI_HOLE_START
+#define HOLE (4 * GIB - LOW)
+#define END  (4 * GIB + HOLE)
+
 static struct priority_lock lock = PRIORITY_LOCK_INITIALIZER;
 static struct memory memory;
 
@@ -56,12 +61,12 @@ static void small_ram_is_one_piece(void **state)
 
 static void large_ram_goes_round_the_hole(void **state)
 {
-	assert_int_equal(memory.low_size, 3 * GIB);
-	assert_int_equal(memory.high_size, 1 * GIB);
-	assert_null(memory_ram_pointer(&memory, 3 * GIB));
+	assert_int_equal(memory.low_size, LOW);
+	assert_int_equal(memory.high_size, HOLE);
+	assert_null(memory_ram_pointer(&memory, LOW));
 	assert_null(memory_ram_pointer(&memory, 4 * GIB - 1));
-	assert_ptr_equal(memory_ram_pointer(&memory, 4 * GIB), memory.ram + 3 * GIB);
-	assert_null(memory_ram_pointer(&memory, 5 * GIB));
+	assert_ptr_equal(memory_ram_pointer(&memory, 4 * GIB), memory.ram + LOW);
+	assert_null(memory_ram_pointer(&memory, END));
 }
 
 static void copies_only_what_is_wholly_ram(void **state)
@@ -85,7 +90,7 @@ static void copies_only_what_is_wholly_ram(void **state)
 
 static void copies_do_not_cross_the_hole(void **state)
 {
-	assert_int_equal(memory_read(&memory, 3 * GIB - 16, NULL, 1 * GIB + 32), -EFAULT);
+	assert_int_equal(memory_read(&memory, LOW - 16, NULL, HOLE + 32), -EFAULT);
 }
 
 static void write_to_tracked_line_starts_a_generation(void **state)
@@ -342,13 +347,13 @@ static void ram_is_rows_of_a_table(void **state)
 	assert_int_equal(memory.region_count, 4);
 	assert_region(0, 0, 0xa0000, MEMORY_RAM, 0);
 	assert_region(1, 0xa0000, 0x20000, MEMORY_HOLE, 0);
-	assert_region(2, 0xc0000, 3 * GIB - 0xc0000, MEMORY_RAM, 0xc0000);
-	assert_region(3, 4 * GIB, GIB, MEMORY_RAM, 3 * GIB);
-	assert_null(memory_region_at(&memory, 3 * GIB));
-	assert_null(memory_region_at(&memory, 5 * GIB));
+	assert_region(2, 0xc0000, LOW - 0xc0000, MEMORY_RAM, 0xc0000);
+	assert_region(3, 4 * GIB, HOLE, MEMORY_RAM, LOW);
+	assert_null(memory_region_at(&memory, LOW));
+	assert_null(memory_region_at(&memory, END));
 	assert_null(memory_region_at(&memory, UINT64_MAX));
 	assert_ptr_equal(memory_region_at(&memory, 0xbffff), &memory.region[1]);
-	assert_ptr_equal(memory_region_at(&memory, 5 * GIB - 1), &memory.region[3]);
+	assert_ptr_equal(memory_region_at(&memory, END - 1), &memory.region[3]);
 }
 
 /* Every row leads to the bytes that memory_ram_pointer() gives, also through its file. */
@@ -515,18 +520,18 @@ static void ranges_are_pieces_of_host_memory(void **state)
 	assert_ptr_equal(pieces[0].iov_base, memory.ram + 0x1234);
 	assert_int_equal(pieces[0].iov_len, 3 * PAGE_SIZE);
 	/* All of a piece of RAM, to its last byte. */
-	assert_int_equal(memory_range(&memory, 0xc0000, 3 * GIB - 0xc0000, true, pieces, 1), 1);
-	assert_int_equal(memory_range(&memory, 5 * GIB - 1, 1, true, pieces, 1), 1);
+	assert_int_equal(memory_range(&memory, 0xc0000, LOW - 0xc0000, true, pieces, 1), 1);
+	assert_int_equal(memory_range(&memory, END - 1, 1, true, pieces, 1), 1);
 	assert_ptr_equal(pieces[0].iov_base, memory.ram + 4 * GIB - 1);
 	/* A ROM that touches RAM's end in the guest, not in the file. */
-	assert_int_equal(memory_rom_add(&memory, 3 * GIB, PAGE_SIZE, image, "ROM"), 0);
-	assert_int_equal(memory_range(&memory, 3 * GIB - 8, 16, false, pieces, 3), 2);
-	assert_ptr_equal(pieces[0].iov_base, memory.ram + 3 * GIB - 8);
+	assert_int_equal(memory_rom_add(&memory, LOW, PAGE_SIZE, image, "ROM"), 0);
+	assert_int_equal(memory_range(&memory, LOW - 8, 16, false, pieces, 3), 2);
+	assert_ptr_equal(pieces[0].iov_base, memory.ram + LOW - 8);
 	assert_int_equal(pieces[0].iov_len, 8);
 	assert_memory_equal(pieces[1].iov_base, "ROM", 3);
 	assert_int_equal(pieces[1].iov_len, 8);
-	assert_int_equal(memory_range(&memory, 3 * GIB - 8, 16, false, pieces, 1), -E2BIG);
-	assert_int_equal(memory_range(&memory, 3 * GIB - 8, 16, true, pieces, 3), -EFAULT);
+	assert_int_equal(memory_range(&memory, LOW - 8, 16, false, pieces, 1), -E2BIG);
+	assert_int_equal(memory_range(&memory, LOW - 8, 16, true, pieces, 3), -EFAULT);
 	/* One in RAM is in the way of writing only. */
 	assert_int_equal(memory_rom_add(&memory, 0xf0000, PAGE_SIZE, image, "ROM"), 0);
 	assert_int_equal(memory_range(&memory, 0xef000, 3 * PAGE_SIZE, false, pieces, 1), 1);
@@ -540,14 +545,14 @@ static void hostile_ranges_are_refused(void **state)
 	} bad[] = {
 		{0x9ffff, 2}, /* into the VGA window */
 		{0xa0000, 1},
-		{0xbffff, 2},     /* out of it */
-		{0, 0x100000},    /* around it */
-		{3 * GIB - 1, 2}, /* into the PCI hole */
-		{3 * GIB, 1},
-		{3 * GIB - 1, GIB + 2}, /* across it */
+		{0xbffff, 2},  /* out of it */
+		{0, 0x100000}, /* around it */
+		{LOW - 1, 2},  /* into the PCI hole */
+		{LOW, 1},
+		{LOW - 1, HOLE + 2}, /* across it */
 		{4 * GIB - 1, 2},
-		{5 * GIB - 1, 2},
-		{5 * GIB, 1},
+		{END - 1, 2},
+		{END, 1},
 		{0, UINT64_MAX},
 		{1, UINT64_MAX},
 		{UINT64_MAX, 1},

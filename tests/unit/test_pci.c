@@ -93,7 +93,7 @@ static void notify(unsigned vector)
 
 static void functions_are_found(void **state)
 {
-	assert_int_equal(config_read(0, 0, 4), 0x00081b36);
+	assert_int_equal(config_read(0, 0, 4), 0x29c08086);
 	assert_int_equal(config_read(0, PCI_CLASS_REVISION, 4) >> 8, 0x060000);
 	assert_int_equal(config_read(SLOT, 0, 4), PCI_TESTDEV_DEVICE << 16 | PCI_TESTDEV_VENDOR);
 	assert_int_equal(config_read(2, 0, 4), UINT32_MAX);
@@ -329,7 +329,7 @@ static void bar_over_something_else(void **state)
 	assert_int_equal(seen, 0x42);
 	config_write(SLOT, PCI_BASE_ADDRESS_0, (uint32_t)PCI_ECAM_BASE, 4);
 	assert_int_equal(f.memory.mmio.count, regions - 1);
-	assert_int_equal(config_read(0, 0, 4), 0x00081b36);
+	assert_int_equal(config_read(0, 0, 4), 0x29c08086);
 	config_write(SLOT, PCI_BASE_ADDRESS_0, TABLE, 4); /* the function's own other BAR */
 	assert_int_equal(f.memory.mmio.count, regions - 1);
 	config_write(SLOT, PCI_BASE_ADDRESS_0, 0, 4);
@@ -351,7 +351,7 @@ static void bar_over_something_else(void **state)
 	config_write(SLOT, PCI_BASE_ADDRESS_1, 0xcf8, 4);
 	assert_int_equal(f.ports.count, regions - 1);
 	io_space_write(&f.ports, 0xcf8, 0x80000000, 4);
-	assert_int_equal(io_space_read(&f.ports, 0xcfc, 4), 0x00081b36);
+	assert_int_equal(io_space_read(&f.ports, 0xcfc, 4), 0x29c08086);
 }
 
 /* Of two that overlap the first function on the bus has the address, whoever came first. */
@@ -452,6 +452,64 @@ static void power_states(void **state)
 	assert_false(f.level[GSI]);
 }
 
+/* Firmware puts configuration space where it likes, but not over something else. */
+static void configuration_space_moves(void **state)
+{
+	uint64_t moved = UINT64_C(0xb0000000) + (SLOT << 15);
+
+	assert_int_equal(pci_ecam_base(bus), PCI_ECAM_BASE);
+	config_write(0, 0x60, 0xb0000001, 4);
+	assert_int_equal(pci_ecam_base(bus), 0xb0000000);
+	assert_int_equal(config_read(SLOT, 0, 4), UINT32_MAX);
+	assert_int_equal(read32(moved), PCI_TESTDEV_DEVICE << 16 | PCI_TESTDEV_VENDOR);
+	write32(UINT64_C(0xb0000060), 0xb0000000); /* off */
+	assert_int_equal(pci_ecam_base(bus), 0);
+	assert_int_equal(read32(moved), UINT32_MAX);
+	device_list_firmware_setup(&f.devices);
+	place_bars();
+	config_write(0, 0x60, (REGISTERS & 0xf0000000) | 1, 4);
+	assert_int_equal(pci_ecam_base(bus), 0);
+	assert_int_equal(read32(REGISTERS + PCI_TESTDEV_RESETS), 0);
+}
+
+/* Of the ROM at 0xf0000 there is RAM where firmware wants it. */
+static void shadow_ram(void **state)
+{
+	static uint8_t image[PCI_SHADOW_SIZE];
+	uint8_t *f000 = f.memory.ram + 0xf0000, *c000 = f.memory.ram + 0xc0000;
+	uint64_t page = 0xf0000 >> PAGE_SHIFT;
+
+	memset(image, 'r', sizeof(image));
+	for (unsigned pam = 0x90; pam <= 0x96; pam++)
+		config_write(0, pam, 0, 1);
+	pci_show_rom(bus, image);
+	assert_int_equal(f000[5], 'r');
+	assert_false(memory_page_writable(&f.memory, page));
+	config_write(0, 0x90, 0x30, 1); /* RAM */
+	assert_int_equal(f000[5], 0);
+	assert_int_equal(c000[5], 'r');
+	assert_true(memory_page_writable(&f.memory, page));
+	f000[5] = 'a';
+	config_write(0, 0x90, 0x10, 1); /* guarded */
+	assert_int_equal(f000[5], 'a');
+	assert_false(memory_page_writable(&f.memory, page));
+	config_write(0, 0x90, 0x00, 1); /* the ROM, and RAM is as it was */
+	assert_int_equal(f000[5], 'r');
+	config_write(0, 0x90, 0x10, 1);
+	assert_int_equal(f000[5], 'a');
+	config_write(0, 0x91, 0x02, 1); /* ROM is copied to the RAM below it */
+	assert_int_equal(c000[5], 'r');
+	assert_true(memory_page_writable(&f.memory, 0xc0000 >> PAGE_SHIFT));
+	assert_false(memory_page_writable(&f.memory, 0xc4000 >> PAGE_SHIFT));
+	config_write(0, 0x91, 0x01, 1);
+	assert_int_equal(c000[5], 'r');
+	assert_false(memory_page_writable(&f.memory, 0xc0000 >> PAGE_SHIFT));
+	config_write(0, 0x90, 0, 1);
+	pci_show_rom(bus, image); /* power-up */
+	config_write(0, 0x90, 0x30, 1);
+	assert_int_equal(f000[5], 0);
+}
+
 static void machine_reset(void **state)
 {
 	place_bars();
@@ -460,9 +518,9 @@ static void machine_reset(void **state)
 	io_space_write(&f.ports, 0xcf8, 0x80000800, 4);
 	device_list_reset(&f.devices);
 	assert_int_equal(io_space_read(&f.ports, 0xcf8, 4), 0);
-	assert_int_equal(config_read(SLOT, PCI_COMMAND, 2), 0);
-	assert_int_equal(config_read(SLOT, PCI_BASE_ADDRESS_0, 4), 0);
+	assert_int_equal(config_read(SLOT, PCI_COMMAND, 2), 0xffff); /* it is not mapped */
 	device_list_firmware_setup(&f.devices);
+	assert_int_equal(config_read(SLOT, PCI_COMMAND, 2), 0);
 	place_bars();
 	assert_int_equal(read32(TABLE + 12), 1);
 	assert_int_equal(read32(REGISTERS + PCI_TESTDEV_RESETS), 0); /* it was a machine's */
@@ -767,6 +825,8 @@ int main(void)
 		T(dma_needs_bus_mastering),
 		T(function_level_reset),
 		T(power_states),
+		T(configuration_space_moves),
+		T(shadow_ram),
 		T(machine_reset),
 		T(msix_sends_what_the_table_says),
 		T(masked_vectors_are_pending),

@@ -49,6 +49,15 @@ unsigned pci_add_capability(
 	return at;
 }
 
+void pci_add_registers(struct pci_function *function, unsigned at, const void *bytes,
+	const void *writable, unsigned size)
+{
+	memcpy(function->state.config + at, bytes, size);
+	memcpy(function->initial + at, bytes, size);
+	memcpy(function->writable + at, writable, size);
+	function->next_capability = MAX(function->next_capability, at + size);
+}
+
 /* PCI Power Management 1.2: D0 and D3hot, and the way back is a reset (No_Soft_Reset is 0), but for
  * a root port, which keeps its bus number and windows. */
 static void add_power_management(struct pci_function *function)

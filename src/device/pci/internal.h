@@ -11,11 +11,27 @@ struct pci_bus_state {
 	uint32_t address; /* port 0xcf8 */
 };
 
+#define PCI_PAM_SEGMENTS 13
+
+struct pci_host_bridge_state {
+	uint8_t mode[PCI_PAM_SEGMENTS];   /* of its PAM register, as it has been applied */
+	bool shows_ram[PCI_PAM_SEGMENTS]; /* or else the ROM */
+	uint8_t hidden[PCI_SHADOW_SIZE];  /* RAM where the ROM is shown */
+};
+
+struct pci_host_bridge {
+	struct pci_function function;
+	struct device device;
+	struct pci_host_bridge_state state;
+	const uint8_t *rom; /* NULL: there is none */
+};
+
 struct pci_bus {
 	struct device device;
 	struct pci_bus_state state;
 	struct pci_config config;
-	struct pci_function host_bridge;
+	struct pci_host_bridge host_bridge;
+	uint64_t ecam, ecam_size; /* size 0: it is not mapped */
 	/* Function 0 of each, and what is behind it, in the order of the bus:
 	 *	for (function = bus->slot[i]; function; function = function->child) */
 	struct pci_function *slot[PCI_SLOTS]; /* NULL: it is empty */
@@ -62,6 +78,17 @@ void pci_config_write(
 bool pci_powered(const struct pci_function *function);
 /* Reset this function alone, as a write to its own registers does, and its device. */
 void pci_reset_function(struct pci_function *function);
+
+/* --- pci.c, host_bridge.c --- */
+
+extern const struct pci_description pci_host_bridge;
+
+/* After the function was put on the bus. */
+void pci_host_bridge_init(struct pci_bus *bus);
+/* What firmware does to it. */
+void pci_host_bridge_setup(struct pci_bus *bus);
+/* Map configuration space there; size 0: nowhere. */
+void pci_map_ecam(struct pci_bus *bus, uint64_t base, uint64_t size);
 
 /* --- bar.c --- */
 

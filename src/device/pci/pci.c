@@ -15,10 +15,6 @@
 #define ADDRESS_DEVFN(a)    ((a) >> 8 & 0xff)
 #define ADDRESS_REGISTER(a) ((a)&0xfc)
 
-/* The "generic PCIe host bridge" of the PCI IDs that QEMU's project gives out. */
-#define HOST_BRIDGE_VENDOR 0x1b36
-#define HOST_BRIDGE_DEVICE 0x0008
-
 /* --- configuration accesses --- */
 
 /* A cycle for another bus than 0 goes to the first root port that says that it leads there. Behind
@@ -119,6 +115,30 @@ static void ecam_write(void *opaque, uint64_t offset, uint64_t value, unsigned s
 	write_function(mapped_function(opaque, offset), offset & 0xfff, value, size);
 }
 
+/* Where the chipset or a BAR is it stays unmapped. */
+void pci_map_ecam(struct pci_bus *bus, uint64_t base, uint64_t size)
+{
+	static const struct io_ops ecam = {.read = ecam_read, .write = ecam_write, .width = 4};
+	struct io_space *space = &bus->config.memory->mmio;
+
+	if (base == bus->ecam && size == bus->ecam_size)
+		return;
+	if (bus->ecam_size)
+		io_space_remove(space, bus->ecam);
+	bus->ecam = bus->ecam_size = 0;
+	if (size && io_space_is_free(space, base, size) &&
+		io_space_add(space, base, size, "PCI configuration space", &ecam, bus) == 0) {
+		bus->ecam = base;
+		bus->ecam_size = size;
+	}
+	pci_map_bars(bus);
+}
+
+uint64_t pci_ecam_base(const struct pci_bus *bus)
+{
+	return bus->ecam;
+}
+
 /* --- the bus as a device --- */
 
 static void bus_reset(void *device)
@@ -130,6 +150,7 @@ static void bus_reset(void *device)
 
 static void bus_firmware_setup(void *device)
 {
+	pci_host_bridge_setup(device);
 	pci_assign_resources(device);
 }
 
@@ -236,7 +257,7 @@ static void add(struct pci_bus *bus, struct pci_function *function, unsigned slo
 	function->dma.memory = bus->config.memory;
 	function->line = bus->config.intx[slot % PCI_INTX_GSIS];
 	give_msix_bar(function);
-	pci_config_init(function, slot != 0);
+	pci_config_init(function, !description->conventional);
 	device_list_add(bus->config.devices, &function->device,
 		function->child ? &pci_root_port_device : &pci_function_device,
 		function->port ? instance << 8 : instance);
@@ -285,26 +306,16 @@ static int add_regions(struct pci_bus *bus)
 	static const struct io_ops address = {
 		.read = address_read, .write = address_write, .whole = 4};
 	static const struct io_ops data = {.read = data_read, .write = data_write, .width = 4};
-	static const struct io_ops ecam = {.read = ecam_read, .write = ecam_write, .width = 4};
 	const struct pci_config *config = &bus->config;
 	int error = io_space_add(config->ports, ADDRESS_PORT, 1, "PCI address", &address, bus);
 
 	if (!error)
 		error = io_space_add(config->ports, DATA_PORT, 4, "PCI data", &data, bus);
-	if (!error)
-		error = io_space_add(&config->memory->mmio, PCI_ECAM_BASE, PCI_ECAM_SIZE,
-			"PCI configuration space", &ecam, bus);
 	return error;
 }
 
 struct pci_bus *pci_create(const struct pci_config *config)
 {
-	static const struct pci_description host_bridge = {
-		.name = "PCI host bridge",
-		.vendor = HOST_BRIDGE_VENDOR,
-		.device = HOST_BRIDGE_DEVICE,
-		.class_code = 0x060000,
-	};
 	struct pci_bus *bus = calloc(1, sizeof(*bus));
 	int error;
 
@@ -320,6 +331,7 @@ struct pci_bus *pci_create(const struct pci_config *config)
 		return NULL;
 	}
 	device_list_add(config->devices, &bus->device, &bus_device, 0);
-	add(bus, &bus->host_bridge, 0, &host_bridge);
+	add(bus, &bus->host_bridge.function, 0, &pci_host_bridge);
+	pci_host_bridge_init(bus);
 	return bus;
 }

@@ -25,7 +25,7 @@
 #define PCI_OWN_PORT -2 /* behind a root port of the function's own, which takes that slot */
 
 /* Where the host bridge claims addresses; the rest of the hole is the chipset's. */
-#define PCI_ECAM_BASE     UINT64_C(0xe0000000)
+#define PCI_ECAM_BASE     UINT64_C(0xe0000000) /* where there is no firmware to say it */
 #define PCI_ECAM_SIZE     (256 * MIB)
 #define PCI_WINDOW_BASE   UINT64_C(0xc0000000) /* BARs of 32 bits */
 #define PCI_WINDOW_SIZE   (512 * MIB)
@@ -66,6 +66,8 @@ struct pci_description {
 	/* A BAR that is left to pci/, PCI_BAR_NONE here: table and pending bits are all it has. */
 	unsigned msix_bar;
 	bool msi; /* an MSI capability of one vector */
+	/* It has no capabilities of pci/'s own: a function of the chipset. */
+	bool conventional;
 	struct pci_bar bar[PCI_BARS];
 	void *opaque;
 	/* The function was reset (FLR, D3hot to D0, hot reset): the device is to begin anew. Its
@@ -73,7 +75,7 @@ struct pci_description {
 	void (*reset)(void *opaque);
 	/* The guest is about to read, or has written, bytes [offset, offset + size) of
 	 * configuration space (state.config), which belong to capabilities that
-	 * pci_add_capability() made: to bring up to date what it will read; to act on what it
+	 * pci_add_capability() made or are registers of pci_add_registers(): to bring up to date what it will read; to act on what it
 	 * wrote. NULL: nothing to do. Machine lock held. */
 	void (*capability_read)(void *opaque, unsigned offset, unsigned size);
 	void (*capability_written)(void *opaque, unsigned offset, unsigned size);
@@ -148,6 +150,23 @@ int pci_add(struct pci_bus *bus, struct pci_function *function, int slot,
  * with a message: there is no room. */
 unsigned pci_add_capability(
 	struct pci_function *function, const void *bytes, const void *writable, unsigned size);
+
+/* Registers of the device's own in configuration space, [at, at + size), at 0x40 or above where no
+ * capability is: what they are after a reset, and which bits the guest may change. Before the
+ * machine runs. */
+void pci_add_registers(struct pci_function *function, unsigned at, const void *bytes,
+	const void *writable, unsigned size);
+
+/* --- the host bridge: Intel's Q35 MCH, as far as firmware programs it --- */
+
+/* Where configuration space is mapped (ECAM); 0: nowhere. */
+uint64_t pci_ecam_base(const struct pci_bus *bus);
+/* There is firmware: `image` (PCI_SHADOW_SIZE bytes, which outlive the bus) is what a reader finds
+ * at PCI_SHADOW_BASE until firmware has the host bridge show RAM there (the PAM registers). Call it
+ * at power-up, when RAM is zero. Without it there is RAM, whatever the guest programs. */
+#define PCI_SHADOW_BASE UINT64_C(0xc0000)
+#define PCI_SHADOW_SIZE (256 * KIB)
+void pci_show_rom(struct pci_bus *bus, const uint8_t *image);
 
 /* --- interrupts --- */
 
