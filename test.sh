@@ -48,7 +48,7 @@ for stage; do
 done
 wanted=" $* "
 
-"$here/scripts/install-packages.sh" gcc libc6-dev binutils meson ninja-build pkg-config python3 \
+"$here/scripts/install-packages.sh" gcc libc6-dev binutils meson ninja-build pkg-config python3 seabios \
 	libzydis-dev libjansson-dev libslirp-dev liburing-dev libnbd-dev libpng-dev libvncserver-dev libcmocka-dev libext2fs-dev mmdebstrap e2fsprogs btrfs-progs uidmap openssh-client qemu-utils qemu-system-common nbdkit clang clang-format libclang-rt-dev llvm acpica-tools man-db groff || exit 1
 
 # --- counting ---
@@ -232,6 +232,7 @@ fi
 
 if stage cli; then
 	tap "command line" "$here/tests/cli/cli.sh" "$veneer" "$build" "$here"
+	tap "firmware" "$here/tests/firmware/firmware.sh" "$veneer" "$build"
 	tap "terminal" "$here/tests/cli/terminal.py" "$veneer" "$build"
 	tap "control socket" "$here/tests/cli/control.py" "$veneer" "$build"
 fi

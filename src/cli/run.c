@@ -230,6 +230,18 @@ static int set_display(void *opaque, const char *value)
 		&((struct settings *)opaque)->machine.display, "--display", value);
 }
 
+static int set_firmware(void *opaque, const char *value)
+{
+	((struct settings *)opaque)->machine.firmware.path = value;
+	return 0;
+}
+
+static int set_firmware_log(void *opaque, const char *value)
+{
+	((struct settings *)opaque)->machine.firmware.log_path = value;
+	return 0;
+}
+
 static int set_serial2(void *opaque, const char *value)
 {
 	((struct settings *)opaque)->machine.serial2_path = value;
@@ -342,6 +354,11 @@ static const struct option_row table[] = {
 		"text), vnc=HOST:N or vnc=PATH (a VNC server,\nwith password-file=FILE), none "
 		"(for 'veneer screenshot')",
 		set_display},
+	{"firmware", "FILE",
+		"boot by the firmware in FILE, a ROM (default, where no\nkernel is given or found: "
+		"Debian's SeaBIOS)",
+		set_firmware},
+	{"firmware-log", "FILE", "write the firmware's messages to FILE", set_firmware_log},
 	{"serial2", "FILE", "add a second serial port that writes to FILE", set_serial2},
 	{"parallel", "FILE", "add a parallel port whose printer writes to FILE", set_parallel},
 	{"control", "PATH",
@@ -462,9 +479,21 @@ static int check_display(const struct machine_config *machine)
 
 static int check_settings(struct settings *settings)
 {
-	if (!settings->machine.kernel_path && !settings->disk.path) {
-		log_error("run: a DISK to boot from, or --kernel FILE, is missing; "
-			  "try 'veneer run --help'");
+	struct firmware_config *firmware = &settings->machine.firmware;
+
+	if (settings->machine.kernel_path && firmware->path) {
+		log_error("--firmware %s: a kernel that is given is booted without firmware; "
+			  "expected "
+			  "no --kernel",
+			firmware->path);
+		return -EINVAL;
+	}
+	if (!settings->machine.kernel_path && !settings->disk.path && !firmware->path)
+		firmware->path = FIRMWARE_DEFAULT;
+	if (firmware->log_path && settings->machine.kernel_path) {
+		log_error(
+			"--firmware-log %s: expected no --kernel, which is booted without firmware",
+			firmware->log_path);
 		return -EINVAL;
 	}
 	set_defaults(settings);

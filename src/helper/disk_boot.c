@@ -6,8 +6,8 @@
  * not in the file but an NBD server has it (disk_nbd.h).
  *
  * Descriptors: 3, the disk's file; 4 and 5, empty files for kernel and initrd; 6, one for the
- * kernel's command line. The initrd stays empty where there is none. Exit status 0, or 1 with a
- * message.
+ * kernel's command line. The initrd stays empty where there is none. Exit status 0; 2 where the
+ * disk can be read but has no kernel that we find; else 1; both with a message.
  *
  * The disk is a file system, or has partitions with file systems; GRUB's configuration says what to
  * start, and else the newest kernel in /boot is taken. */
@@ -34,7 +34,7 @@ enum { DISK_FD = 3, KERNEL_FD, INITRD_FD, CMDLINE_FD };
 #define MAX_SECONDS 20
 #define MAX_MEMORY  (UINT64_C(2) << 30)
 
-static __attribute__((noreturn, format(printf, 1, 2))) void die(const char *format, ...)
+static __attribute__((noreturn, format(printf, 2, 3))) void end(int status, const char *format, ...)
 {
 	va_list arguments;
 
@@ -42,8 +42,11 @@ static __attribute__((noreturn, format(printf, 1, 2))) void die(const char *form
 	vfprintf(stderr, format, arguments);
 	va_end(arguments);
 	fputc('\n', stderr);
-	exit(1);
+	exit(status);
 }
+
+#define die(...)       end(1, __VA_ARGS__)
+#define no_kernel(...) end(2, __VA_ARGS__)
 
 /* However much time, memory and room the disk would have us take. */
 static void limit_resources(void)
@@ -78,8 +81,8 @@ static void open_systems(void)
 	if (system_count)
 		return;
 	if (count)
-		die("none of the %u partitions has an ext4 file system", count);
-	die("no ext4 file system, and no table of partitions");
+		no_kernel("none of the %u partitions has an ext4 file system", count);
+	no_kernel("no ext4 file system, and no table of partitions");
 }
 
 /* --- what is to be started --- */
@@ -276,8 +279,9 @@ int main(int argc, char **argv)
 	open_disk(start, size, argc > 3 ? argv[3] : NULL);
 	open_systems();
 	if (!boot_by_any_grub() && !boot_any_newest())
-		die("no kernel: there is no grub.cfg that names one, no /boot/vmlinuz-* and no "
-		    "/vmlinuz");
+		no_kernel(
+			"no kernel: there is no grub.cfg that names one, no /boot/vmlinuz-* and no "
+			"/vmlinuz");
 	write_cmdline();
 	return 0;
 }

@@ -16,6 +16,8 @@
 #define TIMEOUT_MS  60000 /* of the helper, which limits its processor time itself */
 #define MAX_CMDLINE 8191
 
+#define NO_KERNEL_STATUS 2 /* of the helper */
+
 enum { DISK, KERNEL, INITRD, CMDLINE, FDS };
 
 static uint64_t size_of(int fd)
@@ -63,6 +65,8 @@ static int run_helper(const struct disk_config *disk, const char *target, const 
 		status = helper_wait(&helper, TIMEOUT_MS);
 	if (status == 0 && size_of(fds[KERNEL]))
 		return 0;
+	if (status == NO_KERNEL_STATUS)
+		return -ENODATA;
 	log_error("%s: cannot boot from it; give a --kernel, or 'veneer image' makes a disk that "
 		  "boots",
 		disk->path);

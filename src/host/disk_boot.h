@@ -10,8 +10,9 @@ struct disk_boot {
 	char *cmdline;            /* the boot loader's */
 };
 
-/* 0, or -errno with a message; then there is nothing to free. A program that
- * reads the disk is started where its format wants one, and stays (disk_serve()). */
+/* 0, or -errno with a message; then there is nothing to free. -ENODATA: the disk can be read, and
+ * has no kernel that we find; the message says why. A program that reads the disk is started where
+ * its format wants one, and stays (disk_serve()). */
 int disk_boot_read(struct disk_boot *boot, struct disk_config *disk);
 void disk_boot_free(struct disk_boot *boot);
 

@@ -65,7 +65,18 @@ static int open_files(struct machine *machine)
 
 int guest_image_open(struct machine *machine)
 {
-	return machine->config.kernel_path ? open_files(machine) : open_disk(machine);
+	int error;
+
+	if (firmware_is_used(machine))
+		return 0;
+	if (machine->config.kernel_path)
+		return open_files(machine);
+	error = open_disk(machine);
+	if (error != -ENODATA)
+		return error;
+	log_info("%s: booted by its own loader", machine->config.disks[0].path);
+	machine->config.firmware.path = FIRMWARE_DEFAULT;
+	return 0;
 }
 
 void guest_image_close(struct machine *machine)
@@ -85,5 +96,5 @@ void guest_image_loaded(struct machine *machine)
 
 int guest_image_reopen(struct machine *machine)
 {
-	return machine->config.kernel_path ? 0 : open_disk(machine);
+	return machine->config.kernel_path || firmware_is_used(machine) ? 0 : open_disk(machine);
 }

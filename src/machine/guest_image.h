@@ -4,7 +4,8 @@
 
 #include "machine/machine.h"
 
-/* Fill in machine->kernel, initrd and cmdline as the configuration says. 0, or -errno with a
+/* Fill in machine->kernel, initrd and cmdline as the configuration says. Where a disk has no kernel
+ * that we find, machine->config gets firmware that boots it. 0, or -errno with a
  * message; guest_image_close() is right in either case. */
 int guest_image_open(struct machine *machine);
 void guest_image_close(struct machine *machine);

@@ -3,6 +3,8 @@
 #include "base/log.h"
 #include "device/chipset/chipset.h"
 #include "device/display/vga.h"
+#include "device/fw_cfg.h"
+#include "device/lpc_bridge.h"
 #include "device/pci/pci.h"
 #include "device/pci_testdev.h"
 #include "device/virtio/block.h"
@@ -37,6 +39,11 @@ static int create_bus(struct machine *machine)
 		config.intx[i] = chipset_irq_line(machine->chipset, PCI_INTX_GSI + i);
 	machine->pci = pci_create(&config);
 	return machine->pci ? 0 : -ENODEV;
+}
+
+static int create_lpc_bridge(struct machine *machine)
+{
+	return lpc_bridge_create(machine->pci);
 }
 
 static int create_entropy(struct machine *machine)
@@ -125,8 +132,9 @@ static int create_console(struct machine *machine)
  * have loaded. */
 static int create_vga(struct machine *machine)
 {
-	struct vga_config config = {
-		.bus = machine->pci, .clock = &machine->clock, .text_mode = true};
+	struct vga_config config = {.bus = machine->pci,
+		.clock = &machine->clock,
+		.text_mode = !firmware_is_used(machine)};
 	size_t size;
 	uint8_t *bios;
 	int error;
@@ -140,6 +148,9 @@ static int create_vga(struct machine *machine)
 			    "is missing; install the package seabios",
 			VIDEO_BIOS);
 	error = vga_create(&config, &machine->display);
+	if (!error && machine->fw_cfg && bios)
+		error = fw_cfg_add_file(
+			machine->fw_cfg, "vgaroms/vgabios-stdvga.bin", bios, (uint32_t)size);
 	free(bios);
 	return error;
 }
@@ -147,12 +158,15 @@ static int create_vga(struct machine *machine)
 /* In this order, which gives each its slot: a guest finds its devices where they were. */
 static int (*const rows[])(struct machine *machine) = {
 	create_bus,
+	create_lpc_bridge,
+	firmware_create,
 	create_entropy,
 	create_testdev,
 	create_disks,
 	create_networks,
 	create_console,
 	create_vga,
+	firmware_finish,
 };
 
 int io_devices_create(struct machine *machine)

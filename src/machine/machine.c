@@ -212,7 +212,7 @@ static int create_memory(struct machine *machine)
 		return error;
 	ALLOW_RACES(machine->memory.ram, machine->memory.ram_size);
 	machine->memory.needs_membarrier = config->cpu_count > 1;
-	return 0;
+	return firmware_is_used(machine) ? firmware_load(machine) : 0;
 }
 
 /* Everything but the memory and the guest in it. */
@@ -268,6 +268,8 @@ static int load_guest(struct machine *machine)
 	};
 	int error;
 
+	if (firmware_is_used(machine))
+		return 0;
 	if ((error = write_bios_data(&machine->memory)) ||
 		(error = acpi_write_tables(&machine->memory, &acpi, &request.rsdp)) ||
 		(error = smbios_write_tables(&machine->memory, &config->smbios, config->cpu_count)))
@@ -277,9 +279,14 @@ static int load_guest(struct machine *machine)
 	return error;
 }
 
-/* Put processor and chipset into the state in which the kernel would have found them. */
+/* Put processor and chipset into the state in which the kernel would have found them. With firmware
+ * that is as after power-up. */
 static void prepare_start(struct machine *machine)
 {
+	if (firmware_is_used(machine)) {
+		firmware_power_up(machine);
+		return;
+	}
 	boot_start_cpu(machine->cpus[0], &machine->start);
 	priority_lock_take(&machine->lock);
 	chipset_firmware_setup(machine->chipset);
@@ -364,6 +371,7 @@ void machine_destroy(struct machine *machine)
 	if (machine->memory.ram)
 		memory_destroy(&machine->memory);
 	io_space_destroy(&machine->ports);
+	firmware_destroy(machine);
 	guest_image_close(machine);
 	pthread_cond_destroy(&machine->phase_changed);
 	priority_lock_destroy(&machine->lock);

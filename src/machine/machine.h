@@ -23,6 +23,7 @@
 #include "host/input.h"
 #include "host/net/net_backend.h"
 #include "machine/boot.h"
+#include "machine/firmware.h"
 #include "machine/smbios.h"
 
 #include <stdio.h>
@@ -34,7 +35,7 @@
 #define MACHINE_MAX_MEMORY (1024 * GIB)
 
 struct machine_config {
-	const char *kernel_path;  /* NULL: disks[0]'s boot loader's */
+	const char *kernel_path;  /* NULL: disks[0]'s boot loader's, or firmware */
 	const char *initrd_path;  /* NULL: none, or the boot loader's where the kernel is */
 	const char *cmdline;      /* "" where there is none; it comes after the boot loader's */
 	const char *serial2_path; /* file that gets what the guest sends to COM2; NULL: no COM2 */
@@ -57,6 +58,7 @@ struct machine_config {
 	unsigned console_port_count;
 	struct smbios_config smbios;
 	struct display_config display;
+	struct firmware_config firmware;
 };
 
 /* How a run ended. */
@@ -101,6 +103,7 @@ struct machine_listener {
 
 struct chipset;
 struct char_backend;
+struct fw_cfg;
 struct pci_bus;
 struct text_screen;
 struct vcpu_thread;
@@ -120,6 +123,8 @@ struct machine {
 	struct vcpu_thread *threads; /* while vCPUs run */
 	struct chipset *chipset;
 	struct pci_bus *pci;
+	struct firmware firmware;
+	struct fw_cfg *fw_cfg;                      /* NULL: no firmware */
 	const struct disk *disk[MACHINE_MAX_DISKS]; /* the block devices' own; for statistics */
 	struct vnc *vnc;                            /* NULL: none shows the screen */
 	struct text_screen *text_screen;            /* NULL: the terminal is COM1's */

@@ -274,9 +274,9 @@ int memory_rom_add(
  * -ENOENT. Takes lock. */
 int memory_rom_remove(struct memory *memory, uint64_t gpa);
 
-/* Have the bus drop stores to [gpa, gpa + size) (pages of RAM), or let them through again. The region
- * stays RAM, for devices and the rest: this is what a host bridge does that guards a copy of its ROM.
- * Any thread; takes lock. */
+/* Have the bus drop stores to [gpa, gpa + size) (pages of RAM), or let them through again. The
+ * region stays RAM, for devices and the rest: this is what a host bridge does that guards a copy of
+ * its ROM. Any thread; takes lock. */
 void memory_guard(struct memory *memory, uint64_t gpa, uint64_t size, bool guarded);
 
 /* --- video memory --- */

@@ -96,6 +96,7 @@ fi
 # --- wrong usage ---
 
 image=$kernels/exit
+truncate -s 64K "$work/rom"
 refused "unknown subcommand" 2 "unknown subcommand 'fly'" fly
 refused "unknown global option" 2 'unknown option --fly' --fly
 refused "unknown option" 2 'option --fly' run --fly
@@ -118,7 +119,15 @@ refused "names that the machine cannot bear" 2 'no such field' run --kernel "$im
 	--smbios type=1,colour=red
 refused "a seed of nothing" 2 '--cloud-init nothing-there: expected a directory' run \
 	--kernel "$image" --cloud-init nothing-there
-refused "no kernel" 2 'DISK to boot from, or --kernel FILE, is missing' run
+refused "a kernel and firmware" 2 '--firmware x: a kernel that is given is booted without' run \
+	--kernel "$image" --firmware x
+refused "a log of firmware that there is not" 2 '--firmware-log x: expected no --kernel' run \
+	--kernel "$image" --firmware-log x
+refused "firmware that is not there" 4 "Debian's package seabios to be installed" run \
+	--firmware /usr/share/seabios/none.bin
+refused "firmware of an odd size" 4 'expected a ROM of whole 64 KiB' run --firmware "$image"
+refused "firmware's log cannot be made" 4 '--firmware-log .*/none/log: cannot write' run \
+	--firmware "$work/rom" --firmware-log "$work/none/log"
 refused "option without its argument" 2 '--kernel needs an argument' run --kernel
 refused "argument for a flag" 2 '--stats=json takes no argument' run --kernel "$image" --stats=json
 for size in '' 0 -1 abc 12Q 1.5G 512 1K 99999999T 5000000000000000000000; do

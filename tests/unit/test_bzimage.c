@@ -95,9 +95,9 @@ static void test_memory_map(void **state)
 		{0, 0x9fc00, 1},
 		{0x9fc00, 0x400, 2},
 		{0xe0000, 0x20000, 2},
-		{0x100000, 3 * GIB - 0x100000, 1},
+		{0x100000, MEMORY_PCI_HOLE_START - 0x100000, 1},
 		{0xe0000000, 256 * MIB, 2},
-		{4 * GIB, 1 * GIB, 1},
+		{4 * GIB, 4 * GIB - MEMORY_PCI_HOLE_START, 1},
 	};
 	struct boot_fixture f;
 	unsigned i;
@@ -258,8 +258,9 @@ static void test_old_protocols_are_refused(void **state)
 
 static void test_hostile_addresses(void **state)
 {
-	static const uint64_t addresses[] = {0, 1, 0x2000, 0x10000, 0x9f000, 0xfffff, 3 * GIB,
-		3 * GIB - 1, 4 * GIB, UINT64_MAX, UINT64_MAX - INIT_SIZE + 1, BIT(63)};
+	static const uint64_t addresses[] = {0, 1, 0x2000, 0x10000, 0x9f000, 0xfffff,
+		MEMORY_PCI_HOLE_START, MEMORY_PCI_HOLE_START - 1, 4 * GIB, UINT64_MAX,
+		UINT64_MAX - INIT_SIZE + 1, BIT(63)};
 	struct boot_fixture f;
 	unsigned i;
 

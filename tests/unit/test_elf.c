@@ -195,7 +195,7 @@ static void test_hostile_segments(void **state)
 		{.p_paddr = 0xfffff, .p_filesz = 2, .p_memsz = 2},
 		{.p_paddr = 64 * MIB - 1, .p_filesz = 2, .p_memsz = 2},
 		{.p_paddr = 64 * MIB, .p_filesz = 0, .p_memsz = 1},
-		{.p_paddr = 3 * GIB, .p_filesz = 1, .p_memsz = 1},
+		{.p_paddr = MEMORY_PCI_HOLE_START, .p_filesz = 1, .p_memsz = 1},
 		{.p_paddr = 4 * GIB, .p_filesz = 1, .p_memsz = 1},
 		{.p_paddr = UINT64_MAX, .p_filesz = 1, .p_memsz = 1},
 		{.p_paddr = ADDRESS, .p_filesz = 1, .p_memsz = UINT64_MAX},

@@ -12,7 +12,8 @@
 
 #include <cmocka.h>
 
-/* RAM of 4 GiB: where its low piece ends, what is missing up to 4 GiB, and where the high one ends. */
+/* RAM of 4 GiB: where its low piece ends, how much is missing up to 4 GiB, where the high piece
+ * ends. */
 #define LOW  MEMORY_PCI_HOLE_START
 #define HOLE (4 * GIB - LOW)
 #define END  (4 * GIB + HOLE)

@@ -18,6 +18,8 @@
 
 #define RESET_CPU BIT(2)
 
+#define SMI_ENABLED (BIT(0) | BIT(5)) /* GBL_SMI_EN, APMC_EN */
+
 static uint64_t timer_ticks(const struct acpi_pm *pm)
 {
 	return clock_ns_to_ticks(clock_ns(pm->clock), ACPI_PM_TIMER_HZ);
@@ -174,6 +176,13 @@ static void smi_write(void *opaque, uint64_t offset, uint64_t value, unsigned si
 	update_sci(pm);
 }
 
+/* SMI_EN and SMI_STS of the ICH9. The bits that firmware sets when it has put its handler into
+ * system management mode are set, so it does not try. */
+static uint64_t smi_enable_read(void *opaque, uint64_t offset, unsigned size)
+{
+	return offset ? 0 : SMI_ENABLED;
+}
+
 static uint64_t reset_read(void *opaque, uint64_t offset, unsigned size)
 {
 	struct acpi_pm *pm = opaque;
@@ -250,6 +259,7 @@ int acpi_pm_init(struct acpi_pm *pm, struct device_list *devices, struct io_spac
 	static const struct io_ops pm_timer = {.read = timer_read, .width = 4};
 	static const struct io_ops gpe = {.read = gpe_read, .write = gpe_write, .width = 2};
 	static const struct io_ops smi = {.read = smi_read, .write = smi_write, .width = 1};
+	static const struct io_ops smi_enable = {.read = smi_enable_read, .width = 4};
 	/* A doubleword access at 0xcf8 is for the PCI host bridge; no byte of it reaches this
 	 * register. */
 	static const struct io_ops reset_ops = {
@@ -264,6 +274,7 @@ int acpi_pm_init(struct acpi_pm *pm, struct device_list *devices, struct io_spac
 		{ACPI_PM_TIMER_PORT, ACPI_PM_TIMER_SIZE, &pm_timer, "ACPI PM timer"},
 		{ACPI_GPE0_PORT, ACPI_GPE0_SIZE, &gpe, "ACPI GPE0 block"},
 		{ACPI_SMI_COMMAND_PORT, 2, &smi, "SMI command port"},
+		{ACPI_SMI_ENABLE_PORT, 8, &smi_enable, "SMI enable and status"},
 		{ACPI_RESET_PORT, 1, &reset_ops, "reset register"},
 	};
 

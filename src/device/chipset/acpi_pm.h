@@ -16,6 +16,7 @@
 #define ACPI_PM_TIMER_SIZE    4
 #define ACPI_GPE0_PORT        0x620 /* 4 bytes: 2 status, 2 enable */
 #define ACPI_GPE0_SIZE        4
+#define ACPI_SMI_ENABLE_PORT  0x630 /* 8 bytes: SMI_EN and SMI_STS; read-only */
 #define ACPI_SMI_COMMAND_PORT 0xb2
 #define ACPI_ENABLE_VALUE     0xf1
 #define ACPI_DISABLE_VALUE    0xf0

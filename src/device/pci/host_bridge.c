@@ -5,9 +5,9 @@
  *	PAM0-PAM6	0x90	what is at 0xc0000-0xfffff
  *
  * PAM: on each of thirteen segments, reads go to RAM or else to the ROM's bus (bit 0), and so do
- * stores (bit 1). The ROM and RAM of a segment share its place in the file that is RAM: what is not
- * shown is kept in `hidden`. A segment that is read from ROM and stores to RAM, which a BIOS uses to
- * copy a ROM to the RAM below it, becomes RAM that begins with the ROM's bytes. */
+ * stores (bit 1). The ROM and RAM of a segment share its place in the file that is RAM: what is
+ * not shown is kept in `hidden`. A segment that is read from ROM and stores to RAM, which a BIOS
+ * uses to copy a ROM to the RAM below it, becomes RAM that begins with the ROM's bytes. */
 #include "device/pci/internal.h"
 
 #define PCIEXBAR       0x60
@@ -46,9 +46,10 @@ static void guard(struct pci_bus *bus, unsigned segment, unsigned mode)
 		segment_size(segment), !(mode & PAM_WRITE_RAM));
 }
 
-/* Show `bytes` in the segment. */
+/* Show `bytes` in the segment, which is to be guarded afterwards. */
 static void show(struct pci_bus *bus, unsigned segment, const uint8_t *bytes)
 {
+	guard(bus, segment, PAM_WRITE_RAM);
 	memory_write(bus->config.memory, PCI_SHADOW_BASE + segment_start(segment), bytes,
 		segment_size(segment));
 }

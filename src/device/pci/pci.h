@@ -75,8 +75,8 @@ struct pci_description {
 	void (*reset)(void *opaque);
 	/* The guest is about to read, or has written, bytes [offset, offset + size) of
 	 * configuration space (state.config), which belong to capabilities that
-	 * pci_add_capability() made or are registers of pci_add_registers(): to bring up to date what it will read; to act on what it
-	 * wrote. NULL: nothing to do. Machine lock held. */
+	 * pci_add_capability() or registers that pci_add_registers() made: to bring up to date what
+	 * it will read; to act on what it wrote. NULL: nothing to do. Machine lock held. */
 	void (*capability_read)(void *opaque, unsigned offset, unsigned size);
 	void (*capability_written)(void *opaque, unsigned offset, unsigned size);
 };

@@ -1,0 +1,227 @@
+#include "machine/firmware.h"
+
+#include "base/log.h"
+#include "device/chipset/chipset.h"
+#include "device/chipset/uart16550.h"
+#include "device/fw_cfg.h"
+#include "device/pci/pci.h"
+#include "host/char_file.h"
+#include "machine/e820.h"
+#include "machine/machine.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MOST_SIZE       (8 * MIB)
+#define GRANULARITY     (64 * KIB)
+#define TOP_SIZE        (128 * KIB) /* of its end: it is below 1 MiB, too */
+#define LOG_PORT        0x402
+#define LOG_PORT_VALUE  0xe9 /* what a read gives: there is such a port */
+#define FAIL_WAIT_EVER  UINT32_MAX
+#define LONGEST_PACKAGE 32
+
+bool firmware_is_used(const struct machine *machine)
+{
+	return machine->config.firmware.path;
+}
+
+/* --- the ROM --- */
+
+/* The Debian package of a file that is missing, or NULL. */
+static const char *package_of(const char *path)
+{
+	static const struct {
+		const char *directory, *package;
+	} packages[] = {
+		{"/usr/share/seabios/", "seabios"},
+		{"/usr/share/OVMF/", "ovmf"},
+		{"/usr/share/ovmf/", "ovmf"},
+		{"/usr/lib/ipxe/", "ipxe-qemu"},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(packages); i++)
+		if (strncmp(path, packages[i].directory, strlen(packages[i].directory)) == 0)
+			return packages[i].package;
+	return NULL;
+}
+
+static int open_file(struct image *image, const char *option, const char *path)
+{
+	const char *package = package_of(path);
+
+	if (package && access(path, F_OK) < 0) {
+		log_error("%s %s: there is no such file; expected Debian's package %s to be "
+			  "installed, or another file",
+			option, path, package);
+		return -ENOENT;
+	}
+	return image_open(image, option, path);
+}
+
+static int read_rom(struct firmware *firmware, const struct image *image)
+{
+	int error;
+
+	if (image->size > MOST_SIZE || image->size % GRANULARITY) {
+		image_error(image, "%llu bytes; expected a ROM of whole 64 KiB, at most 8 MiB",
+			(unsigned long long)image->size);
+		return -EINVAL;
+	}
+	firmware->size = (uint32_t)image->size;
+	firmware->rom = malloc(firmware->size);
+	firmware->shadow = malloc(PCI_SHADOW_SIZE);
+	if (!firmware->rom || !firmware->shadow)
+		return -ENOMEM;
+	error = image_read(image, 0, firmware->rom, firmware->size);
+	if (!error) {
+		uint32_t top = MIN(firmware->size, (uint32_t)TOP_SIZE);
+
+		memset(firmware->shadow, 0xff, PCI_SHADOW_SIZE);
+		memcpy(firmware->shadow + PCI_SHADOW_SIZE - top,
+			firmware->rom + firmware->size - top, top);
+	}
+	return error;
+}
+
+int firmware_load(struct machine *machine)
+{
+	struct firmware *firmware = &machine->firmware;
+	struct image image;
+	int error;
+
+	if (machine->memory.low_size < MIB) {
+		log_error("--memory: firmware needs at least 1 MiB");
+		return -EINVAL;
+	}
+	error = open_file(&image, "--firmware", machine->config.firmware.path);
+	if (error)
+		return error;
+	error = read_rom(firmware, &image);
+	if (!error)
+		error = memory_rom_add(&machine->memory, MEMORY_HIGH_START - firmware->size,
+			firmware->size, firmware->rom, "firmware");
+	image_close(&image);
+	return error;
+}
+
+/* --- its messages --- */
+
+static uint64_t log_read(void *opaque, uint64_t offset, unsigned size)
+{
+	return LOG_PORT_VALUE;
+}
+
+static void log_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+	struct char_backend *log = opaque;
+	uint8_t byte = (uint8_t)value;
+
+	log->ops->write(log, &byte, 1);
+}
+
+/* Firmware that finds no such port writes no messages, which saves time. */
+static int create_log(struct machine *machine)
+{
+	static const struct io_ops ops = {.read = log_read, .write = log_write, .width = 1};
+	const char *path = machine->config.firmware.log_path;
+
+	if (!path)
+		return 0;
+	machine->firmware.log = char_file_create("--firmware-log", path);
+	if (!machine->firmware.log)
+		return -EIO;
+	return io_space_add(
+		&machine->ports, LOG_PORT, 1, "firmware's log", &ops, machine->firmware.log);
+}
+
+/* --- what fw_cfg says --- */
+
+/* RAM, from which firmware makes the map that it hands on. */
+static int add_memory_map(struct machine *machine)
+{
+	const struct memory *memory = &machine->memory;
+	const struct {
+		uint64_t start, size;
+		uint32_t type;
+	} __attribute__((packed)) map[2] = {{0, memory->low_size, E820_USABLE},
+		{MEMORY_HIGH_START, memory->high_size, E820_USABLE}};
+
+	return fw_cfg_add_file(machine->fw_cfg, "etc/e820", map,
+		(memory->high_size ? 2 : 1) * (uint32_t)sizeof(map[0]));
+}
+
+static int add_numbers(struct machine *machine)
+{
+	const struct machine_config *config = &machine->config;
+	const struct {
+		uint16_t key;
+		uint64_t value;
+		unsigned size;
+	} items[] = {
+		{FW_CFG_RAM_SIZE, machine->memory.ram_size, 8},
+		{FW_CFG_NO_GRAPHIC, 1, 2},
+		{FW_CFG_CPU_COUNT, config->cpu_count, 2},
+		{FW_CFG_MAX_CPUS, config->cpu_count, 2},
+		{FW_CFG_BOOT_MENU, 0, 2},
+	};
+	const struct {
+		const char *name;
+		uint64_t value;
+		unsigned size;
+	} files[] = {
+		{"etc/max-cpus", config->cpu_count, 4},
+		{"etc/show-boot-menu", 0, 2},
+		{"etc/boot-fail-wait", FAIL_WAIT_EVER, 4},
+		{"etc/reserved-memory-end", pci_window64_base(&machine->memory), 8},
+		/* Without a screen, what it and boot loaders print goes to the serial port. */
+		{"etc/sercon-port", UART_COM1_PORT, 2},
+	};
+	int error = 0;
+
+	for (unsigned i = 0; !error && i < ARRAY_SIZE(items); i++)
+		error = fw_cfg_add_number(
+			machine->fw_cfg, items[i].key, items[i].value, items[i].size);
+	for (unsigned i = 0; !error && i < ARRAY_SIZE(files); i++)
+		error = fw_cfg_add_file_number(
+			machine->fw_cfg, files[i].name, files[i].value, files[i].size);
+	return error;
+}
+
+int firmware_create(struct machine *machine)
+{
+	int error;
+
+	if (!firmware_is_used(machine))
+		return 0;
+	machine->fw_cfg =
+		fw_cfg_create(chipset_devices(machine->chipset), &machine->ports, &machine->memory);
+	if (!machine->fw_cfg)
+		return -ENODEV;
+	error = create_log(machine);
+	if (!error)
+		error = add_memory_map(machine);
+	return error ? error : add_numbers(machine);
+}
+
+int firmware_finish(struct machine *machine)
+{
+	return 0;
+}
+
+void firmware_power_up(struct machine *machine)
+{
+	pci_show_rom(machine->pci, machine->firmware.shadow);
+}
+
+void firmware_destroy(struct machine *machine)
+{
+	struct firmware *firmware = &machine->firmware;
+
+	if (firmware->log)
+		char_file_destroy(firmware->log);
+	free(firmware->rom);
+	free(firmware->shadow);
+	*firmware = (struct firmware){0};
+}

@@ -1,0 +1,41 @@
+/* Firmware: a BIOS's ROM is put below 4 GiB, the boot processor starts at its reset vector, and
+ * fw_cfg tells it what the machine has.
+ *
+ * What direct boot does in a firmware's place (machine/boot.h) is not done then. */
+#ifndef VENEER_MACHINE_FIRMWARE_H
+#define VENEER_MACHINE_FIRMWARE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define FIRMWARE_DEFAULT    "/usr/share/seabios/bios-256k.bin"
+#define FIRMWARE_MAX_DEVICE 32 /* that it can boot from */
+
+struct machine;
+
+struct firmware_config {
+	const char *path;     /* of the ROM; NULL: no firmware */
+	const char *log_path; /* file that gets its messages; NULL: none */
+};
+
+struct firmware {
+	uint8_t *rom;
+	uint32_t size;
+	uint8_t *shadow; /* what is at PCI_SHADOW_BASE when the machine is switched on */
+	struct char_backend *log;
+};
+
+/* Is the machine booted by firmware? */
+bool firmware_is_used(const struct machine *machine);
+
+/* Read the ROM and put it below 4 GiB; memory exists. 0, or -errno with a message. */
+int firmware_load(struct machine *machine);
+/* Make fw_cfg, machine->fw_cfg; the bus exists. Devices then add their files to it. */
+int firmware_create(struct machine *machine);
+/* All devices exist. */
+int firmware_finish(struct machine *machine);
+/* The machine is switched on, or reset: RAM is zero. */
+void firmware_power_up(struct machine *machine);
+void firmware_destroy(struct machine *machine);
+
+#endif

@@ -1,0 +1,60 @@
+#!/bin/bash
+# Boots disks by Debian's SeaBIOS, to what their boot sectors say. Speaks TAP.
+#
+# usage: firmware.sh VENEER BUILD-DIR
+set -u
+export LC_ALL=C
+
+(($# == 2)) || { echo "usage: $0 VENEER BUILD-DIR" >&2; exit 2; }
+veneer=$1
+sectors=$2/tests/firmware
+work=$(mktemp -d) || exit 2
+trap 'rm -rf "$work"' EXIT
+number=0
+failures=0
+
+[[ -r /usr/share/seabios/bios-256k.bin ]] || { echo "1..0 # SKIP there is no seabios"; exit 0; }
+
+result()	# STATUS NAME: 0 is a pass; on a failure shows what the last run said
+{
+	number=$((number + 1))
+	if (($1 == 0)); then
+		echo "ok $number - $2"
+		return
+	fi
+	failures=$((failures + 1))
+	echo "not ok $number - $2"
+	echo "# exit status ${status-none}"
+	head -c 4000 "$work/out" | tr -c '[:print:]\n' '.' | sed 's/^/# /'
+}
+
+run()		# ARGUMENTS...: into $work/out and $status
+{
+	timeout -k 5 "${limit:-60}" "$veneer" run "$@" >"$work/out" 2>&1 </dev/null
+	status=$?
+}
+
+# --- a boot sector ---
+
+cp "$sectors/boot-sector.bin" "$work/disk"
+truncate -s 1M "$work/disk"
+for engine in interp bt; do
+	run --engine "$engine" --disk "$work/disk" --debug-exit 0xf4
+	((status == 33)) && grep -q 'SeaBIOS (version' "$work/out" &&
+		(($(grep -c 'The boot sector runs' "$work/out") == 2)) &&
+		(($(grep -c 'SeaBIOS (version' "$work/out") == 2))
+	result $? "SeaBIOS boots a disk, and boots it again after a reset: $engine"
+done
+run --disk "$work/disk" --debug-exit 0xf4 --cpus 4 --memory 4G --firmware-log "$work/log"
+((status == 33)) && grep -q 'Found 4 cpu(s)' "$work/log" &&
+	grep -q '0000000100000000 - 0000000150000000 = 1 RAM' "$work/log"
+result $? "SeaBIOS finds processors and memory"
+run "$work/disk" --debug-exit 0xf4 --net none
+((status == 33)) && grep -q 'The boot sector runs' "$work/out"
+result $? "a disk without a kernel that veneer finds is booted by firmware"
+limit=5 run --net none
+((status == 124)) && grep -q 'No bootable device' "$work/out"
+result $? "a machine without anything says so"
+
+echo "1..$number"
+((failures == 0))
