@@ -168,8 +168,12 @@ static int set_net(void *opaque, const char *value)
 		return -EINVAL;
 	}
 	error = net_config_parse(&machine->nets[machine->net_count], "--net", value);
-	if (!error)
-		machine->net_count++;
+	if (error)
+		return error;
+	/* Each user network has addresses of its own. */
+	for (unsigned i = 0; i < machine->net_count; i++)
+		machine->nets[machine->net_count].number += machine->nets[i].kind == NET_USER;
+	machine->net_count++;
 	return error;
 }
 
@@ -330,7 +334,9 @@ static const struct option_row table[] = {
 	{"net", "KIND[,WORD]...",
 		"add a virtio network card (up to 8; with a DISK there is\none of --net user). "
 		"KINDs:\nuser (the host's network, by address translation, with\n"
-		"hostfwd=tcp:ADDR:PORT-:PORT and restrict=on); tap=NAME;\n"
+		"hostfwd=tcp:ADDR:PORT-:PORT, restrict=on, tftp=DIR,\n"
+		"bootfile=NAME, hostname=, domainname=, dnssearch=);\n"
+		"tap=NAME; "
 		"switch=PATH (a network among machines); none. WORDs of\nall: "
 		"mac=XX:XX:XX:XX:XX:XX "
 		"and port, as --disk has it",

@@ -1,10 +1,12 @@
 /* veneer-net-user: the user network. libslirp, which makes connections of this host out of a
  * guest's packets, in a process of its own: it parses whatever a guest sends.
  *
- *	veneer-net-user [restrict] [FORWARD]...
+ *	veneer-net-user [number=N] [restrict=on] [hostfwd=FORWARD]... [hostname=NAME]
+ *		[domainname=NAME] [dnssearch=NAME]... [bootfile=NAME]
  *
  * Descriptor 3 is a link's socket and 4 its memory (host/net/link.h), on whose other end is the
- * monitor's user.c. It ends with the socket's end.
+ * monitor's user.c; 5, where it is open, a directory to be served by TFTP. It ends with the
+ * socket's end.
  *
  * A guest's frames come as its driver made them: TCP segments of up to 64 KiB, without checksums.
  * libslirp takes segments of any size, but wants checksums. In the other direction it cuts the
@@ -14,12 +16,14 @@
  * be cut where it goes on to elsewhere (gso_size). */
 #include "base/bits.h"
 #include "base/sanitizer.h"
+#include "helper/tftp_files.h"
 #include "host/net/forward.h"
 #include "host/net/link.h"
 #include "host/net/offload.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
@@ -34,6 +38,7 @@
 
 #define SOCKET_FD  3
 #define MEMORY_FD  4
+#define TFTP_FD    5
 #define BATCH      64    /* frames of the guest's that are taken before the host's sockets */
 #define LARGEST_IP 65521 /* libslirp's IF_MTU_MAX */
 #define MOST_BYTES (512 * MIB)
@@ -411,7 +416,112 @@ static void on_fd(int fd, void *opaque)
 
 /* --- the process --- */
 
-static void start_slirp(bool restricted)
+static struct {
+	unsigned number;
+	bool restricted;
+	const char *host_name, *domain_name, *boot_file, *search[NET_MAX_SEARCH + 1];
+	struct net_forward forward[NET_MAX_FORWARDS];
+	const char *forward_text[NET_MAX_FORWARDS];
+	unsigned search_count, forward_count;
+} settings;
+
+static int set_number(void *opaque, const char *option, const char *value)
+{
+	settings.number = (unsigned)strtoul(value, NULL, 10) % 250;
+	return 0;
+}
+
+static int set_restrict(void *opaque, const char *option, const char *value)
+{
+	settings.restricted = true;
+	return 0;
+}
+
+static int set_forward(void *opaque, const char *option, const char *value)
+{
+	if (settings.forward_count == NET_MAX_FORWARDS)
+		return -E2BIG;
+	settings.forward_text[settings.forward_count] = value;
+	return net_forward_parse(&settings.forward[settings.forward_count++], option, value);
+}
+
+static int set_host_name(void *opaque, const char *option, const char *value)
+{
+	settings.host_name = value;
+	return 0;
+}
+
+static int set_domain_name(void *opaque, const char *option, const char *value)
+{
+	settings.domain_name = value;
+	return 0;
+}
+
+static int set_search(void *opaque, const char *option, const char *value)
+{
+	if (settings.search_count == NET_MAX_SEARCH)
+		return -E2BIG;
+	settings.search[settings.search_count++] = value;
+	return 0;
+}
+
+static int set_boot_file(void *opaque, const char *option, const char *value)
+{
+	settings.boot_file = value;
+	return 0;
+}
+
+static const struct {
+	const char *name;
+	int (*set)(void *opaque, const char *option, const char *value);
+} words[] = {
+	{"number=", set_number},
+	{"restrict=", set_restrict},
+	{"hostfwd=", set_forward},
+	{"hostname=", set_host_name},
+	{"domainname=", set_domain_name},
+	{"dnssearch=", set_search},
+	{"bootfile=", set_boot_file},
+};
+
+static int take_word(const char *word)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(words); i++) {
+		size_t length = strlen(words[i].name);
+
+		if (strncmp(word, words[i].name, length) == 0)
+			return words[i].set(NULL, words[i].name, word + length);
+	}
+	return -EINVAL;
+}
+
+static struct in_addr address(unsigned last)
+{
+	return (struct in_addr){htonl(0x0a000200 + (settings.number << 8) + last)};
+}
+
+/* In the network fec0:0:0:N::/64. */
+static struct in6_addr address6(unsigned last)
+{
+	return (struct in6_addr){
+		.s6_addr = {0xfe, 0xc0, [7] = (uint8_t)settings.number, [15] = (uint8_t)last}};
+}
+
+/* Is there a directory to serve? It must not be left unconfined. */
+static bool has_tftp(void)
+{
+	int error;
+
+	if (fcntl(TFTP_FD, F_GETFD) < 0)
+		return false;
+	error = tftp_files_set(TFTP_FD);
+	if (!error)
+		return true;
+	errno = -error;
+	fail("tftp= needs openat2(2), Linux 5.6");
+}
+
+static void start_slirp(void)
 {
 	static const SlirpCb callbacks = {
 		.send_packet = on_packet,
@@ -426,37 +536,38 @@ static void start_slirp(bool restricted)
 	};
 	SlirpConfig config = {
 		.version = 4,
-		.restricted = restricted,
+		.restricted = settings.restricted,
 		.in_enabled = true,
-		.vnetwork.s_addr = inet_addr("10.0.2.0"),
+		.vnetwork = address(0),
 		.vnetmask.s_addr = inet_addr("255.255.255.0"),
-		.vhost.s_addr = inet_addr("10.0.2.2"),
-		.vdhcp_start.s_addr = inet_addr("10.0.2.15"),
-		.vnameserver.s_addr = inet_addr("10.0.2.3"),
+		.vhost = address(2),
+		.vdhcp_start = address(15),
+		.vnameserver = address(3),
 		.in6_enabled = true,
+		.vprefix_addr6 = address6(0),
 		.vprefix_len = 64,
+		.vhost6 = address6(2),
+		.vnameserver6 = address6(3),
+		.vhostname = settings.host_name,
+		.vdomainname = settings.domain_name,
+		.vdnssearch = settings.search_count ? settings.search : NULL,
+		.tftp_path = has_tftp() ? TFTP_PREFIX : NULL,
+		.bootfile = settings.boot_file,
 		.if_mtu = LARGEST_IP,
 		.if_mru = LARGEST_IP,
 	};
 
-	inet_pton(AF_INET6, "fec0::", &config.vprefix_addr6);
-	inet_pton(AF_INET6, "fec0::2", &config.vhost6);
-	inet_pton(AF_INET6, "fec0::3", &config.vnameserver6);
 	slirp = slirp_new(&config, &callbacks, NULL);
 	if (!slirp)
 		fail("libslirp");
 }
 
-static void add_forward(const char *word)
+static void add_forward(const struct net_forward *forward, const char *text)
 {
-	struct net_forward forward;
-
-	if (net_forward_parse(&forward, "", word) < 0)
-		exit(1);
-	if (slirp_add_hostfwd(slirp, forward.udp, (struct in_addr){forward.host_address},
-		    forward.host_port, (struct in_addr){forward.guest_address},
-		    forward.guest_port) < 0)
-		fail(word);
+	if (slirp_add_hostfwd(slirp, forward->udp, (struct in_addr){forward->host_address},
+		    forward->host_port, (struct in_addr){forward->guest_address},
+		    forward->guest_port) < 0)
+		fail(text);
 }
 
 static void serve(void)
@@ -498,9 +609,10 @@ static void limit_memory(void)
 
 int main(int argc, char **argv)
 {
-	bool restricted = argc > 1 && strcmp(argv[1], "restrict") == 0;
 	int error = net_link_join(&link_to_guest, SOCKET_FD, MEMORY_FD);
 
+	for (int i = 1; i < argc && !error; i++)
+		error = take_word(argv[i]);
 	if (error) {
 		fprintf(stderr, "veneer starts this itself, for --net user\n");
 		return 1;
@@ -508,9 +620,9 @@ int main(int argc, char **argv)
 	close(MEMORY_FD);
 	signal(SIGPIPE, SIG_IGN);
 	limit_memory();
-	start_slirp(restricted);
-	for (int i = restricted ? 2 : 1; i < argc; i++)
-		add_forward(argv[i]);
+	start_slirp();
+	for (unsigned i = 0; i < settings.forward_count; i++)
+		add_forward(&settings.forward[i], settings.forward_text[i]);
 	/* Tells the monitor that this is ready. */
 	if (send(SOCKET_FD, "", 1, MSG_NOSIGNAL) < 0)
 		return 1;

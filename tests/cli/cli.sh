@@ -106,6 +106,14 @@ refused "a disk that is not there" 4 'nothing-there: cannot open' run nothing-th
 run run "nbd+unix:///?socket=none"
 ((status == 4)) && grep -q 'socket=none: cannot boot from it' "$work/err" && [[ ! -s $work/out ]]
 result $? "a disk of a server that is not there"
+kernel=(--kernel "$kernels/exit" --memory 16M)
+refused "a disk's reconnect" 2 '--disk reconnect= x: expected a number of seconds' run "${kernel[@]}" --disk a,reconnect=x
+refused "a disk's format" 2 '--disk format=../a: expected a format' run "${kernel[@]}" --disk a,format=../a
+refused "a network's words" 2 "'bootfile=': expected bootfile=NAME" run "${kernel[@]}" --net user,bootfile=
+refused "a network's name" 2 "--net hostname=a b: expected up to 32" run "${kernel[@]}" --net 'user,hostname=a b'
+refused "a network's directory that is not there" 4 '--net user: tftp=/nothing: No such file.*expected a directory' \
+	run "${kernel[@]}" --net user,tftp=/nothing
+
 refused "image without a name" 2 'the name of the FILE to make is missing' image
 refused "image over a file" 2 'the file exists already' image "$image"
 refused "image of no size" 2 '--size 1M: expected a size from 1G' image new.img --size 1M

@@ -359,3 +359,18 @@ for key in (0x19, 0x20, 0x21, 0x22):
             (2, 0, key, 0), (0, 0, 1, 0), (0, 0, 1, 0), (3, 0, 0, big(key << 16 | 8 | control)), (3, 0, 4, big(30)),
             (3, 0, 12, big(0x1000)), (4, 0, 0, 0), (3, 0, 0, big(control)), (4, 0, 0, 0), (6, 0, 0, 0), (0, 0, 1, 0),
             (6, 1, 17, key), (5, 0, 0, 0)))
+
+# fuzz_words.c: which parser, and the option's value.
+for number, (name, value) in enumerate((
+        ('disk', 'a,,b.img,readonly,serial=S,offset=1M,size=4K,format=raw,cache=none,share=on,io=threads,reconnect=9'),
+        ('net', 'user,hostfwd=tcp:127.0.0.1:2222-:22,hostfwd=udp::53-10.0.2.15:53,restrict=on,tftp=/srv,bootfile=b,'
+                'hostname=h,domainname=d,dnssearch=s,mac=52:54:00:12:34:56'),
+        ('forward', 'tcp:127.0.0.1:2222-10.0.2.15:22'),
+        ('console', 'name=org.example.port,path=/tmp/socket'),
+        ('smbios', 'type=1,manufacturer=m,uuid=01234567-89ab-cdef-0123-456789abcdef,serial=s,,t'),
+        ('credential', 'passwd.hashed-password.root=$y$j9T$x'))):
+    write('words', name, bytes([number]) + value.encode())
+for name, value in (('tap', 'tap=tap0,queues=4,port'), ('switch', 'switch=/tmp/s'), ('none', 'none')):
+    write('words', name, b'\1' + value.encode())
+for name, value in (('type0', 'type=0,vendor=v,version=1,date=01/02/2026'), ('type11', 'type=11,value=x=y')):
+    write('words', name, b'\4' + value.encode())

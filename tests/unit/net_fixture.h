@@ -84,21 +84,28 @@ static inline void card_start(void *opaque)
 		card->net->ops->guest_takes(card->net, NET_SOFTWARE_OFFLOADS);
 }
 
-/* Plug a card into what --net says. */
-static inline struct card *card_create(const char *value)
+/* Plug a card into this; frees what the configuration holds. */
+static inline struct card *card_create_config(struct net_config *config)
 {
 	struct card *card = calloc(1, sizeof(*card));
-	struct net_config config;
 
-	assert_int_equal(net_config_parse(&config, "--net", value), 0);
 	pthread_mutex_init(&card->lock, NULL);
 	pthread_cond_init(&card->changed, NULL);
-	assert_int_equal(net_open(&config, &card->net), 0);
-	net_config_free(&config);
+	assert_int_equal(net_open(config, &card->net), 0);
+	net_config_free(config);
 	card->worker = worker_create("card");
 	assert_non_null(card->worker);
 	worker_call(card->worker, card_start, card);
 	return card;
+}
+
+/* Plug a card into what --net says. */
+static inline struct card *card_create(const char *value)
+{
+	struct net_config config;
+
+	assert_int_equal(net_config_parse(&config, "--net", value), 0);
+	return card_create_config(&config);
 }
 
 static inline void card_destroy(struct card *card)

@@ -5,11 +5,14 @@
 
 #include <arpa/inet.h>
 #include <dirent.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define LONG_ENOUGH 20000 /* ms */
@@ -20,6 +23,16 @@ static const uint8_t guest_mac[6] = {0x52, 0x54, 0, 0x12, 0x34, 0x56};
 static const uint8_t broadcast[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 static uint8_t host_mac[6];
 static struct card *card;
+
+static bool has_openat2(void)
+{
+	const struct open_how how = {.flags = O_PATH | O_CLOEXEC};
+	int fd = (int)syscall(SYS_openat2, AT_FDCWD, "/", &how, sizeof(how));
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
 
 /* --- ARP and DHCP --- */
 
@@ -70,27 +83,220 @@ static bool is_dhcp_offer(const uint8_t *frame, size_t size, void *opaque)
 	return size > 14 + 20 + 8 + 240 && frame[23] == IPPROTO_UDP && frame[37] == 68;
 }
 
-static void offers_an_address(void **state)
+static void send_udp(uint16_t from, uint16_t to, uint32_t source, uint32_t address,
+	const uint8_t mac[6], const void *data, unsigned size)
 {
-	uint8_t frame[14 + 20 + 8 + 300] = {0}, *udp = frame + 34, *dhcp = udp + 8;
+	uint8_t frame[14 + 20 + 8 + 600] = {0}, *udp = frame + 34;
+
+	assert_true(size <= 600);
+	put_ip(frame, mac, guest_mac, IPPROTO_UDP, source, address, 8 + size);
+	put16(udp, from);
+	put16(udp + 2, to);
+	put16(udp + 4, 8 + size);
+	memcpy(udp + 8, data, size);
+	assert_int_equal(card_send(card, NULL, frame, 42 + size), 0);
+}
+
+/* Ask for an address. The answer, from its IP header on, is the caller's. */
+static struct kept_frame *discover(void)
+{
+	uint8_t dhcp[300] = {0};
 	struct kept_frame *offer;
 
-	put_ip(frame, broadcast, guest_mac, IPPROTO_UDP, 0, 0xffffffff, 308);
-	put16(udp, 68);
-	put16(udp + 2, 67);
-	put16(udp + 4, 308);
 	dhcp[0] = 1; /* a request, on Ethernet */
 	dhcp[1] = 1;
 	dhcp[2] = 6;
 	put32(dhcp + 4, 0x12345678);
 	memcpy(dhcp + 28, guest_mac, 6);
-	memcpy(dhcp + 236, "\x63\x82\x53\x63\x35\x01\x01\xff", 8); /* discover */
-	assert_int_equal(card_send(card, NULL, frame, sizeof(frame)), 0);
+	memcpy(dhcp + 236, "\x63\x82\x53\x63\x35\x01\x01\xff", 8);
+	send_udp(68, 67, 0, 0xffffffff, broadcast, dhcp, sizeof(dhcp));
 	offer = card_wait(card, is_dhcp_offer, NULL, LONG_ENOUGH);
 	assert_non_null(offer);
-	assert_int_equal(get32(offer->bytes + NET_HEADER + 42 + 16), GUEST);
 	assert_int_equal(get32(offer->bytes + NET_HEADER + 42 + 4), 0x12345678);
+	return offer;
+}
+
+static void offers_an_address(void **state)
+{
+	struct kept_frame *offer = discover();
+
+	assert_int_equal(get32(offer->bytes + NET_HEADER + 42 + 16), GUEST);
 	free(offer);
+}
+
+/* A DHCP option's value begins with this text (RFC 2132). */
+static bool has_option(const struct kept_frame *offer, uint8_t option, const char *text)
+{
+	const uint8_t *at = offer->bytes + NET_HEADER + 42 + 240;
+	const uint8_t *end = offer->bytes + offer->size;
+
+	while (end - at > 2 && *at != 255 && *at != option)
+		at += *at ? 2 + at[1] : 1;
+	return end - at > 2 && *at == option && end - at >= 2 + at[1] && at[1] >= strlen(text) &&
+	       memcmp(at + 2, text, strlen(text)) == 0;
+}
+
+static void offers_names(void **state)
+{
+	struct kept_frame *offer;
+
+	card = card_create("user,hostname=box,domainname=example.org,dnssearch=a.example,"
+			   "dnssearch=b.example,bootfile=boot.ipxe");
+	offer = discover();
+	assert_true(has_option(offer, 12, "box"));
+	assert_true(has_option(offer, 15, "example.org"));
+	assert_true(has_option(offer, 119, "\1a\7example\0\1b"));
+	assert_string_equal((char *)offer->bytes + NET_HEADER + 42 + 108, "boot.ipxe");
+	free(offer);
+	card_destroy(card);
+}
+
+/* Several of a machine's cards may be on user networks. */
+static void networks_have_addresses_of_their_own(void **state)
+{
+	struct net_config config;
+	struct kept_frame *offer;
+
+	assert_int_equal(net_config_parse(&config, "--net", "user"), 0);
+	config.number = 3;
+	card = card_create_config(&config);
+	offer = discover();
+	assert_int_equal(get32(offer->bytes + NET_HEADER + 42 + 16), GUEST + (3 << 8));
+	free(offer);
+	card_destroy(card);
+}
+
+static bool is_router_advertisement(const uint8_t *frame, size_t size, void *opaque)
+{
+	return size > 54 + 16 && frame[12] == 0x86 && frame[13] == 0xdd && frame[20] == 58 &&
+	       frame[54] == 134;
+}
+
+/* IPv6 addresses are made of what a router says (RFC 4861). */
+static void advertises_an_ipv6_prefix(void **state)
+{
+	static const uint8_t all_routers[16] = {0xff, 2, [15] = 2};
+	uint8_t frame[62] = {0x33, 0x33, [5] = 2};
+	struct kept_frame *answer;
+	const uint8_t *at, *end;
+	uint16_t sum;
+
+	memcpy(frame + 6, guest_mac, 6);
+	put16(frame + 12, 0x86dd);
+	frame[14] = 0x60;
+	put16(frame + 18, 8);
+	frame[20] = 58; /* ICMPv6 */
+	frame[21] = 255;
+	frame[22] = 0xfe;
+	frame[23] = 0x80;
+	frame[37] = 9;
+	memcpy(frame + 38, all_routers, 16);
+	frame[54] = 133; /* router solicitation */
+	sum = (uint16_t)~net_sum(net_sum(0, (const uint8_t[4]){0, 8, 0, 58}, 4), frame + 22, 40);
+	memcpy(frame + 56, &sum, 2);
+	assert_int_equal(card_send(card, NULL, frame, sizeof(frame)), 0);
+	answer = card_wait(card, is_router_advertisement, NULL, LONG_ENOUGH);
+	assert_non_null(answer);
+	end = answer->bytes + answer->size;
+	for (at = answer->bytes + NET_HEADER + 70; end - at >= 32 && *at != 3; at += 8 * at[1])
+		assert_true(at[1]);
+	assert_true(end - at >= 32);
+	assert_memory_equal(at + 16, "\xfe\xc0\0\0\0\0\0\0", 8);
+	free(answer);
+}
+
+/* --- TFTP --- */
+
+static bool is_tftp(const uint8_t *frame, size_t size, void *opaque)
+{
+	return size >= 46 && frame[12] == 8 && frame[13] == 0 && frame[23] == IPPROTO_UDP &&
+	       frame[36] == 0x20 && frame[37] == 0;
+}
+
+/* A file's bytes, as a client gets them (RFC 1350); -1: the server refuses. */
+static int fetch(const char *name, uint8_t *data, unsigned room)
+{
+	uint8_t packet[600] = {0, 1};
+	unsigned length = (unsigned)strlen(name) + 1, got = 0, block = 1, size = 512;
+
+	memcpy(packet + 2, name, length);
+	memcpy(packet + 2 + length, "octet", 6);
+	send_udp(0x2000, 69, GUEST, HOST, host_mac, packet, 2 + length + 6);
+	while (size == 512) {
+		struct kept_frame *frame = card_wait(card, is_tftp, NULL, LONG_ENOUGH);
+		const uint8_t *udp;
+
+		assert_non_null(frame);
+		udp = frame->bytes + NET_HEADER + 34;
+		if (udp[9] == 5) {
+			free(frame);
+			return -1;
+		}
+		assert_int_equal(udp[9], 3);
+		assert_int_equal(udp[10] << 8 | udp[11], block);
+		size = (unsigned)(udp[4] << 8 | udp[5]) - 12;
+		assert_true(got + size <= room);
+		memcpy(data + got, udp + 12, size);
+		got += size;
+		put16(packet, 4); /* ACK */
+		put16(packet + 2, block++);
+		send_udp(
+			0x2000, (uint16_t)(udp[0] << 8 | udp[1]), GUEST, HOST, host_mac, packet, 4);
+		free(frame);
+	}
+	return (int)got;
+}
+
+static void write_file(const char *path, const uint8_t *data, unsigned size)
+{
+	FILE *file = fopen(path, "w");
+
+	assert_non_null(file);
+	assert_int_equal(fwrite(data, 1, size, file), size);
+	fclose(file);
+}
+
+static void files_of_one_directory_are_served(void **state)
+{
+	static const char *const refused[] = {"none", "out", "up", "../secret", "/../secret",
+		"sub/../../secret", "fifo", "sub", "", "/etc/passwd", "outside/secret"};
+	char base[] = "/tmp/test-net-user-XXXXXX", command[400], words[100];
+	uint8_t data[1500], got[2048];
+
+	assert_non_null(mkdtemp(base));
+	snprintf(command, sizeof(command),
+		"cd %s && mkdir -p dir/sub && ln -s boot dir/in && ln -s ../boot dir/sub/in && "
+		"ln -s /etc/passwd dir/out && ln -s ../secret dir/up && ln -s .. dir/outside && "
+		"mkfifo dir/fifo",
+		base);
+	assert_int_equal(system(command), 0);
+	for (unsigned i = 0; i < sizeof(data); i++)
+		data[i] = (uint8_t)(i * 7 + (i >> 8));
+	snprintf(words, sizeof(words), "%s/dir/boot", base);
+	write_file(words, data, sizeof(data));
+	snprintf(words, sizeof(words), "%s/secret", base);
+	write_file(words, data, sizeof(data));
+	snprintf(words, sizeof(words), "user,tftp=%s/dir", base);
+	card = has_openat2() ? card_create(words) : NULL;
+	if (card) {
+		assert_true(find_host(LONG_ENOUGH));
+		assert_int_equal(fetch("boot", got, sizeof(got)), sizeof(data));
+		assert_memory_equal(got, data, sizeof(data));
+		assert_int_equal(fetch("/in", got, sizeof(got)), sizeof(data));
+		assert_int_equal(fetch("sub/in", got, sizeof(got)), sizeof(data));
+		for (unsigned i = 0; i < ARRAY_SIZE(refused); i++)
+			assert_int_equal(fetch(refused[i], got, sizeof(got)), -1);
+		card_destroy(card);
+		/* Nothing is served where nothing is said. */
+		card = card_create("user");
+		assert_true(find_host(LONG_ENOUGH));
+		assert_int_equal(fetch("boot", got, sizeof(got)), -1);
+		card_destroy(card);
+	}
+	snprintf(command, sizeof(command), "rm -r %s", base);
+	assert_int_equal(system(command), 0);
+	if (!card)
+		skip();
 }
 
 /* --- TCP --- */
@@ -632,6 +838,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WITH_CARD(answers_arp),
 		WITH_CARD(offers_an_address),
+		cmocka_unit_test(offers_names),
+		cmocka_unit_test(networks_have_addresses_of_their_own),
+		WITH_CARD(advertises_an_ipv6_prefix),
+		cmocka_unit_test(files_of_one_directory_are_served),
 		WITH_CARD(a_large_segment_goes_whole),
 		WITH_CARD(large_segments_come),
 		WITH_CARD(a_guest_that_takes_nothing_large),

@@ -4,13 +4,16 @@
 #include "host/net/forward.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_QUEUES 8 /* pairs */
+#define MAX_QUEUES   8 /* pairs */
+#define LONGEST_NAME 32
+#define LONGEST_FILE 127
 
 /* --- forwards --- */
 
@@ -93,6 +96,62 @@ static int take_restrict(void *settings, const char *option, const char *value)
 	return -EINVAL;
 }
 
+/* A name that DHCP has so much room for. It goes on to the helper's command line. */
+static int take_text(const char *option, const char *value, size_t longest, char **text)
+{
+	size_t length = strlen(value), i = 0;
+
+	while (i < length && isgraph((unsigned char)value[i]))
+		i++;
+	if (!length || length > longest || i < length) {
+		log_error("%s%s: expected up to %zu printable characters", option, value, longest);
+		return -EINVAL;
+	}
+	free(*text);
+	*text = strdup(value);
+	return *text ? 0 : -ENOMEM;
+}
+
+static int take_host_name(void *settings, const char *option, const char *value)
+{
+	return take_text(option, value, LONGEST_NAME, &((struct net_config *)settings)->host_name);
+}
+
+static int take_domain_name(void *settings, const char *option, const char *value)
+{
+	return take_text(
+		option, value, LONGEST_NAME, &((struct net_config *)settings)->domain_name);
+}
+
+static int take_search(void *settings, const char *option, const char *value)
+{
+	struct net_config *config = settings;
+
+	if (config->search_count == NET_MAX_SEARCH) {
+		log_error("%s%s: too many: at most %d", option, value, NET_MAX_SEARCH);
+		return -EINVAL;
+	}
+	return take_text(option, value, LONGEST_NAME, &config->search[config->search_count++]);
+}
+
+static int take_boot_file(void *settings, const char *option, const char *value)
+{
+	return take_text(option, value, LONGEST_FILE, &((struct net_config *)settings)->boot_file);
+}
+
+static int take_tftp(void *settings, const char *option, const char *value)
+{
+	struct net_config *config = settings;
+
+	if (!*value) {
+		log_error("%s: expected a directory", option);
+		return -EINVAL;
+	}
+	free(config->tftp);
+	config->tftp = strdup(value);
+	return config->tftp ? 0 : -ENOMEM;
+}
+
 static int take_queues(void *settings, const char *option, const char *value)
 {
 	struct net_config *config = settings;
@@ -129,7 +188,9 @@ static int take_port(void *settings, const char *option, const char *value)
 #define CARD_ROWS {"mac=XX:XX:XX:XX:XX:XX", take_mac}, {"port", take_port}
 /* clang-format on */
 static const struct words_row user_words[] = {{"hostfwd=tcp:ADDR:PORT-ADDR:PORT...", take_forward},
-	{"restrict=on", take_restrict}, CARD_ROWS, {0}};
+	{"restrict=on", take_restrict}, {"hostname=NAME", take_host_name},
+	{"domainname=NAME", take_domain_name}, {"dnssearch=NAME...", take_search},
+	{"tftp=DIR", take_tftp}, {"bootfile=NAME", take_boot_file}, CARD_ROWS, {0}};
 static const struct words_row tap_words[] = {{"queues=N", take_queues}, CARD_ROWS, {0}};
 static const struct words_row card_words[] = {CARD_ROWS, {0}};
 
@@ -202,5 +263,11 @@ int net_config_parse(struct net_config *config, const char *option, const char *
 void net_config_free(struct net_config *config)
 {
 	free(config->name);
-	config->name = NULL;
+	free(config->host_name);
+	free(config->domain_name);
+	for (unsigned i = 0; i < NET_MAX_SEARCH; i++)
+		free(config->search[i]);
+	free(config->boot_file);
+	free(config->tftp);
+	*config = (struct net_config){.kind = NET_NONE};
 }

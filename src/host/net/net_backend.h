@@ -27,9 +27,11 @@ struct net_forward {
 	uint32_t guest_address; /* 0: the guest's by DHCP */
 };
 #define NET_MAX_FORWARDS 16
+#define NET_MAX_SEARCH   4
 
-/* --net user[,hostfwd=tcp:ADDR:PORT-ADDR:PORT]...[,restrict=on] | tap=NAME[,queues=N] |
- * switch=PATH | none; each with [,mac=...] */
+/* --net user[,hostfwd=tcp:ADDR:PORT-ADDR:PORT]...[,restrict=on][,tftp=DIR][,bootfile=NAME]
+ * [,hostname=NAME][,domainname=NAME][,dnssearch=NAME]... | tap=NAME[,queues=N] | switch=PATH |
+ * none; each with [,mac=...] */
 struct net_config {
 	enum net_kind kind;
 	char *name; /* of the tap interface, or the switch's path */
@@ -37,8 +39,12 @@ struct net_config {
 	unsigned queues; /* pairs; tap only, else 1 */
 	struct net_forward forward[NET_MAX_FORWARDS];
 	unsigned forward_count;
-	uint8_t mac[6]; /* all zero: one is chosen */
-	bool port;      /* its device is behind a PCI Express root port of its own */
+	/* User network: what DHCP tells the guest, and the directory that TFTP serves; or NULL. */
+	char *host_name, *domain_name, *search[NET_MAX_SEARCH], *boot_file, *tftp;
+	unsigned search_count;
+	unsigned number; /* of the machine's user networks, this one's: 10.0.(2 + number).0/24 */
+	uint8_t mac[6];  /* all zero: one is chosen */
+	bool port;       /* its device is behind a PCI Express root port of its own */
 };
 
 struct net_backend;

@@ -11,7 +11,9 @@
 #include "host/net/offload.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -27,8 +29,9 @@
 
 struct net_user {
 	struct net_backend net;
-	char forward[NET_MAX_FORWARDS][NET_FORWARD_TEXT];
-	const char *words[NET_MAX_FORWARDS + 2];
+	char *words[HELPER_MAX_WORDS + 1]; /* of the helper's command line, ended by NULL */
+	unsigned word_count;
+	int tftp_fd; /* the directory that it serves, or -1 */
 
 	struct helper helper;
 	struct net_link link; /* closed while no helper runs */
@@ -61,7 +64,7 @@ static time_t seconds(void)
 /* Start it, with a link. 0, or -errno with a message. */
 static int launch(struct net_user *user)
 {
-	int sockets[2], fds[2], error;
+	int sockets[2], fds[3], error;
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0) {
 		error = -errno;
@@ -77,7 +80,9 @@ static int launch(struct net_user *user)
 		return error;
 	}
 	net_link_set_takes(&user->link, user->takes);
-	error = helper_start(&user->helper, "veneer-net-user", user->words, fds, 2);
+	fds[2] = user->tftp_fd;
+	error = helper_start(&user->helper, "veneer-net-user", (const char *const *)user->words,
+		fds, user->tftp_fd < 0 ? 2 : 3);
 	close(fds[0]);
 	close(fds[1]);
 	if (error)
@@ -323,6 +328,10 @@ static void user_destroy(struct net_backend *net)
 
 	helper_stop(&user->helper);
 	net_link_close(&user->link);
+	if (user->tftp_fd >= 0)
+		close(user->tftp_fd);
+	while (user->word_count)
+		free(user->words[--user->word_count]);
 	free(user);
 }
 
@@ -336,16 +345,56 @@ static const struct net_backend_ops user_ops = {
 	.destroy = user_destroy,
 };
 
-static void make_words(struct net_user *user, const struct net_config *config)
+/* 0, or -ENOMEM or -E2BIG. `text` NULL: no word. */
+static int add_word(struct net_user *user, const char *name, const char *text)
 {
-	unsigned count = 0;
+	char **word = &user->words[user->word_count];
 
-	if (config->restricted)
-		user->words[count++] = "restrict";
-	for (unsigned i = 0; i < config->forward_count; i++) {
-		net_forward_text(&config->forward[i], user->forward[i]);
-		user->words[count++] = user->forward[i];
+	if (!text)
+		return 0;
+	if (user->word_count == HELPER_MAX_WORDS)
+		return -E2BIG;
+	if (asprintf(word, "%s%s", name, text) < 0) {
+		*word = NULL;
+		return -ENOMEM;
 	}
+	user->word_count++;
+	return 0;
+}
+
+static int make_words(struct net_user *user, const struct net_config *config)
+{
+	char text[NET_FORWARD_TEXT];
+	int error;
+
+	snprintf(text, sizeof(text), "%u", config->number);
+	error = add_word(user, "number=", text);
+	if (config->restricted)
+		error |= add_word(user, "restrict=", "on");
+	error |= add_word(user, "hostname=", config->host_name);
+	error |= add_word(user, "domainname=", config->domain_name);
+	for (unsigned i = 0; i < config->search_count; i++)
+		error |= add_word(user, "dnssearch=", config->search[i]);
+	error |= add_word(user, "bootfile=", config->boot_file);
+	for (unsigned i = 0; i < config->forward_count; i++) {
+		net_forward_text(&config->forward[i], text);
+		error |= add_word(user, "hostfwd=", text);
+	}
+	if (error)
+		log_error("--net user: out of memory");
+	return error ? -ENOMEM : 0;
+}
+
+static int open_tftp(struct net_user *user, const char *directory)
+{
+	int error;
+
+	user->tftp_fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (user->tftp_fd >= 0)
+		return 0;
+	error = -errno;
+	log_error("--net user: tftp=%s: %s; expected a directory", directory, strerror(-error));
+	return error;
 }
 
 int net_user_open(const struct net_config *config, struct net_backend **net)
@@ -361,8 +410,13 @@ int net_user_open(const struct net_config *config, struct net_backend **net)
 		.ops = &user_ops, .queues = 1, .offloads = NET_SOFTWARE_OFFLOADS};
 	user->link.socket = -1;
 	user->delay_ns = FIRST_DELAY;
-	make_words(user, config);
-	error = launch(user);
+	user->tftp_fd = -1;
+	user->helper.pidfd = user->helper.message_fd = -1;
+	error = make_words(user, config);
+	if (!error && config->tftp)
+		error = open_tftp(user, config->tftp);
+	if (!error)
+		error = launch(user);
 	if (!error)
 		error = wait_until_ready(user);
 	if (error) {
