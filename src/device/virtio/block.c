@@ -1,4 +1,5 @@
-/* The block device: chains become requests to a disk, and what the disk says becomes their status.
+/* The block device: chains become requests to a disk (block_request.c), and what the disk says
+ * becomes their status.
  *
  *	notified()	takes chains, checks each and submits it to the disk
  *	request_done()	the disk is done: status byte, and the chain is given back
@@ -13,120 +14,15 @@
  * by a reset or of the machine, takes nothing more from the queues and waits for the disk to
  * complete what is in flight, so that no write reaches the disk after the driver has seen the reset
  * done, or after the machine was saved. */
-#include "device/virtio/block.h"
+#include "device/virtio/block_internal.h"
 
 #include "base/log.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define QUEUE_SIZE    256
-#define SEGMENTS      (QUEUE_SIZE - 2) /* of data: a request has a header and a status, too */
-#define INLINE_PIECES 16
-#define RANGES        16         /* in one request to discard or write zeroes */
-#define RANGE_SECTORS (4u << 20) /* in one of them: 2 GiB, for the host's sake */
-#define SERIAL_SIZE   20
-#define BLOCK_CLASS   0x018000 /* mass storage, other */
-
-#define FEATURE_SEG_MAX      BIT(2)
-#define FEATURE_READ_ONLY    BIT(5)
-#define FEATURE_BLK_SIZE     BIT(6)
-#define FEATURE_FLUSH        BIT(9)
-#define FEATURE_TOPOLOGY     BIT(10)
-#define FEATURE_CONFIG_WCE   BIT(11)
-#define FEATURE_MQ           BIT(12)
-#define FEATURE_DISCARD      BIT(13)
-#define FEATURE_WRITE_ZEROES BIT(14)
-
-/* 5.2.4 Device configuration layout; little-endian, as the host is. */
-struct block_config {
-	uint64_t capacity; /* sectors */
-	uint32_t size_max, seg_max;
-	uint16_t cylinders;
-	uint8_t heads, sectors;
-	uint32_t blk_size;
-	uint8_t physical_block_exp, alignment_offset;
-	uint16_t min_io_size;
-	uint32_t opt_io_size;
-	uint8_t writeback, unused0;
-	uint16_t num_queues;
-	uint32_t max_discard_sectors, max_discard_seg, discard_sector_alignment;
-	uint32_t max_write_zeroes_sectors, max_write_zeroes_seg;
-	uint8_t write_zeroes_may_unmap, unused1[3];
-};
-#define CONFIG_SIZE 60 /* without the padding at the struct's end */
-_Static_assert(offsetof(struct block_config, unused1) + 3 == CONFIG_SIZE, "no padding inside");
-
-/* 5.2.6 Device operation. */
-enum block_type {
-	BLOCK_IN = 0,
-	BLOCK_OUT = 1,
-	BLOCK_FLUSH = 4,
-	BLOCK_GET_ID = 8,
-	BLOCK_DISCARD = 11,
-	BLOCK_WRITE_ZEROES = 13,
-};
-
-enum block_status {
-	STATUS_OK = 0,
-	STATUS_IOERR = 1,
-	STATUS_UNSUPP = 2,
-	STATUS_IN_FLIGHT = -1, /* not yet known: the disk has it, or is to get it */
-};
-
-struct block_header {
-	uint32_t type, reserved;
-	uint64_t sector;
-};
-
-#define RANGE_UNMAP 1u /* in flags; the other bits are reserved */
-
-struct block_range {
-	uint64_t sector;
-	uint32_t sectors, flags;
-};
-
-struct block_request {
-	struct disk_request disk;
-	struct virtio_block *block;
-	struct virtqueue *queue;
-	struct virtio_chain chain;
-	struct iovec pieces[INLINE_PIECES], *more_pieces; /* the chain's; NULL: they are inline */
-	struct block_header header;
-	uint8_t *status;             /* in guest memory */
-	struct iovec *status_piece;  /* its piece, which ends before it while the request lasts */
-	unsigned range, range_count; /* the one that the disk has, and how many there are */
-	struct block_range ranges[RANGES];
-	struct block_request *next; /* a free one */
-};
-
-/* What the driver has chosen outlives a stop of the machine, and is saved. */
-struct block_cache {
-	struct device device;
-	struct block_cache_state {
-		atomic_bool writeback; /* a write need not be durable when it completes */
-	} state;
-};
-
-struct virtio_block {
-	struct virtio_device device;
-	struct disk *disk;
-	struct block_config config; /* as it is to be: the driver writes to device.config */
-	char serial[SERIAL_SIZE];
-	struct block_cache cache;
-
-	/* The worker's. */
-	struct block_request *requests, *free;
-	unsigned request_count, fresh; /* requests[fresh] and those after it were never used */
-	unsigned in_flight;            /* requests that the disk has */
-	bool stopping, broken;
-	bool flushes;        /* the driver knows how to flush */
-	bool submitted;      /* since the disk's flush_queue() */
-	uint32_t given_back; /* queues with chains that the driver was not told of; by bit */
-	uint32_t unserved;   /* queues that may have chains; by bit */
-	struct worker_task serve_task;
-	struct iovec pieces[VIRTIO_CHAIN_PIECES];
-};
+#define BLOCK_CLASS 0x018000         /* mass storage, other */
+#define SEGMENTS    (QUEUE_SIZE - 2) /* of data: a request has a header and a status, too */
 
 /* --- the pool --- */
 
@@ -151,42 +47,6 @@ static void request_put(struct block_request *request)
 	block->free = request;
 }
 
-/* --- a request and its parts --- */
-
-/* Take `bytes` from the beginning of the readable pieces. There are as many. */
-static void skip_readable(struct virtio_chain *chain, size_t bytes)
-{
-	chain->readable_bytes -= bytes;
-	while (chain->readable && bytes >= chain->pieces[0].iov_len) {
-		bytes -= chain->pieces[0].iov_len;
-		chain->pieces++;
-		chain->readable--;
-	}
-	if (bytes) {
-		chain->pieces[0].iov_base = (uint8_t *)chain->pieces[0].iov_base + bytes;
-		chain->pieces[0].iov_len -= bytes;
-	}
-}
-
-/* Take the status byte from the end of the writable pieces; finish() puts it back. False: there is
- * none. */
-static bool take_status(struct block_request *request)
-{
-	struct virtio_chain *chain = &request->chain;
-	struct iovec *piece = chain->pieces + chain->readable + chain->writable;
-
-	if (!chain->writable_bytes)
-		return false;
-	do
-		piece--;
-	while (!piece->iov_len);
-	piece->iov_len--;
-	chain->writable_bytes--;
-	request->status_piece = piece;
-	request->status = (uint8_t *)piece->iov_base + piece->iov_len;
-	return true;
-}
-
 /* The chain is done with. All of its writable bytes may have been stored to, also by a read that
  * failed half-way. */
 static void finish(struct block_request *request, int status)
@@ -194,162 +54,11 @@ static void finish(struct block_request *request, int status)
 	struct virtio_block *block = request->block;
 	struct virtio_chain *chain = &request->chain;
 
-	*request->status = (uint8_t)status;
-	request->status_piece->iov_len++;
-	chain->writable_bytes++;
+	block_set_status(request, status);
 	virtqueue_give_back(request->queue, chain, (uint32_t)chain->writable_bytes);
 	block->given_back |= 1u << request->queue->index;
 	worker_want_idle(block->device.worker);
 	request_put(request);
-}
-
-/* Offset and length in bytes of a stretch of sectors that lies within the disk. */
-static bool place(const struct virtio_block *block, uint64_t sector, uint64_t bytes,
-	struct disk_request *request)
-{
-	uint64_t sectors = block->disk->size / DISK_SECTOR;
-
-	if (sector > sectors || bytes > (sectors - sector) * DISK_SECTOR)
-		return false;
-	request->offset = sector * DISK_SECTOR;
-	request->bytes = bytes;
-	return true;
-}
-
-/* Is a write to be durable when it completes (5.2.6.2)? */
-static bool write_through(const struct virtio_block *block)
-{
-	return !block->flushes ||
-	       !atomic_load_explicit(&block->cache.state.writeback, memory_order_relaxed);
-}
-
-static int begin_transfer(struct block_request *request, enum disk_operation operation,
-	const struct iovec *pieces, unsigned count, uint64_t bytes)
-{
-	if (bytes % DISK_SECTOR || count > QUEUE_SIZE ||
-		!place(request->block, request->header.sector, bytes, &request->disk))
-		return STATUS_IOERR;
-	request->disk.operation = operation;
-	request->disk.pieces = pieces;
-	request->disk.piece_count = count;
-	return bytes ? STATUS_IN_FLIGHT : STATUS_OK;
-}
-
-static int begin_read(struct block_request *request)
-{
-	const struct virtio_chain *chain = &request->chain;
-
-	struct iovec *first = chain->pieces + chain->readable, *last = request->status_piece;
-
-	if (chain->readable_bytes)
-		return STATUS_IOERR;
-	return begin_transfer(request, DISK_READ, first,
-		(unsigned)(last - first) + (last->iov_len != 0), chain->writable_bytes);
-}
-
-static int begin_write(struct block_request *request)
-{
-	const struct virtio_chain *chain = &request->chain;
-
-	if (chain->writable_bytes || request->block->disk->read_only)
-		return STATUS_IOERR;
-	request->disk.fua = write_through(request->block);
-	return begin_transfer(
-		request, DISK_WRITE, chain->pieces, chain->readable, chain->readable_bytes);
-}
-
-static int begin_flush(struct block_request *request)
-{
-	request->disk.operation = DISK_FLUSH;
-	return STATUS_IN_FLIGHT;
-}
-
-/* The serial number, without a NUL where it is 20 characters long (5.2.6). */
-static int answer_serial(struct block_request *request)
-{
-	const struct virtio_chain *chain = &request->chain;
-
-	if (chain->writable_bytes != SERIAL_SIZE || chain->readable_bytes)
-		return STATUS_IOERR;
-	virtio_chain_write(chain, 0, request->block->serial, SERIAL_SIZE);
-	return STATUS_OK;
-}
-
-/* Fill in the disk's request for the range that is next. */
-static bool place_range(struct block_request *request)
-{
-	const struct block_range *range = &request->ranges[request->range];
-
-	request->disk.unmap = range->flags & RANGE_UNMAP;
-	return place(request->block, range->sector, (uint64_t)range->sectors * DISK_SECTOR,
-		&request->disk);
-}
-
-/* All ranges are checked before the first one is submitted. */
-static int begin_ranges(struct block_request *request, uint64_t feature,
-	enum disk_operation operation, uint32_t flags)
-{
-	struct virtio_block *block = request->block;
-	const struct virtio_chain *chain = &request->chain;
-	uint64_t bytes = chain->readable_bytes;
-
-	if (!(block->device.offered & feature))
-		return block->disk->read_only ? STATUS_IOERR : STATUS_UNSUPP;
-	if (!bytes || bytes % sizeof(struct block_range) || bytes > sizeof(request->ranges) ||
-		chain->writable_bytes)
-		return STATUS_IOERR;
-	virtio_chain_read(chain, 0, request->ranges, bytes);
-	request->range_count = (unsigned)(bytes / sizeof(struct block_range));
-	request->disk.operation = operation;
-	request->disk.fua = operation == DISK_WRITE_ZEROES && write_through(block);
-	for (request->range = request->range_count; request->range-- > 0;) {
-		const struct block_range *range = &request->ranges[request->range];
-
-		if (range->flags & ~flags)
-			return STATUS_UNSUPP;
-		if (!range->sectors || range->sectors > RANGE_SECTORS || !place_range(request))
-			return STATUS_IOERR;
-	}
-	request->range = 0;
-	return STATUS_IN_FLIGHT;
-}
-
-static int begin_discard(struct block_request *request)
-{
-	return begin_ranges(request, FEATURE_DISCARD, DISK_DISCARD, 0);
-}
-
-static int begin_write_zeroes(struct block_request *request)
-{
-	return begin_ranges(request, FEATURE_WRITE_ZEROES, DISK_WRITE_ZEROES, RANGE_UNMAP);
-}
-
-/* How each type begins: the status it ends with at once, or STATUS_IN_FLIGHT. Header and
- * status byte have been taken from the chain: what is left is data. */
-static const struct {
-	enum block_type type;
-	int (*begin)(struct block_request *request);
-} block_types[] = {
-	{BLOCK_IN, begin_read},
-	{BLOCK_OUT, begin_write},
-	{BLOCK_FLUSH, begin_flush},
-	{BLOCK_GET_ID, answer_serial},
-	{BLOCK_DISCARD, begin_discard},
-	{BLOCK_WRITE_ZEROES, begin_write_zeroes},
-};
-
-static int begin(struct block_request *request)
-{
-	struct virtio_chain *chain = &request->chain;
-
-	if (virtio_chain_read(chain, 0, &request->header, sizeof(request->header)) !=
-		sizeof(request->header))
-		return STATUS_IOERR;
-	skip_readable(chain, sizeof(request->header));
-	for (unsigned i = 0; i < ARRAY_SIZE(block_types); i++)
-		if (block_types[i].type == request->header.type)
-			return block_types[i].begin(request);
-	return STATUS_UNSUPP;
 }
 
 /* --- the disk --- */
@@ -388,7 +97,7 @@ static void request_done(struct disk_request *disk_request, int error)
 
 	if (!error && request->range + 1 < request->range_count) {
 		request->range++;
-		place_range(request);
+		block_place_range(request);
 		submit(request);
 		return;
 	}
@@ -432,11 +141,11 @@ static int begin_chain(struct virtio_block *block, struct virtqueue *queue,
 	request->range = request->range_count = 0;
 	request->disk = (struct disk_request){.done = request_done};
 	kept = keep_pieces(request);
-	if (!take_status(request)) {
+	if (!block_take_status(request)) {
 		request_put(request);
 		return -EINVAL;
 	}
-	status = kept ? begin(request) : STATUS_IOERR;
+	status = kept ? block_begin(request) : STATUS_IOERR;
 	if (status != STATUS_IN_FLIGHT) {
 		finish(request, status);
 		return 0;
