@@ -158,6 +158,42 @@ static int set_disk(void *opaque, const char *value)
 	return error;
 }
 
+/* A disk of the machine's as well, which it only reads. */
+static int set_cdrom(void *opaque, const char *value)
+{
+	struct machine_config *machine = &((struct settings *)opaque)->machine;
+	int error;
+
+	if (machine->disk_count == MACHINE_MAX_DISKS) {
+		log_error("--cdrom %s: expected at most %u disks and CD-ROMs", value,
+			MACHINE_MAX_DISKS);
+		return -EINVAL;
+	}
+	error = disk_config_parse_cdrom(&machine->disks[machine->disk_count], "--cdrom", value);
+	if (!error)
+		machine->disk_count++;
+	return error;
+}
+
+static int set_floppy(void *opaque, const char *value)
+{
+	struct machine_config *machine = &((struct settings *)opaque)->machine;
+	struct disk_config *floppy = &machine->floppies[machine->floppy_count];
+
+	if (machine->floppy_count == MACHINE_MAX_FLOPPIES) {
+		log_error("--floppy %s: expected at most %u floppies", value, MACHINE_MAX_FLOPPIES);
+		return -EINVAL;
+	}
+	if (disk_config_parse(floppy, "--floppy", value) < 0)
+		return -EINVAL;
+	if (floppy->bus != DISK_BUS_ANY || floppy->port) {
+		log_error("--floppy %s: a floppy has a controller of its own", value);
+		return -EINVAL;
+	}
+	machine->floppy_count++;
+	return 0;
+}
+
 static int set_net(void *opaque, const char *value)
 {
 	struct machine_config *machine = &((struct settings *)opaque)->machine;
@@ -321,16 +357,23 @@ static const struct option_row table[] = {
 		"no-avx512,\nno-homes, no-room (as on a host without)",
 		set_bt_test},
 	{"disk", "FILE[,WORD]...",
-		"add a virtio disk with FILE's contents (up to 16); or "
+		"add a disk with FILE's contents (up to 16); or "
 		"of\nnbd+unix:///NAME?socket=PATH "
-		"or nbd://HOST/NAME. WORDs:\nreadonly; snapshot (keep writes apart, and forget "
-		"them);\n"
+		"or nbd://HOST/NAME. WORDs:\nbus=virtio (the default) or ide; readonly;\nsnapshot "
+		"(keep writes apart, and forget them);\n"
 		"serial=S; offset=N and size=N (a part of FILE);\nformat=raw or qcow2, ...; "
 		"cache=writeback, none or unsafe;\nshare=on (let other machines use FILE, too); "
 		"io=threads;\n"
 		"reconnect=SECONDS (how long to wait for a lost server);\n"
 		"port (behind a PCI Express root port of its own)",
 		set_disk},
+	{"cdrom", "FILE[,WORD]...",
+		"add a CD-ROM drive with FILE, such as an ISO image, in it;\nWORDs as with --disk",
+		set_cdrom},
+	{"floppy", "FILE[,WORD]...",
+		"add a floppy drive (up to 2) with FILE, an image of 160 KiB\nto 2.88 MiB, in it; "
+		"WORDs as with --disk",
+		set_floppy},
 	{"net", "KIND[,WORD]...",
 		"add a virtio network card (up to 8; with a DISK there is\none of --net user). "
 		"KINDs:\nuser (the host's network, by address translation, with\n"

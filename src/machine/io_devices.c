@@ -12,6 +12,7 @@
 #include "device/virtio/entropy.h"
 #include "device/virtio/net.h"
 #include "host/display/font.h"
+#include "machine/disk_controllers.h"
 #include "machine/machine.h"
 
 #include <errno.h>
@@ -68,7 +69,7 @@ static int create_testdev(struct machine *machine)
 	return error;
 }
 
-static int create_disks(struct machine *machine)
+static int create_virtio_disks(struct machine *machine)
 {
 	struct disk *disk;
 	int error = 0;
@@ -76,6 +77,8 @@ static int create_disks(struct machine *machine)
 	for (unsigned i = 0; !error && i < machine->config.disk_count; i++) {
 		const struct disk_config *config = &machine->config.disks[i];
 
+		if (machine_disk_bus(machine, config) != DISK_BUS_VIRTIO)
+			continue;
 		error = disk_open(config, &disk);
 		if (error)
 			break;
@@ -162,10 +165,11 @@ static int (*const rows[])(struct machine *machine) = {
 	firmware_create,
 	create_entropy,
 	create_testdev,
-	create_disks,
+	create_virtio_disks,
 	create_networks,
 	create_console,
 	create_vga,
+	machine_create_controllers,
 	firmware_finish,
 };
 

@@ -28,11 +28,12 @@
 
 #include <stdio.h>
 
-#define MACHINE_MAX_CPUS   64
-#define MACHINE_MAX_NETS   8
-#define MACHINE_MAX_DISKS  16
-#define MACHINE_MIN_MEMORY (2 * MIB)
-#define MACHINE_MAX_MEMORY (1024 * GIB)
+#define MACHINE_MAX_CPUS     64
+#define MACHINE_MAX_NETS     8
+#define MACHINE_MAX_DISKS    16
+#define MACHINE_MAX_FLOPPIES 2
+#define MACHINE_MIN_MEMORY   (2 * MIB)
+#define MACHINE_MAX_MEMORY   (1024 * GIB)
 
 struct machine_config {
 	const char *kernel_path;  /* NULL: disks[0]'s boot loader's, or firmware */
@@ -52,6 +53,8 @@ struct machine_config {
 	int console_input, console_output; /* descriptors; input -1: none */
 	struct disk_config disks[MACHINE_MAX_DISKS];
 	unsigned disk_count;
+	struct disk_config floppies[MACHINE_MAX_FLOPPIES];
+	unsigned floppy_count;
 	struct net_config nets[MACHINE_MAX_NETS];
 	unsigned net_count;
 	struct console_port_config console_ports[CONSOLE_MAX_PORTS];

@@ -103,6 +103,15 @@ refused "unknown option" 2 'option --fly' run --fly
 refused "unknown short option" 2 'option -z' run -z
 refused "two disks to boot from" 2 "two disks to boot from, 'a' and 'b'" run a b
 refused "a disk that is not there" 4 'nothing-there: cannot open' run nothing-there
+refused "a disk at a bus that there is not" 2 'bus=scsi: expected virtio' run --kernel "$image" \
+	--disk "$image,bus=scsi"
+refused "a CD-ROM that can be written" 2 'a CD-ROM is read-only' run --kernel "$image" --cdrom "$image,snapshot"
+truncate -s 1M "$work/image"
+refused "more IDE disks than there is room for" 4 'room for 4' run --kernel "$image" --cdrom "$work/image" \
+	--disk "$work/image,bus=ide,readonly" --disk "$work/image,bus=ide,readonly" \
+	--disk "$work/image,bus=ide,readonly" --disk "$work/image,bus=ide,readonly"
+refused "a floppy of a size that there is not" 4 'expected 160, 180' run --kernel "$image" --floppy "$work/image"
+refused "three floppies" 2 'at most 2 floppies' run --kernel "$image" --floppy a --floppy b --floppy c
 run run "nbd+unix:///?socket=none"
 ((status == 4)) && grep -q 'socket=none: cannot boot from it' "$work/err" && [[ ! -s $work/out ]]
 result $? "a disk of a server that is not there"

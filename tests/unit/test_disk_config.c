@@ -48,13 +48,24 @@ static void wrong_words_are_refused(void **state)
 		"f,serial=", "f,serial=123456789012345678901", "f,serial=a b", "f,offset=1",
 		"f,size=0", "f,size=511", "f,size=-1", "f,offset=99999999T", "f,format=../x",
 		"f,format=", "f,format=aaaaaaaaaaaaaaaa", "f,cache=fast", "f,share=yes",
-		"f,io=uring", "f,port=1", "f,reconnect=x", "f,format=qcow2,offset=1M",
-		"nbd://host/,format=raw", "nbd+unix:///?socket=x,size=1M"};
+		"f,io=uring", "f,port=1", "f,bus=scsi", "f,bus=", "f,bus=ide,port", "f,reconnect=x",
+		"f,format=qcow2,offset=1M", "nbd://host/,format=raw",
+		"nbd+unix:///?socket=x,size=1M"};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(wrong); i++) {
 		assert_int_equal(parse(wrong[i]), -EINVAL);
 		assert_null(config.path);
 	}
+}
+
+static void cdrom_is_read_only(void **state)
+{
+	assert_int_equal(disk_config_parse_cdrom(&config, "--cdrom", "f"), 0);
+	assert_true(config.read_only && config.cdrom);
+	free(config.path);
+	assert_int_equal(disk_config_parse_cdrom(&config, "--cdrom", "f,bus=virtio"), -EINVAL);
+	assert_int_equal(disk_config_parse_cdrom(&config, "--cdrom", "f,snapshot"), -EINVAL);
+	assert_null(config.path);
 }
 
 int main(void)
@@ -63,6 +74,7 @@ int main(void)
 		cmocka_unit_test(a_file_alone_has_defaults),
 		cmocka_unit_test(words_come_in_any_order),
 		cmocka_unit_test(wrong_words_are_refused),
+		cmocka_unit_test(cdrom_is_read_only),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

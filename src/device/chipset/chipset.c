@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "device/chipset/acpi_pm.h"
 #include "device/chipset/debug_exit.h"
+#include "device/chipset/dma8237.h"
 #include "device/chipset/fpu_error.h"
 #include "device/chipset/hpet.h"
 #include "device/chipset/i8042.h"
@@ -47,6 +48,7 @@ struct chipset {
 	struct lapic_bus apics;
 	struct ioapic ioapic;
 	struct acpi_pm acpi_pm;
+	struct dma8237 dma;
 	struct fpu_error fpu_error;
 	struct debug_exit debug_exit;
 	/* How many of the lines that end at a GSI are asserted: they are wired together. */
@@ -420,6 +422,13 @@ static int add_parallel(struct chipset *chipset)
 		chipset_irq_line(chipset, PARALLEL_IRQ), chipset->config.printer);
 }
 
+static int add_dma(struct chipset *chipset)
+{
+	const struct cpu_platform *platform = chipset->config.platform;
+
+	return dma8237_init(&chipset->dma, &chipset->devices, platform->ports, platform->memory);
+}
+
 static int add_fpu_error(struct chipset *chipset)
 {
 	return fpu_error_init(&chipset->fpu_error, &chipset->devices,
@@ -461,6 +470,7 @@ static int (*const rows[])(struct chipset *chipset) = {
 	add_com1,
 	add_com2,
 	add_parallel,
+	add_dma,
 	add_fpu_error,
 	add_debug_exit,
 	add_debug_console,
@@ -492,6 +502,11 @@ void chipset_destroy(struct chipset *chipset)
 	/* The port and MMIO spaces go with the machine; the event loop must not find our timers. */
 	device_list_destroy(&chipset->devices);
 	free(chipset);
+}
+
+struct dma8237 *chipset_dma(struct chipset *chipset)
+{
+	return &chipset->dma;
 }
 
 struct device_list *chipset_devices(struct chipset *chipset)

@@ -18,6 +18,7 @@
 #define CHIPSET_GSI_COUNT 24
 
 struct chipset;
+struct dma8237;
 
 struct chipset_config {
 	/* With memory, ports, clock, cpu_count and cpus (all created) set. chipset_create() fills
@@ -62,6 +63,8 @@ void chipset_set_cmos(struct chipset *chipset, unsigned index, uint8_t value);
 /* A new line to global system interrupt 0..23 (ISA numbers below 16), for a further device; for
  * another number one that leads nowhere. Lines to the same interrupt are wired together. */
 struct irq_line chipset_irq_line(struct chipset *chipset, unsigned gsi);
+/* The DMA controllers, for a further device on the ISA bus. */
+struct dma8237 *chipset_dma(struct chipset *chipset);
 /* The devices, for further ones to be added: they are reset, saved, loaded and destroyed with the
  * chipset's own. */
 struct device_list *chipset_devices(struct chipset *chipset);

@@ -124,7 +124,21 @@ static int set_port(void *opaque, const char *option, const char *value)
 	return 0;
 }
 
+static int set_bus(void *opaque, const char *option, const char *value)
+{
+	static const char *const names[] = {[DISK_BUS_ANY] = "auto",
+		[DISK_BUS_VIRTIO] = "virtio",
+		[DISK_BUS_IDE] = "ide",
+		NULL};
+	int choice = choose(option, value, "virtio or ide", names);
+
+	if (choice >= 0)
+		((struct disk_config *)opaque)->bus = (enum disk_bus)choice;
+	return choice < 0 ? choice : 0;
+}
+
 static const struct words_row table[] = {
+	{"bus=B", set_bus},
 	{"readonly", set_read_only},
 	{"snapshot", set_snapshot},
 	{"serial=S", set_serial},
@@ -148,6 +162,10 @@ static int check(const struct disk_config *config, const char *option)
 {
 	bool whole = !config->offset && !config->size;
 
+	if (config->port && config->bus > DISK_BUS_VIRTIO) {
+		log_error("%s %s: port is for bus=virtio", option, config->path);
+		return -EINVAL;
+	}
 	if (!*config->path) {
 		log_error("%s: expected a file's name first", option);
 		return -EINVAL;
@@ -181,4 +199,20 @@ int disk_config_parse(struct disk_config *config, const char *option, const char
 		config->path = NULL;
 	}
 	return error;
+}
+
+int disk_config_parse_cdrom(struct disk_config *config, const char *option, const char *value)
+{
+	int error = disk_config_parse(config, option, value);
+
+	if (error)
+		return error;
+	if (config->bus == DISK_BUS_VIRTIO || config->snapshot) {
+		log_error("%s %s: a CD-ROM is read-only, and at bus=ide", option, config->path);
+		free(config->path);
+		config->path = NULL;
+		return -EINVAL;
+	}
+	config->read_only = config->cdrom = true;
+	return 0;
 }

@@ -23,7 +23,16 @@ enum disk_cache {
 
 struct disk_server;
 
-/* --disk FILE[,readonly][,snapshot][,serial=S][,offset=N,size=N][,format=F][,cache=C][,share=on]
+/* The controller that a machine's disk is at. */
+enum disk_bus {
+	DISK_BUS_ANY, /* the machine's choice */
+	DISK_BUS_VIRTIO,
+	DISK_BUS_IDE,
+	DISK_BUS_AHCI,
+};
+
+/* --disk
+ * FILE[,bus=B][,readonly][,snapshot][,serial=S][,offset=N,size=N][,format=F][,cache=C][,share=on]
  * [,io=auto|threads][,reconnect=SECONDS]; ",," is a comma in a word. */
 struct disk_config {
 	char *path; /* or nbd://..., nbd+unix:///... */
@@ -38,6 +47,8 @@ struct disk_config {
 	/* What disk_serve() has started, for disk_open() to use; NULL: nothing. */
 	struct disk_server *server;
 	bool port; /* its device is behind a PCI Express root port of its own */
+	enum disk_bus bus;
+	bool cdrom; /* --cdrom: read-only, and a CD-ROM drive's disc */
 };
 
 enum disk_operation { DISK_READ, DISK_WRITE, DISK_FLUSH, DISK_DISCARD, DISK_WRITE_ZEROES };
@@ -89,6 +100,8 @@ struct disk {
 /* Parse the value of --disk; the words after FILE may come in any order. Allocates config->path.
  * 0, or -EINVAL with a message that names the word and what would be right. */
 int disk_config_parse(struct disk_config *config, const char *option, const char *value);
+/* The same for --cdrom. */
+int disk_config_parse_cdrom(struct disk_config *config, const char *option, const char *value);
 /* Where the user has named no format, recognise it by the image's first bytes. 0, or -EINVAL with a
  * message: the image must not be opened by a guess. */
 int disk_config_probe(struct disk_config *config);

@@ -1,0 +1,115 @@
+/* What the fuzzers of disk controllers have in common: spaces, memory and an event loop, and disks
+ * whose worker is the fuzzer's own thread: it runs when settle() is called. */
+#ifndef VENEER_TESTS_FUZZ_FUZZ_STORAGE_H
+#define VENEER_TESTS_FUZZ_FUZZ_STORAGE_H
+
+#include "../unit/memory_disk.h"
+
+#include "device/device.h"
+#include "device/irq.h"
+#include "memory/memory.h"
+
+static struct priority_lock lock = PRIORITY_LOCK_INITIALIZER;
+static struct clock machine_clock;
+static struct event_loop *loop;
+static struct memory memory;
+static struct io_space ports;
+static struct device_list devices;
+static struct worker_task *posted[64];
+static unsigned posted_count;
+
+static inline void require(bool condition)
+{
+	if (!condition)
+		abort();
+}
+
+/* --- the worker, in the place of the real one --- */
+
+struct worker *worker_create(const char *name)
+{
+	return (struct worker *)&posted;
+}
+
+void worker_destroy(struct worker *worker)
+{
+}
+
+void worker_task_init(struct worker_task *task, void (*run)(void *opaque), void *opaque)
+{
+	task->run = run;
+	task->opaque = opaque;
+}
+
+void worker_post(struct worker *worker, struct worker_task *task)
+{
+	for (unsigned i = 0; i < posted_count; i++)
+		if (posted[i] == task)
+			return;
+	require(posted_count < ARRAY_SIZE(posted));
+	posted[posted_count++] = task;
+}
+
+void worker_call(struct worker *worker, void (*run)(void *opaque), void *opaque)
+{
+	run(opaque);
+}
+
+/* Let all jobs come back, and those that follow from them: they must come to an end. */
+static inline void settle(void)
+{
+	unsigned bound = 100000;
+
+	while (posted_count) {
+		struct worker_task *task = posted[--posted_count];
+
+		require(bound--);
+		task->run(task->opaque);
+		device_list_quiesce(&devices, 0);
+	}
+	require(device_list_quiesce(&devices, 0));
+}
+
+/* --- the machine --- */
+
+static inline void storage_init(void)
+{
+	clock_init(&machine_clock);
+	machine_clock.paused = true;
+	loop = event_loop_create(&machine_clock, &lock);
+	require(loop && memory_create(&memory, 4 * MIB, 40, &lock) == 0);
+}
+
+static inline void storage_begin(void)
+{
+	io_space_init(&ports, &lock);
+	posted_count = 0;
+}
+
+static inline void storage_end(void)
+{
+	settle();
+	device_list_destroy(&devices);
+	io_space_destroy(&ports);
+	while (memory.mmio.count)
+		io_space_remove(&memory.mmio, memory.mmio.regions[0].start);
+}
+
+static inline void ignore_irq(void *opaque, unsigned number, bool level)
+{
+}
+
+static inline void save_and_load(void)
+{
+	struct state_writer writer = {0};
+	struct state_reader reader;
+
+	settle();
+	device_list_save(&devices, &writer);
+	require(!writer.failed);
+	reader = (struct state_reader){writer.bytes, writer.size};
+	require(device_list_load(&devices, &reader) == 0);
+	free(writer.bytes);
+}
+
+#endif

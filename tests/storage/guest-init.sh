@@ -1,0 +1,137 @@
+#!/bin/sh
+# /init of the guest that storage.sh starts: Debian's own drivers read, write and check the disks and discs
+# that the kernel's command line names: parts=PART,...  Prints "check ok NAME" or "check FAIL NAME" for each
+# check, and "checks done" at the end.
+export PATH=/bin:/sbin:/usr/bin:/usr/sbin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev 2>/dev/null
+mkdir -p /tmp /mnt
+
+check()		# NAME COMMAND...
+{
+	local name=$1
+
+	shift
+	if "$@" >/tmp/said 2>&1; then
+		echo "check ok $name"
+	else
+		echo "check FAIL $name: $(head -c 300 /tmp/said | tr '\n\r' '  ')"
+	fi
+}
+
+text()		# as storage.sh makes it
+{
+	seq 1 100000 | head -c 524288
+}
+
+forget()	# what the page cache holds
+{
+	sync
+	echo 3 >/proc/sys/vm/drop_caches
+}
+
+holds_text()	# DEVICE
+{
+	dd if="$1" bs=64k count=8 2>/dev/null | cmp - /tmp/text
+}
+
+write_text()	# DEVICE
+{
+	dd if=/tmp/text of="$1" bs=64k conv=fsync 2>&1
+}
+
+# In small pieces and past the page cache.
+write_direct()	# DEVICE
+{
+	dd if=/tmp/text of="$1" bs=4k oflag=direct 2>&1 &&
+		dd if="$1" bs=1k count=512 iflag=direct 2>/dev/null | cmp - /tmp/text
+}
+
+has_size()	# DISK BYTES
+{
+	[ $(($(cat "/sys/block/$1/size") * 512)) = "$2" ]
+}
+
+storm()		# DISK SECONDS [lost]
+{
+	guest-disk storm "/dev/$1" "$2" 4 $3
+}
+
+discarded()	# DISK
+{
+	blkdiscard -o 262144 -l 65536 "/dev/$1" && forget &&
+		[ "$(dd if="/dev/$1" bs=1k skip=256 count=64 2>/dev/null | tr -d '\0' | wc -c)" = 0 ] &&
+		[ "$(dd if="/dev/$1" bs=1k skip=320 count=64 2>/dev/null | tr -d '\0' | wc -c)" != 0 ]
+}
+
+refuses_writes()
+{
+	! dd if=/tmp/text of="$1" bs=64k count=1 conv=fsync 2>/dev/null
+}
+
+mounted_disc()	# DEVICE
+{
+	mount -t iso9660 -o ro "$1" /mnt && cmp /mnt/text.txt /tmp/text && umount /mnt
+}
+
+complaints()
+{
+	! dmesg | grep -i -E 'BUG:|Oops:|WARNING:|lockup|rcu:.*stall|Call Trace|segfault|exception Emask|failed command|hard resetting|lost interrupt'
+}
+
+# The drivers of disks and discs are the same for all controllers: sda and so on, sr0.
+disks()		# DISK READ-ONLY
+{
+	check "$part: a disk's size" has_size "$1" 33554432
+	check "$part: a write and a flush" write_text "/dev/$1"
+	forget
+	check "$part: a read" holds_text "/dev/$1"
+	check "$part: reads and writes past the page cache" write_direct "/dev/$1"
+	check "$part: a discard" discarded "$1"
+	check "$part: many requests at once" storm "$1" 1
+	check "$part: a second disk is read" holds_text "/dev/$2"
+	check "$part: a disc is mounted" mounted_disc /dev/sr0
+	write_text "/dev/$1" >/dev/null
+	check "$part: the kernel has nothing to complain about" complaints
+	# Of this it complains.
+	check "$part: a read-only disk is not written" refuses_writes "/dev/$2"
+	dmesg -c >/tmp/log
+}
+
+ide()
+{
+	modprobe ata_piix
+	disks sda sdb
+}
+
+refuses_floppy_writes()
+{
+	! dd if=/tmp/text of=/dev/fd1 bs=512 count=1 conv=fsync 2>/dev/null && dd if=/dev/fd1 bs=64k count=8 2>/dev/null | cmp - /tmp/text
+}
+
+floppy()
+{
+	modprobe floppy
+	for try in 1 2 3 4 5 6 7 8 9 10; do
+		[ -b /dev/fd0 ] || sleep 0.2
+	done
+	check "floppy: a floppy is written" write_text /dev/fd0
+	forget
+	check "floppy: a floppy is read" holds_text /dev/fd0
+	check "floppy: the kernel has nothing to complain about" complaints
+	# Of this it complains.
+	check "floppy: a read-only floppy is read, and not written" refuses_floppy_writes
+	dmesg -c >/tmp/log
+}
+
+text >/tmp/text
+modprobe sd_mod
+modprobe sr_mod
+modprobe isofs
+dmesg -n 1
+for part in $(echo "$parts" | tr , ' '); do
+	$part
+done
+echo "checks done"
+poweroff -f
