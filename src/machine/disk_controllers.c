@@ -3,13 +3,15 @@
 #include "base/log.h"
 #include "device/chipset/chipset.h"
 #include "device/pci/pci.h"
+#include "device/storage/ahci.h"
 #include "device/storage/floppy.h"
 #include "device/storage/ide.h"
 #include "machine/machine.h"
 
 #include <errno.h>
 
-#define IDE_SLOT 30
+#define IDE_SLOT  30
+#define AHCI_SLOT 29
 
 enum disk_bus machine_disk_bus(const struct machine *machine, const struct disk_config *config)
 {
@@ -19,23 +21,33 @@ enum disk_bus machine_disk_bus(const struct machine *machine, const struct disk_
 	return config->cdrom || firmware_is_used(machine) ? DISK_BUS_IDE : DISK_BUS_VIRTIO;
 }
 
-/* --- IDE --- */
+/* --- IDE and AHCI --- */
 
-/* A place at the IDE controller, in the order in which firmware looks for disks to boot from: disks
- * from the first, CD-ROM drives from the second channel on; a channel's first place before its
- * second. -ENOSPC: there is none. */
-static int ide_place(const struct ide_drive_config *drives, bool cdrom)
+#define MAX_PLACES MAX(IDE_MAX_DRIVES, AHCI_PORTS)
+
+/* The places of a controller, in the order in which disks and CD-ROM drives take them: that in
+ * which firmware looks for disks to boot from. An IDE channel's first place comes before its
+ * second. */
+struct controller {
+	enum disk_bus bus;
+	const char *name;
+	unsigned count;
+	uint8_t order[2][MAX_PLACES]; /* of disks, of CD-ROM drives */
+	int (*create)(struct machine *machine, const struct ide_drive_config *drives);
+};
+
+/* -ENOSPC: there is none. */
+static int find_place(
+	const struct controller *controller, const struct ide_drive_config *drives, bool cdrom)
 {
-	static const uint8_t order[2][IDE_MAX_DRIVES] = {{0, 1, 2, 3}, {2, 3, 0, 1}};
-
-	for (unsigned i = 0; i < IDE_MAX_DRIVES; i++)
-		if (!drives[order[cdrom][i]].disk)
-			return order[cdrom][i];
+	for (unsigned i = 0; i < controller->count; i++)
+		if (!drives[controller->order[cdrom][i]].disk)
+			return controller->order[cdrom][i];
 	return -ENOSPC;
 }
 
-static int open_ide_disks(
-	struct machine *machine, bool cdrom, struct ide_drive_config *drives, unsigned *count)
+static int open_disks(struct machine *machine, const struct controller *controller, bool cdrom,
+	struct ide_drive_config *drives)
 {
 	int error = 0, place;
 
@@ -43,45 +55,56 @@ static int open_ide_disks(
 		const struct disk_config *config = &machine->config.disks[i];
 		struct disk *disk;
 
-		if (machine_disk_bus(machine, config) != DISK_BUS_IDE || config->cdrom != cdrom)
+		if (machine_disk_bus(machine, config) != controller->bus || config->cdrom != cdrom)
 			continue;
-		place = ide_place(drives, cdrom);
+		place = find_place(controller, drives, cdrom);
 		if (place < 0) {
-			log_error("%s: the IDE controller has room for %u disks and CD-ROMs",
-				config->path, IDE_MAX_DRIVES);
-			return -ENOSPC;
+			log_error("%s: the %s controller has room for %u disks and CD-ROMs",
+				config->path, controller->name, controller->count);
+			return place;
 		}
 		error = disk_open(config, &disk);
 		if (error)
 			break;
 		drives[place] = (struct ide_drive_config){disk, cdrom, config->serial};
 		machine->disk[i] = disk;
-		++*count;
 	}
 	return error;
 }
 
-static int create_ide(struct machine *machine)
+static int create_ide(struct machine *machine, const struct ide_drive_config *drives)
 {
-	struct ide_drive_config drives[IDE_MAX_DRIVES] = {{0}};
-	unsigned count = 0;
-	int error = open_ide_disks(machine, false, drives, &count);
+	const struct irq_line lines[2] = {chipset_irq_line(machine->chipset, IDE_PRIMARY_IRQ),
+		chipset_irq_line(machine->chipset, IDE_SECONDARY_IRQ)};
+
+	return ide_create(machine->pci, IDE_SLOT, drives, lines);
+}
+
+static int create_ahci(struct machine *machine, const struct ide_drive_config *drives)
+{
+	return ahci_create(machine->pci, AHCI_SLOT, drives);
+}
+
+static int create_controller(struct machine *machine, const struct controller *controller)
+{
+	struct ide_drive_config drives[MAX_PLACES] = {{0}};
+	int error = open_disks(machine, controller, false, drives);
+	bool any = false;
 
 	if (!error)
-		error = open_ide_disks(machine, true, drives, &count);
-	if (!count)
-		return error;
-	if (error)
-		for (unsigned i = 0; i < IDE_MAX_DRIVES; i++)
-			if (drives[i].disk)
-				drives[i].disk->ops->destroy(drives[i].disk);
-	if (!error)
-		error = ide_create(machine->pci, IDE_SLOT, drives,
-			(const struct irq_line[2]){
-				chipset_irq_line(machine->chipset, IDE_PRIMARY_IRQ),
-				chipset_irq_line(machine->chipset, IDE_SECONDARY_IRQ)});
-	return error;
+		error = open_disks(machine, controller, true, drives);
+	for (unsigned i = 0; i < controller->count; i++) {
+		any |= drives[i].disk != NULL;
+		if (error && drives[i].disk)
+			drives[i].disk->ops->destroy(drives[i].disk);
+	}
+	return error || !any ? error : controller->create(machine, drives);
 }
+
+static const struct controller controllers[] = {
+	{DISK_BUS_IDE, "IDE", IDE_MAX_DRIVES, {{0, 1, 2, 3}, {2, 3, 0, 1}}, create_ide},
+	{DISK_BUS_AHCI, "AHCI", AHCI_PORTS, {{0, 1, 2, 3, 4, 5}, {0, 1, 2, 3, 4, 5}}, create_ahci},
+};
 
 /* --- floppies --- */
 
@@ -126,7 +149,9 @@ static int create_floppies(struct machine *machine)
 
 int machine_create_controllers(struct machine *machine)
 {
-	int error = create_ide(machine);
+	int error = 0;
 
+	for (unsigned i = 0; !error && i < ARRAY_SIZE(controllers); i++)
+		error = create_controller(machine, &controllers[i]);
 	return error ? error : create_floppies(machine);
 }

@@ -16,6 +16,39 @@ def write(target, name, data):
         file.write(data)
 
 
+def storage_step(action, choice, value):
+    return struct.pack('<BBH', action, choice, value)
+
+
+def ide():
+    """DMA by a table, PIO both ways, a reset, and a packet."""
+    steps = [(7, 16, 0x8000), (4, 0x24, 0x80), (1, 6, 0xe0), (1, 2, 2), (1, 7, 0xc8), (4, 0, 9), (6, 0, 1),
+             (1, 7, 0x20), (6, 0, 1), (2, 0, 512), (6, 0, 16), (1, 2, 1), (1, 7, 0x30), (3, 0, 256), (6, 0, 1),
+             (5, 0, 4), (5, 0, 0), (1, 0x86, 0xb0), (1, 0x87, 0xa0), (3, 0x80, 6), (6, 0, 1), (1, 0x87, 0xa1),
+             (2, 0x80, 256)]
+    return b''.join(storage_step(*step) for step in steps)
+
+
+def ahci():
+    """Commands in slots of their own: what comes after a step 3 is the command's FIS."""
+    data = b''
+    for slot, fis in enumerate([b'\x27\x80\x25\0\x07\0\0\x40\0\0\0\0\x02\0\0\0',
+                                b'\x27\x80\x60\x02\x07\0\0\x40\0\0\0\0\x08\0\0\0',
+                                b'\x27\x80\x06\x01\0\0\0\x40\0\0\0\0\x01\0\0\0',
+                                b'\x27\x80\xec\0\0\0\0\x40\0\0\0\0\0\0\0\0']):
+        data += storage_step(3, 0, slot) + fis + storage_step(4, slot & 1, slot) + storage_step(5, 0, 1)
+    return data + storage_step(5, 0, 16)
+
+
+def floppy():
+    """Seek, read and write by DMA: what comes after a step 2 is the command."""
+    data = storage_step(2, 0, 0) + b'\x0f\0\x01' + storage_step(5, 1, 511)
+    for code in (0x46, 0xc5, 0x4d):
+        data += storage_step(2, 0, 0) + bytes([code, 0, 1, 0, 1, 2, 18, 0x1b, 0xff])
+        data += storage_step(6, 0, 1) + storage_step(3, 0, 7) + storage_step(5, 0, 1023)
+    return data + storage_step(6, 0, 16)
+
+
 def bzimage(version=0x20f, xloadflags=0x7f, pref=0x200000):
     image = bytearray(1024 + 64)
     image[0x1f1] = 1                                    # setup_sects
@@ -374,3 +407,6 @@ for name, value in (('tap', 'tap=tap0,queues=4,port'), ('switch', 'switch=/tmp/s
     write('words', name, b'\1' + value.encode())
 for name, value in (('type0', 'type=0,vendor=v,version=1,date=01/02/2026'), ('type11', 'type=11,value=x=y')):
     write('words', name, b'\4' + value.encode())
+write('ide', 'commands', ide())
+write('ahci', 'commands', ahci())
+write('floppy', 'commands', floppy())

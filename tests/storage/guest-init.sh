@@ -105,6 +105,32 @@ ide()
 	disks sda sdb
 }
 
+# Resets of the link, of the port and of the device, while requests are in flight: none is lost.
+reset_disk()	# DISK
+{
+	local storm round host
+
+	host=$(readlink -f "/sys/block/$1/device" | sed 's|.*/\(host[0-9]*\)/.*|\1|')
+	storm "$1" 3 &
+	storm=$!
+	for round in 1 2 3; do
+		sleep 0.4
+		echo "- - -" >"/sys/class/scsi_host/$host/scan" || return 1
+		[ ! -e "/sys/class/scsi_host/$host/host_reset" ] || echo adapter >"/sys/class/scsi_host/$host/host_reset" 2>/dev/null
+	done
+	wait $storm
+}
+
+ahci()
+{
+	modprobe ahci
+	check "ahci: commands are queued" [ "$(cat /sys/block/sda/device/queue_depth)" = 32 ]
+	disks sda sdb
+	check "ahci: the link is reset while requests are in flight" reset_disk sda
+	write_text /dev/sda >/dev/null
+	dmesg -c >/tmp/log
+}
+
 refuses_floppy_writes()
 {
 	! dd if=/tmp/text of=/dev/fd1 bs=512 count=1 conv=fsync 2>/dev/null && dd if=/dev/fd1 bs=64k count=8 2>/dev/null | cmp - /tmp/text

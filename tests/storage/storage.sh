@@ -16,7 +16,7 @@ source=$3
 engine=$4
 shift 4
 guest=${GUEST:-$source/.cache/guest-full}
-parts=${PARTS:-ide,floppy}
+parts=${PARTS:-ide,ahci,floppy}
 work=$(mktemp -d) || exit 2
 trap 'rm -rf "$work"' EXIT
 number=0
@@ -100,6 +100,11 @@ run_disks()	# CPUS BUS
 run_ide()	# CPUS
 {
 	run_disks "$1" ide
+}
+
+run_ahci()	# CPUS
+{
+	run_disks "$1" ahci
 }
 
 run_floppy()	# CPUS

@@ -331,6 +331,7 @@ static void saved_while_it_waits_for_dma(void **state)
 	struct state_reader reader;
 	uint8_t data[512];
 
+	assert_all_state_is_saved();
 	sense_resets();
 	seek(0, 0);
 	COMMAND(0x46, 0, 0, 0, 1, 2, 18, 0x1b, 0xff);

@@ -387,6 +387,7 @@ static void saved_in_the_midst_of_pio(void **state)
 	struct state_writer saved;
 	struct state_reader reader;
 
+	assert_all_state_is_saved();
 	command(0x1f0, 0x20, 5, 40, false);
 	read_words(0x1f0, data, 1000);
 	saved = save();

@@ -129,8 +129,9 @@ static int set_bus(void *opaque, const char *option, const char *value)
 	static const char *const names[] = {[DISK_BUS_ANY] = "auto",
 		[DISK_BUS_VIRTIO] = "virtio",
 		[DISK_BUS_IDE] = "ide",
+		[DISK_BUS_AHCI] = "ahci",
 		NULL};
-	int choice = choose(option, value, "virtio or ide", names);
+	int choice = choose(option, value, "virtio, ide or ahci", names);
 
 	if (choice >= 0)
 		((struct disk_config *)opaque)->bus = (enum disk_bus)choice;
@@ -208,7 +209,8 @@ int disk_config_parse_cdrom(struct disk_config *config, const char *option, cons
 	if (error)
 		return error;
 	if (config->bus == DISK_BUS_VIRTIO || config->snapshot) {
-		log_error("%s %s: a CD-ROM is read-only, and at bus=ide", option, config->path);
+		log_error("%s %s: a CD-ROM is read-only, and at bus=ide or bus=ahci", option,
+			config->path);
 		free(config->path);
 		config->path = NULL;
 		return -EINVAL;
