@@ -24,6 +24,10 @@
 # small wrong changes to a copy of the source, one at a time, and names those that no test sees (an hour
 # or two). A new kind of mistake that some test should see is an entry there.
 #
+# So is an image like those for clouds, with cloud-init: tests/image/cloud.py makes it, which takes minutes, and boots it
+# twice; and more kills (tests/virtio/data-safety.py --rounds 1000) and combinations of kernel, engine and processors
+# (tests/virtio/virtio.sh).
+#
 # Builds are in build/ (what demo.sh uses), build-sanitize/ and build-thread/; each stage's full output
 # is in build/test-logs/.
 set -u
