@@ -11,8 +11,10 @@ lockup|stall|call trace|segfault|general protection"
 
 # And these contain such words without a complaint:
 #   PCI: "if necessary, use pci=nocrs and report a bug" follows the good news that windows come from ACPI;
-#   AMD-Vi: the full kernel looks for an AMD processor's IOMMU everywhere, and says that this "is not a bug".
-complaint_not='PCI: Using host bridge windows from ACPI; if necessary|AMD-Vi: .* - This is not a bug'
+#   AMD-Vi: the full kernel looks for an AMD processor's IOMMU everywhere, and says that this "is not a bug";
+#   clocksource, hrtimer: on a busy host it may be long from one look at a clock to the next.
+complaint_not="PCI: Using host bridge windows from ACPI; if necessary|AMD-Vi: .* - This is not a bug|\
+clocksource: Long readout interval|hrtimer: interrupt took"
 
 load_drivers()
 {

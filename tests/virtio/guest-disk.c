@@ -2,9 +2,9 @@
  *
  *	guest-disk storm DEVICE SECONDS THREADS [lost]
  *		threads that write and read blocks of their own past the page cache, in requests of
- *		several pieces, and compare. Prints "storm REQUESTS errors N wrong N"; fails where
- *		data were wrong or, without "lost", where a request failed: with it the device may
- *		go away, which ends a thread.
+ *		several pieces, and compare; SIGTERM ends it, too. Prints "storm REQUESTS errors N
+ *		wrong N"; fails where data were wrong or, without "lost", where a request failed:
+ *		with it the device may go away, which ends a thread.
  *	guest-disk zero DEVICE OFFSET LENGTH
  *		has the device write zeroes (BLKZEROOUT)
  *
@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -30,6 +31,7 @@
 
 static const char *device;
 static double end;
+static atomic_bool ended;
 static atomic_ulong requests, errors, wrong;
 
 static double now(void)
@@ -83,7 +85,7 @@ static void *storm(void *opaque)
 		atomic_fetch_add(&errors, 1);
 		return NULL;
 	}
-	while (now() < end) {
+	while (!ended && now() < end) {
 		uint64_t block = random_next(&random) % BLOCKS;
 		uint64_t offset = (thread * BLOCKS + block) * BLOCK;
 		bool write = !written[block] || random_next(&random) % 2;
@@ -103,6 +105,11 @@ static void *storm(void *opaque)
 	return NULL;
 }
 
+static void on_term(int number)
+{
+	ended = true;
+}
+
 static int storm_main(int count, char **words)
 {
 	unsigned threads = (unsigned)atoi(words[2]);
@@ -112,6 +119,7 @@ static int storm_main(int count, char **words)
 		return 2;
 	device = words[0];
 	end = now() + atof(words[1]);
+	signal(SIGTERM, on_term);
 	for (unsigned i = 0; i < threads; i++)
 		if (pthread_create(&ids[i], NULL, storm, (void *)(uintptr_t)i))
 			return 2;

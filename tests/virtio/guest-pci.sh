@@ -103,7 +103,7 @@ masked_ones_wait()	# SERIAL
 	name=$(disk "$1")
 	config=$(function_of "$1")/config
 	at=$(msix_control "$config") || return 1
-	storm "$name" 4 &
+	guest-disk storm "/dev/$name" 60 4 &
 	storm=$!
 	for round in 1 2 3 4 5 6 7 8 9 10; do
 		set_byte "$config" "$at" '\300'
@@ -115,6 +115,7 @@ masked_ones_wait()	# SERIAL
 		sleep 0.1
 		[ "$(disk_interrupts "$name")" -gt "$before" ] || return 1
 	done
+	kill $storm
 	wait $storm
 }
 
