@@ -276,6 +276,24 @@ static int set_firmware(void *opaque, const char *value)
 	return 0;
 }
 
+static int set_boot(void *opaque, const char *value)
+{
+	return firmware_config_boot(
+		&((struct settings *)opaque)->machine.firmware, "--boot", value);
+}
+
+static int set_option_rom(void *opaque, const char *value)
+{
+	struct firmware_config *config = &((struct settings *)opaque)->machine.firmware;
+
+	if (config->option_rom_count == FIRMWARE_MAX_ROMS) {
+		log_error("--option-rom %s: expected at most %u ROMs", value, FIRMWARE_MAX_ROMS);
+		return -EINVAL;
+	}
+	config->option_rom[config->option_rom_count++] = value;
+	return 0;
+}
+
 static int set_firmware_log(void *opaque, const char *value)
 {
 	((struct settings *)opaque)->machine.firmware.log_path = value;
@@ -408,6 +426,12 @@ static const struct option_row table[] = {
 		"boot by the firmware in FILE, a ROM (default, where no\nkernel is given or found: "
 		"Debian's SeaBIOS)",
 		set_firmware},
+	{"boot", "WORD[,WORD]...",
+		"what firmware tries: order=LETTERS (in that order: a floppies,\nc hard disks, d "
+		"CDs, n networks; default cdan); menu=on (let\nthe user choose)",
+		set_boot},
+	{"option-rom", "FILE", "a ROM that firmware runs before it boots (up to 8)",
+		set_option_rom},
 	{"firmware-log", "FILE", "write the firmware's messages to FILE", set_firmware_log},
 	{"serial2", "FILE", "add a second serial port that writes to FILE", set_serial2},
 	{"parallel", "FILE", "add a parallel port whose printer writes to FILE", set_parallel},

@@ -24,11 +24,26 @@
 #include <errno.h>
 #include <string.h>
 
-#define TABLES_SIZE 8192
+#define TABLES_SIZE (ACPI_TABLES_SIZE + TABLES_START)
+
+/* The RSDP is in front of the tables, which begin here. */
+#define TABLES_START 64
+
+/* A place that depends on where the tables are: an address, or a checksum. */
+struct place {
+	size_t at;
+	size_t start, length; /* that a checksum is of; length 0: an address of `size` bytes */
+	uint8_t size;
+};
+
+#define MOST_PLACES (ACPI_LOADER_ROWS - 2)
 
 struct tables {
 	uint8_t bytes[TABLES_SIZE];
 	size_t used;
+	uint64_t base; /* the address of bytes[0] */
+	struct place places[MOST_PLACES];
+	unsigned place_count;
 };
 
 struct table_header {
@@ -194,12 +209,33 @@ static void *reserve(struct tables *tables, size_t size, size_t alignment)
 
 static uint64_t address_of(const struct tables *tables, const void *table)
 {
-	return LAYOUT_BIOS + (uint64_t)((const uint8_t *)table - tables->bytes);
+	return tables->base + (uint64_t)((const uint8_t *)table - tables->bytes);
+}
+
+static void note_place(struct tables *tables, struct place place)
+{
+	if (tables->place_count < MOST_PLACES)
+		tables->places[tables->place_count] = place;
+	tables->place_count++;
+}
+
+static void note_address(struct tables *tables, const void *field, uint8_t size)
+{
+	note_place(tables, (struct place){.at = (size_t)((const uint8_t *)field - tables->bytes),
+				   .size = size});
+}
+
+static void note_checksum(
+	struct tables *tables, const void *checksum, const void *start, size_t length)
+{
+	note_place(tables, (struct place){.at = (size_t)((const uint8_t *)checksum - tables->bytes),
+				   .start = (size_t)((const uint8_t *)start - tables->bytes),
+				   .length = length});
 }
 
 /* Fill in the common header and, last, the checksum, when the table is complete. */
-static void finish_table(
-	struct table_header *header, const char *signature, size_t length, uint8_t revision)
+static void finish_table(struct tables *tables, struct table_header *header, const char *signature,
+	size_t length, uint8_t revision)
 {
 	*header = (struct table_header){.length = (uint32_t)length,
 		.revision = revision,
@@ -210,6 +246,7 @@ static void finish_table(
 		.creator_revision = 1};
 	memcpy(header->signature, signature, 4);
 	header->checksum = checksum(header, length);
+	note_checksum(tables, &header->checksum, header, length);
 }
 
 struct legacy_device {
@@ -276,12 +313,12 @@ static struct table_header *write_dsdt(
 	for (i = 0; i < ARRAY_SIZE(legacy_devices); i++)
 		if (config->com2 || strcmp(legacy_devices[i].name, "COM2") != 0)
 			describe_device(&aml, &legacy_devices[i]);
-	acpi_describe_pci(&aml, memory);
+	acpi_describe_pci(&aml, memory, config->ecam);
 	aml_close(&aml);
 	if (aml.overflow)
 		return NULL;
 	tables->used = (size_t)(aml.next - tables->bytes);
-	finish_table(header, "DSDT", (size_t)(aml.next - (uint8_t *)header), 2);
+	finish_table(tables, header, "DSDT", (size_t)(aml.next - (uint8_t *)header), 2);
 	return header;
 }
 
@@ -335,6 +372,9 @@ static struct fadt *write_fadt(
 	fadt->firmware_ctrl = (uint32_t)facs;
 	fadt->dsdt = (uint32_t)dsdt;
 	fadt->x_dsdt = dsdt;
+	note_address(tables, &fadt->firmware_ctrl, 4);
+	note_address(tables, &fadt->dsdt, 4);
+	note_address(tables, &fadt->x_dsdt, 8);
 	fill_fixed_hardware(fadt);
 	/* Latencies this high say that there is no C2 and no C3 state. */
 	fadt->p_lvl2_lat = 0xfff;
@@ -345,7 +385,7 @@ static struct fadt *write_fadt(
 	fadt->flags = FADT_WBINVD | FADT_PROC_C1 | FADT_NO_FIXED_SLEEP_BUTTON |
 		      FADT_NO_FIXED_RTC_WAKE | FADT_TIMER_32_BITS | FADT_RESET_REGISTER;
 	fadt->minor_version = 4;
-	finish_table(&fadt->header, "FACP", sizeof(*fadt), 6);
+	finish_table(tables, &fadt->header, "FACP", sizeof(*fadt), 6);
 	return fadt;
 }
 
@@ -373,18 +413,24 @@ static struct madt *write_madt(struct tables *tables, const struct acpi_config *
 	overrides[1] = (struct madt_source_override){MADT_SOURCE_OVERRIDE, sizeof(overrides[1]), 0,
 		ACPI_SCI_IRQ, ACPI_SCI_IRQ, MADT_ACTIVE_HIGH_LEVEL};
 	*nmi = (struct madt_local_nmi){MADT_LOCAL_NMI, sizeof(*nmi), 0xff, 0, 1};
-	finish_table(&madt->header, "APIC", (size_t)((uint8_t *)(nmi + 1) - (uint8_t *)madt), 5);
+	finish_table(
+		tables, &madt->header, "APIC", (size_t)((uint8_t *)(nmi + 1) - (uint8_t *)madt), 5);
 	return madt;
 }
 
-static struct mcfg *write_mcfg(struct tables *tables)
+static uint64_t ecam_base(const struct acpi_config *config)
+{
+	return config->ecam ? config->ecam : PCI_ECAM_BASE;
+}
+
+static struct mcfg *write_mcfg(struct tables *tables, const struct acpi_config *config)
 {
 	struct mcfg *mcfg = reserve(tables, sizeof(*mcfg), 16);
 
 	if (!mcfg)
 		return NULL;
-	*mcfg = (struct mcfg){.base = PCI_ECAM_BASE, .last_bus = ACPI_LAST_BUS};
-	finish_table(&mcfg->header, "MCFG", sizeof(*mcfg), 1);
+	*mcfg = (struct mcfg){.base = ecam_base(config), .last_bus = ACPI_LAST_BUS};
+	finish_table(tables, &mcfg->header, "MCFG", sizeof(*mcfg), 1);
 	return mcfg;
 }
 
@@ -397,7 +443,7 @@ static struct hpet_table *write_hpet(struct tables *tables)
 	hpet->block_id = HPET_BLOCK_ID;
 	hpet->base = (struct generic_address){.bit_width = 64, .address = HPET_BASE};
 	hpet->shortest_period = HPET_SHORTEST_TICKS;
-	finish_table(&hpet->header, "HPET", sizeof(*hpet), 1);
+	finish_table(tables, &hpet->header, "HPET", sizeof(*hpet), 1);
 	return hpet;
 }
 
@@ -413,13 +459,15 @@ static struct table_header *write_root(
 
 	if (!header)
 		return NULL;
-	for (i = 0; i < count; i++, entry += entry_size)
+	for (i = 0; i < count; i++, entry += entry_size) {
 		memcpy(entry, &addresses[i], entry_size);
-	finish_table(header, extended ? "XSDT" : "RSDT", length, 1);
+		note_address(tables, entry, (uint8_t)entry_size);
+	}
+	finish_table(tables, header, extended ? "XSDT" : "RSDT", length, 1);
 	return header;
 }
 
-static void fill_rsdp(struct rsdp *rsdp, uint64_t rsdt, uint64_t xsdt)
+static void fill_rsdp(struct tables *tables, struct rsdp *rsdp, uint64_t rsdt, uint64_t xsdt)
 {
 	*rsdp = (struct rsdp){.signature = {'R', 'S', 'D', ' ', 'P', 'T', 'R', ' '},
 		.oem_id = {'V', 'E', 'N', 'E', 'E', 'R'},
@@ -429,6 +477,10 @@ static void fill_rsdp(struct rsdp *rsdp, uint64_t rsdt, uint64_t xsdt)
 		.xsdt = xsdt};
 	rsdp->checksum = checksum(rsdp, 20);
 	rsdp->extended_checksum = checksum(rsdp, sizeof(*rsdp));
+	note_address(tables, &rsdp->rsdt, 4);
+	note_address(tables, &rsdp->xsdt, 8);
+	note_checksum(tables, &rsdp->checksum, rsdp, 20);
+	note_checksum(tables, &rsdp->extended_checksum, rsdp, sizeof(*rsdp));
 }
 
 /* False where TABLES_SIZE is too small. */
@@ -436,11 +488,12 @@ static bool build_tables(
 	struct tables *tables, const struct acpi_config *config, const struct memory *memory)
 {
 	struct rsdp *rsdp = reserve(tables, sizeof(*rsdp), 16);
+	/* On a boundary of 64 bytes, and so at TABLES_START. */
 	struct facs *facs = write_facs(tables);
 	struct table_header *dsdt = write_dsdt(tables, config, memory), *rsdt, *xsdt;
 	struct fadt *fadt;
 	struct madt *madt = write_madt(tables, config);
-	struct mcfg *mcfg = write_mcfg(tables);
+	struct mcfg *mcfg = write_mcfg(tables, config);
 	struct hpet_table *hpet = config->hpet ? write_hpet(tables) : NULL;
 	uint64_t listed[4];
 	unsigned count = 3;
@@ -459,18 +512,113 @@ static bool build_tables(
 	xsdt = write_root(tables, true, listed, count);
 	if (!rsdt || !xsdt)
 		return false;
-	fill_rsdp(rsdp, address_of(tables, rsdt), address_of(tables, xsdt));
+	fill_rsdp(tables, rsdp, address_of(tables, rsdt), address_of(tables, xsdt));
 	return true;
+}
+
+static int build(
+	struct tables *tables, const struct acpi_config *config, const struct memory *memory)
+{
+	if (config->cpu_count <= ACPI_MAX_CPUS && build_tables(tables, config, memory) &&
+		tables->place_count <= MOST_PLACES)
+		return 0;
+	log_error("the ACPI tables have no room for %u processors", config->cpu_count);
+	return -ENOSPC;
 }
 
 int acpi_write_tables(struct memory *memory, const struct acpi_config *config, uint64_t *rsdp)
 {
-	struct tables tables = {0};
+	struct tables tables = {.base = LAYOUT_BIOS};
+	int error = build(&tables, config, memory);
 
-	if (config->cpu_count > ACPI_MAX_CPUS || !build_tables(&tables, config, memory)) {
-		log_error("the ACPI tables have no room for %u processors", config->cpu_count);
-		return -ENOSPC;
-	}
+	if (error)
+		return error;
 	*rsdp = LAYOUT_BIOS;
 	return memory_write(memory, LAYOUT_BIOS, tables.bytes, tables.used);
+}
+
+/* --- files for firmware --- */
+
+#define RSDP_FILE   "etc/acpi/rsdp"
+#define TABLES_FILE "etc/acpi/tables"
+
+enum loader_command { LOADER_ALLOCATE = 1, LOADER_ADD_POINTER = 2, LOADER_ADD_CHECKSUM = 3 };
+enum loader_zone { LOADER_HIGH = 1, LOADER_BELOW_1M = 2 };
+
+struct loader_row {
+	uint32_t command;
+	union {
+		struct {
+			char file[56];
+			uint32_t alignment;
+			uint8_t zone;
+		} __attribute__((packed)) allocate;
+		struct {
+			char file[56], target[56];
+			uint32_t offset;
+			uint8_t size;
+		} __attribute__((packed)) pointer;
+		struct {
+			char file[56];
+			uint32_t offset, start, length;
+		} __attribute__((packed)) checksum;
+	};
+} __attribute__((packed));
+
+_Static_assert(sizeof(struct loader_row) <= sizeof(struct acpi_loader_row), "a row has room");
+
+static void put_row(struct acpi_loader_row *to, const struct loader_row *row)
+{
+	memcpy(to->bytes, row, sizeof(*row));
+}
+
+/* Addresses before checksums, which are of bytes that have addresses among them. */
+static void put_places(const struct tables *tables, struct acpi_loader_row **next, bool checksums)
+{
+	for (unsigned i = 0; i < tables->place_count; i++) {
+		const struct place *place = &tables->places[i];
+		bool rsdp = place->at < TABLES_START;
+		uint32_t before = rsdp ? 0 : TABLES_START;
+		const char *file = rsdp ? RSDP_FILE : TABLES_FILE;
+		struct loader_row row = {0};
+
+		if (checksums != (place->length != 0))
+			continue;
+		if (checksums) {
+			row.command = LOADER_ADD_CHECKSUM;
+			strcpy(row.checksum.file, file);
+			row.checksum.offset = (uint32_t)place->at - before;
+			row.checksum.start = (uint32_t)place->start - before;
+			row.checksum.length = (uint32_t)place->length;
+		} else {
+			row.command = LOADER_ADD_POINTER;
+			strcpy(row.pointer.file, file);
+			strcpy(row.pointer.target, TABLES_FILE);
+			row.pointer.offset = (uint32_t)place->at - before;
+			row.pointer.size = place->size;
+		}
+		put_row((*next)++, &row);
+	}
+}
+
+int acpi_build_files(
+	const struct memory *memory, const struct acpi_config *config, struct acpi_files *files)
+{
+	struct tables tables = {.base = -(uint64_t)TABLES_START};
+	struct acpi_loader_row *next = files->loader;
+	int error = build(&tables, config, memory);
+
+	_Static_assert(sizeof(struct rsdp) == ACPI_RSDP_SIZE, "all of it is in the file");
+	if (error)
+		return error;
+	memset(files, 0, sizeof(*files));
+	memcpy(files->rsdp, tables.bytes, sizeof(files->rsdp));
+	memcpy(files->tables, tables.bytes + TABLES_START, sizeof(files->tables));
+	put_row(next++, &(struct loader_row){.command = LOADER_ALLOCATE,
+				.allocate = {RSDP_FILE, 16, LOADER_BELOW_1M}});
+	put_row(next++, &(struct loader_row){.command = LOADER_ALLOCATE,
+				.allocate = {TABLES_FILE, 64, LOADER_HIGH}});
+	put_places(&tables, &next, false);
+	put_places(&tables, &next, true);
+	return 0;
 }

@@ -8,7 +8,8 @@
 
 #define ACPI_LAST_BUS 255 /* that ECAM has room for */
 
-/* Write the devices; inside of \_SB. */
-void acpi_describe_pci(struct aml *aml, const struct memory *memory);
+/* Write the devices; inside of \_SB. `ecam`: where firmware has mapped configuration space, and has
+ * given out all the rest of the hole; 0: nobody has, and it is at PCI_ECAM_BASE. */
+void acpi_describe_pci(struct aml *aml, const struct memory *memory, uint64_t ecam);
 
 #endif

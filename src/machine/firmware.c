@@ -1,6 +1,7 @@
 #include "machine/firmware.h"
 
 #include "base/log.h"
+#include "base/words.h"
 #include "device/chipset/chipset.h"
 #include "device/chipset/uart16550.h"
 #include "device/fw_cfg.h"
@@ -10,6 +11,7 @@
 #include "machine/machine.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,10 +19,10 @@
 #define MOST_SIZE       (8 * MIB)
 #define GRANULARITY     (64 * KIB)
 #define TOP_SIZE        (128 * KIB) /* of its end: it is below 1 MiB, too */
+#define MOST_OPTION_ROM MIB
 #define LOG_PORT        0x402
 #define LOG_PORT_VALUE  0xe9 /* what a read gives: there is such a port */
 #define FAIL_WAIT_EVER  UINT32_MAX
-#define LONGEST_PACKAGE 32
 
 bool firmware_is_used(const struct machine *machine)
 {
@@ -164,7 +166,7 @@ static int add_numbers(struct machine *machine)
 		{FW_CFG_NO_GRAPHIC, 1, 2},
 		{FW_CFG_CPU_COUNT, config->cpu_count, 2},
 		{FW_CFG_MAX_CPUS, config->cpu_count, 2},
-		{FW_CFG_BOOT_MENU, 0, 2},
+		{FW_CFG_BOOT_MENU, config->firmware.menu, 2},
 	};
 	const struct {
 		const char *name;
@@ -172,11 +174,12 @@ static int add_numbers(struct machine *machine)
 		unsigned size;
 	} files[] = {
 		{"etc/max-cpus", config->cpu_count, 4},
-		{"etc/show-boot-menu", 0, 2},
+		{"etc/show-boot-menu", config->firmware.menu, 2},
 		{"etc/boot-fail-wait", FAIL_WAIT_EVER, 4},
 		{"etc/reserved-memory-end", pci_window64_base(&machine->memory), 8},
-		/* Without a screen, what it and boot loaders print goes to the serial port. */
-		{"etc/sercon-port", UART_COM1_PORT, 2},
+		/* What it and boot loaders print goes to the serial port, too, unless this terminal
+		 * shows the screen. 0: not. */
+		{"etc/sercon-port", config->display.kind == DISPLAY_TEXT ? 0 : UART_COM1_PORT, 2},
 	};
 	int error = 0;
 
@@ -186,6 +189,103 @@ static int add_numbers(struct machine *machine)
 	for (unsigned i = 0; !error && i < ARRAY_SIZE(files); i++)
 		error = fw_cfg_add_file_number(
 			machine->fw_cfg, files[i].name, files[i].value, files[i].size);
+	return error;
+}
+
+/* --- tables --- */
+
+static void build_acpi(void *opaque, struct acpi_files *files)
+{
+	const struct machine *machine = opaque;
+	struct acpi_config config = machine_acpi_config(&machine->config);
+
+	config.ecam = pci_ecam_base(machine->pci);
+	acpi_build_files(&machine->memory, &config, files);
+}
+
+/* Each of the three files is made anew when it is read: by then firmware has mapped configuration
+ * space. */
+static void make_rsdp(void *opaque, uint8_t *bytes, uint32_t size)
+{
+	struct acpi_files files;
+
+	build_acpi(opaque, &files);
+	memcpy(bytes, files.rsdp, size);
+}
+
+static void make_tables(void *opaque, uint8_t *bytes, uint32_t size)
+{
+	struct acpi_files files;
+
+	build_acpi(opaque, &files);
+	memcpy(bytes, files.tables, size);
+}
+
+static void make_loader(void *opaque, uint8_t *bytes, uint32_t size)
+{
+	struct acpi_files files;
+
+	build_acpi(opaque, &files);
+	memcpy(bytes, files.loader, size);
+}
+
+static int add_tables(struct machine *machine)
+{
+	struct fw_cfg *fw_cfg = machine->fw_cfg;
+	uint8_t entry[SMBIOS_ENTRY_SIZE], *table = NULL;
+	uint32_t size;
+	int error =
+		fw_cfg_add_made_file(fw_cfg, "etc/acpi/rsdp", ACPI_RSDP_SIZE, make_rsdp, machine);
+
+	if (!error)
+		error = fw_cfg_add_made_file(
+			fw_cfg, "etc/acpi/tables", ACPI_TABLES_SIZE, make_tables, machine);
+	if (!error)
+		error = fw_cfg_add_made_file(fw_cfg, "etc/table-loader",
+			ACPI_LOADER_ROWS * sizeof(struct acpi_loader_row), make_loader, machine);
+	if (!error)
+		error = smbios_build_files(&machine->memory, &machine->config.smbios,
+			machine->config.cpu_count, entry, &table, &size);
+	if (!error)
+		error = fw_cfg_add_file(fw_cfg, "etc/smbios/smbios-anchor", entry, sizeof(entry));
+	if (!error)
+		error = fw_cfg_add_file(fw_cfg, "etc/smbios/smbios-tables", table, size);
+	free(table);
+	return error;
+}
+
+/* --- option ROMs --- */
+
+static int add_option_rom(struct machine *machine, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char name[FW_CFG_NAME];
+	struct image image;
+	uint8_t *bytes;
+	int error = open_file(&image, "--option-rom", path);
+
+	if (error)
+		return error;
+	bytes = image.size <= MOST_OPTION_ROM ? malloc(image.size) : NULL;
+	if (!bytes) {
+		image_error(&image, "expected an option ROM of at most 1 MiB");
+		error = -EINVAL;
+	} else if (!(error = image_read(&image, 0, bytes, image.size))) {
+		snprintf(name, sizeof(name), "genroms/%s", slash ? slash + 1 : path);
+		error = fw_cfg_add_file(machine->fw_cfg, name, bytes, (uint32_t)image.size);
+	}
+	free(bytes);
+	image_close(&image);
+	return error;
+}
+
+static int add_option_roms(struct machine *machine)
+{
+	const struct firmware_config *config = &machine->config.firmware;
+	int error = 0;
+
+	for (unsigned i = 0; !error && i < config->option_rom_count; i++)
+		error = add_option_rom(machine, config->option_rom[i]);
 	return error;
 }
 
@@ -202,12 +302,86 @@ int firmware_create(struct machine *machine)
 	error = create_log(machine);
 	if (!error)
 		error = add_memory_map(machine);
-	return error ? error : add_numbers(machine);
+	if (!error)
+		error = add_numbers(machine);
+	if (!error)
+		error = add_tables(machine);
+	return error ? error : add_option_roms(machine);
 }
 
+/* --- what is booted --- */
+
+static int parse_order(void *settings, const char *option, const char *value)
+{
+	struct firmware_config *config = settings;
+
+	if (!*value || strspn(value, FIRMWARE_ORDER) != strlen(value) ||
+		strlen(value) >= sizeof(config->order)) {
+		log_error("%s%s: expected letters of a (floppies), c (hard disks), d (CDs) and n "
+			  "(networks)",
+			option, value);
+		return -EINVAL;
+	}
+	strcpy(config->order, value);
+	return 0;
+}
+
+static int parse_menu(void *settings, const char *option, const char *value)
+{
+	struct firmware_config *config = settings;
+
+	config->menu = strcmp(value, "on") == 0;
+	if (config->menu || strcmp(value, "off") == 0)
+		return 0;
+	log_error("%s%s: expected on or off", option, value);
+	return -EINVAL;
+}
+
+int firmware_config_boot(struct firmware_config *config, const char *option, const char *value)
+{
+	static const struct words_row table[] = {
+		{"order=LETTERS", parse_order}, {"menu=on", parse_menu}, {0}};
+	char *list = strdup(value), *rest = list;
+	int error = list ? words_parse(option, &rest, table, config) : -ENOMEM;
+
+	free(list);
+	return error;
+}
+
+void firmware_can_boot(struct machine *machine, char kind, const char *name, const char *rest)
+{
+	const struct pci_function *function = pci_newest(machine->pci);
+	struct firmware *firmware = &machine->firmware;
+	char port[24] = "", place[12];
+
+	if (!machine->fw_cfg || firmware->device_count == FIRMWARE_MAX_DEVICE)
+		return;
+	if (function->port)
+		snprintf(port, sizeof(port), "/pci-bridge@%x", function->port->devfn >> 3);
+	snprintf(place, sizeof(place), function->devfn & 7 ? "%x,%x" : "%x", function->devfn >> 3,
+		function->devfn & 7);
+	firmware->device[firmware->device_count].kind = kind;
+	snprintf(firmware->device[firmware->device_count++].path, FIRMWARE_PATH,
+		"/pci@i0cf8%s/%s@%s/%s", port, name, place, rest);
+}
+
+/* Paths, a line each, and a zero. */
 int firmware_finish(struct machine *machine)
 {
-	return 0;
+	const struct firmware *firmware = &machine->firmware;
+	const char *order = machine->config.firmware.order;
+	char list[FIRMWARE_MAX_DEVICE * FIRMWARE_PATH] = "";
+	uint32_t used = 0;
+
+	if (!machine->fw_cfg)
+		return 0;
+	for (order = *order ? order : FIRMWARE_ORDER; *order; order++)
+		for (unsigned i = 0; i < firmware->device_count; i++)
+			if (firmware->device[i].kind == *order &&
+				used + FIRMWARE_PATH < sizeof(list))
+				used += (uint32_t)snprintf(list + used, FIRMWARE_PATH, "%s%s",
+					used ? "\n" : "", firmware->device[i].path);
+	return used ? fw_cfg_add_file(machine->fw_cfg, "bootorder", list, used + 1) : 0;
 }
 
 void firmware_power_up(struct machine *machine)

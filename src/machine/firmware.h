@@ -13,17 +13,35 @@
 
 struct machine;
 
+#define FIRMWARE_MAX_ROMS 8
+#define FIRMWARE_PATH     80 /* bytes of a device's path */
+
 struct firmware_config {
 	const char *path;     /* of the ROM; NULL: no firmware */
 	const char *log_path; /* file that gets its messages; NULL: none */
+	char order[8];        /* letters of what is tried first; "": FIRMWARE_ORDER */
+	bool menu;            /* it waits a while for the user to choose */
+	const char *option_rom[FIRMWARE_MAX_ROMS];
+	unsigned option_rom_count;
 };
+
+/* Hard disks, CDs, floppies, networks. */
+#define FIRMWARE_ORDER "cdan"
 
 struct firmware {
 	uint8_t *rom;
 	uint32_t size;
 	uint8_t *shadow; /* what is at PCI_SHADOW_BASE when the machine is switched on */
 	struct char_backend *log;
+	struct {
+		char kind; /* a letter of FIRMWARE_ORDER */
+		char path[FIRMWARE_PATH];
+	} device[FIRMWARE_MAX_DEVICE];
+	unsigned device_count;
 };
+
+/* Parse --boot's "order=LETTERS,menu=on". 0, or -EINVAL with a message. */
+int firmware_config_boot(struct firmware_config *config, const char *option, const char *value);
 
 /* Is the machine booted by firmware? */
 bool firmware_is_used(const struct machine *machine);
@@ -32,6 +50,10 @@ bool firmware_is_used(const struct machine *machine);
 int firmware_load(struct machine *machine);
 /* Make fw_cfg, machine->fw_cfg; the bus exists. Devices then add their files to it. */
 int firmware_create(struct machine *machine);
+/* Firmware may boot from the device that was put on the bus last. `kind`: a letter of
+ * FIRMWARE_ORDER; `rest`: its name on the bus, "@", and what follows in an Open Firmware path: as
+ * "scsi" and "disk@0,0". Those of one kind are tried in the order in which they are added. */
+void firmware_can_boot(struct machine *machine, char kind, const char *name, const char *rest);
 /* All devices exist. */
 int firmware_finish(struct machine *machine);
 /* The machine is switched on, or reset: RAM is zero. */

@@ -85,6 +85,8 @@ static int create_virtio_disks(struct machine *machine)
 		error = virtio_block_create(machine->pci, place(config->port), i, disk,
 			config->serial, machine->config.cpu_count);
 		machine->disk[i] = error ? NULL : disk;
+		if (!error)
+			firmware_can_boot(machine, 'c', "scsi", "disk@0,0");
 	}
 	return error;
 }
@@ -119,6 +121,8 @@ static int create_networks(struct machine *machine)
 		if (!error && backend)
 			error = virtio_net_create(
 				machine->pci, place(config->port), i, backend, mac);
+		if (!error && backend)
+			firmware_can_boot(machine, 'n', "ethernet", "ethernet-phy@0");
 	}
 	return error;
 }

@@ -254,11 +254,7 @@ static int write_bios_data(struct memory *memory)
 static int load_guest(struct machine *machine)
 {
 	const struct machine_config *config = &machine->config;
-	const struct acpi_config acpi = {
-		.cpu_count = config->cpu_count,
-		.com2 = config->serial2_path != NULL,
-		.vga = machine_has_vga(config),
-	};
+	const struct acpi_config acpi = machine_acpi_config(config);
 	struct boot_request request = {
 		.memory = &machine->memory,
 		.kernel = &machine->kernel,

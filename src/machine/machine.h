@@ -22,6 +22,7 @@
 #include "host/display/display.h"
 #include "host/input.h"
 #include "host/net/net_backend.h"
+#include "machine/acpi.h"
 #include "machine/boot.h"
 #include "machine/firmware.h"
 #include "machine/smbios.h"
@@ -155,6 +156,16 @@ struct machine {
 static inline bool machine_has_vga(const struct machine_config *config)
 {
 	return config->display.kind != DISPLAY_UNSAID;
+}
+
+/* What the ACPI tables say of it. */
+static inline struct acpi_config machine_acpi_config(const struct machine_config *config)
+{
+	return (struct acpi_config){
+		.cpu_count = config->cpu_count,
+		.com2 = config->serial2_path != NULL,
+		.vga = machine_has_vga(config),
+	};
 }
 
 /* Build a machine and load its kernel. The strings in config must outlive it. 0, or -errno with a

@@ -443,7 +443,7 @@ static void write_boot_status(struct tables *tables)
 	finish(tables, &status.header, 32, sizeof(status), 0);
 }
 
-static int write_entry_point(struct memory *memory, uint32_t size)
+static void make_entry_point(uint8_t bytes[SMBIOS_ENTRY_SIZE], uint64_t table, uint32_t size)
 {
 	struct {
 		char anchor[5];
@@ -455,25 +455,26 @@ static int write_entry_point(struct memory *memory, uint32_t size)
 		.major = 3,
 		.entry_revision = 1,
 		.max_size = size,
-		.table = TABLE}; /* 5.2.2 */
-	const uint8_t *bytes = (const uint8_t *)&entry;
+		.table = table}; /* 5.2.2 */
 
-	_Static_assert(sizeof(entry) == 24, "the SMBIOS 3.0 entry point");
+	_Static_assert(sizeof(entry) == SMBIOS_ENTRY_SIZE, "the SMBIOS 3.0 entry point");
+	memcpy(bytes, &entry, sizeof(entry));
 	for (unsigned i = 0; i < sizeof(entry); i++)
 		if (i != 5)
-			entry.checksum -= bytes[i];
-	return memory_write(memory, ENTRY_POINT, &entry, sizeof(entry));
+			bytes[5] -= bytes[i];
 }
 
-int smbios_write_tables(
-	struct memory *memory, const struct smbios_config *config, unsigned cpu_count)
+/* NULL with a message; free() it. */
+static struct tables *build_tables(
+	const struct memory *memory, const struct smbios_config *config, unsigned cpu_count)
 {
 	struct tables *tables = calloc(1, sizeof(*tables));
 	struct header end;
-	int error;
 
-	if (!tables)
-		return -ENOMEM;
+	if (!tables) {
+		log_error("out of memory for the SMBIOS tables");
+		return NULL;
+	}
 	tables->config = config;
 	write_bios(tables);
 	write_system(tables);
@@ -483,13 +484,43 @@ int smbios_write_tables(
 	write_memory(tables, memory);
 	write_boot_status(tables);
 	finish(tables, &end, 127, sizeof(end), 0);
-	if (tables->full) {
-		log_error("--smbios: the strings take more than %llu KiB",
-			(unsigned long long)(TABLE_SIZE / KIB));
-		error = -ENOSPC;
-	} else if (!(error = memory_write(memory, TABLE, tables->bytes, tables->used))) {
-		error = write_entry_point(memory, (uint32_t)tables->used);
-	}
+	if (!tables->full)
+		return tables;
+	log_error("--smbios: the strings take more than %llu KiB",
+		(unsigned long long)(TABLE_SIZE / KIB));
+	free(tables);
+	return NULL;
+}
+
+int smbios_write_tables(
+	struct memory *memory, const struct smbios_config *config, unsigned cpu_count)
+{
+	struct tables *tables = build_tables(memory, config, cpu_count);
+	uint8_t entry[SMBIOS_ENTRY_SIZE];
+	int error;
+
+	if (!tables)
+		return -ENOSPC;
+	make_entry_point(entry, TABLE, (uint32_t)tables->used);
+	error = memory_write(memory, TABLE, tables->bytes, tables->used);
+	if (!error)
+		error = memory_write(memory, ENTRY_POINT, entry, sizeof(entry));
 	free(tables);
 	return error;
+}
+
+int smbios_build_files(const struct memory *memory, const struct smbios_config *config,
+	unsigned cpu_count, uint8_t entry[SMBIOS_ENTRY_SIZE], uint8_t **table, uint32_t *size)
+{
+	struct tables *tables = build_tables(memory, config, cpu_count);
+
+	if (!tables)
+		return -ENOSPC;
+	*size = (uint32_t)tables->used;
+	*table = malloc(tables->used);
+	if (*table)
+		memcpy(*table, tables->bytes, tables->used);
+	make_entry_point(entry, 0, *size);
+	free(tables);
+	return *table ? 0 : -ENOMEM;
 }

@@ -27,4 +27,10 @@ void smbios_config_free(struct smbios_config *config);
 int smbios_write_tables(
 	struct memory *memory, const struct smbios_config *config, unsigned cpu_count);
 
+/* For firmware that puts them where it likes: an entry point that knows of no address, and the
+ * table, which the caller frees. 0, or -errno with a message. */
+#define SMBIOS_ENTRY_SIZE 24
+int smbios_build_files(const struct memory *memory, const struct smbios_config *config,
+	unsigned cpu_count, uint8_t entry[SMBIOS_ENTRY_SIZE], uint8_t **table, uint32_t *size);
+
 #endif

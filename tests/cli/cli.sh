@@ -140,6 +140,10 @@ refused "a kernel and firmware" 2 '--firmware x: a kernel that is given is boote
 	--kernel "$image" --firmware x
 refused "a log of firmware that there is not" 2 '--firmware-log x: expected no --kernel' run \
 	--kernel "$image" --firmware-log x
+refused "an order of what there is not" 2 '--boot order=cx: expected letters' run --boot order=cx
+refused "a menu that is half on" 2 '--boot menu=half: expected on or off' run --boot menu=half
+refused "an option ROM that is not there" 4 "Debian's package ipxe-qemu to be installed" run \
+	--firmware "$work/rom" --option-rom /usr/lib/ipxe/none.rom
 refused "firmware that is not there" 4 "Debian's package seabios to be installed" run \
 	--firmware /usr/share/seabios/none.bin
 refused "firmware of an odd size" 4 'expected a ROM of whole 64 KiB' run --firmware "$image"

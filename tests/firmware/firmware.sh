@@ -49,6 +49,12 @@ run --disk "$work/disk" --debug-exit 0xf4 --cpus 4 --memory 4G --firmware-log "$
 ((status == 33)) && grep -q 'Found 4 cpu(s)' "$work/log" &&
 	grep -q '0000000100000000 - 0000000150000000 = 1 RAM' "$work/log"
 result $? "SeaBIOS finds processors and memory"
+grep -q 'ACPI: parse DSDT' "$work/log" && grep -q 'Copying SMBIOS 3.0' "$work/log"
+result $? "SeaBIOS loads the ACPI and SMBIOS tables"
+truncate -s 1M "$work/empty"
+run --disk "$work/disk" --disk "$work/empty" --debug-exit 0xf4 --boot order=c,menu=on
+((status == 33)) && grep -q 'Press ESC for boot menu' "$work/out" && grep -q 'The boot sector runs' "$work/out"
+result $? "a boot menu; of two disks the first one is booted"
 run "$work/disk" --debug-exit 0xf4 --net none
 ((status == 33)) && grep -q 'The boot sector runs' "$work/out"
 result $? "a disk without a kernel that veneer finds is booted by firmware"

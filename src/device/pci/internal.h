@@ -31,6 +31,7 @@ struct pci_bus {
 	struct pci_bus_state state;
 	struct pci_config config;
 	struct pci_host_bridge host_bridge;
+	const struct pci_function *newest;
 	uint64_t ecam, ecam_size; /* size 0: it is not mapped */
 	/* Function 0 of each, and what is behind it, in the order of the bus:
 	 *	for (function = bus->slot[i]; function; function = function->child) */

@@ -264,6 +264,12 @@ static void add(struct pci_bus *bus, struct pci_function *function, unsigned slo
 	if (!function->port)
 		bus->slot[slot] = function;
 	pci_function_device.reset(function);
+	bus->newest = function;
+}
+
+const struct pci_function *pci_newest(const struct pci_bus *bus)
+{
+	return bus->newest;
 }
 
 /* The list of devices owns the port. */

@@ -145,6 +145,8 @@ uint64_t pci_window64_base(const struct memory *memory);
  * -errno with a message. */
 int pci_add(struct pci_bus *bus, struct pci_function *function, int slot,
 	const struct pci_description *description);
+/* The function that was put on the bus last. */
+const struct pci_function *pci_newest(const struct pci_bus *bus);
 /* Append a capability: `bytes` begins with the ID, its second byte is filled in. `writable`: mask
  * of the bits the guest may change, NULL: none. Before the machine runs. Returns its offset, or 0
  * with a message: there is no room. */
