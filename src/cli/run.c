@@ -213,6 +213,17 @@ static int set_net(void *opaque, const char *value)
 	return error;
 }
 
+static int set_console(void *opaque, const char *value)
+{
+	struct settings *settings = opaque;
+
+	settings->machine.virtio_console = strcmp(value, "virtio") == 0;
+	if (settings->machine.virtio_console || strcmp(value, "serial") == 0)
+		return 0;
+	log_error("--console %s: expected serial or virtio", value);
+	return -EINVAL;
+}
+
 static int set_console_port(void *opaque, const char *value)
 {
 	struct machine_config *machine = &((struct settings *)opaque)->machine;
@@ -403,6 +414,10 @@ static const struct option_row table[] = {
 		"mac=XX:XX:XX:XX:XX:XX "
 		"and port, as --disk has it",
 		set_net},
+	{"console", "serial|virtio",
+		"what the terminal is for the guest: the first serial port,\nttyS0 (default), or a "
+		"virtio console, hvc0",
+		set_console},
 	{"console-port", "name=NAME,WORD",
 		"add a virtio port (up to 7), /dev/virtio-ports/NAME in the\nguest; WORD is "
 		"path=SOCKET (a Unix socket, made here, for\none client at a time) or file=FILE "

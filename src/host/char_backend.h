@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* What a serial port does for its back end. All NULL: no port is connected. Machine lock held. */
 struct char_port {
@@ -14,6 +15,8 @@ struct char_port {
 	size_t (*receive)(void *opaque, const void *bytes, size_t size);
 	/* write() took less than it was offered, and now there is room again. */
 	void (*output_ready)(void *opaque);
+	/* The terminal's window may have another size. NULL: that is all the same. */
+	void (*resized)(void *opaque);
 	void *opaque;
 };
 
@@ -24,13 +27,17 @@ struct char_backend {
 
 struct char_backend_ops {
 	/* Bytes of the guest: returns how many it took. If not all, port.output_ready() comes
-	 * later, on the I/O thread. Machine lock held. */
+	 * later, on the I/O thread. Machine lock held, or from one thread that is the only one
+	 * to call it. */
 	size_t (*write)(struct char_backend *backend, const void *bytes, size_t size);
 	/* The machine stops, and these are the last: at most CHAR_LAST_SIZE bytes, for which there
 	 * is always room, once. NULL: as write(). Machine lock held. */
 	void (*write_last)(struct char_backend *backend, const void *bytes, size_t size);
 	/* The port has room for input again. NULL: there is never input. Machine lock held. */
 	void (*input_ready)(struct char_backend *backend);
+	/* The size of the terminal's window: columns << 16 | rows; 0: not known. Machine lock held.
+	 * NULL: there is none. */
+	uint32_t (*window)(struct char_backend *backend);
 	/* Wait a moment, 20 ms at most, for room to write. True: there is some. NULL: there always
 	 * is. Without the machine lock. */
 	bool (*wait_for_room)(struct char_backend *backend);

@@ -16,9 +16,11 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -50,7 +52,7 @@ struct console {
 	uint8_t input[INPUT_SIZE]; /* typed, and not yet taken by the guest */
 	size_t input_count;
 	bool watched, ended;
-	bool held; /* see console_hold() */
+	atomic_bool held; /* see console_hold() */
 };
 
 static void deadline_after(struct timespec *deadline, uint64_t ns)
@@ -294,6 +296,24 @@ void console_hold(struct console *console, bool on)
 	tell_room(console);
 }
 
+static uint32_t console_window(struct char_backend *backend)
+{
+	struct console *console = console_of(backend);
+	struct winsize size;
+
+	if (!console->terminal || ioctl(console->config.input_fd, TIOCGWINSZ, &size) < 0)
+		return 0;
+	return (uint32_t)size.ws_col << 16 | size.ws_row;
+}
+
+void console_resized(struct console *console)
+{
+	const struct char_port *port = &console->backend.port;
+
+	if (port->resized)
+		port->resized(port->opaque);
+}
+
 struct char_backend *console_backend(struct console *console)
 {
 	return &console->backend;
@@ -303,6 +323,7 @@ static const struct char_backend_ops console_ops = {
 	.write = console_write,
 	.write_last = console_write_last,
 	.input_ready = console_input_ready,
+	.window = console_window,
 	.wait_for_room = console_wait_for_room,
 };
 

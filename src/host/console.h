@@ -34,6 +34,8 @@ void console_destroy(struct console *console, int timeout_ms);
 
 /* The serial line's far end, to be connected to a port. */
 struct char_backend *console_backend(struct console *console);
+/* The terminal's window may have another size (SIGWINCH): the port is told. Machine lock held. */
+void console_resized(struct console *console);
 /* While the console is held the port is told nothing: neither of input, nor of room for output, and
  * none of its output is taken. When it is let go, the port is told of what has come meanwhile. For
  * a machine that is paused. Machine lock held. */

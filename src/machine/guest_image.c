@@ -9,17 +9,19 @@
 #include <string.h>
 
 /* A boot loader's line may name a screen only, or nothing. */
-#define CONSOLE "console=ttyS0"
+#define SERIAL_CONSOLE "console=ttyS0"
+#define VIRTIO_CONSOLE "console=hvc0"
 
 /* The loader's words, the console, and what the user appends, which prevails. */
 static int compose_cmdline(struct machine *machine, const char *loader)
 {
 	const char *append = machine->config.cmdline;
-	const char *console = strstr(loader, CONSOLE) ? "" : " " CONSOLE;
+	const char *console = machine->config.virtio_console ? VIRTIO_CONSOLE : SERIAL_CONSOLE;
+	bool said = strstr(loader, console);
 
 	free(machine->cmdline);
-	if (asprintf(&machine->cmdline, "%s%s%s%s", loader, console, *append ? " " : "", append) >=
-		0)
+	if (asprintf(&machine->cmdline, "%s%s%s%s%s", loader, said ? "" : " ", said ? "" : console,
+		    *append ? " " : "", append) >= 0)
 		return 0;
 	machine->cmdline = NULL;
 	return -ENOMEM;

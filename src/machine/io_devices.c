@@ -129,10 +129,17 @@ static int create_networks(struct machine *machine)
 
 static int create_console(struct machine *machine)
 {
-	if (!machine->config.console_port_count)
+	const struct machine_config *config = &machine->config;
+	struct console_device *created;
+	int error;
+
+	if (!config->console_port_count && !config->virtio_console)
 		return 0;
-	return virtio_console_create(
-		machine->pci, machine->config.console_ports, machine->config.console_port_count);
+	error = virtio_console_create(machine->pci, config->virtio_console, config->console_ports,
+		config->console_port_count, &created);
+	if (!error && config->virtio_console)
+		machine->virtio_console = created;
+	return error;
 }
 
 /* A kernel that is started without firmware finds text mode, and the characters that firmware would

@@ -538,12 +538,17 @@ static void on_signal(void *opaque, uint32_t events)
 	struct signal_watch *watch = opaque;
 	struct signalfd_siginfo info;
 
-	if (read(watch->fd, &info, sizeof(info)) == sizeof(info))
+	if (read(watch->fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (info.ssi_signo != SIGWINCH)
 		machine_request_end(watch->machine, MACHINE_SIGNAL, (int)info.ssi_signo);
+	else if (watch->machine->console)
+		console_resized(watch->machine->console);
 }
 
-/* Signals that mean "stop" are taken by the event loop, so that they end a run in order. They are
- * blocked before vCPU threads exist, which inherit that. */
+/* Signals that mean "stop" are taken by the event loop, so that they end a run in order; and so is
+ * the one that says that a terminal's window has another size. They are blocked before vCPU threads
+ * exist, which inherit that. */
 static int watch_signals(struct machine *machine, struct signal_watch *watch)
 {
 	sigset_t set;
@@ -553,6 +558,7 @@ static int watch_signals(struct machine *machine, struct signal_watch *watch)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGWINCH);
 	watch->machine = machine;
 	watch->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	error = watch->fd < 0
@@ -588,7 +594,17 @@ static struct console *create_console(struct machine *machine)
 	return console_create(&config);
 }
 
-/* The terminal shows what COM1 sends, or, with --display text, the screen. Machine lock held. */
+/* The guest's console, NULL for none: COM1, or a virtio port. Machine lock held. */
+static void connect_backend(struct machine *machine, struct char_backend *console)
+{
+	if (machine->virtio_console)
+		virtio_console_connect(machine->virtio_console, console);
+	else
+		chipset_connect_console(machine->chipset, console);
+}
+
+/* The terminal shows what the console sends, or, with --display text, the screen. Machine lock
+ * held. */
 static int connect_terminal(struct machine *machine, struct char_backend *console)
 {
 	struct text_screen_config config = {
@@ -601,7 +617,7 @@ static int connect_terminal(struct machine *machine, struct char_backend *consol
 	};
 
 	if (machine->config.display.kind != DISPLAY_TEXT) {
-		chipset_connect_console(machine->chipset, console);
+		connect_backend(machine, console);
 		return 0;
 	}
 	machine->text_screen = text_screen_create(&config);
@@ -626,7 +642,7 @@ static void disconnect_console(struct machine *machine)
 	if (machine->text_screen)
 		text_screen_destroy(machine->text_screen);
 	machine->text_screen = NULL;
-	chipset_connect_console(machine->chipset, NULL);
+	connect_backend(machine, NULL);
 	priority_lock_release(&machine->lock);
 }
 

@@ -60,6 +60,7 @@ struct machine_config {
 	unsigned net_count;
 	struct console_port_config console_ports[CONSOLE_MAX_PORTS];
 	unsigned console_port_count;
+	bool virtio_console; /* the console is a virtio port (hvc0), and not COM1 */
 	struct smbios_config smbios;
 	struct display_config display;
 	struct firmware_config firmware;
@@ -134,9 +135,10 @@ struct machine {
 	struct text_screen *text_screen;            /* NULL: the terminal is COM1's */
 	struct display display;                     /* what the guest shows; see display_exists() */
 	struct char_backend *com2, *printer;
-	struct console *console;     /* while it runs */
-	struct input input;          /* where keys and the mouse's movements go */
-	struct image kernel, initrd; /* an initrd of 0 bytes is none */
+	struct console *console;               /* while it runs */
+	struct console_device *virtio_console; /* that it is connected to; NULL: to COM1 */
+	struct input input;                    /* where keys and the mouse's movements go */
+	struct image kernel, initrd;           /* an initrd of 0 bytes is none */
 	char *cmdline;
 	struct boot_start start;          /* how the loaded kernel wants to be entered */
 	struct machine_listener listener; /* set before machine_run() */

@@ -190,6 +190,8 @@ for words in '' hot, ,hot no-sse bmi2; do
 	refused "--bt-test '$words'" 2 "--bt-test $words: expected words of hot, predict, no-bmi2, no-fsgsbase, no-avx, no-avx512, no-homes, no-room," \
 		run --kernel "$image" --engine bt --bt-test "$words"
 done
+refused "--console of another kind" 2 '--console hvc: expected serial or virtio' \
+	run --kernel "$image" --console hvc
 refused "--shadow of another kind" 2 '--shadow seen: expected hidden or traced' \
 	run --kernel "$image" --engine bt --shadow seen
 refused "--trace-bt without its file" 2 '--trace-bt needs an argument' run --kernel "$image" --trace-bt

@@ -158,6 +158,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		{.name = (char *)"one", .path = (char *)"1"},
 		{.name = (char *)"two", .path = (char *)"2"},
 	};
+	struct console_device *console;
 	struct plan plan;
 
 	if (!memory.ram) {
@@ -174,7 +175,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	listeners = 0;
 	watch_count = 0;
 	client[0] = client[1] = -1;
-	require(virtio_console_create(NULL, ports, 2) == 0);
+	require(virtio_console_create(NULL, false, ports, 2, &console) == 0);
 	start();
 	for (unsigned i = 0; i < STEPS; i++)
 		step(plan.step[i]);

@@ -74,12 +74,13 @@ static inline void create_pci_devices(struct pci_bus *bus, struct device_list *d
 	static const struct console_port_config port = {
 		.name = name, .path = path, .to_file = true};
 	static const uint8_t mac[6] = {2, 0, 0, 0, 0, 1};
+	struct console_device *console;
 
 	assert_int_equal(pci_testdev_create(bus, devices, TESTDEV_SLOT), 0);
 	assert_int_equal(pci_testdev_create(bus, devices, PCI_OWN_PORT), 0);
 	assert_int_equal(virtio_block_create(bus, PCI_OWN_PORT, 0, slow_disk_create(), "s", 1), 0);
 	assert_int_equal(virtio_net_create(bus, PCI_ANY_SLOT, 0, &net, mac), 0);
-	assert_int_equal(virtio_console_create(bus, &port, 1), 0);
+	assert_int_equal(virtio_console_create(bus, true, &port, 1, &console), 0);
 	assert_int_equal(virtio_entropy_create(bus), 0);
 }
 

@@ -45,7 +45,8 @@ static bool wait_for_room(struct char_backend *backend)
 	return waits % 3 == 0;
 }
 
-static const struct char_backend_ops ops = {transmit, write_last, receive_ready, wait_for_room};
+static const struct char_backend_ops ops = {
+	transmit, write_last, receive_ready, NULL, wait_for_room};
 static struct char_backend line = {.ops = &ops};
 
 static size_t uart_receive(struct uart16550 *to, const void *bytes, size_t size)

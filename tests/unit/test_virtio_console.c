@@ -34,6 +34,7 @@ static struct dma dma;
 static struct driver driver[VIRTIO_MAX_QUEUES];
 static unsigned posted_buffers[VIRTIO_MAX_QUEUES];
 static char directory[32], path[3][64];
+static struct console_device *console;
 static struct console_port_config ports[CONSOLE_MAX_PORTS] = {
 	{.name = "first", .path = path[0]},
 	{.name = "second", .path = path[1]},
@@ -198,7 +199,7 @@ static void expect_input(unsigned queue, const char *text)
 
 static void create(unsigned count)
 {
-	assert_int_equal(virtio_console_create(NULL, ports, count), 0);
+	assert_int_equal(virtio_console_create(NULL, false, ports, count, &console), 0);
 	memset(received, 0, sizeof(received));
 	settle_down();
 }

@@ -9,7 +9,7 @@
 #include <string.h>
 
 static struct virtio_device *device; /* the one that was added last */
-static unsigned needs_reset, stopped;
+static unsigned needs_reset, stopped, config_changes;
 
 static struct worker_task *posted[64];
 static unsigned posted_count;
@@ -37,6 +37,11 @@ void virtio_stopped(struct virtio_device *from)
 void virtio_needs_reset(struct virtio_device *from)
 {
 	needs_reset++;
+}
+
+void virtio_config_changed(struct virtio_device *from)
+{
+	config_changes++;
 }
 
 void worker_task_init(struct worker_task *task, void (*run)(void *opaque), void *opaque)
@@ -87,7 +92,7 @@ static inline void run_posted(void)
 
 static inline void fixture_reset(void)
 {
-	needs_reset = stopped = posted_count = 0;
+	needs_reset = stopped = config_changes = posted_count = 0;
 }
 
 #endif

@@ -207,7 +207,7 @@ void uart_connect(struct uart16550 *uart, struct char_backend *backend)
 	}
 	uart->backend = backend;
 	if (backend)
-		backend->port = (struct char_port){uart_receive, uart_output_ready, uart};
+		backend->port = (struct char_port){uart_receive, uart_output_ready, NULL, uart};
 	uart_output_ready(uart);
 }
 
