@@ -12,8 +12,11 @@ lockup|stall|call trace|segfault|general protection"
 # And these contain such words without a complaint:
 #   PCI: "if necessary, use pci=nocrs and report a bug" follows the good news that windows come from ACPI;
 #   AMD-Vi: the full kernel looks for an AMD processor's IOMMU everywhere, and says that this "is not a bug";
+#   the LPC bridge: the kernel reads from its registers which ports it decodes, and keeps them free, for each ICH;
+#   lpc_ich, of the full kernel: the bridge has neither the watchdog nor the pins that this driver looks for;
 #   clocksource, hrtimer: on a busy host it may be long from one look at a clock to the next.
 complaint_not="PCI: Using host bridge windows from ACPI; if necessary|AMD-Vi: .* - This is not a bug|\
+pci 0000:00:1f\.0: quirk: \[io .*\] claimed by ICH6 ACPI/GPIO/TCO|lpc_ich 0000:00:1f\.0: No MFD cells added|\
 clocksource: Long readout interval|hrtimer: interrupt took"
 
 load_drivers()
