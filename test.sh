@@ -267,6 +267,7 @@ if stage boot; then
 		"$here/tests/boot/short.sh" "$veneer" "$here" bt 2
 	ADDRESS_SPACE=4000000 begin tap "Debian boots without windows" "$here/tests/boot/short.sh" "$veneer" "$here" bt 2
 	gather
+	tap "Debian on a screen" "$here/tests/display/display.py" "$veneer" "$here"
 	tap "Debian boots interp" "$here/tests/boot/boot.sh" "$veneer" "$build" "$here" interp 2
 fi
 

@@ -42,6 +42,7 @@ static const uint32_t *shared;
 static rfbScreenInfoPtr screen;
 static uint32_t *picture; /* what clients have, or will get */
 static unsigned clients;
+static uintptr_t resizes;
 static bool asked; /* a frame is on its way */
 static uint64_t asked_ms;
 static char password[PASSWORD_SIZE];
@@ -117,6 +118,7 @@ static void resize(unsigned width, unsigned height)
 	picture = calloc((size_t)width * height, sizeof(*picture));
 	if (!picture)
 		fail("a picture");
+	resizes++;
 	rfbNewFramebuffer(screen, (char *)picture, (int)width, (int)height, 8, 3, 4);
 	free(old);
 }
@@ -184,7 +186,18 @@ static void on_gone(rfbClientPtr client)
 static enum rfbNewClientAction on_client(rfbClientPtr client)
 {
 	client->clientGoneHook = on_gone;
+	client->clientData = (void *)resizes;
 	return ++clients > MOST_CLIENTS ? RFB_CLIENT_REFUSE : RFB_CLIENT_ACCEPT;
+}
+
+/* libvncserver forgets to tell those of a new size that have not said yet that they want to be
+ * told. */
+static void tell_size(rfbClientPtr client)
+{
+	if (client->clientData == (void *)resizes || !client->useNewFBSize)
+		return;
+	client->clientData = (void *)resizes;
+	client->newFBSizePending = TRUE;
 }
 
 static void accept_client(int listener)
@@ -300,8 +313,10 @@ static void wait_for_events(int listener)
 	rfbClientPtr client;
 	nfds_t count = 2;
 
-	while ((client = rfbClientIteratorNext(iterator)) && count < ARRAY_SIZE(fds))
+	while ((client = rfbClientIteratorNext(iterator)) && count < ARRAY_SIZE(fds)) {
+		tell_size(client);
 		fds[count++] = (struct pollfd){.fd = client->sock, .events = POLLIN};
+	}
 	rfbReleaseClientIterator(iterator);
 	if (poll(fds, count, clients ? FRAME_MS : -1) < 0)
 		return;

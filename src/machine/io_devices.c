@@ -158,13 +158,14 @@ static int create_vga(struct machine *machine)
 	bios = font_read_bios(&size);
 	config.font = bios ? font_find(bios, size) : NULL;
 	if (!config.font)
-		log_warning("--display: there are no characters for pictures of text, because %s "
-			    "is missing; install the package seabios",
+		log_warning("%s is missing, which the screen has its characters from; install the "
+			    "package seabios",
 			VIDEO_BIOS);
 	error = vga_create(&config, &machine->display);
+	/* By this name SeaBIOS takes it for the ROM of the function, and tells it where that is:
+	 * one in vgaroms/ would not find its BAR. */
 	if (!error && machine->fw_cfg && bios)
-		error = fw_cfg_add_file(
-			machine->fw_cfg, "vgaroms/vgabios-stdvga.bin", bios, (uint32_t)size);
+		error = fw_cfg_add_file(machine->fw_cfg, "pci1234,1111.rom", bios, (uint32_t)size);
 	free(bios);
 	return error;
 }

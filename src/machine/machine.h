@@ -154,10 +154,10 @@ struct machine {
 	unsigned resets;
 };
 
-/* The machine has a VGA. */
+/* The machine has a VGA: with --display, and where firmware boots it, which wants one. */
 static inline bool machine_has_vga(const struct machine_config *config)
 {
-	return config->display.kind != DISPLAY_UNSAID;
+	return config->display.kind != DISPLAY_UNSAID || config->firmware.path;
 }
 
 /* What the ACPI tables say of it. */

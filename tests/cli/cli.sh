@@ -149,6 +149,12 @@ refused "firmware that is not there" 4 "Debian's package seabios to be installed
 refused "firmware of an odd size" 4 'expected a ROM of whole 64 KiB' run --firmware "$image"
 refused "firmware's log cannot be made" 4 '--firmware-log .*/none/log: cannot write' run \
 	--firmware "$work/rom" --firmware-log "$work/none/log"
+refused "a display of no kind" 2 "--display: unknown word 'sdl'; there are: none, text, vnc=ADDR" \
+	run --kernel "$image" --display sdl
+refused "a VNC server nowhere" 2 '--display vnc=5: expected HOST:N' run --kernel "$image" --display vnc=5
+refused "a text screen on no terminal" 2 '--display text: expected a terminal' run --kernel "$image" \
+	--display text
+refused "a picture of no machine" 2 'screenshot: expected SOCKET and FILE' screenshot
 refused "option without its argument" 2 '--kernel needs an argument' run --kernel
 refused "argument for a flag" 2 '--stats=json takes no argument' run --kernel "$image" --stats=json
 for size in '' 0 -1 abc 12Q 1.5G 512 1K 99999999T 5000000000000000000000; do

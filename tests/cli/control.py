@@ -189,7 +189,7 @@ def _():
         names = {row['name'] for row in client.execute('query-commands')['return']}
         same(names, {'qmp_capabilities', 'query-status', 'query-version', 'query-commands', 'stop',
                      'cont', 'quit', 'system_powerdown', 'system_reset', 'send-key',
-                     'input-send-event'})
+                     'input-send-event', 'screendump'})
 
 
 @check('errors, and ids of any kind')

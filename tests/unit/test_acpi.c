@@ -129,6 +129,16 @@ static void test_fixed_hardware(void **state)
 	memory_destroy(&memory);
 }
 
+static void test_vga_is_not_denied(void **state)
+{
+	const struct acpi_config config = {.cpu_count = 1, .vga = true};
+
+	assert_int_equal(memory_create(&memory, 16 * MIB, 40, &lock), 0);
+	assert_int_equal(acpi_write_tables(&memory, &config, &rsdp), 0);
+	assert_int_equal(find_table("FACP", true)[109], 0x3); /* legacy devices, 8042 */
+	memory_destroy(&memory);
+}
+
 static void check_madt(unsigned cpus)
 {
 	const uint8_t *madt, *entry, *end;
@@ -342,6 +352,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_root_pointer),
 		cmocka_unit_test(test_fixed_hardware),
+		cmocka_unit_test(test_vga_is_not_denied),
 		cmocka_unit_test(test_processors),
 		cmocka_unit_test(test_too_many_processors),
 		cmocka_unit_test(test_power_off_package),

@@ -77,6 +77,7 @@ static void create_model(
 		.cpu = model,
 		.debug_exit_port = 0xf4,
 		.console_input = -1,
+		.display = {.kind = DISPLAY_NONE},
 	};
 
 	snprintf(path, sizeof(path), "%s/%s", kernels, kernel);
