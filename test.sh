@@ -52,7 +52,7 @@ for stage; do
 done
 wanted=" $* "
 
-"$here/scripts/install-packages.sh" gcc libc6-dev binutils meson ninja-build pkg-config python3 seabios \
+"$here/scripts/install-packages.sh" gcc libc6-dev binutils meson ninja-build pkg-config python3 seabios grub-pc-bin grub-common \
 	libzydis-dev libjansson-dev libslirp-dev liburing-dev libnbd-dev libpng-dev libvncserver-dev libcmocka-dev libext2fs-dev mmdebstrap e2fsprogs btrfs-progs uidmap openssh-client qemu-utils qemu-system-common nbdkit clang clang-format libclang-rt-dev llvm acpica-tools xorriso man-db groff || exit 1
 
 # --- counting ---
@@ -236,7 +236,9 @@ fi
 
 if stage cli; then
 	tap "command line" "$here/tests/cli/cli.sh" "$veneer" "$build" "$here"
-	tap "firmware" "$here/tests/firmware/firmware.sh" "$veneer" "$build"
+	tap "firmware" "$here/tests/firmware/firmware.sh" "$veneer" "$build" \
+		"$("$here/guests/fetch-debian.sh" 2>/dev/null | head -n 1)"
+	tap "random boot sectors" "$here/tests/firmware/random-sectors.py" "$veneer" 12
 	tap "terminal" "$here/tests/cli/terminal.py" "$veneer" "$build"
 	tap "control socket" "$here/tests/cli/control.py" "$veneer" "$build"
 fi

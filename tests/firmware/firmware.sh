@@ -1,12 +1,15 @@
 #!/bin/bash
-# Boots disks by Debian's SeaBIOS, to what their boot sectors say. Speaks TAP.
+# Boots disks by Debian's SeaBIOS, to what their boot sectors say, and, given a kernel, to what that says
+# when GRUB has started it. Speaks TAP.
 #
-# usage: firmware.sh VENEER BUILD-DIR
+# usage: firmware.sh VENEER BUILD-DIR [KERNEL]
 set -u
 export LC_ALL=C
 
-(($# == 2)) || { echo "usage: $0 VENEER BUILD-DIR" >&2; exit 2; }
+(($# == 2 || $# == 3)) || { echo "usage: $0 VENEER BUILD-DIR [KERNEL]" >&2; exit 2; }
+here=$(cd "$(dirname "$0")" && pwd)
 veneer=$1
+kernel=${3-}
 sectors=$2/tests/firmware
 work=$(mktemp -d) || exit 2
 trap 'rm -rf "$work"' EXIT
@@ -61,6 +64,18 @@ result $? "a disk without a kernel that veneer finds is booted by firmware"
 limit=5 run --net none
 ((status == 124)) && grep -q 'No bootable device' "$work/out"
 result $? "a machine without anything says so"
+
+# --- a boot loader ---
+
+if [[ -n $kernel && -r /usr/lib/grub/i386-pc/boot.img ]]; then
+	"$here/make-grub-disk.sh" "$work/grub" "$kernel" 'console=ttyS0 earlyprintk=ttyS0 panic=-1' >"$work/out" 2>&1 &&
+		limit=200 run --firmware /usr/share/seabios/bios-256k.bin --disk "$work/grub,snapshot" \
+			--no-reboot
+	grep -q 'GRUB reads its configuration' "$work/out" && grep -q 'Linux version' "$work/out" &&
+		grep -q 'ACPI: RSDP 0x00000000000F.* VENEER' "$work/out" &&
+		! grep -E 'ACPI (BIOS )?(Error|Warning)|ACPI: .*[Ii]nvalid' "$work/out"
+	result $? "GRUB starts Debian's kernel, which finds the tables where firmware has put them"
+fi
 
 echo "1..$number"
 ((failures == 0))

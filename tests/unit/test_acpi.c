@@ -347,6 +347,81 @@ static void test_acpica_agrees(void **state)
 	memory_destroy(&memory);
 }
 
+/* --- files for firmware --- */
+
+#define PLACE_RSDP   UINT64_C(0xf5000)
+#define PLACE_TABLES UINT64_C(0x40000)
+
+static uint8_t *place_of(const uint8_t *file)
+{
+	bool is_rsdp = strcmp((const char *)file, "etc/acpi/rsdp") == 0;
+
+	assert_true(is_rsdp || strcmp((const char *)file, "etc/acpi/tables") == 0);
+	return memory.ram + (is_rsdp ? PLACE_RSDP : PLACE_TABLES);
+}
+
+/* What firmware does with a row of the loader's file. */
+static void follow(const uint8_t row[128])
+{
+	uint64_t value = 0;
+	uint8_t *at;
+
+	switch (read32(row)) {
+	case 0: /* nothing */
+	case 1: /* a place for a file; it has one */
+		break;
+	case 2:
+		at = place_of(row + 4) + read32(row + 116);
+		memcpy(&value, at, row[120]);
+		value += (uint64_t)(place_of(row + 60) - memory.ram);
+		memcpy(at, &value, row[120]);
+		break;
+	case 3:
+		at = place_of(row + 4);
+		at[read32(row + 60)] -= sum(at + read32(row + 64), read32(row + 68));
+		break;
+	default:
+		fail_msg("command %u", read32(row));
+	}
+}
+
+static void test_loaded_by_firmware(void **state)
+{
+	const struct acpi_config config = {.cpu_count = 3, .ecam = UINT64_C(0xb0000000)};
+	const uint8_t *root, *xsdt, *table;
+	struct acpi_files files;
+	bool mcfg = false;
+
+	build(1, false);
+	assert_int_equal(acpi_build_files(&memory, &config, &files), 0);
+	memcpy(memory.ram + PLACE_RSDP, files.rsdp, sizeof(files.rsdp));
+	memcpy(memory.ram + PLACE_TABLES, files.tables, sizeof(files.tables));
+	for (unsigned i = 0; i < ACPI_LOADER_ROWS; i++)
+		follow(files.loader[i].bytes);
+	root = guest(PLACE_RSDP);
+	assert_int_equal(sum(root, 20), 0);
+	assert_int_equal(sum(root, 36), 0);
+	assert_memory_equal(guest(read32(root + 16)), "RSDT", 4);
+	xsdt = guest(read64(root + 24));
+	assert_memory_equal(xsdt, "XSDT", 4);
+	assert_int_equal(sum(xsdt, read32(xsdt + 4)), 0);
+	for (unsigned at = HEADER_SIZE; at < read32(xsdt + 4); at += 8) {
+		table = guest(read64(xsdt + at));
+		assert_int_equal(sum(table, read32(table + 4)), 0);
+		if (memcmp(table, "FACP", 4) == 0) {
+			assert_memory_equal(guest(read32(table + 36)), "FACS", 4);
+			assert_int_equal(read32(table + 36) % 64, 0);
+			assert_memory_equal(guest(read64(table + 140)), "DSDT", 4);
+		}
+		if (memcmp(table, "MCFG", 4) == 0) {
+			mcfg = true;
+			assert_true(read64(table + 44) == config.ecam);
+		}
+	}
+	assert_true(mcfg);
+	memory_destroy(&memory);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -363,6 +438,7 @@ int main(void)
 		cmocka_unit_test(test_aml_lengths),
 		cmocka_unit_test(test_aml_overflow),
 		cmocka_unit_test(test_acpica_agrees),
+		cmocka_unit_test(test_loaded_by_firmware),
 	};
 
 	return cmocka_run_group_tests_name("acpi", tests, NULL, NULL);
