@@ -283,7 +283,7 @@ if stage virtio; then
 	begin tap "old disk controllers" "$here/tests/storage/storage.sh" "$veneer" "$build" "$here" bt 2
 	PARTS=two begin tap "virtio, two machines" "$here/tests/virtio/virtio.sh" "$veneer" "$build" "$here" bt 2
 	begin tap "virtio networks bt" "$here/tests/virtio/network.py" "$veneer" "$build" "$here" bt
-	begin tap "virtio networks interp" "$here/tests/virtio/network.py" "$veneer" "$build" "$here" interp --part user --user-mib 4
+	begin tap "virtio networks interp" "$here/tests/virtio/network.py" "$veneer" "$build" "$here" interp --part user --part switch --user-mib 4 --switch-mib 4
 	begin tap "virtio, killed with its disk" "$here/tests/virtio/data-safety.py" "$veneer" "$build" "$here" bt --rounds 3
 	gather
 fi
