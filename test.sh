@@ -280,6 +280,7 @@ if stage virtio; then
 	step "fetch Debian's full kernel" "$here/guests/fetch-debian.sh" --full &&
 		GUEST=$here/.cache/guest-full PARTS=devices begin tap "virtio, Debian's full kernel" \
 			"$here/tests/virtio/virtio.sh" "$veneer" "$build" "$here" bt 2
+	begin tap "firmware boots from old controllers" "$here/tests/storage/boot.sh" "$veneer" "$here" bt interp
 	begin tap "old disk controllers" "$here/tests/storage/storage.sh" "$veneer" "$build" "$here" bt 2
 	PARTS=two begin tap "virtio, two machines" "$here/tests/virtio/virtio.sh" "$veneer" "$build" "$here" bt 2
 	begin tap "virtio networks bt" "$here/tests/virtio/network.py" "$veneer" "$build" "$here" bt

@@ -16,6 +16,7 @@
 #include "device/chipset/lapic.h"
 #include "device/chipset/rtc.h"
 #include "device/chipset/uart16550.h"
+#include "device/storage/floppy.h"
 #include "device/pci/pci.h"
 #include "machine/acpi_pci.h"
 #include "machine/aml.h"
@@ -254,17 +255,27 @@ struct legacy_device {
 	struct {
 		uint16_t port;
 		uint8_t count;
-	} io[2];
+	} io[3];
 	int irq; /* -1: none */
+	int dma; /* channel; 0: none */
 };
 
 static const struct legacy_device legacy_devices[] = {
-	{"RTC_", "PNP0B00", {{0x70, 2}}, 8},
-	{"KBD_", "PNP0303", {{0x60, 1}, {0x64, 1}}, 1},
-	{"MOU_", "PNP0F13", {{0}}, 12}, /* its ports are the keyboard's */
-	{"COM1", "PNP0501", {{UART_COM1_PORT, 8}}, UART_COM1_IRQ},
-	{"COM2", "PNP0501", {{UART_COM2_PORT, 8}}, UART_COM2_IRQ},
+	{"RTC_", "PNP0B00", {{0x70, 2}}, 8, 0},
+	{"KBD_", "PNP0303", {{0x60, 1}, {0x64, 1}}, 1, 0},
+	{"MOU_", "PNP0F13", {{0}}, 12, 0}, /* its ports are the keyboard's */
+	{"COM1", "PNP0501", {{UART_COM1_PORT, 8}}, UART_COM1_IRQ, 0},
+	{"COM2", "PNP0501", {{UART_COM2_PORT, 8}}, UART_COM2_IRQ, 0},
+	{"DMAC", "PNP0200", {{0x00, 16}, {0x80, 16}, {0xc0, 32}}, -1, 0},
+	{"FDC0", "PNP0700", {{0x3f0, 6}, {0x3f7, 1}}, FLOPPY_IRQ, FLOPPY_DMA_CHANNEL},
 };
+
+static bool is_there(const struct acpi_config *config, const struct legacy_device *device)
+{
+	if (strcmp(device->name, "COM2") == 0)
+		return config->com2;
+	return config->floppy || strcmp(device->name, "FDC0") != 0;
+}
 
 static void describe_device(struct aml *aml, const struct legacy_device *device)
 {
@@ -282,6 +293,8 @@ static void describe_device(struct aml *aml, const struct legacy_device *device)
 		aml_io(aml, device->io[i].port, device->io[i].count);
 	if (device->irq >= 0)
 		aml_irq(aml, (unsigned)device->irq);
+	if (device->dma)
+		aml_dma(aml, (unsigned)device->dma);
 	aml_close_resources(aml);
 	aml_close(aml);
 }
@@ -311,7 +324,7 @@ static struct table_header *write_dsdt(
 
 	aml_scope(&aml, "\\_SB_");
 	for (i = 0; i < ARRAY_SIZE(legacy_devices); i++)
-		if (config->com2 || strcmp(legacy_devices[i].name, "COM2") != 0)
+		if (is_there(config, &legacy_devices[i]))
 			describe_device(&aml, &legacy_devices[i]);
 	acpi_describe_pci(&aml, memory, config->ecam);
 	aml_close(&aml);

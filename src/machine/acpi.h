@@ -10,6 +10,7 @@
 struct acpi_config {
 	unsigned cpu_count; /* APIC IDs 0 to cpu_count - 1 */
 	bool com2;
+	bool floppy;
 	bool vga;
 	/* Tell of the HPET. A kernel that knows of better clocks spends some time on it all the
 	 * same. */

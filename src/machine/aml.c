@@ -22,6 +22,7 @@ enum aml_opcode {
 
 enum aml_resource {
 	AML_RESOURCE_IRQ = 0x22, /* two bytes follow: edge, active high */
+	AML_RESOURCE_DMA = 0x2a, /* two bytes follow: channels, how it transfers */
 	AML_RESOURCE_IO = 0x47,  /* seven bytes follow */
 	AML_RESOURCE_END = 0x79, /* one byte follows: checksum, or 0 */
 	/* These are followed by their length in two bytes. */
@@ -171,6 +172,13 @@ void aml_irq(struct aml *aml, unsigned irq)
 {
 	put(aml, AML_RESOURCE_IRQ, 1);
 	put(aml, 1u << irq, 2);
+}
+
+void aml_dma(struct aml *aml, unsigned channel)
+{
+	put(aml, AML_RESOURCE_DMA, 1);
+	put(aml, 1u << channel, 1);
+	put(aml, 0, 1); /* bytes, ISA timing */
 }
 
 void aml_memory_fixed(struct aml *aml, uint32_t start, uint32_t size)

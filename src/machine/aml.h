@@ -41,11 +41,12 @@ void aml_eisa_id(struct aml *aml, const char *id);
 /* Method (name, arguments) { Return (the argument of that number) }. */
 void aml_method_returning(struct aml *aml, const char *name, uint8_t arguments, uint8_t returned);
 
-/* Name (_CRS, ResourceTemplate () { ... }), with I/O port ranges and an ISA interrupt (ACPI 6.4,
- * 6.4.2). Write all resources, then close. */
+/* Name (_CRS, ResourceTemplate () { ... }), with I/O port ranges, an ISA interrupt and a DMA
+ * channel (ACPI 6.4, 6.4.2). Write all resources, then close. */
 void aml_resources(struct aml *aml);
 void aml_io(struct aml *aml, uint16_t port, uint8_t count);
 void aml_irq(struct aml *aml, unsigned irq);
+void aml_dma(struct aml *aml, unsigned channel);
 void aml_memory_fixed(struct aml *aml, uint32_t start, uint32_t size);
 /* What a bridge passes on to the bus behind it (6.4.3.5). */
 enum aml_window { AML_WINDOW_BUSES, AML_WINDOW_PORTS, AML_WINDOW_MEMORY32, AML_WINDOW_MEMORY64 };

@@ -9,6 +9,7 @@
 #include "machine/machine.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 #define IDE_SLOT  30
 #define AHCI_SLOT 29
@@ -34,6 +35,9 @@ struct controller {
 	unsigned count;
 	uint8_t order[2][MAX_PLACES]; /* of disks, of CD-ROM drives */
 	int (*create)(struct machine *machine, const struct ide_drive_config *drives);
+	/* What firmware calls it, and how many drives it says to be at one channel. */
+	const char *firmware_name;
+	unsigned drives_in_channel;
 };
 
 /* -ENOSPC: there is none. */
@@ -85,6 +89,23 @@ static int create_ahci(struct machine *machine, const struct ide_drive_config *d
 	return ahci_create(machine->pci, AHCI_SLOT, drives);
 }
 
+static void tell_firmware(struct machine *machine, const struct controller *controller,
+	const struct ide_drive_config *drives)
+{
+	for (unsigned i = 0; i < controller->count; i++) {
+		unsigned place = controller->order[0][i];
+		char name[32];
+
+		if (!drives[place].disk)
+			continue;
+		snprintf(name, sizeof(name), "drive@%x/disk@%x",
+			place / controller->drives_in_channel,
+			place % controller->drives_in_channel);
+		firmware_can_boot(
+			machine, drives[place].cdrom ? 'd' : 'c', controller->firmware_name, name);
+	}
+}
+
 static int create_controller(struct machine *machine, const struct controller *controller)
 {
 	struct ide_drive_config drives[MAX_PLACES] = {{0}};
@@ -98,12 +119,18 @@ static int create_controller(struct machine *machine, const struct controller *c
 		if (error && drives[i].disk)
 			drives[i].disk->ops->destroy(drives[i].disk);
 	}
-	return error || !any ? error : controller->create(machine, drives);
+	if (error || !any)
+		return error;
+	error = controller->create(machine, drives);
+	if (!error)
+		tell_firmware(machine, controller, drives);
+	return error;
 }
 
 static const struct controller controllers[] = {
-	{DISK_BUS_IDE, "IDE", IDE_MAX_DRIVES, {{0, 1, 2, 3}, {2, 3, 0, 1}}, create_ide},
-	{DISK_BUS_AHCI, "AHCI", AHCI_PORTS, {{0, 1, 2, 3, 4, 5}, {0, 1, 2, 3, 4, 5}}, create_ahci},
+	{DISK_BUS_IDE, "IDE", IDE_MAX_DRIVES, {{0, 1, 2, 3}, {2, 3, 0, 1}}, create_ide, "ide", 2},
+	{DISK_BUS_AHCI, "AHCI", AHCI_PORTS, {{0, 1, 2, 3, 4, 5}, {0, 1, 2, 3, 4, 5}}, create_ahci,
+		"sata", 1},
 };
 
 /* --- floppies --- */

@@ -166,6 +166,7 @@ static inline struct acpi_config machine_acpi_config(const struct machine_config
 	return (struct acpi_config){
 		.cpu_count = config->cpu_count,
 		.com2 = config->serial2_path != NULL,
+		.floppy = config->floppy_count != 0,
 		.vga = machine_has_vga(config),
 	};
 }

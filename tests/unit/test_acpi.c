@@ -210,6 +210,7 @@ static void test_com2_is_described_where_it_is(void **state)
 	dsdt = guest(read32(find_table("FACP", true) + 40));
 	assert_non_null(memmem(dsdt, read32(dsdt + 4), "COM1", 4));
 	assert_null(memmem(dsdt, read32(dsdt + 4), "COM2", 4));
+	assert_null(memmem(dsdt, read32(dsdt + 4), "FDC0", 4));
 	memory_destroy(&memory);
 	build(1, true);
 	dsdt = guest(read32(find_table("FACP", true) + 40));
