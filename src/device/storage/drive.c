@@ -142,7 +142,9 @@ static void run_start(void *opaque)
 
 static void free_drive(struct drive *drive)
 {
+	/* Its thread may have been about to post the last job. */
 	worker_destroy(drive->worker);
+	event_loop_unpost(drive->loop, &drive->finish_work);
 	drive->disk->ops->destroy(drive->disk);
 	pthread_cond_destroy(&drive->finished_one);
 	pthread_mutex_destroy(&drive->lock);
@@ -184,6 +186,5 @@ void drive_destroy(struct drive *drive)
 			job = job->next)
 			back++;
 	}
-	event_loop_unpost(drive->loop, &drive->finish_work);
 	free_drive(drive);
 }
