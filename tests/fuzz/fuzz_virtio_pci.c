@@ -297,7 +297,8 @@ static void handshake(uint32_t choice)
 {
 	uint64_t features = VIRTIO_F_VERSION_1 | (choice & 1 ? VIRTIO_F_RING_PACKED : 0) |
 			    (choice & 2 ? VIRTIO_F_EVENT_IDX : 0) |
-			    (choice & 4 ? VIRTIO_F_INDIRECT_DESC : 0);
+			    (choice & 4 ? VIRTIO_F_INDIRECT_DESC : 0) |
+			    (choice & 8 ? VIRTIO_F_RING_RESET : 0);
 
 	config_write(PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
 	reg_write(VIRTIO_PCI_COMMON_STATUS, STATUS_ACKNOWLEDGE | STATUS_DRIVER, 1);

@@ -104,6 +104,8 @@ static const struct virtio_ops ops = {
 	.destroy = destroy,
 };
 
+static uint64_t extra; /* features that the driver takes, too */
+
 /* --- the machine around it --- */
 
 static struct pci_bus *bus;
@@ -166,6 +168,7 @@ static int setup(void **state)
 	create_device();
 	switch_on();
 	messages = 0;
+	extra = 0;
 	return 0;
 }
 
@@ -269,7 +272,7 @@ static void begin(bool packed)
 {
 	set_status(VIRTIO_CONFIG_S_ACKNOWLEDGE);
 	set_status(status() | VIRTIO_CONFIG_S_DRIVER);
-	set_features(VIRTIO_F_VERSION_1 | (packed ? VIRTIO_F_RING_PACKED : 0));
+	set_features(VIRTIO_F_VERSION_1 | extra | (packed ? VIRTIO_F_RING_PACKED : 0));
 	set_status(status() | VIRTIO_CONFIG_S_FEATURES_OK);
 	assert_true(status() & VIRTIO_CONFIG_S_FEATURES_OK);
 	driver_init(&driver, f.memory.ram, RING, SIZE, packed, false);
@@ -319,7 +322,7 @@ static unsigned find_virtio_capability(unsigned type)
 static void says_what_it_is(void **state)
 {
 	static const uint32_t places[][3] = {
-		{VIRTIO_PCI_CAP_COMMON_CFG, 0, 56},
+		{VIRTIO_PCI_CAP_COMMON_CFG, 0, 60},
 		{VIRTIO_PCI_CAP_NOTIFY_CFG, NOTIFY, 4 * QUEUES},
 		{VIRTIO_PCI_CAP_ISR_CFG, ISR, 1},
 		{VIRTIO_PCI_CAP_DEVICE_CFG, CONFIG, 8},
@@ -344,11 +347,11 @@ static void says_what_it_is(void **state)
 
 static void features_are_negotiated(void **state)
 {
-	const uint64_t wrong[] = {
-		0, BIT(5), VIRTIO_F_VERSION_1 | BIT(6), VIRTIO_F_VERSION_1 | VIRTIO_F_RING_RESET};
+	const uint64_t wrong[] = {0, BIT(5), VIRTIO_F_VERSION_1 | BIT(6)};
 
 	assert_int_equal(offered(), BIT(5) | VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC |
-					    VIRTIO_F_EVENT_IDX | VIRTIO_F_RING_PACKED);
+					    VIRTIO_F_EVENT_IDX | VIRTIO_F_RING_PACKED |
+					    VIRTIO_F_RING_RESET);
 	for (unsigned i = 0; i < ARRAY_SIZE(wrong); i++) {
 		set_status(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
 		set_features(wrong[i]);
@@ -546,6 +549,116 @@ static void queues_are_frozen_while_it_runs(void **state)
 	reg_write(VIRTIO_PCI_COMMON_Q_SELECT, 1, 2);
 	reg_write(VIRTIO_PCI_COMMON_Q_ENABLE, 1, 2);
 	assert_int_equal(reg_read(VIRTIO_PCI_COMMON_Q_ENABLE, 2), 0);
+}
+
+#define QUEUE_RESET VIRTIO_PCI_COMMON_Q_RESET
+
+static void reset_queue(unsigned index)
+{
+	reg_write(VIRTIO_PCI_COMMON_Q_SELECT, index, 2);
+	reg_write(QUEUE_RESET, 1, 2);
+}
+
+/* It begins anew, with another ring, while the device runs on. */
+static void queue_is_reset_alone(void **state)
+{
+	for (unsigned packed = 0; packed < 2; packed++) {
+		extra = VIRTIO_F_RING_RESET;
+		use_msix();
+		begin(packed);
+		request_is_answered();
+		reset_queue(0);
+		assert_int_equal(reg_read(QUEUE_RESET, 2), 1);
+		settle();
+		assert_int_equal(reg_read(QUEUE_RESET, 2), 0);
+		assert_int_equal(reg_read(VIRTIO_PCI_COMMON_Q_ENABLE, 2), 0);
+		assert_int_equal(reg_read(VIRTIO_PCI_COMMON_Q_DESCLO, 4), 0);
+		assert_int_equal(reg_read(VIRTIO_PCI_COMMON_Q_SIZE, 2), SIZE);
+		assert_int_equal(reg_read(VIRTIO_PCI_COMMON_Q_MSIX, 2), VIRTIO_MSI_NO_VECTOR);
+		ring_doorbell(0); /* there is nobody */
+		settle();
+		assert_int_equal(status(), READY);
+		driver_init(&driver, f.memory.ram, RING + 0x4000, SIZE / 2, packed, false);
+		set_queue(0, &driver);
+		settle();
+		assert_int_equal(reg_read(VIRTIO_PCI_COMMON_Q_ENABLE, 2), 1);
+		for (unsigned i = 0; i < 2 * SIZE; i++)
+			request_is_answered();
+		assert_int_equal(answerer.stops, packed);
+		assert_int_equal(status(), READY);
+		set_status(0);
+		settle();
+	}
+}
+
+static void queue_reset_waits_for_what_is_in_flight(void **state)
+{
+	extra = VIRTIO_F_RING_RESET;
+	begin(false);
+	answerer.keep = true;
+	add_request();
+	ring_doorbell(0);
+	settle();
+	reset_queue(0);
+	settle();
+	assert_int_equal(reg_read(QUEUE_RESET, 2), 1);
+	assert_int_equal(reg_read(VIRTIO_PCI_COMMON_Q_ENABLE, 2), 1);
+	reg_write(VIRTIO_PCI_COMMON_Q_SIZE, 2, 2); /* too early */
+	reset_queue(0);
+	worker_call(answerer.virtio.worker, let_go, NULL);
+	settle();
+	assert_int_equal(reg_read(QUEUE_RESET, 2), 0);
+	assert_int_equal(reg_read(VIRTIO_PCI_COMMON_Q_SIZE, 2), SIZE);
+	answerer.keep = false;
+	driver_init(&driver, f.memory.ram, RING, SIZE, false, false);
+	set_queue(0, &driver);
+	settle();
+	request_is_answered();
+}
+
+/* The machine is saved between the two halves. */
+static void queue_reset_outlives_a_stop(void **state)
+{
+	struct state_writer writer = {0};
+	struct state_reader reader;
+
+	extra = VIRTIO_F_RING_RESET;
+	begin(false);
+	request_is_answered();
+	reset_queue(0);
+	assert_true(device_list_quiesce(&f.devices, UINT64_MAX));
+	device_list_save(&f.devices, &writer);
+	reader = (struct state_reader){writer.bytes, writer.size};
+	device_list_reset(&f.devices);
+	assert_int_equal(device_list_load(&f.devices, &reader), 0);
+	free(writer.bytes);
+	device_list_resume(&f.devices);
+	settle();
+	assert_int_equal(reg_read(QUEUE_RESET, 2), 0);
+	assert_int_equal(reg_read(VIRTIO_PCI_COMMON_Q_ENABLE, 2), 0);
+	driver_init(&driver, f.memory.ram, RING, SIZE, false, false);
+	set_queue(0, &driver);
+	settle();
+	request_is_answered();
+}
+
+/* Nor for a queue that there is not, or that does not run. */
+static void no_queue_reset_without_the_feature(void **state)
+{
+	begin(false);
+	reset_queue(0);
+	assert_int_equal(reg_read(QUEUE_RESET, 2), 0);
+	request_is_answered();
+	set_status(0);
+	settle();
+	extra = VIRTIO_F_RING_RESET;
+	begin(false);
+	reset_queue(1);
+	reset_queue(QUEUES);
+	reg_write(VIRTIO_PCI_COMMON_Q_SELECT, 0, 2);
+	reg_write(QUEUE_RESET, 2, 2);
+	assert_int_equal(reg_read(QUEUE_RESET, 2), 0);
+	request_is_answered();
 }
 
 static uint32_t access_read(uint32_t offset, uint32_t length)
@@ -756,10 +869,11 @@ static void state_that_cannot_be_is_refused(void **state)
 		{0, 1},     /* a feature that is not offered */
 		{16, 0x10}, /* status */
 		{16, READY & ~VIRTIO_CONFIG_S_FEATURES_OK}, {18, 2}, /* resetting */
-		{19, 4},                                             /* ISR */
-		{22, QUEUES + 1}, /* the configuration's vector */
-		{24, QUEUES + 1}, /* a queue's */
-		{60, SIZE + 1},   /* a queue's size */
+		{19, 1 << QUEUES}, {23, 1 << QUEUES},                /* queues in reset */
+		{27, 4},                                             /* ISR */
+		{30, QUEUES + 1}, /* the configuration's vector */
+		{32, QUEUES + 1}, /* a queue's */
+		{68, SIZE + 1},   /* a queue's size */
 	};
 
 	begin(false);
@@ -825,6 +939,10 @@ int main(void)
 		TEST(reset_waits_for_what_is_in_flight),
 		TEST(function_reset_resets_the_device),
 		TEST(queues_are_frozen_while_it_runs),
+		TEST(queue_is_reset_alone),
+		TEST(queue_reset_waits_for_what_is_in_flight),
+		TEST(queue_reset_outlives_a_stop),
+		TEST(no_queue_reset_without_the_feature),
 		TEST(registers_by_configuration_space),
 		TEST(queues_go_on_after_a_stop),
 		TEST(a_pause_is_called_off),

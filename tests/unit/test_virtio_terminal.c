@@ -272,6 +272,28 @@ static void output_waits_for_room(void **state)
 	assert_true(is_printed(1));
 }
 
+/* The driver resets the queue that it prints with, in the middle of a chain. */
+static void reset_queue_forgets_the_rest(void **state)
+{
+	struct virtqueue_setup setup;
+
+	create(0);
+	start_with(VIRTIO_F_RING_RESET);
+	terminal.room = 3;
+	print(1, "abcdef", 6);
+	expect_screen("abc");
+	device->ops->queue_reset(device, &device->queue[1]);
+	virtqueue_stop(&device->queue[1]);
+	room_again(100);
+	expect_screen("");
+	driver_init(&driver[1], memory.ram, RINGS(1), QUEUE_SIZE, false, false);
+	setup = driver_setup(&driver[1]);
+	assert_int_equal(virtqueue_start(&device->queue[1], &dma, &setup, 1, device->features), 0);
+	print(1, "ghijkl", 6);
+	expect_screen("ghijkl");
+	assert_true(is_printed(1));
+}
+
 static void typing_has_an_end(void **state)
 {
 	char text[2000];
@@ -353,6 +375,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(alone_it_is_one_port),
 		TEST(output_waits_for_room),
+		TEST(reset_queue_forgets_the_rest),
 		TEST(typing_has_an_end),
 		TEST(window_is_in_the_configuration),
 		TEST(without_a_terminal_output_is_lost),

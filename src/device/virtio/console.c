@@ -76,10 +76,31 @@ static void stop(struct virtio_device *device)
 	virtio_stopped(device);
 }
 
+static struct console_port *port_of(struct console_device *console, const struct virtqueue *queue)
+{
+	return &console->port[queue->index < 2 ? 0 : queue->index / 2 - 1];
+}
+
+/* Of a chain that was sent in part the rest is gone. */
+static void queue_reset(struct virtio_device *device, struct virtqueue *queue)
+{
+	struct console_port *port = port_of((struct console_device *)device, queue);
+
+	if (queue->index / 2 == CONSOLE_CONTROL_RECEIVE / 2)
+		return;
+	if (queue->index & 1) {
+		port->state.sent = 0;
+		port->drop_rest = false;
+	} else {
+		port->starved = true;
+		console_port_update(port);
+	}
+}
+
 static void notified(struct virtio_device *device, struct virtqueue *queue)
 {
 	struct console_device *console = (struct console_device *)device;
-	struct console_port *port = &console->port[queue->index < 2 ? 0 : queue->index / 2 - 1];
+	struct console_port *port = port_of(console, queue);
 
 	if (queue->index == CONSOLE_CONTROL_RECEIVE) {
 		console_tell(console);
@@ -152,6 +173,7 @@ static const struct virtio_ops ops = {
 	.pci_class = 0x078000, /* simple communication controller, other */
 	.start = start,
 	.notified = notified,
+	.queue_reset = queue_reset,
 	.stop = stop,
 	.destroy = destroy,
 };

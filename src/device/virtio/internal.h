@@ -23,8 +23,12 @@ enum virtio_isr { ISR_QUEUE = 1, ISR_CONFIG = 2 }; /* 4.1.4.5 */
 void virtio_set_status(struct virtio_device *device, uint8_t value);
 /* All that the device offers. */
 uint64_t virtio_offered(const struct virtio_device *device);
-/* May the driver change the queues? Once the device runs, they are the worker's to read. */
-bool virtio_is_configurable(const struct virtio_device *device);
+/* May the driver change the queue? Once the device runs, it is the worker's to read, until it is
+ * reset. */
+bool virtio_is_configurable(const struct virtio_device *device, unsigned index);
+/* The driver enables a queue that it may change; and resets it while the device runs. */
+void virtio_enable_queue(struct virtio_device *device, unsigned index);
+void virtio_reset_queue(struct virtio_device *device, unsigned index);
 /* Begin anew, as if the driver had written 0 to the status register. */
 void virtio_begin_reset(struct virtio_device *device);
 

@@ -158,6 +158,14 @@ static void stop(struct virtio_device *device)
 	virtio_stopped(device);
 }
 
+static void queue_reset(struct virtio_device *device, struct virtqueue *queue)
+{
+	struct net_device *net = (struct net_device *)device;
+
+	if (queue->index % 2 == 0 && queue->index / 2 < net->max_pairs)
+		net_receive_stop(&net->receiver[queue->index / 2]);
+}
+
 static void notified(struct virtio_device *device, struct virtqueue *queue)
 {
 	struct net_device *net = (struct net_device *)device;
@@ -250,6 +258,7 @@ static const struct virtio_ops ops = {
 	.start = start,
 	.notified = notified,
 	.stop = stop,
+	.queue_reset = queue_reset,
 	.destroy = destroy,
 };
 

@@ -134,8 +134,6 @@ static bool positions_possible(const struct virtqueue *queue)
 int virtqueue_start(struct virtqueue *queue, struct dma *dma, const struct virtqueue_setup *setup,
 	unsigned index, uint64_t features)
 {
-	void (*interrupt)(void *, struct virtqueue *) = queue->interrupt;
-	void *opaque = queue->opaque;
 	unsigned size = setup->size;
 
 	*queue = (struct virtqueue){
@@ -145,8 +143,9 @@ int virtqueue_start(struct virtqueue *queue, struct dma *dma, const struct virtq
 		.event_index = features & VIRTIO_F_EVENT_IDX,
 		.indirect = features & VIRTIO_F_INDIRECT_DESC,
 		.in_order = features & VIRTIO_F_IN_ORDER,
-		.interrupt = interrupt,
-		.opaque = opaque,
+		.interrupt = queue->interrupt,
+		.drained = queue->drained,
+		.opaque = queue->opaque,
 		.index = index,
 	};
 	queue->broken = true;
@@ -173,6 +172,13 @@ int virtqueue_start(struct virtqueue *queue, struct dma *dma, const struct virtq
 	queue->notifications_off = true;
 	queue->broken = false;
 	return 0;
+}
+
+void virtqueue_stop(struct virtqueue *queue)
+{
+	queue->stopped = true;
+	if (!queue->in_flight && queue->drained)
+		queue->drained(queue->opaque, queue);
 }
 
 void virtqueue_position(const struct virtqueue *queue, struct virtqueue_setup *setup)
@@ -224,7 +230,7 @@ static int available(const struct virtqueue *queue)
 
 bool virtqueue_has_more(struct virtqueue *queue)
 {
-	return !queue->broken && dma_enabled(queue->dma) && available(queue) > 0;
+	return !queue->broken && !queue->stopped && dma_enabled(queue->dma) && available(queue) > 0;
 }
 
 /* A split ring with event index has nothing to store: the driver calls when its index passes the
@@ -399,6 +405,8 @@ int virtqueue_take(struct virtqueue *queue, struct virtio_chain *chain)
 {
 	int count;
 
+	if (queue->stopped)
+		return 0;
 	if (queue->broken)
 		return -EINVAL;
 	/* Without bus mastering the device does not see the ring. */
@@ -499,6 +507,8 @@ void virtqueue_give_back_together(struct virtqueue *queue, const struct virtio_c
 			chains[i].writable, written_bytes(&chains[i], written[i]));
 	if (dma_enabled(queue->dma))
 		(queue->packed ? give_back_packed : give_back_split)(queue, chains, written, count);
+	if (queue->stopped && !queue->in_flight && queue->drained)
+		queue->drained(queue->opaque, queue);
 }
 
 void virtqueue_give_back(

@@ -45,8 +45,11 @@ struct virtqueue {
 	uint16_t told_used; /* next_used when the driver was last told */
 	bool told_wrap;
 	unsigned in_flight; /* chains taken and not given back */
+	bool stopped;       /* nothing is taken from it any more; see virtqueue_stop() */
 	/* Interrupt the driver. */
 	void (*interrupt)(void *opaque, struct virtqueue *queue);
+	/* A queue that was stopped has nothing in flight any more. NULL: nobody waits for it. */
+	void (*drained)(void *opaque, struct virtqueue *queue);
 	void *opaque;
 	unsigned index; /* which queue of its device */
 };
@@ -61,13 +64,17 @@ struct virtio_chain {
 	uint16_t id, descriptors; /* the queue's own */
 };
 
-/* Begin to use a queue that the driver has enabled, with these features. queue->interrupt and
- * ->opaque are the caller's and stay; the rest is filled in. A device that gives all chains back in
- * the order in which it has taken them may offer VIRTIO_F_IN_ORDER; the queue does nothing else for
- * it. 0; or -EINVAL: size or addresses are impossible (not in RAM, not aligned), and the queue is
- * broken. */
+/* Begin to use a queue that the driver has enabled, with these features. queue->interrupt,
+ * ->drained and ->opaque are the caller's and stay; the rest is filled in. A device that gives all
+ * chains back in the order in which it has taken them may offer VIRTIO_F_IN_ORDER; the queue does
+ * nothing else for it. 0; or -EINVAL: size or addresses are impossible (not in RAM, not aligned),
+ * and the queue is broken. */
 int virtqueue_start(struct virtqueue *queue, struct dma *dma, const struct virtqueue_setup *setup,
 	unsigned index, uint64_t features);
+
+/* Take nothing more from the queue, as if it were empty: drained() is called when nothing is
+ * in flight, which may be at once. */
+void virtqueue_stop(struct virtqueue *queue);
 
 /* Note in `setup` where the queue would go on: nothing is in flight. */
 void virtqueue_position(const struct virtqueue *queue, struct virtqueue_setup *setup);

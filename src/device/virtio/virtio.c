@@ -29,7 +29,7 @@
 uint64_t virtio_offered(const struct virtio_device *device)
 {
 	return device->offered | VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX |
-	       VIRTIO_F_RING_PACKED;
+	       VIRTIO_F_RING_PACKED | VIRTIO_F_RING_RESET;
 }
 
 static bool features_possible(const struct virtio_device *device, uint64_t features)
@@ -37,9 +37,21 @@ static bool features_possible(const struct virtio_device *device, uint64_t featu
 	return !(features & ~virtio_offered(device)) && (features & VIRTIO_F_VERSION_1);
 }
 
-bool virtio_is_configurable(const struct virtio_device *device)
+bool virtio_is_configurable(const struct virtio_device *device, unsigned index)
 {
-	return !device->state.resetting && !(device->state.status & STATUS_DRIVER_OK);
+	if (device->state.resetting || device->state.queue[index].enabled)
+		return false;
+	return !(device->state.status & STATUS_DRIVER_OK) ||
+	       (device->state.queues_reset & BIT(index));
+}
+
+static void clear_queue(struct virtio_device *device, unsigned index)
+{
+	struct virtio_device_state *state = &device->state;
+
+	state->queue_vector[index] = PCI_NO_VECTOR;
+	state->queue[index] = (struct virtqueue_setup){
+		.size = index < device->queue_count ? device->queue_size : 0};
 }
 
 static void clear_state(struct virtio_device *device)
@@ -50,10 +62,9 @@ static void clear_state(struct virtio_device *device)
 		.config_generation = state->config_generation,
 		.config_vector = PCI_NO_VECTOR,
 	};
-	for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++) {
-		state->queue_vector[i] = PCI_NO_VECTOR;
-		state->queue[i].size = i < device->queue_count ? device->queue_size : 0;
-	}
+	for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++)
+		clear_queue(device, i);
+	atomic_store(&device->queues_drained, 0);
 }
 
 /* With the machine lock, and nothing of the device's on the worker. */
@@ -99,6 +110,44 @@ void virtio_set_status(struct virtio_device *device, uint8_t value)
 		worker_post(device->worker, &device->start_task);
 }
 
+/* --- a queue alone (2.6.1) --- */
+
+void virtio_enable_queue(struct virtio_device *device, unsigned index)
+{
+	device->state.queue[index].enabled = true;
+	if (!(device->state.status & STATUS_DRIVER_OK))
+		return;
+	device->state.queues_reset &= ~(uint32_t)BIT(index);
+	atomic_fetch_or(&device->queues_to_start, (uint32_t)BIT(index));
+	worker_post(device->worker, &device->queues_task);
+}
+
+void virtio_reset_queue(struct virtio_device *device, unsigned index)
+{
+	struct virtio_device_state *state = &device->state;
+
+	if (!(state->driver_features & VIRTIO_F_RING_RESET) ||
+		!(state->status & STATUS_DRIVER_OK) || state->resetting ||
+		!state->queue[index].enabled || (state->queues_resetting & BIT(index)))
+		return;
+	state->queues_resetting |= (uint32_t)BIT(index);
+	atomic_fetch_or(&device->queues_to_reset, (uint32_t)BIT(index));
+	worker_post(device->worker, &device->queues_task);
+}
+
+/* The worker has nothing to do with these queues any more. Machine lock held. */
+static void finish_queue_resets(struct virtio_device *device, uint32_t queues)
+{
+	struct virtio_device_state *state = &device->state;
+
+	queues &= state->queues_resetting;
+	for (unsigned i = 0; i < device->queue_count; i++)
+		if (queues & BIT(i))
+			clear_queue(device, i);
+	state->queues_resetting &= ~queues;
+	state->queues_reset |= queues;
+}
+
 /* --- on the worker --- */
 
 static void interrupt(void *opaque, struct virtqueue *queue)
@@ -108,13 +157,30 @@ static void interrupt(void *opaque, struct virtqueue *queue)
 	virtio_pci_interrupt(device, &device->state.queue_vector[queue->index], ISR_QUEUE);
 }
 
+/* A queue that was reset is empty for ever, until it is started again. */
+static void drained(void *opaque, struct virtqueue *queue)
+{
+	struct virtio_device *device = opaque;
+
+	atomic_fetch_or(&device->queues_drained, (uint32_t)BIT(queue->index));
+	event_loop_post(device->loop, &device->drained_work);
+}
+
+static void init_queue(struct virtio_device *device, unsigned index)
+{
+	device->queue[index] = (struct virtqueue){.interrupt = interrupt,
+		.drained = drained,
+		.opaque = device,
+		.index = index,
+		.broken = true};
+}
+
 static int start_queue(struct virtio_device *device, unsigned index)
 {
 	const struct virtqueue_setup *setup = &device->state.queue[index];
 	struct virtqueue *queue = &device->queue[index];
 
-	*queue = (struct virtqueue){
-		.interrupt = interrupt, .opaque = device, .index = index, .broken = true};
+	init_queue(device, index);
 	if (!setup->enabled)
 		return 0;
 	return virtqueue_start(queue, &device->pci.dma, setup, index, device->features);
@@ -152,6 +218,37 @@ static void run_start(void *opaque)
 		run_notify(&device->queue[i]);
 }
 
+static void reset_queue(struct virtio_device *device, struct virtqueue *queue)
+{
+	if (device->running && device->ops->queue_reset)
+		device->ops->queue_reset(device, queue);
+	virtqueue_stop(queue);
+}
+
+static void restart_queue(struct virtio_device *device, struct virtqueue *queue)
+{
+	if (!device->running || (queue->setup.enabled && !queue->stopped))
+		return;
+	if (start_queue(device, queue->index) < 0)
+		virtio_needs_reset(device);
+	else
+		run_notify(queue);
+}
+
+static void run_queues(void *opaque)
+{
+	struct virtio_device *device = opaque;
+	uint32_t reset = atomic_exchange(&device->queues_to_reset, 0);
+	uint32_t start = atomic_exchange(&device->queues_to_start, 0);
+
+	for (unsigned i = 0; i < device->queue_count; i++) {
+		if (reset & BIT(i))
+			reset_queue(device, &device->queue[i]);
+		if (start & BIT(i))
+			restart_queue(device, &device->queue[i]);
+	}
+}
+
 static void stop(struct virtio_device *device)
 {
 	if (device->stopping)
@@ -182,7 +279,7 @@ void virtio_stopped(struct virtio_device *device)
 	for (unsigned i = 0; i < device->queue_count; i++) {
 		struct virtqueue *queue = &device->queue[i];
 
-		if (!queue->broken)
+		if (!queue->broken && !queue->stopped)
 			virtqueue_position(queue, &device->state.queue[i]);
 		queue->broken = true;
 	}
@@ -219,6 +316,13 @@ static void run_stopped(void *opaque)
 		reset_registers(device);
 	else if (!atomic_load(&device->quiet_wanted))
 		start(device);
+}
+
+static void run_drained(void *opaque)
+{
+	struct virtio_device *device = opaque;
+
+	finish_queue_resets(device, atomic_exchange(&device->queues_drained, 0));
 }
 
 static void run_reset_needed(void *opaque)
@@ -317,6 +421,10 @@ static void device_resume(void *opaque)
 	atomic_store(&device->quiet_wanted, false);
 	if (device->state.resetting && !device->quiescing)
 		reset_registers(device);
+	if (!device->quiescing) {
+		atomic_store(&device->queues_drained, 0);
+		finish_queue_resets(device, UINT32_MAX);
+	}
 	device->quiescing = false;
 	start(device);
 }
@@ -331,6 +439,7 @@ static void device_destroy(void *opaque)
 	event_loop_unpost(device->loop, &device->stopped_work);
 	event_loop_unpost(device->loop, &device->reset_needed_work);
 	event_loop_unpost(device->loop, &device->intx_work);
+	event_loop_unpost(device->loop, &device->drained_work);
 	device->ops->destroy(device);
 }
 
@@ -358,6 +467,8 @@ static bool device_valid(const void *opaque, const void *loaded)
 	if (state->config_vector > device->queue_count && state->config_vector != PCI_NO_VECTOR)
 		return false;
 	if ((state->status & STATUS_DRIVER_OK) && !(state->status & STATUS_FEATURES_OK))
+		return false;
+	if ((state->queues_resetting | state->queues_reset) >> device->queue_count)
 		return false;
 	return !(state->status & ~STATUS_ALL) &&
 	       (!(state->status & STATUS_FEATURES_OK) ||
@@ -390,6 +501,8 @@ static const struct state_field device_fields[] = {
 	STATE_ANY(struct virtio_device_state, status),
 	STATE_ANY(struct virtio_device_state, config_generation),
 	STATE_BOOL(struct virtio_device_state, resetting),
+	STATE_ANY(struct virtio_device_state, queues_resetting),
+	STATE_ANY(struct virtio_device_state, queues_reset),
 	STATE_FIELD(struct virtio_device_state, isr, 0, ISR_QUEUE | ISR_CONFIG),
 	STATE_ANY(struct virtio_device_state, queue_select),
 	STATE_ANY(struct virtio_device_state, config_vector),
@@ -399,7 +512,7 @@ static const struct state_field device_fields[] = {
 };
 
 static const struct device_ops device_ops = {
-	.version = 1,
+	.version = 2,
 	DEVICE_STATE(struct virtio_device, device_fields),
 	.reset = device_reset,
 	.valid = device_valid,
@@ -418,10 +531,11 @@ static void init_work(struct virtio_device *device)
 	worker_task_init(&device->abandon_task, run_abandon, device);
 	sem_init(&device->quiet, 0, 0);
 	for (unsigned i = 0; i < device->queue_count; i++) {
-		device->queue[i] = (struct virtqueue){
-			.interrupt = interrupt, .opaque = device, .index = i, .broken = true};
+		init_queue(device, i);
 		worker_task_init(&device->notify_task[i], run_notify, &device->queue[i]);
 	}
+	worker_task_init(&device->queues_task, run_queues, device);
+	event_work_init(&device->drained_work, run_drained, device);
 	event_work_init(&device->stopped_work, run_stopped, device);
 	event_work_init(&device->reset_needed_work, run_reset_needed, device);
 	event_work_init(&device->intx_work, run_intx, device);

@@ -59,6 +59,10 @@ struct virtio_ops {
 	 * now or later on the worker, when no request is in flight. May be called again before
 	 * that. NULL: nothing ever is. */
 	void (*stop)(struct virtio_device *device);
+	/* The driver resets this queue alone (2.6.1): give up what has been taken from it and is
+	 * not in flight; nothing more can be taken. What is in flight ends by itself. NULL: nothing
+	 * is kept. */
+	void (*queue_reset)(struct virtio_device *device, struct virtqueue *queue);
 	/* The machine ends, after stop(): what is in flight is to end soon, with errors if it must.
 	 * May be called again. NULL: it does. */
 	void (*abandon)(struct virtio_device *device);
@@ -78,6 +82,9 @@ struct virtio_device_state {
 	uint8_t status;
 	uint8_t config_generation;
 	bool resetting; /* the driver's reset is not over yet */
+	/* Queues whose own reset is not over yet; and those for which it is, and that the driver
+	 * may set up anew. By bit. */
+	uint32_t queues_resetting, queues_reset;
 	_Atomic uint8_t isr;
 	uint16_t queue_select;
 	_Atomic uint16_t config_vector, queue_vector[VIRTIO_MAX_QUEUES];
@@ -118,6 +125,10 @@ struct virtio_device {
 	struct worker_task start_task, stop_task, quiesce_task, abandon_task;
 	struct worker_task notify_task[VIRTIO_MAX_QUEUES];
 	struct event_work stopped_work, reset_needed_work, intx_work;
+	/* Queues to be reset, and to be started, by the worker; and that it has reset. */
+	_Atomic uint32_t queues_to_reset, queues_to_start, queues_drained;
+	struct worker_task queues_task;
+	struct event_work drained_work;
 	atomic_bool needs_reset;
 };
 

@@ -21,7 +21,7 @@
 #define MSIX_BAR          1
 #define BAR               4
 #define COMMON            0x0000
-#define COMMON_SIZE       VIRTIO_PCI_COMMON_Q_NDATA /* up to what features of ours have */
+#define COMMON_SIZE       (VIRTIO_PCI_COMMON_Q_RESET + 2)
 #define ISR               0x1000
 #define CONFIG            0x2000
 #define NOTIFY            0x3000
@@ -163,7 +163,8 @@ static void write_queue_size(struct virtio_device *device, uint32_t value)
 {
 	struct virtqueue_setup *queue = selected(device);
 
-	if (queue && virtio_is_configurable(device) && value <= device->queue_size)
+	if (queue && virtio_is_configurable(device, device->state.queue_select) &&
+		value <= device->queue_size)
 		queue->size = (uint16_t)value;
 }
 
@@ -189,10 +190,22 @@ static uint32_t read_queue_enable(struct virtio_device *device)
 /* Only a reset disables a queue. */
 static void write_queue_enable(struct virtio_device *device, uint32_t value)
 {
-	struct virtqueue_setup *queue = selected(device);
+	unsigned index = device->state.queue_select;
 
-	if (queue && virtio_is_configurable(device) && value == 1)
-		queue->enabled = true;
+	if (selected(device) && virtio_is_configurable(device, index) && value == 1)
+		virtio_enable_queue(device, index);
+}
+
+static uint32_t read_queue_reset(struct virtio_device *device)
+{
+	return selected(device) &&
+	       (device->state.queues_resetting & BIT(device->state.queue_select));
+}
+
+static void write_queue_reset(struct virtio_device *device, uint32_t value)
+{
+	if (selected(device) && value == 1)
+		virtio_reset_queue(device, device->state.queue_select);
 }
 
 static uint32_t read_notify_off(struct virtio_device *device)
@@ -225,7 +238,7 @@ static void write_address(struct virtio_device *device, unsigned offset, uint32_
 {
 	uint64_t *at = address(device, offset / 8);
 
-	if (at && virtio_is_configurable(device))
+	if (at && virtio_is_configurable(device, device->state.queue_select))
 		set_half(at, offset / 4 % 2, value);
 }
 
@@ -248,6 +261,7 @@ static const struct common_register {
 	{VIRTIO_PCI_COMMON_Q_MSIX, 2, read_queue_vector, write_queue_vector},
 	{VIRTIO_PCI_COMMON_Q_ENABLE, 2, read_queue_enable, write_queue_enable},
 	{VIRTIO_PCI_COMMON_Q_NOFF, 2, read_notify_off, NULL},
+	{VIRTIO_PCI_COMMON_Q_RESET, 2, read_queue_reset, write_queue_reset},
 };
 
 static const struct common_register *find_register(uint64_t offset, unsigned size)
@@ -260,8 +274,8 @@ static const struct common_register *find_register(uint64_t offset, unsigned siz
 
 static bool is_address(uint64_t offset, unsigned size)
 {
-	return offset >= VIRTIO_PCI_COMMON_Q_DESCLO && offset < COMMON_SIZE && size == 4 &&
-	       offset % 4 == 0;
+	return offset >= VIRTIO_PCI_COMMON_Q_DESCLO && offset <= VIRTIO_PCI_COMMON_Q_USEDHI &&
+	       size == 4 && offset % 4 == 0;
 }
 
 static uint32_t read_common(struct virtio_device *device, uint64_t offset, unsigned size)
