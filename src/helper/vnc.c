@@ -29,7 +29,7 @@
 #include <unistd.h>
 
 #define MOST_CLIENTS    8
-#define CLIENT_PATIENCE 500        /* ms */
+#define CLIENT_PATIENCE 2000       /* ms */
 #define FRAME_MS        33         /* from one frame to the next */
 #define MOST_BYTES      (1u << 30) /* of memory: past that this process ends */
 #define PASSWORD_SIZE   9          /* VNC looks at 8 characters */

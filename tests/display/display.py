@@ -125,9 +125,10 @@ def pictures():
 
 def same_as_screenshot(client):
     client.ask(False)
-    client.pixels = {}
-    while not client.pixels:
-        client.update()
+    area = 0
+    while area < client.width * client.height:  # what comes first may be an answer to an earlier question
+        client.pixels = {}
+        area = sum(w * h for encoding, _, _, w, h in client.update() if encoding == RAW)
     dots = pixels(screenshot('vnc.ppm'))[2]
     got = [None] * len(dots)
     for (row, left, size), data in client.pixels.items():
