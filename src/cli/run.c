@@ -405,13 +405,13 @@ static const struct option_row table[] = {
 		"WORDs as with --disk",
 		set_floppy},
 	{"net", "KIND[,WORD]...",
-		"add a virtio network card (up to 8; with a DISK there is\none of --net user). "
+		"add a network card (up to 8; with a DISK there is\none of --net user). "
 		"KINDs:\nuser (the host's network, by address translation, with\n"
 		"hostfwd=tcp:ADDR:PORT-:PORT, restrict=on, tftp=DIR,\n"
 		"bootfile=NAME, hostname=, domainname=, dnssearch=);\n"
 		"tap=NAME; "
 		"switch=PATH (a network among machines); none. WORDs of\nall: "
-		"mac=XX:XX:XX:XX:XX:XX "
+		"mac=XX:XX:XX:XX:XX:XX, model=virtio or e1000,\n"
 		"and port, as --disk has it",
 		set_net},
 	{"console", "serial|virtio",

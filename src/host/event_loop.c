@@ -388,6 +388,11 @@ struct event_loop *event_loop_create(struct clock *clock, struct priority_lock *
 	return loop;
 }
 
+const struct clock *event_loop_clock(const struct event_loop *loop)
+{
+	return loop->clock;
+}
+
 void event_loop_destroy(struct event_loop *loop)
 {
 	const int fds[] = {loop->epoll_fd, loop->timer_fd, loop->wake_fd};

@@ -16,6 +16,8 @@ struct event_loop;
 /* NULL with errno set on failure. The clock and lock outlive the loop. */
 struct event_loop *event_loop_create(struct clock *clock, struct priority_lock *machine_lock);
 void event_loop_destroy(struct event_loop *loop);
+/* The clock that its timers go by. */
+const struct clock *event_loop_clock(const struct event_loop *loop);
 
 /* Run until event_loop_stop(). What is ready by then is served before it returns: even where the
  * stop comes before the run, there is one turn. 0; or -errno, with a message, where the host does

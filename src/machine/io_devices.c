@@ -5,6 +5,7 @@
 #include "device/display/vga.h"
 #include "device/fw_cfg.h"
 #include "device/lpc_bridge.h"
+#include "device/net/e1000.h"
 #include "device/pci/pci.h"
 #include "device/pci_testdev.h"
 #include "device/virtio/block.h"
@@ -108,6 +109,11 @@ static int choose_mac(const struct net_config *config, unsigned index, uint8_t m
 
 static int create_networks(struct machine *machine)
 {
+	static int (*const create_card[])(struct pci_bus * bus, int slot, uint32_t instance,
+		struct net_backend *backend, const uint8_t mac[6]) = {
+		[NET_VIRTIO] = virtio_net_create,
+		[NET_E1000] = e1000_create,
+	};
 	struct net_backend *backend;
 	uint8_t mac[6];
 	int error = 0;
@@ -119,7 +125,7 @@ static int create_networks(struct machine *machine)
 		if (!error)
 			error = net_open(config, &backend);
 		if (!error && backend)
-			error = virtio_net_create(
+			error = create_card[config->model](
 				machine->pci, place(config->port), i, backend, mac);
 		if (!error && backend)
 			firmware_can_boot(machine, 'n', "ethernet", "ethernet-phy@0");

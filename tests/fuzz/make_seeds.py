@@ -376,6 +376,32 @@ write('pci', 'ports', pci_steps(*[(PORT_WRITE, i << 4 | 8, 0, 0x80000810) for i 
                                 *[(PORT_READ, i << 4 | 8, 0, 0) for i in range(4)], (CHANGE, 0, 300, 1)))
 
 
+# fuzz_e1000.c: steps of action, choice, offset, value. Frames with checksums and segments, frames that come.
+E1000 = (1, 2, 3, 4, 5, 6, 7, 9)
+(E_WRITE, E_RINGS, E_MEMORY, E_DESCRIPTOR, E_FRAME, E_ROOM, E_TIME, E_SAVE) = E1000
+TDT, RDT, EECD, MDIC = 18, 14, 1, 3
+
+
+def e1000(*steps):
+    return b''.join(struct.pack('<BBHI', *step) if isinstance(step, tuple) else step for step in steps)
+
+
+write('e1000', 'legacy', e1000((E_RINGS, 0, 0, 0), (E_DESCRIPTOR, 0, 0x800, 0x09000000 | 100), (E_WRITE, 0, TDT, 1),
+                               (E_DESCRIPTOR, 1, 0x800, 0x0d1e0000 | 100), (E_ROOM, 0, 0, 0), (E_WRITE, 0, TDT, 2),
+                               (E_ROOM, 0, 0, 1), (E_SAVE, 0, 40, 1)))
+write('e1000', 'segments', e1000((E_RINGS, 0, 0, 0), (E_MEMORY, 64, 0x800, 0), bytes.fromhex(
+    '52550a0002025254001234560800450000000001400040060000'
+    '0a00020f0a00020204000050000000010000000250181000000000000000'), (E_DESCRIPTOR, 0, 0x180e, 0x27000000), (E_MEMORY, 16, 0, 0), struct.pack(
+        '<QII', 14 | 24 << 8 | 33 << 16 | 34 << 32 | 50 << 40, 0x27000000 | 1000, 500 << 16 | 54 << 8),
+    (E_MEMORY, 16, 16, 0), struct.pack('<QII', 0x800, 0x2d100000 | 2000, 0x300), (E_WRITE, 0, TDT, 2),
+    (E_ROOM, 0, 0, 3), (E_WRITE, 0, TDT, 0)))
+write('e1000', 'receive', e1000((E_RINGS, 0, 0, 0), (E_FRAME, 0, 0, 200), (E_RINGS, 0, 0, 0x02020020),
+                                (E_FRAME, 0, 0, 9000), (E_WRITE, 0, RDT, 3), (E_FRAME, 0, 0, 60000), (E_TIME, 0, 0, 9999)))
+write('e1000', 'eeprom', e1000(*[(E_WRITE, 0, EECD, 0x42 | bit << 2 | clock) for bit in (1, 1, 0, 0, 0, 0, 0, 0, 1)
+                                 for clock in (0, 1)], (0, 2, 0x10, 0), (E_WRITE, 0, MDIC, 0x08220000),
+                               (E_WRITE, 0, MDIC, 0x04209140)))
+
+
 # fuzz_fw_cfg.c: steps of action, access size, offset, value. Selecting by port, a DMA struct (control, length,
 # address) and its start, a saved state.
 def fw_cfg(*steps):

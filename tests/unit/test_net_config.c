@@ -36,7 +36,11 @@ static void kinds(void **state)
 	assert_false(config.port);
 	assert_int_equal(parse("user,port,restrict=on"), 0);
 	assert_true(config.port);
+	assert_int_equal(parse("none,model=e1000"), 0);
+	assert_int_equal(config.model, NET_E1000);
+	net_config_free(&config);
 	assert_int_equal(parse("none"), 0);
+	assert_int_equal(config.model, NET_VIRTIO);
 	assert_int_equal(config.kind, NET_NONE);
 }
 
@@ -113,6 +117,7 @@ static void wrong_values(void **state)
 		"user,hostname=a-name-that-is-too-long-for-libslirp",
 		"user,dnssearch=a,dnssearch=b,dnssearch=c,dnssearch=d,dnssearch=e",
 		"tap=t,tftp=/srv",
+		"none,model=ne2000",
 		"none,mac=52:54:00:12:34",
 		"none,mac=52:54:00:12:34:5",
 		"none,mac=52:54:00:12:34:567",

@@ -184,8 +184,20 @@ static int take_port(void *settings, const char *option, const char *value)
 	return 0;
 }
 
+static int take_model(void *settings, const char *option, const char *value)
+{
+	struct net_config *config = settings;
+
+	config->model = strcmp(value, "e1000") == 0 ? NET_E1000 : NET_VIRTIO;
+	if (config->model == NET_E1000 || strcmp(value, "virtio") == 0)
+		return 0;
+	log_error("%s%s: expected virtio or e1000", option, value);
+	return -EINVAL;
+}
+
 /* clang-format off */
-#define CARD_ROWS {"mac=XX:XX:XX:XX:XX:XX", take_mac}, {"port", take_port}
+#define CARD_ROWS \
+	{"mac=XX:XX:XX:XX:XX:XX", take_mac}, {"model=virtio", take_model}, {"port", take_port}
 /* clang-format on */
 static const struct words_row user_words[] = {{"hostfwd=tcp:ADDR:PORT-ADDR:PORT...", take_forward},
 	{"restrict=on", take_restrict}, {"hostname=NAME", take_host_name},

@@ -18,6 +18,8 @@
 #define NET_HEADER    12 /* struct virtio_net_hdr_v1 */
 #define NET_MAX_FRAME (NET_HEADER + 14 + 4 + 65535)
 
+/* The card that a guest finds. */
+enum net_model { NET_VIRTIO, NET_E1000 };
 enum net_kind { NET_USER, NET_TAP, NET_SWITCH, NET_NONE };
 
 struct net_forward {
@@ -31,7 +33,7 @@ struct net_forward {
 
 /* --net user[,hostfwd=tcp:ADDR:PORT-ADDR:PORT]...[,restrict=on][,tftp=DIR][,bootfile=NAME]
  * [,hostname=NAME][,domainname=NAME][,dnssearch=NAME]... | tap=NAME[,queues=N] | switch=PATH |
- * none; each with [,mac=...] */
+ * none; each with [,mac=...][,model=virtio|e1000] */
 struct net_config {
 	enum net_kind kind;
 	char *name; /* of the tap interface, or the switch's path */
@@ -44,7 +46,8 @@ struct net_config {
 	unsigned search_count;
 	unsigned number; /* of the machine's user networks, this one's: 10.0.(2 + number).0/24 */
 	uint8_t mac[6];  /* all zero: one is chosen */
-	bool port;       /* its device is behind a PCI Express root port of its own */
+	enum net_model model;
+	bool port; /* its device is behind a PCI Express root port of its own */
 };
 
 struct net_backend;
