@@ -200,6 +200,7 @@ static void build_acpi(void *opaque, struct acpi_files *files)
 	struct acpi_config config = machine_acpi_config(&machine->config);
 
 	config.ecam = pci_ecam_base(machine->pci);
+	config.hpet = true; /* systems that know no better clock come this way */
 	acpi_build_files(&machine->memory, &config, files);
 }
 
