@@ -1,8 +1,7 @@
 /* veneer-net-user: the user network. libslirp, which makes connections of this host out of a
  * guest's packets, in a process of its own: it parses whatever a guest sends.
  *
- *	veneer-net-user [number=N] [restrict=on] [hostfwd=FORWARD]... [hostname=NAME]
- *		[domainname=NAME] [dnssearch=NAME]... [bootfile=NAME]
+ *	veneer-net-user [WORD]...		(net_user_words.h)
  *
  * Descriptor 3 is a link's socket and 4 its memory (host/net/link.h), on whose other end is the
  * monitor's user.c; 5, where it is open, a directory to be served by TFTP. It ends with the
@@ -16,6 +15,7 @@
  * be cut where it goes on to elsewhere (gso_size). */
 #include "base/bits.h"
 #include "base/sanitizer.h"
+#include "helper/net_user_words.h"
 #include "helper/tftp_files.h"
 #include "host/net/forward.h"
 #include "host/net/link.h"
@@ -416,84 +416,7 @@ static void on_fd(int fd, void *opaque)
 
 /* --- the process --- */
 
-static struct {
-	unsigned number;
-	bool restricted;
-	const char *host_name, *domain_name, *boot_file, *search[NET_MAX_SEARCH + 1];
-	struct net_forward forward[NET_MAX_FORWARDS];
-	const char *forward_text[NET_MAX_FORWARDS];
-	unsigned search_count, forward_count;
-} settings;
-
-static int set_number(void *opaque, const char *option, const char *value)
-{
-	settings.number = (unsigned)strtoul(value, NULL, 10) % 250;
-	return 0;
-}
-
-static int set_restrict(void *opaque, const char *option, const char *value)
-{
-	settings.restricted = true;
-	return 0;
-}
-
-static int set_forward(void *opaque, const char *option, const char *value)
-{
-	if (settings.forward_count == NET_MAX_FORWARDS)
-		return -E2BIG;
-	settings.forward_text[settings.forward_count] = value;
-	return net_forward_parse(&settings.forward[settings.forward_count++], option, value);
-}
-
-static int set_host_name(void *opaque, const char *option, const char *value)
-{
-	settings.host_name = value;
-	return 0;
-}
-
-static int set_domain_name(void *opaque, const char *option, const char *value)
-{
-	settings.domain_name = value;
-	return 0;
-}
-
-static int set_search(void *opaque, const char *option, const char *value)
-{
-	if (settings.search_count == NET_MAX_SEARCH)
-		return -E2BIG;
-	settings.search[settings.search_count++] = value;
-	return 0;
-}
-
-static int set_boot_file(void *opaque, const char *option, const char *value)
-{
-	settings.boot_file = value;
-	return 0;
-}
-
-static const struct {
-	const char *name;
-	int (*set)(void *opaque, const char *option, const char *value);
-} words[] = {
-	{"number=", set_number},
-	{"restrict=", set_restrict},
-	{"hostfwd=", set_forward},
-	{"hostname=", set_host_name},
-	{"domainname=", set_domain_name},
-	{"dnssearch=", set_search},
-	{"bootfile=", set_boot_file},
-};
-
-static int take_word(const char *word)
-{
-	for (unsigned i = 0; i < ARRAY_SIZE(words); i++) {
-		size_t length = strlen(words[i].name);
-
-		if (strncmp(word, words[i].name, length) == 0)
-			return words[i].set(NULL, words[i].name, word + length);
-	}
-	return -EINVAL;
-}
+static struct net_user_words settings;
 
 static struct in_addr address(unsigned last)
 {
@@ -612,7 +535,7 @@ int main(int argc, char **argv)
 	int error = net_link_join(&link_to_guest, SOCKET_FD, MEMORY_FD);
 
 	for (int i = 1; i < argc && !error; i++)
-		error = take_word(argv[i]);
+		error = net_user_take_word(&settings, argv[i]);
 	if (error) {
 		fprintf(stderr, "veneer starts this itself, for --net user\n");
 		return 1;
