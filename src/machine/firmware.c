@@ -9,6 +9,7 @@
 #include "host/char_file.h"
 #include "machine/e820.h"
 #include "machine/machine.h"
+#include "machine/real_mode.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -307,6 +308,8 @@ int firmware_create(struct machine *machine)
 		error = add_numbers(machine);
 	if (!error)
 		error = add_tables(machine);
+	if (!error && machine->kernel.size)
+		error = real_mode_add(machine);
 	return error ? error : add_option_roms(machine);
 }
 
@@ -371,11 +374,13 @@ int firmware_finish(struct machine *machine)
 {
 	const struct firmware *firmware = &machine->firmware;
 	const char *order = machine->config.firmware.order;
-	char list[FIRMWARE_MAX_DEVICE * FIRMWARE_PATH] = "";
+	char list[(FIRMWARE_MAX_DEVICE + 1) * FIRMWARE_PATH] = "";
 	uint32_t used = 0;
 
 	if (!machine->fw_cfg)
 		return 0;
+	if (firmware->kernel)
+		used = (uint32_t)snprintf(list, FIRMWARE_PATH, "/rom@genroms/" REAL_MODE_ROM);
 	for (order = *order ? order : FIRMWARE_ORDER; *order; order++)
 		for (unsigned i = 0; i < firmware->device_count; i++)
 			if (firmware->device[i].kind == *order &&
@@ -398,5 +403,7 @@ void firmware_destroy(struct machine *machine)
 		char_file_destroy(firmware->log);
 	free(firmware->rom);
 	free(firmware->shadow);
+	free(firmware->kernel);
+	free(firmware->initrd);
 	*firmware = (struct firmware){0};
 }

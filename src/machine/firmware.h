@@ -31,7 +31,8 @@ struct firmware_config {
 struct firmware {
 	uint8_t *rom;
 	uint32_t size;
-	uint8_t *shadow; /* what is at PCI_SHADOW_BASE when the machine is switched on */
+	uint8_t *shadow;          /* what is at PCI_SHADOW_BASE when the machine is switched on */
+	uint8_t *kernel, *initrd; /* machine/real_mode.h; NULL: none */
 	struct char_backend *log;
 	struct {
 		char kind; /* a letter of FIRMWARE_ORDER */

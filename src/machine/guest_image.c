@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "host/disk_boot.h"
+#include "machine/real_mode.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -71,8 +72,12 @@ int guest_image_open(struct machine *machine)
 
 	if (firmware_is_used(machine))
 		return 0;
-	if (machine->config.kernel_path)
-		return open_files(machine);
+	if (machine->config.kernel_path) {
+		error = open_files(machine);
+		if (!error && real_mode_is_needed(&machine->kernel))
+			machine->config.firmware.path = FIRMWARE_DEFAULT;
+		return error;
+	}
 	error = open_disk(machine);
 	if (error != -ENODATA)
 		return error;

@@ -65,6 +65,15 @@ limit=5 run --net none
 ((status == 124)) && grep -q 'No bootable device' "$work/out"
 result $? "a machine without anything says so"
 
+# --- a kernel that calls the BIOS ---
+
+if [[ -r /usr/lib/syslinux/memdisk ]]; then
+	run --kernel /usr/lib/syslinux/memdisk --initrd "$work/disk" --append harddisk --debug-exit 0xf4
+	((status == 33)) && (($(grep -c 'command line: harddisk' "$work/out") == 2)) &&
+		(($(grep -c 'The boot sector runs' "$work/out") == 2))
+	result $? "memdisk is entered in real mode, and boots a disk that is its initrd"
+fi
+
 # --- a boot loader ---
 
 if [[ -n $kernel && -r /usr/lib/grub/i386-pc/boot.img ]]; then
