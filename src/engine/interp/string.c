@@ -104,14 +104,30 @@ static uint64_t destination_linear(const struct string_op *op, bool write)
 	return string_linear(op, RDI, SEG_ES, op->size, write);
 }
 
-/* How many elements from here on lie in one page, in one piece of the segment, at most `most`: 1
- * where a run is not worth it or not simple. */
+/* How many elements from the register's on lie in the segment and in the address size, without
+ * wrapping round. The first one has been checked. */
+static uint64_t in_segment(const struct string_op *op, enum gpr reg, enum seg seg)
+{
+	const struct segment *segment = &op->cpu->segment[seg];
+	uint64_t offset = op->cpu->gpr[reg] & op->address_mask, first = 0, last = op->address_mask;
+	bool limited = !(interp_of(op->cpu)->mode & MODE_CODE_64);
+
+	if (limited && (segment->access & (AR_CODE | AR_EXPAND_DOWN)) == AR_EXPAND_DOWN) {
+		first = (uint64_t)segment->limit + 1;
+		last = MIN(last, segment->access & AR_DB ? UINT32_MAX : UINT16_MAX);
+	} else if (limited) {
+		last = MIN(last, segment->limit);
+	}
+	return op->step < 0 ? (offset - first) / op->size + 1
+			    : (last - offset - (op->size - 1)) / op->size + 1;
+}
+
+/* How many elements from here on lie in one page, at most `most`: 1 where a run is not simple. */
 static uint64_t run_length(const struct string_op *op, uint64_t linear, uint64_t most)
 {
 	uint64_t offset = linear & ~PAGE_MASK, in_page = (PAGE_SIZE - offset) / op->size;
 
-	if (!(interp_of(op->cpu)->mode & MODE_CODE_64) || op->address_mask != ~UINT64_C(0) ||
-		interp_of(op->cpu)->stepping || in_page == 0 ||
+	if (interp_of(op->cpu)->stepping || in_page == 0 ||
 		op->cpu->tlb == op->cpu->tlb_views[TLB_USER_ALIGNED])
 		return 1;
 	return MIN(op->step < 0 ? offset / op->size + 1 : in_page, most);
@@ -142,7 +158,9 @@ static void note_written(const struct string_op *op, void *host, uint64_t bytes)
 
 static bool movs_run(const struct string_op *op, uint64_t from, uint64_t to)
 {
-	uint64_t elements = run_length(op, from, run_length(op, to, remaining(op)));
+	uint64_t most = MIN(remaining(op),
+		MIN(in_segment(op, RSI, op->in->segment), in_segment(op, RDI, SEG_ES)));
+	uint64_t elements = run_length(op, from, run_length(op, to, most));
 	uint64_t bytes = elements * op->size;
 	uint8_t *source, *target;
 
@@ -191,7 +209,8 @@ static void fill(uint8_t *target, uint64_t value, unsigned size, uint64_t elemen
 
 static bool stos_run(const struct string_op *op, uint64_t to)
 {
-	uint64_t elements = run_length(op, to, remaining(op));
+	uint64_t most = MIN(remaining(op), in_segment(op, RDI, SEG_ES));
+	uint64_t elements = run_length(op, to, most);
 	uint8_t *target;
 
 	if (elements < 2)
