@@ -268,6 +268,42 @@ static const struct query_case queries[] = {
 	{"trap gate 32", 0x8f, SEL_A, false, false, false, false},
 };
 
+/* A repeated string instruction stores up to its segment's limit, or down to it, and the element
+ * beyond that faults. */
+static void test_string_limits(void)
+{
+	static const struct {
+		const char *name;
+		u16 flags;
+		bool down;
+		u32 from, last;
+	} rows[] = {
+		{"upwards", WRITABLE | BIG, false, 0xff0, 0xff7},
+		{"downwards, from the limit", WRITABLE | BIG, true, 0xff7, 0},
+		{"expand-down, downwards", EXPAND_DOWN | BIG, true, 0x1010, 0xff8},
+		{"16-bit expand-down, upwards", EXPAND_DOWN, false, 0xfff0, 0xffff},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		u32 count = 0x2000, to = rows[i].from, step = rows[i].down ? -1u : 1;
+		u8 *bytes = (u8 *)FAR_BASE, beyond;
+		u32 done = (rows[i].last - rows[i].from) * step + 1;
+
+		bytes[(int)(rows[i].last + step)] = 0x11;
+		gdt_set(SEL_A, FAR_BASE, 0xff7, rows[i].flags);
+		asm volatile("mov %0, %%es" : : "r"(SEL_A));
+		if (rows[i].down)
+			asm volatile("std");
+		try_asm("rep stosb", : "+c"(count), "+D"(to) : "a"(0x55) : "memory");
+		asm volatile("cld; mov %0, %%es" : : "r"(SEL_DATA));
+		beyond = bytes[(int)(rows[i].last + step)];
+		check_trap(GP_VECTOR, 0, "rep stosb %s", rows[i].name);
+		check(to == rows[i].last + step && count == 0x2000 - done &&
+				bytes[rows[i].last] == 0x55 && beyond == 0x11,
+			"rep stosb %s: what was done", rows[i].name);
+	}
+}
+
 static void test_queries(void)
 {
 	size_t i;
@@ -688,6 +724,7 @@ void guest_main(void)
 {
 	test_loads();
 	test_accesses();
+	test_string_limits();
 	test_queries();
 	test_arpl();
 	test_jumps();
