@@ -50,8 +50,8 @@ def main():
         qemu = ['qemu-system-x86_64', '-accel', 'tcg', '-M', 'q35', '-nodefaults', '-display', 'none', '-m', '512',
                 '-no-reboot', '-serial', 'stdio', '-bios', SEABIOS, '-device', 'isa-debug-exit,iobase=0xf4', '-drive']
         tasks = {
-            'sector': (ours + [sector], qemu + ['file=%s,format=raw,if=virtio' % sector], None),
-            'grub': (ours + [grub + ',snapshot'], qemu + ['file=%s,format=raw,if=virtio,snapshot=on' % grub], MESSAGE),
+            'sector': (ours + [sector + ',bus=virtio'], qemu + ['file=%s,format=raw,if=virtio' % sector], None),
+            'grub': (ours + [grub + ',snapshot,bus=virtio'], qemu + ['file=%s,format=raw,if=virtio,snapshot=on' % grub], MESSAGE),
         }
         print('%-8s%10s%10s%8s' % ('', 'veneer', 'QEMU', 'ratio'))
         for name, (a, b, message) in tasks.items():

@@ -188,7 +188,7 @@ void slow_movs(struct cpu *cpu, const struct insn *in)
 	do {
 		from = source_linear(&op);
 		to = destination_linear(&op, true);
-		if (movs_run(&op, from, to))
+		if (remaining(&op) > 1 && movs_run(&op, from, to))
 			continue;
 		slow_store(cpu, to, access_load(cpu, from, op.size, ACCESS_PROGRAM), op.size);
 		advance(&op, RSI, 1);
@@ -234,7 +234,7 @@ void slow_stos(struct cpu *cpu, const struct insn *in)
 		return;
 	do {
 		to = destination_linear(&op, true);
-		if (stos_run(&op, to))
+		if (remaining(&op) > 1 && stos_run(&op, to))
 			continue;
 		slow_store(cpu, to, bits_zero_extend(cpu->gpr[RAX], op.size), op.size);
 		advance(&op, RDI, 1);
