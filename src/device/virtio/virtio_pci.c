@@ -242,7 +242,7 @@ static void write_address(struct virtio_device *device, unsigned offset, uint32_
 		set_half(at, offset / 4 % 2, value);
 }
 
-/* A register is accessed as a whole (4.1.3.1). */
+/* Drivers access a register as a whole (4.1.3.1). */
 static const struct common_register {
 	uint8_t offset, size;
 	uint32_t (*read)(struct virtio_device *device);
@@ -264,11 +264,15 @@ static const struct common_register {
 	{VIRTIO_PCI_COMMON_Q_RESET, 2, read_queue_reset, write_queue_reset},
 };
 
+/* The register that has these bytes, or NULL. */
 static const struct common_register *find_register(uint64_t offset, unsigned size)
 {
-	for (unsigned i = 0; i < ARRAY_SIZE(common_registers); i++)
-		if (common_registers[i].offset == offset && common_registers[i].size == size)
-			return &common_registers[i];
+	for (unsigned i = 0; i < ARRAY_SIZE(common_registers); i++) {
+		const struct common_register *at = &common_registers[i];
+
+		if (offset >= at->offset && offset + size <= at->offset + at->size)
+			return at;
+	}
 	return NULL;
 }
 
@@ -278,13 +282,14 @@ static bool is_address(uint64_t offset, unsigned size)
 	       size == 4 && offset % 4 == 0;
 }
 
+/* A part of a register can be read, too: iPXE of 2019 (Debian's ROMs) reads features by 16 bits. */
 static uint32_t read_common(struct virtio_device *device, uint64_t offset, unsigned size)
 {
 	const struct common_register *at = find_register(offset, size);
 
 	if (is_address(offset, size))
 		return read_address(device, (unsigned)offset - VIRTIO_PCI_COMMON_Q_DESCLO);
-	return at ? at->read(device) : 0;
+	return at ? at->read(device) >> 8 * (offset - at->offset) : 0;
 }
 
 /* While a reset is under way, nothing is taken: what the driver sets would be lost with it. */
@@ -297,7 +302,7 @@ static void write_common(
 		return;
 	if (is_address(offset, size))
 		write_address(device, (unsigned)offset - VIRTIO_PCI_COMMON_Q_DESCLO, value);
-	else if (at && at->write)
+	else if (at && at->write && at->size == size)
 		at->write(device, value);
 }
 
