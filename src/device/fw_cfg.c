@@ -25,9 +25,10 @@ enum {
 	DMA_WRITE = 1 << 4,
 };
 
-/* Reading past an item's end gives zeros, and it is the machine's lock that a guest holds
- * meanwhile. */
+/* Reading past an item's end gives zeros: so many in one request. */
 #define MOST_ZEROS (16 * MIB)
+/* How much a guest has copied while it holds the machine lock. */
+#define COPY_AT_ONCE (1 * MIB)
 
 /* In guest memory, big-endian. */
 struct dma_request {
@@ -63,6 +64,13 @@ struct fw_cfg {
 	struct device device;
 	struct fw_cfg_state state;
 	struct memory *memory;
+	struct priority_lock *machine_lock;
+	/* A READ by DMA that is under way: its struct, and what is left. The vCPU that began it is
+	 * held up till it is done, so that it is never saved. */
+	struct {
+		uint64_t request, to;
+		uint32_t left; /* 0: there is none */
+	} copy;
 	struct item items[FW_CFG_ITEMS];
 	unsigned item_count, file_count;
 	struct {
@@ -275,13 +283,21 @@ static void selector_write(void *opaque, uint64_t offset, uint64_t value, unsign
 
 /* --- DMA --- */
 
-static bool copy_out(struct fw_cfg *fw_cfg, const struct item *item, uint64_t to, uint32_t length)
+static void tell_outcome(struct fw_cfg *fw_cfg, uint64_t request, bool good)
+{
+	uint32_t outcome = good ? 0 : htobe32(DMA_ERROR);
+
+	memory_write(fw_cfg->memory, request + offsetof(struct dma_request, control), &outcome,
+		sizeof(outcome));
+}
+
+static bool copy_out(struct fw_cfg *fw_cfg, uint64_t to, uint32_t length)
 {
 	static const uint8_t zeros[PAGE_SIZE];
+	const struct item *item = find(fw_cfg, fw_cfg->state.selected);
 	uint32_t start = fw_cfg->state.offset, count = take(fw_cfg, item, length);
 
-	if (length - count > MOST_ZEROS ||
-		(count && memory_write(fw_cfg->memory, to, item->bytes + start, count) < 0))
+	if (count && memory_write(fw_cfg->memory, to, item->bytes + start, count) < 0)
 		return false;
 	while (count < length) {
 		uint32_t some = MIN(length - count, (uint32_t)sizeof(zeros));
@@ -291,6 +307,52 @@ static bool copy_out(struct fw_cfg *fw_cfg, const struct item *item, uint64_t to
 		count += some;
 	}
 	return true;
+}
+
+/* True: there is more to be copied. */
+static bool copy_some(struct fw_cfg *fw_cfg)
+{
+	uint32_t some = MIN(fw_cfg->copy.left, (uint32_t)COPY_AT_ONCE);
+	bool good = copy_out(fw_cfg, fw_cfg->copy.to, some);
+
+	fw_cfg->copy.to += some;
+	fw_cfg->copy.left -= some;
+	if (good && fw_cfg->copy.left)
+		return true;
+	fw_cfg->copy.left = 0;
+	tell_outcome(fw_cfg, fw_cfg->copy.request, good);
+	return false;
+}
+
+/* Without the machine lock, which others may want between two pieces. */
+static void copy_rest(void *opaque)
+{
+	struct fw_cfg *fw_cfg = opaque;
+	bool more;
+
+	do {
+		priority_lock_take(fw_cfg->machine_lock);
+		more = copy_some(fw_cfg);
+		priority_lock_release(fw_cfg->machine_lock);
+	} while (more);
+}
+
+/* Another vCPU's while one is under way fails. */
+static void begin_copy(struct fw_cfg *fw_cfg, uint64_t request, uint64_t to, uint32_t length)
+{
+	const struct item *item = find(fw_cfg, fw_cfg->state.selected);
+	uint32_t offset = fw_cfg->state.offset;
+	uint32_t there = item && offset < item->size ? item->size - offset : 0;
+
+	if (fw_cfg->copy.left || length - MIN(length, there) > MOST_ZEROS) {
+		tell_outcome(fw_cfg, request, false);
+		return;
+	}
+	fw_cfg->copy.request = request;
+	fw_cfg->copy.to = to;
+	fw_cfg->copy.left = length;
+	if (copy_some(fw_cfg))
+		io_space_wait_after(copy_rest, fw_cfg);
 }
 
 static bool copy_in(struct fw_cfg *fw_cfg, struct item *item, uint64_t from, uint32_t length)
@@ -305,34 +367,29 @@ static bool copy_in(struct fw_cfg *fw_cfg, struct item *item, uint64_t from, uin
 	return true;
 }
 
-static bool transfer(struct fw_cfg *fw_cfg, uint32_t control, uint64_t address, uint32_t length)
-{
-	struct item *item;
-
-	if (control & DMA_SELECT)
-		select_item(fw_cfg, (uint16_t)(control >> 16));
-	item = find(fw_cfg, fw_cfg->state.selected);
-	if (control & DMA_READ)
-		return copy_out(fw_cfg, item, address, length);
-	if (control & DMA_WRITE)
-		return copy_in(fw_cfg, item, address, length);
-	if (control & DMA_SKIP)
-		take(fw_cfg, item, length);
-	return true;
-}
-
 static void dma_start(struct fw_cfg *fw_cfg, uint64_t at)
 {
 	struct dma_request request;
-	uint32_t outcome = 0;
+	uint32_t control, length;
+	struct item *item;
+	bool good = true;
 
 	if (memory_read(fw_cfg->memory, at, &request, sizeof(request)) < 0)
 		return;
-	if (!transfer(fw_cfg, be32toh(request.control), be64toh(request.address),
-		    be32toh(request.length)))
-		outcome = htobe32(DMA_ERROR);
-	memory_write(fw_cfg->memory, at + offsetof(struct dma_request, control), &outcome,
-		sizeof(outcome));
+	control = be32toh(request.control);
+	length = be32toh(request.length);
+	if (control & DMA_SELECT)
+		select_item(fw_cfg, (uint16_t)(control >> 16));
+	if (control & DMA_READ) {
+		begin_copy(fw_cfg, at, be64toh(request.address), length);
+		return;
+	}
+	item = find(fw_cfg, fw_cfg->state.selected);
+	if (control & DMA_WRITE)
+		good = copy_in(fw_cfg, item, be64toh(request.address), length);
+	else if (control & DMA_SKIP)
+		take(fw_cfg, item, length);
+	tell_outcome(fw_cfg, at, good);
 }
 
 static uint64_t dma_read(void *opaque, uint64_t offset, unsigned size)
@@ -431,6 +488,7 @@ struct fw_cfg *fw_cfg_create(
 		return NULL;
 	}
 	fw_cfg->memory = memory;
+	fw_cfg->machine_lock = ports->lock;
 	device_list_add(devices, &fw_cfg->device, &fw_cfg_device, 0);
 	if (fw_cfg_add(fw_cfg, FW_CFG_SIGNATURE, "QEMU", 4) < 0 ||
 		fw_cfg_add_number(fw_cfg, FW_CFG_ID, ID_PORTS | ID_DMA, 4) < 0 ||

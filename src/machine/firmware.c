@@ -202,7 +202,9 @@ static void build_acpi(void *opaque, struct acpi_files *files)
 
 	config.ecam = pci_ecam_base(machine->pci);
 	config.hpet = true; /* systems that know no better clock come this way */
-	acpi_build_files(&machine->memory, &config, files);
+	/* Firmware finds no tables rather than what was on our stack. */
+	if (acpi_build_files(&machine->memory, &config, files) < 0)
+		*files = (struct acpi_files){0};
 }
 
 /* Each of the three files is made anew when it is read: by then firmware has mapped configuration

@@ -134,6 +134,28 @@ static void dma_reads(void **state)
 	assert_int_equal(dma(2, 0xffffffff, 0), 1);
 }
 
+/* The machine lock is let go of between two pieces: each is written, or not, by itself. */
+static void dma_reads_in_pieces(void **state)
+{
+	const uint32_t size = 5 * MIB / 2, most = 1 * MIB;
+	const uint64_t end = f.memory.low_size;
+	uint8_t *bytes = malloc(size);
+
+	assert_non_null(bytes);
+	for (uint32_t i = 0; i < size; i++)
+		bytes[i] = (uint8_t)(i * 7 + (i >> 12));
+	assert_int_equal(fw_cfg_add_file(fw_cfg, "etc/large", bytes, size), 0);
+	assert_int_equal(dma((FW_CFG_FIRST_FILE + 3) << 16 | 8 | 2, size, 1 * MIB), 0);
+	assert_memory_equal(f.memory.ram + 1 * MIB, bytes, size);
+	/* The second piece runs past the end of RAM. */
+	assert_int_equal(
+		dma((FW_CFG_FIRST_FILE + 3) << 16 | 8 | 2, size, end - most - PAGE_SIZE), 1);
+	assert_memory_equal(f.memory.ram + end - most - PAGE_SIZE, bytes, most);
+	assert_int_equal(dma((FW_CFG_FIRST_FILE + 3) << 16 | 8 | 2, 16, BUFFER), 0);
+	assert_memory_equal(f.memory.ram + BUFFER, bytes, 16);
+	free(bytes);
+}
+
 static void dma_struct_is_not_in_ram(void **state)
 {
 	io_space_write(&f.ports, FW_CFG_PORT + 4, htobe32(0xffff), 4);
@@ -220,6 +242,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(items_by_port, setup, teardown),
 		cmocka_unit_test_setup_teardown(directory, setup, teardown),
 		cmocka_unit_test_setup_teardown(dma_reads, setup, teardown),
+		cmocka_unit_test_setup_teardown(dma_reads_in_pieces, setup, teardown),
 		cmocka_unit_test_setup_teardown(dma_struct_is_not_in_ram, setup, teardown),
 		cmocka_unit_test_setup_teardown(made_when_selected, setup, teardown),
 		cmocka_unit_test_setup_teardown(writable, setup, teardown),
