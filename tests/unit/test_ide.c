@@ -401,38 +401,106 @@ static void saved_in_the_midst_of_pio(void **state)
 	free(saved.bytes);
 }
 
+/* Load what is there with `other` in place of the primary channel's state. */
+static int load_with(const struct ide_channel_state *other)
+{
+	struct ide_channel_state *now = &channels[0]->state, good = *now;
+	struct state_reader reader;
+	struct state_writer saved;
+	int error;
+
+	*now = *other;
+	saved = save();
+	*now = good;
+	reader = (struct state_reader){saved.bytes, saved.size};
+	error = device_list_load(&f.devices, &reader);
+	free(saved.bytes);
+	return error;
+}
+
 /* Bytes from elsewhere may not make the controller leave its disk or its buffer. */
 static void states_that_cannot_be(void **state)
 {
-	struct ide_channel_state *now = &channels[0]->state, good;
+	for (unsigned i = 0; i < 12; i++) {
+		struct ide_channel_state other;
+
+		command(0x1f0, 0x20, 5, 40, false);
+		other = channels[0]->state;
+		if (i == 0)
+			other.phase = IDE_BUSY;
+		if (i == 1)
+			other.offset = disk->disk.size;
+		if (i == 2)
+			other.left += 1;
+		if (i == 3)
+			other.block_end = other.end + 2;
+		if (i == 4)
+			other.position = other.block_end;
+		if (i == 5)
+			other.selected = 2;
+		if (i == 6)
+			other.drive[0].ata.heads = 0;
+		if (i == 7 || i == 8)
+			other.action = ATA_TRIM;
+		if (i == 8)
+			other.offset = UINT64_MAX - 1023;
+		if (i == 9 || i == 10) /* the rest of it would be written */
+			other.phase = IDE_DMA;
+		if (i == 9)
+			other.action = ATA_NOTHING;
+		if (i == 10)
+			other.action = ATA_FLUSH;
+		if (i == 11) {
+			other.phase = IDE_PACKET;
+			other.position = 0;
+			other.block_end = other.end = ATAPI_PACKET;
+		}
+		assert_int_equal(load_with(&other), -EINVAL);
+	}
+}
+
+static void saved_before_the_bus_master_starts(void **state)
+{
+	uint8_t data[4 * 2048];
+	struct state_writer saved;
+	struct state_reader reader;
+
+	ready();
+	put_table((uint32_t[]){DATA, 0x2000 | BIT(31)}, 2);
+	io_space_write(&f.ports, MASTER + 12, TABLE, 4);
+	PACKET(1, 0, 0x28, 0, 0, 0, 0, 4, 0, 0, 4);
+	saved = save();
+	reader = (struct state_reader){saved.bytes, saved.size};
+	assert_int_equal(device_list_load(&f.devices, &reader), 0);
+	free(saved.bytes);
+	outb(MASTER + 8, 9);
+	settle();
+	assert_int_equal(memory_read(&f.memory, DATA, data, sizeof(data)), 0);
+	assert_memory_equal(data, disc->bytes + 4 * 2048, sizeof(data));
+}
+
+/* READ LOG DMA EXT brings a block, whatever the command before it moved. */
+static void log_by_dma(void **state)
+{
+	uint8_t data[1024];
 
 	command(0x1f0, 0x20, 5, 40, false);
-	good = *now;
-	for (unsigned i = 0; i < 7; i++) {
-		struct state_writer saved;
-		struct state_reader reader;
-
-		*now = good;
-		if (i == 0)
-			now->phase = IDE_BUSY;
-		if (i == 1)
-			now->offset = disk->disk.size;
-		if (i == 2)
-			now->left += 1;
-		if (i == 3)
-			now->block_end = now->end + 2;
-		if (i == 4)
-			now->position = now->block_end;
-		if (i == 5)
-			now->selected = 2;
-		if (i == 6)
-			now->drive[0].ata.heads = 0;
-		saved = save();
-		*now = good;
-		reader = (struct state_reader){saved.bytes, saved.size};
-		assert_int_equal(device_list_load(&f.devices, &reader), -EINVAL);
-		free(saved.bytes);
+	read_words(0x1f0, data, 1024);
+	outb(0x3f6, 4);
+	outb(0x3f6, 0);
+	memset(f.memory.ram + DATA, 0xaa, 1024);
+	put_table((uint32_t[]){DATA, 1024 | BIT(31)}, 2);
+	io_space_write(&f.ports, MASTER + 4, TABLE, 4);
+	outb(MASTER, 9);
+	for (unsigned port = 0x1f2; port <= 0x1f5; port++) {
+		outb((uint16_t)port, 0);
+		outb((uint16_t)port, port == 0x1f2);
 	}
+	outb(0x1f7, 0x47);
+	assert_int_equal(inb(0x1f7), 0x50);
+	assert_int_equal(f.memory.ram[DATA], 1);
+	assert_int_equal(f.memory.ram[DATA + 511], 0);
+	assert_int_equal(f.memory.ram[DATA + 512], 0xaa);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -454,6 +522,8 @@ int main(void)
 		TEST(cdrom_is_no_disk),
 		TEST(saved_in_the_midst_of_pio),
 		TEST(states_that_cannot_be),
+		TEST(saved_before_the_bus_master_starts),
+		TEST(log_by_dma),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

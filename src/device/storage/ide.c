@@ -340,10 +340,12 @@ static void run_disk_command(struct ide_channel *channel, uint8_t code)
 		complete(channel, error);
 	else if (command.action == ATA_FLUSH)
 		begin_flush(channel);
-	else if (command.dma)
+	else if (command.dma) {
+		begin_buffer(channel, command.action == ATA_BLOCK_IN ? ATA_BLOCK : 0);
 		begin_dma(channel);
-	else
+	} else {
 		begin_pio(channel);
+	}
 }
 
 /* --- a CD-ROM drive's commands --- */
@@ -399,6 +401,7 @@ static void run_cdrom_command(struct ide_channel *channel, uint8_t code)
 		break;
 	case ATA_IDENTIFY_PACKET:
 		atapi_identify(&atapi, false, state->buffer);
+		state->action = ATA_BLOCK_IN;
 		state->at_once = ATA_BLOCK;
 		state->left = 0;
 		begin_buffer(channel, ATA_BLOCK);
@@ -702,37 +705,66 @@ static void channel_loaded(void *device)
 	update_line(device);
 }
 
+/* Is the block that the guest is to move within the buffer? */
+static bool block_valid(const struct ide_channel_state *state)
+{
+	return state->position < state->block_end && state->block_end <= state->end;
+}
+
+/* Is what is left of a READ or WRITE within the disk? */
+static bool range_valid(const struct ide_channel_state *state, const struct disk *disk)
+{
+	return state->left <= disk->size && state->offset <= disk->size - state->left &&
+	       state->left % DISK_SECTOR == 0 && state->offset % DISK_SECTOR == 0;
+}
+
+static bool dma_valid(
+	const struct ide_channel_state *state, const struct disk *disk, bool may_write)
+{
+	switch (state->action) {
+	case ATA_BLOCK_IN:
+		return true;
+	case ATA_TRIM:
+		return may_write && disk->can_discard;
+	case ATA_READ:
+		return state->left && range_valid(state, disk);
+	case ATA_WRITE:
+		return state->left && range_valid(state, disk) && may_write;
+	default:
+		return false;
+	}
+}
+
 static bool channel_valid(const void *device, const void *loaded)
 {
 	const struct ide_channel *channel = device;
 	const struct ide_channel_state *state = loaded;
-	const struct disk *disk = channel->drive[state->selected].drive.disk;
-	bool out = state->action == ATA_WRITE;
+	const struct ide_drive *drive = &channel->drive[state->selected];
+	const struct disk *disk = drive->drive.disk;
+	bool may_write = disk && !drive->cdrom && !disk->read_only;
 
 	for (unsigned i = 0; i < 2; i++)
 		if (!ata_valid(&state->drive[i].ata))
 			return false;
 	if (state->phase == IDE_IDLE)
 		return true;
-	if (!disk || state->position > state->block_end || state->block_end > state->end)
+	if (!disk)
 		return false;
-	if (state->phase != IDE_DMA && state->position == state->block_end)
-		return false;
-	if (state->phase == IDE_PACKET && state->end != ATAPI_PACKET)
-		return false;
-	if (state->phase == IDE_OUT &&
-		(!out || state->end > state->left || state->end % DISK_SECTOR))
-		return false;
-	if (state->action == ATA_TRIM)
-		return disk->can_discard && !disk->read_only;
-	if (state->action == ATA_BLOCK_IN)
-		return state->left == 0 || state->phase == IDE_DMA;
-	if (state->phase == IDE_DMA && !state->left)
-		return false;
-	if (out && (channel->drive[state->selected].cdrom || disk->read_only))
-		return false;
-	return state->left <= disk->size && state->offset <= disk->size - state->left &&
-	       state->left % DISK_SECTOR == 0 && state->offset % DISK_SECTOR == 0;
+	switch (state->phase) {
+	case IDE_PACKET:
+		return drive->cdrom && block_valid(state) && state->end == ATAPI_PACKET;
+	case IDE_IN:
+		return block_valid(state) &&
+		       (state->action == ATA_BLOCK_IN
+				       ? !state->left
+				       : state->action == ATA_READ && range_valid(state, disk));
+	case IDE_OUT:
+		return block_valid(state) && state->action == ATA_WRITE && may_write &&
+		       state->end <= state->left && state->end % DISK_SECTOR == 0 &&
+		       range_valid(state, disk);
+	default:
+		return dma_valid(state, disk, may_write);
+	}
 }
 
 static bool channel_quiesce(void *device, uint64_t deadline_ns)
