@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "device/chipset/chipset.h"
+#include "device/lpc_bridge.h"
 #include "device/pci/pci.h"
 #include "device/storage/ahci.h"
 #include "device/storage/floppy.h"
@@ -148,6 +149,17 @@ static void set_cmos(struct machine *machine, struct disk *const *disks)
 	chipset_set_cmos(machine->chipset, FLOPPY_CMOS_EQUIPMENT, equipment);
 }
 
+static void tell_firmware_of_floppies(struct machine *machine)
+{
+	char path[FIRMWARE_PATH];
+
+	for (unsigned i = 0; i < machine->config.floppy_count; i++) {
+		snprintf(path, sizeof(path), "/pci@i0cf8/isa@%x/fdc@03f0/floppy@%u",
+			LPC_BRIDGE_SLOT, i);
+		firmware_can_boot_path(machine, 'a', path);
+	}
+}
+
 static int create_floppies(struct machine *machine)
 {
 	struct floppy_config config = {
@@ -166,6 +178,7 @@ static int create_floppies(struct machine *machine)
 		error = disk_open(&machine->config.floppies[i], &config.disks[i]);
 	if (!error) {
 		set_cmos(machine, config.disks);
+		tell_firmware_of_floppies(machine);
 		return floppy_create(&config);
 	}
 	for (unsigned i = 0; i < FLOPPY_DRIVES; i++)

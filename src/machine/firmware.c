@@ -354,21 +354,27 @@ int firmware_config_boot(struct firmware_config *config, const char *option, con
 	return error;
 }
 
-void firmware_can_boot(struct machine *machine, char kind, const char *name, const char *rest)
+void firmware_can_boot_path(struct machine *machine, char kind, const char *path)
 {
-	const struct pci_function *function = pci_newest(machine->pci);
 	struct firmware *firmware = &machine->firmware;
-	char port[24] = "", place[12];
 
 	if (!machine->fw_cfg || firmware->device_count == FIRMWARE_MAX_DEVICE)
 		return;
+	firmware->device[firmware->device_count].kind = kind;
+	snprintf(firmware->device[firmware->device_count++].path, FIRMWARE_PATH, "%s", path);
+}
+
+void firmware_can_boot(struct machine *machine, char kind, const char *name, const char *rest)
+{
+	const struct pci_function *function = pci_newest(machine->pci);
+	char port[24] = "", place[12], path[FIRMWARE_PATH];
+
 	if (function->port)
 		snprintf(port, sizeof(port), "/pci-bridge@%x", function->port->devfn >> 3);
 	snprintf(place, sizeof(place), function->devfn & 7 ? "%x,%x" : "%x", function->devfn >> 3,
 		function->devfn & 7);
-	firmware->device[firmware->device_count].kind = kind;
-	snprintf(firmware->device[firmware->device_count++].path, FIRMWARE_PATH,
-		"/pci@i0cf8%s/%s@%s/%s", port, name, place, rest);
+	snprintf(path, sizeof(path), "/pci@i0cf8%s/%s@%s/%s", port, name, place, rest);
+	firmware_can_boot_path(machine, kind, path);
 }
 
 /* Paths, a line each, and a zero. */

@@ -55,6 +55,8 @@ int firmware_create(struct machine *machine);
  * FIRMWARE_ORDER; `rest`: its name on the bus, "@", and what follows in an Open Firmware path: as
  * "scsi" and "disk@0,0". Those of one kind are tried in the order in which they are added. */
 void firmware_can_boot(struct machine *machine, char kind, const char *name, const char *rest);
+/* The same of one that is not on the bus: the whole path, of less than FIRMWARE_PATH bytes. */
+void firmware_can_boot_path(struct machine *machine, char kind, const char *path);
 /* All devices exist. */
 int firmware_finish(struct machine *machine);
 /* The machine is switched on, or reset: RAM is zero. */

@@ -65,6 +65,14 @@ limit=5 run --net none
 ((status == 124)) && grep -q 'No bootable device' "$work/out"
 result $? "a machine without anything says so"
 
+cp "$sectors/boot-sector.bin" "$work/floppy"
+truncate -s 1440K "$work/floppy"
+for order in ac:Floppy ca:'Hard Disk'; do
+	run --disk "$work/disk" --floppy "$work/floppy" --debug-exit 0xf4 --boot "order=${order%:*}"
+	((status == 33)) && grep -m 1 'Booting from' "$work/out" | grep -q "from ${order#*:}"
+	result $? "of a disk and a floppy, order=${order%:*} boots the ${order#*:}"
+done
+
 # --- a kernel that calls the BIOS ---
 
 if [[ -r /usr/lib/syslinux/memdisk ]]; then
