@@ -52,7 +52,7 @@ for stage; do
 done
 wanted=" $* "
 
-"$here/scripts/install-packages.sh" gcc libc6-dev binutils meson ninja-build pkg-config python3 seabios grub-pc-bin grub-common syslinux-common \
+"$here/scripts/install-packages.sh" gcc libc6-dev binutils meson ninja-build pkg-config python3 seabios grub-pc-bin grub-common syslinux-common ipxe-qemu \
 	libzydis-dev libjansson-dev libslirp-dev liburing-dev libnbd-dev libpng-dev libvncserver-dev libcmocka-dev libext2fs-dev mmdebstrap e2fsprogs btrfs-progs uidmap openssh-client qemu-utils qemu-system-common nbdkit clang clang-format libclang-rt-dev llvm acpica-tools xorriso man-db groff || exit 1
 
 # --- counting ---

@@ -260,10 +260,11 @@ static int add_tables(struct machine *machine)
 
 /* --- option ROMs --- */
 
+/* What an option ROM boots, if it does, is almost always a network. */
 static int add_option_rom(struct machine *machine, const char *path)
 {
 	const char *slash = strrchr(path, '/');
-	char name[FW_CFG_NAME];
+	char name[FW_CFG_NAME], path_of_rom[FIRMWARE_PATH];
 	struct image image;
 	uint8_t *bytes;
 	int error = open_file(&image, "--option-rom", path);
@@ -280,6 +281,10 @@ static int add_option_rom(struct machine *machine, const char *path)
 	}
 	free(bytes);
 	image_close(&image);
+	if (!error) {
+		snprintf(path_of_rom, sizeof(path_of_rom), "/rom@%s", name);
+		firmware_can_boot_path(machine, 'n', path_of_rom);
+	}
 	return error;
 }
 

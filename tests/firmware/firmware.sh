@@ -73,6 +73,20 @@ for order in ac:Floppy ca:'Hard Disk'; do
 	result $? "of a disk and a floppy, order=${order%:*} boots the ${order#*:}"
 done
 
+# --- a network ---
+
+# The boot sector is a network bootstrap program as well. The disk would boot, too.
+rom=/usr/lib/ipxe/qemu/pxe-virtio.rom
+if [[ -r $rom ]]; then
+	mkdir "$work/tftp"
+	cp "$sectors/boot-sector.bin" "$work/tftp/program"
+	run --option-rom "$rom" --net "user,tftp=$work/tftp,bootfile=program" --disk "$work/disk" \
+		--boot order=nc --debug-exit 0xf4
+	((status == 33)) && (($(grep -c 'tftp://10.0.2.2/program... ok' "$work/out") == 2)) &&
+		(($(grep -c 'The boot sector runs' "$work/out") == 2))
+	result $? "iPXE boots a file by TFTP over virtio-net, and boots it again after a reset"
+fi
+
 # --- a kernel that calls the BIOS ---
 
 if [[ -r /usr/lib/syslinux/memdisk ]]; then
