@@ -214,8 +214,11 @@ static int make_frame(struct vnc *vnc)
 {
 	void *pixels;
 
-	vnc->memory_fd = memfd_create("veneer-vnc", MFD_CLOEXEC);
+	vnc->memory_fd = memfd_create("veneer-vnc", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (vnc->memory_fd < 0 || ftruncate(vnc->memory_fd, VNC_LINK_BYTES) < 0)
+		return -errno;
+	/* A server that opens it anew to write cannot make it smaller under our feet. */
+	if (fcntl(vnc->memory_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
 		return -errno;
 	pixels = mmap(NULL, VNC_LINK_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, vnc->memory_fd, 0);
 	if (pixels == MAP_FAILED)
