@@ -113,10 +113,15 @@ static inline struct memory_disk *memory_disk(uint64_t sectors)
 	return on;
 }
 
+static inline void memory_disk_go_on(void *disk)
+{
+	memory_disk_abandon(disk);
+}
+
 /* Let what is held go on. */
 static inline void memory_disk_release(struct drive *drive)
 {
-	drive_abandon(drive);
+	worker_call(drive->worker, memory_disk_go_on, drive->disk);
 }
 
 #endif

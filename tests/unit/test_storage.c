@@ -4,6 +4,9 @@
 
 #include "device/storage/atapi.h"
 
+#include <semaphore.h>
+#include <unistd.h>
+
 #define SECTORS 4096
 
 static struct memory_disk *on;
@@ -158,6 +161,28 @@ static void quiesce_waits_for_the_disk(void **state)
 	settle();
 	assert_int_equal(dones, 1);
 	assert_int_equal(on->flushes, 1);
+}
+
+static sem_t stuck;
+
+static void stay(void *opaque)
+{
+	while (sem_wait(&stuck) < 0)
+		; /* a signal */
+}
+
+/* A machine ends though the worker is in a system call that does not return. */
+static void abandoned_while_the_worker_is_stuck(void **state)
+{
+	static struct worker_task task;
+
+	sem_init(&stuck, 0, 0);
+	worker_task_init(&task, stay, NULL);
+	worker_post(drive.worker, &task);
+	alarm(20);
+	drive_abandon(&drive);
+	alarm(0);
+	sem_post(&stuck);
 }
 
 static void destroyed_with_a_job_in_flight(void **state)
@@ -429,6 +454,7 @@ int main(void)
 		TEST(list_outside_ram),
 		TEST(errors_come_back),
 		TEST(quiesce_waits_for_the_disk),
+		TEST(abandoned_while_the_worker_is_stuck),
 		TEST(destroyed_with_a_job_in_flight),
 		TEST(ranges_are_discarded),
 		TEST(identify),

@@ -122,7 +122,7 @@ static void run_abandon(void *opaque)
 void drive_abandon(struct drive *drive)
 {
 	if (drive->disk && drive->disk->ops->abandon)
-		worker_call(drive->worker, run_abandon, drive);
+		worker_post(drive->worker, &drive->abandon_task);
 }
 
 /* --- making and destroying --- */
@@ -164,6 +164,7 @@ int drive_create(struct drive *drive, struct disk *disk, const char *name, struc
 	pthread_cond_init(&drive->finished_one, &attributes);
 	pthread_condattr_destroy(&attributes);
 	worker_task_init(&drive->submit_task, submit_all, drive);
+	worker_task_init(&drive->abandon_task, run_abandon, drive);
 	event_work_init(&drive->finish_work, finish, drive);
 	drive->worker = worker_create(name);
 	if (drive->worker)

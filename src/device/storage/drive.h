@@ -38,7 +38,7 @@ struct drive {
 	struct event_loop *loop;
 	struct priority_lock *machine_lock;
 	struct worker *worker;
-	struct worker_task submit_task;
+	struct worker_task submit_task, abandon_task;
 	struct event_work finish_work;
 	unsigned in_flight; /* machine lock: submitted, and done() not yet called */
 	pthread_mutex_t lock;
@@ -61,7 +61,7 @@ void drive_submit(struct drive *drive, struct drive_job *job);
  * flight at deadline_ns (CLOCK_MONOTONIC). Without the machine lock. A drive that was never created
  * has none. */
 bool drive_quiesce(struct drive *drive, uint64_t deadline_ns);
-/* device_ops.abandon. */
+/* device_ops.abandon. It does not wait: the worker may be in a system call that does not return. */
 void drive_abandon(struct drive *drive);
 
 #endif
