@@ -339,6 +339,14 @@ static void without_a_terminal_output_is_lost(void **state)
 	expect_screen("");
 }
 
+static void the_worker_is_not_waited_for(void **state)
+{
+	create(0);
+	worker_is_stuck = true;
+	virtio_console_connect(console, NULL);
+	worker_is_stuck = false;
+}
+
 /* --- among others --- */
 
 static void among_ports_it_is_the_console(void **state)
@@ -379,6 +387,7 @@ int main(void)
 		TEST(typing_has_an_end),
 		TEST(window_is_in_the_configuration),
 		TEST(without_a_terminal_output_is_lost),
+		TEST(the_worker_is_not_waited_for),
 		TEST(among_ports_it_is_the_console),
 	};
 

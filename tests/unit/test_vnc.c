@@ -50,8 +50,11 @@ static int teardown(void **state)
 /* A server that has been taken over would have the monitor draw into memory that is not there. */
 static void pixels_cannot_be_taken_away(void **state)
 {
-	const struct vnc_config config = {
-		.display = &words, .screen = &screen, .input = &input, .clock = &f.clock, .loop = f.loop};
+	const struct vnc_config config = {.display = &words,
+		.screen = &screen,
+		.input = &input,
+		.clock = &f.clock,
+		.loop = f.loop};
 	struct vnc *vnc;
 
 	write_server("#!/bin/sh\n"

@@ -46,8 +46,14 @@ int console_file_open(struct console_port *port, const char *path)
 /* With nothing connected the bytes are lost, as with a serial line. */
 static ssize_t terminal_send(struct console_port *port, const void *bytes, size_t size)
 {
-	size_t taken = port->backend ? port->backend->ops->write(port->backend, bytes, size) : size;
+	struct char_backend *backend;
+	size_t taken = size;
 
+	pthread_mutex_lock(&port->terminal.lock);
+	backend = port->backend;
+	if (backend)
+		taken = backend->ops->write(backend, bytes, size);
+	pthread_mutex_unlock(&port->terminal.lock);
 	return taken || !size ? (ssize_t)taken : -EAGAIN;
 }
 
@@ -162,26 +168,17 @@ static void resized(void *opaque)
 	worker_post(device->worker, &port->terminal.resized);
 }
 
-struct connection {
-	struct console_port *port;
-	struct char_backend *backend;
-};
-
-static void connect_on_worker(void *opaque)
-{
-	struct connection *connection = opaque;
-
-	connection->port->backend = connection->backend;
-}
-
+/* Once this returns nothing is written to the former one. It does not wait for the worker, which
+ * may be in a system call for another port that does not return, at the machine's end, too. */
 void virtio_console_connect(struct console_device *console, struct char_backend *backend)
 {
 	struct console_port *port = &console->port[0];
-	struct connection connection = {port, backend};
 
 	if (port->backend)
 		port->backend->port = (struct char_port){0};
-	worker_call(console->virtio.worker, connect_on_worker, &connection);
+	pthread_mutex_lock(&port->terminal.lock);
+	port->backend = backend;
+	pthread_mutex_unlock(&port->terminal.lock);
 	if (!backend)
 		return;
 	backend->port = (struct char_port){take_input, output_ready, resized, port};

@@ -64,7 +64,8 @@ struct console_terminal {
 	struct event_work input_ready;
 	struct worker_task writable, resized;
 	_Atomic uint32_t size; /* columns << 16 | rows; 0: not known */
-	pthread_mutex_t lock;  /* of what follows: the I/O thread stores it, the worker takes it */
+	pthread_mutex_t lock;  /* of what follows: the I/O thread stores it, the worker takes it;
+				* and the worker writes to the backend with it */
 	uint8_t input[TERMINAL_INPUT];
 	size_t input_count;
 	bool refused; /* there was more input than room */
@@ -95,7 +96,7 @@ struct console_port {
 	/* The end's own. */
 	struct console_socket socket;
 	struct char_backend *backend; /* the file; or the terminal, changed with the machine lock
-				       * by the worker: NULL: it is not connected */
+				       * and terminal.lock: NULL: it is not connected */
 	struct console_terminal terminal;
 };
 
