@@ -10,11 +10,6 @@
 #define TABLES 0x2000
 #define DATA   0x8000
 
-struct step {
-	uint8_t action, choice;
-	uint16_t value;
-};
-
 static bool no_msi(void *opaque, uint64_t address, uint32_t data)
 {
 	return true;
@@ -25,7 +20,7 @@ static void set(unsigned offset, uint32_t value)
 	io_space_write(&memory.mmio, MMIO + offset, value, 4);
 }
 
-static void create(void)
+void storage_create(void)
 {
 	struct pci_config config = {.memory = &memory,
 		.ports = &ports,
@@ -65,7 +60,7 @@ static void put_command(unsigned slot, const uint8_t *data, size_t size)
 	memory_write(&memory, table + 0x80, regions, sizeof(regions));
 }
 
-static void run_step(const struct step *step, const uint8_t *data, size_t size)
+void storage_step(const struct step *step, const uint8_t *data, size_t size)
 {
 	unsigned port = step->choice & 0x80 ? 0x180 : 0x100, slot = step->value & 31;
 
@@ -101,24 +96,4 @@ static void run_step(const struct step *step, const uint8_t *data, size_t size)
 		memory_write(&memory, LIST + step->choice * 16u, step, sizeof(*step));
 		break;
 	}
-}
-
-int LLVMFuzzerInitialize(int *argc, char ***argv)
-{
-	storage_init();
-	return 0;
-}
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
-	struct step step;
-
-	storage_begin();
-	create();
-	for (; size >= sizeof(step); data += sizeof(step), size -= sizeof(step)) {
-		memcpy(&step, data, sizeof(step));
-		run_step(&step, data + sizeof(step), size - sizeof(step));
-	}
-	storage_end();
-	return 0;
 }

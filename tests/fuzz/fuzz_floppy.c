@@ -5,14 +5,9 @@
 
 #include "device/storage/floppy.h"
 
-struct step {
-	uint8_t action, choice;
-	uint16_t value;
-};
-
 static struct dma8237 dma;
 
-static void create(void)
+void storage_create(void)
 {
 	struct floppy_config config = {.devices = &devices,
 		.ports = &ports,
@@ -40,7 +35,7 @@ static void program_dma(const struct step *step)
 	io_space_write(&ports, 0x0a, 2, 1);
 }
 
-static void run_step(const struct step *step, const uint8_t *data, size_t size)
+void storage_step(const struct step *step, const uint8_t *data, size_t size)
 {
 	switch (step->action % 8) {
 	case 0:
@@ -76,24 +71,4 @@ static void run_step(const struct step *step, const uint8_t *data, size_t size)
 			step->value, 1);
 		break;
 	}
-}
-
-int LLVMFuzzerInitialize(int *argc, char ***argv)
-{
-	storage_init();
-	return 0;
-}
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
-	struct step step;
-
-	storage_begin();
-	create();
-	for (; size >= sizeof(step); data += sizeof(step), size -= sizeof(step)) {
-		memcpy(&step, data, sizeof(step));
-		run_step(&step, data + sizeof(step), size - sizeof(step));
-	}
-	storage_end();
-	return 0;
 }

@@ -7,17 +7,12 @@
 
 #define MASTER 0xc000
 
-struct step {
-	uint8_t action, choice;
-	uint16_t value;
-};
-
 static bool no_msi(void *opaque, uint64_t address, uint32_t data)
 {
 	return false;
 }
 
-static void create(void)
+void storage_create(void)
 {
 	struct pci_config config = {.memory = &memory,
 		.ports = &ports,
@@ -37,18 +32,18 @@ static void create(void)
 	io_space_write(&ports, 0xcfc, 5, 2);
 }
 
-static void run_step(const struct step *step)
+void storage_step(const struct step *step, const uint8_t *data, size_t size)
 {
 	static const uint16_t bases[] = {0x1f0, 0x170};
 	uint16_t base = bases[step->choice >> 7];
-	unsigned index = step->choice & 7, size = 1u << (step->choice >> 4 & 3) % 3;
+	unsigned index = step->choice & 7, width = 1u << (step->choice >> 4 & 3) % 3;
 
 	switch (step->action % 8) {
 	case 0:
-		io_space_read(&ports, base + index, size);
+		io_space_read(&ports, base + index, width);
 		break;
 	case 1:
-		io_space_write(&ports, base + index, step->value, size);
+		io_space_write(&ports, base + index, step->value, width);
 		break;
 	case 2: /* a block, or a packet */
 		for (unsigned i = 0; i < step->value % 8192; i++)
@@ -59,7 +54,7 @@ static void run_step(const struct step *step)
 			io_space_write(&ports, base, step->value + i, 2);
 		break;
 	case 4:
-		io_space_write(&ports, MASTER + (step->choice & 15), step->value, size);
+		io_space_write(&ports, MASTER + (step->choice & 15), step->value, width);
 		break;
 	case 5:
 		io_space_write(&ports, base + 0x206, step->value, 1);
@@ -74,24 +69,4 @@ static void run_step(const struct step *step)
 		memory_write(&memory, step->choice * 8u, step, sizeof(*step));
 		break;
 	}
-}
-
-int LLVMFuzzerInitialize(int *argc, char ***argv)
-{
-	storage_init();
-	return 0;
-}
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
-	struct step step;
-
-	storage_begin();
-	create();
-	for (; size >= sizeof(step); data += sizeof(step), size -= sizeof(step)) {
-		memcpy(&step, data, sizeof(step));
-		run_step(&step);
-	}
-	storage_end();
-	return 0;
 }

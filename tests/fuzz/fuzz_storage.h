@@ -1,5 +1,6 @@
 /* What the fuzzers of disk controllers have in common: spaces, memory and an event loop, and disks
- * whose worker is the fuzzer's own thread: it runs when settle() is called. */
+ * whose worker is the fuzzer's own thread: it runs when settle() is called. The input is a list of
+ * steps. */
 #ifndef VENEER_TESTS_FUZZ_FUZZ_STORAGE_H
 #define VENEER_TESTS_FUZZ_FUZZ_STORAGE_H
 
@@ -8,6 +9,18 @@
 #include "device/device.h"
 #include "device/irq.h"
 #include "memory/memory.h"
+
+struct step {
+	uint8_t action, choice;
+	uint16_t value;
+};
+
+/* --- what each fuzzer has of its own --- */
+
+/* Make the controller, and set it up as a driver would. */
+void storage_create(void);
+/* `data`: what follows in the input. */
+void storage_step(const struct step *step, const uint8_t *data, size_t size);
 
 static struct priority_lock lock = PRIORITY_LOCK_INITIALIZER;
 static struct clock machine_clock;
@@ -72,27 +85,32 @@ static inline void settle(void)
 
 /* --- the machine --- */
 
-static inline void storage_init(void)
+int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	clock_init(&machine_clock);
 	machine_clock.paused = true;
 	loop = event_loop_create(&machine_clock, &lock);
 	require(loop && memory_create(&memory, 4 * MIB, 40, &lock) == 0);
+	return 0;
 }
 
-static inline void storage_begin(void)
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	struct step step;
+
 	io_space_init(&ports, &lock);
 	posted_count = 0;
-}
-
-static inline void storage_end(void)
-{
+	storage_create();
+	for (; size >= sizeof(step); data += sizeof(step), size -= sizeof(step)) {
+		memcpy(&step, data, sizeof(step));
+		storage_step(&step, data + sizeof(step), size - sizeof(step));
+	}
 	settle();
 	device_list_destroy(&devices);
 	io_space_destroy(&ports);
 	while (memory.mmio.count)
 		io_space_remove(&memory.mmio, memory.mmio.regions[0].start);
+	return 0;
 }
 
 static inline void ignore_irq(void *opaque, unsigned number, bool level)
