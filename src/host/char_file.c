@@ -3,31 +3,71 @@
 #include "base/log.h"
 
 #include <errno.h>
-#include <stdio.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#define LINE_SIZE 4096
 
 struct char_file {
 	struct char_backend backend;
 	const char *option, *path;
-	FILE *file; /* line-buffered, so that a reader of the file sees each line when it is done */
-	bool failed;
+	int fd;
+	bool failed, late;
+	size_t used;
+	char line[LINE_SIZE]; /* what is not written yet: a reader sees each line when it is done */
 };
 
-/* A full disk must not stop the guest; it costs the rest, and is said once. */
+/* Neither a full disk nor a pipe that nobody reads may stop the guest, or the machine, whose lock
+ * is held: the one costs the rest, the other what comes until somebody reads. Each is said once. */
+static void write_out(struct char_file *file)
+{
+	size_t done = 0;
+	ssize_t some;
+
+	while (done < file->used && !file->failed) {
+		some = write(file->fd, file->line + done, file->used - done);
+		if (some > 0) {
+			done += (size_t)some;
+		} else if (errno == EAGAIN) {
+			if (!file->late)
+				log_error("%s %s: its reader is too slow: some is lost",
+					file->option, file->path);
+			file->late = true;
+			break;
+		} else if (errno != EINTR) {
+			file->failed = true;
+			log_error("%s %s: cannot write: %s; the rest is lost", file->option,
+				file->path, strerror(errno));
+		}
+	}
+	file->used = 0;
+}
+
 static size_t char_file_write(struct char_backend *backend, const void *bytes, size_t size)
 {
 	struct char_file *file = (struct char_file *)backend;
 
-	if (file->failed || fwrite(bytes, 1, size, file->file) == size)
-		return size;
-	file->failed = true;
-	log_error("%s %s: cannot write: %s; the rest is lost", file->option, file->path,
-		strerror(errno));
+	for (const char *byte = bytes, *end = byte + size; byte < end; byte++) {
+		file->line[file->used++] = *byte;
+		if (*byte == '\n' || file->used == LINE_SIZE)
+			write_out(file);
+	}
 	return size;
 }
 
 static const struct char_backend_ops char_file_ops = {.write = char_file_write};
+
+/* A pipe is waited for till somebody reads it, and from then on written without waiting. */
+static int open_file(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+
+	if (fd >= 0)
+		fcntl(fd, F_SETFL, O_NONBLOCK);
+	return fd;
+}
 
 struct char_backend *char_file_create(const char *option, const char *path)
 {
@@ -37,14 +77,15 @@ struct char_backend *char_file_create(const char *option, const char *path)
 		log_error("%s %s: out of memory", option, path);
 		return NULL;
 	}
-	*file = (struct char_file){.backend.ops = &char_file_ops, .option = option, .path = path};
-	file->file = fopen(path, "we");
-	if (!file->file) {
+	*file = (struct char_file){.backend.ops = &char_file_ops,
+		.option = option,
+		.path = path,
+		.fd = open_file(path)};
+	if (file->fd < 0) {
 		log_error("%s %s: cannot write: %s", option, path, strerror(errno));
 		free(file);
 		return NULL;
 	}
-	setvbuf(file->file, NULL, _IOLBF, BUFSIZ);
 	return &file->backend;
 }
 
@@ -52,7 +93,8 @@ void char_file_destroy(struct char_backend *backend)
 {
 	struct char_file *file = (struct char_file *)backend;
 
-	if (fclose(file->file) != 0 && !file->failed)
+	write_out(file);
+	if (close(file->fd) != 0 && !file->failed)
 		log_error("%s %s: cannot write: %s", file->option, file->path, strerror(errno));
 	free(file);
 }

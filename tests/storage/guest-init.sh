@@ -53,6 +53,22 @@ has_size()	# DISK BYTES
 	[ $(($(cat "/sys/block/$1/size") * 512)) = "$2" ]
 }
 
+# Which is sda depends on which the kernel has met first.
+disk_of()	# BYTES: its name
+{
+	local one try
+
+	for try in 1 2 3 4 5 6 7 8 9 10; do
+		for one in /sys/block/sd*; do
+			if [ -e "$one" ] && has_size "${one##*/}" "$1"; then
+				echo "${one##*/}"
+				return
+			fi
+		done
+		sleep 0.2
+	done
+}
+
 storm()		# DISK SECONDS [lost]
 {
 	guest-disk storm "/dev/$1" "$2" 4 $3
@@ -81,6 +97,13 @@ complaints()
 }
 
 # The drivers of disks and discs are the same for all controllers: sda and so on, sr0.
+# The disks that storage.sh gives: 32 MiB to be written, and the text and 3 MiB.
+find_disks()
+{
+	first=$(disk_of 33554432)
+	second=$(disk_of 3670016)
+}
+
 disks()		# DISK READ-ONLY
 {
 	check "$part: a disk's size" has_size "$1" 33554432
@@ -102,7 +125,8 @@ disks()		# DISK READ-ONLY
 ide()
 {
 	modprobe ata_piix
-	disks sda sdb
+	find_disks
+	disks "$first" "$second"
 }
 
 # Resets of the link, of the port and of the device, while requests are in flight: none is lost.
@@ -124,10 +148,11 @@ reset_disk()	# DISK
 ahci()
 {
 	modprobe ahci
-	check "ahci: commands are queued" [ "$(cat /sys/block/sda/device/queue_depth)" = 32 ]
-	disks sda sdb
-	check "ahci: the link is reset while requests are in flight" reset_disk sda
-	write_text /dev/sda >/dev/null
+	find_disks
+	check "ahci: commands are queued" [ "$(cat "/sys/block/$first/device/queue_depth")" = 32 ]
+	disks "$first" "$second"
+	check "ahci: the link is reset while requests are in flight" reset_disk "$first"
+	write_text "/dev/$first" >/dev/null
 	dmesg -c >/tmp/log
 }
 
