@@ -112,7 +112,7 @@ void e1000_write_eerd(struct e1000 *card, uint32_t value)
 
 	if (value & EERD_START)
 		*e1000_register(card, E1000_EERD) =
-			(uint32_t)(eeprom_word(card, address) << 16 | address << 8 | EERD_DONE);
+			(uint32_t)eeprom_word(card, address) << 16 | address << 8 | EERD_DONE;
 }
 
 /* --- the PHY --- */
