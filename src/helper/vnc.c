@@ -4,7 +4,8 @@
  * usage: veneer-vnc ADDRESS PORT [PASSWORD-FILE]	ADDRESS: a path where it has a slash
  *
  * One thread serves all clients. A client that does not read, or stops within a message, is dropped
- * after CLIENT_PATIENCE; there are MOST_CLIENTS at a time. */
+ * after CLIENT_PATIENCE, one that has not said who it is after GREETING_PATIENCE; there are
+ * MOST_CLIENTS at a time. */
 #include "base/bits.h"
 #include "base/sanitizer.h"
 #include "host/display/keysym.h"
@@ -28,11 +29,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MOST_CLIENTS    8
-#define CLIENT_PATIENCE 2000       /* ms */
-#define FRAME_MS        33         /* from one frame to the next */
-#define MOST_BYTES      (1u << 30) /* of memory: past that this process ends */
-#define PASSWORD_SIZE   9          /* VNC looks at 8 characters */
+#define MOST_CLIENTS      8
+#define CLIENT_PATIENCE   2000       /* ms */
+#define GREETING_PATIENCE 5000       /* ms */
+#define FRAME_MS          33         /* from one frame to the next */
+#define MOST_BYTES        (1u << 30) /* of memory: past that this process ends */
+#define PASSWORD_SIZE     9          /* VNC looks at 8 characters */
 
 /* The screen is compared with what clients have in pieces of this size. */
 #define TILE_WIDTH  64
@@ -178,26 +180,50 @@ static void ask_for_frame(void)
 
 /* --- clients --- */
 
+/* What this program keeps of a client. */
+struct viewer {
+	uintptr_t resizes; /* so many it has been told of */
+	uint64_t since_ms;
+};
+
 static void on_gone(rfbClientPtr client)
 {
+	free(client->clientData);
 	clients--;
 }
 
 static enum rfbNewClientAction on_client(rfbClientPtr client)
 {
+	struct viewer *viewer = malloc(sizeof(*viewer));
+
 	client->clientGoneHook = on_gone;
-	client->clientData = (void *)resizes;
-	return ++clients > MOST_CLIENTS ? RFB_CLIENT_REFUSE : RFB_CLIENT_ACCEPT;
+	client->clientData = viewer;
+	clients++;
+	if (!viewer)
+		return RFB_CLIENT_REFUSE;
+	*viewer = (struct viewer){resizes, now_ms()};
+	return clients > MOST_CLIENTS ? RFB_CLIENT_REFUSE : RFB_CLIENT_ACCEPT;
 }
 
 /* libvncserver forgets to tell those of a new size that have not said yet that they want to be
  * told. */
 static void tell_size(rfbClientPtr client)
 {
-	if (client->clientData == (void *)resizes || !client->useNewFBSize)
+	struct viewer *viewer = client->clientData;
+
+	if (viewer->resizes == resizes || !client->useNewFBSize)
 		return;
-	client->clientData = (void *)resizes;
+	viewer->resizes = resizes;
 	client->newFBSizePending = TRUE;
+}
+
+/* Those that say nothing would take the places of others. */
+static void drop_silent(rfbClientPtr client)
+{
+	const struct viewer *viewer = client->clientData;
+
+	if (client->state != RFB_NORMAL && now_ms() - viewer->since_ms > GREETING_PATIENCE)
+		rfbCloseClient(client);
 }
 
 static void accept_client(int listener)
@@ -315,6 +341,7 @@ static void wait_for_events(int listener)
 
 	while ((client = rfbClientIteratorNext(iterator)) && count < ARRAY_SIZE(fds)) {
 		tell_size(client);
+		drop_silent(client);
 		fds[count++] = (struct pollfd){.fd = client->sock, .events = POLLIN};
 	}
 	rfbReleaseClientIterator(iterator);
