@@ -185,19 +185,24 @@ static void load_changed(const struct step *step)
 	free(again.bytes);
 }
 
+/* There may be none: a guest can unmap all of them. */
 static uint64_t in_region(const struct io_space *space, const struct step *step)
 {
-	const struct io_region *region = &space->regions[step->choice / 16 % space->count];
+	const struct io_region *region;
 
+	if (!space->count)
+		return step->offset;
+	region = &space->regions[step->choice / 16 % space->count];
 	return region->start + step->offset % region->size;
 }
 
-/* Where its configuration space is now. */
+/* Where its configuration space is now, or was where it is not mapped. */
 static uint64_t config_of(const struct pci_function *function)
 {
 	uint64_t number = function->port ? function->port->state.config[PCI_SECONDARY_BUS] : 0;
+	uint64_t base = pci_ecam_base(function->bus);
 
-	return PCI_ECAM_BASE + (number << 20) + ((uint64_t)function->devfn << 12);
+	return (base ? base : PCI_ECAM_BASE) + (number << 20) + ((uint64_t)function->devfn << 12);
 }
 
 static void place_bar(const struct step *step)
