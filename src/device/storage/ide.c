@@ -145,19 +145,28 @@ static void begin_buffer(struct ide_channel *channel, uint32_t bytes)
 	channel->state.end = bytes;
 }
 
-static void loaded(struct transfer *transfer, int error)
+/* A job for a block's bytes has come back. False: the command is over. */
+static bool moved_on(struct ide_channel *channel, int error)
 {
-	struct ide_channel *channel = container_of(transfer, struct ide_channel, transfer);
 	struct ide_channel_state *state = &channel->state;
 
 	if (is_reset(channel))
-		return;
+		return false;
 	if (error) {
 		fail(channel);
-		return;
+		return false;
 	}
-	state->left -= transfer->moved;
-	state->offset += transfer->moved;
+	state->left -= channel->transfer.moved;
+	state->offset += channel->transfer.moved;
+	return true;
+}
+
+static void loaded(struct transfer *transfer, int error)
+{
+	struct ide_channel *channel = container_of(transfer, struct ide_channel, transfer);
+
+	if (!moved_on(channel, error))
+		return;
 	begin_buffer(channel, (uint32_t)transfer->moved);
 	begin_block(channel, IDE_IN, true);
 }
@@ -177,14 +186,8 @@ static void stored(struct transfer *transfer, int error)
 	struct ide_channel *channel = container_of(transfer, struct ide_channel, transfer);
 	struct ide_channel_state *state = &channel->state;
 
-	if (is_reset(channel))
+	if (!moved_on(channel, error))
 		return;
-	if (error) {
-		fail(channel);
-		return;
-	}
-	state->left -= transfer->moved;
-	state->offset += transfer->moved;
 	if (!state->left) {
 		complete(channel, 0);
 		return;
