@@ -240,6 +240,13 @@ static struct bt_exit *written_exit(struct translator *t, unsigned insn)
 	return exit;
 }
 
+void emit_page_flags(struct translator *t)
+{
+	extract_field(t, EXTRACT_PAGE, SCRATCH, SCRATCH_ADDR);
+	emit_memory_op(&t->code, false, 0x0fb6, SCRATCH,
+		at_register(SCRATCH, t->bt->host.flags_displacement)); /* movzx */
+}
+
 static void emit_soft(struct translator *t, const struct access *a)
 {
 	struct code *c = &t->code;
@@ -266,9 +273,7 @@ static void emit_soft(struct translator *t, const struct access *a)
 	emit_lea(c, SCRATCH_ADDR, at_sum(SCRATCH_ADDR, SCRATCH, 0));
 	a->op(t, a->insn, at_register(SCRATCH_ADDR, 0));
 	mark(t, a->insn, MARK_AFTER);
-	extract_field(t, EXTRACT_PAGE, SCRATCH, SCRATCH_ADDR);
-	emit_memory_op(
-		c, false, 0x0fb6, SCRATCH, at_register(SCRATCH, t->bt->host.flags_displacement));
+	emit_page_flags(t);
 	patch = emit_unless_rcx_zero(c);
 	add_cold(t, COLD_EXIT, a->insn, patch, sized_exit(t, BT_EXIT_WRITTEN, a), NULL);
 	written_exit(t, a->insn)->resume = c->at;

@@ -19,6 +19,8 @@ struct access {
 void emit_access(struct translator *t, const struct access *access);
 /* The soft TLB of the unit's view, as it is where code is emitted now. */
 struct soft_tlb *soft_tlb_of(struct translator *t);
+/* RCX: the flags of the page that the host address in R10 is in. */
+void emit_page_flags(struct translator *t);
 /* Out of line: the same by the table. */
 void emit_access_table(struct translator *t, const struct cold *cold);
 /* The linear address of an operand to `to` (R10); changes RCX. */

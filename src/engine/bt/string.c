@@ -165,14 +165,6 @@ static void find_page(struct translator *t, unsigned i, unsigned which, unsigned
 	emit_store(c, at_address(&t->bt->run.string_delta[which]), SCRATCH);
 }
 
-/* RCX: the flags of the page that the host address in R10 is in. */
-static void load_page_flags(struct translator *t)
-{
-	extract_field(t, EXTRACT_PAGE, SCRATCH, SCRATCH_ADDR);
-	emit_memory_op(&t->code, false, 0x0fb6, SCRATCH,
-		at_register(SCRATCH, t->bt->host.flags_displacement)); /* movzx */
-}
-
 static void translate_in_pages(struct translator *t, unsigned i)
 {
 	struct code *c = &t->code;
@@ -195,12 +187,12 @@ static void translate_in_pages(struct translator *t, unsigned i)
 	}
 	find_page(t, i, 1, RDI);
 	emit_lea(c, SCRATCH_ADDR, at_sum(SCRATCH_ADDR, SCRATCH, 0));
-	load_page_flags(t);
+	emit_page_flags(t);
 	leave_unless_zero(t, i, interpret);
 	emit_move(c, RDI, SCRATCH_ADDR);
 	emit_with_deltas(t, i, false);
 	/* Another processor may have begun to watch the page meanwhile. */
-	load_page_flags(t);
+	emit_page_flags(t);
 	written = add_exit(t, BT_EXIT_WRITTEN, i);
 	leave_unless_zero(t, i, written);
 	exit_of(t, written)->resume = c->at;
