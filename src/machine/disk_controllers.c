@@ -12,8 +12,8 @@
 #include <errno.h>
 #include <stdio.h>
 
-#define IDE_SLOT  30
-#define AHCI_SLOT 29
+#define IDE_SLOT   30
+#define AHCI_PLACE PCI_FUNCTION_OF(LPC_BRIDGE_SLOT, 2) /* as in the ICH9 */
 
 enum disk_bus machine_disk_bus(const struct machine *machine, const struct disk_config *config)
 {
@@ -87,7 +87,7 @@ static int create_ide(struct machine *machine, const struct ide_drive_config *dr
 
 static int create_ahci(struct machine *machine, const struct ide_drive_config *drives)
 {
-	return ahci_create(machine->pci, AHCI_SLOT, drives);
+	return ahci_create(machine->pci, AHCI_PLACE, drives);
 }
 
 static void tell_firmware(struct machine *machine, const struct controller *controller,

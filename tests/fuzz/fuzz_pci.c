@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-#define MAPPED (2 * PCI_SLOTS * PCI_BARS)
+#define MAPPED (PCI_MAX_FUNCTION * PCI_BARS)
 
 struct step {
 	uint8_t action; /* enum action, modulo */
@@ -37,7 +37,7 @@ static struct io_space ports;
 static struct device_list devices;
 static struct pci_bus *bus;
 static struct pci_function
-	*functions[6]; /* host bridge, a function, two ports and what they have */
+	*functions[8]; /* host bridge, two of one device, two ports and what they have */
 static bool levels[PCI_INTX_GSIS];
 
 static void require(bool condition)
@@ -60,6 +60,8 @@ static void set_level(void *opaque, unsigned number, bool level)
 
 static void create(void)
 {
+	static const int places[] = {PCI_ANY_SLOT, PCI_OWN_PORT, PCI_OWN_PORT,
+		PCI_FUNCTION_OF(1, 5), PCI_FUNCTION_OF(3, 1)};
 	struct pci_config config = {
 		.memory = &memory, .ports = &ports, .devices = &devices, .msi = take_message};
 
@@ -70,14 +72,12 @@ static void create(void)
 	io_space_init(&memory.mmio, &lock);
 	bus = pci_create(&config);
 	require(bus);
-	for (unsigned i = 1; i < 4; i++)
-		require(pci_testdev_create(bus, &devices, i == 1 ? PCI_ANY_SLOT : PCI_OWN_PORT) ==
-			0);
+	for (unsigned i = 0; i < ARRAY_SIZE(places); i++)
+		require(pci_testdev_create(bus, &devices, places[i]) == 0);
 	device_list_firmware_setup(&devices);
-	for (unsigned slot = 0, i = 0; slot < 4; slot++)
-		for (struct pci_function *function = bus->slot[slot]; function;
-			function = function->child)
-			functions[i++] = function;
+	functions[0] = pci_next_function(bus, NULL);
+	for (unsigned i = 1; i < ARRAY_SIZE(functions); i++)
+		functions[i] = pci_next_function(bus, functions[i - 1]);
 }
 
 static void destroy(void)

@@ -103,6 +103,35 @@ static void functions_are_found(void **state)
 	assert_int_equal(config_read(SLOT, 0x100, 4), 0); /* no extended capability */
 }
 
+static void devices_have_functions(void **state)
+{
+	unsigned fifth = 5 << 12;
+
+	assert_int_equal(config_read(SLOT, PCI_HEADER_TYPE, 1), 0);
+	assert_int_equal(pci_testdev_create(bus, &f.devices, PCI_FUNCTION_OF(SLOT, 5)), 0);
+	assert_int_equal(pci_testdev_create(bus, &f.devices, PCI_FUNCTION_OF(SLOT, 2)), 0);
+	assert_int_equal(pci_testdev_create(bus, &f.devices, PCI_FUNCTION_OF(SLOT, 5)), -EEXIST);
+	assert_int_equal(
+		pci_testdev_create(bus, &f.devices, PCI_FUNCTION_OF(SLOT + 1, 2)), -ENOENT);
+	for (unsigned i = 0; i < PCI_FUNCTIONS; i++) {
+		bool there = i == 0 || i == 2 || i == 5;
+
+		assert_int_equal(
+			config_read(SLOT, i << 12, 2), there ? PCI_TESTDEV_VENDOR : 0xffff);
+		assert_int_equal(
+			config_read(SLOT, i << 12 | PCI_HEADER_TYPE, 1), there ? 0x80 : 0xff);
+	}
+	io_space_write(&f.ports, 0xcf8, 0x80000000 | SLOT << 11 | 5 << 8, 4);
+	assert_int_equal(io_space_read(&f.ports, 0xcfc, 2), PCI_TESTDEV_VENDOR);
+	device_list_firmware_setup(&f.devices);
+	config_write(SLOT, fifth + PCI_COMMAND, ALL_ON, 2);
+	write32(config_read(SLOT, fifth + PCI_BASE_ADDRESS_0, 4), 7);
+	assert_int_equal(read32(config_read(SLOT, fifth + PCI_BASE_ADDRESS_0, 4)), 7);
+	/* The others sleep on. */
+	assert_int_equal(config_read(SLOT, PCI_COMMAND, 2), 0);
+	assert_int_equal(config_read(SLOT, 2 << 12 | PCI_COMMAND, 2), 0);
+}
+
 static void ports_and_memory_are_one(void **state)
 {
 	for (unsigned offset = 0; offset < PCI_CONFIG_SIZE; offset += 4) {
@@ -812,6 +841,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(functions_are_found),
+		T(devices_have_functions),
 		T(ports_and_memory_are_one),
 		T(what_is_not_writable_stays),
 		T(capabilities_are_a_list),

@@ -292,6 +292,36 @@ static void secondary_bus_reset(void **state)
 	assert_int_equal(config_read(PORT, PCI_SECONDARY_BUS, 2), 0x0101);
 }
 
+/* What is behind the port has more than one function: all of them are reset. */
+static void reset_of_all_functions(void **state)
+{
+	unsigned second = 3 << 12;
+	uint32_t its_registers;
+
+	assert_int_equal(pci_testdev_create(bus, &f.devices, PCI_FUNCTION_OF(PORT, 3)), 0);
+	device_list_firmware_setup(&f.devices);
+	assert_int_equal(config_read(BEHIND, PCI_HEADER_TYPE, 1), 0x80);
+	assert_int_equal(config_read(BEHIND, second + PCI_HEADER_TYPE, 1), 0x80);
+	assert_int_equal(config_read(PORT, PCI_HEADER_TYPE, 1), PCI_HEADER_TYPE_BRIDGE);
+	its_registers = config_read(BEHIND, second + PCI_BASE_ADDRESS_0, 4);
+	enable();
+	config_write(BEHIND, second + PCI_COMMAND, ALL_ON, 2);
+	write32(registers, 5);
+	write32(its_registers, 6);
+	assert_int_equal(read32(registers), 5);
+	assert_int_equal(read32(its_registers), 6);
+	set_bridge_control(PCI_BRIDGE_CTL_BUS_RESET);
+	set_bridge_control(0);
+	assert_int_equal(config_read(BEHIND, second + PCI_COMMAND, 2), 0);
+	config_write(BEHIND, second + PCI_BASE_ADDRESS_0, its_registers, 4);
+	config_write(BEHIND, second + PCI_COMMAND, ALL_ON, 2);
+	assert_int_equal(read32(its_registers), 0);
+	assert_int_equal(read32(its_registers + PCI_TESTDEV_RESETS), 1);
+	config_write(BEHIND, PCI_BASE_ADDRESS_0, registers, 4);
+	enable();
+	assert_int_equal(read32(registers + PCI_TESTDEV_RESETS), 1);
+}
+
 static void disabled_link_is_a_reset(void **state)
 {
 	unsigned control = capability(PORT, PCI_CAP_ID_EXP) + PCI_EXP_LNKCTL;
@@ -403,6 +433,7 @@ int main(void)
 		T(port_must_be_master),
 		T(pin_is_the_ports),
 		T(secondary_bus_reset),
+		T(reset_of_all_functions),
 		T(disabled_link_is_a_reset),
 		T(port_sleeps),
 		T(machine_reset),

@@ -135,10 +135,9 @@ static unsigned collect(struct pci_bus *bus, struct claim *claims)
 {
 	unsigned count = 0;
 
-	for (unsigned slot = 0; slot < PCI_SLOTS; slot++)
-		for (struct pci_function *function = bus->slot[slot]; function;
-			function = function->child)
-			count = collect_function(function, claims, count);
+	for (struct pci_function *function = pci_next_function(bus, NULL); function;
+		function = pci_next_function(bus, function))
+		count = collect_function(function, claims, count);
 	return count;
 }
 
@@ -174,7 +173,7 @@ static void map(struct pci_bus *bus, const struct claim *claim)
 
 void pci_map_bars(struct pci_bus *bus)
 {
-	struct claim claims[2 * PCI_SLOTS * PCI_BARS];
+	struct claim claims[PCI_MAX_FUNCTION * PCI_BARS];
 	unsigned count = collect(bus, claims);
 
 	for (unsigned i = 0; i < count; i++)
@@ -229,10 +228,12 @@ static void assign_bar(struct pci_function *function, unsigned index, struct win
 	put_bar(function->state.config, bar, index, start | type_bits(bar));
 }
 
-static void assign_bars(struct pci_function *function, struct windows *windows)
+/* Of the function and those of its device that follow. */
+static void assign_bars(struct pci_function *first, struct windows *windows)
 {
-	for (unsigned i = 0; i < PCI_BARS; i++)
-		assign_bar(function, i, windows);
+	for (struct pci_function *function = first; function; function = function->sibling)
+		for (unsigned i = 0; i < PCI_BARS; i++)
+			assign_bar(function, i, windows);
 }
 
 static void align(struct windows *windows)
@@ -241,7 +242,7 @@ static void align(struct windows *windows)
 		windows->of[i].next = ALIGN_UP(windows->of[i].next, granularity[i]);
 }
 
-/* What the function behind the port takes, up to whole pieces, is what the port passes on. */
+/* What the functions behind the port take, up to whole pieces, is what the port passes on. */
 static void assign_behind(struct pci_function *port, struct windows *windows)
 {
 	struct windows before;

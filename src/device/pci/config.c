@@ -204,12 +204,17 @@ static bool is_master(const struct pci_function *function)
 	       (is_master(function->port) && pci_root_port_link_up(function->port));
 }
 
+static void update_alone(struct pci_function *function)
+{
+	atomic_store(&function->dma.enabled, is_master(function));
+	pci_interrupts_update(function);
+}
+
 static void update(struct pci_function *function)
 {
-	for (struct pci_function *each = function; each; each = each->child) {
-		atomic_store(&each->dma.enabled, is_master(each));
-		pci_interrupts_update(each);
-	}
+	update_alone(function);
+	for (struct pci_function *each = function->child; each; each = each->sibling)
+		update_alone(each);
 	pci_map_bars(function->bus);
 }
 
@@ -300,7 +305,8 @@ void pci_config_write(struct pci_function *function, unsigned offset, uint32_t v
 	else
 		update(function);
 	if (function->child && !held && pci_root_port_holds_reset(function))
-		pci_reset_function(function->child);
+		for (struct pci_function *each = function->child; each; each = each->sibling)
+			pci_reset_function(each);
 }
 
 /* --- saved state --- */

@@ -32,10 +32,9 @@ struct pci_bus {
 	struct pci_config config;
 	struct pci_host_bridge host_bridge;
 	const struct pci_function *newest;
-	uint64_t ecam, ecam_size; /* size 0: it is not mapped */
-	/* Function 0 of each, and what is behind it, in the order of the bus:
-	 *	for (function = bus->slot[i]; function; function = function->child) */
-	struct pci_function *slot[PCI_SLOTS]; /* NULL: it is empty */
+	uint64_t ecam, ecam_size;             /* size 0: it is not mapped */
+	struct pci_function *slot[PCI_SLOTS]; /* function 0 of each; NULL: it is empty */
+	unsigned function_count;
 };
 
 static inline uint16_t pci_get16(const uint8_t *config, unsigned offset)
@@ -81,6 +80,11 @@ bool pci_powered(const struct pci_function *function);
 void pci_reset_function(struct pci_function *function);
 
 /* --- pci.c, host_bridge.c --- */
+
+/* All functions, in the order of the bus: a device's one after the other, each followed by what is
+ * behind it. `previous` NULL: the first. NULL: there are no more. */
+struct pci_function *pci_next_function(
+	const struct pci_bus *bus, const struct pci_function *previous);
 
 extern const struct pci_description pci_host_bridge;
 

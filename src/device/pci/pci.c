@@ -15,27 +15,51 @@
 #define ADDRESS_DEVFN(a)    ((a) >> 8 & 0xff)
 #define ADDRESS_REGISTER(a) ((a)&0xfc)
 
+#define HEADER_MULTIFUNCTION 0x80
+
 /* --- configuration accesses --- */
 
-/* A cycle for another bus than 0 goes to the first root port that says that it leads there. Behind
- * that is one function, number 0 of device 0. */
-static struct pci_function *function_behind(
-	const struct pci_bus *bus, unsigned number, unsigned devfn)
+/* Function 0 of the device there. A cycle for another bus than 0 goes to the first root port that
+ * says that it leads there; behind that is one device, number 0. */
+static struct pci_function *device_at(const struct pci_bus *bus, unsigned number, unsigned slot)
 {
-	for (unsigned slot = 0; slot < PCI_SLOTS; slot++) {
-		struct pci_function *port = bus->slot[slot];
+	if (!number)
+		return bus->slot[slot];
+	for (unsigned i = 0; i < PCI_SLOTS; i++) {
+		struct pci_function *port = bus->slot[i];
 
 		if (port && port->child && pci_root_port_leads_to(port, number))
-			return devfn == port->child->devfn ? port->child : NULL;
+			return slot ? NULL : port->child;
 	}
 	return NULL;
 }
 
 static struct pci_function *function_at(const struct pci_bus *bus, unsigned number, unsigned devfn)
 {
-	if (number)
-		return function_behind(bus, number, devfn);
-	return PCI_FUNC(devfn) == 0 ? bus->slot[PCI_SLOT(devfn)] : NULL;
+	struct pci_function *function = device_at(bus, number, PCI_SLOT(devfn));
+
+	while (function && function->devfn != devfn)
+		function = function->sibling;
+	return function;
+}
+
+struct pci_function *pci_next_function(
+	const struct pci_bus *bus, const struct pci_function *previous)
+{
+	unsigned slot = 0;
+
+	if (previous) {
+		const struct pci_function *on_bus = previous->port ? previous->port : previous;
+
+		if (previous->child)
+			return previous->child;
+		if (previous->sibling)
+			return previous->sibling;
+		slot = PCI_SLOT(on_bus->devfn) + 1;
+	}
+	while (slot < PCI_SLOTS && !bus->slot[slot])
+		slot++;
+	return slot < PCI_SLOTS ? bus->slot[slot] : NULL;
 }
 
 /* An access that runs past an aligned doubleword reaches no function: the bus has no such cycle. */
@@ -246,13 +270,13 @@ static void give_msix_bar(struct pci_function *function)
 }
 
 /* `slot`: of the function, or of the port that it is behind. */
-static void add(struct pci_bus *bus, struct pci_function *function, unsigned slot,
+static void add(struct pci_bus *bus, struct pci_function *function, unsigned slot, unsigned number,
 	const struct pci_description *description)
 {
-	uint32_t instance = PCI_DEVFN(slot, 0);
+	uint32_t on_bus = PCI_DEVFN(slot, function->port ? 0 : number);
 
 	function->bus = bus;
-	function->devfn = function->port ? 0 : (uint8_t)instance;
+	function->devfn = (uint8_t)(function->port ? number : on_bus);
 	function->description = *description;
 	function->dma.memory = bus->config.memory;
 	function->line = bus->config.intx[slot % PCI_INTX_GSIS];
@@ -260,9 +284,10 @@ static void add(struct pci_bus *bus, struct pci_function *function, unsigned slo
 	pci_config_init(function, !description->conventional);
 	device_list_add(bus->config.devices, &function->device,
 		function->child ? &pci_root_port_device : &pci_function_device,
-		function->port ? instance << 8 : instance);
-	if (!function->port)
+		function->port ? on_bus << 8 | number : on_bus);
+	if (!function->port && !number)
 		bus->slot[slot] = function;
+	bus->function_count++;
 	pci_function_device.reset(function);
 	bus->newest = function;
 }
@@ -281,7 +306,47 @@ static int add_port(struct pci_bus *bus, struct pci_function *child, unsigned sl
 		return refuse(&pci_root_port, -ENOMEM, "out of memory");
 	port->child = child;
 	child->port = port;
-	add(bus, port, slot, &pci_root_port);
+	add(bus, port, slot, 0, &pci_root_port);
+	return 0;
+}
+
+/* Put a function into its device's list. Each of them says that it is not the only one. */
+static int join(struct pci_function *first, struct pci_function *function, unsigned number)
+{
+	struct pci_function *before = first;
+
+	while (before->sibling && PCI_FUNC(before->sibling->devfn) <= number)
+		before = before->sibling;
+	if (PCI_FUNC(before->devfn) == number)
+		return -EEXIST;
+	function->port = first->port;
+	function->sibling = before->sibling;
+	before->sibling = function;
+	return 0;
+}
+
+static void say_multifunction(struct pci_function *first)
+{
+	for (struct pci_function *each = first; each; each = each->sibling) {
+		each->initial[PCI_HEADER_TYPE] |= HEADER_MULTIFUNCTION;
+		each->state.config[PCI_HEADER_TYPE] |= HEADER_MULTIFUNCTION;
+	}
+}
+
+static int add_further(struct pci_bus *bus, struct pci_function *function, int place,
+	const struct pci_description *description)
+{
+	unsigned slot = (unsigned)place % PCI_SLOTS, number = (unsigned)place / PCI_SLOTS;
+	struct pci_function *first = bus->slot[slot];
+
+	if (!first || number >= PCI_FUNCTIONS)
+		return refuse(description, -ENOENT, "there is no device that it can be a part of");
+	if (first->child)
+		first = first->child;
+	if (join(first, function, number) < 0)
+		return refuse(description, -EEXIST, "the device has a function of that number");
+	add(bus, function, slot, number, description);
+	say_multifunction(first);
 	return 0;
 }
 
@@ -293,6 +358,10 @@ int pci_add(struct pci_bus *bus, struct pci_function *function, int slot,
 
 	if (error)
 		return error;
+	if (bus->function_count + 2 > PCI_MAX_FUNCTION)
+		return refuse(description, -ENOSPC, "it has too many functions");
+	if (slot >= PCI_SLOTS)
+		return add_further(bus, function, slot, description);
 	if (slot < 0)
 		slot = find_slot(bus);
 	if (slot < 1 || slot >= PCI_SLOTS)
@@ -302,7 +371,7 @@ int pci_add(struct pci_bus *bus, struct pci_function *function, int slot,
 	if (behind)
 		error = add_port(bus, function, (unsigned)slot);
 	if (!error)
-		add(bus, function, (unsigned)slot, description);
+		add(bus, function, (unsigned)slot, 0, description);
 	return error;
 }
 
@@ -337,7 +406,7 @@ struct pci_bus *pci_create(const struct pci_config *config)
 		return NULL;
 	}
 	device_list_add(config->devices, &bus->device, &bus_device, 0);
-	add(bus, &bus->host_bridge.function, 0, &pci_host_bridge);
+	add(bus, &bus->host_bridge.function, 0, 0, &pci_host_bridge);
 	pci_host_bridge_init(bus);
 	return bus;
 }

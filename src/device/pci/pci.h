@@ -15,6 +15,8 @@
 #include "memory/dma.h"
 
 #define PCI_SLOTS        32
+#define PCI_FUNCTIONS    8  /* of a device */
+#define PCI_MAX_FUNCTION 96 /* of all devices, root ports included */
 #define PCI_BARS         6
 #define PCI_CONFIG_SIZE  256
 #define PCI_MSIX_VECTORS 64 /* of a function at most */
@@ -23,6 +25,9 @@
 /* For pci_add(), in the place of a slot: */
 #define PCI_ANY_SLOT -1 /* the next free one */
 #define PCI_OWN_PORT -2 /* behind a root port of the function's own, which takes that slot */
+/* Function n, 1 to 7, of the device whose function 0 is in that slot already, or behind the root
+ * port that is. */
+#define PCI_FUNCTION_OF(slot, n) ((slot) | (n) << 5)
 
 /* Where the host bridge claims addresses; the rest of the hole is the chipset's. */
 #define PCI_ECAM_BASE     UINT64_C(0xe0000000) /* where there is no firmware to say it */
@@ -98,9 +103,10 @@ struct pci_function {
 	struct device device;
 	struct pci_function_state state;
 	struct pci_bus *bus;
-	uint8_t devfn;              /* slot << 3 | function; behind a port 0 */
-	struct pci_function *port;  /* the root port that it is behind; NULL: it is on bus 0 */
-	struct pci_function *child; /* of a root port: what is behind it; NULL: it is none */
+	uint8_t devfn;                /* slot << 3 | function; behind a port the slot is 0 */
+	struct pci_function *port;    /* the root port that it is behind; NULL: it is on bus 0 */
+	struct pci_function *child;   /* of a root port: function 0 behind it; NULL: it is none */
+	struct pci_function *sibling; /* the device's next function, by number */
 	struct pci_description description;
 	struct dma dma;
 	/* What follows is pci/'s own. */
@@ -138,7 +144,7 @@ const struct pci_config *pci_bus_config(const struct pci_bus *bus);
  * reach as far. */
 uint64_t pci_window64_base(const struct memory *memory);
 
-/* Put a function into slot `slot` (1 to 31, or one of the two above), with `description`.
+/* Put a function into slot `slot` (1 to 31, or one of the three above), with `description`.
  * Capabilities for PCI Express (with FLR), power management, and MSI-X or MSI where it has
  * vectors are made. The function must be zeroed; it is added to the list of devices before this
  * returns, so add the device around it after it. BARs get addresses from firmware_setup(). 0, or
