@@ -36,6 +36,7 @@ struct client {
 
 struct control {
 	struct machine *machine;
+	struct machine_listener listener;
 	struct unix_socket socket;
 	int retry_fd; /* a timer: when to listen again after accept() failed */
 	bool told;    /* that it failed */
@@ -321,13 +322,14 @@ struct control *control_create(struct machine *machine, const char *path)
 		control_destroy(control);
 		return NULL;
 	}
-	machine->listener = (struct machine_listener){on_event, control};
+	control->listener = (struct machine_listener){.notify = on_event, .opaque = control};
+	machine_listen(machine, &control->listener);
 	return control;
 }
 
 void control_destroy(struct control *control)
 {
-	control->machine->listener = (struct machine_listener){0};
+	machine_unlisten(control->machine, &control->listener);
 	for (unsigned i = 0; i < CONTROL_CLIENTS; i++)
 		if (control->clients[i].control)
 			close_client(&control->clients[i]);

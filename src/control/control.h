@@ -14,7 +14,7 @@
 struct control;
 
 /* Listen at `path`. A socket there at which no process listens any more is replaced. Only the user
- * may connect. Becomes the machine's listener. After machine_create(), before machine_run(). NULL
+ * may connect. After machine_create(), before machine_run(). NULL
  * with a message in the log. */
 struct control *control_create(struct machine *machine, const char *path);
 /* Close all and remove the socket. After machine_run(). */

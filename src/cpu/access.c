@@ -4,6 +4,7 @@
  * or a guest-physical address of something else, and enters the TLB on the way. Everything below
  * it is about accesses that touch two pages, and about devices. */
 #include "cpu/access.h"
+#include "cpu/debugger.h"
 #include "cpu/mappable.h"
 #include "cpu/tlb.h"
 
@@ -53,6 +54,9 @@ static struct place locate(struct cpu *cpu, enum tlb_view view, uint64_t linear,
 	place.gpa = page.gpa;
 	place.host = cpu_memory_pointer(cpu, page.gpa);
 	place.watched = debug_page_watched(cpu, linear & PAGE_MASK);
+	if (unlikely(place.watched) && !(what & PAGING_FETCH) &&
+		debugger_page_watched(cpu, linear & PAGE_MASK))
+		debugger_before_access(cpu);
 	if (unlikely(!place.host))
 		return place;
 	if (unlikely(!is_writable(cpu, place.host)))

@@ -154,6 +154,14 @@ struct exception {
 	uint32_t error;
 };
 
+/* Why a debugger outside of the guest has stopped the vCPU; see cpu/debugger.h. */
+enum debugger_stop {
+	DEBUGGER_RUNS_ON, /* it has not */
+	DEBUGGER_STEPPED,
+	DEBUGGER_BREAKPOINT, /* at cpu->rip */
+	DEBUGGER_WATCHPOINT, /* debugger.watch_address, debugger.watch_access */
+};
+
 /* Parts of struct cpu_state, as an engine that has them elsewhere moves them. */
 enum state_group {
 	STATE_GPRS = 1 << 0, /* and RIP, RFLAGS */
@@ -219,6 +227,17 @@ struct cpu {
 	/* Where the engine's generated code for this vCPU lies: a host fault in there is the
 	 * guest's, and becomes its exception. 0, 0: nowhere. */
 	uintptr_t native_start, native_end;
+	/* A debugger outside of the guest: cpu/debugger.h. */
+	struct {
+		const struct debugger_points *points; /* NULL: there are none */
+		bool active;                          /* there are points, or a step is wanted */
+		bool step;                            /* stop after one instruction */
+		bool replay;  /* the next instruction accesses a page with a watchpoint */
+		bool alone;   /* an instruction is run by itself, or an event is delivered */
+		uint8_t stop; /* enum debugger_stop */
+		uint8_t watch_access;
+		uint64_t watch_address;
+	} debugger;
 	unsigned index; /* 0..count-1; also the initial APIC ID */
 	struct cpu_platform *platform;
 	struct memory *memory;                   /* platform->memory */

@@ -5,6 +5,7 @@
  * instruction boundary. Instruction breakpoints are faults and raised at once. */
 #include "cpu/debug.h"
 #include "cpu/access.h"
+#include "cpu/debugger.h"
 #include "cpu/instruction.h"
 
 #define DR6_FIXED         UINT64_C(0xffff0ff0)
@@ -79,6 +80,8 @@ void debug_single_step_done(struct cpu *cpu)
 
 bool debug_page_watched(const struct cpu *cpu, uint64_t page)
 {
+	if (unlikely(cpu->debugger.active) && debugger_page_watched(cpu, page))
+		return true;
 	if (likely(!(cpu->dr7 & DR7_ENABLES)))
 		return false;
 	for (unsigned n = 0; n < 4; n++)
@@ -91,6 +94,8 @@ void debug_check_access(struct cpu *cpu, uint64_t linear, unsigned size, bool wr
 {
 	uint64_t hit = 0;
 
+	if (unlikely(cpu->debugger.active))
+		debugger_check_access(cpu, linear, size, write);
 	if (likely(!(cpu->dr7 & DR7_ENABLES)))
 		return;
 	for (unsigned n = 0; n < 4; n++)

@@ -271,6 +271,7 @@ bool exception_deliver(struct cpu *cpu)
 	 * breakpoints have not happened yet. */
 	if (event_is_exception(&cpu->delivering) && cpu->delivering.vector != VECTOR_DB)
 		cpu->pending_debug = 0;
+	cpu->debugger.alone = true;
 	memcpy(&outer, &cpu->unwind, sizeof(outer));
 	alive = _setjmp(cpu->unwind) == 0 || escalate(cpu);
 	if (alive) {
@@ -286,6 +287,7 @@ bool exception_deliver(struct cpu *cpu)
 		cpu->activity = ACTIVITY_SHUTDOWN;
 	}
 	memcpy(&cpu->unwind, &outer, sizeof(outer));
+	cpu->debugger.alone = false;
 	return alive;
 }
 

@@ -15,13 +15,13 @@ void cpu_set_apic_page(struct cpu *cpu, uint64_t page)
 	tlb_flush_all(cpu);
 }
 
-/* DR7's enable bits. While any breakpoint is armed, large ranges are refused wherever it lies:
- * debuggers are rare. */
+/* DR7's enable bits. While any breakpoint is armed, the guest's or another debugger's, large ranges
+ * are refused wherever it lies: debuggers are rare. */
 #define DR7_ENABLED 0xff
 
 bool cpu_mappable_around(const struct cpu *cpu, uint64_t gpa, uint64_t *start, uint64_t *end)
 {
-	if (cpu_at_apic(cpu, gpa) || (cpu->dr7 & DR7_ENABLED) ||
+	if (cpu_at_apic(cpu, gpa) || (cpu->dr7 & DR7_ENABLED) || cpu->debugger.active ||
 		!memory_around(cpu->memory, gpa, start, end))
 		return false;
 	if (cpu->apic_page < gpa)

@@ -2,6 +2,7 @@
  * 3A 6.9). */
 #include "cpu/access.h"
 #include "cpu/debug.h"
+#include "cpu/debugger.h"
 #include "cpu/instruction.h"
 #include "cpu/segmentation.h"
 #include "cpu/steal_time.h"
@@ -40,6 +41,8 @@ static uint32_t actionable(struct cpu *cpu)
 			mask |= PENDING_NMI;
 		if (interrupts_open(cpu))
 			mask |= PENDING_INTR;
+		if (cpu->debugger.step && cpu->activity == ACTIVITY_RUNNING)
+			mask &= ~(uint32_t)(PENDING_NMI | PENDING_INTR);
 	}
 	if (cpu->activity == ACTIVITY_HALTED && atomic_load(&cpu->unhalt))
 		kicked = PENDING_UNHALT;
@@ -82,6 +85,7 @@ static void inject(struct cpu *cpu)
 {
 	cpu->activity = ACTIVITY_RUNNING;
 	exception_deliver(cpu);
+	debugger_stepped(cpu);
 }
 
 static void inject_debug(struct cpu *cpu)

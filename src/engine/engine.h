@@ -13,6 +13,7 @@ enum vcpu_exit {
 	VCPU_EXIT_HALTED,        /* HLT: wait for pending, then run again */
 	VCPU_EXIT_WAIT_FOR_SIPI, /* INIT received, or an AP before its SIPI */
 	VCPU_EXIT_SHUTDOWN,      /* triple fault */
+	VCPU_EXIT_DEBUG,         /* cpu->debugger.stop says why: see cpu/debugger.h */
 	VCPU_EXIT_FAILED,        /* the engine has done something wrong; there was a message */
 };
 

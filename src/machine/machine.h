@@ -100,10 +100,12 @@ struct machine_event {
 	struct machine_result cause; /* of MACHINE_WAS_RESET and MACHINE_ENDED */
 };
 
-/* notify() is called for every event, with the machine lock held, on any thread. */
+/* notify() is called for every event, with the machine lock held, on any thread. It may pause and
+ * resume the machine; listeners that come later are then told of that first. */
 struct machine_listener {
-	void (*notify)(void *opaque, const struct machine_event *event); /* NULL: nobody */
+	void (*notify)(void *opaque, const struct machine_event *event);
 	void *opaque;
+	struct machine_listener *next; /* machine/'s own */
 };
 
 struct chipset;
@@ -140,8 +142,8 @@ struct machine {
 	struct input input;                    /* where keys and the mouse's movements go */
 	struct image kernel, initrd;           /* an initrd of 0 bytes is none */
 	char *cmdline;
-	struct boot_start start;          /* how the loaded kernel wants to be entered */
-	struct machine_listener listener; /* set before machine_run() */
+	struct boot_start start; /* how the loaded kernel wants to be entered */
+	struct machine_listener *listeners;
 	bool stuck; /* it has ended, and a device's thread waits in the host's kernel */
 
 	/* Under the lock. */
@@ -149,6 +151,7 @@ struct machine {
 	enum machine_phase phase;
 	bool resume_wanted;           /* asked for while it was PAUSING: then it resumes */
 	unsigned parked;              /* vCPU threads that wait for phase_changed */
+	uint64_t held;                /* a bit each: vCPUs that wait while the machine runs */
 	bool devices_to_stop;         /* PAUSING, and all vCPU threads are parked */
 	pthread_cond_t phase_changed; /* or an end was requested */
 	unsigned resets;
@@ -186,13 +189,23 @@ void machine_destroy(struct machine *machine);
 void machine_request_end(struct machine *machine, enum machine_end end, int value);
 
 /* Stop all vCPUs at an instruction's boundary, and the machine's clock; or let them go on, without
- * a jump in the guest's time. Neither waits: the listener is told MACHINE_PAUSED and
+ * a jump in the guest's time. Neither waits: listeners are told MACHINE_PAUSED and
  * MACHINE_RESUMED; only the latter where a resume called the pause off, while it waited for
  * devices. A machine that is paused can be reset, and is paused after that; it can be ended.
  * Pausing a paused machine, or resuming a running one, has no effect. Machine lock held;
  * from any thread. */
 void machine_pause(struct machine *machine);
 void machine_resume(struct machine *machine);
+/* Resume a paused machine, but of its vCPUs only those that have no bit in `held`; the others wait
+ * where they are until the next resume. For a debugger. */
+void machine_resume_without(struct machine *machine, uint64_t held);
+/* Begin paused: machine_run() runs nothing until there is a machine_resume(). Before it. */
+void machine_start_paused(struct machine *machine);
+
+/* From now on `listener`, which stays the caller's, is told of events, or no longer. While the
+ * machine does not run, or with the machine lock held. */
+void machine_listen(struct machine *machine, struct machine_listener *listener);
+void machine_unlisten(struct machine *machine, struct machine_listener *listener);
 
 /* Press the power button, which asks the guest to shut down. Machine lock held. */
 void machine_press_power_button(struct machine *machine);

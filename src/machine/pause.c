@@ -8,7 +8,8 @@
  * cpu, the devices and RAM, and can be saved (machine/saved_state.c).
  *
  * Asking does not wait, since the thread that asks holds the machine lock, which a vCPU may need
- * before it can stop. The machine's listener is told when it is done. */
+ * before it can stop. The machine's listeners are told when it is done. */
+#include "cpu/debugger.h"
 #include "device/chipset/chipset.h"
 #include "machine/machine.h"
 #include "machine/vcpu_thread.h"
@@ -18,8 +19,25 @@ void machine_tell(
 {
 	const struct machine_event event = {kind, cause};
 
-	if (machine->listener.notify)
-		machine->listener.notify(machine->listener.opaque, &event);
+	for (struct machine_listener *listener = machine->listeners; listener;
+		listener = listener->next)
+		listener->notify(listener->opaque, &event);
+}
+
+void machine_listen(struct machine *machine, struct machine_listener *listener)
+{
+	listener->next = machine->listeners;
+	machine->listeners = listener;
+}
+
+void machine_unlisten(struct machine *machine, struct machine_listener *listener)
+{
+	struct machine_listener **link = &machine->listeners;
+
+	while (*link && *link != listener)
+		link = &(*link)->next;
+	if (*link)
+		*link = listener->next;
 }
 
 static void tell(struct machine *machine, enum machine_event_kind kind)
@@ -27,21 +45,34 @@ static void tell(struct machine *machine, enum machine_event_kind kind)
 	machine_tell(machine, kind, (struct machine_result){MACHINE_RUNS_ON, 0});
 }
 
+/* Those that are held keep PENDING_STOP: they leave the engine at once should they get there. */
+static void release_vcpus(struct machine *machine)
+{
+	for (unsigned i = 0; i < machine->config.cpu_count; i++)
+		if (!(machine->held & BIT(i))) {
+			debugger_run_on(machine->cpus[i]);
+			cpu_clear_pending(machine->cpus[i], PENDING_STOP);
+		}
+}
+
 void machine_resume(struct machine *machine)
 {
-	unsigned i;
+	machine_resume_without(machine, 0);
+}
 
+void machine_resume_without(struct machine *machine, uint64_t held)
+{
 	machine->resume_wanted = machine->phase == MACHINE_PHASE_PAUSING;
 	if (machine->phase != MACHINE_PHASE_PAUSED)
 		return;
+	machine->held = held;
 	clock_resume(&machine->clock);
 	event_loop_clock_changed(machine->loop);
 	if (machine->chipset)
 		device_list_resume(chipset_devices(machine->chipset));
 	machine->phase = MACHINE_PHASE_RUNNING;
 	if (machine->request.end == MACHINE_RUNS_ON)
-		for (i = 0; i < machine->config.cpu_count; i++)
-			cpu_clear_pending(machine->cpus[i], PENDING_STOP);
+		release_vcpus(machine);
 	pthread_cond_broadcast(&machine->phase_changed);
 	tell(machine, MACHINE_RESUMED);
 	if (machine->console)
@@ -83,4 +114,10 @@ void machine_pause(struct machine *machine)
 	vcpu_threads_kick(machine);
 	/* After a resume all threads may still be parked: they have not woken up yet. */
 	machine_vcpu_parked(machine);
+}
+
+void machine_start_paused(struct machine *machine)
+{
+	machine->phase = MACHINE_PHASE_PAUSED;
+	clock_pause(&machine->clock);
 }

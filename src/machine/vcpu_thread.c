@@ -33,15 +33,20 @@ static void end_machine(struct machine *machine, struct cpu *cpu, enum machine_e
 	priority_lock_release(&machine->lock);
 }
 
-/* Wait while the machine is paused. False: the thread is to end. */
-static bool wait_to_run(struct machine *machine)
+static bool may_run(const struct machine *machine, const struct cpu *cpu)
+{
+	return machine->phase == MACHINE_PHASE_RUNNING && !(machine->held & BIT(cpu->index));
+}
+
+/* Wait while the machine is paused, or the vCPU held. False: the thread is to end. */
+static bool wait_to_run(struct machine *machine, const struct cpu *cpu)
 {
 	bool ending;
 
 	priority_lock_take(&machine->lock);
 	machine->parked++;
 	machine_vcpu_parked(machine);
-	while (machine->phase != MACHINE_PHASE_RUNNING && machine->request.end == MACHINE_RUNS_ON)
+	while (!may_run(machine, cpu) && machine->request.end == MACHINE_RUNS_ON)
 		priority_lock_wait(&machine->lock, &machine->phase_changed);
 	machine->parked--;
 	ending = machine->request.end != MACHINE_RUNS_ON;
@@ -49,16 +54,27 @@ static bool wait_to_run(struct machine *machine)
 	return !ending;
 }
 
+/* A debugger's breakpoint, watchpoint or step stops the whole machine. */
+static void stop_for_debugger(struct machine *machine)
+{
+	priority_lock_take(&machine->lock);
+	machine_pause(machine);
+	priority_lock_release(&machine->lock);
+}
+
 static void run(struct vcpu_thread *thread)
 {
 	struct cpu *cpu = thread->cpu;
 
-	if (!wait_to_run(thread->machine))
+	if (!wait_to_run(thread->machine, cpu))
 		return;
 	for (;;) {
 		switch (thread->machine->config.engine->vcpu_run(cpu)) {
+		case VCPU_EXIT_DEBUG:
+			stop_for_debugger(thread->machine);
+			/* fall through */
 		case VCPU_EXIT_STOPPED:
-			if (!wait_to_run(thread->machine))
+			if (!wait_to_run(thread->machine, cpu))
 				return;
 			break;
 		case VCPU_EXIT_HALTED:
@@ -127,6 +143,7 @@ int vcpu_threads_start(struct machine *machine)
 		log_error("out of memory for %u vCPU threads", count);
 		return -ENOMEM;
 	}
+	machine->held = 0;
 	for (i = 0; i < count; i++)
 		cpu_clear_pending(machine->cpus[i], PENDING_STOP);
 	for (i = 0; i < count; i++) {

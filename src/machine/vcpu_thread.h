@@ -18,7 +18,7 @@ void machine_vcpu_parked(struct machine *machine);
 /* They have stopped, which completes the pause; or not `all` have, and it was called off. Machine
  * lock held. */
 void machine_devices_stopped(struct machine *machine, bool all);
-/* Tell the machine's listener. Machine lock held. */
+/* Tell the machine's listeners. Machine lock held. */
 void machine_tell(
 	struct machine *machine, enum machine_event_kind kind, struct machine_result cause);
 

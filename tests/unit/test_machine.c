@@ -84,9 +84,10 @@ static void note(void *opaque, const struct machine_event *event)
 
 static int setup_pause(void **state)
 {
+	static struct machine_listener listener = {.notify = note};
 	int error = setup(state);
 
-	machine.listener.notify = note;
+	machine_listen(&machine, &listener);
 	memset(told, 0, sizeof(told));
 	return error;
 }
@@ -214,6 +215,51 @@ static void a_resume_amid_a_pause_follows_it(void **state)
 	assert_string_equal(told, "prp");
 }
 
+/* They stay parked, and are still told to stop, until a resume lets them go, too. */
+static void vcpus_are_held_back_from_a_resume(void **state)
+{
+	with_vcpus(2);
+	machine_pause(&machine);
+	stop_devices();
+	machine.cpus[0]->debugger.stop = machine.cpus[1]->debugger.stop = DEBUGGER_STEPPED;
+	machine_resume_without(&machine, BIT(1));
+	assert_int_equal(machine.phase, MACHINE_PHASE_RUNNING);
+	assert_int_equal(machine.held, BIT(1));
+	assert_false(told_to_stop(0));
+	assert_true(told_to_stop(1));
+	assert_int_equal(machine.cpus[0]->debugger.stop, DEBUGGER_RUNS_ON);
+	assert_int_equal(machine.cpus[1]->debugger.stop, DEBUGGER_STEPPED);
+	machine_pause(&machine);
+	stop_devices();
+	machine_resume(&machine);
+	assert_int_equal(machine.held, 0);
+	assert_false(told_to_stop(0) || told_to_stop(1));
+}
+
+static void a_machine_can_start_paused(void **state)
+{
+	with_vcpus(2);
+	machine_start_paused(&machine);
+	assert_true(machine.clock.paused);
+	machine_resume(&machine);
+	assert_int_equal(machine.phase, MACHINE_PHASE_RUNNING);
+	assert_false(machine.clock.paused);
+}
+
+static void a_listener_that_leaves_is_told_nothing(void **state)
+{
+	static struct machine_listener second = {.notify = note};
+
+	with_vcpus(2);
+	machine_listen(&machine, &second);
+	machine_pause(&machine);
+	stop_devices();
+	assert_string_equal(told, "pp");
+	machine_unlisten(&machine, &second);
+	machine_resume(&machine);
+	assert_string_equal(told, "ppr");
+}
+
 static void stop_loop(void *opaque)
 {
 	event_loop_stop(opaque);
@@ -290,6 +336,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(timers_go_on_after_a_pause, setup_pause, teardown),
 		cmocka_unit_test_setup_teardown(
 			an_end_reaches_vcpus_that_are_paused, setup_pause, teardown),
+		cmocka_unit_test_setup_teardown(
+			vcpus_are_held_back_from_a_resume, setup_pause, teardown),
+		cmocka_unit_test_setup_teardown(a_machine_can_start_paused, setup_pause, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_listener_that_leaves_is_told_nothing, setup_pause, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -35,6 +35,7 @@ static const char *kernels;
 /* A machine, and the thread that runs it. */
 struct runner {
 	struct machine machine;
+	struct machine_listener listener;
 	pthread_t thread;
 	pthread_cond_t changed;
 	bool paused, ended;
@@ -88,7 +89,8 @@ static void create_model(
 	config.console_output = r->output;
 	pthread_cond_init(&r->changed, NULL);
 	assert_int_equal(machine_create(&r->machine, &config), 0);
-	r->machine.listener = (struct machine_listener){on_event, r};
+	r->listener = (struct machine_listener){.notify = on_event, .opaque = r};
+	machine_listen(&r->machine, &r->listener);
 }
 
 static void create(struct runner *r, const char *kernel, const char *engine, unsigned cpus)

@@ -14,6 +14,7 @@
 #include "engine/options.h"
 
 #include "cpu/access.h"
+#include "cpu/debugger.h"
 #include "cpu/tlb.h"
 
 struct bt_unit *cache_find(struct bt *bt, uint64_t rip, uint64_t key, struct bt_mode mode)
@@ -130,7 +131,8 @@ void cache_know_page(struct bt *bt, bool user, uint64_t rip, uint64_t key, bool 
 	uint16_t number = cache->code_page[key >> PAGE_SHIFT];
 	uint16_t *at = &cache->at_linear[user][linear_index(rip)];
 
-	if (!number)
+	/* Units of a page with a debugger's breakpoint are not reached by way of the map. */
+	if (!number || debugger_page_stops(bt->cpu, rip))
 		return;
 	/* What cannot be named any more when it is flushed must not be known. */
 	if (*at && *at != number)
@@ -194,7 +196,7 @@ uintptr_t bt_find_jump(struct bt *bt, uint64_t rip)
 		bt->options.verify)
 		return 0;
 	key = known_key(cpu, rip);
-	if (key == ~UINT64_C(0))
+	if (key == ~UINT64_C(0) || debugger_page_stops(cpu, rip))
 		return 0;
 	if (!is_unit_for(unit, rip, mode) || unit->key != key)
 		unit = jump_unit(bt, rip, mode);

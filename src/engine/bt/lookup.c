@@ -6,6 +6,7 @@
 #include "engine/bt/trace.h"
 #include "engine/bt/translate.h"
 
+#include "cpu/debugger.h"
 #include "cpu/tlb.h"
 
 /* So many PAUSEs in a row mean waiting for a vCPU that does not run. */
@@ -68,7 +69,7 @@ struct bt_unit *unit_find(struct bt *bt, uint64_t rip, struct bt_mode mode)
 	struct bt_unit *unit;
 	uint64_t key;
 
-	if (!cpu_canonical(bt->cpu, rip))
+	if (!cpu_canonical(bt->cpu, rip) || debugger_page_stops(bt->cpu, rip))
 		return NULL;
 	key = unit_key(bt, rip);
 	if (key == ~UINT64_C(0))
@@ -83,7 +84,7 @@ struct bt_unit *unit_find_or_make(struct bt *bt, uint64_t rip, struct bt_mode mo
 {
 	struct bt_unit *unit = unit_find(bt, rip, mode);
 
-	if (!unit && hot)
+	if (!unit && hot && !debugger_page_stops(bt->cpu, rip))
 		unit = unit_make(bt, rip, mode, nothing_adapted);
 	return unit;
 }

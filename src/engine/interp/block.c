@@ -6,6 +6,7 @@
  * was written is simply not found any more, and when the arena is full everything is dropped. */
 #include "engine/options.h"
 #include "engine/interp/ops.h"
+#include "cpu/debugger.h"
 #include "cpu/tlb.h"
 #include "cpu/transfer.h"
 
@@ -434,6 +435,8 @@ struct block *block_find(struct cpu *cpu, uint64_t rip)
 		return NULL;
 	transfer_check_near(cpu, rip);
 	linear = linear_of(cpu, rip);
+	if (debugger_page_stops(cpu, linear))
+		return NULL;
 	block = block_at(cpu, linear, interp->mode);
 	if (!within_limit(cpu, block, rip))
 		return block_find_single(cpu, rip);

@@ -5,6 +5,7 @@
  * armed, STI or MOV SS wants one instruction run by itself. Exceptions land here too. */
 #include "engine/engine.h"
 #include "engine/interp/ops.h"
+#include "cpu/debugger.h"
 #include "cpu/instruction.h"
 #include "cpu/transfer.h"
 #include "base/log.h"
@@ -97,7 +98,9 @@ int interp_vcpu_create(struct engine_machine *machine, struct cpu *cpu)
 static bool must_step(const struct cpu *cpu)
 {
 	/* A data or I/O breakpoint traps right after its instruction. */
-	return (cpu->system_flags & RFLAGS_TF) || cpu->interrupt_shadow || (cpu->dr7 & DR7_ENABLES);
+	return (cpu->system_flags & RFLAGS_TF) || cpu->interrupt_shadow ||
+	       (cpu->dr7 & DR7_ENABLES) ||
+	       (unlikely(cpu->debugger.active) && debugger_must_step(cpu));
 }
 
 static void run_insns(struct cpu *cpu, const struct insn *in)
@@ -151,6 +154,8 @@ static void step(struct cpu *cpu)
 	uint64_t rip = cpu->rip;
 
 	interp_of(cpu)->current = NULL;
+	cpu->debugger.alone = true;
+	cpu->debugger.replay = false;
 	if (breakpoint_hit(cpu, shadow))
 		cpu_raise(cpu, VECTOR_DB);
 	transfer_check_near(cpu, rip);
@@ -165,6 +170,8 @@ static void step(struct cpu *cpu)
 	/* MOV SS and POP SS have no single-step trap of their own. */
 	if (trap && cpu->interrupt_shadow != SHADOW_MOV_SS)
 		debug_single_step_done(cpu);
+	cpu->debugger.alone = false;
+	debugger_stepped(cpu);
 }
 
 /* An instruction was cut short by an exception: it and the rest of its block were counted on
@@ -223,6 +230,8 @@ static enum vcpu_exit exit_reason(const struct cpu *cpu)
 {
 	if (cpu->activity == ACTIVITY_SHUTDOWN)
 		return VCPU_EXIT_SHUTDOWN;
+	if (cpu->debugger.stop != DEBUGGER_RUNS_ON)
+		return VCPU_EXIT_DEBUG;
 	if (atomic_load(&cpu->pending) & PENDING_STOP)
 		return VCPU_EXIT_STOPPED;
 	return cpu->activity == ACTIVITY_WAIT_FOR_SIPI ? VCPU_EXIT_WAIT_FOR_SIPI : VCPU_EXIT_HALTED;
@@ -249,15 +258,24 @@ static void run_until_exit(struct cpu *cpu)
 
 	if (unwound) {
 		uncount(cpu);
-		if (unwound != CPU_UNWIND_RESTART && !exception_deliver(cpu))
-			return;
+		cpu->debugger.alone = false;
+		debugger_broken_off(cpu);
+		if (unwound != CPU_UNWIND_RESTART) {
+			if (!exception_deliver(cpu))
+				return;
+			debugger_stepped(cpu);
+		}
 	}
 	if (cpu->activity != ACTIVITY_RUNNING)
 		atomic_store(&cpu->attention, 1);
 	for (;;) {
 		struct block *block;
 
+		if (unlikely(cpu->debugger.stop != DEBUGGER_RUNS_ON))
+			return;
 		if (attention(cpu) && !cpu_service_pending(cpu))
+			return;
+		if (unlikely(cpu->debugger.active) && debugger_stops(cpu))
 			return;
 		if (must_step(cpu)) {
 			step(cpu);
