@@ -106,11 +106,16 @@ void debug_check_access(struct cpu *cpu, uint64_t linear, unsigned size, bool wr
 		debug_trap(cpu, hit);
 }
 
+bool debug_io_armed(const struct cpu *cpu)
+{
+	return unlikely(cpu->dr7 & DR7_ENABLES) && (cpu->cr4 & CR4_DE);
+}
+
 void debug_check_io(struct cpu *cpu, uint16_t port, unsigned size)
 {
 	uint64_t hit = 0;
 
-	if (likely(!(cpu->dr7 & DR7_ENABLES)) || !(cpu->cr4 & CR4_DE))
+	if (!debug_io_armed(cpu))
 		return;
 	for (unsigned n = 0; n < 4; n++)
 		if (enabled(cpu, n) && kind_of(cpu, n) == BREAK_IO && overlaps(cpu, n, port, size))

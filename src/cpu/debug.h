@@ -19,6 +19,7 @@ void debug_record(struct cpu *cpu, uint64_t dr6_bits);
 void debug_delivered(struct cpu *cpu);
 /* I/O breakpoints, after the access. */
 void debug_check_io(struct cpu *cpu, uint16_t port, unsigned size);
+bool debug_io_armed(const struct cpu *cpu);
 /* Can DR6, DR7 and what is pending have these values? */
 bool debug_registers_fit(const struct cpu_state *state);
 /* A task switch clears the local enables (SDM vol. 3B 18.2.4). */

@@ -50,6 +50,12 @@ void insn_popf(struct cpu *cpu, uint64_t value, unsigned size);
 uint32_t insn_in(struct cpu *cpu, uint16_t port, unsigned size);
 void insn_out(struct cpu *cpu, uint16_t port, uint32_t value, unsigned size);
 void insn_check_io(struct cpu *cpu, uint16_t port, unsigned size); /* raises #GP(0) */
+/* `count` elements of INS and OUTS, upwards, to and from bytes of RAM, where nobody could tell them
+ * from so many accesses: no I/O breakpoint is armed, and the device takes them at once. How many
+ * were moved; 0: do one alone. */
+unsigned insn_in_block(struct cpu *cpu, uint16_t port, void *bytes, unsigned size, unsigned count);
+unsigned insn_out_block(
+	struct cpu *cpu, uint16_t port, const void *bytes, unsigned size, unsigned count);
 
 void insn_rdtsc(struct cpu *cpu); /* to EDX:EAX */
 void insn_rdtscp(struct cpu *cpu);

@@ -51,3 +51,28 @@ void insn_out(struct cpu *cpu, uint16_t port, uint32_t value, unsigned size)
 	io_space_write(cpu->platform->ports, port, value, size);
 	debug_check_io(cpu, port, size);
 }
+
+unsigned insn_in_block(struct cpu *cpu, uint16_t port, void *bytes, unsigned size, unsigned count)
+{
+	unsigned done;
+
+	insn_check_io(cpu, port, size);
+	if (debug_io_armed(cpu))
+		return 0;
+	done = io_space_read_block(cpu->platform->ports, port, bytes, size, count);
+	cpu->stats.port_io += done;
+	return done;
+}
+
+unsigned insn_out_block(
+	struct cpu *cpu, uint16_t port, const void *bytes, unsigned size, unsigned count)
+{
+	unsigned done;
+
+	insn_check_io(cpu, port, size);
+	if (debug_io_armed(cpu))
+		return 0;
+	done = io_space_write_block(cpu->platform->ports, port, bytes, size, count);
+	cpu->stats.port_io += done;
+	return done;
+}

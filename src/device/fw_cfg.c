@@ -275,6 +275,22 @@ static uint64_t data_read(void *opaque, uint64_t offset, unsigned size)
 	return take(fw_cfg, item, 1) ? item->bytes[fw_cfg->state.offset - 1] : 0;
 }
 
+static unsigned data_read_block(
+	void *opaque, uint64_t offset, void *bytes, unsigned size, unsigned count)
+{
+	struct fw_cfg *fw_cfg = opaque;
+	const struct item *item = find(fw_cfg, fw_cfg->state.selected);
+	uint32_t start = fw_cfg->state.offset, there;
+
+	if (offset != 1 || size != 1)
+		return 0;
+	there = take(fw_cfg, item, count);
+	if (there)
+		memcpy(bytes, item->bytes + start, there);
+	memset((uint8_t *)bytes + there, 0, count - there);
+	return count;
+}
+
 static void selector_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
 	if (size == SELECTOR_SIZE)
@@ -469,7 +485,8 @@ static const struct device_ops fw_cfg_device = {
 
 static int add_ports(struct fw_cfg *fw_cfg, struct io_space *ports)
 {
-	static const struct io_ops selector = {.read = data_read, .write = selector_write};
+	static const struct io_ops selector = {
+		.read = data_read, .write = selector_write, .read_block = data_read_block};
 	static const struct io_ops dma = {.read = dma_read, .write = dma_write};
 	int error = io_space_add(ports, FW_CFG_PORT, SELECTOR_SIZE, "fw_cfg", &selector, fw_cfg);
 

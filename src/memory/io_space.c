@@ -276,6 +276,17 @@ void io_space_wait_after(void (*wait)(void *opaque), void *opaque)
 	after.opaque = opaque;
 }
 
+/* The access is over. */
+static void wait_if_asked(void)
+{
+	void (*wait)(void *opaque) = after.wait;
+
+	if (likely(!wait))
+		return;
+	after.wait = NULL;
+	wait(after.opaque);
+}
+
 uint64_t io_space_read(struct io_space *space, uint64_t address, unsigned size)
 {
 	uint64_t value;
@@ -300,10 +311,38 @@ void io_space_write(struct io_space *space, uint64_t address, uint64_t value, un
 	}
 	if (ring)
 		found.ring(found.opaque, found.offset, bits_zero_extend(value, size));
-	if (unlikely(after.wait)) {
-		void (*wait)(void *opaque) = after.wait;
+	wait_if_asked();
+}
 
-		after.wait = NULL;
-		wait(after.opaque);
-	}
+unsigned io_space_read_block(
+	struct io_space *space, uint64_t address, void *bytes, unsigned size, unsigned count)
+{
+	const struct io_region *region;
+	unsigned done = 0;
+	bool idle;
+
+	priority_lock_take(space->lock);
+	region = find_region(space, address, size, &idle);
+	if (region && region->ops->read_block)
+		done = region->ops->read_block(
+			region->opaque, address - region->start, bytes, size, count);
+	priority_lock_release(space->lock);
+	return done;
+}
+
+unsigned io_space_write_block(
+	struct io_space *space, uint64_t address, const void *bytes, unsigned size, unsigned count)
+{
+	const struct io_region *region;
+	unsigned done = 0;
+	bool idle;
+
+	priority_lock_take(space->lock);
+	region = find_region(space, address, size, &idle);
+	if (region && region->ops->write_block)
+		done = region->ops->write_block(
+			region->opaque, address - region->start, bytes, size, count);
+	priority_lock_release(space->lock);
+	wait_if_asked();
+	return done;
 }

@@ -29,6 +29,14 @@ struct io_ops {
 	/* Parts of an access that had to be split do not reach the device: for them the bus is idle
 	 * here. For a register that shares its address with a wider one of another device. */
 	bool undivided;
+	/* What `count` reads of `size` bytes each at `offset` would give, one after the other, or
+	 * what so many writes would do: for a register that bytes are streamed through, and string
+	 * instructions. How many of them were done, 0 included: after a part of them the register
+	 * may have changed, and the rest comes as accesses of their own. NULL: all do. */
+	unsigned (*read_block)(
+		void *opaque, uint64_t offset, void *bytes, unsigned size, unsigned count);
+	unsigned (*write_block)(
+		void *opaque, uint64_t offset, const void *bytes, unsigned size, unsigned count);
 };
 
 struct io_region {
@@ -94,6 +102,13 @@ int io_space_remove_doorbell(struct io_space *space, uint64_t start);
  * bytes. */
 uint64_t io_space_read(struct io_space *space, uint64_t address, unsigned size);
 void io_space_write(struct io_space *space, uint64_t address, uint64_t value, unsigned size);
+
+/* `count` accesses of `size` bytes each at one address, where its device takes them at once. How many
+ * were made; 0: it does not, at least not now. `bytes`: RAM that nobody has mapped anew meanwhile. */
+unsigned io_space_read_block(
+	struct io_space *space, uint64_t address, void *bytes, unsigned size, unsigned count);
+unsigned io_space_write_block(
+	struct io_space *space, uint64_t address, const void *bytes, unsigned size, unsigned count);
 
 /* From inside a write callback: have wait(opaque) called when this access is over, on the accessing
  * thread, without the machine lock. For a device whose far end has no room: it keeps what the guest

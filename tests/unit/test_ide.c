@@ -147,6 +147,29 @@ static void pio_read(void **state)
 	assert_int_equal(disk->reads, 2); /* the buffer takes 32 sectors */
 }
 
+/* As `rep insw` and `rep outsw` do it: no more than a block at once, and none where there is none. */
+static void pio_by_strings(void **state)
+{
+	uint8_t data[3 * 512], more[512];
+
+	assert_int_equal(io_space_read_block(&f.ports, 0x1f0, data, 2, 256), 0);
+	command(0x1f0, 0x20, 5, 3, false);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(io_space_read_block(&f.ports, 0x1f0, data + i * 512, 2, 100), 100);
+		assert_int_equal(
+			io_space_read_block(&f.ports, 0x1f0, data + i * 512 + 200, 4, 100), 78);
+		settle();
+	}
+	assert_memory_equal(data, disk->bytes + 5 * 512, sizeof(data));
+	assert_int_equal(inb(0x1f7), 0x50);
+	assert_int_equal(io_space_read_block(&f.ports, 0x1f0, more, 2, 256), 0);
+	assert_int_equal(io_space_read_block(&f.ports, 0x1f2, more, 1, 256), 0);
+	command(0x1f0, 0x30, 9, 1, true);
+	assert_int_equal(io_space_write_block(&f.ports, 0x1f0, data, 2, 300), 256);
+	settle();
+	assert_memory_equal(second->bytes + 9 * 512, data, 512);
+}
+
 static void pio_write(void **state)
 {
 	uint8_t data[40 * 512];
@@ -510,6 +533,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(presence),
 		TEST(pio_read),
+		TEST(pio_by_strings),
 		TEST(pio_write),
 		TEST(dma_read_and_write),
 		TEST(dma_table_too_short),

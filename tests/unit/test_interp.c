@@ -342,6 +342,148 @@ static void cmps_reports_its_second_operand(void **state)
 }
 
 /* MOVSXD to 16 bits reads that many on Intel's processors, and 32 on AMD's. */
+/* --- string instructions at a port --- */
+
+#define PORT 0x300
+
+/* A register that numbers stream from, each of two bytes, and into. */
+static struct {
+	uint16_t next;
+	unsigned accesses, blocks; /* the latter: of more than one access */
+	unsigned most;             /* accesses in a block */
+} stream;
+
+static uint64_t stream_read(void *opaque, uint64_t offset, unsigned size)
+{
+	stream.accesses++;
+	return stream.next++;
+}
+
+static void stream_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+	stream.accesses++;
+	assert_int_equal(value, stream.next++);
+}
+
+static unsigned stream_read_block(
+	void *opaque, uint64_t offset, void *bytes, unsigned size, unsigned count)
+{
+	unsigned done = MIN(count, stream.most);
+
+	for (unsigned i = 0; i < done; i++)
+		((uint16_t *)bytes)[i] = stream.next++;
+	stream.blocks++;
+	return done;
+}
+
+static unsigned stream_write_block(
+	void *opaque, uint64_t offset, const void *bytes, unsigned size, unsigned count)
+{
+	unsigned done = MIN(count, stream.most);
+
+	for (unsigned i = 0; i < done; i++)
+		assert_int_equal(((const uint16_t *)bytes)[i], stream.next++);
+	stream.blocks++;
+	return done;
+}
+
+static void begin_stream(unsigned most)
+{
+	static const struct io_ops ops = {.read = stream_read,
+		.write = stream_write,
+		.read_block = stream_read_block,
+		.write_block = stream_write_block};
+
+	memset(&stream, 0, sizeof(stream));
+	stream.most = most;
+	io_space_remove(&ports, PORT);
+	assert_int_equal(io_space_add(&ports, PORT, 2, "stream", &ops, NULL), 0);
+	enter_long(0);
+	cpu->idtr.limit = 0;
+	LOAD_CODE(CODE, 0xf3, 0x66, 0x6d, 0xf4, /* rep insw; hlt */
+		0xf3, 0x66, 0x6f, 0xf4);        /* rep outsw; hlt */
+	cpu->gpr[RDX] = PORT;
+}
+
+static void assert_numbers(uint64_t address, unsigned count)
+{
+	uint16_t value;
+
+	for (unsigned i = 0; i < count; i++) {
+		assert_int_equal(memory_read(&memory, address + 2 * i, &value, 2), 0);
+		assert_int_equal(value, i);
+	}
+}
+
+static void strings_at_a_port_go_in_blocks(void **state)
+{
+	begin_stream(256);
+	cpu->gpr[RCX] = 1000;
+	cpu->gpr[RDI] = DATA + 0xf01; /* one element lies in two pages */
+	assert_int_equal(run_at(CODE), VCPU_EXIT_HALTED);
+	assert_numbers(DATA + 0xf01, 1000);
+	assert_int_equal(cpu->gpr[RCX], 0);
+	assert_int_equal(cpu->gpr[RDI], DATA + 0xf01 + 2000);
+	assert_int_equal(stream.accesses, 1);
+	assert_true(stream.blocks < 8);
+	stream.next = 0;
+	cpu->gpr[RCX] = 1000;
+	cpu->gpr[RSI] = DATA + 0xf01;
+	assert_int_equal(run_at(CODE + 4), VCPU_EXIT_HALTED);
+	assert_int_equal(cpu->gpr[RSI], DATA + 0xf01 + 2000);
+	assert_int_equal(stream.next, 1000);
+	assert_int_equal(stream.accesses, 2);
+}
+
+static void strings_at_a_port_go_one_by_one(void **state)
+{
+	begin_stream(0); /* the device has none at once */
+	cpu->gpr[RCX] = 10;
+	cpu->gpr[RDI] = DATA;
+	assert_int_equal(run_at(CODE), VCPU_EXIT_HALTED);
+	assert_numbers(DATA, 10);
+	assert_int_equal(stream.accesses, 10);
+	begin_stream(256); /* downwards */
+	cpu->system_flags |= RFLAGS_DF;
+	cpu->gpr[RCX] = 10;
+	cpu->gpr[RDI] = DATA + 100;
+	assert_int_equal(run_at(CODE), VCPU_EXIT_HALTED);
+	assert_int_equal(cpu->gpr[RDI], DATA + 80);
+	assert_int_equal(stream.accesses, 10);
+	assert_int_equal(stream.blocks, 0);
+	cpu->system_flags &= ~(uint64_t)RFLAGS_DF;
+}
+
+/* The fault leaves what came before it done, and the port is not read in vain. */
+static void a_string_at_a_port_faults_in_the_middle(void **state)
+{
+	begin_stream(4096);
+	cpu->gpr[RCX] = 100;
+	cpu->gpr[RDI] = 16 * MIB - 20;
+	assert_int_equal(run_at(CODE), VCPU_EXIT_SHUTDOWN);
+	assert_int_equal(cpu->cr2, 16 * MIB);
+	assert_int_equal(cpu->rip, CODE);
+	assert_int_equal(cpu->gpr[RCX], 90);
+	assert_int_equal(cpu->gpr[RDI], 16 * MIB);
+	assert_int_equal(stream.next, 10);
+	assert_numbers(16 * MIB - 20, 10);
+}
+
+/* A breakpoint on the port traps after the first element. */
+static void a_string_at_a_watched_port_traps(void **state)
+{
+	begin_stream(4096);
+	cpu->dr[0] = PORT;
+	cpu->dr7 = 0x400 | 1 | 2 << 16;
+	cpu->cr4 |= CR4_DE;
+	cpu->gpr[RCX] = 100;
+	cpu->gpr[RDI] = DATA;
+	assert_int_equal(run_at(CODE), VCPU_EXIT_SHUTDOWN);
+	assert_int_equal(cpu->gpr[RCX], 99);
+	assert_int_equal(stream.accesses, 1);
+	assert_int_equal(stream.blocks, 0);
+}
+
 static void movsxd_reads_by_vendor(void **state)
 {
 	for (unsigned amd = 0; amd < 2; amd++) {
@@ -377,6 +519,10 @@ int main(void)
 		interp_test(endless_loops_stop),
 		interp_test(far_pointers_by_vendor),
 		interp_test(cmps_reports_its_second_operand),
+		interp_test(strings_at_a_port_go_in_blocks),
+		interp_test(strings_at_a_port_go_one_by_one),
+		interp_test(a_string_at_a_port_faults_in_the_middle),
+		interp_test(a_string_at_a_watched_port_traps),
 		interp_test(movsxd_reads_by_vendor),
 	};
 

@@ -609,37 +609,63 @@ static uint8_t read_register(struct ide_channel *channel, unsigned index)
 
 /* --- the data register --- */
 
-static uint32_t read_data(struct ide_channel *channel, unsigned size)
+/* Bytes of the block that the guest reads: how many there were. */
+static uint32_t take_data(struct ide_channel *channel, void *to, uint32_t most)
 {
 	struct ide_channel_state *state = &channel->state;
-	uint32_t value = 0, bytes;
+	uint32_t bytes;
 
 	if (state->phase != IDE_IN)
 		return 0;
-	bytes = MIN(size, state->block_end - state->position);
-	memcpy(&value, state->buffer + state->position, bytes);
+	bytes = MIN(most, state->block_end - state->position);
+	memcpy(to, state->buffer + state->position, bytes);
 	state->position += bytes;
-	if (state->position == state->block_end)
+	if (bytes && state->position == state->block_end)
 		block_moved(channel);
-	return value;
+	return bytes;
 }
 
-static void write_data(struct ide_channel *channel, uint32_t value, unsigned size)
+/* Bytes of the block, or packet, that the guest writes: how many there was room for. */
+static uint32_t put_data(struct ide_channel *channel, const void *from, uint32_t most)
 {
 	struct ide_channel_state *state = &channel->state;
 	uint32_t bytes;
 
 	if (state->phase != IDE_OUT && state->phase != IDE_PACKET)
-		return;
-	bytes = MIN(size, state->block_end - state->position);
-	memcpy(state->buffer + state->position, &value, bytes);
+		return 0;
+	bytes = MIN(most, state->block_end - state->position);
+	memcpy(state->buffer + state->position, from, bytes);
 	state->position += bytes;
-	if (state->position < state->block_end)
-		return;
+	if (!bytes || state->position < state->block_end)
+		return bytes;
 	if (state->phase == IDE_PACKET)
 		run_packet(channel);
 	else
 		block_moved(channel);
+	return bytes;
+}
+
+/* How many bytes of a string may be moved at once: whole elements of what is left of the block. */
+static uint32_t whole_elements(const struct ide_channel *channel, unsigned size, unsigned count)
+{
+	const struct ide_channel_state *state = &channel->state;
+	uint32_t left = state->block_end - state->position;
+
+	return MIN(count, left / size) * size;
+}
+
+static unsigned read_data_block(
+	void *opaque, uint64_t offset, void *bytes, unsigned size, unsigned count)
+{
+	return offset == DATA ? take_data(opaque, bytes, whole_elements(opaque, size, count)) / size
+			      : 0;
+}
+
+static unsigned write_data_block(
+	void *opaque, uint64_t offset, const void *bytes, unsigned size, unsigned count)
+{
+	return offset == DATA ? put_data(opaque, bytes, whole_elements(opaque, size, count)) / size
+			      : 0;
 }
 
 /* --- ports --- */
@@ -647,10 +673,13 @@ static void write_data(struct ide_channel *channel, uint32_t value, unsigned siz
 static uint64_t command_block_read(void *opaque, uint64_t offset, unsigned size)
 {
 	struct ide_channel *channel = opaque;
+	uint32_t data = 0;
 	uint8_t value;
 
-	if (offset == DATA)
-		return read_data(channel, size);
+	if (offset == DATA) {
+		take_data(channel, &data, size);
+		return data;
+	}
 	value = read_register(channel, (unsigned)offset);
 	if (offset == STATUS && selected(channel)->drive.disk)
 		set_irq(channel, false);
@@ -660,7 +689,7 @@ static uint64_t command_block_read(void *opaque, uint64_t offset, unsigned size)
 static void command_block_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
 	if (offset == DATA)
-		write_data(opaque, (uint32_t)value, size);
+		put_data(opaque, &value, size);
 	else
 		write_register(opaque, (unsigned)offset, (uint8_t)value);
 }
@@ -686,7 +715,12 @@ static void control_block_write(void *opaque, uint64_t offset, uint64_t value, u
 }
 
 const struct io_ops ide_command_block = {
-	.read = command_block_read, .write = command_block_write, .width = 4};
+	.read = command_block_read,
+	.write = command_block_write,
+	.width = 4,
+	.read_block = read_data_block,
+	.write_block = write_data_block,
+};
 const struct io_ops ide_control_block = {
 	.read = control_block_read, .write = control_block_write, .width = 1};
 

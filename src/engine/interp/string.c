@@ -5,7 +5,8 @@
  * That happens when attention is wanted, and after each element when single-stepping.
  *
  * MOVS and STOS are what memmove and memset are made of: runs within one page on both sides,
- * upwards or downwards, are done on host pointers. */
+ * upwards or downwards, are done on host pointers. So are runs of INS and OUTS, upwards, at a port
+ * whose device takes them at once. */
 #include "engine/interp/ops.h"
 #include "cpu/instruction.h"
 #include "cpu/segmentation.h"
@@ -327,6 +328,48 @@ void slow_scas(struct cpu *cpu, const struct insn *in)
 	} while (compare_continues(&op, flags));
 }
 
+/* How many elements from `linear` on may be moved at once, and where; 1: it is one alone. */
+static unsigned io_run(
+	const struct string_op *op, enum gpr reg, enum seg seg, uint64_t linear, uint8_t **at)
+{
+	uint64_t most = MIN(remaining(op), in_segment(op, reg, seg));
+	uint64_t elements = op->step < 0 ? 1 : run_length(op, linear, most);
+
+	*at = elements > 1 ? run_pointer(op, linear, elements, reg == RDI) : NULL;
+	return *at ? (unsigned)elements : 1;
+}
+
+static bool ins_run(const struct string_op *op, uint64_t to)
+{
+	struct cpu *cpu = op->cpu;
+	uint8_t *target;
+	unsigned elements = io_run(op, RDI, SEG_ES, to, &target);
+
+	if (elements > 1)
+		elements = insn_in_block(cpu, (uint16_t)cpu->gpr[RDX], target, op->size, elements);
+	if (!target || !elements)
+		return false;
+	note_written(op, target, elements * op->size);
+	advance(op, RDI, elements);
+	count_down(op, elements);
+	return true;
+}
+
+static bool outs_run(const struct string_op *op, uint64_t from)
+{
+	struct cpu *cpu = op->cpu;
+	uint8_t *source;
+	unsigned elements = io_run(op, RSI, op->in->segment, from, &source);
+
+	if (elements > 1)
+		elements = insn_out_block(cpu, (uint16_t)cpu->gpr[RDX], source, op->size, elements);
+	if (!source || !elements)
+		return false;
+	advance(op, RSI, elements);
+	count_down(op, elements);
+	return true;
+}
+
 /* The memory side is probed first: a port must not be read in vain, nor written twice. */
 void slow_ins(struct cpu *cpu, const struct insn *in)
 {
@@ -339,6 +382,8 @@ void slow_ins(struct cpu *cpu, const struct insn *in)
 		uint64_t to;
 
 		to = destination_linear(&op, true);
+		if (remaining(&op) > 1 && ins_run(&op, to))
+			continue;
 		access_probe_write(cpu, to, op.size, ACCESS_PROGRAM);
 		slow_store(cpu, to, insn_in(cpu, (uint16_t)cpu->gpr[RDX], op.size), op.size);
 		advance(&op, RDI, 1);
@@ -354,9 +399,11 @@ void slow_outs(struct cpu *cpu, const struct insn *in)
 	if (remaining(&op) == 0)
 		return;
 	do {
-		uint64_t value;
+		uint64_t from = source_linear(&op), value;
 
-		value = access_load(cpu, source_linear(&op), op.size, ACCESS_PROGRAM);
+		if (remaining(&op) > 1 && outs_run(&op, from))
+			continue;
+		value = access_load(cpu, from, op.size, ACCESS_PROGRAM);
 		insn_out(cpu, (uint16_t)cpu->gpr[RDX], (uint32_t)value, op.size);
 		advance(&op, RSI, 1);
 		count_down(&op, 1);
