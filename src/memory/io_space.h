@@ -103,8 +103,8 @@ int io_space_remove_doorbell(struct io_space *space, uint64_t start);
 uint64_t io_space_read(struct io_space *space, uint64_t address, unsigned size);
 void io_space_write(struct io_space *space, uint64_t address, uint64_t value, unsigned size);
 
-/* `count` accesses of `size` bytes each at one address, where its device takes them at once. How many
- * were made; 0: it does not, at least not now. `bytes`: RAM that nobody has mapped anew meanwhile. */
+/* `count` accesses of `size` bytes each at one address, where its device takes them at once: so
+ * many were made. 0: it does not, at least not now. */
 unsigned io_space_read_block(
 	struct io_space *space, uint64_t address, void *bytes, unsigned size, unsigned count);
 unsigned io_space_write_block(

@@ -147,7 +147,7 @@ static void pio_read(void **state)
 	assert_int_equal(disk->reads, 2); /* the buffer takes 32 sectors */
 }
 
-/* As `rep insw` and `rep outsw` do it: no more than a block at once, and none where there is none. */
+/* As `rep insw` and `rep outsw` do it: no more than a block at once. */
 static void pio_by_strings(void **state)
 {
 	uint8_t data[3 * 512], more[512];
