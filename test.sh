@@ -281,6 +281,7 @@ if stage virtio; then
 		GUEST=$here/.cache/guest-full PARTS=devices begin tap "virtio, Debian's full kernel" \
 			"$here/tests/virtio/virtio.sh" "$veneer" "$build" "$here" bt 2
 	begin tap "firmware boots from old controllers" "$here/tests/storage/boot.sh" "$veneer" "$here" bt interp
+	begin tap "Debian sleeps and wakes" "$here/tests/sleep/sleep.sh" "$veneer" "$here" bt 2
 	begin tap "old disk controllers" "$here/tests/storage/storage.sh" "$veneer" "$build" "$here" bt 2
 	PARTS=two begin tap "virtio, two machines" "$here/tests/virtio/virtio.sh" "$veneer" "$build" "$here" bt 2
 	begin tap "virtio networks bt" "$here/tests/virtio/network.py" "$veneer" "$build" "$here" bt

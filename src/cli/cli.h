@@ -20,7 +20,7 @@ struct subcommand {
 extern const struct subcommand subcommand_run, subcommand_image;
 /* Of a machine that runs already; all in control.c. */
 extern const struct subcommand subcommand_status, subcommand_pause, subcommand_resume,
-	subcommand_reset, subcommand_powerdown, subcommand_quit;
+	subcommand_reset, subcommand_powerdown, subcommand_wakeup, subcommand_quit;
 /* Give a running machine keys. */
 extern const struct subcommand subcommand_sendkey, subcommand_type;
 extern const struct subcommand subcommand_screenshot;

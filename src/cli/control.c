@@ -18,7 +18,7 @@ struct verb {
 
 static const struct verb verbs[] = {
 	{&subcommand_status, "query-status", true, false,
-		"Print whether a machine is \"running\" or \"paused\".\n"},
+		"Print whether a machine is \"running\", \"paused\", or \"suspended\": asleep.\n"},
 	{&subcommand_pause, "stop", false, false,
 		"Pause a machine: its processors and its clock stand still. Returns when they "
 		"do.\n"},
@@ -27,6 +27,8 @@ static const struct verb verbs[] = {
 		"Reset a machine, as its reset button does.\n"},
 	{&subcommand_powerdown, "system_powerdown", false, false,
 		"Press a machine's power button, which asks its system to shut down.\n"},
+	{&subcommand_wakeup, "system_wakeup", false, false,
+		"Wake a machine whose system has gone to sleep (ACPI S3, \"suspend to RAM\").\n"},
 	{&subcommand_quit, "quit", false, true,
 		"End a machine at once, as switching it off does. Returns when it has ended.\n"},
 };
@@ -90,4 +92,5 @@ const struct subcommand subcommand_resume = {
 const struct subcommand subcommand_reset = {"reset", "reset a machine", control_main};
 const struct subcommand subcommand_powerdown = {
 	"powerdown", "press a machine's power button", control_main};
+const struct subcommand subcommand_wakeup = {"wakeup", "wake a machine that sleeps", control_main};
 const struct subcommand subcommand_quit = {"quit", "end a machine at once", control_main};

@@ -11,8 +11,8 @@
 
 static const struct subcommand *const subcommands[] = {&subcommand_run, &subcommand_image,
 	&subcommand_status, &subcommand_pause, &subcommand_resume, &subcommand_reset,
-	&subcommand_powerdown, &subcommand_sendkey, &subcommand_type, &subcommand_screenshot,
-	&subcommand_quit};
+	&subcommand_powerdown, &subcommand_wakeup, &subcommand_sendkey, &subcommand_type,
+	&subcommand_screenshot, &subcommand_quit};
 
 static void print_help(FILE *file)
 {

@@ -624,6 +624,8 @@ static int status_of(const struct machine_result *result)
 	case MACHINE_SIGNAL:
 	case MACHINE_FAILED:
 	case MACHINE_RUNS_ON:
+	case MACHINE_SLEEPS:
+	case MACHINE_WAKES:
 		break;
 	}
 	return STATUS_FAILED;

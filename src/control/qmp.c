@@ -90,6 +90,8 @@ static const char *const event_names[] = {
 	[MACHINE_RESUMED] = "RESUME",
 	[MACHINE_WAS_RESET] = "RESET",
 	[MACHINE_POWER_BUTTON] = "POWERDOWN",
+	[MACHINE_SUSPENDED] = "SUSPEND",
+	[MACHINE_WOKEN] = "WAKEUP",
 	[MACHINE_ENDED] = "SHUTDOWN",
 };
 
@@ -110,6 +112,8 @@ static const char *reason(const struct machine_result *result)
 		return "host-signal";
 	case MACHINE_FAILED:
 	case MACHINE_RUNS_ON:
+	case MACHINE_SLEEPS:
+	case MACHINE_WAKES:
 		break;
 	}
 	return "host-error";
@@ -176,8 +180,12 @@ static json_t *qmp_capabilities(struct qmp_session *session, json_t *arguments)
 static json_t *query_status(struct qmp_session *session, json_t *arguments)
 {
 	bool paused = session->machine->phase == MACHINE_PHASE_PAUSED;
+	bool asleep = session->machine->asleep;
 
-	return json_pack("{s:b, s:s}", "running", !paused, "status", paused ? "paused" : "running");
+	return json_pack("{s:b, s:s}", "running", !paused && !asleep, "status",
+		paused   ? "paused"
+		: asleep ? "suspended"
+			 : "running");
 }
 
 static json_t *query_version(struct qmp_session *session, json_t *arguments)
@@ -212,6 +220,13 @@ static json_t *system_powerdown(struct qmp_session *session, json_t *arguments)
 	return json_object();
 }
 
+static json_t *system_wakeup(struct qmp_session *session, json_t *arguments)
+{
+	if (!machine_wake_up(session->machine))
+		return qmp_fail(session, "Unable to wake up: guest is not in suspended state");
+	return json_object();
+}
+
 static json_t *system_reset(struct qmp_session *session, json_t *arguments)
 {
 	machine_request_end(session->machine, MACHINE_RESET, true);
@@ -232,6 +247,7 @@ static const struct command {
 	{"quit", quit, {0}},
 	{"system_powerdown", system_powerdown, {0}},
 	{"system_reset", system_reset, {0}},
+	{"system_wakeup", system_wakeup, {0}},
 	{"send-key", qmp_send_key, {"keys", "hold-time"}},
 	{"screendump", qmp_screendump, {"filename", "format"}},
 	{"input-send-event", qmp_input_send_event, {"events", "device", "head"}},

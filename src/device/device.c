@@ -24,6 +24,17 @@ void device_list_reset(struct device_list *list)
 			device->ops->reset(device);
 }
 
+void device_list_sleep(struct device_list *list)
+{
+	for (struct device *device = list->first; device; device = device->next) {
+		void (*sleep)(void *) =
+			device->ops->sleep ? device->ops->sleep : device->ops->reset;
+
+		if (sleep)
+			sleep(device);
+	}
+}
+
 void device_list_firmware_setup(struct device_list *list)
 {
 	for (struct device *device = list->first; device; device = device->next)

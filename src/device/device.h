@@ -21,6 +21,9 @@ struct device_ops {
 	/* All get the device, and all may be NULL. */
 	/* Back to the state at power-up, except what a machine reset keeps (the RTC's time). */
 	void (*reset)(void *device);
+	/* The machine goes into S3, in which most power is off. NULL: the device loses its state,
+	 * as by a reset. */
+	void (*sleep)(void *device);
 	/* What firmware does to it before it starts an operating system. */
 	void (*firmware_setup)(void *device);
 	/* May this state be loaded into this device? Each field is allowed by its row; this checks
@@ -65,6 +68,7 @@ void device_list_add(struct device_list *list, struct device *device, const stru
 	uint32_t instance);
 
 void device_list_reset(struct device_list *list);
+void device_list_sleep(struct device_list *list);
 void device_list_firmware_setup(struct device_list *list);
 /* False: one of them still works. */
 bool device_list_quiesce(struct device_list *list, uint64_t deadline_ns);

@@ -119,7 +119,6 @@ enum { /* FADT flags (table 5.10) */
 	FADT_WBINVD = 1 << 0,
 	FADT_PROC_C1 = 1 << 2, /* HLT works on all processors */
 	FADT_NO_FIXED_SLEEP_BUTTON = 1 << 5,
-	FADT_NO_FIXED_RTC_WAKE = 1 << 6,
 	FADT_TIMER_32_BITS = 1 << 8,
 	FADT_RESET_REGISTER = 1 << 10,
 };
@@ -299,7 +298,19 @@ static void describe_device(struct aml *aml, const struct legacy_device *device)
 	aml_close(aml);
 }
 
-/* The DSDT: devices that cannot be discovered, and the value that powers the machine off. */
+/* As Name (\_S3, Package () {1, 1, 0, 0}): SLP_TYP for PM1a and PM1b control (7.4.2). */
+static void describe_sleep(struct aml *aml, const char *name, uint32_t type)
+{
+	aml_name(aml, name);
+	aml_package(aml, 4);
+	aml_integer(aml, type);
+	aml_integer(aml, type);
+	aml_integer(aml, 0);
+	aml_integer(aml, 0);
+	aml_close(aml);
+}
+
+/* The DSDT: devices that cannot be discovered, and the values for sleep and for power-off. */
 static struct table_header *write_dsdt(
 	struct tables *tables, const struct acpi_config *config, const struct memory *memory)
 {
@@ -313,15 +324,8 @@ static struct table_header *write_dsdt(
 		.next = (uint8_t *)(header + 1),
 		.end = tables->bytes + TABLES_SIZE};
 
-	/* Name (\_S5, Package () {5, 5, 0, 0}): SLP_TYP for PM1a and PM1b control (7.4.2.6). */
-	aml_name(&aml, "\\_S5_");
-	aml_package(&aml, 4);
-	aml_integer(&aml, ACPI_SLEEP_TYPE_S5);
-	aml_integer(&aml, ACPI_SLEEP_TYPE_S5);
-	aml_integer(&aml, 0);
-	aml_integer(&aml, 0);
-	aml_close(&aml);
-
+	describe_sleep(&aml, "\\_S3_", ACPI_SLEEP_TYPE_S3);
+	describe_sleep(&aml, "\\_S5_", ACPI_SLEEP_TYPE_S5);
 	aml_scope(&aml, "\\_SB_");
 	for (i = 0; i < ARRAY_SIZE(legacy_devices); i++)
 		if (is_there(config, &legacy_devices[i]))
@@ -341,8 +345,9 @@ static struct facs *write_facs(struct tables *tables)
 
 	if (!facs)
 		return NULL;
-	*facs = (struct facs){
-		.signature = {'F', 'A', 'C', 'S'}, .length = sizeof(*facs), .version = 2};
+	/* Version 0 has no waking vector of 64 bits, for which there would be two more modes to
+	 * start in. */
+	*facs = (struct facs){.signature = {'F', 'A', 'C', 'S'}, .length = sizeof(*facs)};
 	return facs;
 }
 
@@ -395,8 +400,8 @@ static struct fadt *write_fadt(
 	fadt->century = RTC_CMOS_CENTURY;
 	fadt->iapc_boot_arch =
 		BOOT_ARCH_LEGACY_DEVICES | BOOT_ARCH_8042 | (config->vga ? 0 : BOOT_ARCH_NO_VGA);
-	fadt->flags = FADT_WBINVD | FADT_PROC_C1 | FADT_NO_FIXED_SLEEP_BUTTON |
-		      FADT_NO_FIXED_RTC_WAKE | FADT_TIMER_32_BITS | FADT_RESET_REGISTER;
+	fadt->flags = FADT_WBINVD | FADT_PROC_C1 | FADT_NO_FIXED_SLEEP_BUTTON | FADT_TIMER_32_BITS |
+		      FADT_RESET_REGISTER;
 	fadt->minor_version = 4;
 	finish_table(tables, &fadt->header, "FACP", sizeof(*fadt), 6);
 	return fadt;
@@ -548,6 +553,17 @@ int acpi_write_tables(struct memory *memory, const struct acpi_config *config, u
 		return error;
 	*rsdp = LAYOUT_BIOS;
 	return memory_write(memory, LAYOUT_BIOS, tables.bytes, tables.used);
+}
+
+/* The FACS is on the first boundary of 64 bytes. */
+uint32_t acpi_waking_vector(const struct memory *memory)
+{
+	struct facs facs;
+
+	if (memory_read(memory, LAYOUT_BIOS + TABLES_START, &facs, sizeof(facs)) < 0 ||
+		memcmp(facs.signature, "FACS", 4) != 0 || facs.waking_vector >= MIB)
+		return 0;
+	return facs.waking_vector;
 }
 
 /* --- files for firmware --- */

@@ -23,6 +23,10 @@ struct acpi_config {
  * pointer's guest-physical address. 0, or -errno with a message. */
 int acpi_write_tables(struct memory *memory, const struct acpi_config *config, uint64_t *rsdp);
 
+/* Where a system that was booted with acpi_write_tables()'s tables wants to be woken from S3: an
+ * address below 1 MiB, to be entered in real mode. 0: nowhere. */
+uint32_t acpi_waking_vector(const struct memory *memory);
+
 /* The same tables for firmware that puts them where it likes: the files "etc/acpi/rsdp" and
  * "etc/acpi/tables", in which addresses are offsets in the latter, and "etc/table-loader", whose
  * rows say where there are addresses and checksums (QEMU's bios-linker-loader). */

@@ -54,6 +54,10 @@ int boot_load(const struct boot_request *request, struct boot_start *start);
  * page tables that takes written to guest RAM. */
 void boot_start_cpu(struct cpu *cpu, const struct boot_start *start);
 
+/* Put the boot processor, in its power-up state, into real mode at `address`, below 1 MiB: CS is a
+ * 16th of it. */
+void boot_start_real_mode(struct cpu *cpu, uint32_t address);
+
 /* --- for the protocols --- */
 
 /* Host pointer to [gpa, gpa + size) if all of it is RAM in one piece that kernels may be

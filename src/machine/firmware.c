@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/words.h"
+#include "device/chipset/acpi_pm.h"
 #include "device/chipset/chipset.h"
 #include "device/chipset/uart16550.h"
 #include "device/fw_cfg.h"
@@ -24,6 +25,12 @@
 #define LOG_PORT        0x402
 #define LOG_PORT_VALUE  0xe9 /* what a read gives: there is such a port */
 #define FAIL_WAIT_EVER  UINT32_MAX
+
+/* A byte for each sleeping state, S0 first: SLP_TYP, and bit 7 where there is such a state. */
+#define SYSTEM_STATE(s, type) ((UINT64_C(0x80) | (type)) << (8 * (s)))
+#define SYSTEM_STATES                                                                              \
+	(SYSTEM_STATE(0, 0) | SYSTEM_STATE(3, ACPI_SLEEP_TYPE_S3) |                                \
+		SYSTEM_STATE(5, ACPI_SLEEP_TYPE_S5))
 
 bool firmware_is_used(const struct machine *machine)
 {
@@ -177,6 +184,7 @@ static int add_numbers(struct machine *machine)
 		{"etc/max-cpus", config->cpu_count, 4},
 		{"etc/show-boot-menu", config->firmware.menu, 2},
 		{"etc/boot-fail-wait", FAIL_WAIT_EVER, 4},
+		{"etc/system-states", SYSTEM_STATES, 6},
 		{"etc/reserved-memory-end", pci_window64_base(&machine->memory), 8},
 		/* What it and boot loaders print goes to the serial port, too, unless this terminal
 		 * shows the screen. 0: not. */

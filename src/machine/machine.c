@@ -12,6 +12,7 @@
 #include "machine/guest_image.h"
 #include "machine/io_devices.h"
 #include "machine/layout.h"
+#include "machine/sleep.h"
 #include "machine/vcpu_thread.h"
 
 #include <errno.h>
@@ -40,17 +41,20 @@ static unsigned rank(enum machine_end end)
 	switch (end) {
 	case MACHINE_RUNS_ON:
 		return 0;
+	case MACHINE_SLEEPS:
+	case MACHINE_WAKES:
+		return 1;
 	case MACHINE_POWERED_OFF:
 	case MACHINE_RESET:
 	case MACHINE_DEBUG_EXIT:
 	case MACHINE_TRIPLE_FAULT:
-		return 1;
+		return 2;
 	case MACHINE_QUIT:
 	case MACHINE_SIGNAL:
 	case MACHINE_FAILED:
 		break;
 	}
-	return 2;
+	return 3;
 }
 
 void machine_request_end(struct machine *machine, enum machine_end end, int value)
@@ -75,6 +79,16 @@ static void on_reset(void *opaque)
 	machine_request_end(opaque, MACHINE_RESET, 0);
 }
 
+static void on_sleep(void *opaque)
+{
+	machine_request_end(opaque, MACHINE_SLEEPS, 0);
+}
+
+static void on_wake(void *opaque)
+{
+	machine_request_end(opaque, MACHINE_WAKES, 0);
+}
+
 static void on_debug_exit(void *opaque, int status)
 {
 	machine_request_end(opaque, MACHINE_DEBUG_EXIT, status);
@@ -89,6 +103,13 @@ void machine_press_power_button(struct machine *machine)
 {
 	chipset_power_button(machine->chipset);
 	machine_tell(machine, MACHINE_POWER_BUTTON, (struct machine_result){MACHINE_RUNS_ON, 0});
+}
+
+bool machine_wake_up(struct machine *machine)
+{
+	if (machine->asleep)
+		chipset_power_button(machine->chipset);
+	return machine->asleep;
 }
 
 /* --- building --- */
@@ -135,6 +156,8 @@ static int create_devices(struct machine *machine)
 		.debug_exit_port = machine->config.debug_exit_port,
 		.opaque = machine,
 		.power_off = on_power_off,
+		.sleep = on_sleep,
+		.wake = on_wake,
 		.reset = on_reset,
 		.debug_exit = on_debug_exit,
 	};
@@ -386,6 +409,7 @@ static int reset(struct machine *machine)
 		cpu_reset(machine->cpus[i]); /* calls the chipset, which takes the lock */
 	priority_lock_take(&machine->lock);
 	machine->request = (struct machine_result){MACHINE_RUNS_ON, 0};
+	machine->asleep = false;
 	chipset_reset(machine->chipset);
 	priority_lock_release(&machine->lock);
 	error = memory_clear(&machine->memory);
@@ -428,7 +452,7 @@ static bool ends(const struct machine *machine)
 {
 	enum machine_end end = machine->request.end;
 
-	return end != MACHINE_RUNS_ON && (end != MACHINE_RESET || !machine->config.reboot);
+	return rank(end) > 1 && (end != MACHINE_RESET || !machine->config.reboot);
 }
 
 /* The user wants it to run while a pause still waits for devices. */
@@ -505,6 +529,22 @@ static struct machine_result run_until_request(struct machine *machine)
 	return machine->request;
 }
 
+/* In S3. What ends it is what wakes the machine, or what would end or reset one that runs. */
+static struct machine_result sleep_until_request(struct machine *machine)
+{
+	int error;
+
+	machine_fall_asleep(machine);
+	do {
+		error = event_loop_run(machine->loop);
+		finish_pause(machine);
+	} while (!error && !end_requested(machine));
+	if (error)
+		request_failure(machine);
+	stop_devices(machine);
+	return machine->request;
+}
+
 static void tell_with_lock(
 	struct machine *machine, enum machine_event_kind kind, struct machine_result cause)
 {
@@ -513,12 +553,28 @@ static void tell_with_lock(
 	priority_lock_release(&machine->lock);
 }
 
+/* A machine that was saved asleep still is. */
+static struct machine_result run_awake_or_asleep(struct machine *machine)
+{
+	struct machine_result result = {MACHINE_SLEEPS, 0};
+
+	while (result.end == MACHINE_SLEEPS || result.end == MACHINE_WAKES) {
+		if (result.end == MACHINE_WAKES || !chipset_is_asleep(machine->chipset))
+			result = run_until_request(machine);
+		if (result.end == MACHINE_SLEEPS)
+			result = sleep_until_request(machine);
+		if (result.end == MACHINE_WAKES && !machine_wake(machine))
+			result = (struct machine_result){MACHINE_RESET, 0};
+	}
+	return result;
+}
+
 static struct machine_result run_over_resets(struct machine *machine)
 {
 	struct machine_result result;
 
 	for (;;) {
-		result = run_until_request(machine);
+		result = run_awake_or_asleep(machine);
 		if (result.end != MACHINE_RESET || !machine->config.reboot)
 			return result;
 		if (reset(machine) < 0)

@@ -69,6 +69,8 @@ struct machine_config {
 /* How a run ended. */
 enum machine_end {
 	MACHINE_RUNS_ON, /* it has not */
+	MACHINE_SLEEPS,  /* in S3, machine/sleep.c; machine_run() never returns it, or the next */
+	MACHINE_WAKES,
 	MACHINE_POWERED_OFF,
 	MACHINE_RESET, /* and config.reboot is off; value: false by the guest, true by the user */
 	MACHINE_DEBUG_EXIT, /* value: the exit status, (v << 1) | 1 */
@@ -92,6 +94,8 @@ enum machine_event_kind {
 	MACHINE_RESUMED,
 	MACHINE_WAS_RESET,    /* and starts again; with its cause */
 	MACHINE_POWER_BUTTON, /* was pressed */
+	MACHINE_SUSPENDED,    /* is asleep */
+	MACHINE_WOKEN,        /* is about to go on */
 	MACHINE_ENDED,        /* machine_run() will return the event's cause */
 };
 
@@ -149,6 +153,7 @@ struct machine {
 	/* Under the lock. */
 	struct machine_result request; /* why the vCPU threads are to end */
 	enum machine_phase phase;
+	bool asleep;                  /* in S3: there are no vCPU threads */
 	bool resume_wanted;           /* asked for while it was PAUSING: then it resumes */
 	unsigned parked;              /* vCPU threads that wait for phase_changed */
 	uint64_t held;                /* a bit each: vCPUs that wait while the machine runs */
@@ -207,8 +212,11 @@ void machine_start_paused(struct machine *machine);
 void machine_listen(struct machine *machine, struct machine_listener *listener);
 void machine_unlisten(struct machine *machine, struct machine_listener *listener);
 
-/* Press the power button, which asks the guest to shut down. Machine lock held. */
+/* Press the power button, which asks the guest to shut down, or wakes it. Machine lock held. */
 void machine_press_power_button(struct machine *machine);
+/* Wake a machine that sleeps, for the guest as by the power button. False: it does not sleep.
+ * Machine lock held. */
+bool machine_wake_up(struct machine *machine);
 
 /* All vCPUs' counters added up. With the vCPUs stopped. */
 void machine_add_stats(const struct machine *machine, struct cpu_stats *sum);

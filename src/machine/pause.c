@@ -81,7 +81,9 @@ void machine_resume_without(struct machine *machine, uint64_t held)
 
 void machine_vcpu_parked(struct machine *machine)
 {
-	if (machine->phase != MACHINE_PHASE_PAUSING || machine->parked < machine->config.cpu_count)
+	bool some_run = !machine->asleep && machine->parked < machine->config.cpu_count;
+
+	if (machine->phase != MACHINE_PHASE_PAUSING || some_run)
 		return;
 	clock_pause(&machine->clock);
 	event_loop_clock_changed(machine->loop);

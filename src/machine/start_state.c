@@ -90,3 +90,15 @@ void boot_start_cpu(struct cpu *cpu, const struct boot_start *start)
 	cpu_update_view(cpu);
 	cpu_push(cpu, STATE_GPRS | STATE_SEGMENTS | STATE_CONTROL);
 }
+
+void boot_start_real_mode(struct cpu *cpu, uint32_t address)
+{
+	struct segment code = cpu->segment[SEG_CS];
+
+	code.selector = (uint16_t)(address >> 4);
+	code.base = address & ~15u;
+	cpu_set_segment(cpu, SEG_CS, &code);
+	cpu->rip = cpu->next_rip = address & 15;
+	cpu_update_view(cpu);
+	cpu_push(cpu, STATE_GPRS | STATE_SEGMENTS | STATE_CONTROL);
+}

@@ -102,6 +102,14 @@ class Machine:
         return self.process.wait(seconds)
 
 
+def until(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError('it does not come')
+        time.sleep(0.02)
+
+
 class Client:
     def __init__(self, negotiate=True):
         self.socket = socket.socket(socket.AF_UNIX)
@@ -188,7 +196,7 @@ def _():
         same(client.execute('query-version')['return'], client.greeting['QMP']['version'])
         names = {row['name'] for row in client.execute('query-commands')['return']}
         same(names, {'qmp_capabilities', 'query-status', 'query-version', 'query-commands', 'stop',
-                     'cont', 'quit', 'system_powerdown', 'system_reset', 'send-key',
+                     'cont', 'quit', 'system_powerdown', 'system_reset', 'system_wakeup', 'send-key',
                      'input-send-event', 'screendump'})
 
 
@@ -403,6 +411,56 @@ def _():
         same(client.event('POWERDOWN'), None)
 
 
+def status(client):
+    answer = client.execute('query-status')['return']
+    same(answer['running'], answer['status'] == 'running')
+    return answer['status']
+
+
+@check('a machine that sleeps')
+def _():
+    with Machine('sleep') as machine:
+        client = Client()
+        until(lambda: status(client) == 'suspended')
+        for wake in ('system_wakeup', 'system_powerdown', 'system_wakeup'):
+            same(client.execute(wake), {'return': {}})
+            for event in ('POWERDOWN',) * (wake == 'system_powerdown') + ('WAKEUP', 'SUSPEND'):
+                same(client.event(event), None)
+            same(machine.read(0.2), b'awake\n')
+        # Paused, it sleeps on, and what wakes it waits.
+        same(client.execute('stop'), {'return': {}})
+        same(client.event('STOP'), None)
+        same(status(client), 'paused')
+        same(client.execute('cont'), {'return': {}})
+        same(client.event('RESUME'), None)
+        same(status(client), 'suspended')
+        client.execute('stop')
+        same(client.event('STOP'), None)
+        same(client.execute('system_wakeup'), {'return': {}})
+        same(client.event('WAKEUP'), None)
+        same(machine.read(0.3), b'')
+        same(status(client), 'paused')
+        client.execute('cont')
+        same(client.event('RESUME'), None)
+        same(client.event('SUSPEND'), None)
+        same(machine.read(0.2), b'awake\n')
+        # A reset forgets that it slept.
+        same(client.execute('system_reset'), {'return': {}})
+        same(client.event('RESET'), {'guest': False, 'reason': 'host-qmp-system-reset'})
+        same(client.event('SUSPEND'), None)
+        same(machine.read(0.2), b'')
+        same(client.execute('quit'), {'return': {}})
+        same(machine.finish(), 0)
+    with Machine('sleep') as machine:
+        client = Client()
+        until(lambda: status(client) == 'suspended')
+        machine.process.terminate()
+        same(client.event('SHUTDOWN'), {'guest': False, 'reason': 'host-signal'})
+        same(machine.finish(), -signal.SIGTERM)
+    with Machine('tick'):
+        error(Client().execute('system_wakeup'), 'GenericError')
+
+
 @check('stop waits for a guest whose output nobody reads, and nobody else does')
 def _():
     with Machine('flood') as machine:
@@ -470,14 +528,6 @@ def _():
         same(client.reply()['return']['status'] in ('running', 'paused'), True)
         same(client.file.read(), b'')
         same('return' in Client().execute('cont'), True)
-
-
-def until(condition, seconds=10):
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError('it does not come')
-        time.sleep(0.02)
 
 
 @check('all commands are done of a client that says no more, and of one that has gone')
@@ -691,6 +741,16 @@ def _():
         same(machine.finish(), 0)
 
 
+@check('veneer wakeup')
+def _():
+    with Machine('sleep') as machine:
+        until(lambda: call('status', path) == (0, 'suspended\n', ''))
+        same(call('wakeup', path), (0, '', ''))
+        until(lambda: machine.read(0.2) == b'awake\n')
+    with Machine('tick'):
+        same(call('wakeup', path), (4, '', f'veneer: {path}: Unable to wake up: guest is not in suspended state\n'))
+
+
 @check('veneer sendkey and type')
 def _():
     with Keys() as machine:
@@ -716,7 +776,7 @@ def _():
         same((got, out), (status, ''))
         if not re.fullmatch(pattern + '\n', err):
             raise AssertionError(err)
-    for word in ('status', 'pause', 'resume', 'reset', 'powerdown', 'quit'):
+    for word in ('status', 'pause', 'resume', 'reset', 'powerdown', 'wakeup', 'quit'):
         got, out, err = call(word, '--help')
         same((got, err), (0, ''))
         same(out.startswith(f'usage: veneer {word} SOCKET\n'), True)

@@ -3,11 +3,11 @@
 # with an ext4 file system that has a kernel and GRUB's configuration. The kernel is in a directory where
 # only GRUB's configuration finds it.
 #
-# usage: make-grub-disk.sh DISK KERNEL COMMAND-LINE
+# usage: make-grub-disk.sh DISK KERNEL COMMAND-LINE [INITRD]
 set -eu
 export LC_ALL=C PATH=$PATH:/usr/sbin:/sbin
 
-(($# == 3)) || { echo "usage: $0 DISK KERNEL COMMAND-LINE" >&2; exit 2; }
+(($# == 3 || $# == 4)) || { echo "usage: $0 DISK KERNEL COMMAND-LINE [INITRD]" >&2; exit 2; }
 grub=/usr/lib/grub/i386-pc
 [[ -r $grub/boot.img ]] || { echo "$0: expected Debian's package grub-pc-bin to be installed" >&2; exit 1; }
 work=$(mktemp -d)
@@ -15,9 +15,11 @@ trap 'rm -rf "$work"' EXIT
 
 mkdir -p "$work/root/boot/grub"
 cp "$2" "$work/root/boot/kernel"
+[[ -z ${4-} ]] || cp "$4" "$work/root/boot/initrd"
 cat >"$work/root/boot/grub/grub.cfg" <<-END
 	echo GRUB reads its configuration
 	linux /boot/kernel $3
+	${4:+initrd /boot/initrd}
 	boot
 END
 grub-mkimage -O i386-pc -o "$work/core.img" -p '(hd0,msdos1)/boot/grub' \

@@ -52,6 +52,15 @@ void machine_request_end(struct machine *asked, enum machine_end end, int value)
 	require(value);
 }
 
+bool machine_wake_up(struct machine *asked)
+{
+	bool asleep = asked->asleep;
+
+	asked->asleep = !asleep;
+	tell(asleep ? MACHINE_WOKEN : MACHINE_SUSPENDED);
+	return asleep;
+}
+
 void machine_press_power_button(struct machine *asked)
 {
 	tell(MACHINE_POWER_BUTTON);

@@ -48,7 +48,7 @@ write:
 	jmp	write
 off:
 	mov	$0x604, %dx	/* ACPI's PM1 control: S5 */
-	mov	$0x3400, %ax
+	mov	$0x2000, %ax
 	out	%ax, %dx
 	hlt
 

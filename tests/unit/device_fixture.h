@@ -26,7 +26,7 @@ struct fixture {
 	struct memory memory;
 	bool level[24];     /* of the interrupt lines */
 	unsigned edges[24]; /* how often each has risen */
-	unsigned resets, power_offs;
+	unsigned resets, power_offs, sleeps, wakes;
 };
 
 static struct fixture f;
@@ -68,6 +68,16 @@ static inline void fixture_reset(void *opaque)
 static inline void fixture_power_off(void *opaque)
 {
 	f.power_offs++;
+}
+
+static inline void fixture_sleep(void *opaque)
+{
+	f.sleeps++;
+}
+
+static inline void fixture_wake(void *opaque)
+{
+	f.wakes++;
 }
 
 static inline void fixture_setup(void)

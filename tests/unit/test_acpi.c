@@ -189,16 +189,35 @@ static void test_too_many_processors(void **state)
 	memory_destroy(&memory);
 }
 
-static void test_power_off_package(void **state)
+static void test_sleep_packages(void **state)
 {
-	/* Name (_S5, Package (4) {5, 5, Zero, Zero}) */
-	static const uint8_t expected[] = {
-		0x08, '\\', '_', 'S', '5', '_', 0x12, 0x49, 0x00, 4, 0x0a, 5, 0x0a, 5, 0, 0};
+	/* Name (_S3, Package (4) {One, One, Zero, Zero}), Name (_S5, Package (4) {Zero ...}) */
+	static const uint8_t expected[] = {0x08, '\\', '_', 'S', '3', '_', 0x12, 0x47, 0x00, 4, 1,
+		1, 0, 0, 0x08, '\\', '_', 'S', '5', '_', 0x12, 0x47, 0x00, 4, 0, 0, 0, 0};
 	const uint8_t *dsdt;
 
 	build(1, false);
 	dsdt = guest(read32(find_table("FACP", true) + 40));
 	assert_memory_equal(dsdt + HEADER_SIZE, expected, sizeof(expected));
+	memory_destroy(&memory);
+}
+
+static void test_waking_vector(void **state)
+{
+	uint8_t *facs;
+
+	build(1, false);
+	facs = (uint8_t *)guest(read32(find_table("FACP", true) + 36));
+	assert_memory_equal(facs, "FACS", 4);
+	assert_int_equal(facs[32], 0); /* version: no vector of 64 bits */
+	assert_int_equal(acpi_waking_vector(&memory), 0);
+	memcpy(facs + 12, "\x10\x9a\x00\x00", 4);
+	assert_int_equal(acpi_waking_vector(&memory), 0x9a10);
+	memcpy(facs + 12, "\x00\x00\x10\x00", 4); /* real mode does not reach it */
+	assert_int_equal(acpi_waking_vector(&memory), 0);
+	memcpy(facs + 12, "\x10\x9a\x00\x00", 4);
+	facs[0] = 'f';
+	assert_int_equal(acpi_waking_vector(&memory), 0);
 	memory_destroy(&memory);
 }
 
@@ -431,7 +450,8 @@ int main(void)
 		cmocka_unit_test(test_vga_is_not_denied),
 		cmocka_unit_test(test_processors),
 		cmocka_unit_test(test_too_many_processors),
-		cmocka_unit_test(test_power_off_package),
+		cmocka_unit_test(test_sleep_packages),
+		cmocka_unit_test(test_waking_vector),
 		cmocka_unit_test(test_com2_is_described_where_it_is),
 		cmocka_unit_test(test_configuration_space),
 		cmocka_unit_test(test_hpet),

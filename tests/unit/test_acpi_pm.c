@@ -6,9 +6,14 @@ static struct acpi_pm pm;
 
 static int setup(void **state)
 {
+	static const struct acpi_pm_calls calls = {.power_off = fixture_power_off,
+		.sleep = fixture_sleep,
+		.wake = fixture_wake,
+		.reset = fixture_reset};
+
 	fixture_setup();
 	assert_int_equal(acpi_pm_init(&pm, &f.devices, &f.ports, fixture_irq(ACPI_SCI_IRQ), f.loop,
-				 &f.clock, fixture_power_off, fixture_reset, NULL),
+				 &f.clock, &calls),
 		0);
 	return 0;
 }
@@ -37,15 +42,13 @@ static uint32_t pm_timer(void)
 static void enabling_acpi(void **state)
 {
 	assert_int_equal(in16(ACPI_PM1_CONTROL_PORT) & 1, 0);
-	out16(ACPI_PM1_CONTROL_PORT, 1); /* SCI_EN is not software's to set */
-	assert_int_equal(in16(ACPI_PM1_CONTROL_PORT) & 1, 0);
-	outb(ACPI_PM1_CONTROL_PORT, 1);
-	assert_int_equal(in16(ACPI_PM1_CONTROL_PORT) & 1, 0);
 	outb(ACPI_SMI_COMMAND_PORT, ACPI_ENABLE_VALUE);
 	assert_int_equal(in16(ACPI_PM1_CONTROL_PORT) & 1, 1);
-	out16(ACPI_PM1_CONTROL_PORT, 0); /* nor to clear */
-	assert_int_equal(in16(ACPI_PM1_CONTROL_PORT) & 1, 1);
 	outb(ACPI_SMI_COMMAND_PORT, ACPI_DISABLE_VALUE);
+	assert_int_equal(in16(ACPI_PM1_CONTROL_PORT) & 1, 0);
+	out16(ACPI_PM1_CONTROL_PORT, 1); /* the chip does not mind */
+	assert_int_equal(in16(ACPI_PM1_CONTROL_PORT) & 1, 1);
+	outb(ACPI_PM1_CONTROL_PORT, 0);
 	assert_int_equal(in16(ACPI_PM1_CONTROL_PORT) & 1, 0);
 	outb(ACPI_SMI_COMMAND_PORT + 1, 0x77);
 	assert_int_equal(inb(ACPI_SMI_COMMAND_PORT + 1), 0x77);
@@ -89,8 +92,9 @@ static void soft_off(void **state)
 {
 	out16(ACPI_PM1_CONTROL_PORT, ACPI_SLEEP_TYPE_S5 << 10);
 	assert_int_equal(f.power_offs, 0);
-	out16(ACPI_PM1_CONTROL_PORT, 1 << 10 | 1 << 13); /* another state: ignored */
+	out16(ACPI_PM1_CONTROL_PORT, 6 << 10 | 1 << 13); /* another state: ignored */
 	assert_int_equal(f.power_offs, 0);
+	assert_int_equal(f.sleeps, 0);
 	out16(ACPI_PM1_CONTROL_PORT, ACPI_SLEEP_TYPE_S5 << 10 | 1 << 13);
 	assert_int_equal(f.power_offs, 1);
 	/* SLP_EN is write-only. */
@@ -98,6 +102,81 @@ static void soft_off(void **state)
 	/* Byte by byte, as ACPICA may do it. */
 	outb(ACPI_PM1_CONTROL_PORT + 1, ACPI_SLEEP_TYPE_S5 << 2 | 1 << 5);
 	assert_int_equal(f.power_offs, 2);
+}
+
+#define SLEEP_BUTTON_AND_UP 0x0700 /* of PM1's enable bits */
+#define RTC_ALARM           0x0400
+#define POWER_BUTTON        0x0100
+#define WAKE                0x8000
+
+static void sleep_now(void)
+{
+	out16(ACPI_PM1_CONTROL_PORT, ACPI_SLEEP_TYPE_S3 << 10 | 1 << 13 | 1);
+	device_list_sleep(&f.devices);
+}
+
+static void what_stays_powered_in_s3(void **state)
+{
+	outb(ACPI_SMI_COMMAND_PORT, ACPI_ENABLE_VALUE);
+	out16(ACPI_PM1_EVENT_PORT + 2, SLEEP_BUTTON_AND_UP | 0x21);
+	out16(ACPI_GPE0_PORT + 2, 0x1234);
+	outb(ACPI_RESET_PORT, 0x02);
+	sleep_now();
+	assert_int_equal(f.sleeps, 1);
+	assert_int_equal(f.power_offs, 0);
+	assert_true(pm.state.asleep);
+	assert_int_equal(in16(ACPI_PM1_CONTROL_PORT), ACPI_SLEEP_TYPE_S3 << 10);
+	assert_int_equal(in16(ACPI_PM1_EVENT_PORT + 2), SLEEP_BUTTON_AND_UP);
+	assert_int_equal(in16(ACPI_GPE0_PORT + 2), 0x1234);
+	assert_int_equal(inb(ACPI_RESET_PORT), 0);
+	assert_int_equal(inb(ACPI_SMI_COMMAND_PORT), 0);
+	acpi_pm_wake(&pm, false);
+	assert_false(pm.state.asleep);
+	assert_int_equal(in16(ACPI_PM1_CONTROL_PORT) & 1, 0);
+	acpi_pm_wake(&pm, true);
+	assert_int_equal(in16(ACPI_PM1_CONTROL_PORT) & 1, 1);
+}
+
+static void power_button_wakes(void **state)
+{
+	sleep_now();
+	acpi_pm_rtc_alarm(&pm); /* is not enabled */
+	assert_int_equal(f.wakes, 0);
+	acpi_pm_power_button(&pm);
+	assert_int_equal(f.wakes, 1);
+	assert_int_equal(in16(ACPI_PM1_EVENT_PORT), WAKE | RTC_ALARM | POWER_BUTTON);
+	acpi_pm_wake(&pm, true);
+	out16(ACPI_PM1_EVENT_PORT, WAKE | RTC_ALARM | POWER_BUTTON);
+	assert_int_equal(in16(ACPI_PM1_EVENT_PORT), 0);
+	acpi_pm_power_button(&pm); /* one that is awake */
+	assert_int_equal(f.wakes, 1);
+	assert_int_equal(in16(ACPI_PM1_EVENT_PORT), POWER_BUTTON);
+}
+
+static void alarm_wakes_where_it_is_enabled(void **state)
+{
+	out16(ACPI_PM1_EVENT_PORT + 2, RTC_ALARM);
+	sleep_now();
+	assert_int_equal(f.wakes, 0);
+	acpi_pm_rtc_alarm(&pm);
+	assert_int_equal(f.wakes, 1);
+	assert_int_equal(in16(ACPI_PM1_EVENT_PORT), WAKE | RTC_ALARM);
+}
+
+/* No alarm is lost between a guest's last look and its sleep. */
+static void what_has_happened_already_wakes_at_once(void **state)
+{
+	out16(ACPI_PM1_EVENT_PORT + 2, RTC_ALARM);
+	acpi_pm_rtc_alarm(&pm);
+	assert_int_equal(f.wakes, 0);
+	sleep_now();
+	assert_int_equal(f.wakes, 1);
+	/* Not what is not enabled: else a system that never looks would never sleep. */
+	acpi_pm_wake(&pm, true);
+	out16(ACPI_PM1_EVENT_PORT, WAKE | RTC_ALARM);
+	acpi_pm_power_button(&pm);
+	sleep_now();
+	assert_int_equal(f.wakes, 1);
 }
 
 static void timer_rate(void **state)
@@ -171,6 +250,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(power_button, setup, teardown),
 		cmocka_unit_test_setup_teardown(event_registers_by_bytes, setup, teardown),
 		cmocka_unit_test_setup_teardown(soft_off, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_stays_powered_in_s3, setup, teardown),
+		cmocka_unit_test_setup_teardown(power_button_wakes, setup, teardown),
+		cmocka_unit_test_setup_teardown(alarm_wakes_where_it_is_enabled, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			what_has_happened_already_wakes_at_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(timer_rate, setup, teardown),
 		cmocka_unit_test_setup_teardown(timer_overflow_interrupt, setup, teardown),
 		cmocka_unit_test_setup_teardown(general_purpose_events, setup, teardown),

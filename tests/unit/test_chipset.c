@@ -49,6 +49,8 @@ static int setup(void **state)
 		.debug_exit_port = 0xf4,
 		.debug_console_port = 0xe9,
 		.power_off = fixture_power_off,
+		.sleep = fixture_sleep,
+		.wake = fixture_wake,
 		.reset = fixture_reset,
 		.debug_exit = on_debug_exit,
 	};
@@ -330,6 +332,67 @@ static void consoles_and_exits(void **state)
 	assert_int_equal(inb(0x2e0), 0xff);
 }
 
+static uint8_t cmos(uint8_t index)
+{
+	outb(0x70, index);
+	return inb(0x71);
+}
+
+static void set_cmos(uint8_t index, uint8_t value)
+{
+	outb(0x70, index);
+	outb(0x71, value);
+}
+
+/* The clock goes on while the machine sleeps, and all else is as after a reset. */
+static void an_alarm_ends_s3(void **state)
+{
+	unsigned second = (cmos(0) >> 4) * 10u + (cmos(0) & 15);
+
+	set_cmos(0x40, 0x5a);
+	second = (second + 3) % 60;
+	set_cmos(1, (uint8_t)(second / 10 << 4 | second % 10));
+	set_cmos(3, 0xff);
+	set_cmos(5, 0xff);
+	set_cmos(11, 0x22); /* alarms interrupt */
+	cmos(12);
+	io_space_write(&f.ports, ACPI_PM1_EVENT_PORT + 2, 0x0400, 2); /* RTC_EN */
+	outb(0x43, 0x34);
+	outb(0x40, 0xe8);
+	outb(0x40, 0x03);
+	program_ioapic(8, 0x34);
+	io_space_write(&f.ports, ACPI_PM1_CONTROL_PORT, ACPI_SLEEP_TYPE_S3 << 10 | 1 << 13, 2);
+	assert_int_equal(f.sleeps, 1);
+	assert_false(chipset_is_asleep(chipset));
+	chipset_sleep(chipset);
+	assert_true(chipset_is_asleep(chipset));
+	/* No timer keeps the host awake but the alarm's. */
+	assert_true(event_loop_next_deadline(f.loop) > clock_ns(&f.clock) + 1000 * MS);
+	advance(1000 * MS);
+	assert_int_equal(f.wakes, 0);
+	advance(2500 * MS);
+	assert_int_equal(f.wakes, 1);
+	chipset_wake(chipset, true);
+	assert_false(chipset_is_asleep(chipset));
+	assert_int_equal(io_space_read(&f.ports, ACPI_PM1_EVENT_PORT, 2), 0x8400);
+	assert_int_equal(io_space_read(&f.ports, ACPI_PM1_CONTROL_PORT, 2), 1 << 10);
+	assert_int_equal(cmos(0x0f), 0xfe); /* for firmware */
+	assert_int_equal(cmos(0x40), 0x5a);
+	assert_int_equal(cmos(12) & 0xa0, 0xa0); /* the alarm */
+	assert_int_equal(acknowledge(0), -1);
+}
+
+static void without_firmware_a_wake_is_in_acpi_mode(void **state)
+{
+	set_cmos(0x0f, 0x0a);
+	chipset_sleep(chipset);
+	chipset_power_button(chipset);
+	assert_int_equal(f.wakes, 1);
+	chipset_wake(chipset, false);
+	assert_int_equal(io_space_read(&f.ports, ACPI_PM1_CONTROL_PORT, 2) & 1, 1);
+	assert_int_equal(cmos(0x0f), 0x0a);
+}
+
 static void machine_reset(void **state)
 {
 	outb(0x70, 0x0f);
@@ -397,6 +460,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(start_up_of_another_cpu, setup, teardown),
 		cmocka_unit_test_setup_teardown(fpu_errors, setup, teardown),
 		cmocka_unit_test_setup_teardown(consoles_and_exits, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_alarm_ends_s3, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			without_firmware_a_wake_is_in_acpi_mode, setup, teardown),
 		cmocka_unit_test_setup_teardown(machine_reset, setup, teardown),
 		cmocka_unit_test_setup_teardown(taken_port_is_refused, setup, teardown),
 	};

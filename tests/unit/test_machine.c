@@ -194,6 +194,38 @@ static void a_pause_that_waits_for_devices_is_called_off(void **state)
 	assert_string_equal(told, "r");
 }
 
+/* Its vCPUs have no threads, for which a pause would wait. */
+static void a_machine_that_sleeps_is_paused(void **state)
+{
+	with_vcpus(0);
+	machine.asleep = true;
+	machine_pause(&machine);
+	assert_true(machine.clock.paused && machine.devices_to_stop);
+	stop_devices();
+	assert_int_equal(machine.phase, MACHINE_PHASE_PAUSED);
+	machine_resume(&machine);
+	assert_int_equal(machine.phase, MACHINE_PHASE_RUNNING);
+	assert_true(machine.asleep);
+	assert_string_equal(told, "pr");
+}
+
+static void only_a_machine_that_sleeps_can_be_woken(void **state)
+{
+	assert_false(machine_wake_up(&machine));
+	assert_int_equal(machine.request.end, MACHINE_RUNS_ON);
+}
+
+/* Another processor resets the machine while it falls asleep, or the user does. */
+static void a_reset_outranks_sleep(void **state)
+{
+	request(MACHINE_SLEEPS, 0);
+	request(MACHINE_WAKES, 0);
+	assert_int_equal(machine.request.end, MACHINE_SLEEPS);
+	request(MACHINE_RESET, 1);
+	request(MACHINE_SLEEPS, 0);
+	assert_int_equal(machine.request.end, MACHINE_RESET);
+}
+
 static void a_resume_amid_a_pause_follows_it(void **state)
 {
 	with_vcpus(1);
@@ -331,6 +363,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_pause_waits_for_devices, setup_pause, teardown),
 		cmocka_unit_test_setup_teardown(
 			a_pause_that_waits_for_devices_is_called_off, setup_pause, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_machine_that_sleeps_is_paused, setup_pause, teardown),
+		cmocka_unit_test_setup_teardown(
+			only_a_machine_that_sleeps_can_be_woken, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_reset_outranks_sleep, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			a_resume_amid_a_pause_follows_it, setup_pause, teardown),
 		cmocka_unit_test_setup_teardown(timers_go_on_after_a_pause, setup_pause, teardown),

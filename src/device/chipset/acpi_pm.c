@@ -8,11 +8,16 @@
 #define POWER_BUTTON_STATUS BIT(8)
 #define SLEEP_BUTTON_STATUS BIT(9)
 #define RTC_STATUS          BIT(10)
+#define WAKE_STATUS         BIT(15)
 #define PM1_ENABLES                                                                                \
 	(TIMER_STATUS | GLOBAL_STATUS | POWER_BUTTON_STATUS | SLEEP_BUTTON_STATUS | RTC_STATUS)
 
+/* What stays powered in S3 (ICH9 data sheet 316972, 13.8.3): the wells of bits 8 and up. */
+#define PM1_STAYS 0xff00
+
 #define SCI_ENABLED       BIT(0)
 #define SLEEP_TYPE(value) ((value) >> 10 & 7)
+#define SLEEP_TYPE_BITS   0x1c00
 #define SLEEP_ENABLE      BIT(13)
 #define CONTROL_STORED    0x1c03 /* SCI_EN, BM_RLD, SLP_TYP; the others are write-only */
 
@@ -62,9 +67,35 @@ static void overflow_expired(void *opaque)
 	update_sci(opaque);
 }
 
+static void wake_if_asleep(struct acpi_pm *pm)
+{
+	if (!pm->state.asleep)
+		return;
+	pm->state.pm1_status |= WAKE_STATUS;
+	pm->calls.wake(pm->calls.opaque);
+}
+
+/* Wakes whether or not PWRBTN_EN is set. */
 void acpi_pm_power_button(struct acpi_pm *pm)
 {
 	pm->state.pm1_status |= POWER_BUTTON_STATUS;
+	update_sci(pm);
+	wake_if_asleep(pm);
+}
+
+void acpi_pm_rtc_alarm(struct acpi_pm *pm)
+{
+	pm->state.pm1_status |= RTC_STATUS;
+	update_sci(pm);
+	if (pm->state.pm1_enable & RTC_STATUS)
+		wake_if_asleep(pm);
+}
+
+void acpi_pm_wake(struct acpi_pm *pm, bool sci)
+{
+	pm->state.asleep = false;
+	if (sci)
+		pm->state.pm1_control |= SCI_ENABLED;
 	update_sci(pm);
 }
 
@@ -109,6 +140,16 @@ static uint64_t control_read(void *opaque, uint64_t offset, unsigned size)
 	return pm->state.pm1_control >> (8 * offset);
 }
 
+static void enter_sleep(struct acpi_pm *pm, unsigned type)
+{
+	if (type == ACPI_SLEEP_TYPE_S5)
+		pm->calls.power_off(pm->calls.opaque);
+	else if (type == ACPI_SLEEP_TYPE_S3 && pm->calls.sleep)
+		pm->calls.sleep(pm->calls.opaque);
+	else
+		log_info("the guest asked for sleep type %u, which there is not", type);
+}
+
 static void control_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
 	struct acpi_pm *pm = opaque;
@@ -117,17 +158,12 @@ static void control_write(void *opaque, uint64_t offset, uint64_t value, unsigne
 	if (size == 1)
 		control = offset ? (uint16_t)((pm->state.pm1_control & 0x00ff) | value << 8)
 				 : (uint16_t)((pm->state.pm1_control & 0xff00) | (value & 0xff));
-	/* SCI_EN is firmware's to change, through the SMI command port (ACPI 6.4, 4.8.3.2.1). */
-	pm->state.pm1_control = (uint16_t)((control & CONTROL_STORED & ~SCI_ENABLED) |
-					   (pm->state.pm1_control & SCI_ENABLED));
-	if (control & SLEEP_ENABLE) {
-		if (SLEEP_TYPE(control) == ACPI_SLEEP_TYPE_S5)
-			pm->power_off(pm->opaque);
-		else
-			log_info("the guest asked for sleep type %u, which there is not",
-				(unsigned)SLEEP_TYPE(control));
-	}
+	/* SCI_EN is firmware's to change (ACPI 6.4, 4.8.3.2.1), but the chip lets anybody, and
+	 * Linux sets it after S3, because firmware forgets to. */
+	pm->state.pm1_control = control & CONTROL_STORED;
 	update_sci(pm);
+	if (control & SLEEP_ENABLE)
+		enter_sleep(pm, SLEEP_TYPE(control));
 }
 
 static uint64_t timer_read(void *opaque, uint64_t offset, unsigned size)
@@ -196,7 +232,7 @@ static void reset_write(void *opaque, uint64_t offset, uint64_t value, unsigned 
 
 	pm->state.reset_control = value & 0x0a;
 	if (value & RESET_CPU)
-		pm->reset(pm->opaque);
+		pm->calls.reset(pm->calls.opaque);
 }
 
 static void acpi_pm_reset(void *device)
@@ -205,6 +241,26 @@ static void acpi_pm_reset(void *device)
 
 	pm->state = (struct acpi_pm_state){.overflows_seen = overflows(pm)};
 	update_sci(pm);
+}
+
+static void acpi_pm_sleep(void *device)
+{
+	struct acpi_pm *pm = device;
+	struct acpi_pm_state *state = &pm->state;
+
+	*state = (struct acpi_pm_state){
+		.overflows_seen = overflows(pm),
+		.pm1_status = state->pm1_status & PM1_STAYS,
+		.pm1_enable = state->pm1_enable & PM1_STAYS,
+		.pm1_control = state->pm1_control & SLEEP_TYPE_BITS,
+		.gpe_status = state->gpe_status,
+		.gpe_enable = state->gpe_enable,
+		.asleep = true,
+	};
+	update_sci(pm);
+	/* It has happened since the guest looked. */
+	if (state->pm1_status & state->pm1_enable & (RTC_STATUS | POWER_BUTTON_STATUS))
+		wake_if_asleep(pm);
 }
 
 static void acpi_pm_loaded(void *device)
@@ -221,9 +277,11 @@ static void acpi_pm_destroy(void *device)
 
 static bool acpi_pm_valid(const void *device, const void *loaded)
 {
+	const struct acpi_pm *pm = device;
 	const struct acpi_pm_state *state = loaded;
 
-	return !(state->pm1_enable & ~PM1_ENABLES) && !(state->pm1_control & ~CONTROL_STORED);
+	return !(state->pm1_enable & ~PM1_ENABLES) && !(state->pm1_control & ~CONTROL_STORED) &&
+	       (pm->calls.sleep || !state->asleep);
 }
 
 static const struct state_field acpi_pm_fields[] = {
@@ -236,14 +294,16 @@ static const struct state_field acpi_pm_fields[] = {
 	STATE_ANY(struct acpi_pm_state, smi_command),
 	STATE_ANY(struct acpi_pm_state, smi_status),
 	STATE_ANY(struct acpi_pm_state, reset_control),
+	STATE_BOOL(struct acpi_pm_state, asleep),
 	STATE_END,
 };
 
 static const struct device_ops acpi_pm_device = {
 	.name = "acpi-pm",
-	.version = 1,
+	.version = 2,
 	DEVICE_STATE(struct acpi_pm, acpi_pm_fields),
 	.reset = acpi_pm_reset,
+	.sleep = acpi_pm_sleep,
 	.valid = acpi_pm_valid,
 	.loaded = acpi_pm_loaded,
 	.destroy = acpi_pm_destroy,
@@ -251,7 +311,7 @@ static const struct device_ops acpi_pm_device = {
 
 int acpi_pm_init(struct acpi_pm *pm, struct device_list *devices, struct io_space *ports,
 	struct irq_line sci, struct event_loop *loop, struct clock *clock,
-	void (*power_off)(void *opaque), void (*reset)(void *opaque), void *opaque)
+	const struct acpi_pm_calls *calls)
 {
 	static const struct io_ops event = {.read = event_read, .write = event_write, .width = 2};
 	static const struct io_ops control = {
@@ -278,11 +338,7 @@ int acpi_pm_init(struct acpi_pm *pm, struct device_list *devices, struct io_spac
 		{ACPI_RESET_PORT, 1, &reset_ops, "reset register"},
 	};
 
-	*pm = (struct acpi_pm){.sci = sci,
-		.clock = clock,
-		.power_off = power_off,
-		.reset = reset,
-		.opaque = opaque};
+	*pm = (struct acpi_pm){.sci = sci, .clock = clock, .calls = *calls};
 	timer_init(&pm->overflow_timer, loop, overflow_expired, pm);
 	device_list_add(devices, &pm->device, &acpi_pm_device, 0);
 	acpi_pm_reset(pm);

@@ -25,6 +25,9 @@
 #define MSI_REDIRECTION_HINT BIT(3)
 #define MSI_LEVEL            BIT(15)
 
+/* The CMOS shutdown byte by which SeaBIOS and OVMF know a wake from a start. */
+#define SHUTDOWN_SLEPT 0xfe
+
 #define DEBUG_CONSOLE_VALUE 0xe9 /* what a read of Bochs' debug port gives */
 
 /* The interrupt of a timer that the HPET can take the place of. */
@@ -354,14 +357,24 @@ static int add_pit(struct chipset *chipset)
 		chipset->config.platform->clock);
 }
 
+static void rtc_interrupts(void *opaque)
+{
+	struct chipset *chipset = opaque;
+
+	acpi_pm_rtc_alarm(&chipset->acpi_pm);
+}
+
 static int add_rtc(struct chipset *chipset)
 {
 	const struct cpu_platform *platform = chipset->config.platform;
-
-	return rtc_init(&chipset->rtc, &chipset->devices, platform->ports,
+	int error = rtc_init(&chipset->rtc, &chipset->devices, platform->ports,
 		legacy_timer_line(chipset, &chipset->rtc_line, RTC_IRQ), chipset->config.loop,
 		platform->clock, platform->memory->low_size, platform->memory->high_size,
 		platform->cpu_count);
+
+	chipset->rtc.interrupts = rtc_interrupts;
+	chipset->rtc.opaque = chipset;
+	return error;
 }
 
 static int add_hpet(struct chipset *chipset)
@@ -389,10 +402,15 @@ static int add_i8042(struct chipset *chipset)
 static int add_acpi_pm(struct chipset *chipset)
 {
 	const struct chipset_config *config = &chipset->config;
+	const struct acpi_pm_calls calls = {.power_off = config->power_off,
+		.sleep = config->sleep,
+		.wake = config->wake,
+		.reset = config->reset,
+		.opaque = config->opaque};
 
 	return acpi_pm_init(&chipset->acpi_pm, &chipset->devices, config->platform->ports,
 		chipset_irq_line(chipset, ACPI_SCI_IRQ), config->loop, config->platform->clock,
-		config->power_off, config->reset, config->opaque);
+		&calls);
 }
 
 static int add_com1(struct chipset *chipset)
@@ -517,6 +535,23 @@ struct device_list *chipset_devices(struct chipset *chipset)
 void chipset_reset(struct chipset *chipset)
 {
 	device_list_reset(&chipset->devices);
+}
+
+void chipset_sleep(struct chipset *chipset)
+{
+	device_list_sleep(&chipset->devices);
+}
+
+bool chipset_is_asleep(const struct chipset *chipset)
+{
+	return chipset->acpi_pm.state.asleep;
+}
+
+void chipset_wake(struct chipset *chipset, bool firmware)
+{
+	if (firmware)
+		rtc_set_cmos(&chipset->rtc, RTC_CMOS_SHUTDOWN, SHUTDOWN_SLEPT);
+	acpi_pm_wake(&chipset->acpi_pm, !firmware);
 }
 
 void chipset_firmware_setup(struct chipset *chipset)

@@ -35,6 +35,9 @@ struct chipset_config {
 	 * only note what was asked and return. */
 	void *opaque;
 	void (*power_off)(void *opaque);
+	void (*sleep)(
+		void *opaque); /* S3: to stop the vCPUs and call chipset_sleep(); NULL: no S3 */
+	void (*wake)(void *opaque); /* to call chipset_wake() and start the vCPUs */
 	void (*reset)(void *opaque);
 	void (*debug_exit)(void *opaque, int status); /* exit status, (value << 1) | 1 */
 };
@@ -49,6 +52,13 @@ void chipset_destroy(struct chipset *chipset);
 
 /* Machine reset: every device to its power-up state; the RTC keeps the time. */
 void chipset_reset(struct chipset *chipset);
+/* The machine goes into S3: every device loses its state, but the RTC and what wakes the machine.
+ * The vCPUs have been reset. */
+void chipset_sleep(struct chipset *chipset);
+bool chipset_is_asleep(const struct chipset *chipset);
+/* The machine comes back from S3. `firmware`: what runs next is a BIOS, and is told why; else the
+ * caller has done what a BIOS does, chipset_firmware_setup() among it. */
+void chipset_wake(struct chipset *chipset, bool firmware);
 /* What firmware does before it starts an operating system, for machines booted without one: PIC at
  * vectors 0x08 and 0x70 and mostly masked, the SCI level-triggered, CPU 0's local APIC enabled in
  * virtual wire mode, A20 open. */

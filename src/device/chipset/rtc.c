@@ -241,6 +241,7 @@ static void update_flags(struct rtc *rtc)
 	uint8_t *flags = &state->cmos[REGISTER_C], enabled = state->cmos[REGISTER_B] & FLAGS;
 	int64_t now = rtc_seconds(rtc), alarm = next_alarm(rtc, state->flags_s);
 	uint64_t periods = periods_now(rtc);
+	bool interrupted = *flags & FLAG_ANY;
 
 	if (now > state->flags_s && !(state->cmos[REGISTER_B] & B_SET)) {
 		*flags |= FLAG_UPDATE;
@@ -253,6 +254,8 @@ static void update_flags(struct rtc *rtc)
 	state->flags_periodic = periods;
 	*flags = (*flags & FLAGS) | (*flags & enabled ? FLAG_ANY : 0);
 	wait_for_flags(rtc);
+	if ((*flags & FLAG_ANY) && !interrupted && rtc->interrupts)
+		rtc->interrupts(rtc->opaque);
 }
 
 static void timer_expired(void *opaque)
@@ -393,6 +396,14 @@ static void rtc_reset(void *device)
 	update_flags(rtc);
 }
 
+/* The battery is not switched off: an alarm goes off. */
+static void rtc_sleep(void *device)
+{
+	struct rtc *rtc = device;
+
+	rtc->state.index = 0;
+}
+
 /* Times that the arithmetic here has room for: clocks set up to 35,000 years from now, machines
  * that were started before the year 2116, and that have run for a century. */
 #define LARGEST_OFFSET_S (INT64_C(1) << 40)
@@ -444,6 +455,7 @@ static const struct device_ops rtc_device = {
 	.version = 1,
 	DEVICE_STATE(struct rtc, rtc_fields),
 	.reset = rtc_reset,
+	.sleep = rtc_sleep,
 	.valid = rtc_valid,
 	.loaded = rtc_loaded,
 	.destroy = rtc_destroy,

@@ -31,10 +31,14 @@ struct rtc {
 	struct clock *clock;
 	struct irq_line irq;
 	struct timer periodic_timer, second_timer;
+	/* The interrupt is asserted; set after rtc_init(). NULL: nobody is told but `irq`. */
+	void (*interrupts)(void *opaque);
+	void *opaque;
 };
 
 /* Add ports 0x70 and 0x71 and the device to the list, and fill the CMOS memory sizes. A machine
- * reset keeps the CMOS memory and the time, and disables the interrupts. 0 or -errno. */
+ * reset keeps the CMOS memory and the time, and disables the interrupts; S3 stops nothing. 0 or
+ * -errno. */
 int rtc_init(struct rtc *rtc, struct device_list *devices, struct io_space *ports,
 	struct irq_line irq, struct event_loop *loop, struct clock *clock, uint64_t low_ram,
 	uint64_t high_ram, unsigned cpu_count);

@@ -116,6 +116,7 @@ void pci_show_rom(struct pci_bus *bus, const uint8_t *image)
 
 	bridge->rom = image;
 	bridge->state = (struct pci_host_bridge_state){0};
+	memset(bridge->function.state.config + PAM, 0, PAM_SIZE);
 	for (unsigned i = 0; i < PCI_PAM_SEGMENTS; i++) {
 		show(bus, i, image + segment_start(i));
 		guard(bus, i, 0);
@@ -131,9 +132,17 @@ static struct pci_bus *bus_of(void *device)
 	return container_of(bridge, struct pci_bus, host_bridge);
 }
 
+/* In S3 the PAM registers keep what they say, as QEMU's do: SeaBIOS is woken in the RAM to which it
+ * has copied itself. A reset of the machine is followed by pci_show_rom(). */
 static void bridge_reset(void *device)
 {
-	apply_ecam(bus_of(device));
+	struct pci_bus *bus = bus_of(device);
+	uint8_t *config = bus->host_bridge.function.state.config;
+
+	for (unsigned i = 0; i < PCI_PAM_SEGMENTS; i++)
+		config[PAM + (i + 1) / 2] |=
+			(uint8_t)(bus->host_bridge.state.mode[i] << (i % 2 ? 0 : 4));
+	apply_ecam(bus);
 }
 
 static void bridge_loaded(void *device)

@@ -10,7 +10,7 @@
 	cmp $'q', %al
 	jne 1b
 	mov $0x604, %dx
-	mov $(5 << 10 | 1 << 13), %ax
+	mov $(1 << 13), %ax
 	out %ax, %dx
 2:	hlt
 	jmp 2b

@@ -8,7 +8,7 @@
 	out %al, %dx
 	jmp 1b
 2:	mov $0x604, %dx
-	mov $(5 << 10 | 1 << 13), %ax
+	mov $(1 << 13), %ax
 	out %ax, %dx
 3:	hlt
 	jmp 3b
