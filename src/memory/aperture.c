@@ -56,12 +56,22 @@ static const struct memory_aperture *find(const struct memory *memory, uint64_t 
 	return NULL;
 }
 
-uint8_t *memory_aperture_pointer(const struct memory *memory, uint64_t gpa)
+uint8_t *memory_aperture_run(const struct memory *memory, uint64_t gpa, uint64_t *size)
 {
 	uint64_t base;
 	const struct memory_aperture *aperture = find(memory, gpa, &base);
 
-	return aperture ? memory_video(memory) + atomic_load(&aperture->from) + (gpa - base) : NULL;
+	if (!aperture)
+		return NULL;
+	*size = aperture->size - (gpa - base);
+	return memory_video(memory) + atomic_load(&aperture->from) + (gpa - base);
+}
+
+uint8_t *memory_aperture_pointer(const struct memory *memory, uint64_t gpa)
+{
+	uint64_t size;
+
+	return memory_aperture_run(memory, gpa, &size);
 }
 
 bool memory_aperture_around(

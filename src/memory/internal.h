@@ -15,5 +15,8 @@ void memory_revoke_locked(struct memory *memory, uint64_t page, uint64_t count);
 uint8_t *memory_aperture_pointer(const struct memory *memory, uint64_t gpa);
 bool memory_aperture_around(
 	const struct memory *memory, uint64_t gpa, uint64_t *start, uint64_t *end);
+/* Both of them from one look at the aperture, which another thread may be moving: the host address
+ * of `gpa`, or NULL, and how many bytes of the aperture there are from there. */
+uint8_t *memory_aperture_run(const struct memory *memory, uint64_t gpa, uint64_t *size);
 
 #endif

@@ -271,6 +271,29 @@ void memory_guard(struct memory *memory, uint64_t gpa, uint64_t size, bool guard
 
 /* --- DMA --- */
 
+/* The host address of `gpa`, or NULL, and how many bytes from there are of one kind and lie side by
+ * side. */
+static uint8_t *find_run(const struct memory *memory, uint64_t gpa, uint64_t *size)
+{
+	const struct memory_region *region = memory_region_at(memory, gpa);
+
+	if (!region || region->kind == MEMORY_HOLE)
+		return memory_aperture_run(memory, gpa, size);
+	*size = region_end(region) - gpa;
+	return region_pointer(memory, region, gpa);
+}
+
+/* RAM may have guarded pages anywhere. */
+static bool is_writable(const struct memory *memory, const uint8_t *host, uint64_t size)
+{
+	uint64_t last = memory_page_number(memory, host + size - 1);
+
+	for (uint64_t page = memory_page_number(memory, host); page <= last; page++)
+		if (!memory_page_writable(memory, page))
+			return false;
+	return true;
+}
+
 int memory_range(const struct memory *memory, uint64_t gpa, uint64_t size, bool write,
 	struct iovec *pieces, unsigned limit)
 {
@@ -279,17 +302,14 @@ int memory_range(const struct memory *memory, uint64_t gpa, uint64_t size, bool 
 	if (size && gpa + (size - 1) < gpa)
 		return -EFAULT;
 	while (size) {
-		uint64_t start, end, some;
-		uint8_t *host;
+		uint64_t some;
+		uint8_t *host = find_run(memory, gpa, &some);
 
-		if (!memory_around(memory, gpa, &start, &end))
+		if (!host)
 			return -EFAULT;
-		host = memory_ram_pointer(memory, gpa);
-		/* An aperture may have gone since. */
-		if (!host ||
-			(write && !memory_page_writable(memory, memory_page_number(memory, host))))
+		some = MIN(size, some);
+		if (write && !is_writable(memory, host, some))
 			return -EFAULT;
-		some = MIN(size, end - gpa);
 		if (count &&
 			(uint8_t *)pieces[count - 1].iov_base + pieces[count - 1].iov_len == host) {
 			pieces[count - 1].iov_len += some;

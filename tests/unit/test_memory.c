@@ -539,6 +539,23 @@ static void ranges_are_pieces_of_host_memory(void **state)
 	assert_int_equal(memory_range(&memory, 0xef000, 3 * PAGE_SIZE, true, pieces, 3), -EFAULT);
 }
 
+/* What begins before a copy of a ROM, and goes on into it. */
+static void guarded_pages_are_not_written(void **state)
+{
+	uint8_t bytes[32] = "over the border";
+	struct iovec pieces[2];
+
+	memory_guard(&memory, 0xc8000, 2 * PAGE_SIZE, true);
+	assert_int_equal(memory_write(&memory, 0xc8000 - 16, bytes, sizeof(bytes)), -EFAULT);
+	assert_int_equal(memory.ram[0xc8000], 0);
+	assert_int_equal(memory_range(&memory, 0xc0000, 0x9000, true, pieces, 2), -EFAULT);
+	assert_int_equal(memory_range(&memory, 0xc0000, 0x9000, false, pieces, 2), 1);
+	assert_int_equal(memory_write(&memory, 0xc8000 - 32, bytes, sizeof(bytes)), 0);
+	assert_int_equal(memory_write(&memory, 0xca000, bytes, sizeof(bytes)), 0);
+	memory_guard(&memory, 0xc8000, 2 * PAGE_SIZE, false);
+	assert_int_equal(memory_write(&memory, 0xc8000 - 16, bytes, sizeof(bytes)), 0);
+}
+
 static void hostile_ranges_are_refused(void **state)
 {
 	static const struct {
@@ -905,6 +922,8 @@ int main(void)
 			rom_in_the_way_of_something_is_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			ranges_are_pieces_of_host_memory, setup_large, teardown),
+		cmocka_unit_test_setup_teardown(
+			guarded_pages_are_not_written, setup_large, teardown),
 		cmocka_unit_test_setup_teardown(hostile_ranges_are_refused, setup_large, teardown),
 		cmocka_unit_test_setup_teardown(asynchronous_writes_drop_code, setup, teardown),
 		cmocka_unit_test_setup_teardown(
