@@ -46,8 +46,8 @@ struct overlay_job {
 	void (*next_step)(struct overlay_job *job); /* when no part is under way */
 
 	/* An allocating write. */
-	struct overlay_job *next;
-	bool waiting;
+	struct overlay_job *next, *next_ready;
+	unsigned waits_for;   /* so many that came before it and have a cluster in common with it */
 	uint64_t first, last; /* clusters */
 	uint8_t *head, *tail; /* what of them the request does not cover */
 	uint64_t head_bytes, tail_bytes;
@@ -198,40 +198,30 @@ static bool share_a_cluster(const struct overlay_job *a, const struct overlay_jo
 	return a->first <= b->last && b->first <= a->last;
 }
 
-/* One that came before it has a cluster in common with it. */
-static bool must_wait(const struct overlay_job *job)
-{
-	const struct overlay_job *other = job->overlay->allocating;
-
-	while (other != job && !share_a_cluster(other, job))
-		other = other->next;
-	return other != job;
-}
-
 static void begin_allocating(struct overlay_job *job);
 
-/* The first that waits and need not. */
-static struct overlay_job *find_ready(const struct overlay *overlay)
-{
-	struct overlay_job *job = overlay->allocating;
-
-	while (job && (!job->waiting || must_wait(job)))
-		job = job->next;
-	return job;
-}
-
+/* Those that came later wait for one less; the ones that wait for none begin when the list is as it
+ * will be, since one may be over at once, and call this again. */
 static void allocated(struct overlay_job *job)
 {
-	struct overlay *overlay = job->overlay;
-	struct overlay_job **link = &overlay->allocating, *other;
+	struct overlay_job **link = &job->overlay->allocating, *ready = NULL, *other;
+	struct overlay_job **last_ready = &ready;
 
 	if (!job->error)
-		set_present(overlay, job->first, job->last);
+		set_present(job->overlay, job->first, job->last);
 	while (*link != job)
 		link = &(*link)->next;
 	*link = job->next;
-	while ((other = find_ready(overlay)))
+	for (other = job->next; other; other = other->next)
+		if (share_a_cluster(job, other) && --other->waits_for == 0) {
+			*last_ready = other;
+			last_ready = &other->next_ready;
+		}
+	while ((other = ready)) {
+		ready = other->next_ready;
+		other->next_ready = NULL;
 		begin_allocating(other);
+	}
 	finish(job);
 }
 
@@ -299,7 +289,6 @@ static void read_edges(struct overlay_job *job)
 
 static void begin_allocating(struct overlay_job *job)
 {
-	job->waiting = false;
 	step(job, read_edges, edges_are_read);
 }
 
@@ -307,11 +296,10 @@ static void allocate(struct overlay_job *job)
 {
 	struct overlay_job **link = &job->overlay->allocating;
 
-	while (*link)
-		link = &(*link)->next;
+	for (; *link; link = &(*link)->next)
+		job->waits_for += share_a_cluster(*link, job);
 	*link = job;
-	job->waiting = must_wait(job);
-	if (!job->waiting)
+	if (!job->waits_for)
 		begin_allocating(job);
 }
 
