@@ -14,11 +14,12 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #define START_TIMEOUT 20000                    /* ms */
-#define RESTART_NS    (1 * NS_PER_SECOND)      /* after a server has ended */
+#define RESTART_S     1                        /* after a server has ended */
 #define FRAME_NS      (10 * UINT64_C(1000000)) /* no frame is drawn sooner after another */
 #define MOST_REQUESTS 64                       /* that are read at once */
 #define MOST_MOVEMENT DISPLAY_MAX_WIDTH
@@ -34,7 +35,7 @@ struct vnc {
 	int memory_fd;
 	struct display_frame frame;
 	uint64_t drawn_ns; /* of the host's clock */
-	struct timer restart;
+	int restart_fd;    /* a timer of the host's clock: a machine that is paused has a screen */
 };
 
 static uint64_t host_ns(void)
@@ -168,14 +169,24 @@ static int watch(struct vnc *vnc)
 	return error;
 }
 
-static void start_again(void *opaque)
+static void start_again_soon(struct vnc *vnc)
+{
+	const struct itimerspec soon = {.it_value.tv_sec = RESTART_S};
+
+	timerfd_settime(vnc->restart_fd, 0, &soon, NULL);
+}
+
+static void start_again(void *opaque, uint32_t events)
 {
 	struct vnc *vnc = opaque;
+	uint64_t expirations;
 
+	if (read(vnc->restart_fd, &expirations, sizeof(expirations)) < 0)
+		return;
 	if (launch(vnc) == 0 && watch(vnc) == 0)
 		return;
 	stop(vnc);
-	timer_arm(&vnc->restart, clock_ns(vnc->config.clock) + RESTART_NS);
+	start_again_soon(vnc);
 }
 
 static void lost(struct vnc *vnc)
@@ -183,7 +194,15 @@ static void lost(struct vnc *vnc)
 	log_warning("--display vnc: veneer-vnc has ended; it is started again");
 	helper_relay(&vnc->helper);
 	stop(vnc);
-	timer_arm(&vnc->restart, clock_ns(vnc->config.clock) + RESTART_NS);
+	start_again_soon(vnc);
+}
+
+static int make_restart_timer(struct vnc *vnc)
+{
+	vnc->restart_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	return vnc->restart_fd < 0 ? -errno
+				   : event_loop_watch(vnc->config.loop, vnc->restart_fd, EPOLLIN,
+					     start_again, vnc);
 }
 
 /* It says that it listens; where it cannot, it says why and ends. */
@@ -244,10 +263,11 @@ struct vnc *vnc_create(const struct vnc_config *config)
 
 	if (vnc) {
 		vnc->config = *config;
-		vnc->socket = vnc->memory_fd = -1;
-		timer_init(&vnc->restart, config->loop, start_again, vnc);
+		vnc->socket = vnc->memory_fd = vnc->restart_fd = -1;
 		make_words(vnc);
 		error = make_frame(vnc);
+		if (!error)
+			error = make_restart_timer(vnc);
 		if (!error)
 			error = launch(vnc);
 		if (!error)
@@ -265,8 +285,11 @@ struct vnc *vnc_create(const struct vnc_config *config)
 
 void vnc_destroy(struct vnc *vnc)
 {
-	timer_cancel(&vnc->restart);
 	stop(vnc);
+	if (vnc->restart_fd >= 0) {
+		event_loop_unwatch(vnc->config.loop, vnc->restart_fd);
+		close(vnc->restart_fd);
+	}
 	if (vnc->listened && strchr(vnc->config.display->address, '/'))
 		unlink(vnc->config.display->address);
 	if (vnc->frame.pixels)

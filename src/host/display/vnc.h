@@ -14,7 +14,6 @@ struct vnc_config {
 	const struct display_config *display;
 	const struct display *screen;
 	const struct input *input;
-	const struct clock *clock;
 	struct event_loop *loop;
 };
 
