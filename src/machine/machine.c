@@ -191,7 +191,6 @@ static int create_viewers(struct machine *machine)
 		.display = &machine->config.display,
 		.screen = &machine->display,
 		.input = &machine->input,
-		.clock = &machine->clock,
 		.loop = machine->loop,
 	};
 
@@ -365,11 +364,14 @@ void machine_destroy(struct machine *machine)
 {
 	unsigned i;
 
-	/* A thread that is stuck uses all of this when it goes on. */
-	if (machine->stuck)
-		return;
 	if (machine->vnc)
 		vnc_destroy(machine->vnc);
+	/* A thread that is stuck uses all the rest when it goes on. */
+	if (machine->stuck) {
+		for (i = 0; i < machine->config.disk_count; i++)
+			disk_server_remove_files(machine->config.disks[i].server);
+		return;
+	}
 	if (machine->chipset)
 		chipset_destroy(machine->chipset);
 	if (machine->com2)

@@ -185,7 +185,8 @@ int machine_create(struct machine *machine, const struct machine_config *config)
 /* Run until something ends it, SIGINT, SIGTERM and SIGHUP included. When it returns the terminal is
  * restored, and the guest's output is written. */
 struct machine_result machine_run(struct machine *machine);
-/* Where a thread is stuck in the host's kernel, this frees nothing, and the process is to end. */
+/* Where a thread is stuck in the host's kernel, this frees nothing but what would outlive the
+ * process, which is to end. */
 void machine_destroy(struct machine *machine);
 
 /* End the run, or reset the machine where `end` is MACHINE_RESET and the configuration allows. What

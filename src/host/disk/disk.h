@@ -115,6 +115,9 @@ int disk_serve(struct disk_config *config);
 const char *disk_target(const struct disk_config *config);
 /* End the program, once the disk that uses it is destroyed. NULL: nothing. */
 void disk_server_drop(struct disk_server *server);
+/* The process is about to end while a thread may still use the server: remove what would be left of
+ * it in the file system, and free nothing. NULL: nothing is done. */
+void disk_server_remove_files(const struct disk_server *server);
 
 /* Open it, and lock it against other machines (unless `share`): a second machine that writes the
  * same bytes, or reads what another one writes, is refused. 0, or -errno with a message. */

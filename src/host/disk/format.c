@@ -133,11 +133,11 @@ int disk_server_watch(struct disk_server *server, struct worker *worker)
 	return worker_watch(worker, server->helper.message_fd, EPOLLIN, messages, server);
 }
 
-static void remove_socket(struct disk_server *server)
+void disk_server_remove_files(const struct disk_server *server)
 {
-	if (server->socket)
+	if (server && server->socket)
 		unlink(server->socket);
-	if (server->directory)
+	if (server && server->directory)
 		rmdir(server->directory);
 }
 
@@ -149,7 +149,7 @@ void disk_server_drop(struct disk_server *server)
 		helper_relay(&server->helper);
 		helper_end(&server->helper, server->given_up ? GIVEN_UP_MS : END_MS);
 	}
-	remove_socket(server);
+	disk_server_remove_files(server);
 	free(server->program);
 	free(server->directory);
 	free(server->socket);
@@ -352,6 +352,6 @@ int format_open(const struct disk_config *config, struct disk **disk)
 	if (error)
 		log_error("%s: cannot be opened as %s", config->path, config->format);
 	else if (!config->server)
-		remove_socket(server);
+		disk_server_remove_files(server);
 	return error;
 }
