@@ -579,12 +579,6 @@ static int check_settings(struct settings *settings)
 	}
 	if (!settings->machine.kernel_path && !settings->disk.path && !firmware->path)
 		firmware->path = FIRMWARE_DEFAULT;
-	if (firmware->log_path && settings->machine.kernel_path) {
-		log_error(
-			"--firmware-log %s: expected no --kernel, which is booted without firmware",
-			firmware->log_path);
-		return -EINVAL;
-	}
 	set_defaults(settings);
 	if (add_boot_disk(settings) < 0)
 		return -EINVAL;

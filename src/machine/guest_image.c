@@ -66,18 +66,31 @@ static int open_files(struct machine *machine)
 	return error;
 }
 
+/* Most kernels are booted without firmware. */
+static int open_kernel(struct machine *machine)
+{
+	struct firmware_config *firmware = &machine->config.firmware;
+	int error = open_files(machine);
+
+	if (!error && real_mode_is_needed(&machine->kernel))
+		firmware->path = FIRMWARE_DEFAULT;
+	if (!error && firmware->log_path && !firmware->path) {
+		log_error("--firmware-log %s: expected no --kernel, or one that firmware starts; "
+			  "%s is booted without",
+			firmware->log_path, machine->config.kernel_path);
+		return -EINVAL;
+	}
+	return error;
+}
+
 int guest_image_open(struct machine *machine)
 {
 	int error;
 
 	if (firmware_is_used(machine))
 		return 0;
-	if (machine->config.kernel_path) {
-		error = open_files(machine);
-		if (!error && real_mode_is_needed(&machine->kernel))
-			machine->config.firmware.path = FIRMWARE_DEFAULT;
-		return error;
-	}
+	if (machine->config.kernel_path)
+		return open_kernel(machine);
 	error = open_disk(machine);
 	if (error != -ENODATA)
 		return error;
