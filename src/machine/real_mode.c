@@ -156,6 +156,7 @@ static int read_all(const struct image *image, uint8_t **bytes)
 static int add_initrd(struct machine *machine, struct rom *rom, uint8_t *header)
 {
 	const struct image *initrd = &machine->initrd;
+	uint64_t kernel_end = ALIGN_UP(KERNEL_PLACE + machine->kernel.size, PAGE_SIZE);
 	uint32_t highest = INITRD_HIGHEST;
 	uint64_t end, place;
 	int error = read_all(initrd, &machine->firmware.initrd);
@@ -165,7 +166,7 @@ static int add_initrd(struct machine *machine, struct rom *rom, uint8_t *header)
 	if (get16(header + VERSION) >= FIRST_WITH_MAX && get32(header + INITRD_MAX))
 		highest = get32(header + INITRD_MAX);
 	end = MIN((uint64_t)highest + 1, machine->memory.low_size);
-	if (end < FIRMWARE_KEEPS + initrd->size + KERNEL_PLACE + machine->kernel.size) {
+	if (end < FIRMWARE_KEEPS + initrd->size + kernel_end) {
 		image_error(initrd, "there is not enough --memory for it");
 		return -EINVAL;
 	}

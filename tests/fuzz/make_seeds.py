@@ -96,6 +96,7 @@ def initrd(pref, init_size, limit, size):
 
 write('bzimage', 'current', bzimage())
 write('bzimage', 'protocol-2.06', bzimage(version=0x206))
+write('real_mode', 'initrd', struct.pack('<I', 0x1234) + bzimage(version=0x206))
 write('bzimage', '32-bit', bzimage(xloadflags=0, pref=0x100000))
 write('elf', '64-bit', elf64())
 write('elf', '64-bit-two-segments', elf64(2, 0xffffffff80000000 + ADDRESS))
