@@ -123,17 +123,25 @@ static bool on_message(void *opaque, uint64_t address, uint32_t data)
 	return true;
 }
 
+static uint64_t config_space; /* where the device's is mapped */
+
 static void config_write(unsigned offset, uint32_t value, unsigned size)
 {
-	io_space_write(&f.memory.mmio, PCI_ECAM_BASE + (SLOT << 15) + offset, value, size);
+	io_space_write(&f.memory.mmio, config_space + offset, value, size);
 }
 
 static uint32_t config_read(unsigned offset, unsigned size)
 {
-	return (uint32_t)io_space_read(&f.memory.mmio, PCI_ECAM_BASE + (SLOT << 15) + offset, size);
+	return (uint32_t)io_space_read(&f.memory.mmio, config_space + offset, size);
 }
 
-static void create_device(void)
+static void port_write(unsigned offset, uint32_t value, unsigned size)
+{
+	io_space_write(&f.memory.mmio, PCI_ECAM_BASE + (1 << 15) + offset, value, size);
+}
+
+/* `place`: a slot, or PCI_OWN_PORT: behind a root port, the first, on bus 1. */
+static void create_device(unsigned place)
 {
 	answerer = (struct answerer){0};
 	answerer.virtio.ops = &ops;
@@ -142,16 +150,19 @@ static void create_device(void)
 	answerer.virtio.queue_size = SIZE;
 	answerer.virtio.config_size = 8;
 	memcpy(answerer.virtio.config, "config!", 8);
-	assert_int_equal(virtio_add(&answerer.virtio, bus, SLOT, 0), 0);
+	assert_int_equal(virtio_add(&answerer.virtio, bus, place, 0), 0);
+	config_space = PCI_ECAM_BASE + (place == SLOT ? SLOT << 15 : 1 << 20);
 }
 
 static void switch_on(void)
 {
 	device_list_firmware_setup(&f.devices);
+	if (config_space != PCI_ECAM_BASE + (SLOT << 15))
+		port_write(PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
 	config_write(PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
 }
 
-static int setup(void **state)
+static int setup_at(unsigned place)
 {
 	struct pci_config config;
 
@@ -165,11 +176,21 @@ static int setup(void **state)
 		config.intx[i] = fixture_irq(i);
 	bus = pci_create(&config);
 	assert_non_null(bus);
-	create_device();
+	create_device(place);
 	switch_on();
 	messages = 0;
 	extra = 0;
 	return 0;
+}
+
+static int setup(void **state)
+{
+	return setup_at(SLOT);
+}
+
+static int setup_behind_a_port(void **state)
+{
+	return setup_at(PCI_OWN_PORT);
 }
 
 static int teardown(void **state)
@@ -550,6 +571,34 @@ static void function_reset_resets_the_device(void **state)
 	switch_on();
 	assert_int_equal(status(), 0);
 	assert_int_equal(answerer.stops, 1);
+	begin(false);
+	request_is_answered();
+}
+
+/* The driver has given the device up: what ends after the reset goes nowhere. */
+static void bus_reset_with_a_request_in_flight(void **state)
+{
+	uint32_t written;
+
+	begin(false);
+	answerer.keep = true;
+	add_request();
+	ring_doorbell(0);
+	settle();
+	assert_true(answerer.in_flight);
+	port_write(PCI_BRIDGE_CONTROL, PCI_BRIDGE_CTL_BUS_RESET, 2);
+	assert_int_equal(config_read(0, 4), UINT32_MAX);
+	port_write(PCI_BRIDGE_CONTROL, 0, 2);
+	assert_int_equal(config_read(PCI_VENDOR_ID, 2), 0x1af4);
+	assert_int_equal(config_read(PCI_COMMAND, 2), 0);
+	settle();
+	assert_int_equal(answerer.stops, 1);
+	answerer.keep = false;
+	worker_call(answerer.virtio.worker, let_go, NULL);
+	settle();
+	assert_true(driver_get(&driver, &written) < 0);
+	switch_on();
+	assert_int_equal(status(), 0);
 	begin(false);
 	request_is_answered();
 }
@@ -955,6 +1004,8 @@ int main(void)
 		TEST(impossible_queue_needs_a_reset),
 		TEST(reset_waits_for_what_is_in_flight),
 		TEST(function_reset_resets_the_device),
+		cmocka_unit_test_setup_teardown(
+			bus_reset_with_a_request_in_flight, setup_behind_a_port, teardown),
 		TEST(queues_are_frozen_while_it_runs),
 		TEST(queue_is_reset_alone),
 		TEST(queue_reset_waits_for_what_is_in_flight),
