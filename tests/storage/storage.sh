@@ -32,13 +32,35 @@ append()	# PART
 	echo "console=ttyS0 quiet panic=-1 parts=$1"
 }
 
+# The machine is paused again and again, whatever its disks are doing; its guest must not notice. Says how often.
+pauses()	# SOCKET
+{
+	local count=0
+
+	until [[ -S $1 ]]; do
+		sleep 0.1
+	done
+	while "$veneer" pause "$1" && "$veneer" resume "$1"; do
+		count=$((count + 1))
+		sleep 0.1
+	done 2>/dev/null
+	echo $count
+}
+
 run_disks()	# CPUS BUS
 {
+	local pauser
+
+	pauses "$work/control" >"$work/pauses" &
+	pauser=$!
 	truncate -s 32M "$work/plain"
 	{ text && head -c 3M /dev/zero; } >"$work/text"
 	boot "$2" "$1" --append "$(append "$2")" --disk "$work/plain,bus=$2,serial=plain" --disk "$work/text,bus=$2,readonly" \
-		--cdrom "$work/disc.iso,bus=$2"
+		--cdrom "$work/disc.iso,bus=$2" --control "$work/control"
+	wait $pauser
 	judge "$2" "$engine, $1 CPU"
+	(($(<"$work/pauses") >= 10))
+	result $? "$engine, $1 CPU, $2: was paused with requests in flight" "$(<"$work/pauses") times"
 	same_bytes "$work/plain" 0
 	result $? "$engine, $1 CPU, $2: what was written and flushed is in the file"
 	same_bytes "$work/text" 0
