@@ -437,3 +437,34 @@ for name, value in (('type0', 'type=0,vendor=v,version=1,date=01/02/2026'), ('ty
 write('ide', 'commands', ide())
 write('ahci', 'commands', ahci())
 write('floppy', 'commands', floppy())
+
+
+def p9(first, *messages):
+    # Messages of fuzz_p9.c: type, format of its fields, fields; 's' is a string
+    def string(text):
+        return struct.pack('<H', len(text)) + text
+
+    data = bytes([first])
+    for kind, layout, *fields in ((100, 'Is', 8192, b'9P2000.L'), (104, 'IIssI', 0, 0xffffffff, b'', b'', 0)) + messages:
+        body = b''.join(string(field) if form == 's' else struct.pack('<' + form, field)
+                        for form, field in zip(layout, fields))
+        message = struct.pack('<IBH', 7 + len(body), kind, 1) + body
+        data += struct.pack('<H', len(message)) + message
+    return data
+
+
+P9_FILE = ((110, 'IIHss', 0, 1, 2, b'd', b'file'), (12, 'II', 1, 2), (118, 'IQIBBB', 1, 0, 3, 1, 2, 3), (116, 'IQI', 1, 0, 64),
+           (24, 'IQ', 1, 0x7ff), (26, 'IIIIIQQQQQ', 1, 0x1ff, 0o600, 0, 0, 2, 1, 0, 2, 0), (52, 'IBIQQIs', 1, 1, 0, 0, 1, 1, b'x'),
+           (54, 'IBQQIs', 1, 1, 0, 1, 1, b'x'), (50, 'II', 1, 0), (120, 'I', 1))
+P9_NAMES = ((110, 'IIHs', 0, 1, 1, b'd'), (72, 'IsII', 1, b'n', 0o755, 0), (18, 'IsIIII', 1, b'm', 0o10600, 0, 0, 0),
+            (16, 'IssI', 1, b'l', b'..', 0), (110, 'IIHs', 1, 2, 1, b'l'), (22, 'I', 2), (70, 'IIs', 1, 2, b'h'),
+            (74, 'IsIs', 1, b'n', 0, b'o'), (20, 'IIs', 2, 0, b'p'), (76, 'IsI', 1, b'm', 0), (76, 'IsI', 0, b'o', 0x200),
+            (122, 'I', 2), (110, 'IIH', 1, 3, 0), (14, 'IsIII', 3, b'c', 2, 0o644, 0), (12, 'II', 1, 0), (40, 'IQI', 1, 0, 4096),
+            (8, 'I', 1), (108, 'H', 1), (102, 'I', 1), (110, 'IIHss', 0, 4, 2, b'..', b'up'))
+P9_XATTR = ((110, 'IIHss', 0, 1, 2, b'd', b'file'), (32, 'IsQI', 1, b'user.a', 3, 0), (118, 'IQIBBB', 1, 0, 3, 1, 2, 3), (120, 'I', 1),
+            (110, 'IIHss', 0, 1, 2, b'd', b'file'), (30, 'IIs', 1, 2, b'user.a'), (116, 'IQI', 2, 0, 64), (30, 'IIs', 1, 3, b''))
+write('p9', 'file', p9(0, *P9_FILE))
+write('p9', 'names', p9(0, *P9_NAMES))
+write('p9', 'mapped', p9(1, *P9_NAMES))
+write('p9', 'xattr', p9(1, *P9_XATTR))
+write('p9', 'read-only', p9(2, *P9_NAMES, *P9_FILE))
