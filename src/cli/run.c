@@ -213,6 +213,40 @@ static int set_net(void *opaque, const char *value)
 	return error;
 }
 
+/* The first that says no tag is "share", and others have a number behind it. */
+static int choose_tag(const struct machine_config *machine, struct share_config *share)
+{
+	if (!share->tag[0] && machine->share_count)
+		snprintf(share->tag, sizeof(share->tag), "share%u", machine->share_count);
+	else if (!share->tag[0])
+		strcpy(share->tag, "share");
+	for (unsigned i = 0; i < machine->share_count; i++)
+		if (strcmp(machine->shares[i].tag, share->tag) == 0) {
+			log_error("--share %s: another share has the tag %s; expected tag=T, with "
+				  "another T",
+				share->path, share->tag);
+			return -EINVAL;
+		}
+	return 0;
+}
+
+static int set_share(void *opaque, const char *value)
+{
+	struct machine_config *machine = &((struct settings *)opaque)->machine;
+	struct share_config *share = &machine->shares[machine->share_count];
+	int error;
+
+	if (machine->share_count == MACHINE_MAX_SHARES) {
+		log_error("--share %s: expected at most %u shares", value, MACHINE_MAX_SHARES);
+		return -EINVAL;
+	}
+	error = share_config_parse(share, "--share", value);
+	if (!error)
+		error = choose_tag(machine, share);
+	machine->share_count += !error;
+	return error;
+}
+
 static int set_console(void *opaque, const char *value)
 {
 	struct settings *settings = opaque;
@@ -414,6 +448,13 @@ static const struct option_row table[] = {
 		"mac=XX:XX:XX:XX:XX:XX, model=virtio or e1000,\n"
 		"and port, as --disk has it",
 		set_net},
+	{"share", "DIR[,WORD]...",
+		"share a directory of the host (up to 8), which a Linux guest\nmounts by "
+		"mount -t 9p -o trans=virtio TAG /mnt. WORDs:\ntag=TAG (default share, then "
+		"share1, ...); readonly;\nsecurity=none (owners and modes are the host's, as far "
+		"as you\nmay set them; the default), passthrough (what you may not set\nis an "
+		"error) or mapped-xattr (they are kept in attributes)",
+		set_share},
 	{"console", "serial|virtio",
 		"what the terminal is for the guest: the first serial port,\nttyS0 (default), or a "
 		"virtio console, hvc0",

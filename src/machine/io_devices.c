@@ -12,6 +12,7 @@
 #include "device/virtio/console.h"
 #include "device/virtio/entropy.h"
 #include "device/virtio/net.h"
+#include "device/virtio/p9.h"
 #include "host/display/font.h"
 #include "machine/disk_controllers.h"
 #include "machine/machine.h"
@@ -133,6 +134,23 @@ static int create_networks(struct machine *machine)
 	return error;
 }
 
+static int create_shares(struct machine *machine)
+{
+	const struct share_memory memory = {
+		machine->memory.fd, machine->memory.ram, machine->memory.file_size};
+	struct share *share;
+	int error = 0;
+
+	for (unsigned i = 0; !error && i < machine->config.share_count; i++) {
+		const struct share_config *config = &machine->config.shares[i];
+
+		error = share_open(config, &memory, &share);
+		if (!error)
+			error = virtio_p9_create(machine->pci, PCI_ANY_SLOT, i, share, config->tag);
+	}
+	return error;
+}
+
 static int create_console(struct machine *machine)
 {
 	const struct machine_config *config = &machine->config;
@@ -188,6 +206,7 @@ static int (*const rows[])(struct machine *machine) = {
 	create_console,
 	create_vga,
 	machine_create_controllers,
+	create_shares,
 	firmware_finish,
 };
 

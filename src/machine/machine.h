@@ -22,6 +22,7 @@
 #include "host/display/display.h"
 #include "host/input.h"
 #include "host/net/net_backend.h"
+#include "host/share/config.h"
 #include "machine/acpi.h"
 #include "machine/boot.h"
 #include "machine/firmware.h"
@@ -32,6 +33,7 @@
 #define MACHINE_MAX_CPUS     64
 #define MACHINE_MAX_NETS     8
 #define MACHINE_MAX_DISKS    16
+#define MACHINE_MAX_SHARES   8
 #define MACHINE_MAX_FLOPPIES 2
 #define MACHINE_MIN_MEMORY   (2 * MIB)
 #define MACHINE_MAX_MEMORY   (1024 * GIB)
@@ -58,6 +60,8 @@ struct machine_config {
 	unsigned floppy_count;
 	struct net_config nets[MACHINE_MAX_NETS];
 	unsigned net_count;
+	struct share_config shares[MACHINE_MAX_SHARES]; /* each with a tag of its own */
+	unsigned share_count;
 	struct console_port_config console_ports[CONSOLE_MAX_PORTS];
 	unsigned console_port_count;
 	bool virtio_console; /* the console is a virtio port (hvc0), and not COM1 */

@@ -43,8 +43,7 @@ static void test_malformed(void **state)
 	out.size = MSIZE + 1;
 	assert_int_equal(call(), -EINVAL);
 	/* No room for an error, and no header. */
-	assert_int_equal(
-		p9_server_serve(server, &(struct iovec){message, 11}, 1, &room, 1), 0);
+	assert_int_equal(p9_server_serve(server, &(struct iovec){message, 11}, 1, &room, 1), 0);
 	assert_int_equal(p9_server_serve(server, &(struct iovec){message, 6}, 1,
 				 &(struct iovec){reply, sizeof(reply)}, 1),
 		0);

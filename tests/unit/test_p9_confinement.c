@@ -117,7 +117,7 @@ static atomic_bool over;
 /* Exchange a directory for a link to a directory outside, and back, as fast as may be. */
 static void *exchange(void *paths)
 {
-	char (*path)[128] = paths;
+	char(*path)[128] = paths;
 
 	while (!atomic_load(&over))
 		syscall(SYS_renameat2, AT_FDCWD, path[0], AT_FDCWD, path[1], RENAME_EXCHANGE);

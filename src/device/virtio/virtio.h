@@ -28,6 +28,7 @@ enum virtio_type { /* 5. Device Types */
 	VIRTIO_BLOCK = 2,
 	VIRTIO_CONSOLE = 3,
 	VIRTIO_ENTROPY = 4,
+	VIRTIO_9P = 9,
 };
 
 /* Feature bits. The kernel's header, which others include, has their numbers under these names. */

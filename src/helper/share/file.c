@@ -9,15 +9,17 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define P9_MAGIC        0x01021997 /* V9FS_MAGIC: no local file system, so that nobody counts on inotify */
-#define LOCK_SUCCESS    0          /* P9_LOCK_SUCCESS */
+/* V9FS_MAGIC: it is no local file system, so nobody is to count on inotify(7). */
+#define P9_MAGIC        0x01021997
+#define LOCK_SUCCESS    0 /* P9_LOCK_SUCCESS */
 #define LOCK_TYPE_UNLCK 2
 #define ENTRY_HEAD      (P9_QID + 8 + 1 + 2) /* of an entry, before its name */
 #define LEAST_ENTRIES   1024                 /* bytes: room for any one of the host's */
 
 /* --- contents --- */
 
-static int read_value(struct p9_server *server, const struct fid *fid, uint64_t offset, size_t count)
+static int read_value(
+	struct p9_server *server, const struct fid *fid, uint64_t offset, size_t count)
 {
 	size_t left = offset < fid->value_size ? fid->value_size - (size_t)offset : 0;
 
@@ -64,8 +66,8 @@ int p9_read(struct p9_server *server)
 
 static int write_value(struct p9_server *server, struct fid *fid, uint64_t offset, size_t count)
 {
-	unsigned pieces = p9_cut(
-		server, server->request, server->request_count, P9_WRITE_HEAD, count);
+	unsigned pieces =
+		p9_cut(server, server->request, server->request_count, P9_WRITE_HEAD, count);
 
 	if (offset != fid->value_written || count > fid->value_size - fid->value_written)
 		return -ENOSPC;
@@ -193,7 +195,8 @@ int p9_getlock(struct p9_server *server)
 /* --- directories --- */
 
 /* What is above the root is not the client's affair. */
-static ino_t entry_inode(struct p9_server *server, const struct fid *fid, const struct dirent64 *entry)
+static ino_t entry_inode(
+	struct p9_server *server, const struct fid *fid, const struct dirent64 *entry)
 {
 	if (fid->node == tree_root(server->tree) && strcmp(entry->d_name, "..") == 0)
 		return fid->node->inode;

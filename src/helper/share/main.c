@@ -88,13 +88,14 @@ static void serve_frame(const uint8_t *frame, size_t size)
 	memcpy(pieces, frame + sizeof(request), count * sizeof(*pieces));
 	net_link_taken(&link_to_monitor);
 	for (unsigned i = 0; i < count; i++) {
-		if (pieces[i].offset > memory_size || pieces[i].size > memory_size - pieces[i].offset)
+		if (pieces[i].offset > memory_size ||
+			pieces[i].size > memory_size - pieces[i].offset)
 			fail("the monitor's request");
 		vectors[i] = (struct iovec){memory + pieces[i].offset, pieces[i].size};
 	}
-	answer = (struct share_answer){request.slot,
-		(uint32_t)p9_server_serve(server, vectors, request.readable,
-			vectors + request.readable, request.writable)};
+	answer = (struct share_answer){
+		request.slot, (uint32_t)p9_server_serve(server, vectors, request.readable,
+				      vectors + request.readable, request.writable)};
 	if (net_link_send(&link_to_monitor, &(struct iovec){&answer, sizeof(answer)}, 1,
 		    sizeof(answer)) < 0)
 		fail("the link");

@@ -10,7 +10,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#define MOST_STEPS   16    /* of one walk (P9_MAXWELEM) */
+#define MOST_STEPS            16    /* of one walk (P9_MAXWELEM) */
 #define FLAG_REMOVE_DIRECTORY 0x200 /* P9_DOTL_AT_REMOVEDIR */
 
 /* --- walk --- */
@@ -117,8 +117,8 @@ int p9_finish_new(struct p9_server *server, struct node *directory, const char *
 }
 
 /* What has been made under names[0] gets its owner, and the reply its qid. */
-static int answer_new(
-	struct p9_server *server, const struct fid *directory, const struct owner *owner, dev_t number)
+static int answer_new(struct p9_server *server, const struct fid *directory,
+	const struct owner *owner, dev_t number)
 {
 	struct stat status;
 	struct node *node;
@@ -173,9 +173,8 @@ int p9_mknod(struct p9_server *server)
 	at = tree_node_fd(server->tree, directory->node);
 	if (at < 0)
 		return at;
-	if (server->security == SHARE_MAPPED
-			? mknodat(at, server->names[0], S_IFREG | 0600, 0) < 0
-			: mknodat(at, server->names[0], mode, number) < 0)
+	if (server->security == SHARE_MAPPED ? mknodat(at, server->names[0], S_IFREG | 0600, 0) < 0
+					     : mknodat(at, server->names[0], mode, number) < 0)
 		return -errno;
 	owner = p9_new_owner(directory, gid, mode);
 	return answer_new(server, directory, &owner, number);

@@ -5,10 +5,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define NO_TAG    UINT16_MAX
-#define VERSION   "9P2000.L"
-#define QID_DIR   0x80
-#define QID_LINK  0x02
+#define NO_TAG       UINT16_MAX
+#define VERSION      "9P2000.L"
+#define QID_DIR      0x80
+#define QID_LINK     0x02
 #define ERROR_LENGTH (P9_HEADER + 4)
 
 /* --- pieces --- */
@@ -287,8 +287,8 @@ size_t p9_server_serve(struct p9_server *server, const struct iovec *request,
 		return 0;
 	error = take_message(server, &type, &tag);
 	room = MIN(room, server->msize ? server->msize : P9_SMALLEST);
-	server->out = (struct p9_writer){
-		.bytes = server->out_bytes, .size = P9_HEADER, .limit = room};
+	server->out =
+		(struct p9_writer){.bytes = server->out_bytes, .size = P9_HEADER, .limit = room};
 	if (!error)
 		error = serve_operation(server, type);
 	size = server->out.size;

@@ -82,8 +82,7 @@ void tree_renamed(struct tree *tree, struct node *from, const char *from_name, s
  * for a symbolic link, -ENXIO for what is not to be opened, or another -errno. */
 int tree_open(struct tree *tree, struct node *node, int flags, struct tree_file *file);
 /* The same for a descriptor that was opened already, and is the file's from now on. */
-void tree_adopt(
-	struct tree *tree, struct node *node, int fd, int flags, struct tree_file *file);
+void tree_adopt(struct tree *tree, struct node *node, int fd, int flags, struct tree_file *file);
 /* Its descriptor, good until 8 others were asked for. -errno. */
 int tree_file_fd(struct tree *tree, struct tree_file *file);
 void tree_close(struct tree *tree, struct tree_file *file);

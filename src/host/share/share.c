@@ -32,8 +32,8 @@ struct share {
 
 static int launch(struct share *share, const struct share_config *config, int directory)
 {
-	const char *words[] = {share_security_name(config->security),
-		config->read_only ? "readonly" : NULL, NULL};
+	const char *words[] = {
+		share_security_name(config->security), config->read_only ? "readonly" : NULL, NULL};
 	int sockets[2], fds[4], error;
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0)
@@ -74,8 +74,8 @@ static int wait_until_ready(struct share *share)
 	return -ETIMEDOUT;
 }
 
-int share_open(const struct share_config *config, const struct share_memory *memory,
-	struct share **result)
+int share_open(
+	const struct share_config *config, const struct share_memory *memory, struct share **result)
 {
 	struct share *share = calloc(1, sizeof(*share));
 	int directory, error;

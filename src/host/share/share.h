@@ -33,8 +33,8 @@ struct share_port {
 };
 
 /* Start the helper. 0, or -errno with a message. `memory`'s descriptor stays the caller's. */
-int share_open(const struct share_config *config, const struct share_memory *memory,
-	struct share **share);
+int share_open(
+	const struct share_config *config, const struct share_memory *memory, struct share **share);
 /* On the worker: answers come from now on. 0, or -errno with a message. */
 int share_start(struct share *share, struct worker *worker, const struct share_port *port);
 
