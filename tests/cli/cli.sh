@@ -122,6 +122,19 @@ refused "a network's words" 2 "'bootfile=': expected bootfile=NAME" run "${kerne
 refused "a network's name" 2 "--net hostname=a b: expected up to 32" run "${kernel[@]}" --net 'user,hostname=a b'
 refused "a network's directory that is not there" 4 '--net user: tftp=/nothing: No such file.*expected a directory' \
 	run "${kernel[@]}" --net user,tftp=/nothing
+refused "a share that is not there" 4 '--share /nothing: No such file or directory; expected a directory' \
+	run "${kernel[@]}" --share /nothing
+refused "a share without a name" 2 '--share ,readonly: expected a directory' run "${kernel[@]}" --share ,readonly
+refused "a share's words" 2 "--share: unknown word 'rw'; there are: tag=T, readonly, security=MODEL" \
+	run "${kernel[@]}" --share "$work,rw"
+refused "a share's model" 2 '--share security=mapped: expected none, passthrough or mapped-xattr' \
+	run "${kernel[@]}" --share "$work,security=mapped"
+refused "a share's tag" 2 '--share tag=x\{33\}: expected 1 to 32 bytes' \
+	run "${kernel[@]}" --share "$work,tag=$(printf 'x%.0s' {1..33})"
+refused "two shares of one tag" 2 '--share .*: another share has the tag t; expected tag=T, with another T' \
+	run "${kernel[@]}" --share "$work,tag=t" --share "$work,tag=t"
+refused "nine shares" 2 '--share /tmp: expected at most 8 shares' \
+	run "${kernel[@]}" --share{,,,,,,,,}=/tmp
 
 refused "image without a name" 2 'the name of the FILE to make is missing' image
 refused "image over a file" 2 'the file exists already' image "$image"
