@@ -283,6 +283,7 @@ if stage virtio; then
 	begin tap "firmware boots from old controllers" "$here/tests/storage/boot.sh" "$veneer" "$here" bt interp
 	begin tap "Debian sleeps and wakes" "$here/tests/sleep/sleep.sh" "$veneer" "$here" bt 2
 	begin tap "old disk controllers" "$here/tests/storage/storage.sh" "$veneer" "$build" "$here" bt 2
+	begin tap "shared directories" "$here/tests/share/share.sh" "$veneer" "$build" "$here" bt
 	PARTS=two begin tap "virtio, two machines" "$here/tests/virtio/virtio.sh" "$veneer" "$build" "$here" bt 2
 	begin tap "virtio networks bt" "$here/tests/virtio/network.py" "$veneer" "$build" "$here" bt
 	begin tap "virtio networks interp" "$here/tests/virtio/network.py" "$veneer" "$build" "$here" interp --part user --part switch --user-mib 4 --switch-mib 4
