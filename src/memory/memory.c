@@ -4,6 +4,7 @@
 #include "host/low_memory.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <linux/membarrier.h>
 #include <stdlib.h>
@@ -52,8 +53,10 @@ static int map_ram(struct memory *memory)
 {
 	void *ram;
 
-	memory->fd = memfd_create("veneer-ram", MFD_CLOEXEC);
-	if (memory->fd < 0 || ftruncate(memory->fd, (off_t)memory->file_size) < 0) {
+	/* A helper that has the file cannot cut it off under us. */
+	memory->fd = memfd_create("veneer-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (memory->fd < 0 || ftruncate(memory->fd, (off_t)memory->file_size) < 0 ||
+		fcntl(memory->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
 		int error = -errno;
 
 		log_error("cannot make a file for %" PRIu64 " MiB of guest memory: %s",
