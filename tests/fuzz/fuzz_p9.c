@@ -8,10 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static char directory[64];
-static int root;
+static int root, home; /* home: the working directory, where libFuzzer has its files */
+static struct p9_server *servers[4];
 
 static void remove_directory(void)
 {
@@ -31,7 +33,33 @@ static void create_directory(void)
 	if (root < 0 || mkdirat(root, "d", 0700) < 0 || symlinkat("..", root, "up") < 0)
 		abort();
 	close(openat(root, "d/file", O_CREAT | O_RDWR | O_CLOEXEC, 0600));
+}
+
+static void begin(void)
+{
+	home = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	create_directory();
 	atexit(remove_directory);
+}
+
+/* That keeps owners and changes files as the number says. */
+static struct p9_server *find_server(unsigned number)
+{
+	const struct p9_server_config config = {
+		.root = dup(root),
+		.most_fds = 32,
+		.security = number & 1 ? SHARE_MAPPED : SHARE_NONE,
+		.read_only = number & 2,
+	};
+
+	if (!servers[number]) {
+		servers[number] = p9_server_create(&config);
+		if (!servers[number])
+			abort();
+	} else {
+		close(config.root);
+	}
+	return servers[number];
 }
 
 /* A client may make the tree larger without end, and its files; not from one input to the next. */
@@ -41,6 +69,10 @@ static void tidy(void)
 
 	if (++inputs % 10000)
 		return;
+	for (unsigned i = 0; i < 4; i++)
+		if (servers[i])
+			p9_server_destroy(servers[i]);
+	memset(servers, 0, sizeof(servers));
 	close(root);
 	remove_directory();
 	create_directory();
@@ -49,7 +81,6 @@ static void tidy(void)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static uint8_t reply[8192];
-	struct p9_server_config config = {.most_fds = 32};
 	struct p9_server *server;
 	uint8_t *message;
 	size_t length, room;
@@ -57,14 +88,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!size)
 		return 0;
 	if (!directory[0])
-		create_directory();
+		begin();
 	tidy();
-	config.root = dup(root);
-	config.security = data[0] & 1 ? SHARE_MAPPED : SHARE_NONE;
-	config.read_only = data[0] & 2;
 	room = data[0] & 4 ? 11 + data[0] / 8 : sizeof(reply);
-	server = p9_server_create(&config);
-	if (!server)
+	server = find_server(data[0] & 3);
+	/* Where the server works. */
+	if (chdir("/proc/self/fd") < 0)
 		abort();
 	for (data++, size--; size >= 2; data += length, size -= length) {
 		memcpy(&length, data, 2);
@@ -81,6 +110,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			abort();
 		free(message);
 	}
-	p9_server_destroy(server);
-	return 0;
+	p9_server_reset(server);
+	return fchdir(home);
 }
