@@ -5,11 +5,11 @@ Both boot Debian's full kernel with the same initramfs and command line, and mou
 in the same way. What is measured, by the guest's clock:
 
   read     a file of 1 GiB, sequentially, that is in the host's page cache
-  untar    an archive of 10,000 small files, from the share into the share
+  untar    an archive of 10,000 small files, from the share into the share (--directories: hundreds of them)
   find     each of these files looked at, after the guest's caches were dropped
   remove   all of them
 
-usage: bench/run.sh share [--runs N] [--cpus N] [--options MOUNT-OPTIONS] [--security MODEL]
+usage: bench/run.sh share [--runs N] [--directories N] [--cpus N] [--options MOUNT-OPTIONS] [--security MODEL]
                           [--guest DIR] [--veneer FILE] [--engine NAME] [--no-qemu] [--out FILE]
 
 The guest is what guests/fetch-debian.sh --full has left."""
@@ -29,9 +29,9 @@ PROJECT = BENCH.parent
 WORK = PROJECT / ".cache" / "bench" / "share"
 PATIENCE = 1200  # seconds for one machine
 FILE_BYTES = 1 << 30
-DIRECTORIES, FILES = 100, 100  # of each directory
+FILES = 100  # of each directory
 
-ROWS = [("read", "1 GiB read, MB/s"), ("untar", "untar 10,000 files, s"), ("find", "find, s"),
+ROWS = [("read", "1 GiB read, MB/s"), ("untar", "untar, s"), ("find", "find, s"),
         ("remove", "remove, s")]
 
 INIT = """#!/bin/sh
@@ -42,17 +42,17 @@ mount -t 9p -o trans=virtio,version=9p2000.L,$mount share /mnt || poweroff -f
 cd /mnt
 now() { cut -d ' ' -f 1 /proc/uptime; }
 run() { name=$1; shift; echo 3 >/proc/sys/vm/drop_caches; a=$(now); "$@"; echo "@ $name $a $(now)"; }
-look() { [ "$(find tree -type f -size +0 | wc -l)" = %d ] || echo "@ wrong"; }
+look() { [ "$(find tree -type f -size +0 | wc -l)" = $count ] || echo "@ wrong"; }
 run read dd if=large of=/dev/null bs=1M 2>/dev/null
 run untar tar xf tree.tar
 run find look
 run remove rm -r tree
 echo "@ done"
 poweroff -f
-""" % (DIRECTORIES * FILES)
+"""
 
 
-def make_share():
+def make_share(directories):
     share = WORK / "share"
     share.mkdir(parents=True, exist_ok=True)
     large = share / "large"
@@ -61,20 +61,20 @@ def make_share():
             for _ in range(FILE_BYTES >> 20):
                 file.write(bytes(range(256)) * 4096)
     archive = share / "tree.tar"
-    if not archive.exists():
-        dice = random.Random(9)
-        with tarfile.open(archive, "w") as tar:
-            for d in range(DIRECTORIES):
-                for f in range(FILES):
-                    entry = tarfile.TarInfo(f"tree/dir{d:02}/file{f:02}.c")
-                    entry.size = int(min(dice.lognormvariate(8.5, 1.2), 200000)) + 1
-                    tar.addfile(entry, io.BytesIO(dice.randbytes(entry.size)))
+    dice = random.Random(9)
+    with tarfile.open(archive, "w") as tar:
+        for d in range(directories):
+            for f in range(FILES):
+                entry = tarfile.TarInfo(f"tree/dir{d:02}/file{f:02}.c")
+                entry.size = int(min(dice.lognormvariate(8.5, 1.2), 200000)) + 1
+                tar.addfile(entry, io.BytesIO(dice.randbytes(entry.size)))
     return share
 
 
 def command(monitor, options, share, initramfs):
     kernel = f"{options.guest}/vmlinuz"
-    append = f"console=ttyS0 quiet panic=-1 no_timer_check mount={options.options}"
+    append = f"console=ttyS0 quiet panic=-1 no_timer_check mount={options.options} " \
+             f"count={options.directories * FILES}"
     if monitor == "veneer":
         return [options.veneer, "run", "--engine", options.engine, "--kernel", kernel,
                 "--initrd", str(initramfs), "--append", append, "--memory", "1G",
@@ -105,6 +105,7 @@ def measure(monitor, options, share, initramfs):
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--directories", type=int, default=100)
     parser.add_argument("--cpus", type=int, default=1)
     parser.add_argument("--options", default="msize=512000")
     parser.add_argument("--security", default="none")
@@ -115,7 +116,7 @@ def main():
     parser.add_argument("--out")
     options = parser.parse_args()
     monitors = ["veneer"] + ([] if options.no_qemu else ["qemu"])
-    share = make_share()
+    share = make_share(options.directories)
     init, initramfs = WORK / "init", WORK / "initramfs"
     init.write_text(INIT)
     subprocess.run([PROJECT / "guests" / "make-initramfs.sh", initramfs, "--guest", options.guest,
