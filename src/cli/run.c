@@ -6,6 +6,7 @@
 #include "cli/options.h"
 #include "cli/stats.h"
 #include "control/control.h"
+#include "debug/server.h"
 #include "host/cloud_init.h"
 
 #include <errno.h>
@@ -21,6 +22,7 @@ struct settings {
 	bool bt_test, shadow;     /* there was a --bt-test, a --shadow */
 	struct disk_config disk;  /* that it boots from; path NULL: none */
 	const char *control_path; /* NULL: none */
+	struct gdb_config gdb;
 	bool help;
 };
 
@@ -357,6 +359,11 @@ static int set_control(void *opaque, const char *value)
 	return 0;
 }
 
+static int set_gdb(void *opaque, const char *value)
+{
+	return gdb_config_parse(&((struct settings *)opaque)->gdb, "--gdb", value);
+}
+
 static int set_pc_testdev(void *opaque, const char *value)
 {
 	((struct settings *)opaque)->machine.pc_testdev = true;
@@ -494,6 +501,10 @@ static const struct option_row table[] = {
 	{"control", "PATH",
 		"listen at a Unix socket for commands, in QMP; also for\n'veneer pause' and others",
 		set_control},
+	{"gdb", "ADDR[,wait]",
+		"listen for gdb at tcp:HOST:PORT (no HOST: 127.0.0.1) or\nunix:PATH; with wait the "
+		"machine starts stopped",
+		set_gdb},
 	{"debug-exit", "PORT",
 		"I/O port that ends the run: writing V to it makes the\nexit status (V << 1) | 1",
 		set_debug_exit},
@@ -674,14 +685,21 @@ static double now_seconds(void)
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-static struct machine_result run_controlled(struct machine *machine, const char *control_path)
+static struct machine_result run_controlled(
+	struct machine *machine, const struct settings *settings)
 {
-	struct machine_result result;
+	struct machine_result result = {MACHINE_FAILED, 0};
 	struct control *control = NULL;
+	struct gdb_server *gdb = NULL;
 
-	if (control_path && !(control = control_create(machine, control_path)))
-		return (struct machine_result){MACHINE_FAILED, 0};
-	result = machine_run(machine);
+	if (settings->control_path && !(control = control_create(machine, settings->control_path)))
+		return result;
+	if (settings->gdb.wanted)
+		gdb = gdb_server_create(machine, &settings->gdb, "--gdb");
+	if (gdb || !settings->gdb.wanted)
+		result = machine_run(machine);
+	if (gdb)
+		gdb_server_destroy(gdb);
 	if (control)
 		control_destroy(control);
 	return result;
@@ -699,7 +717,7 @@ static int run_machine(const struct settings *settings)
 	if (machine_create(&machine, &settings->machine) < 0)
 		return STATUS_FAILED;
 	started = now_seconds();
-	result = run_controlled(&machine, settings->control_path);
+	result = run_controlled(&machine, settings);
 	stopped = now_seconds();
 	if (settings->machine.engine_options.count)
 		stats_print(&machine, stopped - started, (started - created) * 1e3);

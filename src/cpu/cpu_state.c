@@ -126,6 +126,8 @@ static void set_events(struct cpu *cpu)
 
 int cpu_set_state(struct cpu *cpu, const struct cpu_state *state)
 {
+	uint64_t tsc_before = cpu->tsc_offset;
+
 	if (!numbers_fit(state) || !modes_fit(state) || !features_fit(cpu, state) ||
 		!tables_fit(cpu, state) || !segments_fit(cpu, state) || !bases_fit(cpu, state))
 		return -EINVAL;
@@ -138,7 +140,8 @@ int cpu_set_state(struct cpu *cpu, const struct cpu_state *state)
 	tlb_flush_all(cpu);
 	cpu->engine_ops->code_context_changed(cpu);
 	cpu_push(cpu, STATE_ALL);
-	if (cpu->platform->tsc_changed)
+	/* Which takes the machine lock, so who holds that leaves the offset as it is. */
+	if (cpu->tsc_offset != tsc_before && cpu->platform->tsc_changed)
 		cpu->platform->tsc_changed(cpu->platform->opaque, cpu);
 	return 0;
 }

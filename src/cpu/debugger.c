@@ -38,7 +38,7 @@ bool debugger_page_has_breakpoint(const struct debugger_points *points, uint64_t
 	return false;
 }
 
-static uint64_t code_address(const struct cpu *cpu)
+uint64_t debugger_code_address(const struct cpu *cpu)
 {
 	return cpu_code64(cpu) ? cpu->rip
 			       : (uint32_t)(cpu->segment_base[SEG_CS] + (uint32_t)cpu->rip);
@@ -58,7 +58,7 @@ bool debugger_stops(struct cpu *cpu)
 		return true;
 	/* A step leads past a breakpoint. */
 	if (cpu->debugger.step || !cpu->debugger.points ||
-		!breakpoint_at(cpu->debugger.points, code_address(cpu)))
+		!breakpoint_at(cpu->debugger.points, debugger_code_address(cpu)))
 		return false;
 	cpu->debugger.stop = DEBUGGER_BREAKPOINT;
 	return true;
@@ -67,7 +67,7 @@ bool debugger_stops(struct cpu *cpu)
 bool debugger_must_step(const struct cpu *cpu)
 {
 	return cpu->debugger.step || cpu->debugger.replay ||
-	       debugger_page_stops(cpu, code_address(cpu));
+	       debugger_page_stops(cpu, debugger_code_address(cpu));
 }
 
 void debugger_stepped(struct cpu *cpu)

@@ -44,6 +44,8 @@ void debugger_set_points(struct cpu *cpu, const struct debugger_points *points);
 /* With `step` it stops when an instruction is complete, or the exception is delivered that takes
  * its place; no interrupt comes before that, but to a vCPU that is halted. */
 void debugger_set_step(struct cpu *cpu, bool step);
+/* The linear address of cpu->rip: what breakpoints are compared with. */
+uint64_t debugger_code_address(const struct cpu *cpu);
 /* It is to run on: forget why it has stopped. */
 static inline void debugger_run_on(struct cpu *cpu)
 {

@@ -526,6 +526,33 @@ enum walk_outcome paging_walk(
 	}
 }
 
+bool paging_look(struct cpu *cpu, uint64_t linear, uint64_t *gpa)
+{
+	struct translation out;
+	enum walk_result result;
+	struct walk walk;
+
+	if (!cpu_long_mode(cpu))
+		linear = (uint32_t)linear;
+	else if (!cpu_canonical(cpu, linear))
+		return false;
+	if (!(cpu->cr0 & CR0_PG)) {
+		walk.frame = linear & PAGE_MASK;
+		walk.page_size = PAGE_SIZE;
+	} else {
+		result = cpu->second_stage ? walk_second(cpu, linear, PAGING_PROBE, &walk)
+					   : walk_mode(cpu, false, linear, PAGING_PROBE, &walk);
+		if (result != WALK_DONE)
+			return false;
+	}
+	out = (struct translation){.page_size = walk.page_size, .can_read = true};
+	out.first_stage_gpa = walk.frame | (linear & (walk.page_size - 1));
+	if (page_reach(cpu, PAGING_PROBE, &out) != WALKED)
+		return false;
+	*gpa = out.gpa;
+	return true;
+}
+
 /* --- many pages at one moment --- */
 
 bool paging_find_user_table(

@@ -70,6 +70,10 @@ struct second_stage {
 enum walk_outcome paging_walk(
 	struct cpu *cpu, uint64_t linear, unsigned access, struct translation *out);
 
+/* Where the page tables have `linear`, whoever may access it; for debuggers. Sets no bits. False:
+ * nowhere. */
+bool paging_look(struct cpu *cpu, uint64_t linear, uint64_t *gpa);
+
 /* A table of 4-KiB pages, and what the entries above it and PKRU leave of the rights in its
  * entries, for user code and pages of one protection key.
  * Where many pages are looked up at one moment, the walk to their table is made once. So does a
