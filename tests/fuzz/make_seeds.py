@@ -146,6 +146,19 @@ write('control', 'input',
       b' "value": -7}}, {"type": "btn", "data": {"down": true, "button": "wheel-up"}}]}}')
 
 
+# fuzz_debug.c: a mode, and packets.
+def packets(*texts):
+    return b''.join(b'$%s#%02x+' % (text, sum(text) & 255) for text in texts)
+
+
+write('debug', 'gdb', b'\x03' + packets(
+    b'qSupported:swbreak+;hwbreak+;vContSupported+', b'vMustReplyEmpty', b'QStartNoAckMode', b'Hg0',
+    b'qXfer:features:read:target.xml:0,ffb', b'qAttached', b'?', b'qfThreadInfo', b'qsThreadInfo', b'qThreadExtraInfo,1', b'g',
+    b'p10', b'P1=0102030405060708', b'm1000,40', b'Z0,1000,1', b'Z2,2000,8', b'vCont;c', b'z2,2000,8', b'vCont;s:1;c',
+    b'X1000,3:a}\x03b', b'Qqemu.PhyMemMode:1', b'M1000,1:cc', b'qRcmd,696e666f', b'D;1'))
+write('debug', 'old', b'\x00' + packets(b'!', b'H c-1', b'Hc1', b's', b'c1000', b'S05', b'T2', b'k', b'G00', b'qC') + b'\x03-+')
+
+
 # fuzz_saved_state.c: a mode, changes of the saved bytes, and code.
 def saved_state(mode, changes, code):
     return bytes([mode, len(changes)]) + b''.join(
