@@ -8,7 +8,7 @@
 #
 #   format     every C file is laid out as .clang-format says
 #   unit       unit tests, and the host's processor as oracle of each engine (fixed seed)
-#   cli        the command line, bad input, the terminal, the control socket
+#   cli        the command line, bad input, the terminal, the control socket, gdb
 #   kernels    our own guest kernels under each engine, and accesses to where the monitor has its memory
 #   boot       Debian's kernel: with 1, 2 and 4 processors translated, with 2 interpreted
 #   virtio     disks, ports and networks under Debian's own drivers, translated and interpreted, with 1, 2 and 4
@@ -53,7 +53,7 @@ done
 wanted=" $* "
 
 "$here/scripts/install-packages.sh" gcc libc6-dev binutils meson ninja-build pkg-config python3 seabios grub-pc-bin grub-common syslinux-common ipxe-qemu \
-	libzydis-dev libjansson-dev libslirp-dev liburing-dev libnbd-dev libpng-dev libvncserver-dev libcmocka-dev libext2fs-dev mmdebstrap e2fsprogs btrfs-progs uidmap openssh-client qemu-utils qemu-system-common nbdkit clang clang-format libclang-rt-dev llvm acpica-tools xorriso man-db groff || exit 1
+	libzydis-dev libjansson-dev libslirp-dev liburing-dev libnbd-dev libpng-dev libvncserver-dev libcmocka-dev libext2fs-dev mmdebstrap e2fsprogs btrfs-progs uidmap openssh-client qemu-utils qemu-system-common nbdkit clang clang-format libclang-rt-dev llvm acpica-tools xorriso man-db groff gdb || exit 1
 
 # --- counting ---
 
@@ -241,6 +241,7 @@ if stage cli; then
 	tap "random boot sectors" "$here/tests/firmware/random-sectors.py" "$veneer" 12
 	tap "terminal" "$here/tests/cli/terminal.py" "$veneer" "$build"
 	tap "control socket" "$here/tests/cli/control.py" "$veneer" "$build"
+	tap "gdb" "$here/tests/debug/debug.py" "$veneer" "$build" "$here" bt interp
 fi
 
 if stage kernels; then

@@ -17,6 +17,14 @@ static int wrong(const char *option, const char *value)
 	return -EINVAL;
 }
 
+static bool is_port(const char *text)
+{
+	size_t digits = strspn(text, "0123456789");
+	int number = atoi(text);
+
+	return digits && digits <= 5 && !text[digits] && number > 0 && number <= UINT16_MAX;
+}
+
 /* HOST:PORT, which is changed. */
 static bool parse_tcp(struct gdb_config *config, char *text)
 {
@@ -26,7 +34,6 @@ static bool parse_tcp(struct gdb_config *config, char *text)
 	char *port = strrchr(text, ':'), *host = text;
 	struct addrinfo *found;
 	size_t length;
-	uint64_t number;
 
 	if (!port)
 		return false;
@@ -38,8 +45,7 @@ static bool parse_tcp(struct gdb_config *config, char *text)
 	}
 	if (!*host || strcmp(host, "localhost") == 0)
 		host = "127.0.0.1";
-	if (words_number("--gdb tcp port", port, "a port", 1, UINT16_MAX, &number) < 0 ||
-		getaddrinfo(host, port, &hints, &found) != 0)
+	if (!is_port(port) || getaddrinfo(host, port, &hints, &found) != 0)
 		return false;
 	memcpy(&config->address, found->ai_addr, found->ai_addrlen);
 	config->address_size = found->ai_addrlen;

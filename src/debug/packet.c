@@ -96,7 +96,7 @@ void packet_begin(struct packet *packet)
 	packet->data[0] = '$';
 	packet->size = 1;
 	packet->room = PACKET_LONGEST;
-	packet->full = false;
+	packet->full = packet->complete = false;
 }
 
 static void put_byte(struct packet *packet, uint8_t byte)
@@ -157,6 +157,7 @@ void packet_end(struct packet *packet)
 	snprintf(end, sizeof(end), "#%02x", sum);
 	memcpy(packet->data + packet->size, end, 3);
 	packet->size += 3;
+	packet->complete = true;
 }
 
 /* --- what is in a packet --- */

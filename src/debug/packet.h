@@ -42,6 +42,7 @@ struct packet {
 	size_t size; /* with frame; after packet_end() it can be sent */
 	size_t room; /* of data that may still be put in, before it is escaped */
 	bool full;
+	bool complete; /* packet_end() has been called */
 };
 
 void packet_begin(struct packet *packet);

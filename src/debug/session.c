@@ -247,7 +247,7 @@ void session_take(struct session *session, uint8_t byte)
 		send_packet(session);
 		break;
 	case PACKET_NAK:
-		if (session->out.size && !session->no_acks)
+		if (session->out.complete && !session->no_acks)
 			session->send(session->opaque, session->out.data, session->out.size);
 		break;
 	case PACKET_INTERRUPT: /* it has done its work: the machine is paused */

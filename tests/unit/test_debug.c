@@ -128,6 +128,10 @@ static void broken_packets_are_refused(void **state)
 	assert_string_equal(sent, "$QC01#f5");
 	give("+\003", 2);
 	assert_string_equal(sent, "");
+	/* Nothing has been sent that could be sent again. */
+	assert_answer("k", "(nothing)");
+	give("-", 1);
+	assert_string_equal(sent, "");
 	assert_answer("QStartNoAckMode", "OK");
 	give("$qC#b4", 6);
 	assert_string_equal(sent, "$QC01#f5");
