@@ -139,7 +139,7 @@ refused "nine shares" 2 '--share /tmp: expected at most 8 shares' \
 refused "gdb at no address" 2 "--gdb 1234: expected tcp:HOST:PORT" run "${kernel[@]}" --gdb 1234
 refused "gdb at no port" 2 "--gdb tcp::65536: expected tcp:HOST:PORT" run "${kernel[@]}" --gdb tcp::65536
 refused "gdb at a host's name" 2 "--gdb tcp:example.org:1: expected tcp:HOST:PORT" run "${kernel[@]}" --gdb tcp:example.org:1
-refused "gdb's words" 2 "--gdb: no word 'run'" run "${kernel[@]}" --gdb tcp::1234,run
+refused "gdb's words" 2 "--gdb: unknown word 'run'" run "${kernel[@]}" --gdb tcp::1234,run
 refused "gdb at a file" 4 '--gdb /dev/null: the file is there' run "${kernel[@]}" --gdb unix:/dev/null
 refused "image without a name" 2 'the name of the FILE to make is missing' image
 refused "image over a file" 2 'the file exists already' image "$image"
