@@ -31,6 +31,8 @@
  *			stores asks memory_page_writable() first; the bus drops the store
  *	PAGE_TABLE	some engine holds translations made through it, a page table of the
  *			guest's: see "Tracing" below
+ *	PAGE_HIDDEN	of a ROM outside RAM: the guest finds the device behind it, and not
+ *			the bytes (memory_rom_hide())
  *
  * Code tracking. Engines keep decoded or translated copies of guest code, and a write to that code
  * must be noticed, on whichever vCPU or device it happens. In a page with PAGE_CODE a mask of
@@ -74,6 +76,7 @@ enum page_flags {
 	PAGE_LOGGED = 2,
 	PAGE_ROM = 4,
 	PAGE_TABLE = 8,
+	PAGE_HIDDEN = 16,
 };
 
 enum memory_kind {
@@ -273,6 +276,11 @@ int memory_rom_add(
 /* Take the ROM that begins there away: what was RAM is RAM again, with the ROM's bytes. 0 or
  * -ENOENT. Takes lock. */
 int memory_rom_remove(struct memory *memory, uint64_t gpa);
+
+/* Have loads of the ROM that begins there reach the device at these addresses, as stores do, or have
+ * the guest find its bytes again: flash memory leaves read array mode and comes back. The ROM lies
+ * outside RAM. Its bytes stay where they are. Any thread, one at a time; takes lock. */
+void memory_rom_hide(struct memory *memory, uint64_t gpa, bool hidden);
 
 /* Have the bus drop stores to [gpa, gpa + size) (pages of RAM), or let them through again. The
  * region stays RAM, for devices and the rest: this is what a host bridge does that guards a copy of

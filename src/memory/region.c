@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -26,12 +27,22 @@ static uint8_t *region_pointer(
 	return memory->ram + region->offset + (gpa - region->gpa);
 }
 
+/* Stored and read without a lock: who finds it in the midst of a change has a host pointer to the
+ * ROM, and is then told to forget it. */
+static bool is_hidden(const struct memory *memory, const uint8_t *host)
+{
+	return memory_page_flags(memory, host) & PAGE_HIDDEN;
+}
+
 uint8_t *memory_outside_ram(const struct memory *memory, uint64_t gpa)
 {
 	const struct memory_region *region = memory_region_at(memory, gpa);
+	uint8_t *host;
 
-	return region && region->kind != MEMORY_HOLE ? region_pointer(memory, region, gpa)
-						     : memory_aperture_pointer(memory, gpa);
+	if (!region || region->kind == MEMORY_HOLE)
+		return memory_aperture_pointer(memory, gpa);
+	host = region_pointer(memory, region, gpa);
+	return is_hidden(memory, host) ? NULL : host;
 }
 
 bool memory_around(const struct memory *memory, uint64_t gpa, uint64_t *start, uint64_t *end)
@@ -40,6 +51,8 @@ bool memory_around(const struct memory *memory, uint64_t gpa, uint64_t *start, u
 
 	if (!region || region->kind == MEMORY_HOLE)
 		return memory_aperture_around(memory, gpa, start, end);
+	if (is_hidden(memory, region_pointer(memory, region, gpa)))
+		return false;
 	*start = region->gpa;
 	*end = region_end(region);
 	return true;
@@ -164,15 +177,16 @@ static uint64_t rom_room(const struct memory *memory, uint64_t size)
 	return offset;
 }
 
-static void set_rom(struct memory *memory, const struct memory_region *rom, bool on)
+static void set_flag(
+	struct memory *memory, const struct memory_region *place, enum page_flags flag, bool on)
 {
-	for (uint64_t at = rom->offset; at < rom->offset + rom->size; at += PAGE_SIZE) {
+	for (uint64_t at = place->offset; at < place->offset + place->size; at += PAGE_SIZE) {
 		_Atomic uint8_t *flags = &memory->page_flags[at >> PAGE_SHIFT];
 
 		if (on)
-			atomic_fetch_or(flags, PAGE_ROM);
+			atomic_fetch_or(flags, flag);
 		else
-			atomic_fetch_and(flags, (uint8_t)~PAGE_ROM);
+			atomic_fetch_and(flags, (uint8_t)~flag);
 	}
 }
 
@@ -225,24 +239,47 @@ int memory_rom_add(
 		carve(memory, (unsigned)(ram - memory->region), &rom);
 	else
 		memory_region_add(memory, &rom);
-	set_rom(memory, &rom, true);
+	set_flag(memory, &rom, PAGE_ROM, true);
 	memory_revoke_locked(memory, rom.offset >> PAGE_SHIFT, size >> PAGE_SHIFT);
 	pthread_mutex_unlock(&memory->lock);
 	return 0;
 }
 
-int memory_rom_remove(struct memory *memory, uint64_t gpa)
+/* The ROM that begins there, or NULL. */
+static const struct memory_region *rom_at(const struct memory *memory, uint64_t gpa)
 {
 	unsigned index = index_for(memory, gpa);
-	struct memory_region rom;
+	const struct memory_region *rom = &memory->region[index];
 
-	if (index == memory->region_count || memory->region[index].gpa != gpa ||
-		memory->region[index].kind != MEMORY_ROM)
+	return index < memory->region_count && rom->gpa == gpa && rom->kind == MEMORY_ROM ? rom
+											  : NULL;
+}
+
+void memory_rom_hide(struct memory *memory, uint64_t gpa, bool hidden)
+{
+	const struct memory_region *rom = rom_at(memory, gpa);
+
+	assert(rom && rom->offset >= memory->ram_size);
+	pthread_mutex_lock(&memory->lock);
+	set_flag(memory, rom, PAGE_HIDDEN, hidden);
+	memory_revoke_locked(memory, rom->offset >> PAGE_SHIFT, rom->size >> PAGE_SHIFT);
+	pthread_mutex_unlock(&memory->lock);
+}
+
+int memory_rom_remove(struct memory *memory, uint64_t gpa)
+{
+	const struct memory_region *found = rom_at(memory, gpa);
+	struct memory_region rom;
+	unsigned index;
+
+	if (!found)
 		return -ENOENT;
-	rom = memory->region[index];
+	index = (unsigned)(found - memory->region);
+	rom = *found;
 	pthread_mutex_lock(&memory->lock);
 	take_out(memory, index);
-	set_rom(memory, &rom, false);
+	set_flag(memory, &rom, PAGE_ROM, false);
+	set_flag(memory, &rom, PAGE_HIDDEN, false);
 	if (rom.offset < memory->ram_size) {
 		rom.kind = MEMORY_RAM;
 		rom.name = "RAM";
@@ -264,7 +301,7 @@ void memory_guard(struct memory *memory, uint64_t gpa, uint64_t size, bool guard
 	if (gpa + size > memory->low_size)
 		return;
 	pthread_mutex_lock(&memory->lock);
-	set_rom(memory, &place, guarded);
+	set_flag(memory, &place, PAGE_ROM, guarded);
 	memory_revoke_locked(memory, gpa >> PAGE_SHIFT, size >> PAGE_SHIFT);
 	pthread_mutex_unlock(&memory->lock);
 }

@@ -433,6 +433,17 @@ for key in (0x19, 0x20, 0x21, 0x22):
             (3, 0, 12, big(0x1000)), (4, 0, 0, 0), (3, 0, 0, big(control)), (4, 0, 0, 0), (6, 0, 0, 0), (0, 0, 1, 0),
             (6, 1, 17, key), (5, 0, 0, 0)))
 
+
+# fuzz_flash.c: steps of action, value, offset: store 0, load 1, reset 2, save 3.
+def flash(*steps):
+    return b''.join(struct.pack('<BBH', *step) for step in steps)
+
+
+write('flash', 'program', flash((0, 0x40, 9), (0, 0x12, 9), (1, 0, 9), (0, 0xff, 9), (0, 0x40, 0x2009), (0, 0, 0x2009)))
+write('flash', 'erase', flash((0, 0x20, 0), (0, 0xd0, 0), (3, 0, 0), (0, 0xff, 0), (0, 0x60, 0), (0, 1, 0), (0, 0x20, 0)))
+write('flash', 'buffer', flash((0, 0xe8, 0xfff), (0, 1, 0), (0, 7, 0xfff), (3, 0, 0), (0x83, 0xff, 30), (0, 8, 0x1000),
+                               (0, 0xd0, 0), (0, 0x98, 0), (0x81, 0, 0x10), (2, 0, 0)))
+
 # fuzz_words.c: which parser, and the option's value.
 for number, (name, value) in enumerate((
         ('disk', 'a,,b.img,readonly,serial=S,offset=1M,size=4K,format=raw,cache=none,share=on,io=threads,reconnect=9'),

@@ -153,6 +153,51 @@ static void revoked_code_is_forgotten(void **state)
 		}
 }
 
+static uint64_t flash_load(void *opaque, uint64_t offset, unsigned size)
+{
+	++*(unsigned *)opaque;
+	return 0x80;
+}
+
+/* As flash memory does: 0x70 shows a status, 0xff the bytes again. */
+static void flash_store(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+	memory_rom_hide(&memory, OUTSIDE + 0x6000, (uint8_t)value == 0x70);
+}
+
+/* Loads of a ROM reach the device behind it while it is hidden, wherever its host address was kept.
+ */
+static void hidden_rom_is_a_device(void **state)
+{
+	static const struct io_ops ops = {.read = flash_load, .write = flash_store, .width = 1};
+	static const uint8_t code[] = {
+		0xb9, TURNS, 0, 0, 0,       /* mov ecx, TURNS */
+		0xc6, 0x07, 0x70,           /* 1: mov byte [rdi], 0x70 */
+		0x8a, 0x07, 0x02, 0x47, 31, /* mov al, [rdi]; add al, [rdi + 31] */
+		0xc6, 0x07, 0xff,           /* mov byte [rdi], 0xff */
+		0x02, 0x47, 32,             /* add al, [rdi + 32] */
+		0x00, 0xc3,                 /* add bl, al */
+		0xff, 0xc9, 0x75, 0xec,     /* dec ecx; jnz 1b */
+		0xf4,                       /* hlt */
+	};
+	uint8_t image[PAGE_SIZE];
+	unsigned loads = 0;
+
+	enter();
+	fill(image);
+	assert_int_equal(memory_write(&memory, CODE, code, sizeof(code)), 0);
+	assert_int_equal(memory_rom_add(&memory, OUTSIDE + 0x6000, PAGE_SIZE, image, "flash"), 0);
+	assert_int_equal(
+		io_space_add(&memory.mmio, OUTSIDE + 0x6000, PAGE_SIZE, "flash", &ops, &loads), 0);
+	for (unsigned round = 0; round < 3; round++) {
+		cpu->gpr[RBX] = 0;
+		cpu->gpr[RDI] = base + OUTSIDE + 0x6000;
+		run_at(CODE);
+		assert_int_equal(cpu->gpr[RBX], (uint8_t)(TURNS * image[32]));
+		assert_int_equal(loads, 2 * TURNS * (round + 1));
+	}
+}
+
 static bool in_log(uint64_t gpa)
 {
 	uint64_t pages[RAM_SIZE / PAGE_SIZE / 64] = {0};
@@ -266,6 +311,7 @@ static int run_under(const struct engine *which, uint64_t half, const char *name
 		cmocka_unit_test_setup_teardown(stores_to_rom_are_dropped, setup, teardown),
 		cmocka_unit_test_setup_teardown(page_tables_in_rom, setup, teardown),
 		cmocka_unit_test_setup_teardown(revoked_code_is_forgotten, setup, teardown),
+		cmocka_unit_test_setup_teardown(hidden_rom_is_a_device, setup, teardown),
 		cmocka_unit_test_setup_teardown(stores_are_in_the_log, setup, teardown),
 		cmocka_unit_test_setup_teardown(implicit_stores_are_in_the_log, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_running_vcpu_is_reached, setup, teardown),
