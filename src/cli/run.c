@@ -323,6 +323,12 @@ static int set_firmware(void *opaque, const char *value)
 	return 0;
 }
 
+static int set_firmware_variables(void *opaque, const char *value)
+{
+	((struct settings *)opaque)->machine.firmware.variables_path = value;
+	return 0;
+}
+
 static int set_boot(void *opaque, const char *value)
 {
 	return firmware_config_boot(
@@ -487,8 +493,13 @@ static const struct option_row table[] = {
 		set_display},
 	{"firmware", "FILE",
 		"boot by the firmware in FILE, a ROM (default, where no\nkernel is given or found: "
-		"Debian's SeaBIOS)",
+		"Debian's SeaBIOS), or OVMF's code",
 		set_firmware},
+	{"firmware-vars", "FILE",
+		"keep EFI's variables in FILE, which is made where there is\nnone (default: they "
+		"are "
+		"forgotten)",
+		set_firmware_variables},
 	{"boot", "WORD[,WORD]...",
 		"what firmware tries: order=LETTERS (in that order: a floppies,\nc hard disks, d "
 		"CDs, n networks; default cdan); menu=on (let\nthe user choose)",

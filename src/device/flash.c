@@ -205,8 +205,7 @@ static uint64_t flash_read(void *opaque, uint64_t offset, unsigned size)
 
 static void show_array(struct flash *flash)
 {
-	memory_rom_hide(
-		flash->config.memory, flash->config.gpa, flash->state.mode != MODE_ARRAY);
+	memory_rom_hide(flash->config.memory, flash->config.gpa, flash->state.mode != MODE_ARRAY);
 }
 
 static void set_mode(struct flash *flash, enum mode mode)
@@ -421,8 +420,8 @@ int flash_create(const struct flash_config *config)
 	int error;
 
 	if (!config->size || config->size % FLASH_BLOCK || config->size > FLASH_MOST) {
-		log_error("%s: flash memory has whole blocks of 4 KiB, 8 MiB at most",
-			config->name);
+		log_error(
+			"%s: flash memory has whole blocks of 4 KiB, 8 MiB at most", config->name);
 		return -EINVAL;
 	}
 	flash = calloc(1, sizeof(*flash));
@@ -434,8 +433,8 @@ int flash_create(const struct flash_config *config)
 	power_up(flash);
 	error = memory_rom_add(memory, config->gpa, config->size, config->contents, config->name);
 	if (!error)
-		error = io_space_add(&memory->mmio, config->gpa, config->size, config->name, &ops,
-			flash);
+		error = io_space_add(
+			&memory->mmio, config->gpa, config->size, config->name, &ops, flash);
 	if (error) {
 		free(flash);
 		return error;

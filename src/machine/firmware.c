@@ -70,21 +70,28 @@ static int open_file(struct image *image, const char *option, const char *path)
 	return image_open(image, option, path);
 }
 
+static int refuse_size(const struct image *image)
+{
+	image_error(image, "%llu bytes; expected a ROM of whole 64 KiB, at most 8 MiB",
+		(unsigned long long)image->size);
+	return -EINVAL;
+}
+
 static int read_rom(struct firmware *firmware, const struct image *image)
 {
 	int error;
 
-	if (image->size > MOST_SIZE || image->size % GRANULARITY) {
-		image_error(image, "%llu bytes; expected a ROM of whole 64 KiB, at most 8 MiB",
-			(unsigned long long)image->size);
-		return -EINVAL;
-	}
+	if (image->size > MOST_SIZE)
+		return refuse_size(image);
 	firmware->size = (uint32_t)image->size;
 	firmware->rom = malloc(firmware->size);
 	firmware->shadow = malloc(PCI_SHADOW_SIZE);
 	if (!firmware->rom || !firmware->shadow)
 		return -ENOMEM;
 	error = image_read(image, 0, firmware->rom, firmware->size);
+	/* Flash memory has smaller blocks, and OVMF's code begins at any. */
+	if (!error && firmware->size % GRANULARITY && !efi_is_image(firmware->rom, firmware->size))
+		error = refuse_size(image);
 	if (!error) {
 		uint32_t top = MIN(firmware->size, (uint32_t)TOP_SIZE);
 
@@ -95,25 +102,43 @@ static int read_rom(struct firmware *firmware, const struct image *image)
 	return error;
 }
 
-int firmware_load(struct machine *machine)
+int firmware_open(struct machine *machine)
 {
+	const struct firmware_config *config = &machine->config.firmware;
 	struct firmware *firmware = &machine->firmware;
 	struct image image;
-	int error;
+	int error = 0;
+
+	if (config->path) {
+		error = open_file(&image, "--firmware", config->path);
+		if (error)
+			return error;
+		error = read_rom(firmware, &image);
+		image_close(&image);
+		if (!error && efi_is_image(firmware->rom, firmware->size))
+			return efi_open(machine);
+	}
+	if (!error && config->variables_path) {
+		log_error("--firmware-vars %s: expected --firmware FILE with EFI firmware, such as "
+			  "/usr/share/OVMF/OVMF_CODE_4M.fd",
+			config->variables_path);
+		error = -EINVAL;
+	}
+	return error;
+}
+
+int firmware_load(struct machine *machine)
+{
+	const struct firmware *firmware = &machine->firmware;
 
 	if (machine->memory.low_size < MIB) {
 		log_error("--memory: firmware needs at least 1 MiB");
 		return -EINVAL;
 	}
-	error = open_file(&image, "--firmware", machine->config.firmware.path);
-	if (error)
-		return error;
-	error = read_rom(firmware, &image);
-	if (!error)
-		error = memory_rom_add(&machine->memory, MEMORY_HIGH_START - firmware->size,
-			firmware->size, firmware->rom, "firmware");
-	image_close(&image);
-	return error;
+	if (firmware->efi.used)
+		return 0;
+	return memory_rom_add(&machine->memory, MEMORY_HIGH_START - firmware->size, firmware->size,
+		firmware->rom, "firmware");
 }
 
 /* --- its messages --- */
@@ -317,6 +342,8 @@ int firmware_create(struct machine *machine)
 	if (!machine->fw_cfg)
 		return -ENODEV;
 	error = create_log(machine);
+	if (!error && machine->firmware.efi.used)
+		error = efi_create_flash(machine);
 	if (!error)
 		error = add_memory_map(machine);
 	if (!error)
@@ -422,6 +449,7 @@ void firmware_destroy(struct machine *machine)
 
 	if (firmware->log)
 		char_file_destroy(firmware->log);
+	efi_close(&firmware->efi);
 	free(firmware->rom);
 	free(firmware->shadow);
 	free(firmware->kernel);

@@ -5,6 +5,8 @@
 #ifndef VENEER_MACHINE_FIRMWARE_H
 #define VENEER_MACHINE_FIRMWARE_H
 
+#include "machine/efi.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -17,10 +19,11 @@ struct machine;
 #define FIRMWARE_PATH     80 /* bytes of a device's path */
 
 struct firmware_config {
-	const char *path;     /* of the ROM; NULL: no firmware */
-	const char *log_path; /* file that gets its messages; NULL: none */
-	char order[8];        /* letters of what is tried first; "": FIRMWARE_ORDER */
-	bool menu;            /* it waits a while for the user to choose */
+	const char *path;           /* of the ROM; NULL: no firmware */
+	const char *variables_path; /* file that keeps EFI's variables; NULL: none */
+	const char *log_path;       /* file that gets its messages; NULL: none */
+	char order[8];              /* letters of what is tried first; "": FIRMWARE_ORDER */
+	bool menu;                  /* it waits a while for the user to choose */
 	const char *option_rom[FIRMWARE_MAX_ROMS];
 	unsigned option_rom_count;
 };
@@ -31,6 +34,7 @@ struct firmware_config {
 struct firmware {
 	uint8_t *rom;
 	uint32_t size;
+	struct efi efi;
 	uint8_t *shadow;          /* what is at PCI_SHADOW_BASE when the machine is switched on */
 	uint8_t *kernel, *initrd; /* machine/real_mode.h; NULL: none */
 	struct char_backend *log;
@@ -47,7 +51,9 @@ int firmware_config_boot(struct firmware_config *config, const char *option, con
 /* Is the machine booted by firmware? */
 bool firmware_is_used(const struct machine *machine);
 
-/* Read the ROM and put it below 4 GiB; memory exists. 0, or -errno with a message. */
+/* Read it. Nothing is done where there is none. 0, or -errno with a message. */
+int firmware_open(struct machine *machine);
+/* Put a BIOS's ROM below 4 GiB; memory exists. 0, or -errno with a message. */
 int firmware_load(struct machine *machine);
 /* Make fw_cfg, machine->fw_cfg; the bus exists. Devices then add their files to it. */
 int firmware_create(struct machine *machine);

@@ -216,11 +216,16 @@ static int build_model(struct machine *machine)
 	const struct engine *engine = machine->config.engine;
 	struct cpu_features withheld = {{0}};
 	struct cpuid_host host;
+	int error;
 
 	if (engine->withheld)
 		engine->withheld(&machine->config.engine_options, &withheld);
 	cpuid_host_read(&host);
-	return cpu_model_build(&machine->model, &host, &withheld, machine->config.cpu);
+	error = cpu_model_build(&machine->model, &host, &withheld, machine->config.cpu);
+	if (!error && machine->firmware.efi.used)
+		machine->model.physical_bits = efi_physical_bits(machine->model.physical_bits,
+			machine->model.amd, machine->config.memory_size);
+	return error;
 }
 
 static int create_memory(struct machine *machine)
@@ -345,6 +350,8 @@ int machine_create(struct machine *machine, const struct machine_config *config)
 	io_space_init(&machine->ports, &machine->lock);
 
 	error = guest_image_open(machine);
+	if (!error)
+		error = firmware_open(machine);
 	if (!error)
 		error = build_model(machine);
 	if (!error)

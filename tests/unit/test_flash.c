@@ -75,8 +75,7 @@ static void store(uint64_t gpa, uint8_t value)
 {
 	const uint8_t *host = memory_ram_pointer(&f.memory, gpa);
 
-	assert_true(!host ||
-		    !memory_page_writable(&f.memory, memory_page_number(&f.memory, host)));
+	assert_true(!host || !memory_page_writable(&f.memory, memory_page_number(&f.memory, host)));
 	io_space_write(&f.memory.mmio, gpa, value, 1);
 }
 
@@ -177,8 +176,7 @@ static void is_programmed_and_erased(void **state)
 	store(at, 0xff);
 	assert_int_equal(keeps, 1);
 	for (uint32_t i = 0; i < SIZE; i++)
-		assert_int_equal(
-			load(CHIP + i), i / FLASH_BLOCK == 1 ? 0xff : contents[i]);
+		assert_int_equal(load(CHIP + i), i / FLASH_BLOCK == 1 ? 0xff : contents[i]);
 	program(at, 0xf0);
 	program(at + 1, 0x12);
 	program(at, 0x3c); /* only clears bits */
@@ -239,13 +237,13 @@ static void wrong_sequences_are_refused(void **state)
 		uint8_t count, values[5];
 		uint32_t offsets[5];
 	} wrong[] = {
-		{2, {0x20, 0xff}, {0}},                         /* erase, not confirmed */
-		{2, {0x60, 0x02}, {0}},                         /* neither locked nor unlocked */
-		{2, {0xe8, FLASH_BUFFER}, {0}},                 /* too many */
-		{4, {0xe8, 1, 0, 0}, {0, 0, 8, 10}},            /* not side by side */
-		{4, {0xe8, 1, 0, 0}, {0, 0, 8, 7}},             /* below the first */
-		{3, {0xe8, 1, 0}, {0, 0, SIZE - 1}},            /* past the end */
-		{5, {0xe8, 1, 0, 0, 0xff}, {0, 0, 8, 9, 0}},    /* not confirmed */
+		{2, {0x20, 0xff}, {0}},                      /* erase, not confirmed */
+		{2, {0x60, 0x02}, {0}},                      /* neither locked nor unlocked */
+		{2, {0xe8, FLASH_BUFFER}, {0}},              /* too many */
+		{4, {0xe8, 1, 0, 0}, {0, 0, 8, 10}},         /* not side by side */
+		{4, {0xe8, 1, 0, 0}, {0, 0, 8, 7}},          /* below the first */
+		{3, {0xe8, 1, 0}, {0, 0, SIZE - 1}},         /* past the end */
+		{5, {0xe8, 1, 0, 0, 0xff}, {0, 0, 8, 9, 0}}, /* not confirmed */
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(wrong); i++) {
