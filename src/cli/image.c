@@ -20,7 +20,7 @@
 struct settings {
 	const char *file; /* NULL: not given */
 	uint64_t size;
-	const char *suite, *packages, *ssh_key, *mirror; /* "": not given */
+	const char *suite, *packages, *ssh_key, *mirror, *efi; /* "": not given */
 	bool help;
 };
 
@@ -100,6 +100,12 @@ static int set_mirror(void *opaque, const char *value)
 	return -EINVAL;
 }
 
+static int set_efi(void *opaque, const char *value)
+{
+	((struct settings *)opaque)->efi = "efi";
+	return 0;
+}
+
 static int set_help(void *opaque, const char *value)
 {
 	((struct settings *)opaque)->help = true;
@@ -118,6 +124,10 @@ static const struct option_row table[] = {
 		"where the packages are (default: the host's own sources of\nthat release, or "
 		"Debian's)",
 		set_mirror},
+	{"efi", NULL,
+		"a disk that EFI firmware boots, too: with partitions, and GRUB\nin the EFI system "
+		"partition",
+		set_efi},
 	{"help", NULL, "print this text (also -h)", set_help},
 	{.parse = set_file},
 };
@@ -150,15 +160,19 @@ static int make_image(const struct settings *settings)
 		return STATUS_FAILED;
 	snprintf(size, sizeof(size), "%lluK", (unsigned long long)(settings->size / KIB));
 	execl(path, path, settings->file, size, settings->suite, settings->packages,
-		settings->ssh_key, settings->mirror, (char *)NULL);
+		settings->ssh_key, settings->mirror, settings->efi, (char *)NULL);
 	log_error("%s: cannot run it: %s", path, strerror(errno));
 	return STATUS_FAILED;
 }
 
 static int image_main(int argc, char **argv)
 {
-	struct settings settings = {
-		.size = 4 * GIB, .suite = "bookworm", .packages = "", .ssh_key = "", .mirror = ""};
+	struct settings settings = {.size = 4 * GIB,
+		.suite = "bookworm",
+		.packages = "",
+		.ssh_key = "",
+		.mirror = "",
+		.efi = ""};
 
 	if (options_parse(argc, argv, table, &settings) < 0)
 		return STATUS_USAGE;

@@ -1,17 +1,22 @@
 #!/bin/bash
 # Make the disk image of a Debian guest. 'veneer image' checks its options and then runs this.
 #
-# usage: veneer-make-image FILE SIZE SUITE PACKAGES SSH-KEY MIRROR		(the last three may be empty)
+# usage: veneer-make-image FILE SIZE SUITE PACKAGES SSH-KEY MIRROR EFI		(the last four may be empty)
 #
 # mmdebstrap installs the system: as root, in a user namespace, or with fakechroot. While its directory
 # is there, with the owners that the files shall have, mke2fs copies it into a file system. So it takes
 # no mount and no loop device. That runs inside the namespace, whose user may neither read this script
 # nor write the image where a home directory is private: files come in by mmdebstrap's tar-in, and
 # the image goes out through descriptor 3.
+#
+# With EFI the disk has two partitions, the first one an EFI system partition. GRUB is all that is in it: one
+# file with its modules and its configuration, which boots what Debian's links in the root directory say. So
+# a kernel that the guest installs is booted next, and nothing in the guest knows of a boot loader.
 set -euo pipefail
 export LC_ALL=C PATH=$PATH:/usr/sbin:/sbin # where mke2fs is
 
-file=$1 size=$2 suite=$3 more=$4 key=$5 mirror=$6
+file=$1 size=$2 suite=$3 more=$4 key=$5 mirror=$6 efi=$7
+esp_start=1 esp_size=33 # MiB; the file system is behind it, and behind that a copy of the table
 
 die()
 {
@@ -109,9 +114,11 @@ configuration()
 	END
 	put etc/tiny-initramfs/tiny-initramfs.conf <<-'END'
 		AUTO_MODULES=no
-		INCLUDE_MODULES=virtio_pci,virtio_blk
+		INCLUDE_MODULES=virtio_pci,virtio_blk${efi:+,ata_piix,ahci,sd_mod}
 		MICROCODE=no
 	END
+	# With its file system grows the partition.
+	[[ ! $efi ]] || put usr/lib/repart.d/root.conf <<<$'[Partition]\nType=root'
 	printf '%s\n' "${small[@]}" | put etc/dpkg/dpkg.cfg.d/small
 	if [[ $key ]]; then
 		put root/.ssh/authorized_keys <"$key"
@@ -147,9 +154,44 @@ mount --bind "$1" "$scratch"/view 2>/dev/null || cp -ax "$1"/. "$scratch"/view
 mke2fs -q -t ext4 -L debian -U "$ID" -m 1 -E assume_storage_prezeroed=1 -d "$scratch"/view \
 	"$scratch"/image "$SIZE"
 umount "$scratch"/view 2>/dev/null || true
-dd if="$scratch"/image bs=1M conv=sparse status=none >&3
+dd if="$scratch"/image bs=1M seek="$START" conv=sparse status=none >&3
 rm -rf --one-file-system "$scratch"
 '
+
+# --- EFI ---
+
+need_efi_tools()
+{
+	need grub-mkimage grub-common
+	need sfdisk fdisk
+	need mkfs.vfat dosfstools
+	need mcopy mtools
+	[[ -r $grub/linux.mod ]] ||
+		die "$grub/linux.mod is missing: install the package grub-efi-amd64-bin"
+}
+
+# The two partitions of $made, and the first one's contents.
+add_efi()
+{
+	sfdisk -q "$made" <<-END
+		label: gpt
+		start=${esp_start}MiB, size=${esp_size}MiB, name=EFI, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B
+		start=${start}MiB, size=${fs_size}, name=root, type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709
+	END
+	cat >"$work/grub.cfg" <<-END
+		search --no-floppy --fs-uuid --set=root $uuid
+		linux /vmlinuz root=UUID=$uuid ro quiet console=tty0 console=ttyS0
+		initrd /initrd.img
+		boot
+	END
+	grub-mkimage -O x86_64-efi -d "$grub" -p / -c "$work/grub.cfg" -o "$work/BOOTX64.EFI" \
+		part_gpt ext2 search search_fs_uuid linux boot efi_gop
+	truncate -s "${esp_size}M" "$work/esp"
+	mkfs.vfat -n EFI "$work/esp" >/dev/null
+	mmd -i "$work/esp" ::EFI ::EFI/BOOT
+	mcopy -i "$work/esp" "$work/BOOTX64.EFI" ::EFI/BOOT
+	dd if="$work/esp" of="$made" bs=1M seek="$esp_start" conv=sparse,notrunc status=none
+}
 
 # --- progress ---
 
@@ -199,6 +241,13 @@ watch_progress()
 
 need mmdebstrap mmdebstrap
 need mke2fs e2fsprogs
+grub=/usr/lib/grub/x86_64-efi
+start=0 fs_size=$size
+if [[ $efi ]]; then
+	need_efi_tools
+	start=$((esp_start + esp_size))
+	fs_size=$((${size%K} - (start + 1) * 1024))K
+fi
 mode=$(mode)
 work=$(mktemp -d)
 made=$file.part.$$
@@ -221,7 +270,7 @@ mirrors=()
 (: >"$made") 2>/dev/null || die "$file: cannot make a file there"
 exec 3>"$made" 4>"$work/log"
 # Where there are no sources, mmdebstrap takes deb.debian.org, with updates and security.
-ID=$uuid SIZE=$size mmdebstrap --mode="$mode" --verbose --variant=apt --format=null --include="$list" \
+ID=$uuid SIZE=$fs_size START=$start mmdebstrap --mode="$mode" --verbose --variant=apt --format=null --include="$list" \
 	--hook-dir=/usr/share/mmdebstrap/hooks/maybe-merged-usr \
 	"${small[@]/#/--dpkgopt=}" --dpkgopt=force-unsafe-io --dpkgopt=force-confold \
 	--essential-hook="tar-in '$work/configuration.tar' /" \
@@ -233,6 +282,7 @@ ID=$uuid SIZE=$size mmdebstrap --mode="$mode" --verbose --variant=apt --format=n
 }
 [[ -s $made ]] || die "mmdebstrap made no file system: $(tail -n 1 "$work/log")"
 truncate -s "$size" "$made"
+[[ ! $efi ]] || add_efi
 ln -T "$made" "$file" 2>/dev/null || mv -n "$made" "$file"
 [[ ! -t 2 ]] || printf '%s: Debian %s, %s on disk; veneer run %s starts it\n' "$file" "$suite" \
 	"$(du -h "$file" | cut -f 1)" "$file" >&2

@@ -13,8 +13,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define OPTION    "--firmware-vars"
-#define ALIGNMENT MIB /* of both chips together: the code looks for its variables where they are then */
+#define OPTION "--firmware-vars"
+#define ALIGNMENT                                                                                  \
+	MIB /* of both chips together: the code looks for its variables where they are then */
 
 /* --- images --- */
 
@@ -25,8 +26,8 @@ struct volume {
 	char signature[4];
 };
 
-static const uint8_t variables_guid[16] = {0x8d, 0x2b, 0xf1, 0xff, 0x96, 0x76, 0x8b, 0x4c, 0xa9, 0x85, 0x27,
-	0x47, 0x07, 0x5b, 0x4f, 0x50};
+static const uint8_t variables_guid[16] = {0x8d, 0x2b, 0xf1, 0xff, 0x96, 0x76, 0x8b, 0x4c, 0xa9,
+	0x85, 0x27, 0x47, 0x07, 0x5b, 0x4f, 0x50};
 
 bool efi_is_image(const uint8_t *bytes, uint32_t size)
 {
@@ -51,16 +52,18 @@ static int check_mode(const char *path)
 
 	if (!realpath(path, real) || !strstr(real, ".secboot"))
 		return 0;
-	log_error("--firmware %s: firmware with Secure Boot needs system management mode, which this "
-		  "machine does not have; expected an image without, such as "
-		  "/usr/share/OVMF/OVMF_CODE_4M.fd",
+	log_error(
+		"--firmware %s: firmware with Secure Boot needs system management mode, which this "
+		"machine does not have; expected an image without, such as "
+		"/usr/share/OVMF/OVMF_CODE_4M.fd",
 		path);
 	return -ENOTSUP;
 }
 
 /* --- the file with variables --- */
 
-static int check_variables(const struct machine *machine, const struct image *image, const uint8_t *bytes)
+static int check_variables(
+	const struct machine *machine, const struct image *image, const uint8_t *bytes)
 {
 	const char *firmware = machine->config.firmware.path;
 
@@ -70,7 +73,8 @@ static int check_variables(const struct machine *machine, const struct image *im
 		return -EINVAL;
 	}
 	if ((image->size + machine->firmware.size) % ALIGNMENT) {
-		image_error(image, "%llu bytes; expected variables of the size that belongs to --firmware %s",
+		image_error(image,
+			"%llu bytes; expected variables of the size that belongs to --firmware %s",
 			(unsigned long long)image->size, firmware);
 		return -EINVAL;
 	}
@@ -105,7 +109,8 @@ static int read_template(struct machine *machine)
 	int error;
 
 	if (!word) {
-		log_error("--firmware %s: its name does not tell where the template of its variables is; "
+		log_error("--firmware %s: its name does not tell where the template of its "
+			  "variables is; "
 			  "expected --firmware-vars FILE, a copy of it",
 			code);
 		return -EINVAL;
@@ -193,7 +198,8 @@ static void keep(void *opaque, uint32_t offset, const uint8_t *bytes, uint32_t s
 	int error = write_all(efi->fd, bytes, size, offset);
 
 	if (error && !efi->failed)
-		log_error(OPTION " %s: cannot write: %s; changes of variables are lost when the machine ends",
+		log_error(OPTION " %s: cannot write: %s; changes of variables are lost when the "
+				 "machine ends",
 			efi->path, strerror(-error));
 	efi->failed |= error != 0;
 }
@@ -204,7 +210,8 @@ int efi_open(struct machine *machine)
 	struct efi *efi = &firmware->efi;
 	int error;
 
-	*efi = (struct efi){.used = true, .fd = -1, .path = machine->config.firmware.variables_path};
+	*efi = (struct efi){
+		.used = true, .fd = -1, .path = machine->config.firmware.variables_path};
 	error = check_mode(machine->config.firmware.path);
 	if (error)
 		return error;
@@ -212,8 +219,9 @@ int efi_open(struct machine *machine)
 		return efi->path ? open_file(machine) : read_template(machine);
 	if (!efi->path)
 		return 0;
-	log_error(OPTION " %s: --firmware %s has variables of its own; expected an image of code, such as "
-			 "/usr/share/OVMF/OVMF_CODE_4M.fd",
+	log_error(OPTION
+		" %s: --firmware %s has variables of its own; expected an image of code, such as "
+		"/usr/share/OVMF/OVMF_CODE_4M.fd",
 		efi->path, machine->config.firmware.path);
 	return -EINVAL;
 }

@@ -18,9 +18,9 @@ struct efi {
 	bool used;          /* the firmware is EFI's */
 	uint8_t *variables; /* the contents of their chip; NULL: there is one chip */
 	uint32_t size;
-	int fd;             /* of the file that keeps them; -1: nothing does */
+	int fd; /* of the file that keeps them; -1: nothing does */
 	const char *path;
-	bool failed;        /* a write did, and the user knows */
+	bool failed; /* a write did, and the user knows */
 };
 
 /* Is this the image of EFI firmware: does it begin with a firmware volume (UEFI PI 1.7 vol. 3, 3.2.1)? */
