@@ -165,6 +165,21 @@ refused "an option ROM that is not there" 4 "Debian's package ipxe-qemu to be in
 refused "firmware that is not there" 4 "Debian's package seabios to be installed" run \
 	--firmware /usr/share/seabios/none.bin
 refused "firmware of an odd size" 4 'expected a ROM of whole 64 KiB' run --firmware "$image"
+refused "variables of firmware that has none" 4 '--firmware-vars x: expected --firmware FILE with EFI' run \
+	--firmware "$work/rom" --firmware-vars x
+refused "variables without firmware" 4 '--firmware-vars x: expected --firmware FILE with EFI' run \
+	--kernel "$image" --firmware-vars x
+printf '%40s_FVH%65492s' '' '' >"$work/efi-CODE.fd"
+refused "EFI firmware without its template" 4 'the variables of --firmware .*/efi-VARS.fd: cannot open' run \
+	--firmware "$work/efi-CODE.fd"
+refused "variables that are none" 4 "--firmware-vars $image: .*expected EFI variables" run \
+	--firmware "$work/efi-CODE.fd" --firmware-vars "$image"
+cp "$work/efi-CODE.fd" "$work/efi.fd"
+refused "EFI firmware whose template has no name" 4 'expected --firmware-vars FILE, a copy of it' run \
+	--firmware "$work/efi.fd"
+cp "$work/efi-CODE.fd" "$work/efi-CODE.secboot.fd"
+refused "firmware with Secure Boot" 4 'needs system management mode' run \
+	--firmware "$work/efi-CODE.secboot.fd"
 refused "firmware's log cannot be made" 4 '--firmware-log .*/none/log: cannot write' run \
 	--firmware "$work/rom" --firmware-log "$work/none/log"
 refused "a display of no kind" 2 "--display: unknown word 'sdl'; there are: none, text, vnc=ADDR" \
