@@ -1,0 +1,75 @@
+#!/bin/bash
+# Boots a disk by Debian's OVMF: GRUB, and a kernel that says what it has found of EFI. Speaks TAP.
+#
+# usage: efi.sh VENEER KERNEL BUSYBOX
+set -u
+export LC_ALL=C
+
+(($# == 3)) || { echo "usage: $0 VENEER KERNEL BUSYBOX" >&2; exit 2; }
+here=$(cd "$(dirname "$0")" && pwd)
+veneer=$1
+ovmf=/usr/share/OVMF/OVMF_CODE_4M.fd
+work=$(mktemp -d) || exit 2
+trap 'rm -rf "$work"' EXIT
+number=0
+failures=0
+
+for file in "$ovmf" /usr/lib/grub/x86_64-efi/linux.mod /usr/bin/mcopy; do
+	[[ -r $file ]] || { echo "1..0 # SKIP there is no $file"; exit 0; }
+done
+
+result()	# STATUS NAME: 0 is a pass; on a failure shows what the last run said
+{
+	number=$((number + 1))
+	if (($1 == 0)); then
+		echo "ok $number - $2"
+		return
+	fi
+	failures=$((failures + 1))
+	echo "not ok $number - $2"
+	echo "# exit status ${status-none}"
+	tail -c 4000 "$work/out" | tr -c '[:print:]\n' '.' | sed 's/^/# /'
+}
+
+run()		# ARGUMENTS...: into $work/out and $status
+{
+	timeout -k 5 "${limit:-150}" "$veneer" run --firmware "$ovmf" --net none --no-reboot "$@" \
+		>"$work/out" 2>&1 </dev/null
+	status=$?
+}
+
+mkdir -p "$work/root/bin"
+cp "$3" "$work/root/bin/busybox"
+cat >"$work/root/init" <<-'END'
+	#!/bin/busybox sh
+	/bin/busybox mkdir /sys
+	/bin/busybox mount -t sysfs sysfs /sys
+	/bin/busybox echo "EFI of $(/bin/busybox cat /sys/firmware/efi/fw_platform_size) bits," \
+		"$(/bin/busybox ls /sys/firmware/efi/runtime-map | /bin/busybox wc -l) runtime regions"
+	/bin/busybox poweroff -f
+END
+chmod +x "$work/root/init"
+(cd "$work/root" && find . | cpio -o -H newc --quiet) >"$work/initrd"
+"$here/make-efi-disk.sh" "$work/disk" "$2" "$work/initrd" 'console=ttyS0 panic=-1' >"$work/out" 2>&1 ||
+	result 1 "a disk for EFI"
+
+# Twice with the same variables. OVMF makes a variable for the disk when it meets it.
+for try in 'from the template' 'kept by the first run'; do
+	cp "$work/variables" "$work/before" 2>/dev/null
+	run --disk "$work/disk,snapshot" --firmware-vars "$work/variables"
+	((status == 0)) && grep -q 'GRUB runs' "$work/out" && grep -q 'EFI of 64 bits, [1-9]' "$work/out" &&
+		grep -q 'efi: EFI v2' "$work/out" && grep -q 'ACPI: RSDP .* VENEER' "$work/out" &&
+		! grep -E 'ACPI (BIOS )?(Error|Warning)|ACPI: .*[Ii]nvalid' "$work/out" &&
+		LC_ALL=C grep -qaP 'U\0E\0F\0I\0 \0Q\0E\0M\0U\0' "$work/variables"
+	result $? "OVMF boots a disk, with variables $try"
+done
+
+# Until the kernel's first message: what follows has nothing to do with the disk's controller.
+for bus in virtio ahci; do
+	run --disk "$work/disk,snapshot,bus=$bus"
+	((status == 0)) && grep -q 'EFI of 64 bits' "$work/out"
+	result $? "OVMF boots a disk at bus=$bus, and forgets its variables"
+done
+
+echo "1..$number"
+((failures == 0))
