@@ -333,6 +333,13 @@ static void nmi_init_startup(void **state)
 	set(3, SVR, 0xff);
 	set(0, ICR, 0x4400);
 	assert_int_equal(take_pending(PENDING_NMI), 1 << 3);
+	/* A SIPI that no INIT came before is not kept for the next INIT. */
+	set(0, ICR, 0x4609);
+	set(0, ICR, 0x4500);
+	assert_int_equal(take_pending(PENDING_SIPI), 0);
+	set(0, ICR, 0x4609);
+	assert_int_equal(take_pending(PENDING_INIT), 1 << 3);
+	assert_int_equal(take_pending(PENDING_SIPI), 1 << 3);
 	/* Not to oneself by shorthand. */
 	set(0, ICR, 0x44500);
 	assert_int_equal(take_pending(PENDING_INIT), 0);

@@ -207,6 +207,9 @@ bool lapic_accept(struct lapic *lapic, const struct apic_message *message)
 		cpu_queue_nmi(lapic->cpu);
 		return true;
 	case APIC_INIT:
+		/* A SIPI that came while the processor was halted, and not waiting for one, is
+		 * lost. */
+		atomic_fetch_and(&lapic->cpu->pending, ~(uint32_t)PENDING_SIPI);
 		cpu_set_pending(lapic->cpu, PENDING_INIT);
 		return true;
 	case APIC_STARTUP:
