@@ -44,8 +44,9 @@ static bool has_variables(const uint8_t *bytes, uint32_t size)
 	       memcmp(volume->file_system, variables_guid, sizeof(variables_guid)) == 0;
 }
 
-/* Images with Secure Boot keep their variables from the system by system management mode, and wait for
- * ever where there is none. Nothing in the image that is not packed says so, but its name does. */
+/* Images with Secure Boot keep their variables from the system by system management mode, and wait
+ * for ever where there is none. Nothing in the image that is not packed says so, but its name does.
+ */
 static int check_mode(const char *path)
 {
 	char real[PATH_MAX];

@@ -277,9 +277,9 @@ int memory_rom_add(
  * -ENOENT. Takes lock. */
 int memory_rom_remove(struct memory *memory, uint64_t gpa);
 
-/* Have loads of the ROM that begins there reach the device at these addresses, as stores do, or have
- * the guest find its bytes again: flash memory leaves read array mode and comes back. The ROM lies
- * outside RAM. Its bytes stay where they are. Any thread, one at a time; takes lock. */
+/* Have loads of the ROM that begins there reach the device at these addresses, as stores do, or
+ * have the guest find its bytes again: flash memory leaves read array mode and comes back. The ROM
+ * lies outside RAM. Its bytes stay where they are. Any thread, one at a time; takes lock. */
 void memory_rom_hide(struct memory *memory, uint64_t gpa, bool hidden);
 
 /* Have the bus drop stores to [gpa, gpa + size) (pages of RAM), or let them through again. The

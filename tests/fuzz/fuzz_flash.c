@@ -1,6 +1,6 @@
-/* Two flash chips at the hands of a hostile guest: any loads and stores, resets and saved states. The
- * chip that is read-only never changes, and the other one's store gets every change. The input is a list
- * of steps of four bytes. */
+/* Two flash chips at the hands of a hostile guest: any loads and stores, resets and saved states.
+ * The chip that is read-only never changes, and the other one's store gets every change. The input
+ * is a list of steps of four bytes. */
 #include "device/flash.h"
 
 #include <stdlib.h>
