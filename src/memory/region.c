@@ -313,11 +313,13 @@ void memory_guard(struct memory *memory, uint64_t gpa, uint64_t size, bool guard
 static uint8_t *find_run(const struct memory *memory, uint64_t gpa, uint64_t *size)
 {
 	const struct memory_region *region = memory_region_at(memory, gpa);
+	uint8_t *host;
 
 	if (!region || region->kind == MEMORY_HOLE)
 		return memory_aperture_run(memory, gpa, size);
 	*size = region_end(region) - gpa;
-	return region_pointer(memory, region, gpa);
+	host = region_pointer(memory, region, gpa);
+	return is_hidden(memory, host) ? NULL : host;
 }
 
 /* RAM may have guarded pages anywhere. */
