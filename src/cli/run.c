@@ -435,7 +435,7 @@ static const struct option_row table[] = {
 	{"disk", "FILE[,WORD]...",
 		"add a disk with FILE's contents (up to 16); or "
 		"of\nnbd+unix:///NAME?socket=PATH "
-		"or nbd://HOST/NAME. WORDs:\nbus=virtio (the default), ide or ahci; "
+		"or nbd://HOST/NAME. WORDs:\nbus=virtio (the default), nvme, ide or ahci; "
 		"readonly;\nsnapshot "
 		"(keep writes apart, and forget them);\n"
 		"serial=S; offset=N and size=N (a part of FILE);\nformat=raw or qcow2, ...; "

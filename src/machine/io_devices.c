@@ -8,6 +8,7 @@
 #include "device/net/e1000.h"
 #include "device/pci/pci.h"
 #include "device/pci_testdev.h"
+#include "device/storage/nvme.h"
 #include "device/virtio/block.h"
 #include "device/virtio/console.h"
 #include "device/virtio/entropy.h"
@@ -71,24 +72,49 @@ static int create_testdev(struct machine *machine)
 	return error;
 }
 
-static int create_virtio_disks(struct machine *machine)
+/* A disk that is a function on the bus by itself: `disk` is owned from now on. */
+static int create_virtio_disk(struct machine *machine, unsigned index, struct disk *disk)
 {
+	const struct disk_config *config = &machine->config.disks[index];
+	int error = virtio_block_create(machine->pci, place(config->port), index, disk,
+		config->serial, machine->config.cpu_count);
+
+	if (!error)
+		firmware_can_boot(machine, 'c', "scsi", "disk@0,0");
+	return error;
+}
+
+static int create_nvme_disk(struct machine *machine, unsigned index, struct disk *disk)
+{
+	const struct disk_config *config = &machine->config.disks[index];
+	int error = nvme_create(machine->pci, place(config->port), index, disk, config->serial);
+
+	if (!error)
+		firmware_can_boot(machine, 'c', "nvme", "namespace@1,0");
+	return error;
+}
+
+static int create_disks(struct machine *machine)
+{
+	static int (*const create_disk[])(
+		struct machine * machine, unsigned index, struct disk *disk) = {
+		[DISK_BUS_VIRTIO] = create_virtio_disk,
+		[DISK_BUS_NVME] = create_nvme_disk,
+	};
 	struct disk *disk;
 	int error = 0;
 
 	for (unsigned i = 0; !error && i < machine->config.disk_count; i++) {
 		const struct disk_config *config = &machine->config.disks[i];
+		enum disk_bus bus = machine_disk_bus(machine, config);
 
-		if (machine_disk_bus(machine, config) != DISK_BUS_VIRTIO)
+		if (!create_disk[bus])
 			continue;
 		error = disk_open(config, &disk);
 		if (error)
 			break;
-		error = virtio_block_create(machine->pci, place(config->port), i, disk,
-			config->serial, machine->config.cpu_count);
+		error = create_disk[bus](machine, i, disk);
 		machine->disk[i] = error ? NULL : disk;
-		if (!error)
-			firmware_can_boot(machine, 'c', "scsi", "disk@0,0");
 	}
 	return error;
 }
@@ -201,7 +227,7 @@ static int (*const rows[])(struct machine *machine) = {
 	firmware_create,
 	create_entropy,
 	create_testdev,
-	create_virtio_disks,
+	create_disks,
 	create_networks,
 	create_console,
 	create_vga,

@@ -106,6 +106,9 @@ refused "a disk that is not there" 4 'nothing-there: cannot open' run nothing-th
 refused "a disk at a bus that there is not" 2 'bus=scsi: expected virtio' run --kernel "$image" \
 	--disk "$image,bus=scsi"
 refused "a CD-ROM that can be written" 2 'a CD-ROM is read-only' run --kernel "$image" --cdrom "$image,snapshot"
+refused "a CD-ROM at an NVMe controller" 2 'at bus=ide or bus=ahci' run --kernel "$image" --cdrom "$image,bus=nvme"
+refused "an AHCI disk behind a port" 2 'port is for bus=virtio and bus=nvme' run --kernel "$image" \
+	--disk "$image,bus=ahci,port"
 truncate -s 1M "$work/image"
 refused "more IDE disks than there is room for" 4 'room for 4' run --kernel "$image" --cdrom "$work/image" \
 	--disk "$work/image,bus=ide,readonly" --disk "$work/image,bus=ide,readonly" \

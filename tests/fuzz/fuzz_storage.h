@@ -30,6 +30,12 @@ static struct io_space ports;
 static struct device_list devices;
 static struct worker_task *posted[64];
 static unsigned posted_count;
+static bool at_once; /* a task runs when it is posted */
+static struct {
+	void (*run)(void *opaque);
+	void *opaque;
+	bool wanted;
+} idle;
 
 static inline void require(bool condition)
 {
@@ -56,6 +62,10 @@ void worker_task_init(struct worker_task *task, void (*run)(void *opaque), void 
 
 void worker_post(struct worker *worker, struct worker_task *task)
 {
+	if (at_once) {
+		task->run(task->opaque);
+		return;
+	}
 	for (unsigned i = 0; i < posted_count; i++)
 		if (posted[i] == task)
 			return;
@@ -68,19 +78,46 @@ void worker_call(struct worker *worker, void (*run)(void *opaque), void *opaque)
 	run(opaque);
 }
 
+int worker_add_idle(struct worker *worker, void (*run)(void *opaque), void *opaque)
+{
+	idle.run = run;
+	idle.opaque = opaque;
+	return 0;
+}
+
+void worker_want_idle(struct worker *worker)
+{
+	idle.wanted = true;
+}
+
+static inline void run_worker(void)
+{
+	unsigned bound = 100000;
+
+	while (posted_count || idle.wanted) {
+		require(bound--);
+		if (posted_count) {
+			struct worker_task *task = posted[0];
+
+			memmove(posted, posted + 1, --posted_count * sizeof(*posted));
+			task->run(task->opaque);
+		} else {
+			idle.wanted = false;
+			idle.run(idle.opaque);
+		}
+	}
+}
+
 /* Let all jobs come back, and those that follow from them: they must come to an end. */
 static inline void settle(void)
 {
 	unsigned bound = 100000;
 
-	while (posted_count) {
-		struct worker_task *task = posted[--posted_count];
-
+	run_worker();
+	while (!device_list_quiesce(&devices, 0)) {
 		require(bound--);
-		task->run(task->opaque);
-		device_list_quiesce(&devices, 0);
+		run_worker();
 	}
-	require(device_list_quiesce(&devices, 0));
 }
 
 /* --- the machine --- */
@@ -100,12 +137,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	io_space_init(&ports, &lock);
 	posted_count = 0;
+	at_once = idle.wanted = false;
 	storage_create();
 	for (; size >= sizeof(step); data += sizeof(step), size -= sizeof(step)) {
 		memcpy(&step, data, sizeof(step));
 		storage_step(&step, data + sizeof(step), size - sizeof(step));
 	}
 	settle();
+	at_once = true;
 	device_list_destroy(&devices);
 	io_space_destroy(&ports);
 	while (memory.mmio.count)
@@ -128,6 +167,7 @@ static inline void save_and_load(void)
 	reader = (struct state_reader){writer.bytes, writer.size};
 	require(device_list_load(&devices, &reader) == 0);
 	free(writer.bytes);
+	device_list_resume(&devices);
 }
 
 #endif

@@ -492,3 +492,14 @@ write('p9', 'names', p9(0, *P9_NAMES))
 write('p9', 'mapped', p9(1, *P9_NAMES))
 write('p9', 'xattr', p9(1, *P9_XATTR))
 write('p9', 'read-only', p9(2, *P9_NAMES, *P9_FILE))
+
+
+def nvme():
+    """Admin commands; reads and writes by pages and lists; a save, a deletion, a stop."""
+    steps = [(3, 0x06, 0), (3, 0x0a, 6), (3, 0x09, 7), (3, 0x0c, 1), (4, 0x02, 5), (4, 0x12, 9), (4, 0x01, 3),
+             (4, 0x00, 0), (4, 0x08, 20), (4, 0x09, 0), (6, 0, 1), (9, 4, 8), (2, 0, 99), (6, 0, 0), (3, 0x00, 1),
+             (7, 0, 0), (9, 1, 0)]
+    return b''.join(struct.pack('<BBH', *step) for step in steps)
+
+
+write('nvme', 'commands', nvme())

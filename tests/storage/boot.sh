@@ -64,6 +64,7 @@ for engine; do
 		boots "a disk at bus=$bus" "read from disk" --firmware $firmware --disk "$work/disk,bus=$bus"
 		boots "a CD-ROM at bus=$bus" "read from boot" --firmware $firmware --cdrom "$work/disc.iso,bus=$bus"
 	done
+	boots "a disk at bus=nvme" "read from disk" --firmware $firmware --disk "$work/disk,bus=nvme"
 	boots "a floppy of 1440 KiB" "read from floppy" --firmware $firmware --floppy "$work/floppy"
 	boots "a floppy of 160 KiB" "read from small" --firmware $firmware --floppy "$work/small"
 	boots "a floppy of 2880 KiB" "read from large" --firmware $firmware --floppy "$work/large,readonly"

@@ -53,13 +53,13 @@ has_size()	# DISK BYTES
 	[ $(($(cat "/sys/block/$1/size") * 512)) = "$2" ]
 }
 
-# Which is sda depends on which the kernel has met first.
+# Which is sda, or nvme0n1, depends on which the kernel has met first.
 disk_of()	# BYTES: its name
 {
 	local one try
 
 	for try in 1 2 3 4 5 6 7 8 9 10; do
-		for one in /sys/block/sd*; do
+		for one in /sys/block/sd* /sys/block/nvme*n1; do
 			if [ -e "$one" ] && has_size "${one##*/}" "$1"; then
 				echo "${one##*/}"
 				return
@@ -114,7 +114,7 @@ disks()		# DISK READ-ONLY
 	check "$part: a discard" discarded "$1"
 	check "$part: many requests at once" storm "$1" 1
 	check "$part: a second disk is read" holds_text "/dev/$2"
-	check "$part: a disc is mounted" mounted_disc /dev/sr0
+	[ $part = nvme ] || check "$part: a disc is mounted" mounted_disc /dev/sr0
 	write_text "/dev/$1" >/dev/null
 	check "$part: the kernel has nothing to complain about" complaints
 	# Of this it complains.
@@ -152,6 +152,42 @@ ahci()
 	check "ahci: commands are queued" [ "$(cat "/sys/block/$first/device/queue_depth")" = 32 ]
 	disks "$first" "$second"
 	check "ahci: the link is reset while requests are in flight" reset_disk "$first"
+	write_text "/dev/$first" >/dev/null
+	dmesg -c >/tmp/log
+}
+
+# The controller is reset while requests are in flight: the driver makes those anew.
+reset_nvme()	# DISK
+{
+	local storm round
+
+	storm "$1" 2 &
+	storm=$!
+	for round in 1 2 3; do
+		sleep 0.4
+		echo 1 >"/sys/block/$1/device/reset_controller" || return 1
+	done
+	wait $storm
+}
+
+zeroed()	# DISK
+{
+	blkdiscard -z -o 65536 -l 65536 "/dev/$1" && forget &&
+		[ "$(dd if="/dev/$1" bs=1k skip=64 count=64 2>/dev/null | tr -d '\0' | wc -c)" = 0 ]
+}
+
+nvme()
+{
+	modprobe nvme
+	find_disks
+	check "nvme: a queue for each processor" [ "$(ls -d "/sys/block/$first/mq/"* | wc -l)" = "$(nproc)" ]
+	check "nvme: the serial number" [ "$(tr -d ' ' <"/sys/block/$first/device/serial")" = plain ]
+	check "nvme: a read-only disk" [ "$(cat "/sys/block/$second/ro")" = 1 ]
+	write_text "/dev/$first" >/dev/null
+	check "nvme: zeroes are written" zeroed "$first"
+	disks "$first" "$second"
+	check "nvme: the controller is reset while requests are in flight" reset_nvme "$first"
+	check "nvme: and after that it is read and written" write_direct "/dev/$first"
 	write_text "/dev/$first" >/dev/null
 	dmesg -c >/tmp/log
 }

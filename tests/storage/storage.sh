@@ -16,13 +16,13 @@ source=$3
 engine=$4
 shift 4
 guest=${GUEST:-$source/.cache/guest-full}
-parts=${PARTS:-ide,ahci,floppy}
+parts=${PARTS:-ide,ahci,nvme,floppy}
 work=$(mktemp -d) || exit 2
 trap 'rm -rf "$work"' EXIT
 . "$source/tests/boot/linux-guest.sh"
 
 "$source/guests/make-initramfs.sh" "$work/initramfs" --guest "$guest" --init "$source/tests/storage/guest-init.sh" \
-	--module sd_mod --module sr_mod --module isofs --module ata_piix --module ahci --module floppy \
+	--module sd_mod --module sr_mod --module isofs --module ata_piix --module ahci --module nvme --module floppy \
 	--file "$programs/guest-disk:bin/guest-disk" || exit 2
 mkdir "$work/disc" && text >"$work/disc/text.txt" &&
 	xorriso -as mkisofs -quiet -R -o "$work/disc.iso" "$work/disc" 2>/dev/null || exit 2
@@ -47,35 +47,41 @@ pauses()	# SOCKET
 	echo $count
 }
 
-run_disks()	# CPUS BUS
+run_disks()	# CPUS BUS OPTION...: with a disc, or without
 {
-	local pauser
+	local cpus=$1 bus=$2 pauser
 
+	shift 2
 	pauses "$work/control" >"$work/pauses" &
 	pauser=$!
 	truncate -s 32M "$work/plain"
 	{ text && head -c 3M /dev/zero; } >"$work/text"
-	boot "$2" "$1" --append "$(append "$2")" --disk "$work/plain,bus=$2,serial=plain" --disk "$work/text,bus=$2,readonly" \
-		--cdrom "$work/disc.iso,bus=$2" --control "$work/control"
+	boot "$bus" "$cpus" --append "$(append "$bus")" --disk "$work/plain,bus=$bus,serial=plain" \
+		--disk "$work/text,bus=$bus,readonly" --control "$work/control" "$@"
 	wait $pauser
-	judge "$2" "$engine, $1 CPU"
+	judge "$bus" "$engine, $cpus CPU"
 	(($(<"$work/pauses") >= 10))
-	result $? "$engine, $1 CPU, $2: was paused with requests in flight" "$(<"$work/pauses") times"
+	result $? "$engine, $cpus CPU, $bus: was paused with requests in flight" "$(<"$work/pauses") times"
 	same_bytes "$work/plain" 0
-	result $? "$engine, $1 CPU, $2: what was written and flushed is in the file"
+	result $? "$engine, $cpus CPU, $bus: what was written and flushed is in the file"
 	same_bytes "$work/text" 0
-	result $? "$engine, $1 CPU, $2: a read-only disk's file is unchanged"
+	result $? "$engine, $cpus CPU, $bus: a read-only disk's file is unchanged"
 	rm "$work"/{plain,text}
 }
 
 run_ide()	# CPUS
 {
-	run_disks "$1" ide
+	run_disks "$1" ide --cdrom "$work/disc.iso,bus=ide"
 }
 
 run_ahci()	# CPUS
 {
-	run_disks "$1" ahci
+	run_disks "$1" ahci --cdrom "$work/disc.iso,bus=ahci"
+}
+
+run_nvme()	# CPUS
+{
+	run_disks "$1" nvme
 }
 
 run_floppy()	# CPUS

@@ -64,6 +64,7 @@ static void cdrom_is_read_only(void **state)
 	assert_true(config.read_only && config.cdrom);
 	free(config.path);
 	assert_int_equal(disk_config_parse_cdrom(&config, "--cdrom", "f,bus=virtio"), -EINVAL);
+	assert_int_equal(disk_config_parse_cdrom(&config, "--cdrom", "f,bus=nvme"), -EINVAL);
 	assert_int_equal(disk_config_parse_cdrom(&config, "--cdrom", "f,snapshot"), -EINVAL);
 	assert_null(config.path);
 }

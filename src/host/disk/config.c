@@ -130,8 +130,9 @@ static int set_bus(void *opaque, const char *option, const char *value)
 		[DISK_BUS_VIRTIO] = "virtio",
 		[DISK_BUS_IDE] = "ide",
 		[DISK_BUS_AHCI] = "ahci",
+		[DISK_BUS_NVME] = "nvme",
 		NULL};
-	int choice = choose(option, value, "virtio, ide or ahci", names);
+	int choice = choose(option, value, "virtio, nvme, ide or ahci", names);
 
 	if (choice >= 0)
 		((struct disk_config *)opaque)->bus = (enum disk_bus)choice;
@@ -163,8 +164,8 @@ static int check(const struct disk_config *config, const char *option)
 {
 	bool whole = !config->offset && !config->size;
 
-	if (config->port && config->bus > DISK_BUS_VIRTIO) {
-		log_error("%s %s: port is for bus=virtio", option, config->path);
+	if (config->port && (config->bus == DISK_BUS_IDE || config->bus == DISK_BUS_AHCI)) {
+		log_error("%s %s: port is for bus=virtio and bus=nvme", option, config->path);
 		return -EINVAL;
 	}
 	if (!*config->path) {
@@ -208,7 +209,7 @@ int disk_config_parse_cdrom(struct disk_config *config, const char *option, cons
 
 	if (error)
 		return error;
-	if (config->bus == DISK_BUS_VIRTIO || config->snapshot) {
+	if (config->bus == DISK_BUS_VIRTIO || config->bus == DISK_BUS_NVME || config->snapshot) {
 		log_error("%s %s: a CD-ROM is read-only, and at bus=ide or bus=ahci", option,
 			config->path);
 		free(config->path);

@@ -29,6 +29,7 @@ enum disk_bus {
 	DISK_BUS_VIRTIO,
 	DISK_BUS_IDE,
 	DISK_BUS_AHCI,
+	DISK_BUS_NVME,
 };
 
 /* --disk
