@@ -147,8 +147,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	at_once = true;
 	device_list_destroy(&devices);
 	io_space_destroy(&ports);
-	while (memory.mmio.count)
-		io_space_remove(&memory.mmio, memory.mmio.regions[0].start);
+	io_space_destroy(&memory.mmio);
+	io_space_init(&memory.mmio, &lock);
 	return 0;
 }
 
