@@ -170,12 +170,6 @@ reset_nvme()	# DISK
 	wait $storm
 }
 
-zeroed()	# DISK
-{
-	blkdiscard -z -o 65536 -l 65536 "/dev/$1" && forget &&
-		[ "$(dd if="/dev/$1" bs=1k skip=64 count=64 2>/dev/null | tr -d '\0' | wc -c)" = 0 ]
-}
-
 nvme()
 {
 	modprobe nvme
@@ -183,8 +177,6 @@ nvme()
 	check "nvme: a queue for each processor" [ "$(ls -d "/sys/block/$first/mq/"* | wc -l)" = "$(nproc)" ]
 	check "nvme: the serial number" [ "$(tr -d ' ' <"/sys/block/$first/device/serial")" = plain ]
 	check "nvme: a read-only disk" [ "$(cat "/sys/block/$second/ro")" = 1 ]
-	write_text "/dev/$first" >/dev/null
-	check "nvme: zeroes are written" zeroed "$first"
 	disks "$first" "$second"
 	check "nvme: the controller is reset while requests are in flight" reset_nvme "$first"
 	check "nvme: and after that it is read and written" write_direct "/dev/$first"
