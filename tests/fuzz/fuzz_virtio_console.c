@@ -1,7 +1,7 @@
 /* A console device whose driver writes anything: the queues' setup is sound, RAM around it is the
  * input. It begins with a struct plan; the rest is RAM from ROOM on, where the rings are. Clients
  * come, talk and go. */
-#include "../unit/virtio_fixture.h"
+#include "fuzz_virtio.h"
 
 #define WATCHES_MAX 4
 #include "../unit/worker_watches.h"
@@ -17,28 +17,15 @@
 
 #include <linux/virtio_console.h>
 
-#define RAM        (1 * MIB)
-#define ROOM       UINT64_C(0x1000)
-#define QUEUES     6 /* two ports and the control queues */
-#define QUEUE_SIZE 16
-#define RING       0x200 /* apart: descriptors at 0, the driver's area at 0x100, ours at 0x140 */
-#define STEPS      24
+#define QUEUES 6 /* two ports and the control queues */
+#define STEPS  24
 
 struct plan {
 	uint8_t step[STEPS]; /* a queue to notify, or an event */
 };
 
-static struct priority_lock lock = PRIORITY_LOCK_INITIALIZER;
-static struct memory memory;
-static struct dma dma;
 static struct sockaddr_un address[2];
 static int client[2], listeners;
-
-static void require(bool condition)
-{
-	if (!condition)
-		abort();
-}
 
 /* --- in place of sockets with a path, and of the worker's descriptors --- */
 
@@ -80,27 +67,11 @@ static void serve_descriptors(void)
 
 /* --- the driver and the clients --- */
 
-static void interrupt(void *opaque, struct virtqueue *queue)
-{
-}
-
 static void start(void)
 {
 	device->features =
 		VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC | BIT(VIRTIO_CONSOLE_F_MULTIPORT);
-	for (unsigned i = 0; i < QUEUES; i++) {
-		uint64_t base = ROOM + i * RING;
-		struct virtqueue_setup setup = {.size = QUEUE_SIZE,
-			.descriptors = base,
-			.driver = base + 0x100,
-			.device = base + 0x140,
-			.enabled = true};
-
-		device->queue[i].interrupt = interrupt;
-		require(virtqueue_start(&device->queue[i], &dma, &setup, i, device->features) == 0);
-	}
-	device->running = true;
-	device->ops->start(device);
+	start_device(QUEUES);
 }
 
 static void stop(bool reset)
@@ -146,7 +117,7 @@ static void step(uint8_t what)
 	/* The driver makes what is in its ring available again. */
 	for (unsigned i = 0; i < QUEUES; i++)
 		if (queue < QUEUES && (i == queue || what & BIT(3 + i % 5)))
-			++*(uint16_t *)(memory.ram + ROOM + i * RING + 0x102);
+			make_available(i);
 	for (unsigned i = 0; i < 4 && posted_count; i++)
 		run_one();
 	serve_descriptors();
@@ -161,16 +132,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct console_device *console;
 	struct plan plan;
 
-	if (!memory.ram) {
-		require(memory_create(&memory, RAM, 40, &lock) == 0);
-		dma = (struct dma){.memory = &memory, .enabled = true};
-	}
 	if (size < sizeof(plan))
 		return 0;
 	memcpy(&plan, data, sizeof(plan));
 	size -= sizeof(plan);
-	memset(memory.ram, 0, 0x10000);
-	memcpy(memory.ram + ROOM, data + sizeof(plan), MIN(size, UINT64_C(0xf000)));
+	fill_ram(data + sizeof(plan), size);
 	fixture_reset();
 	listeners = 0;
 	watch_count = 0;

@@ -1,18 +1,14 @@
 /* A network card whose driver writes anything: the queues' setup is sound, RAM around it is the
  * input. It begins with a struct plan; the rest is RAM from ROOM on, where the rings are. The back
  * end takes and makes frames; what it is given must be what it was promised. */
-#include "../unit/virtio_fixture.h"
+#include "fuzz_virtio.h"
 
 #include "device/virtio/net_internal.h"
 
 #include <stdlib.h>
 
-#define RAM        (1 * MIB)
-#define ROOM       UINT64_C(0x1000)
-#define QUEUES     5 /* two pairs and the control queue */
-#define QUEUE_SIZE 16
-#define RING       0x200 /* apart: descriptors at 0, the driver's area at 0x100, ours at 0x140 */
-#define STEPS      16
+#define QUEUES 5 /* two pairs and the control queue */
+#define STEPS  16
 
 struct plan {
 	uint8_t features;    /* bit 0 offloads, 1 mergeable, 2 several pairs */
@@ -21,19 +17,10 @@ struct plan {
 	uint8_t step[STEPS]; /* a queue to notify, or an event */
 };
 
-static struct priority_lock lock = PRIORITY_LOCK_INITIALIZER;
-static struct memory memory;
-static struct dma dma;
 static struct net_port port;
 static struct plan plan;
 static unsigned frames;
 static bool wanted[2];
-
-static void require(bool condition)
-{
-	if (!condition)
-		abort();
-}
 
 static int backend_start(struct net_backend *net, struct worker *worker, const struct net_port *to)
 {
@@ -103,10 +90,6 @@ static const struct net_backend_ops backend_ops = {
 	.destroy = backend_destroy,
 };
 
-static void interrupt(void *opaque, struct virtqueue *queue)
-{
-}
-
 static void start(void)
 {
 	uint64_t features = VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC;
@@ -118,19 +101,7 @@ static void start(void)
 							 : plan.features & 1))
 			features |= BIT(bit);
 	device->features = features | BIT(VIRTIO_NET_F_CTRL_VQ) | BIT(VIRTIO_NET_F_CTRL_RX);
-	for (unsigned i = 0; i < QUEUES; i++) {
-		uint64_t base = ROOM + i * RING;
-		struct virtqueue_setup setup = {.size = QUEUE_SIZE,
-			.descriptors = base,
-			.driver = base + 0x100,
-			.device = base + 0x140,
-			.enabled = true};
-
-		device->queue[i].interrupt = interrupt;
-		require(virtqueue_start(&device->queue[i], &dma, &setup, i, device->features) == 0);
-	}
-	device->running = true;
-	device->ops->start(device);
+	start_device(QUEUES);
 }
 
 static void step(uint8_t what)
@@ -157,7 +128,7 @@ static void step(uint8_t what)
 	/* The driver makes what is in its ring available again. */
 	for (unsigned i = 0; i < QUEUES; i++)
 		if (what >> 3 & BIT(i))
-			++*(uint16_t *)(memory.ram + ROOM + i * RING + 0x102);
+			make_available(i);
 	for (unsigned i = 0; i < 4 && posted_count; i++)
 		run_one();
 }
@@ -168,16 +139,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.ops = &backend_ops, .queues = 2, .offloads = UINT64_MAX, .mtu = 1500};
 	static const uint8_t mac[6] = {2};
 
-	if (!memory.ram) {
-		require(memory_create(&memory, RAM, 40, &lock) == 0);
-		dma = (struct dma){.memory = &memory, .enabled = true};
-	}
 	if (size < sizeof(plan))
 		return 0;
 	memcpy(&plan, data, sizeof(plan));
 	size -= sizeof(plan);
-	memset(memory.ram, 0, 0x10000);
-	memcpy(memory.ram + ROOM, data + sizeof(plan), MIN(size, UINT64_C(0xf000)));
+	fill_ram(data + sizeof(plan), size);
 	fixture_reset();
 	frames = 0;
 	require(virtio_net_create(NULL, PCI_ANY_SLOT, 0, &backend, mac) == 0);
