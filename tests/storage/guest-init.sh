@@ -3,33 +3,7 @@
 # that the kernel's command line names: parts=PART,...  Prints "check ok NAME" or "check FAIL NAME" for each
 # check, and "checks done" at the end.
 export PATH=/bin:/sbin:/usr/bin:/usr/sbin
-mount -t proc proc /proc
-mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev 2>/dev/null
-mkdir -p /tmp /mnt
-
-check()		# NAME COMMAND...
-{
-	local name=$1
-
-	shift
-	if "$@" >/tmp/said 2>&1; then
-		echo "check ok $name"
-	else
-		echo "check FAIL $name: $(head -c 300 /tmp/said | tr '\n\r' '  ')"
-	fi
-}
-
-text()		# as storage.sh makes it
-{
-	seq 1 100000 | head -c 524288
-}
-
-forget()	# what the page cache holds
-{
-	sync
-	echo 3 >/proc/sys/vm/drop_caches
-}
+. /check.sh
 
 holds_text()	# DEVICE
 {

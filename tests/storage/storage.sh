@@ -23,7 +23,7 @@ trap 'rm -rf "$work"' EXIT
 
 "$source/guests/make-initramfs.sh" "$work/initramfs" --guest "$guest" --init "$source/tests/storage/guest-init.sh" \
 	--module sd_mod --module sr_mod --module isofs --module ata_piix --module ahci --module nvme --module floppy \
-	--file "$programs/guest-disk:bin/guest-disk" || exit 2
+	--file "$source/tests/boot/guest-check.sh:check.sh" --file "$programs/guest-disk:bin/guest-disk" || exit 2
 mkdir "$work/disc" && text >"$work/disc/text.txt" &&
 	xorriso -as mkisofs -quiet -R -o "$work/disc.iso" "$work/disc" 2>/dev/null || exit 2
 

@@ -3,22 +3,7 @@
 # "check ok NAME" or "check FAIL NAME" for each check, and "checks done" at the end. The kernel's
 # command line says which: parts=PART,..., cpus=N.
 export PATH=/bin:/sbin:/usr/bin:/usr/sbin
-mount -t proc proc /proc
-mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev 2>/dev/null
-mkdir -p /tmp /mnt
-
-check()		# NAME COMMAND...
-{
-	local name=$1
-
-	shift
-	if "$@" >/tmp/said 2>&1; then
-		echo "check ok $name"
-	else
-		echo "check FAIL $name: $(head -c 300 /tmp/said | tr '\n\r' '  ')"
-	fi
-}
+. /check.sh
 
 # The disk with that serial number, without /dev/.
 disk()
@@ -29,18 +14,6 @@ disk()
 		[ "$(cat "$path/serial" 2>/dev/null)" != "$1" ] || { basename "$path"; return 0; }
 	done
 	return 1
-}
-
-forget()	# what the page cache holds
-{
-	sync
-	echo 3 >/proc/sys/vm/drop_caches
-}
-
-# The text that virtio.sh has put into the read-only disk.
-text()
-{
-	seq 1 100000 | head -c 524288
 }
 
 is_zero()	# DEVICE OFFSET SIZE, in KiB

@@ -3,23 +3,8 @@
 # prints "check ok NAME" or "check FAIL NAME" for each check, and "checks done" at the end. The kernel's
 # command line says which: part=user (with ports), part=first or part=second; address=A, mib=N.
 export PATH=/bin:/sbin:/usr/bin:/usr/sbin
-mount -t proc proc /proc
-mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev 2>/dev/null
-mkdir -p /tmp
+. /check.sh
 echo # a line of its own for what follows, whatever firmware wrote
-
-check()		# NAME COMMAND...
-{
-	local name=$1
-
-	shift
-	if "$@" >/tmp/said 2>&1; then
-		echo "check ok $name"
-	else
-		echo "check FAIL $name: $(head -c 300 /tmp/said | tr '\n\r' '  ')"
-	fi
-}
 
 up()
 {

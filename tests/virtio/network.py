@@ -90,6 +90,7 @@ class Test:
         self.guest = os.environ.get('GUEST', os.path.join(words.source, '.cache/guest'))
         subprocess.run([os.path.join(words.source, 'guests/make-initramfs.sh'), self.initramfs, '--init',
                         os.path.join(words.source, 'tests/virtio/guest-net-init.sh'), '--file',
+                        os.path.join(words.source, 'tests/boot/guest-check.sh') + ':check.sh', '--file',
                         os.path.join(words.source, 'tests/virtio/guest-complaints.sh') + ':complaints.sh', '--file',
                         os.path.join(words.build, 'tests/virtio/guest-disk') + ':bin/guest-disk', '--guest', self.guest,
                         '--module', 'virtio_pci', '--module', 'virtio_net', '--module', 'virtio_blk'], check=True)

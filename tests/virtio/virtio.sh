@@ -30,6 +30,7 @@ modules()
 
 # shellcheck disable=SC2046 # words
 "$source/guests/make-initramfs.sh" "$work/initramfs" --guest "$guest" --init "$source/tests/virtio/guest-init.sh" \
+	--file "$source/tests/boot/guest-check.sh:check.sh" \
 	--file "$source/tests/virtio/guest-complaints.sh:complaints.sh" \
 	--file "$source/tests/virtio/guest-pci.sh:pci.sh" \
 	--file "$programs/guest-disk:bin/guest-disk" $(modules) || exit 2
