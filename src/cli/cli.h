@@ -24,5 +24,9 @@ extern const struct subcommand subcommand_status, subcommand_pause, subcommand_r
 /* Give a running machine keys. */
 extern const struct subcommand subcommand_sendkey, subcommand_type;
 extern const struct subcommand subcommand_screenshot;
+extern const struct subcommand subcommand_qemu;
+
+/* Take QEMU's options. argv[0] is the program's name. Returns QEMU's exit status. */
+int qemu_main(int argc, char **argv);
 
 #endif

@@ -5,14 +5,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#define QEMU_NAME "qemu-system-"
+
 static const struct subcommand *const subcommands[] = {&subcommand_run, &subcommand_image,
 	&subcommand_status, &subcommand_pause, &subcommand_resume, &subcommand_reset,
 	&subcommand_powerdown, &subcommand_wakeup, &subcommand_sendkey, &subcommand_type,
-	&subcommand_screenshot, &subcommand_quit};
+	&subcommand_screenshot, &subcommand_quit, &subcommand_qemu};
 
 static void print_help(FILE *file)
 {
@@ -55,11 +58,29 @@ static int run_subcommand(int argc, char **argv)
 	return STATUS_USAGE;
 }
 
+/* Was veneer started by QEMU's name, "qemu-system-x86_64" or one that begins so? */
+static bool is_qemu(const char *program)
+{
+	const char *slash = strrchr(program, '/');
+
+	return strncmp(slash ? slash + 1 : program, QEMU_NAME, strlen(QEMU_NAME)) == 0;
+}
+
+static int flush_output(int status)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	log_error("cannot write to standard output: %s", strerror(errno));
+	return status == STATUS_OK ? STATUS_FAILED : status;
+}
+
 int main(int argc, char **argv)
 {
 	int status = STATUS_OK;
 
 	open_standard_descriptors();
+	if (argc && is_qemu(argv[0]))
+		return flush_output(qemu_main(argc, argv));
 	if (argc < 2) {
 		print_help(stderr);
 		return STATUS_USAGE;
@@ -70,10 +91,5 @@ int main(int argc, char **argv)
 		puts("veneer " VENEER_VERSION);
 	else
 		status = run_subcommand(argc - 1, argv + 1);
-	if (fflush(stdout) != 0 || ferror(stdout)) {
-		log_error("cannot write to standard output: %s", strerror(errno));
-		if (status == STATUS_OK)
-			status = STATUS_FAILED;
-	}
-	return status;
+	return flush_output(status);
 }

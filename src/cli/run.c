@@ -4,6 +4,7 @@
 #include "base/words.h"
 #include "cli/cli.h"
 #include "cli/options.h"
+#include "cli/run.h"
 #include "cli/stats.h"
 #include "control/control.h"
 #include "debug/server.h"
@@ -21,8 +22,7 @@ struct settings {
 	const char *engine_name;
 	bool bt_test, shadow;     /* there was a --bt-test, a --shadow */
 	struct disk_config disk;  /* that it boots from; path NULL: none */
-	const char *control_path; /* NULL: none */
-	struct gdb_config gdb;
+	struct run_services services;
 	bool help;
 };
 
@@ -361,13 +361,13 @@ static int set_serial2(void *opaque, const char *value)
 
 static int set_control(void *opaque, const char *value)
 {
-	((struct settings *)opaque)->control_path = value;
+	((struct settings *)opaque)->services.control_path = value;
 	return 0;
 }
 
 static int set_gdb(void *opaque, const char *value)
 {
-	return gdb_config_parse(&((struct settings *)opaque)->gdb, "--gdb", value);
+	return gdb_config_parse(&((struct settings *)opaque)->services.gdb, "--gdb", value);
 }
 
 static int set_pc_testdev(void *opaque, const char *value)
@@ -696,18 +696,18 @@ static double now_seconds(void)
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-static struct machine_result run_controlled(
-	struct machine *machine, const struct settings *settings)
+static struct machine_result run_served(
+	struct machine *machine, const struct run_services *services)
 {
 	struct machine_result result = {MACHINE_FAILED, 0};
 	struct control *control = NULL;
 	struct gdb_server *gdb = NULL;
 
-	if (settings->control_path && !(control = control_create(machine, settings->control_path)))
+	if (services->control_path && !(control = control_create(machine, services->control_path)))
 		return result;
-	if (settings->gdb.wanted)
-		gdb = gdb_server_create(machine, &settings->gdb, "--gdb");
-	if (gdb || !settings->gdb.wanted)
+	if (services->gdb.wanted)
+		gdb = gdb_server_create(machine, &services->gdb, "--gdb");
+	if (gdb || !services->gdb.wanted)
 		result = machine_run(machine);
 	if (gdb)
 		gdb_server_destroy(gdb);
@@ -716,23 +716,31 @@ static struct machine_result run_controlled(
 	return result;
 }
 
-static int run_machine(const struct settings *settings)
+struct machine_result run_configured(
+	const struct machine_config *config, const struct run_services *services)
 {
 	static struct machine machine;
-	struct machine_result result;
+	struct machine_result result = {MACHINE_FAILED, 0};
 	double created, started, stopped;
 
-	if (settings->machine.engine->available() < 0)
-		return STATUS_FAILED;
+	if (config->engine->available() < 0)
+		return result;
 	created = now_seconds();
-	if (machine_create(&machine, &settings->machine) < 0)
-		return STATUS_FAILED;
+	if (machine_create(&machine, config) < 0)
+		return result;
 	started = now_seconds();
-	result = run_controlled(&machine, settings);
+	result = run_served(&machine, services);
 	stopped = now_seconds();
-	if (settings->machine.engine_options.count)
+	if (config->engine_options.count)
 		stats_print(&machine, stopped - started, (started - created) * 1e3);
 	machine_destroy(&machine);
+	return result;
+}
+
+static int run_machine(const struct settings *settings)
+{
+	struct machine_result result = run_configured(&settings->machine, &settings->services);
+
 	if (result.end == MACHINE_SIGNAL)
 		die_of_signal(result.value);
 	return status_of(&result);

@@ -18,6 +18,8 @@
 #include "cpu/cpu_model_text.h"
 #include "cpu/cpu_state.h"
 
+#include <string.h>
+
 /* --- the host --- */
 
 /* Every leaf that a model is made from. What the guest asks for never adds to them. */
@@ -269,9 +271,29 @@ static void lay_out_xsave(struct cpu_model *model)
 
 /* --- building --- */
 
-static bool is_amd(const struct cpuid_host *host)
+static void read_vendor(const struct cpuid_host *host, char vendor[13])
 {
-	return cpuid_host_leaf(host, 0, 0).ecx != 0x6c65746e; /* "ntel" */
+	struct cpuid_result leaf = cpuid_host_leaf(host, 0, 0);
+
+	memcpy(vendor, &leaf.ebx, 4);
+	memcpy(vendor + 4, &leaf.edx, 4);
+	memcpy(vendor + 8, &leaf.ecx, 4);
+	vendor[12] = '\0';
+}
+
+/* The model's own, or the host's. */
+static int identify(struct cpu_model *model, const char *text)
+{
+	int error = cpu_model_identify(text, model->vendor, &model->signature);
+
+	if (error)
+		return error;
+	if (!*model->vendor)
+		read_vendor(&model->host, model->vendor);
+	if (!model->signature)
+		model->signature = cpuid_host_leaf(&model->host, 1, 0).eax;
+	model->amd = memcmp(model->vendor + 8, "ntel", 4) != 0;
+	return 0;
 }
 
 static void find_host_features(struct cpu_model *model)
@@ -366,16 +388,19 @@ int cpu_model_build(struct cpu_model *model, const struct cpuid_host *host,
 	struct cpu_offer offer = {.withheld = withheld ? *withheld : (struct cpu_features){{0}}};
 	int error;
 
-	*model = (struct cpu_model){.host = *host, .amd = is_amd(host)};
+	text = text ? text : "host";
+	*model = (struct cpu_model){.host = *host};
+	error = identify(model, text);
+	if (error)
+		return error;
 	find_host_features(model);
 	make_offer(model, &offer);
-	error = cpu_model_choose(text ? text : "host", &offer, &model->features);
+	error = cpu_model_choose(text, &offer, &model->features);
 	if (error)
 		return error;
 	if (model->amd)
 		model->features.word[CPUID_80000001_EDX] |=
 			model->features.word[CPUID_1_EDX] & AMD_REPEATED;
-	model->signature = cpuid_host_leaf(host, 1, 0).eax;
 	model->physical_bits = physical_bits(host);
 	model->linear_bits = cpu_model_has(model, CPUID_LA57) ? 57 : 48;
 	set_control_bits(model);

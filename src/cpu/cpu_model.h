@@ -224,6 +224,7 @@ struct cpu_model {
 	/* What the guest has, and what the host has of the same. OSXSAVE and OSPKE, which depend on
 	 * CR4, and HTT are in neither. */
 	struct cpu_features features, host_features;
+	char vendor[13];
 	bool amd; /* or Hygon: where the vendors differ, act as AMD's processors do; else Intel's */
 	uint32_t signature;         /* family, model, stepping: CPUID 1 EAX */
 	unsigned physical_bits;     /* MAXPHYADDR */
@@ -234,7 +235,7 @@ struct cpu_model {
 };
 
 /* Build the model for a host. `withheld`: features that the engine cannot serve; NULL: none.
- * `text`: "MODEL[,+FEATURE][,-FEATURE]...", as --cpu has it; NULL: "host". 0, or -EINVAL with a
+ * `text`: "MODEL[,+FEATURE][,-FEATURE][,vendor=V][,check]...", as --cpu has it; NULL: "host". 0, or -EINVAL with a
  * message that says what is wrong with the text. */
 int cpu_model_build(struct cpu_model *model, const struct cpuid_host *host,
 	const struct cpu_features *withheld, const char *text);

@@ -147,6 +147,11 @@ static int find_feature(const char *word, size_t length)
 	return -1;
 }
 
+const char *cpu_feature_listed(unsigned index)
+{
+	return index < ARRAY_SIZE(names) ? names[index].name : NULL;
+}
+
 static void list_features(char *out, size_t size)
 {
 	size_t used = 0;
@@ -176,17 +181,69 @@ static int first_missing(const struct cpu_features *wanted, const struct cpu_fea
 	return -1;
 }
 
+/* What a model with a name keeps though it is not in its list: the interface of KVM and what goes
+ * with it, and the bits that say that the guest need not work around its processor. */
+static const struct cpu_features kept = {
+	.word = {[CPUID_1_ECX] = B(HYPERVISOR) | B(X2APIC),
+		[CPUID_6_EAX] = B(ARAT),
+		[CPUID_7_EBX] = B(NO_FPU_SELECTORS),
+		[CPUID_7_EDX] = B(SPEC_CTRL) | B(ARCH_CAPABILITIES),
+		[CPUID_80000008_EBX] = B(AMD_SSB_NO) | B(BTC_NO),
+		[CPUID_80000021_EAX] = UINT32_MAX,
+		[CPUID_80000021_ECX] = UINT32_MAX,
+		[CPUID_KVM_EAX] = UINT32_MAX}};
+
+static void add_listed(const struct cpu_named_model *model, struct cpu_features *features)
+{
+	const char *word = model->features;
+	size_t length;
+
+	for (; *word; word += length + (word[length] == ' ')) {
+		int feature;
+
+		length = strcspn(word, " ");
+		feature = find_feature(word, length);
+		features->word[CPUID_WORD(feature)] |= CPUID_BIT(feature);
+	}
+	if (model->base)
+		add_listed(cpu_model_find(model->base, strlen(model->base)), features);
+}
+
+/* What the model has, as far as it can be had. */
+static int choose_named(const char *text, const struct cpu_named_model *model, bool lenient,
+	const struct cpu_offer *offer, struct cpu_features *chosen)
+{
+	struct cpu_features listed = {{0}}, nameable = {{0}};
+	int missing;
+
+	add_listed(model, &listed);
+	missing = first_missing(&listed, &offer->possible);
+	if (missing >= 0 && !lenient) {
+		log_error("--cpu %s: this host has no %s, which %s has; 'host' fits it", text,
+			cpu_feature_name((enum cpuid_feature)missing), model->name);
+		return -EINVAL;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		nameable.word[CPUID_WORD(names[i].feature)] |= CPUID_BIT(names[i].feature);
+	for (unsigned i = 0; i < CPUID_WORDS; i++)
+		chosen->word[i] &= listed.word[i] | kept.word[i] | ~nameable.word[i];
+	return 0;
+}
+
 /* A level removes the features that need the host's hardware and are not part of the level.
  * Features that we emulate stay with every level, since they are the same on every host. */
-static int choose_model(
-	const char *text, size_t length, const struct cpu_offer *offer, struct cpu_features *chosen)
+static int choose_model(const char *text, size_t length, bool lenient,
+	const struct cpu_offer *offer, struct cpu_features *chosen)
 {
+	const struct cpu_named_model *named = cpu_model_find(text, length);
 	struct cpu_features needed = {{0}};
 	int missing;
 
 	*chosen = offer->possible;
 	if (same_name("host", text, length))
 		return 0;
+	if (named)
+		return choose_named(text, named, lenient, offer, chosen);
 	for (size_t level = 0; level < ARRAY_SIZE(levels); level++) {
 		for (unsigned i = 0; i < CPUID_WORDS; i++)
 			needed.word[i] |= levels[level].more.word[i];
@@ -203,22 +260,45 @@ static int choose_model(
 			chosen->word[i] &= needed.word[i] | ~offer->native.word[i];
 		return 0;
 	}
-	log_error("--cpu %s: no model '%.*s'; there are: host x86-64-v2 x86-64-v3 x86-64-v4", text,
-		(int)length, text);
+	log_error("--cpu %s: no model '%.*s'; there are: host x86-64-v2 x86-64-v3 x86-64-v4, and "
+		  "QEMU's, such as Nehalem and EPYC",
+		text, (int)length, text);
 	return -EINVAL;
 }
 
-static int refuse(const char *text, enum cpuid_feature feature, const char *why)
+/* With `lenient` that is a warning, and the feature is left out. */
+static int refuse(const char *text, bool lenient, enum cpuid_feature feature, const char *why)
 {
+	if (lenient) {
+		log_warning("--cpu %s: left out: %s: %s", text, cpu_feature_name(feature), why);
+		return 0;
+	}
 	log_error("--cpu %s: +%s: %s", text, cpu_feature_name(feature), why);
 	return -EINVAL;
+}
+
+#define LENIENT "check"
+#define VENDOR  "vendor="
+
+static bool is_lenient(const char *text)
+{
+	const char *word = text;
+
+	while ((word = strchr(word, ',')))
+		if (strcspn(++word, ",") == strlen(LENIENT) &&
+			strncmp(word, LENIENT, strlen(LENIENT)) == 0)
+			return true;
+	return false;
 }
 
 static int apply_word(const char *text, const char *word, size_t length,
 	const struct cpu_offer *offer, struct cpu_features *chosen, struct cpu_features *asked)
 {
+	bool lenient = is_lenient(text);
 	int feature;
 
+	if (same_name(LENIENT, word, length) || strncmp(word, VENDOR, strlen(VENDOR)) == 0)
+		return 0;
 	if (length < 2 || (word[0] != '+' && word[0] != '-')) {
 		log_error(
 			"--cpu %s: '%.*s' is no +FEATURE and no -FEATURE", text, (int)length, word);
@@ -233,9 +313,9 @@ static int apply_word(const char *text, const char *word, size_t length,
 		return 0;
 	}
 	if (!cpu_features_have(&offer->possible, (enum cpuid_feature)feature))
-		return refuse(text, (enum cpuid_feature)feature, "this host cannot give it");
+		return refuse(text, lenient, (enum cpuid_feature)feature, "this host cannot give it");
 	if (cpu_features_have(&offer->withheld, (enum cpuid_feature)feature))
-		return refuse(text, (enum cpuid_feature)feature,
+		return refuse(text, lenient, (enum cpuid_feature)feature,
 			"this engine cannot serve it; another one can");
 	chosen->word[CPUID_WORD(feature)] |= CPUID_BIT(feature);
 	asked->word[CPUID_WORD(feature)] |= CPUID_BIT(feature);
@@ -247,7 +327,8 @@ int cpu_model_choose(const char *text, const struct cpu_offer *offer, struct cpu
 	struct cpu_features asked = {{0}};
 	const char *word = text;
 	size_t length = strcspn(word, ",");
-	int error = choose_model(text, length, offer, chosen), missing;
+	bool lenient = is_lenient(text);
+	int error = choose_model(text, length, lenient, offer, chosen), missing;
 
 	for (word += length; !error && *word; word += length) {
 		length = strcspn(++word, ",");
@@ -260,16 +341,43 @@ int cpu_model_choose(const char *text, const struct cpu_offer *offer, struct cpu
 	cpu_features_drop_dependent(chosen);
 	missing = first_missing(&asked, chosen);
 	if (missing >= 0)
-		return refuse(text, (enum cpuid_feature)missing,
+		return refuse(text, lenient, (enum cpuid_feature)missing,
 			"it is of no use without another feature, which this model has not");
 	return 0;
+}
+
+int cpu_model_identify(const char *text, char vendor[13], uint32_t *signature)
+{
+	const struct cpu_named_model *named = cpu_model_find(text, strcspn(text, ","));
+	const char *word = strstr(text, "," VENDOR);
+	size_t length;
+
+	*vendor = '\0';
+	*signature = named ? named->signature : 0;
+	if (named)
+		memcpy(vendor, named->vendor, 13);
+	if (!word)
+		return 0;
+	word += 1 + strlen(VENDOR);
+	length = strcspn(word, ",");
+	if (same_name("GenuineIntel", word, length) || same_name("AuthenticAMD", word, length)) {
+		memcpy(vendor, word, length);
+		vendor[length] = '\0';
+		return 0;
+	}
+	log_error("--cpu %s: vendor=: expected GenuineIntel or AuthenticAMD", text);
+	return -EINVAL;
 }
 
 int cpu_model_check(const char *text)
 {
 	struct cpu_offer offer = {.withheld = {{0}}};
 	struct cpu_features ignored;
+	uint32_t signature;
+	char vendor[13];
 
 	memset(&offer.possible, 0xff, sizeof(offer.possible));
+	if (cpu_model_identify(text, vendor, &signature) < 0)
+		return -EINVAL;
 	return cpu_model_choose(text, &offer, &ignored);
 }

@@ -36,6 +36,13 @@ static bool apic_enabled(const struct cpu *cpu)
 	return base & APIC_BASE_ENABLE;
 }
 
+static void put_vendor(const struct cpu *cpu, struct cpuid_result *out)
+{
+	memcpy(&out->ebx, cpu->model->vendor, 4);
+	memcpy(&out->edx, cpu->model->vendor + 4, 4);
+	memcpy(&out->ecx, cpu->model->vendor + 8, 4);
+}
+
 static void leaf_1(const struct cpu *cpu, struct cpuid_result *out)
 {
 	unsigned count = cpu_count(cpu);
@@ -129,6 +136,7 @@ static void leaf_basic(
 	case 0:
 		*out = host_leaf(cpu, 0, 0);
 		out->eax = !cpu->model->amd ? MIN(MAX(out->eax, 0xd), 0x16) : 0xd;
+		put_vendor(cpu, out);
 		break;
 	case 1:
 		leaf_1(cpu, out);
@@ -205,8 +213,10 @@ static void leaf_extended(
 
 	switch (leaf) {
 	case 0x80000000:
-		*out = host_leaf(cpu, leaf, 0);
 		out->eax = amd ? 0x80000021 : 0x80000008;
+		/* Intel's processors say nothing there. */
+		if (amd)
+			put_vendor(cpu, out);
 		break;
 	case 0x80000001:
 		out->eax = amd ? host_leaf(cpu, leaf, 0).eax : 0;

@@ -1,0 +1,140 @@
+/* QEMU's command line: what its options say, until it becomes the configuration of a machine.
+ *
+ *	qemu_parse()	each option by its row in the table (qemu_options.c)
+ *	qemu_finish()	devices find their drives, networks and character devices; default devices
+ *
+ * Strings that are made on the way live as long as the struct: qemu_keep(). */
+#ifndef VENEER_CLI_QEMU_H
+#define VENEER_CLI_QEMU_H
+
+#include "cli/qemu_words.h"
+#include "machine/machine.h"
+
+#define QEMU_VERSION "QEMU emulator version 7.2.0 (veneer " VENEER_VERSION ")"
+
+#define QEMU_MAX_DRIVES   32
+#define QEMU_MAX_CHARDEVS 32
+#define QEMU_MAX_DEVICES  64
+#define QEMU_MAX_SERIALS  4
+#define QEMU_MAX_MONITORS 8
+
+/* A -drive or a -blockdev: as words of --disk, to which a device adds its own. */
+struct qemu_drive {
+	const char *id;   /* or the name of a node; "": none */
+	const char *disk; /* FILE and words; NULL: an empty drive of removable media */
+	const char *interface;
+	bool cdrom, used;
+};
+
+enum qemu_char_kind {
+	QEMU_CHAR_NULL,
+	QEMU_CHAR_STDIO,
+	QEMU_CHAR_FILE,
+	QEMU_CHAR_PIPE,
+	QEMU_CHAR_PTY,
+	QEMU_CHAR_UNIX, /* a socket, with server and wait */
+	QEMU_CHAR_TCP,
+	QEMU_CHAR_VC, /* a window: as null */
+};
+
+struct qemu_chardev {
+	const char *id;
+	enum qemu_char_kind kind;
+	const char *path; /* of a file, pipe or socket; HOST:PORT */
+	int fd;           /* a descriptor in its place; -1: none */
+	bool server, wait, mux, used;
+};
+
+struct qemu_netdev {
+	const char *id;
+	const char *net; /* as words of --net */
+	bool used;
+};
+
+struct qemu_monitor {
+	struct qemu_chardev *chardev;
+	bool control; /* QMP; else for people */
+};
+
+struct qemu {
+	struct machine_config machine;
+	const char *engine_name;
+	bool no_defaults, no_graphic, no_vga, q35, no_machine, snapshot, daemonize, paused;
+	const char *pidfile, *vga, *firmware_drive;
+	char *cpu;
+	struct qemu_drive drives[QEMU_MAX_DRIVES];
+	unsigned drive_count;
+	struct qemu_chardev chardevs[QEMU_MAX_CHARDEVS];
+	unsigned chardev_count;
+	struct qemu_netdev netdevs[MACHINE_MAX_NETS];
+	unsigned netdev_count;
+	struct qemu_words devices[QEMU_MAX_DEVICES];
+	unsigned device_count;
+	struct qemu_chardev *serials[QEMU_MAX_SERIALS]; /* NULL: none */
+	unsigned serial_count;
+	struct qemu_chardev *parallel;
+	struct qemu_monitor monitors[QEMU_MAX_MONITORS];
+	unsigned monitor_count;
+	bool serial_said, parallel_said, monitor_said, net_said, cdrom_said, display_said;
+	/* A legacy "-net nic" and what it is plugged into meet in qemu_finish(). */
+	const char *net_nic, *net_backend;
+	void (*list)(void); /* what is to be printed in place of a machine; NULL: nothing */
+	char **kept;
+	size_t kept_count;
+};
+
+void qemu_init(struct qemu *qemu);
+void qemu_free(struct qemu *qemu);
+/* argv[0] is the program's name. 0, or -EINVAL or -ENOMEM with a message. */
+int qemu_parse(struct qemu *qemu, int argc, char **argv);
+int qemu_finish(struct qemu *qemu);
+
+/* The string, which is the struct's from here on; "" where it is NULL, for want of memory. */
+const char *qemu_keep(struct qemu *qemu, char *text);
+const char *qemu_keep_copy(struct qemu *qemu, const char *text);
+
+/* --- what the parts of the command line are for; 0, or -errno with a message --- */
+
+int qemu_set_machine(struct qemu *qemu, const char *value);
+int qemu_set_accelerator(struct qemu *qemu, const char *value);
+int qemu_set_memory(struct qemu *qemu, const char *value);
+int qemu_set_smp(struct qemu *qemu, const char *value);
+int qemu_set_boot(struct qemu *qemu, const char *value);
+int qemu_set_cpu(struct qemu *qemu, const char *value);
+
+int qemu_add_drive(struct qemu *qemu, const char *value);
+int qemu_add_blockdev(struct qemu *qemu, const char *value);
+/* -hda, -cdrom, -fda: `words` are -drive's, but for the file. */
+int qemu_add_image(struct qemu *qemu, const char *file, const char *words);
+/* Make the machine's disk of a drive: `words` are --disk's, and begin with a comma. */
+int qemu_use_drive(struct qemu *qemu, struct qemu_drive *drive, const char *words);
+struct qemu_drive *qemu_find_drive(struct qemu *qemu, const char *option, const char *id);
+/* The drives that no -device names, by their interfaces. */
+int qemu_finish_drives(struct qemu *qemu);
+
+int qemu_add_netdev(struct qemu *qemu, const char *value);
+int qemu_add_nic(struct qemu *qemu, const char *value);
+int qemu_add_net(struct qemu *qemu, const char *value);
+int qemu_use_netdev(struct qemu *qemu, const char *id, const char *words);
+int qemu_finish_nets(struct qemu *qemu);
+
+int qemu_add_chardev(struct qemu *qemu, const char *value);
+/* What -serial and the like say: "stdio", "file:NAME", "unix:PATH,server", "chardev:ID".
+ * `*chardev` is NULL for "none". */
+int qemu_parse_chardev(struct qemu *qemu, const char *option, const char *value,
+	struct qemu_chardev **chardev);
+struct qemu_chardev *qemu_find_chardev(struct qemu *qemu, const char *option, const char *id);
+int qemu_finish_chardevs(struct qemu *qemu);
+
+int qemu_add_device(struct qemu *qemu, const char *value);
+int qemu_finish_devices(struct qemu *qemu);
+
+/* The forms that callers parse: -device help and others. */
+void qemu_list_devices(void);
+void qemu_list_machines(void);
+void qemu_list_cpus(void);
+void qemu_list_accelerators(void);
+void qemu_list_options(void);
+void qemu_list_version(void);
+
+#endif

@@ -1,0 +1,320 @@
+/* -device: one row a model. A disk or a card joins a drive or a network of another option, and
+ * becomes one of the machine's own. */
+#include "cli/qemu.h"
+
+#include "base/bits.h"
+#include "base/log.h"
+#include "base/words.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What every device takes. Where it is on the bus is the machine's choice. */
+static const struct qemu_key common_keys[] = {
+	{"driver", QEMU_OWN, NULL},
+	{"id", QEMU_IGNORED, NULL},
+	{"bus", QEMU_IGNORED, NULL},
+	{"addr", QEMU_IGNORED, NULL},
+	{"multifunction", QEMU_IGNORED, NULL},
+	{"bootindex", QEMU_IGNORED, NULL},
+	{"romfile", QEMU_IGNORED, NULL},
+	{"rombar", QEMU_IGNORED, NULL},
+	{"disable-legacy", QEMU_IGNORED, NULL},
+	{"disable-modern", QEMU_CHOICE, "off|false"},
+	{"iommu-platform", QEMU_CHOICE, "off"},
+	{"ats", QEMU_CHOICE, "off"},
+	{"packed", QEMU_IGNORED, NULL},
+	{"event-idx", QEMU_IGNORED, NULL},
+	{"indirect-desc", QEMU_IGNORED, NULL},
+	{"ioeventfd", QEMU_IGNORED, NULL},
+	{"iothread", QEMU_IGNORED, NULL},
+	{"vectors", QEMU_IGNORED, NULL},
+	{NULL, QEMU_END, NULL},
+};
+
+static const struct qemu_key disk_keys[] = {
+	{"drive", QEMU_OWN, NULL},
+	{"serial", QEMU_COPY, "serial"},
+	{"unit", QEMU_IGNORED, NULL},
+	{"lun", QEMU_IGNORED, NULL},
+	{"scsi-id", QEMU_IGNORED, NULL},
+	{"channel", QEMU_IGNORED, NULL},
+	{"device-id", QEMU_IGNORED, NULL},
+	{"logical-block-size", QEMU_CHOICE, "512|2048"},
+	{"physical-block-size", QEMU_IGNORED, NULL},
+	{"min-io-size", QEMU_IGNORED, NULL},
+	{"opt-io-size", QEMU_IGNORED, NULL},
+	{"discard-granularity", QEMU_IGNORED, NULL},
+	{"discard", QEMU_IGNORED, NULL},
+	{"write-zeroes", QEMU_IGNORED, NULL},
+	{"write-cache", QEMU_IGNORED, NULL},
+	{"share-rw", QEMU_CHOICE, "on:share=on|off"},
+	{"num-queues", QEMU_IGNORED, NULL},
+	{"queue-size", QEMU_IGNORED, NULL},
+	{"rotation-rate", QEMU_IGNORED, NULL},
+	{"removable", QEMU_CHOICE, "off"},
+	{"model", QEMU_IGNORED, NULL},
+	{"scsi", QEMU_CHOICE, "off"},
+	{"werror", QEMU_CHOICE, "report|enospc|auto"},
+	{"rerror", QEMU_CHOICE, "report|auto"},
+	{NULL, QEMU_END, NULL},
+};
+
+static const struct qemu_key net_keys[] = {
+	{"netdev", QEMU_OWN, NULL},
+	{"mac", QEMU_COPY, "mac"},
+	{"mq", QEMU_IGNORED, NULL},
+	{"host-mtu", QEMU_IGNORED, NULL},
+	{"rx-queue-size", QEMU_IGNORED, NULL},
+	{"tx-queue-size", QEMU_IGNORED, NULL},
+	{"tx", QEMU_IGNORED, NULL},
+	{"csum", QEMU_IGNORED, NULL},
+	{"gso", QEMU_IGNORED, NULL},
+	{"guest-*", QEMU_IGNORED, NULL},
+	{"host-*", QEMU_IGNORED, NULL},
+	{"mrg-rxbuf", QEMU_IGNORED, NULL},
+	{NULL, QEMU_END, NULL},
+};
+
+static const struct qemu_key debug_exit_keys[] = {
+	{"iobase", QEMU_OWN, NULL}, {"iosize", QEMU_CHOICE, "4|0x4|0x04|2|0x02|0x2|1|0x1|0x01"},
+	{NULL, QEMU_END, NULL}};
+static const struct qemu_key rng_keys[] = {{"rng", QEMU_IGNORED, NULL},
+	{"max-bytes", QEMU_IGNORED, NULL}, {"period", QEMU_IGNORED, NULL}, {NULL, QEMU_END, NULL}};
+static const struct qemu_key port_keys[] = {{"port", QEMU_IGNORED, NULL},
+	{"chassis", QEMU_IGNORED, NULL}, {"chassis-nr", QEMU_IGNORED, NULL},
+	{"slot", QEMU_IGNORED, NULL}, {"hotplug", QEMU_IGNORED, NULL},
+	{"shpc", QEMU_IGNORED, NULL}, {"index", QEMU_IGNORED, NULL},
+	{"max-ports", QEMU_IGNORED, NULL}, {"num-queues", QEMU_IGNORED, NULL},
+	{"pref64-reserve", QEMU_IGNORED, NULL}, {NULL, QEMU_END, NULL}};
+static const struct qemu_key serial_keys[] = {{"chardev", QEMU_OWN, NULL},
+	{"name", QEMU_OWN, NULL}, {"nr", QEMU_IGNORED, NULL}, {"index", QEMU_OWN, NULL},
+	{"iobase", QEMU_IGNORED, NULL}, {"irq", QEMU_IGNORED, NULL}, {NULL, QEMU_END, NULL}};
+static const struct qemu_key vga_keys[] = {{"vgamem-mb", QEMU_IGNORED, NULL},
+	{"xres", QEMU_IGNORED, NULL}, {"yres", QEMU_IGNORED, NULL}, {"edid", QEMU_IGNORED, NULL},
+	{"max-outputs", QEMU_IGNORED, NULL}, {NULL, QEMU_END, NULL}};
+static const struct qemu_key no_keys[] = {{NULL, QEMU_END, NULL}};
+
+struct model {
+	const char *name, *bus, *what; /* as -device help has them */
+	const struct qemu_key *keys;
+	/* `words`: what the keys became, for another parser. */
+	int (*add)(struct qemu *qemu, const struct model *model, const struct qemu_words *words,
+		const char *text);
+	const char *more; /* add()'s own: words that this model adds */
+};
+
+static int add_disk(struct qemu *qemu, const struct model *model, const struct qemu_words *words,
+	const char *text)
+{
+	const char *id = qemu_words_get(words, "drive");
+	bool cdrom = strstr(model->name, "-cd");
+	struct qemu_drive *drive;
+	char *all;
+	int error;
+
+	/* A CD-ROM drive may be empty. */
+	if (!id && cdrom)
+		return 0;
+	if (!id) {
+		log_error("-device %s: expected drive=ID", model->name);
+		return -EINVAL;
+	}
+	drive = qemu_find_drive(qemu, "-device", id);
+	if (!drive)
+		return -EINVAL;
+	drive->cdrom |= cdrom;
+	if (asprintf(&all, "%s%s", model->more, text) < 0)
+		return -ENOMEM;
+	error = qemu_use_drive(qemu, drive, all);
+	free(all);
+	return error;
+}
+
+/* An IDE disk is on the board's own controller, which q35 has as AHCI. */
+static int add_ide(struct qemu *qemu, const struct model *model, const struct qemu_words *words,
+	const char *text)
+{
+	struct model on_board = *model;
+
+	on_board.more = qemu->q35 ? ",bus=ahci" : ",bus=ide";
+	for (unsigned i = 0; i < qemu->device_count; i++)
+		if (strcmp(qemu_words_get(&qemu->devices[i], "driver"), "ahci") == 0)
+			on_board.more = ",bus=ahci";
+	return add_disk(qemu, &on_board, words, text);
+}
+
+static int add_net(struct qemu *qemu, const struct model *model, const struct qemu_words *words,
+	const char *text)
+{
+	const char *id = qemu_words_get(words, "netdev");
+	char *all;
+	int error;
+
+	if (!id) {
+		log_error("-device %s: expected netdev=ID", model->name);
+		return -EINVAL;
+	}
+	if (asprintf(&all, "%s%s", model->more, text) < 0)
+		return -ENOMEM;
+	error = qemu_use_netdev(qemu, id, all);
+	free(all);
+	return error;
+}
+
+static int add_pc_testdev(struct qemu *qemu, const struct model *model,
+	const struct qemu_words *words, const char *text)
+{
+	qemu->machine.pc_testdev = true;
+	return 0;
+}
+
+static int add_debug_exit(struct qemu *qemu, const struct model *model,
+	const struct qemu_words *words, const char *text)
+{
+	const char *value = qemu_words_get(words, "iobase");
+	uint64_t port = 0x501;
+
+	if (value && words_number("-device isa-debug-exit,iobase=", value, "an I/O port", 1, 0xfffc,
+			     &port) < 0)
+		return -EINVAL;
+	qemu->machine.debug_exit_port = (uint16_t)port;
+	return 0;
+}
+
+static int add_serial(struct qemu *qemu, const struct model *model,
+	const struct qemu_words *words, const char *text)
+{
+	const char *id = qemu_words_get(words, "chardev"), *index = qemu_words_get(words, "index");
+	uint64_t number = qemu->serial_count;
+	struct qemu_chardev *chardev;
+
+	if (!id) {
+		log_error("-device %s: expected chardev=ID", model->name);
+		return -EINVAL;
+	}
+	if (index && words_number("-device isa-serial,index=", index, "a number", 0,
+			     QEMU_MAX_SERIALS - 1, &number) < 0)
+		return -EINVAL;
+	chardev = qemu_find_chardev(qemu, "-device", id);
+	if (!chardev || number >= QEMU_MAX_SERIALS)
+		return -EINVAL;
+	qemu->serials[number] = chardev;
+	qemu->serial_count = MAX(qemu->serial_count, (unsigned)number + 1);
+	return 0;
+}
+
+static int add_vga(struct qemu *qemu, const struct model *model, const struct qemu_words *words,
+	const char *text)
+{
+	qemu->vga = "std";
+	return 0;
+}
+
+/* The machine has one anyway, or would do nothing with it. */
+static int add_nothing(struct qemu *qemu, const struct model *model,
+	const struct qemu_words *words, const char *text)
+{
+	return 0;
+}
+
+static const struct model models[] = {
+	{"virtio-blk-pci", "PCI", "disk", disk_keys, add_disk, ",bus=virtio"},
+	{"virtio-blk", "PCI", "disk", disk_keys, add_disk, ",bus=virtio"},
+	{"ide-hd", "IDE", "disk", disk_keys, add_ide, ""},
+	{"ide-cd", "IDE", "CD-ROM", disk_keys, add_ide, ""},
+	{"ide-drive", "IDE", "disk", disk_keys, add_ide, ""},
+	{"ahci", "PCI", "controller of IDE devices", port_keys, add_nothing, ""},
+	{"virtio-net-pci", "PCI", "network card", net_keys, add_net, ",model=virtio"},
+	{"virtio-net", "PCI", "network card", net_keys, add_net, ",model=virtio"},
+	{"e1000", "PCI", "network card", net_keys, add_net, ",model=e1000"},
+	{"e1000-82540em", "PCI", "network card", net_keys, add_net, ",model=e1000"},
+	{"isa-serial", "ISA", "serial port", serial_keys, add_serial, ""},
+	{"isa-debug-exit", "ISA", "end by a port", debug_exit_keys, add_debug_exit, ""},
+	{"pc-testdev", "ISA", "test device", no_keys, add_pc_testdev, ""},
+	{"pci-testdev", "PCI", "test device", no_keys, add_nothing, ""},
+	{"VGA", "PCI", "standard VGA", vga_keys, add_vga, ""},
+	{"virtio-rng-pci", "PCI", "entropy", rng_keys, add_nothing, ""},
+	{"virtio-rng", "PCI", "entropy", rng_keys, add_nothing, ""},
+	{"pcie-root-port", "PCI", "port of the bus", port_keys, add_nothing, ""},
+	{"pci-bridge", "PCI", "bridge", port_keys, add_nothing, ""},
+	{"pcie-pci-bridge", "PCI", "bridge", port_keys, add_nothing, ""},
+};
+
+static const struct model *find_model(const char *name)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(models); i++)
+		if (strcmp(models[i].name, name) == 0)
+			return &models[i];
+	log_error("-device %s: not a device of this machine; '-device help' lists them", name);
+	return NULL;
+}
+
+int qemu_add_device(struct qemu *qemu, const char *value)
+{
+	struct qemu_words *words = &qemu->devices[qemu->device_count];
+	const char *name;
+	int error;
+
+	if (strcmp(value, "help") == 0 || strcmp(value, "?") == 0) {
+		qemu->list = qemu_list_devices;
+		return 0;
+	}
+	if (qemu->device_count == QEMU_MAX_DEVICES) {
+		log_error("-device %s: expected at most %d devices", value, QEMU_MAX_DEVICES);
+		return -EINVAL;
+	}
+	error = qemu_words_parse(words, "-device", value, "driver");
+	if (error)
+		return error;
+	name = qemu_words_get(words, "driver");
+	if (name && find_model(name)) {
+		qemu->device_count++;
+		return 0;
+	}
+	if (!name)
+		log_error("-device %s: expected driver=NAME", value);
+	qemu_words_free(words);
+	return -EINVAL;
+}
+
+static int finish_device(struct qemu *qemu, const struct qemu_words *words)
+{
+	const struct model *model = find_model(qemu_words_get(words, "driver"));
+	char option[64], *text = NULL;
+	struct qemu_words named = *words;
+	size_t size;
+	FILE *out;
+	int error;
+
+	if (!model)
+		return -EINVAL;
+	out = open_memstream(&text, &size);
+	if (!out)
+		return -ENOMEM;
+	snprintf(option, sizeof(option), "-device %s", model->name);
+	named.option = option;
+	error = qemu_words_translate(&named, model->keys, common_keys, out);
+	fclose(out);
+	if (!error)
+		error = model->add(qemu, model, words, text);
+	free(text);
+	return error;
+}
+
+int qemu_finish_devices(struct qemu *qemu)
+{
+	int error = 0;
+
+	for (unsigned i = 0; !error && i < qemu->device_count; i++)
+		error = finish_device(qemu, &qemu->devices[i]);
+	return error;
+}
+
+void qemu_list_devices(void)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(models); i++)
+		printf("name \"%s\", bus %s, desc \"%s\"\n", models[i].name, models[i].bus,
+			models[i].what);
+}

@@ -1,0 +1,268 @@
+/* -netdev, -nic and -net. Each becomes words of --net. */
+#include "cli/qemu.h"
+
+#include "base/bits.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct qemu_key user_keys[] = {
+	{"hostfwd", QEMU_OWN, NULL},
+	{"hostfwd.*", QEMU_OWN, NULL},
+	{"restrict", QEMU_CHOICE, "on:restrict=on|yes:restrict=on|y:restrict=on|off|no|n"},
+	{"hostname", QEMU_COPY, "hostname"},
+	{"domainname", QEMU_COPY, "domainname"},
+	{"dnssearch", QEMU_COPY, "dnssearch"},
+	{"tftp", QEMU_COPY, "tftp"},
+	{"bootfile", QEMU_COPY, "bootfile"},
+	/* The addresses are 10.0.2.0/24 whatever is said: a guest learns them by DHCP. */
+	{"net", QEMU_IGNORED, NULL},
+	{"host", QEMU_IGNORED, NULL},
+	{"dhcpstart", QEMU_IGNORED, NULL},
+	{"dns", QEMU_IGNORED, NULL},
+	{"ipv4", QEMU_CHOICE, "on"},
+	{"ipv6", QEMU_IGNORED, NULL},
+	{"ipv6-*", QEMU_IGNORED, NULL},
+	{NULL, QEMU_END, NULL},
+};
+
+static const struct qemu_key tap_keys[] = {
+	{"ifname", QEMU_OWN, NULL},
+	{"queues", QEMU_COPY, "queues"},
+	/* The interface exists already; nothing is run for it. */
+	{"script", QEMU_CHOICE, "no|"},
+	{"downscript", QEMU_CHOICE, "no|"},
+	{"vhost", QEMU_IGNORED, NULL},
+	{"vnet-hdr", QEMU_IGNORED, NULL},
+	{"sndbuf", QEMU_IGNORED, NULL},
+	{NULL, QEMU_END, NULL},
+};
+
+static const struct kind {
+	const char *name;
+	const struct qemu_key *keys; /* NULL: it is refused */
+} kinds[] = {
+	{"user", user_keys},
+	{"tap", tap_keys},
+	{"none", NULL},
+	{"socket", NULL},
+	{"stream", NULL},
+	{"dgram", NULL},
+	{"bridge", NULL},
+	{"vhost-user", NULL},
+};
+
+/* Of the card, where one option has both. */
+static const struct qemu_key common_keys[] = {
+	{"id", QEMU_OWN, NULL},
+	{"type", QEMU_OWN, NULL},
+	{"mac", QEMU_COPY, "mac"},
+	{"macaddr", QEMU_COPY, "mac"},
+	{"model", QEMU_CHOICE,
+		"virtio:model=virtio|virtio-net-pci:model=virtio|e1000:model=e1000|"
+		"e1000-82540em:model=e1000"},
+	{"name", QEMU_IGNORED, NULL},
+	{"netdev", QEMU_OWN, NULL},
+	{"addr", QEMU_IGNORED, NULL},
+	{"vectors", QEMU_IGNORED, NULL},
+	{"vlan", QEMU_CHOICE, "0"},
+	{NULL, QEMU_END, NULL},
+};
+
+static const struct kind *find_kind(const char *option, const char *name)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (kinds[i].keys && strcmp(kinds[i].name, name) == 0)
+			return &kinds[i];
+	log_error("%s %s: expected user or tap; there is 'veneer run --net switch=' for a network "
+		  "among machines",
+		option, name);
+	return NULL;
+}
+
+/* "tcp::2222-:22" as --net has it; QEMU takes nothing for tcp, too. */
+static void put_forwards(const struct qemu_words *words, FILE *out)
+{
+	for (unsigned i = 0; i < words->count; i++) {
+		const char *key = words->word[i].key, *value = words->word[i].value;
+
+		if (strcmp(key, "hostfwd") != 0 &&
+			(strncmp(key, "hostfwd.", 8) != 0 || strstr(key, ".str") == NULL))
+			continue;
+		fprintf(out, ",hostfwd=%s", *value == ':' ? "tcp" : "");
+		qemu_words_put(out, value);
+	}
+}
+
+static int put_net(const struct qemu_words *words, FILE *out)
+{
+	const char *type = qemu_words_get(words, "type"), *name;
+	const struct kind *kind = find_kind(words->option, type ? type : "");
+
+	if (!kind)
+		return -EINVAL;
+	fputs(kind->name, out);
+	if (kind->keys == tap_keys) {
+		name = qemu_words_get(words, "ifname");
+		if (!name) {
+			log_error("%s tap: expected ifname=NAME, of an interface that exists",
+				words->option);
+			return -EINVAL;
+		}
+		fputc('=', out);
+		qemu_words_put(out, name);
+	}
+	if (qemu_words_translate(words, kind->keys, common_keys, out) < 0)
+		return -EINVAL;
+	put_forwards(words, out);
+	return 0;
+}
+
+/* The words of --net that the words say; NULL with a message. */
+static const char *net_text(struct qemu *qemu, const struct qemu_words *words)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+	int error = out ? put_net(words, out) : -ENOMEM;
+
+	if (out)
+		fclose(out);
+	if (error) {
+		free(text);
+		return NULL;
+	}
+	return qemu_keep(qemu, text);
+}
+
+int qemu_add_netdev(struct qemu *qemu, const char *value)
+{
+	struct qemu_netdev *netdev = &qemu->netdevs[qemu->netdev_count];
+	struct qemu_words words;
+	const char *id;
+	int error = qemu_words_parse(&words, "-netdev", value, "type");
+
+	if (error)
+		return error;
+	id = qemu_words_get(&words, "id");
+	if (!id || qemu->netdev_count == MACHINE_MAX_NETS) {
+		log_error("-netdev %s: expected id=NAME, and at most %d", value, MACHINE_MAX_NETS);
+		error = -EINVAL;
+	} else {
+		*netdev = (struct qemu_netdev){
+			.id = qemu_keep_copy(qemu, id), .net = net_text(qemu, &words)};
+		error = netdev->net ? 0 : -EINVAL;
+	}
+	qemu->netdev_count += !error;
+	qemu_words_free(&words);
+	return error;
+}
+
+static int use_net(struct qemu *qemu, const char *net, const char *words)
+{
+	struct machine_config *machine = &qemu->machine;
+	struct net_config *config = &machine->nets[machine->net_count];
+	char *text;
+	int error;
+
+	if (machine->net_count == MACHINE_MAX_NETS) {
+		log_error("-device: expected at most %d networks", MACHINE_MAX_NETS);
+		return -EINVAL;
+	}
+	if (asprintf(&text, "%s%s", net, words) < 0)
+		return -ENOMEM;
+	error = net_config_parse(config, "-netdev", text);
+	free(text);
+	if (error)
+		return error;
+	/* Each user network has addresses of its own. */
+	for (unsigned i = 0; i < machine->net_count; i++)
+		config->number += machine->nets[i].kind == NET_USER;
+	machine->net_count++;
+	return 0;
+}
+
+int qemu_use_netdev(struct qemu *qemu, const char *id, const char *words)
+{
+	for (unsigned i = 0; i < qemu->netdev_count; i++) {
+		struct qemu_netdev *netdev = &qemu->netdevs[i];
+
+		if (strcmp(netdev->id, id) != 0)
+			continue;
+		if (netdev->used) {
+			log_error("-device: two cards use the -netdev '%s'", id);
+			return -EINVAL;
+		}
+		netdev->used = true;
+		return use_net(qemu, netdev->net, words);
+	}
+	log_error("-device: there is no -netdev '%s'", id);
+	return -EINVAL;
+}
+
+static const char *default_model(const struct qemu_words *words)
+{
+	return qemu_words_get(words, "model") ? "" : ",model=e1000";
+}
+
+int qemu_add_nic(struct qemu *qemu, const char *value)
+{
+	struct qemu_words words;
+	const char *net;
+	int error;
+
+	qemu->net_said = true;
+	if (strcmp(value, "none") == 0)
+		return 0;
+	error = qemu_words_parse(&words, "-nic", value, "type");
+	if (error)
+		return error;
+	net = net_text(qemu, &words);
+	error = net ? use_net(qemu, net, default_model(&words)) : -EINVAL;
+	qemu_words_free(&words);
+	return error;
+}
+
+/* "-net nic,model=virtio -net user,hostfwd=...": a card and what it is plugged into, in two
+ * options. */
+int qemu_add_net(struct qemu *qemu, const char *value)
+{
+	struct qemu_words words;
+	const char *type;
+	char *text = NULL;
+	size_t size;
+	FILE *out;
+	int error;
+
+	qemu->net_said = true;
+	if (strcmp(value, "none") == 0)
+		return 0;
+	error = qemu_words_parse(&words, "-net", value, "type");
+	if (error)
+		return error;
+	type = qemu_words_get(&words, "type");
+	if (type && strcmp(type, "nic") == 0) {
+		out = open_memstream(&text, &size);
+		error = out ? qemu_words_translate(&words, common_keys, NULL, out) : -ENOMEM;
+		fputs(default_model(&words), out);
+		fclose(out);
+		qemu->net_nic = qemu_keep(qemu, text);
+	} else {
+		qemu->net_backend = net_text(qemu, &words);
+		error = qemu->net_backend ? 0 : -EINVAL;
+	}
+	qemu_words_free(&words);
+	return error;
+}
+
+int qemu_finish_nets(struct qemu *qemu)
+{
+	if (!qemu->net_said && !qemu->no_defaults && !qemu->netdev_count)
+		return use_net(qemu, "user", ",model=e1000");
+	/* A network without a card is one that no guest sees, and so is a card without one. */
+	if (qemu->net_nic && qemu->net_backend)
+		return use_net(qemu, qemu->net_backend, qemu->net_nic);
+	return 0;
+}

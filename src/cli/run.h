@@ -1,0 +1,20 @@
+/* A machine that a command line has described is made and run: for 'veneer run', and for QEMU's
+ * options. */
+#ifndef VENEER_CLI_RUN_H
+#define VENEER_CLI_RUN_H
+
+#include "debug/server.h"
+#include "machine/machine.h"
+
+/* Who may command the machine while it runs. */
+struct run_services {
+	const char *control_path; /* --control; NULL: none */
+	struct gdb_config gdb;    /* --gdb */
+};
+
+/* Make it, run it, and print what --stats asks for. MACHINE_FAILED where it could not be made;
+ * there was a message. */
+struct machine_result run_configured(
+	const struct machine_config *config, const struct run_services *services);
+
+#endif
