@@ -121,8 +121,8 @@ int qemu_finish_nets(struct qemu *qemu);
 int qemu_add_chardev(struct qemu *qemu, const char *value);
 /* What -serial and the like say: "stdio", "file:NAME", "unix:PATH,server", "chardev:ID".
  * `*chardev` is NULL for "none". */
-int qemu_parse_chardev(struct qemu *qemu, const char *option, const char *value,
-	struct qemu_chardev **chardev);
+int qemu_parse_chardev(
+	struct qemu *qemu, const char *option, const char *value, struct qemu_chardev **chardev);
 struct qemu_chardev *qemu_find_chardev(struct qemu *qemu, const char *option, const char *id);
 int qemu_finish_chardevs(struct qemu *qemu);
 

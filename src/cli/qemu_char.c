@@ -18,7 +18,8 @@ static const struct qemu_key common_keys[] = {
 };
 
 static const struct qemu_key no_keys[] = {{NULL, QEMU_END, NULL}};
-static const struct qemu_key stdio_keys[] = {{"signal", QEMU_IGNORED, NULL}, {NULL, QEMU_END, NULL}};
+static const struct qemu_key stdio_keys[] = {
+	{"signal", QEMU_IGNORED, NULL}, {NULL, QEMU_END, NULL}};
 static const struct qemu_key path_keys[] = {{"path", QEMU_OWN, NULL},
 	{"append", QEMU_CHOICE, "off"}, {"input-path", QEMU_OWN, NULL}, {NULL, QEMU_END, NULL}};
 static const struct qemu_key socket_keys[] = {
@@ -80,8 +81,7 @@ static struct qemu_chardev *new_chardev(struct qemu *qemu, const char *option)
 }
 
 /* "on" where it is not said. */
-static int get_bool(
-	const struct qemu_words *words, const char *key, bool otherwise, bool *on)
+static int get_bool(const struct qemu_words *words, const char *key, bool otherwise, bool *on)
 {
 	const char *value = qemu_words_get(words, key);
 
@@ -103,8 +103,8 @@ static int take_socket(
 	if (fd) {
 		number = strtol(fd, &end, 10);
 		if (*end || end == fd || number < 3 || number > 65535) {
-			log_error("%s fd=%s: expected the number of a descriptor", words->option,
-				fd);
+			log_error(
+				"%s fd=%s: expected the number of a descriptor", words->option, fd);
 			return -EINVAL;
 		}
 		chardev->fd = (int)number;
@@ -227,8 +227,8 @@ static int parse_form(struct qemu *qemu, const char *option, const struct form *
 	return error;
 }
 
-int qemu_parse_chardev(struct qemu *qemu, const char *option, const char *value,
-	struct qemu_chardev **chardev)
+int qemu_parse_chardev(
+	struct qemu *qemu, const char *option, const char *value, struct qemu_chardev **chardev)
 {
 	bool mux = strncmp(value, "mon:", 4) == 0;
 

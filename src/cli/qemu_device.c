@@ -77,20 +77,19 @@ static const struct qemu_key net_keys[] = {
 	{NULL, QEMU_END, NULL},
 };
 
-static const struct qemu_key debug_exit_keys[] = {
-	{"iobase", QEMU_OWN, NULL}, {"iosize", QEMU_CHOICE, "4|0x4|0x04|2|0x02|0x2|1|0x1|0x01"},
-	{NULL, QEMU_END, NULL}};
+static const struct qemu_key debug_exit_keys[] = {{"iobase", QEMU_OWN, NULL},
+	{"iosize", QEMU_CHOICE, "4|0x4|0x04|2|0x02|0x2|1|0x1|0x01"}, {NULL, QEMU_END, NULL}};
 static const struct qemu_key rng_keys[] = {{"rng", QEMU_IGNORED, NULL},
 	{"max-bytes", QEMU_IGNORED, NULL}, {"period", QEMU_IGNORED, NULL}, {NULL, QEMU_END, NULL}};
 static const struct qemu_key port_keys[] = {{"port", QEMU_IGNORED, NULL},
 	{"chassis", QEMU_IGNORED, NULL}, {"chassis-nr", QEMU_IGNORED, NULL},
-	{"slot", QEMU_IGNORED, NULL}, {"hotplug", QEMU_IGNORED, NULL},
-	{"shpc", QEMU_IGNORED, NULL}, {"index", QEMU_IGNORED, NULL},
-	{"max-ports", QEMU_IGNORED, NULL}, {"num-queues", QEMU_IGNORED, NULL},
-	{"pref64-reserve", QEMU_IGNORED, NULL}, {NULL, QEMU_END, NULL}};
-static const struct qemu_key serial_keys[] = {{"chardev", QEMU_OWN, NULL},
-	{"name", QEMU_OWN, NULL}, {"nr", QEMU_IGNORED, NULL}, {"index", QEMU_OWN, NULL},
-	{"iobase", QEMU_IGNORED, NULL}, {"irq", QEMU_IGNORED, NULL}, {NULL, QEMU_END, NULL}};
+	{"slot", QEMU_IGNORED, NULL}, {"hotplug", QEMU_IGNORED, NULL}, {"shpc", QEMU_IGNORED, NULL},
+	{"index", QEMU_IGNORED, NULL}, {"max-ports", QEMU_IGNORED, NULL},
+	{"num-queues", QEMU_IGNORED, NULL}, {"pref64-reserve", QEMU_IGNORED, NULL},
+	{NULL, QEMU_END, NULL}};
+static const struct qemu_key serial_keys[] = {{"chardev", QEMU_OWN, NULL}, {"name", QEMU_OWN, NULL},
+	{"nr", QEMU_IGNORED, NULL}, {"index", QEMU_OWN, NULL}, {"iobase", QEMU_IGNORED, NULL},
+	{"irq", QEMU_IGNORED, NULL}, {NULL, QEMU_END, NULL}};
 static const struct qemu_key vga_keys[] = {{"vgamem-mb", QEMU_IGNORED, NULL},
 	{"xres", QEMU_IGNORED, NULL}, {"yres", QEMU_IGNORED, NULL}, {"edid", QEMU_IGNORED, NULL},
 	{"max-outputs", QEMU_IGNORED, NULL}, {NULL, QEMU_END, NULL}};
@@ -183,8 +182,8 @@ static int add_debug_exit(struct qemu *qemu, const struct model *model,
 	return 0;
 }
 
-static int add_serial(struct qemu *qemu, const struct model *model,
-	const struct qemu_words *words, const char *text)
+static int add_serial(struct qemu *qemu, const struct model *model, const struct qemu_words *words,
+	const char *text)
 {
 	const char *id = qemu_words_get(words, "chardev"), *index = qemu_words_get(words, "index");
 	uint64_t number = qemu->serial_count;
@@ -213,8 +212,8 @@ static int add_vga(struct qemu *qemu, const struct model *model, const struct qe
 }
 
 /* The machine has one anyway, or would do nothing with it. */
-static int add_nothing(struct qemu *qemu, const struct model *model,
-	const struct qemu_words *words, const char *text)
+static int add_nothing(struct qemu *qemu, const struct model *model, const struct qemu_words *words,
+	const char *text)
 {
 	return 0;
 }

@@ -16,15 +16,18 @@
 		{"cache.writeback", QEMU_IGNORED, NULL}, {"discard", QEMU_IGNORED, NULL},          \
 		{"detect-zeroes", QEMU_IGNORED, NULL}, {"force-share", QEMU_FLAG, "share=on"},     \
 		{"aio", QEMU_CHOICE, "threads:io=threads|native|io_uring"},                        \
-		{"locking", QEMU_CHOICE, "on|auto|off:share=on"},                                  \
-		{"driver", QEMU_OWN, NULL}, {"protocol", QEMU_OWN, NULL}, {"filename", QEMU_OWN, NULL},                          \
+		{"locking", QEMU_CHOICE, "on|auto|off:share=on"}, {"driver", QEMU_OWN, NULL},      \
+		{"protocol", QEMU_OWN, NULL}, {"filename", QEMU_OWN, NULL},                        \
 		{"node-name", QEMU_OWN, NULL}, {"file", QEMU_OWN, NULL},                           \
 		{"export", QEMU_OWN, NULL}, {"path", QEMU_OWN, NULL}, {"host", QEMU_OWN, NULL},    \
 		{"port", QEMU_OWN, NULL}, {"server.type", QEMU_OWN, NULL},                         \
 		{"server.path", QEMU_OWN, NULL}, {"server.host", QEMU_OWN, NULL},                  \
 		{"server.port", QEMU_OWN, NULL}, {"offset", QEMU_COPY, "offset"},                  \
 		{"size", QEMU_COPY, "size"}, {"lazy-refcounts", QEMU_IGNORED, NULL},               \
-		{"l2-cache-size", QEMU_IGNORED, NULL}, {"cache-size", QEMU_IGNORED, NULL}
+		{"l2-cache-size", QEMU_IGNORED, NULL},                                             \
+	{                                                                                          \
+		"cache-size", QEMU_IGNORED, NULL                                                   \
+	}
 
 static const struct qemu_key drive_keys[] = {
 	{"id", QEMU_OWN, NULL},
@@ -396,7 +399,7 @@ int qemu_finish_drives(struct qemu *qemu)
 		if (drive->used)
 			continue;
 		error = strcmp(drive->interface, "pflash") == 0 ? finish_flash(qemu, drive)
-								 : finish_drive(qemu, drive);
+								: finish_drive(qemu, drive);
 	}
 	return error;
 }

@@ -6,7 +6,7 @@
 void qemu_list_version(void)
 {
 	puts(QEMU_VERSION "\n"
-	     "This is veneer, which takes QEMU's command line.");
+			  "This is veneer, which takes QEMU's command line.");
 }
 
 void qemu_list_machines(void)

@@ -246,6 +246,40 @@ static int set_pflash(struct qemu *qemu, const char *value)
 
 /* --- the rest --- */
 
+static int take_fw_cfg(struct qemu *qemu, const struct qemu_words *words)
+{
+	static const struct qemu_key keys[] = {{"name", QEMU_OWN, NULL}, {"file", QEMU_OWN, NULL},
+		{"string", QEMU_OWN, NULL}, {NULL, QEMU_END, NULL}};
+	struct firmware_config *firmware = &qemu->machine.firmware;
+	const char *name = qemu_words_get(words, "name"), *file = qemu_words_get(words, "file"),
+		   *string = qemu_words_get(words, "string");
+
+	if (qemu_words_translate(words, keys, NULL, NULL) < 0)
+		return -EINVAL;
+	if (!name || !file == !string || firmware->file_count == FIRMWARE_MAX_FILES) {
+		log_error("-fw_cfg: expected name=NAME, and file=FILE or string=TEXT; at most %d",
+			FIRMWARE_MAX_FILES);
+		return -EINVAL;
+	}
+	firmware->file[firmware->file_count++] =
+		(struct firmware_file){.name = qemu_keep_copy(qemu, name),
+			.path = file ? qemu_keep_copy(qemu, file) : NULL,
+			.text = string ? qemu_keep_copy(qemu, string) : NULL};
+	return 0;
+}
+
+static int add_fw_cfg(struct qemu *qemu, const char *value)
+{
+	struct qemu_words words;
+	int error = qemu_words_parse(&words, "-fw_cfg", value, "name");
+
+	if (error)
+		return error;
+	error = take_fw_cfg(qemu, &words);
+	qemu_words_free(&words);
+	return error;
+}
+
 /* Objects that others refer to, and that change nothing here. Memory is a memfd in any case. */
 static const char *const objects[] = {"rng-random", "rng-builtin", "memory-backend-ram",
 	"memory-backend-memfd", "iothread", "secret", "throttle-group"};
@@ -293,8 +327,7 @@ static const struct option {
 	{"machine", "[type=]NAME[,accel=NAME...]", "pc, q35 or none; '-machine help' lists them",
 		qemu_set_machine},
 	{"M", "NAME", NULL, qemu_set_machine},
-	{"accel", "NAME", "kvm (the fastest engine) or tcg (the translator)",
-		qemu_set_accelerator},
+	{"accel", "NAME", "kvm (the fastest engine) or tcg (the translator)", qemu_set_accelerator},
 	{"enable-kvm", NULL, "as -accel kvm", set_enable_kvm},
 	{"cpu", "MODEL[,+FEATURE][,-FEATURE]", "'-cpu help' lists models and features",
 		qemu_set_cpu},
@@ -317,8 +350,7 @@ static const struct option {
 	{"fda", "FILE", "a floppy", set_floppy},
 	{"fdb", "FILE", "a floppy", set_floppy},
 	{"snapshot", NULL, "forget what is written to disks", set_snapshot},
-	{"device", "MODEL[,KEY=VALUE]...", "a device; '-device help' lists them",
-		qemu_add_device},
+	{"device", "MODEL[,KEY=VALUE]...", "a device; '-device help' lists them", qemu_add_device},
 	{"netdev", "user|tap,id=ID[,KEY=VALUE]...", "a network for a -device", qemu_add_netdev},
 	{"nic", "user|tap|none[,model=MODEL]", "a network and its card", qemu_add_nic},
 	{"net", "nic|user|tap|none", "likewise, in two options", qemu_add_net},
@@ -341,6 +373,8 @@ static const struct option {
 	{"daemonize", NULL, "go on in the background", set_daemonize},
 	{"uuid", "UUID", "the machine's", set_uuid},
 	{"smbios", "type=N[,FIELD=VALUE]...", "names that the machine bears", set_smbios},
+	{"fw_cfg", "[name=]NAME,file=FILE|string=TEXT", "a file for firmware and the guest",
+		add_fw_cfg},
 	{"object", "TYPE[,KEY=VALUE]...", "what other options refer to", add_object},
 	{"no-user-config", NULL, NULL, NULL},
 	{"no-hpet", NULL, NULL, NULL},

@@ -14,9 +14,9 @@
 struct qemu_words {
 	const char *option; /* as messages name it: "-drive" */
 	struct {
-		char *key, *value; /* hyphens for underscores; "wait" alone is wait=on,
-				    * and "nowait" wait=off */
-		bool bare;         /* it was without a value */
+		/* Hyphens for underscores; "wait" alone is wait=on, and "nowait" wait=off. */
+		char *key, *value;
+		bool bare; /* it was without a value */
 	} word[QEMU_MAX_WORDS];
 	unsigned count;
 };
@@ -51,8 +51,8 @@ struct qemu_key {
 };
 
 /* Add what the words become to `out`, a list of words for another parser. A word without a row in
- * either table (`more` may be NULL) is an error. `out` may be NULL where no row becomes a word. 0, or
- * -EINVAL with a message. */
+ * either table (`more` may be NULL) is an error. `out` may be NULL where no row becomes a word. 0,
+ * or -EINVAL with a message. */
 int qemu_words_translate(const struct qemu_words *words, const struct qemu_key *table,
 	const struct qemu_key *more, FILE *out);
 

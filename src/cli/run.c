@@ -20,8 +20,8 @@
 struct settings {
 	struct machine_config machine;
 	const char *engine_name;
-	bool bt_test, shadow;     /* there was a --bt-test, a --shadow */
-	struct disk_config disk;  /* that it boots from; path NULL: none */
+	bool bt_test, shadow;    /* there was a --bt-test, a --shadow */
+	struct disk_config disk; /* that it boots from; path NULL: none */
 	struct run_services services;
 	bool help;
 };

@@ -235,8 +235,9 @@ struct cpu_model {
 };
 
 /* Build the model for a host. `withheld`: features that the engine cannot serve; NULL: none.
- * `text`: "MODEL[,+FEATURE][,-FEATURE][,vendor=V][,check]...", as --cpu has it; NULL: "host". 0, or -EINVAL with a
- * message that says what is wrong with the text. */
+ * `text`: "MODEL[,+FEATURE][,-FEATURE][,vendor=V][,check]...", as --cpu has it; NULL: "host". With
+ * "check", what cannot be had is warned of and left out. 0, or -EINVAL with a message that says
+ * what is wrong with the text. */
 int cpu_model_build(struct cpu_model *model, const struct cpuid_host *host,
 	const struct cpu_features *withheld, const char *text);
 

@@ -12,40 +12,28 @@
 		((model) >> 4) << 16 | ((model)&15u) << 4 | (stepping))
 
 static const struct cpu_named_model models[] = {
-	{"qemu64", NULL, AMD, SIGNATURE(15, 107, 1),
-		"cx16 lahf-lm nx pni"},
-	{"kvm64", NULL, INTEL, SIGNATURE(15, 6, 1),
-		"cx16 nx pni"},
-	{"Opteron_G1", NULL, AMD, SIGNATURE(15, 6, 1),
-		"nx pni"},
-	{"Opteron_G2", "Opteron_G1", AMD, SIGNATURE(15, 6, 1),
-		"cx16 lahf-lm"},
+	{"qemu64", NULL, AMD, SIGNATURE(15, 107, 1), "cx16 lahf-lm nx pni"},
+	{"kvm64", NULL, INTEL, SIGNATURE(15, 6, 1), "cx16 nx pni"},
+	{"Opteron_G1", NULL, AMD, SIGNATURE(15, 6, 1), "nx pni"},
+	{"Opteron_G2", "Opteron_G1", AMD, SIGNATURE(15, 6, 1), "cx16 lahf-lm"},
 	{"Opteron_G3", "Opteron_G2", AMD, SIGNATURE(16, 2, 3),
 		"abm misalignsse popcnt rdtscp sse4a"},
 	{"Opteron_G4", "Opteron_G2", AMD, SIGNATURE(21, 1, 2),
 		"3dnowprefetch abm aes avx misalignsse pclmulqdq pdpe1gb popcnt rdtscp "
 		"sse4.1 sse4.2 sse4a ssse3 xsave"},
-	{"Opteron_G5", "Opteron_G4", AMD, SIGNATURE(21, 2, 0),
-		"f16c fma"},
-	{"Conroe", NULL, INTEL, SIGNATURE(6, 15, 3),
-		"lahf-lm nx pni ssse3"},
-	{"Penryn", "Conroe", INTEL, SIGNATURE(6, 23, 3),
-		"cx16 sse4.1"},
-	{"Nehalem", "Penryn", INTEL, SIGNATURE(6, 26, 3),
-		"popcnt sse4.2"},
-	{"Westmere", "Nehalem", INTEL, SIGNATURE(6, 44, 1),
-		"aes pclmulqdq"},
+	{"Opteron_G5", "Opteron_G4", AMD, SIGNATURE(21, 2, 0), "f16c fma"},
+	{"Conroe", NULL, INTEL, SIGNATURE(6, 15, 3), "lahf-lm nx pni ssse3"},
+	{"Penryn", "Conroe", INTEL, SIGNATURE(6, 23, 3), "cx16 sse4.1"},
+	{"Nehalem", "Penryn", INTEL, SIGNATURE(6, 26, 3), "popcnt sse4.2"},
+	{"Westmere", "Nehalem", INTEL, SIGNATURE(6, 44, 1), "aes pclmulqdq"},
 	{"SandyBridge", "Westmere", INTEL, SIGNATURE(6, 42, 1),
 		"avx rdtscp tsc-deadline xsave xsaveopt"},
-	{"IvyBridge", "SandyBridge", INTEL, SIGNATURE(6, 58, 9),
-		"erms f16c fsgsbase rdrand smep"},
+	{"IvyBridge", "SandyBridge", INTEL, SIGNATURE(6, 58, 9), "erms f16c fsgsbase rdrand smep"},
 	{"Haswell", "SandyBridge", INTEL, SIGNATURE(6, 60, 4),
 		"abm avx2 bmi1 bmi2 erms f16c fma fsgsbase invpcid movbe pcid rdrand "
 		"smep"},
-	{"Broadwell", "Haswell", INTEL, SIGNATURE(6, 61, 2),
-		"3dnowprefetch adx rdseed smap"},
-	{"Skylake-Client", "Broadwell", INTEL, SIGNATURE(6, 94, 3),
-		"xgetbv1 xsavec"},
+	{"Broadwell", "Haswell", INTEL, SIGNATURE(6, 61, 2), "3dnowprefetch adx rdseed smap"},
+	{"Skylake-Client", "Broadwell", INTEL, SIGNATURE(6, 94, 3), "xgetbv1 xsavec"},
 	{"Skylake-Server", "Skylake-Client", INTEL, SIGNATURE(6, 85, 4),
 		"avx512bw avx512cd avx512dq avx512f avx512vl clflushopt clwb pdpe1gb "
 		"pku"},
@@ -59,10 +47,8 @@ static const struct cpu_named_model models[] = {
 		"fsgsbase fxsr-opt lahf-lm misalignsse mmxext movbe nx pclmulqdq "
 		"pdpe1gb pni popcnt rdrand rdseed rdtscp sha-ni smap smep sse4.1 sse4.2 "
 		"sse4a ssse3 topoext xgetbv1 xsave xsavec xsaveopt"},
-	{"EPYC-Rome", "EPYC", AMD, SIGNATURE(23, 49, 0),
-		"clwb rdpid umip xsaveerptr xsaves"},
-	{"EPYC-Milan", "EPYC-Rome", AMD, SIGNATURE(25, 1, 1),
-		"erms fsrm invpcid pcid pku"},
+	{"EPYC-Rome", "EPYC", AMD, SIGNATURE(23, 49, 0), "clwb rdpid umip xsaveerptr xsaves"},
+	{"EPYC-Milan", "EPYC-Rome", AMD, SIGNATURE(25, 1, 1), "erms fsrm invpcid pcid pku"},
 };
 
 /* A version of a model, or one with a workaround: the same here. */

@@ -267,8 +267,11 @@ static int choose_model(const char *text, size_t length, bool lenient,
 }
 
 /* With `lenient` that is a warning, and the feature is left out. */
-static int refuse(const char *text, bool lenient, enum cpuid_feature feature, const char *why)
+static int refuse(const char *text, bool lenient, const struct cpu_offer *offer,
+	enum cpuid_feature feature, const char *why)
 {
+	if (lenient && offer->quiet)
+		return 0;
 	if (lenient) {
 		log_warning("--cpu %s: left out: %s: %s", text, cpu_feature_name(feature), why);
 		return 0;
@@ -313,9 +316,10 @@ static int apply_word(const char *text, const char *word, size_t length,
 		return 0;
 	}
 	if (!cpu_features_have(&offer->possible, (enum cpuid_feature)feature))
-		return refuse(text, lenient, (enum cpuid_feature)feature, "this host cannot give it");
+		return refuse(text, lenient, offer, (enum cpuid_feature)feature,
+			"this host cannot give it");
 	if (cpu_features_have(&offer->withheld, (enum cpuid_feature)feature))
-		return refuse(text, lenient, (enum cpuid_feature)feature,
+		return refuse(text, lenient, offer, (enum cpuid_feature)feature,
 			"this engine cannot serve it; another one can");
 	chosen->word[CPUID_WORD(feature)] |= CPUID_BIT(feature);
 	asked->word[CPUID_WORD(feature)] |= CPUID_BIT(feature);
@@ -341,7 +345,7 @@ int cpu_model_choose(const char *text, const struct cpu_offer *offer, struct cpu
 	cpu_features_drop_dependent(chosen);
 	missing = first_missing(&asked, chosen);
 	if (missing >= 0)
-		return refuse(text, lenient, (enum cpuid_feature)missing,
+		return refuse(text, lenient, offer, (enum cpuid_feature)missing,
 			"it is of no use without another feature, which this model has not");
 	return 0;
 }
@@ -371,7 +375,7 @@ int cpu_model_identify(const char *text, char vendor[13], uint32_t *signature)
 
 int cpu_model_check(const char *text)
 {
-	struct cpu_offer offer = {.withheld = {{0}}};
+	struct cpu_offer offer = {.quiet = true};
 	struct cpu_features ignored;
 	uint32_t signature;
 	char vendor[13];

@@ -9,6 +9,7 @@ struct cpu_offer {
 	struct cpu_features possible; /* what we implement, and this host can run */
 	struct cpu_features native;   /* all that would need the host to have it */
 	struct cpu_features withheld; /* what the engine cannot serve */
+	bool quiet;                   /* warn of nothing: somebody will */
 };
 
 /* The features that the text names. 0, or -EINVAL with a message. */

@@ -22,6 +22,7 @@
 #define GRANULARITY     (64 * KIB)
 #define TOP_SIZE        (128 * KIB) /* of its end: it is below 1 MiB, too */
 #define MOST_OPTION_ROM MIB
+#define MOST_USER_FILE  (16 * MIB)
 #define LOG_PORT        0x402
 #define LOG_PORT_VALUE  0xe9 /* what a read gives: there is such a port */
 #define FAIL_WAIT_EVER  UINT32_MAX
@@ -331,11 +332,47 @@ static int add_option_roms(struct machine *machine)
 	return error;
 }
 
+/* --- files of the user's --- */
+
+static int add_user_file(struct machine *machine, const struct firmware_file *file)
+{
+	struct image image;
+	uint8_t *bytes;
+	int error;
+
+	if (file->text)
+		return fw_cfg_add_file(
+			machine->fw_cfg, file->name, file->text, (uint32_t)strlen(file->text));
+	error = image_open(&image, "-fw_cfg", file->path);
+	if (error)
+		return error;
+	bytes = image.size <= MOST_USER_FILE ? malloc(image.size) : NULL;
+	if (!bytes) {
+		image_error(&image, "expected a file of at most 16 MiB");
+		error = -EINVAL;
+	} else if (!(error = image_read(&image, 0, bytes, image.size))) {
+		error = fw_cfg_add_file(machine->fw_cfg, file->name, bytes, (uint32_t)image.size);
+	}
+	free(bytes);
+	image_close(&image);
+	return error;
+}
+
+static int add_user_files(struct machine *machine)
+{
+	const struct firmware_config *config = &machine->config.firmware;
+	int error = 0;
+
+	for (unsigned i = 0; !error && i < config->file_count; i++)
+		error = add_user_file(machine, &config->file[i]);
+	return error;
+}
+
 int firmware_create(struct machine *machine)
 {
 	int error;
 
-	if (!firmware_is_used(machine))
+	if (!firmware_is_used(machine) && !machine->config.firmware.fw_cfg)
 		return 0;
 	machine->fw_cfg =
 		fw_cfg_create(chipset_devices(machine->chipset), &machine->ports, &machine->memory);
@@ -349,7 +386,11 @@ int firmware_create(struct machine *machine)
 	if (!error)
 		error = add_numbers(machine);
 	if (!error)
-		error = add_tables(machine);
+		error = add_user_files(machine);
+	/* A kernel that is loaded directly has its tables in memory already. */
+	if (error || !firmware_is_used(machine))
+		return error;
+	error = add_tables(machine);
 	if (!error && machine->kernel.size)
 		error = real_mode_add(machine);
 	return error ? error : add_option_roms(machine);

@@ -15,8 +15,9 @@
 
 struct machine;
 
-#define FIRMWARE_MAX_ROMS 8
-#define FIRMWARE_PATH     80 /* bytes of a device's path */
+#define FIRMWARE_MAX_ROMS  8
+#define FIRMWARE_MAX_FILES 8
+#define FIRMWARE_PATH      80 /* bytes of a device's path */
 
 struct firmware_config {
 	const char *path;           /* of the ROM; NULL: no firmware */
@@ -26,6 +27,14 @@ struct firmware_config {
 	bool menu;                  /* it waits a while for the user to choose */
 	const char *option_rom[FIRMWARE_MAX_ROMS];
 	unsigned option_rom_count;
+	/* There is fw_cfg without firmware, too, for kernels that count processors by it; and files
+	 * of the user's in it. */
+	bool fw_cfg;
+	struct firmware_file {
+		const char *name;
+		const char *path, *text; /* one is NULL */
+	} file[FIRMWARE_MAX_FILES];
+	unsigned file_count;
 };
 
 /* Hard disks, CDs, floppies, networks. */

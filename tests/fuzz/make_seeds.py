@@ -444,6 +444,19 @@ write('flash', 'erase', flash((0, 0x20, 0), (0, 0xd0, 0), (3, 0, 0), (0, 0xff, 0
 write('flash', 'buffer', flash((0, 0xe8, 0xfff), (0, 1, 0), (0, 7, 0xfff), (3, 0, 0), (0x83, 0xff, 30), (0, 8, 0x1000),
                                (0, 0xd0, 0), (0, 0x98, 0), (0x81, 0, 0x10), (2, 0, 0)))
 
+# fuzz_qemu.c: a command line of QEMU's.
+for name, line in [
+    ('kernel', '-nodefaults|-m|size=1G|-smp|cpus=2,cores=2|-cpu|qemu64,+avx,x2apic=off|-append|x'),
+    ('drive', '-drive|file=a,,b,if=none,id=d,cache=none,snapshot=on|-device|virtio-blk-pci,drive=d,serial=S'),
+    ('blockdev', '-blockdev|{"driver":"qcow2","node-name":"d","file":{"driver":"file","filename":"x"}}'
+                 '|-device|{"driver":"ide-hd","drive":"d"}|-M|q35'),
+    ('net', '-netdev|user,id=n,hostfwd=::2222-:22,restrict=on|-device|e1000,netdev=n,mac=52:54:00:12:34:56'),
+    ('legacy', '-net|nic,model=virtio|-net|user|-hda|x|-boot|order=dc,menu=on|-vnc|:1'),
+    ('char', '-chardev|socket,id=c,path=/x,server=on,wait=off|-mon|c,mode=control|-serial|mon:stdio'),
+    ('port', '-device|isa-debug-exit,iobase=0xf4|-serial|unix:/x,server,nowait|-fw_cfg|name=opt/x,string=y'),
+]:
+    write('qemu', name, line.replace('|', '\0').encode())
+
 # fuzz_words.c: which parser, and the option's value.
 for number, (name, value) in enumerate((
         ('disk', 'a,,b.img,readonly,serial=S,offset=1M,size=4K,format=raw,cache=none,share=on,io=threads,reconnect=9'),

@@ -184,9 +184,36 @@ static void test_words(void **state)
 	assert_false(has(CPUID_INVPCID)); /* without PCID it would confuse */
 }
 
+/* A model with a name has what is in its list; of what a host cannot give there is an error, or,
+ * with "check", a warning. */
+static void test_named_models(void **state)
+{
+	make_host(false);
+	assert_int_equal(cpu_model_build(&model, &host, NULL, "Haswell-v4,-bmi2"), 0);
+	assert_true(cpu_model_has(&model, CPUID_AVX2) && cpu_model_has(&model, CPUID_SSE41));
+	assert_false(cpu_model_has(&model, CPUID_AVX512F) || cpu_model_has(&model, CPUID_SMAP));
+	assert_false(cpu_model_has(&model, CPUID_BMI2));
+	assert_int_equal(model.signature, 0x306c4);
+	assert_false(model.amd);
+	assert_int_equal(cpu_model_build(&model, &host, NULL, "qemu64"), 0);
+	assert_string_equal(model.vendor, "AuthenticAMD");
+	assert_int_equal(model.signature, 0x60fb1);
+	assert_true(model.amd && cpu_model_has(&model, CPUID_KVM_CLOCK));
+	assert_false(cpu_model_has(&model, CPUID_PCID) || cpu_model_has(&model, CPUID_SSSE3));
+	assert_int_equal(cpu_model_build(&model, &host, NULL, "qemu64,vendor=GenuineIntel"), 0);
+	assert_false(model.amd);
+	take_away(CPUID_AVX2);
+	assert_int_equal(cpu_model_build(&model, &host, NULL, "Haswell"), -EINVAL);
+	assert_int_equal(cpu_model_build(&model, &host, NULL, "Haswell,+avx512f,check"), 0);
+	assert_true(cpu_model_has(&model, CPUID_AVX));
+	assert_false(cpu_model_has(&model, CPUID_AVX2) || cpu_model_has(&model, CPUID_AVX512F));
+	assert_int_equal(cpu_model_build(&model, &host, NULL, "host,vendor=Acme"), -EINVAL);
+	assert_int_equal(cpu_model_build(&model, &host, NULL, "Haswell-v"), -EINVAL);
+}
+
 static void test_wrong_words(void **state)
 {
-	static const char *const wrong[] = {"", "Haswell", "hos", "hosts", "host,", "host,avx2",
+	static const char *const wrong[] = {"", "Pentium9", "hos", "hosts", "host,", "host,avx2",
 		"host,+", "host,+avx3", "host,-sse2", "host,+cmov", "host,,-avx", "host;-avx",
 		"host,-avx ", "x86-64-v2,+avx2", "host,-avx,+avx2"};
 
@@ -285,6 +312,7 @@ int main(void)
 		host_test(test_vendors_features),
 		host_test(test_levels),
 		host_test(test_words),
+		host_test(test_named_models),
 		host_test(test_wrong_words),
 		host_test(test_engine_withholds),
 		cpu_test(test_bases_are_as_wide_as_the_model),

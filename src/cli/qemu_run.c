@@ -1,0 +1,151 @@
+/* veneer qemu, and qemu-system-x86_64 by name: run the machine that a command line of QEMU's
+ * describes. */
+#include "base/bits.h"
+#include "base/log.h"
+#include "cli/cli.h"
+#include "cli/qemu.h"
+#include "cli/run.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+/* What QEMU exits with. */
+enum { QEMU_OK, QEMU_FAILED };
+
+static int open_null(int flags)
+{
+	return open("/dev/null", flags | O_CLOEXEC);
+}
+
+/* The descriptors of the first serial port. */
+static int open_console(struct qemu *qemu)
+{
+	struct machine_config *machine = &qemu->machine;
+	const struct qemu_chardev *chardev = qemu->serial_count ? qemu->serials[0] : NULL;
+
+	switch (chardev ? chardev->kind : QEMU_CHAR_NULL) {
+	case QEMU_CHAR_STDIO:
+		machine->console_input = STDIN_FILENO;
+		machine->console_output = STDOUT_FILENO;
+		return 0;
+	case QEMU_CHAR_FILE:
+		machine->console_output =
+			open(chardev->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+		break;
+	case QEMU_CHAR_NULL:
+	case QEMU_CHAR_VC:
+		machine->console_output = open_null(O_WRONLY);
+		break;
+	default:
+		log_error("-serial: expected stdio, file:NAME, null or none");
+		return -EINVAL;
+	}
+	if (machine->console_output >= 0)
+		return 0;
+	log_error("-serial file:%s: %s", chardev ? chardev->path : "", strerror(errno));
+	return -EINVAL;
+}
+
+static int open_second_serial(struct qemu *qemu)
+{
+	const struct qemu_chardev *chardev = qemu->serial_count > 1 ? qemu->serials[1] : NULL;
+
+	if (!chardev)
+		return 0;
+	if (chardev->kind == QEMU_CHAR_FILE)
+		qemu->machine.serial2_path = chardev->path;
+	else if (chardev->kind == QEMU_CHAR_NULL || chardev->kind == QEMU_CHAR_VC)
+		qemu->machine.serial2_path = "/dev/null";
+	else {
+		log_error("-serial: the second one: expected file:NAME, null or none");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int open_parallel(struct qemu *qemu)
+{
+	if (!qemu->parallel)
+		return 0;
+	if (qemu->parallel->kind == QEMU_CHAR_FILE)
+		qemu->machine.parallel_path = qemu->parallel->path;
+	else if (qemu->parallel->kind == QEMU_CHAR_NULL || qemu->parallel->kind == QEMU_CHAR_VC)
+		qemu->machine.parallel_path = "/dev/null";
+	else {
+		log_error("-parallel: expected file:NAME, null or none");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int write_pidfile(const char *path)
+{
+	char text[16];
+	int fd, length;
+
+	if (!path)
+		return 0;
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	length = snprintf(text, sizeof(text), "%d\n", (int)getpid());
+	if (fd < 0 || write(fd, text, (size_t)length) != length) {
+		log_error("-pidfile %s: cannot write: %s", path, strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		return -EIO;
+	}
+	return close(fd);
+}
+
+static int status_of(const struct machine_result *result)
+{
+	switch (result->end) {
+	case MACHINE_POWERED_OFF:
+	case MACHINE_RESET:
+	case MACHINE_QUIT:
+	case MACHINE_TRIPLE_FAULT:
+		return QEMU_OK;
+	case MACHINE_DEBUG_EXIT:
+		return result->value & 0xff;
+	case MACHINE_SIGNAL:
+		/* Callers look for these words. */
+		log_error("terminating on signal %d", result->value);
+		return QEMU_OK;
+	case MACHINE_FAILED:
+	case MACHINE_RUNS_ON:
+		break;
+	}
+	return QEMU_FAILED;
+}
+
+static int run(struct qemu *qemu)
+{
+	struct machine_result result;
+
+	if (open_console(qemu) < 0 || open_second_serial(qemu) < 0 || open_parallel(qemu) < 0 ||
+		write_pidfile(qemu->pidfile) < 0)
+		return QEMU_FAILED;
+	result = run_configured(&qemu->machine, &(struct run_services){0});
+	if (qemu->pidfile)
+		unlink(qemu->pidfile);
+	return status_of(&result);
+}
+
+int qemu_main(int argc, char **argv)
+{
+	/* What its parts have allocated is theirs as long as the process lives. */
+	static struct qemu qemu;
+
+	qemu_init(&qemu);
+	if (qemu_parse(&qemu, argc, argv) < 0)
+		return QEMU_FAILED;
+	if (qemu.list) {
+		qemu.list();
+		return QEMU_OK;
+	}
+	return qemu_finish(&qemu) < 0 ? QEMU_FAILED : run(&qemu);
+}
+
+const struct subcommand subcommand_qemu = {
+	"qemu", "take QEMU's options in place of ours", qemu_main};
