@@ -14,6 +14,7 @@ void qemu_init(struct qemu *qemu)
 {
 	*qemu = (struct qemu){.machine = {.cmdline = "",
 				      .reboot = true,
+				      .triple_fault_resets = true,
 				      .cpu_count = 1,
 				      .memory_size = DEFAULT_MEMORY,
 				      .firmware.fw_cfg = true,
@@ -29,6 +30,8 @@ void qemu_free(struct qemu *qemu)
 		free(qemu->machine.disks[i].path);
 	for (unsigned i = 0; i < qemu->machine.floppy_count; i++)
 		free(qemu->machine.floppies[i].path);
+	for (unsigned i = 0; i < qemu->machine.console_port_count; i++)
+		console_port_config_free(&qemu->machine.console_ports[i]);
 	for (unsigned i = 0; i < qemu->machine.net_count; i++)
 		net_config_free(&qemu->machine.nets[i]);
 	smbios_config_free(&qemu->machine.smbios);

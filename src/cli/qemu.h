@@ -72,7 +72,7 @@ struct qemu {
 	unsigned device_count;
 	struct qemu_chardev *serials[QEMU_MAX_SERIALS]; /* NULL: none */
 	unsigned serial_count;
-	struct qemu_chardev *parallel;
+	struct qemu_chardev *parallel, *console; /* console: of the virtio console */
 	struct qemu_monitor monitors[QEMU_MAX_MONITORS];
 	unsigned monitor_count;
 	bool serial_said, parallel_said, monitor_said, net_said, cdrom_said, display_said;

@@ -47,12 +47,56 @@ static const char *const ignored[] = {
 /* Models that are all that there is; the others are --cpu's own. */
 static const char *const all_there_is[] = {"max", "host", "base"};
 
+/* What QEMU knows, and no processor here has: left out with a warning, as QEMU leaves out what an
+ * accelerator has not. */
+static const char unknown[] =
+	" 3dnow 3dnowext ace2 ace2-en acpi amd-ssbd amd-stibp amx-bf16 amx-int8 amx-tile"
+	" arch-lbr avic avx512-4fmaps avx512-4vnniw avx512-fp16 avx512-vp2intersect"
+	" avx512er avx512pf bus-lock-detect cid cldemote clzero cmp-legacy"
+	" core-capability cr8legacy dca decodeassists ds ds-cpl dtes64 est extapic"
+	" flushbyasid fma4 full-width-write hle ht ia64 ibpb ibrs ibrs-all ibs intel-pt"
+	" intel-pt-lip invtsc kvm-asyncpf kvm-asyncpf-int kvm-hint-dedicated kvm-mmu"
+	" kvm-msi-ext-dest-id kvm-poll-control kvm-pv-eoi lbrv lwp md-clear mds-no"
+	" monitor movdir64b movdiri mpx nodeid-msr npt nrip-save osvw pause-filter pbe"
+	" pcommit pdcm perfctr-core perfctr-nb pfthreshold phe phe-en pks pmm pmm-en pn"
+	" pschange-mc-no rdctl-no rsba rtm serialize skinit skip-l1dfl-vmentry smx"
+	" split-lock-detect ss ssb-no ssbd stibp svm svm-lock svme-addr-chk taa-no tbm"
+	" tce tm tm2 tsc-scale tsx-ctrl tsx-ldtrk v-vmsave-vmload vgif virt-ssbd"
+	" vmcb-clean vmx waitpkg wbnoinvd wdt xcrypt xcrypt-en xfd xop xstore xstore-en"
+	" xtpr"
+	" ";
+
+/* What each processor here has. */
+static const char everywhere[] =
+	" apic clflush cmov cx8 de fpu fxsr lm mca mce mmx msr mtrr pae pat pge pse pse36"
+	" sep sse sse2 syscall tsc"
+	" ";
+
+/* `list` has a space before and behind each word. */
+static bool lists(const char *list, const char *word)
+{
+	char spaced[64];
+
+	snprintf(spaced, sizeof(spaced), " %s ", word);
+	return strstr(list, spaced);
+}
+
 static bool is_one_of(const char *const *names, size_t count, const char *word, size_t length)
 {
 	for (size_t i = 0; i < count; i++)
 		if (strlen(names[i]) == length && strncmp(names[i], word, length) == 0)
 			return true;
 	return false;
+}
+
+static void put_feature(FILE *out, bool on, const char *name)
+{
+	if (lists(everywhere, name) && on)
+		return;
+	if (!lists(unknown, name) && strncmp(name, "vmx-", 4) != 0 && strncmp(name, "sgx", 3) != 0)
+		fprintf(out, ",%c%s", on ? '+' : '-', name);
+	else if (on)
+		log_warning("-cpu: left out: %s: there is no such feature here", name);
 }
 
 static int put_word(FILE *out, char *word)
@@ -64,7 +108,7 @@ static int put_word(FILE *out, char *word)
 		if (*c == '_')
 			*c = '-';
 	if (*word == '+' || *word == '-') {
-		fprintf(out, ",%s", word);
+		put_feature(out, *word == '+', word + 1);
 		return 0;
 	}
 	if (is_one_of(ignored, ARRAY_SIZE(ignored), word,
@@ -79,7 +123,11 @@ static int put_word(FILE *out, char *word)
 		if (qemu_words_bool("-cpu", word, equals + 1, &on) < 0)
 			return -EINVAL;
 	}
-	fprintf(out, ",%c%s", on ? '+' : '-', word);
+	if (strncmp(word, "hv-", 3) == 0 && on) {
+		log_error("-cpu %s: there is no interface of Hyper-V here", word);
+		return -EINVAL;
+	}
+	put_feature(out, on, word);
 	return 0;
 }
 

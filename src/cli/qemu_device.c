@@ -204,6 +204,57 @@ static int add_serial(struct qemu *qemu, const struct model *model, const struct
 	return 0;
 }
 
+/* A port of the one virtio console: named, to a socket or a file. */
+static int add_port(struct qemu *qemu, const struct model *model, const struct qemu_words *words,
+	const char *text)
+{
+	const char *id = qemu_words_get(words, "chardev"), *name = qemu_words_get(words, "name");
+	struct machine_config *machine = &qemu->machine;
+	struct qemu_chardev *chardev;
+	char *config;
+	int error;
+
+	if (!id || !name || machine->console_port_count == CONSOLE_MAX_PORTS) {
+		log_error("-device %s: expected chardev=ID and name=NAME, and at most %d ports",
+			model->name, CONSOLE_MAX_PORTS);
+		return -EINVAL;
+	}
+	chardev = qemu_find_chardev(qemu, "-device", id);
+	if (!chardev)
+		return -EINVAL;
+	if (!*chardev->path ||
+		(chardev->kind != QEMU_CHAR_UNIX && chardev->kind != QEMU_CHAR_FILE)) {
+		log_error("-device %s: expected a -chardev of a socket with path=, or of a file",
+			model->name);
+		return -EINVAL;
+	}
+	if (asprintf(&config, "name=%s,%s=%s", name,
+		    chardev->kind == QEMU_CHAR_FILE ? "file"
+		    : chardev->server               ? "path"
+						    : "connect",
+		    chardev->path) < 0)
+		return -ENOMEM;
+	error = console_port_config_parse(
+		&machine->console_ports[machine->console_port_count], "-device", config);
+	free(config);
+	machine->console_port_count += !error;
+	return error;
+}
+
+/* hvc0. */
+static int add_console(struct qemu *qemu, const struct model *model, const struct qemu_words *words,
+	const char *text)
+{
+	const char *id = qemu_words_get(words, "chardev");
+
+	if (!id || qemu->console) {
+		log_error("-device %s: expected chardev=ID, and one such device", model->name);
+		return -EINVAL;
+	}
+	qemu->console = qemu_find_chardev(qemu, "-device", id);
+	return qemu->console ? 0 : -EINVAL;
+}
+
 static int add_vga(struct qemu *qemu, const struct model *model, const struct qemu_words *words,
 	const char *text)
 {
@@ -229,6 +280,10 @@ static const struct model models[] = {
 	{"virtio-net", "PCI", "network card", net_keys, add_net, ",model=virtio"},
 	{"e1000", "PCI", "network card", net_keys, add_net, ",model=e1000"},
 	{"e1000-82540em", "PCI", "network card", net_keys, add_net, ",model=e1000"},
+	{"virtio-serial-pci", "PCI", "controller of ports", port_keys, add_nothing, ""},
+	{"virtio-serial", "PCI", "controller of ports", port_keys, add_nothing, ""},
+	{"virtserialport", "virtio-serial-bus", "port", serial_keys, add_port, ""},
+	{"virtconsole", "virtio-serial-bus", "console", serial_keys, add_console, ""},
 	{"isa-serial", "ISA", "serial port", serial_keys, add_serial, ""},
 	{"isa-debug-exit", "ISA", "end by a port", debug_exit_keys, add_debug_exit, ""},
 	{"pc-testdev", "ISA", "test device", no_keys, add_pc_testdev, ""},

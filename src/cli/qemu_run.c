@@ -19,11 +19,24 @@ static int open_null(int flags)
 	return open("/dev/null", flags | O_CLOEXEC);
 }
 
-/* The descriptors of the first serial port. */
+static bool goes_nowhere(const struct qemu_chardev *chardev)
+{
+	return !chardev || chardev->kind == QEMU_CHAR_NULL || chardev->kind == QEMU_CHAR_VC;
+}
+
+/* The descriptors of the first serial port, or of the virtio console: one of them. */
 static int open_console(struct qemu *qemu)
 {
 	struct machine_config *machine = &qemu->machine;
 	const struct qemu_chardev *chardev = qemu->serial_count ? qemu->serials[0] : NULL;
+
+	if (qemu->console && !goes_nowhere(chardev)) {
+		log_error("-device virtconsole: expected no first serial port: -serial none");
+		return -EINVAL;
+	}
+	machine->virtio_console = qemu->console;
+	if (qemu->console)
+		chardev = qemu->console;
 
 	switch (chardev ? chardev->kind : QEMU_CHAR_NULL) {
 	case QEMU_CHAR_STDIO:
@@ -126,7 +139,7 @@ static int run(struct qemu *qemu)
 	if (open_console(qemu) < 0 || open_second_serial(qemu) < 0 || open_parallel(qemu) < 0 ||
 		write_pidfile(qemu->pidfile) < 0)
 		return QEMU_FAILED;
-	result = run_configured(&qemu->machine, &(struct run_services){0});
+	result = run_configured(&qemu->machine, &(struct run_services){.paused = qemu->paused});
 	if (qemu->pidfile)
 		unlink(qemu->pidfile);
 	return status_of(&result);

@@ -408,7 +408,8 @@ static const struct option_row table[] = {
 		set_cpus},
 	{"cpu", "MODEL[,+FEATURE][,-FEATURE]...",
 		"the processor that the guest sees (default host): host,\nx86-64-v2, x86-64-v3 or "
-		"x86-64-v4, and features with\nQEMU's names to add or to leave out",
+		"x86-64-v4, or one of QEMU's models,\nand features with QEMU's names to add or to "
+		"leave out",
 		set_cpu},
 	{"engine", "NAME", "how to run the guest's code (default auto); see below", set_engine},
 	{"hardened", NULL,
@@ -474,8 +475,9 @@ static const struct option_row table[] = {
 		set_console},
 	{"console-port", "name=NAME,WORD",
 		"add a virtio port (up to 7), /dev/virtio-ports/NAME in the\nguest; WORD is "
-		"path=SOCKET (a Unix socket, made here, for\none client at a time) or file=FILE "
-		"(the guest's output)",
+		"path=SOCKET (a Unix socket, made here, for\none client at a time), connect=SOCKET "
+		"(one "
+		"that is there)\nor file=FILE (the guest's output)",
 		set_console_port},
 	{"smbios", "type=N[,FIELD=VALUE]...",
 		"names that the machine bears: type 1 has manufacturer,\nproduct, version, "
@@ -705,6 +707,8 @@ static struct machine_result run_served(
 
 	if (services->control_path && !(control = control_create(machine, services->control_path)))
 		return result;
+	if (services->paused)
+		machine_start_paused(machine);
 	if (services->gdb.wanted)
 		gdb = gdb_server_create(machine, &services->gdb, "--gdb");
 	if (gdb || !services->gdb.wanted)

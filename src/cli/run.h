@@ -10,6 +10,7 @@
 struct run_services {
 	const char *control_path; /* --control; NULL: none */
 	struct gdb_config gdb;    /* --gdb */
+	bool paused;              /* it begins paused */
 };
 
 /* Make it, run it, and print what --stats asks for. MACHINE_FAILED where it could not be made;

@@ -358,8 +358,6 @@ int cpu_model_identify(const char *text, char vendor[13], uint32_t *signature)
 
 	*vendor = '\0';
 	*signature = named ? named->signature : 0;
-	if (named)
-		memcpy(vendor, named->vendor, 13);
 	if (!word)
 		return 0;
 	word += 1 + strlen(VENDOR);

@@ -25,7 +25,6 @@ const char *cpu_feature_listed(unsigned index);
 struct cpu_named_model {
 	const char *name;
 	const char *base; /* a model whose features it has, too; NULL: none */
-	const char *vendor;
 	uint32_t signature;
 	const char *features; /* separated by spaces */
 };

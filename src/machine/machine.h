@@ -51,6 +51,7 @@ struct machine_config {
 	struct engine_options engine_options;
 	const char *cpu;          /* cpu_model_build()'s text; NULL: "host" */
 	bool reboot;              /* a guest's reset starts it again; else it ends the run */
+	bool triple_fault_resets; /* as on a board; else it ends the run with a message */
 	uint16_t debug_exit_port; /* 0: none */
 	bool pc_testdev;          /* device/pc_testdev.h and device/pci_testdev.h */
 	int console_input, console_output; /* descriptors; input -1: none */

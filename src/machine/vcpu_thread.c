@@ -82,7 +82,9 @@ static void run(struct vcpu_thread *thread)
 			wait_for_work(cpu);
 			break;
 		case VCPU_EXIT_SHUTDOWN:
-			end_machine(thread->machine, cpu, MACHINE_TRIPLE_FAULT);
+			end_machine(thread->machine, cpu,
+				thread->machine->config.triple_fault_resets ? MACHINE_RESET
+									    : MACHINE_TRIPLE_FAULT);
 			return;
 		case VCPU_EXIT_FAILED:
 			end_machine(thread->machine, cpu, MACHINE_FAILED);

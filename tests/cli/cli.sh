@@ -313,6 +313,31 @@ if (ulimit -v 4000000 && "$veneer" --version) >/dev/null 2>&1; then
 	result $? "more memory than the host gives is refused in one line"
 fi
 
+# --- QEMU's options ---
+
+refused "an option that QEMU has not" 1 "-frobnicate: invalid option" qemu -frobnicate
+refused "a device that is not there" 1 "-device frob: not a device of this machine" qemu -device frob
+refused "a word that a device has not" 1 "-device VGA: there is no 'frob' here; there are: vgamem-mb" \
+	qemu -device VGA,frob=1
+refused "-machine microvm" 1 "-machine microvm: its devices are at virtio-mmio" qemu -M microvm
+refused "a kernel that is not there" 1 "could not open kernel '/nobody'" qemu -kernel /nobody
+run qemu -version
+((status == 0)) && grep -q '^QEMU emulator version 7\.2\.0 (veneer ' "$work/out"
+result $? "veneer qemu -version"
+run qemu -device help
+((status == 0)) && grep -q '^name "virtio-blk-pci", bus PCI' "$work/out"
+result $? "veneer qemu -device help"
+run qemu -cpu help
+((status == 0)) && grep -q '^x86 Haswell' "$work/out" && grep -q ' avx2 ' "$work/out"
+result $? "veneer qemu -cpu help"
+ln -s "$(realpath "$veneer")" "$work/qemu-system-x86_64"
+limit=30 veneer=$work/qemu-system-x86_64 run -nodefaults -m 16 -kernel "$kernels/exit" \
+	-device isa-debug-exit,iobase=0xf4,iosize=0x4 -serial stdio -display none
+guest_status=$status
+guest exit --debug-exit 0xf4
+((guest_status == status)) && ((status % 2 == 1))
+result $? "by the name of QEMU, a guest ends with isa-debug-exit"
+
 # --- the ends a guest comes to ---
 
 guest power-off

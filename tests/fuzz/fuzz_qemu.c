@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char *argv[MAX_WORDS] = {"qemu"}, *text = malloc(size + 1), *word;
 	int argc = 1;
 
-	log_threshold = (enum log_level)-1;
+	log_threshold = (enum log_level) - 1;
 	if (!text)
 		return 0;
 	memcpy(text, data, size);

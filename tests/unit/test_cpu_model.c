@@ -196,12 +196,12 @@ static void test_named_models(void **state)
 	assert_int_equal(model.signature, 0x306c4);
 	assert_false(model.amd);
 	assert_int_equal(cpu_model_build(&model, &host, NULL, "qemu64"), 0);
-	assert_string_equal(model.vendor, "AuthenticAMD");
 	assert_int_equal(model.signature, 0x60fb1);
-	assert_true(model.amd && cpu_model_has(&model, CPUID_KVM_CLOCK));
+	assert_true(!model.amd && cpu_model_has(&model, CPUID_KVM_CLOCK));
 	assert_false(cpu_model_has(&model, CPUID_PCID) || cpu_model_has(&model, CPUID_SSSE3));
-	assert_int_equal(cpu_model_build(&model, &host, NULL, "qemu64,vendor=GenuineIntel"), 0);
-	assert_false(model.amd);
+	assert_int_equal(cpu_model_build(&model, &host, NULL, "qemu64,vendor=AuthenticAMD"), 0);
+	assert_true(model.amd);
+	assert_string_equal(model.vendor, "AuthenticAMD");
 	take_away(CPUID_AVX2);
 	assert_int_equal(cpu_model_build(&model, &host, NULL, "Haswell"), -EINVAL);
 	assert_int_equal(cpu_model_build(&model, &host, NULL, "Haswell,+avx512f,check"), 0);

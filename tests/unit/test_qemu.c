@@ -46,7 +46,7 @@ static void refuse(const char *line)
 	enum log_level before = log_threshold;
 	int error;
 
-	log_threshold = (enum log_level)-1;
+	log_threshold = (enum log_level) - 1;
 	error = parse(line);
 	log_threshold = before;
 	if (error != -EINVAL)
@@ -83,16 +83,17 @@ static void words_of_an_object(void **state)
 		"{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":1}}}}}}}}}"};
 	struct qemu_words words;
 
-	assert_int_equal(qemu_words_parse(&words, "-x",
-				 "{\"driver\":\"x\",\"n_n\":7,\"on\":true,\"o\":{\"p\":[\"q\",\"r,s\"]}}",
-				 "kind"),
+	assert_int_equal(
+		qemu_words_parse(&words, "-x",
+			"{\"driver\":\"x\",\"n_n\":7,\"on\":true,\"o\":{\"p\":[\"q\",\"r,s\"]}}",
+			"kind"),
 		0);
 	assert_string_equal(qemu_words_get(&words, "driver"), "x");
 	assert_string_equal(qemu_words_get(&words, "n-n"), "7");
 	assert_string_equal(qemu_words_get(&words, "on"), "on");
 	assert_string_equal(qemu_words_get(&words, "o.p.1"), "r,s");
 	qemu_words_free(&words);
-	log_threshold = (enum log_level)-1;
+	log_threshold = (enum log_level) - 1;
 	for (unsigned i = 0; i < ARRAY_SIZE(wrong); i++)
 		assert_int_equal(qemu_words_parse(&words, "-x", wrong[i], NULL), -EINVAL);
 	log_threshold = before;
@@ -102,7 +103,8 @@ static void words_of_an_object(void **state)
 
 static void what_kvm_unit_tests_passes(void **state)
 {
-	accept("--no-reboot -nodefaults -global kvm-pit.lost_tick_policy=discard -device pc-testdev "
+	accept("--no-reboot -nodefaults -global kvm-pit.lost_tick_policy=discard -device "
+	       "pc-testdev "
 	       "-device isa-debug-exit,iobase=0xf4,iosize=0x4 -display none -serial stdio "
 	       "-device pci-testdev -machine accel=tcg -kernel /proc/self/exe -smp 2 "
 	       "-cpu max,host-phys-bits -m 2048 -overcommit cpu-pm=on");
@@ -139,6 +141,10 @@ static void the_machine_and_its_processors(void **state)
 	assert_string_equal(qemu.engine_name, "auto");
 	accept("-accel tcg,thread=multi -machine pc-i440fx-7.2,usb=off,dump-guest-core=off");
 	assert_string_equal(qemu.engine_name, "bt");
+	accept("-cpu max,+svm,-vmx,+fpu,npt=on");
+	assert_string_equal(qemu.machine.cpu, "host,check");
+	refuse("-cpu host,hv_passthrough");
+	refuse("-cpu host,+fpv");
 	refuse("-M microvm");
 	refuse("-M pc,acpi=off");
 	refuse("-M pc,flux=on");
@@ -210,8 +216,10 @@ static void block_devices(void **state)
 	accept("-blockdev "
 	       "{\"driver\":\"file\",\"filename\":\"/x,y\",\"node-name\":\"s\",\"auto-read-only\":"
 	       "true,\"discard\":\"unmap\",\"cache\":{\"direct\":true,\"no-flush\":false}} "
-	       "-blockdev {\"node-name\":\"f\",\"read-only\":false,\"driver\":\"qcow2\",\"file\":\"s\"} "
-	       "-device {\"driver\":\"virtio-blk-pci\",\"bus\":\"pci.1\",\"drive\":\"f\",\"id\":\"v\","
+	       "-blockdev "
+	       "{\"node-name\":\"f\",\"read-only\":false,\"driver\":\"qcow2\",\"file\":\"s\"} "
+	       "-device "
+	       "{\"driver\":\"virtio-blk-pci\",\"bus\":\"pci.1\",\"drive\":\"f\",\"id\":\"v\","
 	       "\"bootindex\":1,\"write-cache\":\"on\"}");
 	assert_int_equal(qemu.machine.disk_count, 1);
 	assert_string_equal(disk[0].path, "/x,y");
@@ -271,13 +279,15 @@ static void character_devices(void **state)
 {
 	accept("-chardev socket,id=charmonitor,fd=30,server=on,wait=off "
 	       "-mon chardev=charmonitor,id=monitor,mode=control "
-	       "-chardev pty,id=charserial0 -device isa-serial,chardev=charserial0,id=serial0,index=0 "
+	       "-chardev pty,id=charserial0 -device "
+	       "isa-serial,chardev=charserial0,id=serial0,index=0 "
 	       "-nodefaults -serial file:/x,y");
 	assert_int_equal(qemu.monitor_count, 1);
 	assert_true(qemu.monitors[0].control);
 	assert_int_equal(qemu.monitors[0].chardev->fd, 30);
 	assert_int_equal(qemu.serials[0]->kind, QEMU_CHAR_PTY);
-	accept("-serial file:/x,y -serial unix:/s,server,nowait -monitor tcp:127.0.0.1:4444,server=on "
+	accept("-serial file:/x,y -serial unix:/s,server,nowait -monitor "
+	       "tcp:127.0.0.1:4444,server=on "
 	       "-qmp stdio -parallel none");
 	assert_string_equal(qemu.serials[0]->path, "/x,y");
 	assert_true(qemu.serials[1]->server && !qemu.serials[1]->wait);

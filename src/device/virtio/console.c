@@ -194,7 +194,8 @@ static int open_port(struct console_device *console, const struct console_port_c
 	else if (config->to_file)
 		error = console_file_open(port, config->path);
 	else
-		error = console_socket_open(port, config->path);
+		error = config->connects ? console_socket_connect(port, config->path)
+					 : console_socket_open(port, config->path);
 	if (!error)
 		console->port_count++;
 	return error;

@@ -14,11 +14,12 @@
 /* A port as the command line says. Zero it before it is parsed. */
 struct console_port_config {
 	char *name, *path; /* the port's own */
-	bool to_file;      /* path: of a file for the guest's output; else of a socket to make */
+	bool to_file;      /* path: of a file for the guest's output */
+	bool connects;     /* path: of a socket at which somebody listens; else of one to make */
 };
 
-/* Parse "name=NAME,path=SOCKET" or "name=NAME,file=FILE". 0; or -EINVAL or -ENOMEM, with a message
- * where the words are wrong, and `config` is zero. */
+/* Parse "name=NAME,path=SOCKET", "name=NAME,connect=SOCKET" or "name=NAME,file=FILE". 0; or -EINVAL
+ * or -ENOMEM, with a message where the words are wrong, and `config` is zero. */
 int console_port_config_parse(
 	struct console_port_config *config, const char *option, const char *value);
 void console_port_config_free(struct console_port_config *config);

@@ -51,9 +51,18 @@ static int parse_file(void *opaque, const char *option, const char *value)
 	return set_path(config, option, value);
 }
 
+static int parse_connect(void *opaque, const char *option, const char *value)
+{
+	struct console_port_config *config = opaque;
+
+	config->connects = true;
+	return set_path(config, option, value);
+}
+
 static const struct words_row table[] = {
 	{"name=NAME", parse_name},
 	{"path=SOCKET", parse_path},
+	{"connect=SOCKET", parse_connect},
 	{"file=FILE", parse_file},
 	{0},
 };
@@ -66,7 +75,9 @@ int console_port_config_parse(
 
 	free(list);
 	if (!error && (!config->name || !config->path)) {
-		log_error("%s %s: expected name=NAME, and path=SOCKET or file=FILE", option, value);
+		log_error("%s %s: expected name=NAME, and path=SOCKET, connect=SOCKET or "
+			  "file=FILE",
+			option, value);
 		error = -EINVAL;
 	}
 	if (error)

@@ -50,12 +50,12 @@ struct console_end_ops {
 extern const struct console_end_ops console_socket_end, console_file_end, console_terminal_end;
 
 struct console_socket {
-	struct unix_socket listener;
-	struct worker_timer retry; /* to accept, after the host had no descriptor left */
-	int client;                /* -1: there is none */
-	uint32_t events;           /* that are watched */
-	bool input_ended;          /* the client will send no more */
-	bool hung_up;              /* nor receive: what it has sent is still to be read */
+	struct unix_socket listener; /* fd -1: there is none, but the client from the start */
+	struct worker_timer retry;   /* to accept, after the host had no descriptor left */
+	int client;                  /* -1: there is none */
+	uint32_t events;             /* that are watched */
+	bool input_ended;            /* the client will send no more */
+	bool hung_up;                /* nor receive: what it has sent is still to be read */
 };
 
 #define TERMINAL_INPUT 1024
@@ -154,6 +154,9 @@ void console_port_update(struct console_port *port);
 /* --- console_socket.c, console_backend.c: 0, or -errno with a message --- */
 
 int console_socket_open(struct console_port *port, const char *path);
+/* The same with a socket at which somebody listens: its far end is there from the start, and none
+ * follows it. */
+int console_socket_connect(struct console_port *port, const char *path);
 int console_file_open(struct console_port *port, const char *path);
 void console_terminal_open(struct console_port *port);
 

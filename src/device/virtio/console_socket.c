@@ -3,6 +3,7 @@
 #include "device/virtio/console_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -134,6 +135,8 @@ static void watch_listener(struct console_port *port)
 {
 	struct console_socket *socket = &port->socket;
 
+	if (socket->listener.fd < 0)
+		return;
 	if (worker_watch(worker_of(port), socket->listener.fd, EPOLLIN, on_listener, port) < 0)
 		worker_timer_arm(&socket->retry, RETRY_NS);
 }
@@ -145,13 +148,22 @@ static void listen_again(void *opaque)
 
 static void begin(struct console_port *port)
 {
-	worker_timer_init(&port->socket.retry, worker_of(port), listen_again, port);
-	watch_listener(port);
+	struct console_socket *socket = &port->socket;
+
+	worker_timer_init(&socket->retry, worker_of(port), listen_again, port);
+	if (socket->client < 0) {
+		watch_listener(port);
+		return;
+	}
+	socket->events = wanted_events(port);
+	if (worker_watch(worker_of(port), socket->client, socket->events, on_client, port) < 0)
+		disconnect(port);
 }
 
 static void socket_close(struct console_port *port)
 {
-	unix_socket_close(&port->socket.listener);
+	if (port->socket.listener.fd >= 0)
+		unix_socket_close(&port->socket.listener);
 	if (port->socket.client >= 0)
 		close(port->socket.client);
 }
@@ -171,4 +183,17 @@ int console_socket_open(struct console_port *port, const char *path)
 	port->end = &console_socket_end;
 	port->socket.client = -1;
 	return unix_socket_listen(&port->socket.listener, "--console-port path", path);
+}
+
+int console_socket_connect(struct console_port *port, const char *path)
+{
+	int fd = unix_socket_connect(path, 0);
+
+	port->end = &console_socket_end;
+	port->socket.listener.fd = -1;
+	port->socket.client = fd;
+	if (fd < 0)
+		return fd;
+	fcntl(fd, F_SETFL, O_NONBLOCK);
+	return 0;
 }
