@@ -93,6 +93,20 @@ static int open_parallel(struct qemu *qemu)
 	return 0;
 }
 
+/* A monitor that leads nowhere is none. */
+static int check_monitors(const struct qemu *qemu)
+{
+	for (unsigned i = 0; i < qemu->monitor_count; i++) {
+		if (goes_nowhere(qemu->monitors[i].chardev))
+			continue;
+		log_error("%s: there is no such monitor by QEMU's options yet; 'veneer run "
+			  "--control SOCKET' has one that speaks QMP",
+			qemu->monitors[i].control ? "-qmp" : "-monitor");
+		return -EINVAL;
+	}
+	return 0;
+}
+
 static int write_pidfile(const char *path)
 {
 	char text[16];
@@ -136,8 +150,12 @@ static int run(struct qemu *qemu)
 {
 	struct machine_result result;
 
-	if (open_console(qemu) < 0 || open_second_serial(qemu) < 0 || open_parallel(qemu) < 0 ||
-		write_pidfile(qemu->pidfile) < 0)
+	if (qemu->daemonize) {
+		log_error("-daemonize: a machine stays in the foreground here");
+		return QEMU_FAILED;
+	}
+	if (check_monitors(qemu) < 0 || open_console(qemu) < 0 || open_second_serial(qemu) < 0 ||
+		open_parallel(qemu) < 0 || write_pidfile(qemu->pidfile) < 0)
 		return QEMU_FAILED;
 	result = run_configured(&qemu->machine, &(struct run_services){.paused = qemu->paused});
 	if (qemu->pidfile)
