@@ -8,6 +8,7 @@
 #define VENEER_CLI_QEMU_H
 
 #include "cli/qemu_words.h"
+#include "debug/server.h"
 #include "machine/machine.h"
 
 #define QEMU_VERSION "QEMU emulator version 7.2.0 (veneer " VENEER_VERSION ")"
@@ -60,6 +61,7 @@ struct qemu {
 	struct machine_config machine;
 	const char *engine_name;
 	bool no_defaults, no_graphic, no_vga, q35, no_machine, snapshot, daemonize, paused;
+	struct gdb_config gdb;
 	const char *pidfile, *vga, *firmware_drive;
 	char *cpu;
 	struct qemu_drive drives[QEMU_MAX_DRIVES];

@@ -86,6 +86,16 @@ static int set_paused(struct qemu *qemu, const char *value)
 	return 0;
 }
 
+static int set_gdb(struct qemu *qemu, const char *value)
+{
+	return gdb_config_parse(&qemu->gdb, "-gdb", value);
+}
+
+static int set_default_gdb(struct qemu *qemu, const char *value)
+{
+	return set_gdb(qemu, "tcp::1234");
+}
+
 static int set_pidfile(struct qemu *qemu, const char *value)
 {
 	qemu->pidfile = value;
@@ -369,6 +379,8 @@ static const struct option {
 	{"nodefaults", NULL, "no devices but those that are said", set_no_defaults},
 	{"no-reboot", NULL, "exit where the guest resets the machine", set_no_reboot},
 	{"S", NULL, "do not start the processors", set_paused},
+	{"gdb", "tcp:HOST:PORT|unix:PATH", "listen for gdb", set_gdb},
+	{"s", NULL, "as -gdb tcp::1234", set_default_gdb},
 	{"pidfile", "FILE", "write our process number to FILE", set_pidfile},
 	{"daemonize", NULL, "go on in the background", set_daemonize},
 	{"uuid", "UUID", "the machine's", set_uuid},

@@ -141,6 +141,8 @@ static int status_of(const struct machine_result *result)
 		return QEMU_OK;
 	case MACHINE_FAILED:
 	case MACHINE_RUNS_ON:
+	case MACHINE_SLEEPS:
+	case MACHINE_WAKES:
 		break;
 	}
 	return QEMU_FAILED;
@@ -157,7 +159,8 @@ static int run(struct qemu *qemu)
 	if (check_monitors(qemu) < 0 || open_console(qemu) < 0 || open_second_serial(qemu) < 0 ||
 		open_parallel(qemu) < 0 || write_pidfile(qemu->pidfile) < 0)
 		return QEMU_FAILED;
-	result = run_configured(&qemu->machine, &(struct run_services){.paused = qemu->paused});
+	result = run_configured(
+		&qemu->machine, &(struct run_services){.paused = qemu->paused, .gdb = qemu->gdb});
 	if (qemu->pidfile)
 		unlink(qemu->pidfile);
 	return status_of(&result);

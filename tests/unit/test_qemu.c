@@ -35,13 +35,13 @@ static int parse(const char *line)
 	return error;
 }
 
-static void accept(const char *line)
+static void takes(const char *line)
 {
 	if (parse(line) != 0)
 		fail_msg("refused: %s", line);
 }
 
-static void refuse(const char *line)
+static void refuses(const char *line)
 {
 	enum log_level before = log_threshold;
 	int error;
@@ -103,11 +103,11 @@ static void words_of_an_object(void **state)
 
 static void what_kvm_unit_tests_passes(void **state)
 {
-	accept("--no-reboot -nodefaults -global kvm-pit.lost_tick_policy=discard -device "
-	       "pc-testdev "
-	       "-device isa-debug-exit,iobase=0xf4,iosize=0x4 -display none -serial stdio "
-	       "-device pci-testdev -machine accel=tcg -kernel /proc/self/exe -smp 2 "
-	       "-cpu max,host-phys-bits -m 2048 -overcommit cpu-pm=on");
+	takes("--no-reboot -nodefaults -global kvm-pit.lost_tick_policy=discard -device "
+	      "pc-testdev "
+	      "-device isa-debug-exit,iobase=0xf4,iosize=0x4 -display none -serial stdio "
+	      "-device pci-testdev -machine accel=tcg -kernel /proc/self/exe -smp 2 "
+	      "-cpu max,host-phys-bits -m 2048 -overcommit cpu-pm=on");
 	assert_string_equal(qemu.machine.kernel_path, kernel);
 	assert_int_equal(qemu.machine.debug_exit_port, 0xf4);
 	assert_true(qemu.machine.pc_testdev);
@@ -124,9 +124,9 @@ static void what_kvm_unit_tests_passes(void **state)
 
 static void the_machine_and_its_processors(void **state)
 {
-	accept("-M q35,kernel_irqchip=split,accel=kvm:tcg -smp sockets=2,cores=2 -m size=1048576k "
-	       "-cpu qemu64,+x2apic,-pcid,avx=off,vendor=GenuineIntel,migratable=no "
-	       "-boot order=dc,menu=on -uuid 12345678-1234-1234-1234-123456789abc");
+	takes("-M q35,kernel_irqchip=split,accel=kvm:tcg -smp sockets=2,cores=2 -m size=1048576k "
+	      "-cpu qemu64,+x2apic,-pcid,avx=off,vendor=GenuineIntel,migratable=no "
+	      "-boot order=dc,menu=on -uuid 12345678-1234-1234-1234-123456789abc");
 	assert_true(qemu.q35);
 	assert_string_equal(qemu.engine_name, "auto");
 	assert_int_equal(qemu.machine.cpu_count, 4);
@@ -136,42 +136,42 @@ static void the_machine_and_its_processors(void **state)
 	assert_string_equal(qemu.machine.firmware.order, "dc");
 	assert_true(qemu.machine.firmware.menu);
 	assert_string_equal(qemu.machine.firmware.path, FIRMWARE_DEFAULT);
-	accept("-m 512 -accel kvm -accel tcg");
+	takes("-m 512 -accel kvm -accel tcg");
 	assert_int_equal(qemu.machine.memory_size, 512 * MIB);
 	assert_string_equal(qemu.engine_name, "auto");
-	accept("-accel tcg,thread=multi -machine pc-i440fx-7.2,usb=off,dump-guest-core=off");
+	takes("-accel tcg,thread=multi -machine pc-i440fx-7.2,usb=off,dump-guest-core=off");
 	assert_string_equal(qemu.engine_name, "bt");
-	accept("-cpu max,+svm,-vmx,+fpu,npt=on");
+	takes("-cpu max,+svm,-vmx,+fpu,npt=on");
 	assert_string_equal(qemu.machine.cpu, "host,check");
-	refuse("-cpu host,hv_passthrough");
-	refuse("-cpu host,+fpv");
-	refuse("-M microvm");
-	refuse("-M pc,acpi=off");
-	refuse("-M pc,flux=on");
-	refuse("-smp 255");
-	refuse("-m 1");
-	refuse("-accel xen");
-	refuse("-cpu Pentium9");
-	refuse("-append x");
-	refuse("-kernel /no/such/kernel");
-	refuse("-frobnicate");
-	refuse("-m");
+	refuses("-cpu host,hv_passthrough");
+	refuses("-cpu host,+fpv");
+	refuses("-M microvm");
+	refuses("-M pc,acpi=off");
+	refuses("-M pc,flux=on");
+	refuses("-smp 255");
+	refuses("-m 1");
+	refuses("-accel xen");
+	refuses("-cpu Pentium9");
+	refuses("-append x");
+	refuses("-kernel /no/such/kernel");
+	refuses("-frobnicate");
+	refuses("-m");
 }
 
 static void defaults(void **state)
 {
-	accept("");
+	takes("");
 	assert_int_equal(qemu.machine.memory_size, 128 * MIB);
 	assert_int_equal(qemu.machine.net_count, 1);
 	assert_int_equal(qemu.machine.nets[0].model, NET_E1000);
 	assert_int_equal(qemu.machine.display.kind, DISPLAY_NONE);
 	assert_int_equal(qemu.serials[0]->kind, QEMU_CHAR_VC);
 	assert_int_equal(strncmp(qemu.machine.cpu, "qemu64", 6), 0);
-	accept("-nographic");
+	takes("-nographic");
 	assert_int_equal(qemu.serials[0]->kind, QEMU_CHAR_STDIO);
 	assert_true(qemu.serials[0]->mux);
 	assert_int_equal(qemu.machine.display.kind, DISPLAY_UNSAID);
-	accept("-nodefaults -vga std");
+	takes("-nodefaults -vga std");
 	assert_int_equal(qemu.serial_count, 0);
 	assert_int_equal(qemu.machine.display.kind, DISPLAY_NONE);
 }
@@ -182,10 +182,10 @@ static void drives(void **state)
 {
 	const struct disk_config *disk = qemu.machine.disks;
 
-	accept("-drive file=a,,b,if=virtio,format=qcow2,cache=none,readonly=on,discard=unmap "
-	       "-drive file=nbd:unix:/s:exportname=e,if=none,id=d,snapshot=on "
-	       "-device virtio-blk-pci,drive=d,serial=S,bus=pci.1,addr=0x0,bootindex=1 "
-	       "-hda c -cdrom d.iso -fda f");
+	takes("-drive file=a,,b,if=virtio,format=qcow2,cache=none,readonly=on,discard=unmap "
+	      "-drive file=nbd:unix:/s:exportname=e,if=none,id=d,snapshot=on "
+	      "-device virtio-blk-pci,drive=d,serial=S,bus=pci.1,addr=0x0,bootindex=1 "
+	      "-hda c -cdrom d.iso -fda f");
 	assert_int_equal(qemu.machine.disk_count, 4);
 	/* Devices come first, then what has none, in order. */
 	assert_string_equal(disk[0].path, "nbd+unix:///e?socket=/s");
@@ -197,45 +197,45 @@ static void drives(void **state)
 	assert_true(disk[2].bus == DISK_BUS_IDE && !disk[2].cdrom);
 	assert_true(disk[3].cdrom);
 	assert_int_equal(qemu.machine.floppy_count, 1);
-	accept("-M q35 -snapshot x.img -drive if=none,id=e -device ide-cd,drive=e");
+	takes("-M q35 -snapshot x.img -drive if=none,id=e -device ide-cd,drive=e");
 	assert_int_equal(qemu.machine.disk_count, 1);
 	assert_true(disk[0].snapshot && disk[0].bus == DISK_BUS_AHCI);
-	refuse("-drive file=x,if=sd");
-	refuse("-drive file=x,if=none,id=d -device virtio-blk-pci,drive=d -device ide-hd,drive=d");
-	refuse("-device virtio-blk-pci,drive=none");
-	refuse("-device virtio-blk-pci");
-	refuse("-drive file=x,werror=stop");
-	refuse("-drive file=x,format=raw,flux=1");
-	refuse("-drive id=a,if=none -drive id=a,if=none");
+	refuses("-drive file=x,if=sd");
+	refuses("-drive file=x,if=none,id=d -device virtio-blk-pci,drive=d -device ide-hd,drive=d");
+	refuses("-device virtio-blk-pci,drive=none");
+	refuses("-device virtio-blk-pci");
+	refuses("-drive file=x,werror=stop");
+	refuses("-drive file=x,format=raw,flux=1");
+	refuses("-drive id=a,if=none -drive id=a,if=none");
 }
 
 static void block_devices(void **state)
 {
 	const struct disk_config *disk = qemu.machine.disks;
 
-	accept("-blockdev "
-	       "{\"driver\":\"file\",\"filename\":\"/x,y\",\"node-name\":\"s\",\"auto-read-only\":"
-	       "true,\"discard\":\"unmap\",\"cache\":{\"direct\":true,\"no-flush\":false}} "
-	       "-blockdev "
-	       "{\"node-name\":\"f\",\"read-only\":false,\"driver\":\"qcow2\",\"file\":\"s\"} "
-	       "-device "
-	       "{\"driver\":\"virtio-blk-pci\",\"bus\":\"pci.1\",\"drive\":\"f\",\"id\":\"v\","
-	       "\"bootindex\":1,\"write-cache\":\"on\"}");
+	takes("-blockdev "
+	      "{\"driver\":\"file\",\"filename\":\"/x,y\",\"node-name\":\"s\",\"auto-read-only\":"
+	      "true,\"discard\":\"unmap\",\"cache\":{\"direct\":true,\"no-flush\":false}} "
+	      "-blockdev "
+	      "{\"node-name\":\"f\",\"read-only\":false,\"driver\":\"qcow2\",\"file\":\"s\"} "
+	      "-device "
+	      "{\"driver\":\"virtio-blk-pci\",\"bus\":\"pci.1\",\"drive\":\"f\",\"id\":\"v\","
+	      "\"bootindex\":1,\"write-cache\":\"on\"}");
 	assert_int_equal(qemu.machine.disk_count, 1);
 	assert_string_equal(disk[0].path, "/x,y");
 	assert_string_equal(disk[0].format, "qcow2");
 	assert_int_equal(disk[0].cache, DISK_DIRECT);
 	assert_false(disk[0].read_only);
-	accept("-blockdev driver=raw,node-name=n,file.driver=nbd,file.server.type=unix,"
-	       "file.server.path=/p,file.export=z -device ide-hd,drive=n");
+	takes("-blockdev driver=raw,node-name=n,file.driver=nbd,file.server.type=unix,"
+	      "file.server.path=/p,file.export=z -device ide-hd,drive=n");
 	assert_string_equal(disk[0].path, "nbd+unix:///z?socket=/p");
-	accept("-blockdev raw,node-name=n,file.driver=file,file.filename=q -device ide-hd,drive=n");
+	takes("-blockdev raw,node-name=n,file.driver=file,file.filename=q -device ide-hd,drive=n");
 	assert_string_equal(disk[0].path, "q");
 	assert_string_equal(disk[0].format, "raw");
-	refuse("-blockdev driver=raw,file=nobody,node-name=n");
-	refuse("-blockdev driver=file,filename=x");
-	refuse("-blockdev driver=raw,node-name=n,file.driver=curl,file.url=x");
-	refuse("-blockdev {\"driver\":");
+	refuses("-blockdev driver=raw,file=nobody,node-name=n");
+	refuses("-blockdev driver=file,filename=x");
+	refuses("-blockdev driver=raw,node-name=n,file.driver=curl,file.url=x");
+	refuses("-blockdev {\"driver\":");
 }
 
 /* --- networks --- */
@@ -244,9 +244,9 @@ static void networks(void **state)
 {
 	const struct net_config *net = qemu.machine.nets;
 
-	accept("-netdev user,id=n,net=169.254.0.0/16,hostfwd=::2222-:22,restrict=on "
-	       "-device virtio-net-pci,netdev=n,mac=52:54:00:11:22:33 "
-	       "-nic user,model=e1000,hostfwd=udp:127.0.0.1:53-:53");
+	takes("-netdev user,id=n,net=169.254.0.0/16,hostfwd=::2222-:22,restrict=on "
+	      "-device virtio-net-pci,netdev=n,mac=52:54:00:11:22:33 "
+	      "-nic user,model=e1000,hostfwd=udp:127.0.0.1:53-:53");
 	assert_int_equal(qemu.machine.net_count, 2);
 	/* A card of -nic comes before those of -device. */
 	assert_true(net[1].model == NET_VIRTIO && net[1].restricted);
@@ -254,74 +254,77 @@ static void networks(void **state)
 	assert_int_equal(net[1].mac[5], 0x33);
 	assert_int_equal(net[1].number, 1);
 	assert_true(net[0].model == NET_E1000 && net[0].forward[0].udp);
-	accept("-net nic,model=virtio -net user,hostfwd=tcp:127.0.0.1:10022-:22");
+	takes("-net nic,model=virtio -net user,hostfwd=tcp:127.0.0.1:10022-:22");
 	assert_int_equal(qemu.machine.net_count, 1);
 	assert_int_equal(net[0].model, NET_VIRTIO);
 	assert_int_equal(net[0].forward_count, 1);
-	accept("-netdev tap,id=t,ifname=tap0,script=no,downscript=no -device e1000,netdev=t");
+	takes("-netdev tap,id=t,ifname=tap0,script=no,downscript=no -device e1000,netdev=t");
 	assert_string_equal(net[0].name, "tap0");
-	accept("-net none");
+	takes("-net none");
 	assert_int_equal(qemu.machine.net_count, 0);
-	accept("-netdev "
-	       "{\"type\":\"user\",\"hostfwd\":[{\"str\":\"tcp::1-:2\"}],\"id\":\"n\"} "
-	       "-device {\"driver\":\"virtio-net-pci\",\"netdev\":\"n\"}");
+	takes("-netdev "
+	      "{\"type\":\"user\",\"hostfwd\":[{\"str\":\"tcp::1-:2\"}],\"id\":\"n\"} "
+	      "-device {\"driver\":\"virtio-net-pci\",\"netdev\":\"n\"}");
 	assert_int_equal(net[0].forward[0].guest_port, 2);
-	refuse("-netdev user -device e1000,netdev=x");
-	refuse("-netdev l2tpv3,id=x");
-	refuse("-device e1000");
-	refuse("-netdev tap,id=t,script=/etc/x");
-	refuse("-netdev user,id=n -device e1000,netdev=n -device e1000,netdev=n");
+	refuses("-netdev user -device e1000,netdev=x");
+	refuses("-netdev l2tpv3,id=x");
+	refuses("-device e1000");
+	refuses("-netdev tap,id=t,script=/etc/x");
+	refuses("-netdev user,id=n -device e1000,netdev=n -device e1000,netdev=n");
 }
 
 /* --- character devices and monitors --- */
 
 static void character_devices(void **state)
 {
-	accept("-chardev socket,id=charmonitor,fd=30,server=on,wait=off "
-	       "-mon chardev=charmonitor,id=monitor,mode=control "
-	       "-chardev pty,id=charserial0 -device "
-	       "isa-serial,chardev=charserial0,id=serial0,index=0 "
-	       "-nodefaults -serial file:/x,y");
+	takes("-chardev socket,id=charmonitor,fd=30,server=on,wait=off "
+	      "-mon chardev=charmonitor,id=monitor,mode=control "
+	      "-chardev pty,id=charserial0 -device "
+	      "isa-serial,chardev=charserial0,id=serial0,index=0 "
+	      "-nodefaults -serial file:/x,y");
 	assert_int_equal(qemu.monitor_count, 1);
 	assert_true(qemu.monitors[0].control);
 	assert_int_equal(qemu.monitors[0].chardev->fd, 30);
 	assert_int_equal(qemu.serials[0]->kind, QEMU_CHAR_PTY);
-	accept("-serial file:/x,y -serial unix:/s,server,nowait -monitor "
-	       "tcp:127.0.0.1:4444,server=on "
-	       "-qmp stdio -parallel none");
+	takes("-serial file:/x,y -serial unix:/s,server,nowait -monitor "
+	      "tcp:127.0.0.1:4444,server=on "
+	      "-qmp stdio -parallel none");
 	assert_string_equal(qemu.serials[0]->path, "/x,y");
 	assert_true(qemu.serials[1]->server && !qemu.serials[1]->wait);
 	assert_int_equal(qemu.monitors[0].chardev->kind, QEMU_CHAR_TCP);
 	assert_string_equal(qemu.monitors[0].chardev->path, "127.0.0.1:4444");
 	assert_null(qemu.parallel);
-	refuse("-serial chardev:nobody");
-	refuse("-serial telegraph");
-	refuse("-chardev file,id=x");
-	refuse("-chardev socket,id=x");
-	refuse("-mon nobody");
+	refuses("-serial chardev:nobody");
+	refuses("-serial telegraph");
+	refuses("-chardev file,id=x");
+	refuses("-chardev socket,id=x");
+	refuses("-mon nobody");
 }
 
 /* --- what changes nothing, what lists --- */
 
 static void the_rest(void **state)
 {
-	accept("-no-user-config -no-hpet -rtc driftfix=slew -object "
-	       "rng-random,filename=/dev/urandom,id=rng0 -device virtio-rng-pci,rng=rng0 -msg "
-	       "timestamp=on -name guest=x,debug-threads=on -sandbox on,obsolete=deny -object "
-	       "{\"qom-type\":\"secret\",\"id\":\"m\",\"format\":\"raw\",\"file\":\"/k\"} "
-	       "-audiodev {\"id\":\"a\",\"driver\":\"none\"} -fw_cfg name=opt/x,string=y");
+	takes("-no-user-config -no-hpet -rtc driftfix=slew -object "
+	      "rng-random,filename=/dev/urandom,id=rng0 -device virtio-rng-pci,rng=rng0 -msg "
+	      "timestamp=on -name guest=x,debug-threads=on -sandbox on,obsolete=deny -object "
+	      "{\"qom-type\":\"secret\",\"id\":\"m\",\"format\":\"raw\",\"file\":\"/k\"} "
+	      "-audiodev {\"id\":\"a\",\"driver\":\"none\"} -fw_cfg name=opt/x,string=y");
 	assert_int_equal(qemu.machine.firmware.file_count, 1);
-	refuse("-object frob,id=x");
-	refuse("-fw_cfg name=x");
-	refuse("-device frob");
-	refuse("-device pc-testdev,frob=1");
-	refuse("-vga qxl");
-	refuse("-display gtk");
-	accept("-cpu help");
+	takes("-s -S");
+	assert_true(qemu.gdb.wanted && qemu.paused);
+	refuses("-gdb carrier-pigeon");
+	refuses("-object frob,id=x");
+	refuses("-fw_cfg name=x");
+	refuses("-device frob");
+	refuses("-device pc-testdev,frob=1");
+	refuses("-vga qxl");
+	refuses("-display gtk");
+	takes("-cpu help");
 	assert_ptr_equal(qemu.list, qemu_list_cpus);
-	accept("-device ?");
+	takes("-device ?");
 	assert_ptr_equal(qemu.list, qemu_list_devices);
-	accept("--version -frobnicate");
+	takes("--version -frobnicate");
 	assert_ptr_equal(qemu.list, qemu_list_version);
 }
 
