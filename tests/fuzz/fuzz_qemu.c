@@ -1,8 +1,6 @@
 /* QEMU's command line: words separated by zeros. */
 #include "cli/qemu.h"
 
-#include "base/log.h"
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +12,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char *argv[MAX_WORDS] = {"qemu"}, *text = malloc(size + 1), *word;
 	int argc = 1;
 
-	log_threshold = (enum log_level) - 1;
 	if (!text)
 		return 0;
 	memcpy(text, data, size);
