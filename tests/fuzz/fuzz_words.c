@@ -2,6 +2,7 @@
 #include "device/virtio/console.h"
 #include "host/disk/disk.h"
 #include "host/net/forward.h"
+#include "host/share/config.h"
 #include "machine/smbios.h"
 
 #include <stdlib.h>
@@ -67,6 +68,18 @@ static void fuzz_console(const char *text)
 	console_port_config_free(&config);
 }
 
+static void fuzz_share(const char *text)
+{
+	struct share_config config;
+
+	if (share_config_parse(&config, "--share", text) < 0) {
+		require(!config.path);
+		return;
+	}
+	require(config.path[0] && strlen(config.tag) <= SHARE_TAG_MAX);
+	share_config_free(&config);
+}
+
 static void fuzz_smbios(const char *text)
 {
 	struct smbios_config config = {0};
@@ -85,8 +98,8 @@ static void fuzz_credential(const char *text)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static void (*const parsers[])(const char *text) = {
-		fuzz_disk, fuzz_net, fuzz_forward, fuzz_console, fuzz_smbios, fuzz_credential};
+	static void (*const parsers[])(const char *text) = {fuzz_disk, fuzz_net, fuzz_forward,
+		fuzz_console, fuzz_smbios, fuzz_credential, fuzz_share};
 	char *text;
 
 	if (!size)

@@ -47,6 +47,13 @@ static void bad_sizes(void **state)
 	assert_int_equal(memory_create(&bad, UINT64_MAX & PAGE_MASK, 40, &lock), -EINVAL);
 }
 
+/* By who is given the file, to map it. */
+static void the_file_cannot_be_cut_off(void **state)
+{
+	assert_int_equal(ftruncate(memory.fd, 0), -1);
+	assert_int_equal(errno, EPERM);
+}
+
 static void small_ram_is_one_piece(void **state)
 {
 	assert_int_equal(memory.low_size, 16 * MIB);
@@ -891,6 +898,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bad_sizes),
+		cmocka_unit_test_setup_teardown(the_file_cannot_be_cut_off, setup, teardown),
 		cmocka_unit_test_setup_teardown(small_ram_is_one_piece, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			large_ram_goes_round_the_hole, setup_large, teardown),
