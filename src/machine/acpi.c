@@ -630,6 +630,14 @@ static void put_places(const struct tables *tables, struct acpi_loader_row **nex
 	}
 }
 
+/* OVMF's sums have the byte in them that the checksum is put to. */
+static void clear_checksums(struct tables *tables)
+{
+	for (unsigned i = 0; i < tables->place_count; i++)
+		if (tables->places[i].length)
+			tables->bytes[tables->places[i].at] = 0;
+}
+
 int acpi_build_files(
 	const struct memory *memory, const struct acpi_config *config, struct acpi_files *files)
 {
@@ -640,6 +648,7 @@ int acpi_build_files(
 	_Static_assert(sizeof(struct rsdp) == ACPI_RSDP_SIZE, "all of it is in the file");
 	if (error)
 		return error;
+	clear_checksums(&tables);
 	memset(files, 0, sizeof(*files));
 	memcpy(files->rsdp, tables.bytes, sizeof(files->rsdp));
 	memcpy(files->tables, tables.bytes + TABLES_START, sizeof(files->tables));

@@ -398,6 +398,8 @@ static void follow(const uint8_t row[128])
 		break;
 	case 3:
 		at = place_of(row + 4);
+		/* SeaBIOS subtracts the sum, OVMF puts its negative there. */
+		assert_int_equal(at[read32(row + 60)], 0);
 		at[read32(row + 60)] -= sum(at + read32(row + 64), read32(row + 68));
 		break;
 	default:
