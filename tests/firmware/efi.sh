@@ -55,21 +55,17 @@ chmod +x "$work/root/init"
 
 # Twice with the same variables. OVMF makes a variable for the disk when it meets it.
 for try in 'from the template' 'kept by the first run'; do
-	cp "$work/variables" "$work/before" 2>/dev/null
-	run --disk "$work/disk,snapshot" --firmware-vars "$work/variables"
+	run --disk "$work/disk,snapshot,bus=virtio" --firmware-vars "$work/variables"
 	((status == 0)) && grep -q 'GRUB runs' "$work/out" && grep -q 'EFI of 64 bits, [1-9]' "$work/out" &&
 		grep -q 'efi: EFI v2' "$work/out" && grep -q 'ACPI: RSDP .* VENEER' "$work/out" &&
 		! grep -E 'ACPI (BIOS )?(Error|Warning)|ACPI: .*[Ii]nvalid' "$work/out" &&
-		LC_ALL=C grep -qaP 'U\0E\0F\0I\0 \0Q\0E\0M\0U\0' "$work/variables"
+		grep -qaP 'B\0o\0o\0t\0O\0r\0d\0e\0r\0' "$work/variables"
 	result $? "OVMF boots a disk, with variables $try"
 done
 
-# Until the kernel's first message: what follows has nothing to do with the disk's controller.
-for bus in virtio ahci; do
-	run --disk "$work/disk,snapshot,bus=$bus"
-	((status == 0)) && grep -q 'EFI of 64 bits' "$work/out"
-	result $? "OVMF boots a disk at bus=$bus, and forgets its variables"
-done
+run --disk "$work/disk,snapshot,bus=ahci"
+((status == 0)) && grep -q 'EFI of 64 bits' "$work/out"
+result $? "OVMF boots a disk at AHCI, and forgets its variables"
 
 echo "1..$number"
 ((failures == 0))
