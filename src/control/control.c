@@ -1,73 +1,76 @@
-/* The socket and its clients. A client's bytes are looked at (MSG_PEEK) and taken from the socket
- * only up to the end of one text: what follows stays in the kernel's buffer, and there is no other
- * input queue. So a client is kept waiting just by not watching its socket. */
+/* A machine's monitors, and their clients. Texts are cut out of what a client sends, and done one
+ * by one. Where an answer is not sent yet, or not there yet, the client is kept waiting just by not
+ * reading more of it. */
 #include "control/control.h"
 
 #include "base/log.h"
-#include "control/framer.h"
-#include "control/key_sender.h"
-#include "control/qmp.h"
-#include "host/unix_socket.h"
+#include "control/control_internal.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/timerfd.h>
-#include <time.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#define QUEUE_SIZE ((size_t)256 * KIB)
-#define PIECE_SIZE 4096
-#define RETRY_NS   200000000
+#define QUEUE_SIZE  ((size_t)256 * KIB)
+#define NOT_WATCHED UINT32_MAX
+#define TURN        32 /* texts of a client, before others have a turn */
+/* Descriptors in one message at most: the kernel's SCM_MAX_FD. */
+#define MOST_DESCRIPTORS 253
 
-struct client {
-	struct control *control; /* NULL: this place is free */
-	int fd;
-	bool cut_off; /* its connection is shut down; on_client() will hear of it */
-	bool deaf;    /* it reads no more, or has gone: what it has sent is done all the same */
-	uint32_t events;
-	struct framer framer;
-	struct qmp_session session;
-	char *queue; /* QUEUE_SIZE bytes, of which queue[0..queued) wait to be sent; NULL: none */
-	size_t queued;
-};
-
-struct control {
-	struct machine *machine;
-	struct machine_listener listener;
-	struct unix_socket socket;
-	int retry_fd; /* a timer: when to listen again after accept() failed */
-	bool told;    /* that it failed */
-	struct client clients[CONTROL_CLIENTS];
-	struct key_sender keys;
-	unsigned buttons; /* of the mouse, that clients hold down */
-};
-
-static void on_client(void *opaque, uint32_t events);
-
-/* Watch for input of a client whose queue is empty; else for room to send what is queued. */
-static void watch(struct client *client)
+static struct event_loop *loop_of(const struct client *client)
 {
-	struct event_loop *loop = client->control->machine->loop;
-	uint32_t events = client->queued ? EPOLLOUT : client->session.waiting ? 0 : EPOLLIN;
-
-	if (events == client->events)
-		return;
-	event_loop_unwatch(loop, client->fd);
-	client->events = events;
-	if (event_loop_watch(loop, client->fd, events, on_client, client) < 0)
-		client->cut_off = true;
+	return client->control->machine->loop;
 }
 
-/* End the connection. What has been sent still arrives; this side closes in on_client(), since the
- * caller may be amid the list of clients. */
+static void on_input(void *opaque, uint32_t events);
+static void on_output(void *opaque, uint32_t events);
+
+/* End the connection, soon: the caller may be amid the list of clients. What has been sent still
+ * arrives. */
 static void cut_off(struct client *client)
 {
 	client->cut_off = true;
 	client->queued = 0;
-	shutdown(client->fd, SHUT_RDWR);
+	event_loop_post(loop_of(client), &client->more);
+}
+
+static void watch_one(
+	struct client *client, int fd, uint32_t *events, uint32_t wanted, fd_callback *callback)
+{
+	if (wanted == *events)
+		return;
+	if (*events != NOT_WATCHED)
+		event_loop_unwatch(loop_of(client), fd);
+	*events = wanted;
+	if (wanted != NOT_WATCHED &&
+		event_loop_watch(loop_of(client), fd, wanted, callback, client) < 0) {
+		*events = NOT_WATCHED;
+		cut_off(client);
+	}
+}
+
+/* Watch for input of a client for which nothing is queued; else for room to send what is. */
+static void watch(struct client *client)
+{
+	bool listens = !client->queued && !client->session.waiting && !client->input_ended &&
+		       client->next == client->count && !client->cut_off;
+	uint32_t in = listens ? EPOLLIN : 0, out = client->queued ? EPOLLOUT : 0;
+
+	/* That the other side of a socket has gone is noticed also where nothing else is wanted. */
+	if (client->is_socket) {
+		watch_one(client, client->input, &client->events, in | out, on_input);
+		return;
+	}
+	watch_one(client, client->input, &client->events, in ? in : NOT_WATCHED, on_input);
+	watch_one(
+		client, client->output, &client->output_events, out ? out : NOT_WATCHED, on_output);
 }
 
 /* The client cannot be told anything any more. */
@@ -80,11 +83,23 @@ static void deafen(struct client *client)
 	qmp_wait_no_more(&client->session);
 }
 
+static void close_descriptor(int fd)
+{
+	if (fd > STDERR_FILENO)
+		close(fd);
+}
+
 static void close_client(struct client *client)
 {
-	event_loop_unwatch(client->control->machine->loop, client->fd);
-	close(client->fd);
-	qmp_wait_no_more(&client->session);
+	event_loop_unpost(loop_of(client), &client->more);
+	if (client->events != NOT_WATCHED)
+		event_loop_unwatch(loop_of(client), client->input);
+	if (client->output_events != NOT_WATCHED)
+		event_loop_unwatch(loop_of(client), client->output);
+	close_descriptor(client->input);
+	if (client->output != client->input)
+		close_descriptor(client->output);
+	qmp_close(&client->session);
 	free(client->queue);
 	client->queue = NULL;
 	client->control = NULL;
@@ -92,15 +107,33 @@ static void close_client(struct client *client)
 
 /* --- output --- */
 
+/* A pipe or a terminal may be in blocking mode, which is not ours to change: where poll() says so,
+ * it has room for PIPE_BUF bytes. */
+static ssize_t write_some(int fd, const char *text, size_t size)
+{
+	struct pollfd poller = {.fd = fd, .events = POLLOUT};
+
+	if (poll(&poller, 1, 0) <= 0) {
+		errno = EAGAIN;
+		return -1;
+	}
+	return write(fd, text, MIN(size, CONTROL_PIECE));
+}
+
 static size_t send_now(struct client *client, const char *text, size_t size)
 {
-	ssize_t sent = send(client->fd, text, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+	ssize_t sent;
+	size_t done = 0;
 
-	if (sent >= 0)
-		return (size_t)sent;
-	if (errno != EAGAIN && errno != EINTR)
+	do {
+		sent = client->is_socket ? send(client->output, text + done, size - done,
+						   MSG_DONTWAIT | MSG_NOSIGNAL)
+					 : write_some(client->output, text + done, size - done);
+		done += sent > 0 ? (size_t)sent : 0;
+	} while (sent > 0 && done < size);
+	if (sent < 0 && errno != EAGAIN && errno != EINTR)
 		deafen(client);
-	return 0;
+	return done;
 }
 
 static void client_send(void *opaque, const char *text, size_t size)
@@ -141,21 +174,60 @@ static void send_queue(struct client *client)
 
 /* --- input --- */
 
-/* Take bytes up to the end of a text from the socket. False: there are none, and none will come. */
-static bool receive(struct client *client)
+/* Descriptors that came with the bytes: also those that no command will want. */
+static void take_descriptors(struct client *client, struct msghdr *message)
 {
-	char piece[PIECE_SIZE];
-	ssize_t got = recv(client->fd, piece, sizeof(piece), MSG_PEEK | MSG_DONTWAIT);
+	for (struct cmsghdr *part = CMSG_FIRSTHDR(message); part;
+		part = CMSG_NXTHDR(message, part)) {
+		size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		int fd;
+
+		if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; i < count; i++) {
+			memcpy(&fd, CMSG_DATA(part) + i * sizeof(int), sizeof(fd));
+			received_add(&client->session.received, fd);
+		}
+	}
+}
+
+static ssize_t receive_message(struct client *client)
+{
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(MOST_DESCRIPTORS * sizeof(int))];
+	struct iovec piece = {client->bytes, sizeof(client->bytes)};
+	struct msghdr message = {.msg_iov = &piece,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control)};
+	ssize_t got = recvmsg(client->input, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	if (got >= 0)
+		take_descriptors(client, &message);
+	return got;
+}
+
+/* All that was read before has been done. */
+static void receive(struct client *client)
+{
+	ssize_t got = client->is_socket ? receive_message(client)
+					: read(client->input, client->bytes, sizeof(client->bytes));
+
+	client->next = client->count = 0;
+	if (got > 0)
+		client->count = (size_t)got;
+	else if (got == 0 || (errno != EAGAIN && errno != EINTR))
+		client->input_ended = true;
+}
+
+/* Take a text, as far as it has come. */
+static void take_text(struct client *client)
+{
 	enum framing framing;
 	size_t taken;
 
-	if (got < 0 && (errno == EAGAIN || errno == EINTR))
-		return true;
-	if (got <= 0)
-		return false;
-	framing = framer_take(&client->framer, piece, (size_t)got, &taken);
-	if (recv(client->fd, piece, taken, MSG_DONTWAIT) != (ssize_t)taken)
-		return false;
+	framing = (client->session.human ? framer_take_line : framer_take)(&client->framer,
+		client->bytes + client->next, client->count - client->next, &taken);
+	client->next += taken;
 	switch (framing) {
 	case FRAMING_MORE:
 		break;
@@ -172,42 +244,84 @@ static bool receive(struct client *client)
 		cut_off(client);
 		break;
 	}
-	return true;
 }
 
-static void on_client(void *opaque, uint32_t events)
+/* Can texts of the client be done now? */
+static bool may_take(const struct client *client)
+{
+	return !client->cut_off && !client->queued && !client->session.waiting;
+}
+
+static void take_texts(struct client *client)
+{
+	for (unsigned i = 0; i < TURN && may_take(client) && client->next < client->count; i++)
+		take_text(client);
+	if (!may_take(client))
+		return;
+	if (client->next < client->count)
+		event_loop_post(loop_of(client), &client->more);
+	else if (client->input_ended)
+		cut_off(client);
+}
+
+static void go_on(struct client *client)
+{
+	if (client->cut_off) {
+		close_client(client);
+		return;
+	}
+	take_texts(client);
+	watch(client);
+}
+
+static void run_more(void *opaque)
+{
+	go_on(opaque);
+}
+
+static void on_output(void *opaque, uint32_t events)
 {
 	struct client *client = opaque;
 
-	if (client->deaf || (events & (EPOLLHUP | EPOLLERR)))
+	if (events & (EPOLLHUP | EPOLLERR))
+		deafen(client);
+	if (!client->cut_off && client->queued)
+		send_queue(client);
+	go_on(client);
+}
+
+static void on_input(void *opaque, uint32_t events)
+{
+	struct client *client = opaque;
+
+	/* A pipe's writer that has gone is no reason to say nothing more to its reader. */
+	if (client->is_socket && (events & (EPOLLHUP | EPOLLERR)))
 		deafen(client);
 	if (!client->cut_off && (events & EPOLLOUT) && client->queued)
 		send_queue(client);
-	if (!client->cut_off && (events & ~(uint32_t)EPOLLOUT) && !client->queued &&
-		!client->session.waiting && !receive(client))
-		cut_off(client);
-	if (client->cut_off)
-		close_client(client);
-	else
-		watch(client);
+	if (may_take(client) && client->next == client->count && !client->input_ended &&
+		(events & ~(uint32_t)EPOLLOUT))
+		receive(client);
+	go_on(client);
 }
 
 static void on_event(void *opaque, const struct machine_event *event)
 {
 	struct control *control = opaque;
 
+	qmp_tell_begin(&control->shared, event);
 	for (unsigned i = 0; i < CONTROL_CLIENTS; i++) {
 		struct client *client = &control->clients[i];
 
 		if (!client->control || client->cut_off)
 			continue;
 		qmp_tell(&client->session, event);
-		if (!client->cut_off)
-			watch(client);
+		event_loop_post(control->machine->loop, &client->more);
 	}
+	qmp_tell_end(&control->shared, event);
 }
 
-/* --- connections --- */
+/* --- clients come --- */
 
 static struct client *free_place(struct control *control)
 {
@@ -223,107 +337,142 @@ static void refuse_now(void *opaque, const char *text, size_t size)
 		return; /* it will see that the connection is closed */
 }
 
-static void refuse(int fd)
+static int refuse(int fd)
 {
 	struct qmp_session session = {.send = refuse_now, .opaque = &fd};
 
 	qmp_refuse(&session, "Too many clients are connected");
 	close(fd);
+	return -EBUSY;
 }
 
-static void on_connection(void *opaque, uint32_t events);
-
-static int listen_again(struct control *control)
+int control_take_client(struct control *control, int input, int output, bool is_socket, bool human)
 {
-	return event_loop_watch(
-		control->machine->loop, control->socket.fd, EPOLLIN, on_connection, control);
-}
-
-static void retry_later(struct control *control)
-{
-	static const struct itimerspec delay = {.it_value = {.tv_nsec = RETRY_NS}};
-
-	timerfd_settime(control->retry_fd, 0, &delay, NULL);
-}
-
-static void on_retry(void *opaque, uint32_t events)
-{
-	struct control *control = opaque;
-	uint64_t expirations;
-
-	if (read(control->retry_fd, &expirations, sizeof(expirations)) > 0 && listen_again(control))
-		retry_later(control);
-}
-
-/* The process or the host has no room for another connection now. It is left in the backlog, where
- * it would keep the socket ready and this thread busy. */
-static void wait_for_room(struct control *control)
-{
-	if (!control->told)
-		log_warning("--control %s: cannot take a connection now: %s", control->socket.path,
-			strerror(errno));
-	control->told = true;
-	event_loop_unwatch(control->machine->loop, control->socket.fd);
-	retry_later(control);
-}
-
-static void on_connection(void *opaque, uint32_t events)
-{
-	struct control *control = opaque;
 	struct client *client = free_place(control);
-	int fd = accept4(control->socket.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-	if (fd < 0) {
-		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
-			wait_for_room(control);
-		return;
-	}
-	control->told = false;
-	if (!client) {
-		refuse(fd);
-		return;
-	}
-	*client = (struct client){.control = control, .fd = fd, .events = EPOLLIN};
-	client->session = (struct qmp_session){.machine = control->machine,
-		.keys = &control->keys,
-		.buttons = &control->buttons,
+	if (!client)
+		return refuse(output);
+	*client = (struct client){.control = control,
+		.input = input,
+		.output = output,
+		.is_socket = is_socket,
+		.events = NOT_WATCHED,
+		.output_events = NOT_WATCHED};
+	client->session = (struct qmp_session){.shared = &control->shared,
+		.machine = control->machine,
+		.human = human,
 		.send = client_send,
 		.opaque = client};
-	if (event_loop_watch(control->machine->loop, fd, EPOLLIN, on_client, client) < 0) {
-		close_client(client);
-		return;
-	}
+	event_work_init(&client->more, run_more, client);
 	qmp_open(&client->session);
+	watch(client);
+	return 0;
+}
+
+/* --- monitors --- */
+
+struct control *control_open(struct machine *machine, const struct control_about *about)
+{
+	struct control *control = calloc(1, sizeof(*control));
+
+	if (!control) {
+		log_error("out of memory for the machine's monitors");
+		return NULL;
+	}
+	control->machine = machine;
+	qmp_shared_init(&control->shared, machine);
+	if (about) {
+		control->shared.name = about->name;
+		control->shared.uuid = about->uuid;
+		control->shared.machine_type = about->machine_type;
+		control->shared.kvm = about->kvm;
+	}
+	control->listener = (struct machine_listener){.notify = on_event, .opaque = control};
+	machine_listen(machine, &control->listener);
+	return control;
+}
+
+void control_note_chardev(struct control *control, const char *label, const char *filename)
+{
+	if (!control->shared.chardevs)
+		control->shared.chardevs = json_array();
+	json_array_append_new(
+		control->shared.chardevs, json_pack("{s:s, s:s, s:b}", "label", label, "filename",
+						  filename, "frontend-open", 1));
+}
+
+static void note_monitor(struct control *control, const struct control_config *config)
+{
+	static const char *const forms[] = {[CONTROL_UNIX] = "unix:%s,server=on",
+		[CONTROL_TCP] = "tcp:%s,server=on",
+		[CONTROL_LISTENER] = "unix:%s,server=on",
+		[CONTROL_STREAM] = "%s"};
+	const char *where = config->path                     ? config->path
+			    : config->kind == CONTROL_STREAM ? "stdio"
+							     : "";
+	char filename[512], label[32];
+
+	snprintf(label, sizeof(label), "compat_monitor%zu",
+		json_array_size(control->shared.chardevs));
+	snprintf(filename, sizeof(filename), forms[config->kind], where);
+	control_note_chardev(control, config->label ? config->label : label, filename);
+}
+
+static struct monitor *free_monitor(struct control *control)
+{
+	for (unsigned i = 0; i < CONTROL_MONITORS; i++)
+		if (!control->monitors[i].control)
+			return &control->monitors[i];
+	return NULL;
+}
+
+static bool is_socket(int fd)
+{
+	struct stat status;
+
+	return fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode);
+}
+
+/* The reader of a pipe that has gone is an error of write(), and no signal: this is the I/O thread,
+ * and those of vCPUs block it anyway. */
+static int take_stream(struct control *control, const struct control_config *config)
+{
+	bool one = config->input == config->output;
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	return control_take_client(control, config->input, config->output,
+		one && is_socket(config->input), config->human);
+}
+
+int control_add(struct control *control, const struct control_config *config)
+{
+	struct monitor *monitor = free_monitor(control);
+
+	if (!monitor) {
+		log_error("%s: expected at most %u monitors", config->option, CONTROL_MONITORS);
+		return -ENOSPC;
+	}
+	note_monitor(control, config);
+	if (config->kind == CONTROL_STREAM)
+		return take_stream(control, config);
+	*monitor =
+		(struct monitor){.control = control, .config = *config, .fd = -1, .retry_fd = -1};
+	return control_listen(monitor);
 }
 
 struct control *control_create(struct machine *machine, const char *path)
 {
-	struct control *control = calloc(1, sizeof(*control));
-	int error;
+	const struct control_config config = {
+		.kind = CONTROL_UNIX, .option = "--control", .path = path};
+	struct control *control = control_open(machine, NULL);
 
-	if (!control) {
-		log_error("--control %s: out of memory", path);
-		return NULL;
-	}
-	control->machine = machine;
-	key_sender_init(&control->keys, &machine->input, machine->loop, &machine->clock);
-	if (unix_socket_listen(&control->socket, "--control", path) < 0) {
-		free(control);
-		return NULL;
-	}
-	control->retry_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	error = control->retry_fd < 0 ? -errno
-				      : event_loop_watch(machine->loop, control->retry_fd, EPOLLIN,
-						on_retry, control);
-	if (!error)
-		error = listen_again(control);
-	if (error) {
-		log_error("--control %s: cannot watch the socket: %s", path, strerror(-error));
+	if (control && control_add(control, &config) < 0) {
 		control_destroy(control);
 		return NULL;
 	}
-	control->listener = (struct machine_listener){.notify = on_event, .opaque = control};
-	machine_listen(machine, &control->listener);
 	return control;
 }
 
@@ -333,10 +482,9 @@ void control_destroy(struct control *control)
 	for (unsigned i = 0; i < CONTROL_CLIENTS; i++)
 		if (control->clients[i].control)
 			close_client(&control->clients[i]);
-	event_loop_unwatch(control->machine->loop, control->socket.fd);
-	event_loop_unwatch(control->machine->loop, control->retry_fd);
-	close(control->retry_fd);
-	key_sender_stop(&control->keys);
-	unix_socket_close(&control->socket);
+	for (unsigned i = 0; i < CONTROL_MONITORS; i++)
+		if (control->monitors[i].control)
+			control_listen_end(&control->monitors[i]);
+	qmp_shared_destroy(&control->shared);
 	free(control);
 }

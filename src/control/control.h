@@ -1,4 +1,5 @@
-/* A machine's control socket: a Unix socket in the file system on which clients speak QMP.
+/* A machine's monitors: sockets and streams on which clients speak QMP, or humans the human
+ * monitor's commands.
  *
  * Everything happens on the I/O thread or under the machine lock, and nothing waits for a client. A
  * client that is slow to read has a queue of bounded size, and is not listened to while there is
@@ -9,15 +10,47 @@
 
 #include "machine/machine.h"
 
-#define CONTROL_CLIENTS 8 /* at a time; others are refused with an error reply */
+#define CONTROL_CLIENTS  8 /* at a time; others are refused with an error reply */
+#define CONTROL_MONITORS 8
 
 struct control;
 
-/* Listen at `path`. A socket there at which no process listens any more is replaced. Only the user
- * may connect. After machine_create(), before machine_run(). NULL
- * with a message in the log. */
+/* What clients are told of the machine that it does not know itself. Nothing here is copied. */
+struct control_about {
+	const char *name, *uuid;  /* NULL: none */
+	const char *machine_type; /* QEMU's name for it; NULL: "pc-q35-7.2" */
+	bool kvm;                 /* say that it runs with KVM */
+};
+
+enum control_kind {
+	CONTROL_UNIX,     /* listens at a Unix socket, `path`, which only its user may connect to */
+	CONTROL_TCP,      /* listens at `path`, HOST:PORT or [HOST]:PORT */
+	CONTROL_LISTENER, /* `input` is a socket that listens already */
+	CONTROL_STREAM,   /* one client, heard at `input` and told at `output`; they may be one */
+};
+
+/* A monitor. */
+struct control_config {
+	enum control_kind kind;
+	const char *option; /* for messages: "--control" */
+	const char *label;  /* its character device's name; NULL: made up */
+	const char *path;
+	int input, output; /* the monitor's from control_add() on; it closes those above 2 */
+	bool human;        /* speaks the human monitor's language, and not QMP */
+};
+
+/* For a machine without monitors yet. After machine_create(), before machine_run(). `about`: NULL:
+ * nothing. NULL with a message in the log. */
+struct control *control_open(struct machine *machine, const struct control_about *about);
+/* The same, with a monitor of QMP at a Unix socket: --control PATH. NULL with a message in the
+ * log. */
 struct control *control_create(struct machine *machine, const char *path);
-/* Close all and remove the socket. After machine_run(). */
+/* Add a monitor; what `config` points at must outlive it. At most CONTROL_MONITORS. 0, or -errno
+ * with a message in the log; then control_destroy() is still to be called. */
+int control_add(struct control *control, const struct control_config *config);
+/* Add a character device to those that clients are told of (query-chardev). */
+void control_note_chardev(struct control *control, const char *label, const char *filename);
+/* Close all and remove the sockets. After machine_run(). */
 void control_destroy(struct control *control);
 
 #endif

@@ -59,6 +59,21 @@ enum framing framer_take(struct framer *framer, const char *bytes, size_t size, 
 	return framing;
 }
 
+enum framing framer_take_line(struct framer *framer, const char *bytes, size_t size, size_t *taken)
+{
+	for (size_t i = 0; i < size; i++) {
+		*taken = i + 1;
+		if (bytes[i] == '\n')
+			return FRAMING_COMPLETE;
+		if (framer->size == FRAMER_LONGEST)
+			return FRAMING_TOO_LONG;
+		if (bytes[i] != '\r')
+			framer->text[framer->size++] = bytes[i];
+	}
+	*taken = size;
+	return FRAMING_MORE;
+}
+
 void framer_reset(struct framer *framer)
 {
 	framer->size = 0;

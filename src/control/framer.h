@@ -30,6 +30,8 @@ enum framing {
 
 /* Take bytes up to the end of a text at most; *taken is how many. */
 enum framing framer_take(struct framer *framer, const char *bytes, size_t size, size_t *taken);
+/* The same for lines: a text is what stands before a line's end, which does not belong to it. */
+enum framing framer_take_line(struct framer *framer, const char *bytes, size_t size, size_t *taken);
 void framer_reset(struct framer *framer);
 
 #endif

@@ -1,6 +1,8 @@
 #include "control/qmp.h"
 
+#include "control/human.h"
 #include "control/qmp_internal.h"
+#include "control/schema.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -29,9 +31,35 @@ static void send_object(struct qmp_session *session, json_t *object)
 	free(line);
 }
 
+static void send_text(struct qmp_session *session, const char *text)
+{
+	session->send(session->opaque, text, strlen(text));
+}
+
+/* To a human: what the command has said, and that the next one may come. */
+static void send_answer(struct qmp_session *session, json_t *value)
+{
+	const char *text = json_string_value(value);
+
+	if (!text)
+		text = json_string_value(json_object_get(value, "desc"));
+	if (text)
+		send_text(session, text);
+	if (json_is_object(value) && text)
+		send_text(session, "\r\n");
+	send_text(session, HUMAN_PROMPT);
+	json_decref(value);
+}
+
 static void send_reply(struct qmp_session *session, const char *kind, json_t *value, json_t *id)
 {
-	json_t *reply = json_pack("{s:o}", kind, value);
+	json_t *reply;
+
+	if (session->human) {
+		send_answer(session, value);
+		return;
+	}
+	reply = json_pack("{s:o}", kind, value);
 
 	if (id)
 		json_object_set_new(reply, "id", id);
@@ -55,20 +83,45 @@ __attribute__((format(printf, 4, 5))) static void send_error(
 	send_reply(session, "error", json_pack("{s:s, s:o}", "class", class, "desc", text), id);
 }
 
-static json_t *version(void)
+json_t *qmp_version(void)
 {
-	int major = 0, minor = 0, micro = 0;
+	return json_pack("{s:{s:i, s:i, s:i}, s:s}", "qemu", "micro", QMP_MICRO, "minor", QMP_MINOR,
+		"major", QMP_MAJOR, "package", "veneer " VENEER_VERSION);
+}
 
-	sscanf(VENEER_VERSION, "%d.%d.%d", &major, &minor, &micro);
-	/* Clients look for the numbers under this name. */
-	return json_pack("{s:{s:i, s:i, s:i}, s:s}", "qemu", "micro", micro, "minor", minor,
-		"major", major, "package", "veneer " VENEER_VERSION);
+void qmp_shared_init(struct qmp_shared *shared, struct machine *machine)
+{
+	*shared = (struct qmp_shared){.machine = machine};
+	key_sender_init(&shared->keys, &machine->input, machine->loop, &machine->clock);
+	descriptors_init(&shared->descriptors);
+}
+
+void qmp_shared_destroy(struct qmp_shared *shared)
+{
+	key_sender_stop(&shared->keys);
+	descriptors_close_all(&shared->descriptors);
+	json_decref(shared->objects);
+	json_decref(shared->chardevs);
+}
+
+static void greet_human(struct qmp_session *session)
+{
+	char greeting[120];
+
+	snprintf(greeting, sizeof(greeting),
+		"QEMU %d.%d.%d monitor - type 'help' for more information\r\n" HUMAN_PROMPT,
+		QMP_MAJOR, QMP_MINOR, QMP_MICRO);
+	send_text(session, greeting);
 }
 
 void qmp_open(struct qmp_session *session)
 {
-	send_object(
-		session, json_pack("{s:{s:o, s:[]}}", "QMP", "version", version(), "capabilities"));
+	if (session->human) {
+		greet_human(session);
+		return;
+	}
+	send_object(session,
+		json_pack("{s:{s:o, s:[]}}", "QMP", "version", qmp_version(), "capabilities"));
 }
 
 void qmp_wait_no_more(struct qmp_session *session)
@@ -76,6 +129,15 @@ void qmp_wait_no_more(struct qmp_session *session)
 	json_decref(session->waiting_id);
 	session->waiting_id = NULL;
 	session->waiting = false;
+	json_decref(session->stopped_arguments);
+	session->stopped_arguments = NULL;
+	session->run_stopped = NULL;
+}
+
+void qmp_close(struct qmp_session *session)
+{
+	qmp_wait_no_more(session);
+	received_close(&session->received);
 }
 
 void qmp_refuse(struct qmp_session *session, const char *why)
@@ -119,6 +181,24 @@ static const char *reason(const struct machine_result *result)
 	return "host-error";
 }
 
+/* Run a command, and reply, unless the reply comes later. */
+static void finish_command(struct qmp_session *session,
+	json_t *(*run)(struct qmp_session *session, json_t *arguments), json_t *arguments,
+	json_t *id)
+{
+	json_t *result;
+
+	session->failure[0] = '\0';
+	session->failure_class = "GenericError";
+	result = run(session, arguments);
+	if (session->failure[0])
+		send_error(session, id, session->failure_class, "%s", session->failure);
+	else if (session->waiting)
+		session->waiting_id = id;
+	else
+		send_reply(session, "return", result, id);
+}
+
 static json_t *event_data(const struct machine_result *result)
 {
 	const char *why = reason(result);
@@ -126,10 +206,50 @@ static json_t *event_data(const struct machine_result *result)
 	return json_pack("{s:b, s:s}", "guest", strncmp(why, "guest", 5) == 0, "reason", why);
 }
 
+void qmp_tell_begin(struct qmp_shared *shared, const struct machine_event *event)
+{
+	if (!shared->inspecting ||
+		(event->kind != MACHINE_PAUSED && event->kind != MACHINE_RESUMED &&
+			event->kind != MACHINE_ENDED))
+		return;
+	shared->inspecting = false;
+	shared->quiet = event->kind == MACHINE_RESUMED ||
+			(event->kind == MACHINE_PAUSED && !shared->stay_paused);
+	shared->stay_paused = false;
+}
+
+void qmp_tell_end(struct qmp_shared *shared, const struct machine_event *event)
+{
+	if (shared->quiet && event->kind == MACHINE_PAUSED)
+		machine_resume(shared->machine); /* and this event is quiet, too */
+	shared->quiet = false;
+}
+
+/* The reply that the client waits for, as far as it depends on the event. */
+static void reply_to_event(struct qmp_session *session, const struct machine_event *event)
+{
+	json_t *(*run)(struct qmp_session * session, json_t * arguments) = session->run_stopped;
+	json_t *id = session->waiting_id, *arguments = session->stopped_arguments;
+
+	session->waiting = false;
+	session->waiting_id = session->stopped_arguments = NULL;
+	session->run_stopped = NULL;
+	if (event->kind == MACHINE_RESUMED)
+		send_error(session, id, "GenericError",
+			"The machine was resumed while its devices still had requests in flight");
+	else if (run && event->kind == MACHINE_ENDED)
+		send_error(session, id, "GenericError", "The machine has ended");
+	else if (run)
+		finish_command(session, run, arguments, id);
+	else
+		send_reply(session, "return", json_object(), id);
+	json_decref(arguments);
+}
+
 void qmp_tell(struct qmp_session *session, const struct machine_event *event)
 {
 	struct timespec now;
-	json_t *object, *id = session->waiting_id;
+	json_t *object;
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	object = json_pack("{s:{s:I, s:I}, s:s}", "timestamp", "seconds", (json_int_t)now.tv_sec,
@@ -137,20 +257,13 @@ void qmp_tell(struct qmp_session *session, const struct machine_event *event)
 		event_names[event->kind]);
 	if (event->kind == MACHINE_WAS_RESET || event->kind == MACHINE_ENDED)
 		json_object_set_new(object, "data", event_data(&event->cause));
-	if (session->negotiated)
+	if (session->negotiated && !session->shared->quiet)
 		send_object(session, object);
 	else
 		json_decref(object);
-	if (!session->waiting || (event->kind != MACHINE_PAUSED && event->kind != MACHINE_RESUMED &&
-					 event->kind != MACHINE_ENDED))
-		return;
-	session->waiting = false;
-	session->waiting_id = NULL;
-	if (event->kind == MACHINE_RESUMED)
-		send_error(session, id, "GenericError",
-			"The machine was resumed while its devices still had requests in flight");
-	else
-		send_reply(session, "return", json_object(), id);
+	if (session->waiting && (event->kind == MACHINE_PAUSED || event->kind == MACHINE_RESUMED ||
+					event->kind == MACHINE_ENDED))
+		reply_to_event(session, event);
 }
 
 /* --- commands --- */
@@ -165,134 +278,92 @@ json_t *qmp_fail(struct qmp_session *session, const char *format, ...)
 	return NULL;
 }
 
-/* There are no capabilities to enable. */
-static json_t *qmp_capabilities(struct qmp_session *session, json_t *arguments)
+json_t *qmp_run_stopped(struct qmp_session *session,
+	json_t *(*run)(struct qmp_session *session, json_t *arguments), json_t *arguments)
 {
-	json_t *enable = json_object_get(arguments, "enable");
+	struct machine *machine = session->machine;
 
-	if (enable && (!json_is_array(enable) || json_array_size(enable)))
+	if (machine->phase == MACHINE_PHASE_RUNNING) {
+		session->shared->inspecting = true;
+		machine_pause(machine);
+	}
+	if (machine->phase == MACHINE_PHASE_PAUSED)
+		return run(session, arguments);
+	session->run_stopped = run;
+	session->stopped_arguments = json_incref(arguments);
+	session->waiting = true;
+	return NULL;
+}
+
+json_t *qmp_fail_not_found(struct qmp_session *session, const char *name)
+{
+	session->failure_class = "DeviceNotFound";
+	return qmp_fail(session, "Device '%.100s' not found", name);
+}
+
+/* There are no capabilities to enable. */
+json_t *qmp_capabilities(struct qmp_session *session, json_t *arguments)
+{
+	if (json_array_size(json_object_get(arguments, "enable")))
 		return qmp_fail(session,
 			"Parameter 'enable' must be an empty list: there are no capabilities");
 	session->negotiated = true;
 	return json_object();
 }
 
-static json_t *query_status(struct qmp_session *session, json_t *arguments)
+json_t *qmp_query_version(struct qmp_session *session, json_t *arguments)
 {
-	bool paused = session->machine->phase == MACHINE_PHASE_PAUSED;
-	bool asleep = session->machine->asleep;
-
-	return json_pack("{s:b, s:s}", "running", !paused && !asleep, "status",
-		paused   ? "paused"
-		: asleep ? "suspended"
-			 : "running");
+	return qmp_version();
 }
 
-static json_t *query_version(struct qmp_session *session, json_t *arguments)
-{
-	return version();
-}
-
-static json_t *query_commands(struct qmp_session *session, json_t *arguments);
-
-static json_t *stop(struct qmp_session *session, json_t *arguments)
-{
-	machine_pause(session->machine);
-	session->waiting = session->machine->phase != MACHINE_PHASE_PAUSED;
-	return session->waiting ? NULL : json_object();
-}
-
-static json_t *cont(struct qmp_session *session, json_t *arguments)
-{
-	machine_resume(session->machine);
-	return json_object();
-}
-
-static json_t *quit(struct qmp_session *session, json_t *arguments)
-{
-	machine_request_end(session->machine, MACHINE_QUIT, true);
-	return json_object();
-}
-
-static json_t *system_powerdown(struct qmp_session *session, json_t *arguments)
-{
-	machine_press_power_button(session->machine);
-	return json_object();
-}
-
-static json_t *system_wakeup(struct qmp_session *session, json_t *arguments)
-{
-	if (!machine_wake_up(session->machine))
-		return qmp_fail(session, "Unable to wake up: guest is not in suspended state");
-	return json_object();
-}
-
-static json_t *system_reset(struct qmp_session *session, json_t *arguments)
-{
-	machine_request_end(session->machine, MACHINE_RESET, true);
-	return json_object();
-}
-
-static const struct command {
-	const char *name;
-	json_t *(*run)(struct qmp_session *session, json_t *arguments);
-	const char *arguments[3]; /* that it may have; NULL: no more */
-} commands[] = {
-	{"qmp_capabilities", qmp_capabilities, {"enable"}},
-	{"query-status", query_status, {0}},
-	{"query-version", query_version, {0}},
-	{"query-commands", query_commands, {0}},
-	{"stop", stop, {0}},
-	{"cont", cont, {0}},
-	{"quit", quit, {0}},
-	{"system_powerdown", system_powerdown, {0}},
-	{"system_reset", system_reset, {0}},
-	{"system_wakeup", system_wakeup, {0}},
-	{"send-key", qmp_send_key, {"keys", "hold-time"}},
-	{"screendump", qmp_screendump, {"filename", "format"}},
-	{"input-send-event", qmp_input_send_event, {"events", "device", "head"}},
-};
-
-static json_t *query_commands(struct qmp_session *session, json_t *arguments)
+json_t *qmp_query_commands(struct qmp_session *session, json_t *arguments)
 {
 	json_t *list = json_array();
 
-	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		json_array_append_new(list, json_pack("{s:s}", "name", commands[i].name));
+	for (const struct qmp_command *command = qmp_commands; command->name; command++)
+		json_array_append_new(list, json_pack("{s:s}", "name", command->name));
+	return list;
+}
+
+json_t *qmp_query_events(struct qmp_session *session, json_t *arguments)
+{
+	json_t *list = json_array();
+
+	for (const struct schema_event *event = schema_events; event->name; event++)
+		json_array_append_new(list, json_pack("{s:s}", "name", event->name));
+	return list;
+}
+
+json_t *qmp_query_schema(struct qmp_session *session, json_t *arguments)
+{
+	json_t *list = json_array();
+
+	for (const struct qmp_command *command = qmp_commands; command->name; command++)
+		schema_add_command(list, command->name, command->arguments, command->return_type);
+	schema_add_types(list);
 	return list;
 }
 
 /* --- what the client says --- */
 
-static const struct command *find_command(const char *name)
+static const struct qmp_command *find_command(const char *name)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		if (strcmp(commands[i].name, name) == 0)
-			return &commands[i];
+	for (const struct qmp_command *command = qmp_commands; command->name; command++)
+		if (strcmp(command->name, name) == 0)
+			return command;
 	return NULL;
 }
 
-/* False where an argument is none that the command has, with a reply. */
-static bool check_arguments(
-	struct qmp_session *session, const struct command *command, json_t *arguments, json_t *id)
+/* False where the arguments are not those that the command has, with a reply. */
+static bool check_arguments(struct qmp_session *session, const struct qmp_command *command,
+	json_t *arguments, json_t *id)
 {
-	const char *name;
-	json_t *value;
+	struct schema_fault fault;
 
-	json_object_foreach(arguments, name, value)
-	{
-		size_t i = 0;
-
-		while (i < ARRAY_SIZE(command->arguments) && command->arguments[i] &&
-			strcmp(command->arguments[i], name) != 0)
-			i++;
-		if (i == ARRAY_SIZE(command->arguments) || !command->arguments[i]) {
-			send_error(
-				session, id, "GenericError", "Parameter '%s' is unexpected", name);
-			return false;
-		}
-	}
-	return true;
+	if (schema_check(command->arguments, arguments, &fault))
+		return true;
+	send_error(session, id, "GenericError", "%s", fault.text);
+	return false;
 }
 
 /* The members of a request. False: it is none, and there was a reply. */
@@ -329,8 +400,8 @@ static bool check_request(struct qmp_session *session, json_t *request, json_t *
 }
 
 /* The command may be run in this state of the session. */
-static bool check_state(
-	struct qmp_session *session, const char *name, const struct command *command, json_t *id)
+static bool check_state(struct qmp_session *session, const char *name,
+	const struct qmp_command *command, json_t *id)
 {
 	bool negotiates = command && command->run == qmp_capabilities;
 
@@ -350,8 +421,8 @@ static bool check_state(
 
 static void execute(struct qmp_session *session, json_t *request)
 {
-	json_t *id = json_incref(json_object_get(request, "id")), *result;
-	const struct command *command;
+	json_t *id = json_incref(json_object_get(request, "id"));
+	const struct qmp_command *command;
 	const char *name;
 
 	if (!check_request(session, request, id))
@@ -361,21 +432,31 @@ static void execute(struct qmp_session *session, json_t *request)
 	if (!check_state(session, name, command, id) ||
 		!check_arguments(session, command, json_object_get(request, "arguments"), id))
 		return;
-	session->failure[0] = '\0';
-	result = command->run(session, json_object_get(request, "arguments"));
-	if (session->failure[0])
-		send_error(session, id, "GenericError", "%s", session->failure);
-	else if (session->waiting)
-		session->waiting_id = id;
+	finish_command(session, command->run, json_object_get(request, "arguments"), id);
+}
+
+/* A line that is no UTF-8 is none that there is a command for. */
+static void take_line(struct qmp_session *session, const char *text, size_t size)
+{
+	json_t *arguments = json_pack("{s:s%}", "command-line", text, size);
+
+	if (arguments)
+		finish_command(session, qmp_human_monitor_command, arguments, NULL);
 	else
-		send_reply(session, "return", result, id);
+		send_text(session, "unknown command\r\n" HUMAN_PROMPT);
+	json_decref(arguments);
 }
 
 void qmp_take(struct qmp_session *session, const char *text, size_t size)
 {
 	json_error_t error;
-	json_t *request = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+	json_t *request;
 
+	if (session->human) {
+		take_line(session, text, size);
+		return;
+	}
+	request = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
 	if (!request)
 		send_error(session, NULL, "GenericError", "JSON parse error, %s", error.text);
 	else if (!json_is_object(request))

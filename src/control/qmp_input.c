@@ -1,5 +1,4 @@
 /* Keys and the mouse by QMP: send-key and input-send-event, with the arguments that QEMU's have. */
-#include "control/key_sender.h"
 #include "control/qcode.h"
 #include "control/qmp_internal.h"
 
@@ -57,7 +56,7 @@ json_t *qmp_send_key(struct qmp_session *session, json_t *arguments)
 			return NULL;
 		codes[i] = (uint16_t)code;
 	}
-	if (!key_sender_add(session->keys, codes, (unsigned)json_array_size(keys),
+	if (!key_sender_add(&session->shared->keys, codes, (unsigned)json_array_size(keys),
 		    (uint64_t)hold_ms * 1000000))
 		return qmp_fail(session, "Too many keys wait to be sent");
 	return json_object();
@@ -160,7 +159,7 @@ static bool read_event(struct qmp_session *session, json_t *event, struct happen
 static void act(struct qmp_session *session, const struct happening *happening)
 {
 	const struct input *input = &session->machine->input;
-	unsigned *held = session->buttons;
+	unsigned *held = &session->shared->buttons;
 
 	if (happening->key >= 0) {
 		input_key(input, (unsigned)happening->key, happening->down);

@@ -1,6 +1,6 @@
-/* The watchdog timer of Intel's 6300ESB I/O controller hub (data sheet 300641, chapter 16). It counts
- * down in two stages; at the end of the first it may interrupt, at the end of the second its output
- * says that the system hangs. Linux's driver is i6300esb.ko. */
+/* The watchdog timer of Intel's 6300ESB I/O controller hub (data sheet 300641, chapter 16). It
+ * counts down in two stages; at the end of the first it may interrupt, at the end of the second its
+ * output says that the system hangs. Linux's driver is i6300esb.ko. */
 #ifndef VENEER_DEVICE_I6300ESB_H
 #define VENEER_DEVICE_I6300ESB_H
 

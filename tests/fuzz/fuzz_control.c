@@ -1,8 +1,8 @@
 /* What a client sends to a control socket: framer and QMP, with a machine that only notes what is
  * asked of it. The first byte says in what pieces the rest arrives. */
 #include "control/framer.h"
-#include "control/key_sender.h"
-#include "control/qmp.h"
+#include "control/human.h"
+#include "control/qmp_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static struct qmp_session session;
 static struct machine machine;
 static struct priority_lock lock = PRIORITY_LOCK_INITIALIZER;
-static struct key_sender keys;
-static unsigned buttons;
+static struct qmp_shared shared;
 static unsigned replies;
 
 static void require(bool condition)
@@ -24,7 +23,11 @@ static void require(bool condition)
 
 static void tell(enum machine_event_kind kind)
 {
-	qmp_tell(&session, &(struct machine_event){.kind = kind});
+	const struct machine_event event = {.kind = kind};
+
+	qmp_tell_begin(&shared, &event);
+	qmp_tell(&session, &event);
+	qmp_tell_end(&shared, &event);
 }
 
 /* Stands at once or, every other time, later. */
@@ -38,6 +41,17 @@ void machine_pause(struct machine *asked)
 	asked->phase = later ? MACHINE_PHASE_PAUSING : MACHINE_PHASE_PAUSED;
 	if (!later)
 		tell(MACHINE_PAUSED);
+}
+
+/* The fuzzer is not to write to files that it finds names of. */
+json_t *qmp_dump_guest_memory(struct qmp_session *asked, json_t *arguments)
+{
+	return json_object();
+}
+
+json_t *qmp_query_dump_capability(struct qmp_session *asked, json_t *arguments)
+{
+	return json_object();
 }
 
 void machine_resume(struct machine *asked)
@@ -76,11 +90,15 @@ static void on_mouse(void *opaque, int dx, int dy, int dz, unsigned held)
 	require(held < 32 && dz >= -1 && dz <= 1);
 }
 
-/* All that is sent is one JSON object and a line end. */
+/* All that is sent is one JSON object and a line end; or to a human anything, and a prompt. */
 static void on_send(void *opaque, const char *text, size_t size)
 {
 	json_t *object;
 
+	if (session.human) {
+		replies += size == strlen(HUMAN_PROMPT) && !memcmp(text, HUMAN_PROMPT, size);
+		return;
+	}
 	require(size > 2 && memcmp(text + size - 2, "\r\n", 2) == 0 &&
 		!memchr(text, '\n', size - 2));
 	object = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
@@ -126,23 +144,22 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	framer_reset(&framer);
 	machine = (struct machine){
 		.loop = machine.loop, .clock = machine.clock, .input = {.ops = &input_ops}};
-	key_sender_init(&keys, &machine.input, machine.loop, &machine.clock);
-	buttons = 0;
-	session = (struct qmp_session){.machine = &machine,
-		.keys = &keys,
-		.buttons = &buttons,
+	qmp_shared_init(&shared, &machine);
+	session = (struct qmp_session){.shared = &shared,
+		.machine = &machine,
 		.send = on_send,
-		.negotiated = data[0] & 1};
+		.negotiated = data[0] & 1,
+		.human = data[0] & 2};
 	qmp_open(&session);
 	while (i < size && framing <= FRAMING_COMPLETE) {
-		framing =
-			framer_take(&framer, (const char *)data + i, MIN(piece, size - i), &taken);
+		framing = (session.human ? framer_take_line : framer_take)(
+			&framer, (const char *)data + i, MIN(piece, size - i), &taken);
 		require(framer.size <= FRAMER_LONGEST && framer.depth <= FRAMER_DEEPEST + 1);
 		if (framing == FRAMING_COMPLETE)
 			take(&framer);
 		i += taken;
 	}
-	qmp_wait_no_more(&session);
-	key_sender_stop(&keys);
+	qmp_close(&session);
+	qmp_shared_destroy(&shared);
 	return 0;
 }

@@ -81,11 +81,6 @@ void pci_reset_function(struct pci_function *function);
 
 /* --- pci.c, host_bridge.c --- */
 
-/* All functions, in the order of the bus: a device's one after the other, each followed by what is
- * behind it. `previous` NULL: the first. NULL: there are no more. */
-struct pci_function *pci_next_function(
-	const struct pci_bus *bus, const struct pci_function *previous);
-
 extern const struct pci_description pci_host_bridge;
 
 /* After the function was put on the bus. */

@@ -153,6 +153,10 @@ int pci_add(struct pci_bus *bus, struct pci_function *function, int slot,
 	const struct pci_description *description);
 /* The function that was put on the bus last. */
 const struct pci_function *pci_newest(const struct pci_bus *bus);
+/* All functions, in the order of the bus: a device's one after the other, each followed by what is
+ * behind it. `previous` NULL: the first. NULL: there are no more. */
+struct pci_function *pci_next_function(
+	const struct pci_bus *bus, const struct pci_function *previous);
 /* Append a capability: `bytes` begins with the ID, its second byte is filled in. `writable`: mask
  * of the bits the guest may change, NULL: none. Before the machine runs. Returns its offset, or 0
  * with a message: there is no room. */

@@ -1,0 +1,81 @@
+/* The machine's disks, by QMP. */
+#include "control/qmp_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static json_t *describe_image(const struct disk_config *config, const struct disk *disk)
+{
+	const char *path = config->path ? config->path : "";
+	const char *format = config->format[0] ? config->format : "raw";
+	json_int_t size = disk ? (json_int_t)disk->size : 0;
+
+	return json_pack(
+		"{s:s, s:s, s:I}", "filename", path, "format", format, "virtual-size", size);
+}
+
+/* NULL where the path is no text that JSON can have. */
+static json_t *describe_node(
+	const struct disk_config *config, const struct disk *disk, const char *node)
+{
+	return json_pack("{s:s, s:s, s:b, s:s, s:i, s:b, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:o, "
+			 "s:{s:b, s:b, s:b}, s:i}",
+		"file", config->path ? config->path : "", "node-name", node, "ro",
+		config->read_only, "drv", config->format[0] ? config->format : "raw",
+		"backing_file_depth", 0, "encrypted", 0, "detect_zeroes", "off", "bps", 0, "bps_rd",
+		0, "bps_wr", 0, "iops", 0, "iops_rd", 0, "iops_wr", 0, "image",
+		describe_image(config, disk), "cache", "writeback", 1, "direct",
+		config->cache == DISK_DIRECT, "no-flush", config->cache == DISK_UNSAFE,
+		"write_threshold", 0);
+}
+
+static void add_block(
+	json_t *list, const struct disk_config *config, const struct disk *disk, const char *name)
+{
+	json_t *node = describe_node(config, disk, name);
+	json_t *block = json_pack("{s:s, s:s, s:b, s:b, s:s}", "device", name, "type", "unknown",
+		"removable", config->cdrom, "locked", 0, "io-status", "ok");
+
+	if (node)
+		json_object_set_new(block, "inserted", node);
+	if (config->cdrom)
+		json_object_set_new(block, "tray_open", json_false());
+	json_array_append_new(list, block);
+}
+
+static json_t *describe_all(const struct machine *machine, bool nodes)
+{
+	json_t *list = json_array(), *names = json_array(), *block;
+	char name[32];
+	size_t i;
+
+	for (unsigned disk = 0; disk < machine->config.disk_count; disk++) {
+		snprintf(name, sizeof(name), "disk%u", disk);
+		add_block(list, &machine->config.disks[disk], machine->disk[disk], name);
+	}
+	for (unsigned floppy = 0; floppy < machine->config.floppy_count; floppy++) {
+		snprintf(name, sizeof(name), "floppy%u", floppy);
+		add_block(list, &machine->config.floppies[floppy], NULL, name);
+	}
+	if (!nodes) {
+		json_decref(names);
+		return list;
+	}
+	json_array_foreach(list, i, block)
+	{
+		if (json_object_get(block, "inserted"))
+			json_array_append(names, json_object_get(block, "inserted"));
+	}
+	json_decref(list);
+	return names;
+}
+
+json_t *qmp_query_block(struct qmp_session *session, json_t *arguments)
+{
+	return describe_all(session->machine, false);
+}
+
+json_t *qmp_query_named_block_nodes(struct qmp_session *session, json_t *arguments)
+{
+	return describe_all(session->machine, true);
+}
