@@ -67,6 +67,7 @@ static void save_and_load(const struct step *step, const uint8_t *array)
 	struct state_reader reader;
 
 	memcpy(contents, array, sizeof(contents));
+	device_list_quiesce(&devices, 0); /* as before a machine is saved, or ends */
 	device_list_save(&devices, &saved);
 	if (step->action & 0x80)
 		saved.bytes[step->offset % saved.size] = step->value;
