@@ -52,7 +52,7 @@ for stage; do
 done
 wanted=" $* "
 
-"$here/scripts/install-packages.sh" gcc libc6-dev binutils meson ninja-build pkg-config python3 seabios grub-pc-bin grub-common syslinux-common ipxe-qemu \
+"$here/scripts/install-packages.sh" gcc libc6-dev binutils meson ninja-build pkg-config python3 seabios grub-pc-bin grub-common syslinux-common memtest86+ ipxe-qemu \
 	libzydis-dev libjansson-dev libslirp-dev liburing-dev libnbd-dev libpng-dev libvncserver-dev libcmocka-dev libext2fs-dev mmdebstrap e2fsprogs btrfs-progs uidmap openssh-client qemu-utils qemu-system-common nbdkit clang clang-format libclang-rt-dev llvm acpica-tools xorriso man-db groff gdb || exit 1
 
 # --- counting ---
@@ -239,6 +239,7 @@ if stage cli; then
 	tap "firmware" "$here/tests/firmware/firmware.sh" "$veneer" "$build" \
 		"$("$here/guests/fetch-debian.sh" 2>/dev/null | head -n 1)"
 	tap "random boot sectors" "$here/tests/firmware/random-sectors.py" "$veneer" 12
+	tap "memtest86+" "$here/tests/firmware/memtest.py" "$veneer"
 	tap "terminal" "$here/tests/cli/terminal.py" "$veneer" "$build"
 	tap "control socket" "$here/tests/cli/control.py" "$veneer" "$build"
 	tap "gdb" "$here/tests/debug/debug.py" "$veneer" "$build" "$here" bt interp
