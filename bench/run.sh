@@ -4,6 +4,7 @@
 #   bench/run.sh [OPTION]...
 #   bench/run.sh real [OPTION]...       real programs; see bench/run.sh real --help
 #   bench/run.sh firmware [VENEER]      SeaBIOS and GRUB; see bench/firmware.py
+#   bench/run.sh screen [VENEER]        a text screen that scrolls; see bench/screen.py
 #   bench/run.sh io [OPTION]...         disks and networks; see bench/run.sh io --help
 #   bench/run.sh share [OPTION]...      shared directories; see bench/run.sh share --help
 #
@@ -26,6 +27,7 @@
 bench=$(cd "$(dirname "$0")" && pwd)
 [[ ${1:-} != real ]] || exec "$bench/real.sh" "${@:2}"
 [[ ${1:-} != firmware ]] || exec "$bench/firmware.py" "${@:2}"
+[[ ${1:-} != screen ]] || exec "$bench/screen.py" "${@:2}"
 [[ ${1:-} != io ]] || exec "$bench/io.py" "${@:2}"
 [[ ${1:-} != share ]] || exec "$bench/share.py" "${@:2}"
 # shellcheck source=bench/common.sh
