@@ -210,7 +210,7 @@ static void relay(const char *kernel, unsigned cpus, const char *const engines[2
 static const struct {
 	const char *name;
 	unsigned cpus;
-} work[] = {{"hotcode", 1}, {"anytime", 1}, {"time", 1}, {"multicpu", 4}};
+} work[] = {{"hotcode", 1}, {"anytime", 1}, {"time", 1}, {"sleep", 1}, {"multicpu", 4}};
 
 static void relay_all(const char *first, const char *second)
 {
