@@ -55,10 +55,12 @@ class Guest:
         self.errors = open(os.path.join(test.work, 'errors'), 'w+b')
         disk = test.medium + ',io=threads' if stuck_by else 'nbd+unix:///?socket=' + self.socket
         host = [os.path.join(test.words.build, 'tests/virtio/stuck-host'), stuck_by] if stuck_by else []
+        self.screen = os.path.join(test.work, 'screen')
+        display = ['--display', 'vnc=' + self.screen] if stuck_by else []
         self.machine = subprocess.Popen(
             host + [test.words.veneer, 'run', '--kernel', os.path.join(test.words.source, '.cache/guest/vmlinuz'),
              '--initrd', test.initramfs, '--engine', test.words.engine, '--cpus', str(test.words.cpus), '--memory',
-             '256M', '--no-reboot', '--disk', disk, '--control', self.control, '--append',
+             '256M', '--no-reboot', '--disk', disk, *display, '--control', self.control, '--append',
              'console=ttyS0 quiet panic=-1 fs=%s streams=%u mode=%s' % (test.fs, STREAMS, mode)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.errors)
 
@@ -284,6 +286,8 @@ class Test:
         problems += self.problems_of(guest.lines)
         if not self.durable[0] or 'host does not complete' not in guest.said():
             problems.append('nothing was stuck: ' + guest.said())
+        if os.path.exists(guest.screen):
+            problems.append("the screen's socket is left")
         self.result(problems + self.last(), 'the machine ends soon though the host is stuck')
 
     def run(self):
