@@ -11,13 +11,14 @@ bool isa_address(const ZydisDecodedInstruction *in, const ZydisDecodedOperand *o
 	struct isa_address *out)
 {
 	const ZydisDecodedOperandMem *mem = &op->mem;
+	bool wraps = in->machine_mode != ZYDIS_MACHINE_MODE_LONG_64;
 	/* The stack of 64-bit code has 64-bit addresses, whatever the address size. */
 	bool stack = op->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN &&
 		     mem->segment == ZYDIS_REGISTER_SS;
 
 	if (op->type != ZYDIS_OPERAND_TYPE_MEMORY ||
 		(mem->type != ZYDIS_MEMOP_TYPE_MEM && mem->type != ZYDIS_MEMOP_TYPE_AGEN) ||
-		in->mnemonic == ZYDIS_MNEMONIC_XLAT)
+		in->mnemonic == ZYDIS_MNEMONIC_XLAT || in->address_width == 16)
 		return false;
 	*out = (struct isa_address){.disp = (uint64_t)mem->disp.value,
 		.base = register_number(mem->base),
@@ -26,7 +27,8 @@ bool isa_address(const ZydisDecodedInstruction *in, const ZydisDecodedOperand *o
 		.segment = mem->segment == ZYDIS_REGISTER_FS   ? SEG_FS
 			   : mem->segment == ZYDIS_REGISTER_GS ? SEG_GS
 							       : SEG_NONE,
-		.narrow = in->address_width == 32 && !stack};
+		.narrow = wraps || (in->address_width == 32 && !stack),
+		.wraps = wraps};
 	if (mem->base == ZYDIS_REGISTER_RIP || mem->base == ZYDIS_REGISTER_EIP)
 		out->disp += next;
 	if (stack && out->base == RSP && (op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
@@ -44,5 +46,6 @@ uint64_t isa_linear(const struct cpu *cpu, const struct isa_address *a)
 		offset += cpu->gpr[a->index] * a->scale;
 	if (a->narrow)
 		offset = (uint32_t)offset;
-	return offset + cpu->segment_base[a->segment];
+	offset += cpu->segment_base[a->segment];
+	return a->wraps ? (uint32_t)offset : offset;
 }

@@ -72,3 +72,44 @@ struct isa_fields isa_find_fields(const ZydisDecodedInstruction *in,
 	modernise(in, &f);
 	return f;
 }
+
+static bool is_long(const ZydisDecodedInstruction *in)
+{
+	return in->machine_mode == ZYDIS_MACHINE_MODE_LONG_64;
+}
+
+void isa_vex_payload(const ZydisDecodedInstruction *in, const struct isa_fields *f,
+	const uint8_t *bytes, uint8_t payload[2])
+{
+	const uint8_t *from = bytes + in->raw.vex.offset;
+
+	if (from[0] == 0xc5) {
+		payload[0] = (from[1] & 0x80) | 0x61;
+		payload[1] = from[1] & 0x7f;
+	} else {
+		payload[0] = from[1];
+		payload[1] = from[2];
+	}
+	if (is_long(in))
+		return;
+	payload[0] |= 0xe0;
+	payload[1] |= 0x40;
+	if (f->any_gpr)
+		payload[1] &= 0x7f;
+}
+
+void isa_evex_payload(const ZydisDecodedInstruction *in, const struct isa_fields *f,
+	const uint8_t *bytes, uint8_t payload[3])
+{
+	const uint8_t *from = bytes + in->raw.evex.offset;
+
+	for (unsigned i = 0; i < 3; i++)
+		payload[i] = from[i + 1];
+	if (is_long(in))
+		return;
+	payload[0] |= 0xf0;
+	payload[1] |= 0x40;
+	payload[2] |= 0x08;
+	if (f->any_gpr)
+		payload[1] &= 0x7f;
+}

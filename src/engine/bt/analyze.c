@@ -185,12 +185,12 @@ static bool try_identical(const struct translator *t, struct guest_insn *g)
 
 /* --- recognising each kind --- */
 
-static bool memory_operand(struct guest_insn *g, unsigned index)
+static bool memory_operand(const struct translator *t, struct guest_insn *g, unsigned index)
 {
 	if (g->operands[index].type != ZYDIS_OPERAND_TYPE_MEMORY)
 		return false;
 	g->memory = &g->operands[index];
-	g->memory_size = 8;
+	g->memory_size = word_size(t);
 	return true;
 }
 
@@ -201,13 +201,13 @@ bool recognise_push_pop(const struct translator *t, struct guest_insn *g)
 
 	if (windowed(t) && stack_recognise(g))
 		return true;
-	if (g->in.operand_width != 64)
+	if (g->in.operand_width != 8 * word_size(t))
 		set_kind(g, GUEST_END, "push or pop of 16 bits");
-	else if (push && (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE || isa_operand_is_gpr64(op)))
+	else if (push && (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE || is_word_register(t, op)))
 		return true;
-	else if (push && memory_operand(g, 0))
+	else if (push && memory_operand(t, g, 0))
 		return true;
-	else if (push || !isa_operand_is_gpr64(op) || is_rsp(op))
+	else if (push || !is_word_register(t, op) || isa_gpr_number(op->reg.value) == RSP)
 		set_kind(g, GUEST_END, "rare form of PUSH or POP");
 	return true;
 }
@@ -216,8 +216,8 @@ bool recognise_push_pop(const struct translator *t, struct guest_insn *g)
  * 6.2.3). */
 bool recognise_leave(const struct translator *t, struct guest_insn *g)
 {
-	g->in.address_width = 64;
-	if (g->in.operand_width != 64)
+	g->in.address_width = (uint8_t)(8 * word_size(t));
+	if (g->in.operand_width != 8 * word_size(t))
 		set_kind(g, GUEST_END, "rare form of LEAVE");
 	return true;
 }
@@ -235,7 +235,7 @@ bool recognise_branch(const struct translator *t, struct guest_insn *g)
 	} else if (is_rsp(op)) {
 		set_kind(g, GUEST_END, "rare branch");
 	} else if (op->type != ZYDIS_OPERAND_TYPE_IMMEDIATE) {
-		memory_operand(g, 0);
+		memory_operand(t, g, 0);
 		g->kind = g->kind == GUEST_CALL ? GUEST_CALL_INDIRECT : GUEST_JMP_INDIRECT;
 	}
 	return true;
@@ -256,7 +256,7 @@ bool recognise_stack_write(const struct translator *t, struct guest_insn *g)
 		return false;
 	switch (g->in.mnemonic) {
 	case ZYDIS_MNEMONIC_MOV:
-		if (!isa_operand_is_gpr64(&g->operands[1]) && !memory_operand(g, 1))
+		if (!isa_operand_is_gpr64(&g->operands[1]) && !memory_operand(t, g, 1))
 			return false;
 		return true;
 	case ZYDIS_MNEMONIC_LEA:
@@ -305,7 +305,7 @@ bool recognise_jcc(const struct translator *t, struct guest_insn *g)
 {
 	bool plain = g->in.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
 		     g->in.operand_width != 16 &&
-		     (g->kind != GUEST_LOOP || g->in.address_width == 64);
+		     (g->kind != GUEST_LOOP || g->in.address_width == 8 * word_size(t));
 
 	if (!plain || !cpu_canonical(t->cpu, branch_target(g)))
 		g->kind = GUEST_END;
@@ -348,6 +348,7 @@ static const uint8_t candidates[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
 	[ZYDIS_MNEMONIC_JP] = GUEST_JCC,
 	[ZYDIS_MNEMONIC_JS] = GUEST_JCC,
 	[ZYDIS_MNEMONIC_JZ] = GUEST_JCC,
+	[ZYDIS_MNEMONIC_JECXZ] = GUEST_JRCXZ,
 	[ZYDIS_MNEMONIC_JRCXZ] = GUEST_JRCXZ,
 	[ZYDIS_MNEMONIC_LOOP] = GUEST_LOOP,
 	[ZYDIS_MNEMONIC_JMP] = GUEST_JMP,
@@ -360,6 +361,7 @@ static const uint8_t candidates[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
 	[ZYDIS_MNEMONIC_SWAPGS] = GUEST_SWAPGS,
 	[ZYDIS_MNEMONIC_CLD] = GUEST_CLD,
 	[ZYDIS_MNEMONIC_PAUSE] = GUEST_PAUSE,
+	[ZYDIS_MNEMONIC_PUSHFD] = GUEST_PUSHFQ,
 	[ZYDIS_MNEMONIC_PUSHFQ] = GUEST_PUSHFQ,
 	[ZYDIS_MNEMONIC_RDTSC] = GUEST_RDTSC,
 	[ZYDIS_MNEMONIC_RDTSCP] = GUEST_RDTSC,
@@ -436,14 +438,28 @@ static bool may_go_on_after(const struct guest_insn *g)
 	return !(g->in.attributes & ZYDIS_ATTRIB_IS_PRIVILEGED);
 }
 
+/* In 32-bit code addresses of 16 bits are rare, and CS may not be written or not even be read. */
+static bool has_rare_address(const struct translator *t, const struct guest_insn *g)
+{
+	if (!t->mode.code32)
+		return false;
+	for (unsigned i = 0; i < g->in.operand_count; i++)
+		if (g->operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+			(g->in.address_width != 32 ||
+				g->operands[i].mem.segment == ZYDIS_REGISTER_CS))
+			return true;
+	return false;
+}
+
 static void classify(const struct translator *t, struct guest_insn *g)
 {
 	const struct guest_kind_row *row = &guest_kinds[candidates[g->in.mnemonic]];
+	bool rare = has_rare_address(t, g);
 
 	set_kind(g, candidates[g->in.mnemonic], row->reason);
-	if (row->recognise && row->recognise(t, g))
+	if (!rare && row->recognise && row->recognise(t, g))
 		return;
-	if (try_identical(t, g)) {
+	if (!rare && try_identical(t, g)) {
 		set_kind(g, GUEST_IDENTICAL, NULL);
 		return;
 	}
@@ -474,9 +490,9 @@ static void mark_targets(struct translator *t)
 static enum isa_status decode(
 	const struct translator *t, const uint8_t *bytes, unsigned available, struct guest_insn *g)
 {
-	if (t->shapes)
+	if (t->shapes && !t->mode.code32)
 		return decode_cached(t->shapes, bytes, available, &g->in, g->operands);
-	return isa_decode(ISA_64, t->cpu->model, bytes, available, &g->in, g->operands);
+	return isa_decode(bt_mode_isa(t->mode), t->cpu->model, bytes, available, &g->in, g->operands);
 }
 
 static unsigned analyze_run(struct translator *t, const uint8_t *bytes, unsigned available,
@@ -498,8 +514,11 @@ static unsigned analyze_run(struct translator *t, const uint8_t *bytes, unsigned
 		g->bytes = bytes + done;
 		g->rip = rip + done;
 		classify(t, g);
-		/* The next instruction would be in the hole of addresses that are not canonical. */
-		if (!guest_kinds[g->kind].ends && !cpu_canonical(t->cpu, guest_next(g)))
+		/* The next instruction would be in the hole of addresses that are not canonical, or
+		 * above those of 32-bit code. */
+		if (!guest_kinds[g->kind].ends &&
+			(!cpu_canonical(t->cpu, guest_next(g)) ||
+				(t->mode.code32 && guest_next(g) > UINT32_MAX)))
 			set_kind(g, GUEST_END, "what follows is not canonical");
 		done += g->in.length;
 		t->count++;

@@ -24,7 +24,7 @@ bool bit_string_recognise(const struct translator *t, struct guest_insn *g)
 
 	if (to->type != ZYDIS_OPERAND_TYPE_MEMORY || bit->type != ZYDIS_OPERAND_TYPE_REGISTER ||
 		to->mem.type != ZYDIS_MEMOP_TYPE_MEM || g->in.operand_width < 32 ||
-		g->in.address_width != 64 || isa_gpr_number(bit->reg.value) == RSP)
+		g->in.address_width != 8 * word_size(t) || isa_gpr_number(bit->reg.value) == RSP)
 		return false;
 	g->memory = to;
 	g->memory_size = g->in.operand_width / 8;
@@ -86,7 +86,7 @@ void translate_bit_string(struct translator *t, unsigned i)
 	emit_store(c, kept, SCRATCH);
 	emit_linear(t, g, g->memory, SCRATCH_ADDR, true);
 	emit_load(c, SCRATCH, kept);
-	emit_lea(c, SCRATCH_ADDR, word);
+	emit_lea_sized(c, word_size(t), SCRATCH_ADDR, word);
 	emit_access(t, &(struct access){.insn = i,
 			       .size = g->memory_size,
 			       .write = g->writes_memory,

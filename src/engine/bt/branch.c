@@ -147,7 +147,7 @@ void translate_loop(struct translator *t, unsigned i)
 {
 	struct code *c = &t->code;
 
-	emit_lea(c, HOST_RCX, at_register(HOST_RCX, -1));
+	emit_lea_sized(c, word_size(t), HOST_RCX, at_register(HOST_RCX, -1));
 	mark(t, i, MARK_AFTER);
 	emit_move(c, SCRATCH, HOST_RCX);
 	emit_jrcxz(c, JUMP_BYTES);
@@ -157,11 +157,14 @@ void translate_loop(struct translator *t, unsigned i)
 
 /* Only the exit for unknown targets finds that a target is not canonical. RSP has changed by
  * `moved` then and a return address may have been pushed, so serve.c undoes the branch by this
- * exit. */
+ * exit. In 32-bit code all targets are good. */
 static void remember_branch(struct translator *t, unsigned i, int32_t moved)
 {
-	uint32_t id = add_exit(t, BT_EXIT_INTERPRET, i);
+	uint32_t id;
 
+	if (t->mode.code32)
+		return;
+	id = add_exit(t, BT_EXIT_INTERPRET, i);
 	exit_of(t, id)->moved = moved;
 	emit_store_constant(&t->code, at_address(&t->bt->run.branch), (int32_t)id);
 }
@@ -198,14 +201,15 @@ static void emit_target(struct translator *t, unsigned i)
 	struct guest_insn *g = &t->insn[i];
 
 	if (g->memory) {
-		emit_access(
-			t, &(struct access){
-				   .insn = i, .size = 8, .memory = g->memory, .op = op_to_address});
+		emit_access(t, &(struct access){.insn = i,
+				       .size = word_size(t),
+				       .memory = g->memory,
+				       .op = op_to_address});
 	} else {
 		unsigned from = value_of(t, isa_gpr_number(g->operands[0].reg.value), SCRATCH_ADDR);
 
 		if (from != SCRATCH_ADDR)
-			emit_move(&t->code, SCRATCH_ADDR, from);
+			emit_register_op(&t->code, !t->mode.code32, 0x89, from, SCRATCH_ADDR);
 	}
 }
 
@@ -232,14 +236,14 @@ void translate_call_indirect(struct translator *t, unsigned i)
 	emit_indirect(t);
 }
 
-static int32_t return_pops(const struct guest_insn *g)
+static int32_t return_pops(const struct translator *t, const struct guest_insn *g)
 {
-	return 8 + (g->in.raw.imm[0].size ? (int32_t)(uint16_t)g->in.raw.imm[0].value.u : 0);
+	return (int32_t)word_size(t) + (g->in.raw.imm[0].size ? (int32_t)(uint16_t)g->in.raw.imm[0].value.u : 0);
 }
 
 static void emit_return(struct translator *t, unsigned i)
 {
-	int32_t pops = return_pops(&t->insn[i]);
+	int32_t pops = return_pops(t, &t->insn[i]);
 
 	if (pops == 8) {
 		emit_pop(&t->code, SCRATCH_ADDR);
@@ -252,20 +256,21 @@ static void emit_return(struct translator *t, unsigned i)
 /* emit_soft_stack() sets RSP after this and changes R10, so the target waits in memory. */
 static void op_soft_return(struct translator *t, unsigned i, struct host_memory memory)
 {
-	emit_load(&t->code, SCRATCH_ADDR, memory);
+	op_to_address(t, i, memory);
 	emit_store(&t->code, at_address(&t->bt->run.scratch[0]), SCRATCH_ADDR);
-	emit_lea(&t->code, RSP, at_register(RSP, return_pops(&t->insn[i])));
+	move_stack(t, return_pops(t, &t->insn[i]));
 	mark(t, i, MARK_AFTER);
 }
 
 void translate_return(struct translator *t, unsigned i)
 {
-	remember_branch(t, i, return_pops(&t->insn[i]));
+	remember_branch(t, i, return_pops(t, &t->insn[i]));
 	if (!stack_is_soft(t, i)) {
 		emit_return(t, i);
 		mark(t, i, MARK_AFTER);
 	} else {
-		emit_soft_stack(t, &(struct access){.insn = i, .size = 8, .op = op_soft_return});
+		emit_soft_stack(
+			t, &(struct access){.insn = i, .size = word_size(t), .op = op_soft_return});
 		emit_load(&t->code, SCRATCH_ADDR, at_address(&t->bt->run.scratch[0]));
 	}
 	emit_indirect(t);

@@ -1,6 +1,6 @@
 /* The binary translator's inside: what its files share.
  *
- * Hot guest code (64-bit mode only) is translated into units of host code; cold code stays in the
+ * Hot guest code (of 64 bits, and flat code of 32) is translated into units of host code; cold code stays in the
  * interpreter, whose run loop (engine/interp/run.c) asks bt_translated() first. A unit is made for
  * a place in RAM and a mode, some for a RIP, too. It never leaves one guest page, but for a single
  * instruction that straddles two, which is a unit of its own.
@@ -305,6 +305,8 @@ struct bt_run {
 	/* Where the page begins that the running unit's code is in; 0 for a unit that is bound to
 	 * its address (bt_mode.bound). What units and exits know as `rip` is to be added. */
 	uint64_t base;
+	/* In 32-bit code: operands in FS, GS need checks, and are the interpreter's */
+	uint64_t segment_checked[2];
 	uint64_t branch; /* exit ID of the indirect branch under way: for #GP on a wild target */
 	/* exit ID that tells of the last x87 instruction since the last exit; or 0 */
 	uint64_t last_x87;
@@ -418,7 +420,8 @@ static inline struct bt *bt_of(const struct cpu *cpu)
 /* The RIP that the running unit, or an exit of it, knows as `rip`. */
 static inline uint64_t bt_rip(const struct bt *bt, uint64_t rip)
 {
-	return bt->run.base + rip;
+	rip += bt->run.base;
+	return bt->modes.entered.code32 ? (uint32_t)rip : rip;
 }
 
 /* Is `pc` in this vCPU's translated code or glue? */

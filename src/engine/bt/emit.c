@@ -97,14 +97,30 @@ void emit_vex_memory(
 	emit_modrm_memory(c, reg, &memory, true);
 }
 
+/* Of 4 or 8 bytes. */
+void emit_load_sized(struct code *c, unsigned size, unsigned reg, struct host_memory memory)
+{
+	emit_memory_op(c, size == 8, 0x8b, reg, memory);
+}
+
+void emit_store_sized(struct code *c, unsigned size, struct host_memory memory, unsigned reg)
+{
+	emit_memory_op(c, size == 8, 0x89, reg, memory);
+}
+
+void emit_lea_sized(struct code *c, unsigned size, unsigned reg, struct host_memory memory)
+{
+	emit_memory_op(c, size == 8, 0x8d, reg, memory);
+}
+
 void emit_load(struct code *c, unsigned reg, struct host_memory memory)
 {
-	emit_memory_op(c, true, 0x8b, reg, memory);
+	emit_load_sized(c, 8, reg, memory);
 }
 
 void emit_store(struct code *c, struct host_memory memory, unsigned reg)
 {
-	emit_memory_op(c, true, 0x89, reg, memory);
+	emit_store_sized(c, 8, memory, reg);
 }
 
 void emit_move(struct code *c, unsigned to, unsigned from)
@@ -114,7 +130,7 @@ void emit_move(struct code *c, unsigned to, unsigned from)
 
 void emit_lea(struct code *c, unsigned reg, struct host_memory memory)
 {
-	emit_memory_op(c, true, 0x8d, reg, memory);
+	emit_lea_sized(c, 8, reg, memory);
 }
 
 void emit_constant(struct code *c, unsigned reg, uint64_t value)
@@ -274,7 +290,7 @@ void emit_guest_rip(struct code *c, struct bt_mode mode, unsigned reg, uint64_t 
 	}
 	emit_load(c, reg, at_address(&c->bt->run.base));
 	if (rip)
-		emit_lea(c, reg, at_register((int)reg, (int32_t)rip));
+		emit_lea_sized(c, bt_mode_word(mode), reg, at_register((int)reg, (int32_t)rip));
 }
 
 void emit_extract(struct code *c, enum extract field, unsigned to, unsigned from)

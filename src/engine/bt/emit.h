@@ -100,9 +100,12 @@ void emit_memory_op(
 	struct code *c, bool wide, unsigned opcode, unsigned reg, struct host_memory memory);
 void emit_register_op(struct code *c, bool wide, unsigned opcode, unsigned reg, unsigned rm);
 
-/* None of these changes a flag. */
+/* None of these changes a flag. Of 64 bits, where no other size is named. */
 void emit_load(struct code *c, unsigned reg, struct host_memory memory);
 void emit_store(struct code *c, struct host_memory memory, unsigned reg);
+void emit_load_sized(struct code *c, unsigned size, unsigned reg, struct host_memory memory);
+void emit_store_sized(struct code *c, unsigned size, struct host_memory memory, unsigned reg);
+void emit_lea_sized(struct code *c, unsigned size, unsigned reg, struct host_memory memory);
 void emit_move(struct code *c, unsigned to, unsigned from);
 void emit_lea(struct code *c, unsigned reg, struct host_memory memory);
 void emit_constant(struct code *c, unsigned reg, uint64_t value);

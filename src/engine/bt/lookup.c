@@ -94,7 +94,7 @@ struct bt_unit *unit_find_or_make(struct bt *bt, uint64_t rip, struct bt_mode mo
  * value: empty the tables. */
 static void tables_for_mode(struct bt *bt, struct bt_mode mode)
 {
-	struct bt_mode *tables = &bt->modes.tables[mode.user][mode.windows];
+	struct bt_mode *tables = &bt->modes.tables[bt_mode_table(bt_mode_common(mode))];
 
 	mode = bt_mode_common(mode);
 	if (likely(bt_mode_equal(*tables, mode)))

@@ -15,6 +15,8 @@
 
 /* How far a relative branch leads from anywhere in a page. */
 #define BRANCH_REACH ((UINT64_C(1) << 31) + 2 * PAGE_SIZE)
+/* In 32-bit code branches wrap around, and so does what follows the last page. */
+#define LAST_PAGE_32 (UINT32_MAX & PAGE_MASK)
 
 /* bt->modes.fpu before it was asked for first: no value of bt_mode.fpu. */
 #define FPU_UNKNOWN ~0u
@@ -98,9 +100,9 @@ static bool kernel_goes_by_windows(const struct bt *bt, uint64_t rip)
 /* Whether a relative branch leads to a canonical address is found out when code is translated. Near
  * the end of the lower half that depends on where the code is. Kernels stay where they are, and
  * units that are bound are a little faster. */
-static bool is_bound(bool user, uint64_t rip)
+static bool is_bound(struct bt_mode mode, uint64_t rip)
 {
-	return !user || rip >= BIT(47) - BRANCH_REACH;
+	return !mode.user || rip >= (mode.code32 ? LAST_PAGE_32 : BIT(47) - BRANCH_REACH);
 }
 
 static bool user_goes_by_windows(struct bt *bt)
@@ -115,9 +117,33 @@ bool bt_mode_changes_at(const struct bt *bt, struct bt_mode mode, uint64_t rip)
 
 struct bt_mode bt_mode_for(const struct bt *bt, struct bt_mode mode, uint64_t rip)
 {
-	mode.bound = is_bound(mode.user, rip);
+	mode.bound = is_bound(mode, rip);
 	mode.code_home = mode.user && mode.home && bt->zone[SLOT_OF(rip)] == ZONE_HOME;
 	return mode;
+}
+
+/* A segment of data in which an offset is a linear address, whatever it is. The same with another
+ * base, where `based`. */
+static bool is_flat(const struct segment *segment, bool based)
+{
+	return (based || !segment->base) && segment->limit == UINT32_MAX &&
+	       (segment->access & (AR_UNUSABLE | AR_CODE | AR_WRITABLE | AR_EXPAND_DOWN)) ==
+		       AR_WRITABLE;
+}
+
+static bool code32_is_flat(const struct cpu *cpu)
+{
+	const struct segment *cs = &cpu->segment[SEG_CS], *ss = &cpu->segment[SEG_SS];
+
+	return !cpu_real_segments(cpu) && (cs->access & AR_DB) && !cs->base &&
+	       cs->limit == UINT32_MAX && (ss->access & AR_DB) && is_flat(ss, false) &&
+	       is_flat(&cpu->segment[SEG_DS], false) && is_flat(&cpu->segment[SEG_ES], false);
+}
+
+void bt_mode_note_segments(struct bt *bt)
+{
+	for (enum seg seg = SEG_FS; seg <= SEG_GS; seg++)
+		bt->run.segment_checked[seg == SEG_GS] = !is_flat(&bt->cpu->segment[seg], true);
 }
 
 bool bt_mode_now(struct bt *bt, struct bt_mode *mode)
@@ -125,8 +151,10 @@ bool bt_mode_now(struct bt *bt, struct bt_mode *mode)
 	struct cpu *cpu = bt->cpu;
 	struct bt_mode now = {.key = 0};
 
-	if (!cpu_code64(cpu) ||
-		(cpu->system_flags & (RFLAGS_TF | RFLAGS_DF | RFLAGS_IOPL | RFLAGS_NT)))
+	if (cpu->system_flags & (RFLAGS_TF | RFLAGS_DF | RFLAGS_IOPL | RFLAGS_NT))
+		return false;
+	now.code32 = !cpu_code64(cpu);
+	if (now.code32 && !code32_is_flat(cpu))
 		return false;
 	if (cpu->cpl == 3 && cpu->tlb == cpu->tlb_views[TLB_USER])
 		now.user = true;
@@ -135,7 +163,9 @@ bool bt_mode_now(struct bt *bt, struct bt_mode *mode)
 	else
 		return false;
 	now.fpu = fpu_part(bt);
-	now.windows = now.user ? user_goes_by_windows(bt) : kernel_goes_by_windows(bt, cpu->rip);
+	if (!now.code32)
+		now.windows = now.user ? user_goes_by_windows(bt)
+				       : kernel_goes_by_windows(bt, cpu->rip);
 	if (now.windows)
 		windows_use_space(bt);
 	if (now.windows && bt->host.fsgsbase && !bt->options.hardened)

@@ -2,6 +2,7 @@
 #ifndef VENEER_ENGINE_BT_MODE_H
 #define VENEER_ENGINE_BT_MODE_H
 
+#include "isa/decode.h"
 #include "memory/memory.h"
 
 #include <stdbool.h>
@@ -17,8 +18,9 @@ enum bt_fpu {
 	BT_AVX512 = 8,
 };
 
-/* Code is translated only in 64-bit mode with CR0.PG set, TF, DF, IOPL and NT clear and 48-bit
- * linear addresses, so none of these is named here.
+/* Code is translated in 64-bit mode with 48-bit linear addresses, and 32-bit code of protected mode
+ * or compatibility mode whose segments are flat: CS, SS, DS and ES begin at 0 and have 4 GiB. TF, DF,
+ * IOPL and NT are clear. So none of these is named here.
  *
  * The fields lie in one 64-bit key, by which modes are compared and hashed. The bits that no field
  * names are zero. Whether the processor is in non-root operation (SDM vol. 3C 24.3), once guests
@@ -38,6 +40,7 @@ struct bt_mode {
 			bool home : 1;      /* the GS base is the delta of the home zone */
 			bool low_home : 1;  /* ... and slot 0 is in it */
 			bool code_home : 1; /* ... and the unit's own code: user code only */
+			bool code32 : 1;
 		};
 		uint64_t key;
 	};
@@ -52,11 +55,12 @@ static inline bool bt_mode_equal(struct bt_mode a, struct bt_mode b)
 
 /* Which jump table the units of a mode are in. bt_mode_common() is the same
  * for all units in a table, which is emptied where that changes. */
-#define BT_TABLES 8
+#define BT_TABLES 16
 
 static inline unsigned bt_mode_table(struct bt_mode mode)
 {
-	return mode.user | (unsigned)mode.ac << 1 | (unsigned)mode.windows << 2;
+	return mode.user | (unsigned)mode.ac << 1 | (unsigned)mode.windows << 2 |
+	       (unsigned)mode.code32 << 3;
 }
 
 /* Is that table for units of this mode, with AC or without? */
@@ -86,8 +90,8 @@ struct bt_modes {
 	/* What bt_mode.fpu was last, and the registers that it came from. */
 	uint64_t fpu_cr0, fpu_cr4, fpu_xcr0;
 	unsigned fpu;
-	/* Whose units the jump tables have (bt_mode_common()), by `user` and `windows`. */
-	struct bt_mode tables[2][2];
+	/* Whose units the jump tables have (bt_mode_common()), by bt_mode_table() without AC. */
+	struct bt_mode tables[BT_TABLES];
 	int kernel_home; /* the slot that is the kernel's home zone, or -1 */
 };
 
@@ -95,8 +99,8 @@ struct bt_modes {
 void bt_mode_init(struct bt *bt);
 
 /* The mode that the CPU is in, with its windows in step with the guest's page tables. False, and
- * *mode as it was, where code is left to the interpreter: outside 64-bit mode, at CPL 1 and 2, and
- * with flags that translated code does not expect. */
+ * *mode as it was, where code is left to the interpreter: 16-bit code, 32-bit code with segments that
+ * are not flat, at CPL 1 and 2, and with flags that translated code does not expect. */
 bool bt_mode_now(struct bt *bt, struct bt_mode *mode);
 
 /* While translated code runs that was entered in bt->modes.entered: the mode for code at `rip`, as
@@ -114,6 +118,17 @@ struct bt_mode bt_mode_for(const struct bt *bt, struct bt_mode mode, uint64_t ri
  * bt_mode_for() changes does not count. */
 bool bt_mode_changes_at(const struct bt *bt, struct bt_mode mode, uint64_t rip);
 
+static inline enum isa_mode bt_mode_isa(struct bt_mode mode)
+{
+	return mode.code32 ? ISA_32 : ISA_64;
+}
+
+/* The size of what PUSH, CALL and RET move, and of addresses: in bytes. */
+static inline unsigned bt_mode_word(struct bt_mode mode)
+{
+	return mode.code32 ? 4 : 8;
+}
+
 /* What is left of a RIP when the base is taken off: what units are found by besides their place in
  * RAM. */
 static inline uint64_t bt_mode_offset(struct bt_mode mode, uint64_t rip)
@@ -124,5 +139,9 @@ static inline uint64_t bt_mode_offset(struct bt_mode mode, uint64_t rip)
 /* The GS base that units of a mode with `home` count on. False: there is none now, and such a unit
  * must not run. */
 bool bt_mode_gs_base(struct bt *bt, struct bt_mode mode, uint64_t *base);
+
+/* Before 32-bit code is entered: may operands in FS and GS be reached without a look at limit and
+ * type? */
+void bt_mode_note_segments(struct bt *bt);
 
 #endif

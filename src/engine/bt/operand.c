@@ -80,7 +80,7 @@ void emit_stack_value(struct translator *t, unsigned to, int32_t disp)
 	struct code *c = &t->code;
 
 	if (!windowed(t)) {
-		emit_lea(c, to, at_register(RSP, disp));
+		emit_lea_sized(c, word_size(t), to, at_register(RSP, disp));
 		return;
 	}
 	emit_load(c, to, at_address(&t->bt->run.minus_stack_delta));
@@ -146,6 +146,18 @@ static uint64_t displacement(const struct guest_insn *g, const ZydisDecodedOpera
 	return is_rip_relative(m) ? guest_next(g) + disp : disp;
 }
 
+/* 32-bit code: the operand is in a segment that has a limit below 4 GiB, or cannot be used? Then it is
+ * the interpreter's. */
+static void emit_check_segment(struct translator *t, const struct guest_insn *g, enum seg seg)
+{
+	unsigned i = (unsigned)(g - t->insn);
+	uint32_t id = add_exit(t, BT_EXIT_INTERPRET, i);
+
+	exit_of(t, id)->resume = 0;
+	emit_load(&t->code, SCRATCH, at_address(&t->bt->run.segment_checked[seg == SEG_GS]));
+	add_cold(t, COLD_EXIT, i, emit_unless_rcx_zero(&t->code), id, NULL);
+}
+
 void emit_linear(struct translator *t, const struct guest_insn *g, const ZydisDecodedOperand *m,
 	unsigned to, bool segment)
 {
@@ -153,6 +165,12 @@ void emit_linear(struct translator *t, const struct guest_insn *g, const ZydisDe
 	bool wide = g->in.address_width == 64;
 	uint64_t disp = displacement(g, m);
 	struct host_memory sum = {.base = NO_REGISTER, .index = NO_REGISTER};
+	enum seg seg = m->mem.segment == ZYDIS_REGISTER_FS   ? SEG_FS
+		       : m->mem.segment == ZYDIS_REGISTER_GS ? SEG_GS
+							     : SEG_NONE;
+
+	if (segment && seg != SEG_NONE && t->mode.code32)
+		emit_check_segment(t, g, seg);
 
 	if (!is_none(m->mem.base) && !is_rip_relative(m)) {
 		unsigned base = isa_gpr_number(m->mem.base);
@@ -186,12 +204,9 @@ void emit_linear(struct translator *t, const struct guest_insn *g, const ZydisDe
 		sum.disp = (int32_t)disp;
 		emit_memory_op(c, wide, 0x8d, to, sum);
 	}
-	if (segment &&
-		(m->mem.segment == ZYDIS_REGISTER_FS || m->mem.segment == ZYDIS_REGISTER_GS)) {
-		enum seg seg = m->mem.segment == ZYDIS_REGISTER_FS ? SEG_FS : SEG_GS;
-
+	if (segment && seg != SEG_NONE) {
 		emit_load(c, SCRATCH, at_address(&t->cpu->segment_base[seg]));
-		emit_lea(c, to, at_sum((int)to, SCRATCH, 0));
+		emit_lea_sized(c, word_size(t), to, at_sum((int)to, SCRATCH, 0));
 	}
 }
 
@@ -395,11 +410,16 @@ static void emit_constant_access(struct translator *t, const struct access *a, u
 bool operand_is_direct(
 	const struct guest_insn *g, const ZydisDecodedOperand *m, struct host_memory *out)
 {
-	*out = at_register(NO_REGISTER, (int32_t)m->mem.disp.value);
 	if (g->in.address_width != 64 || m->mem.segment == ZYDIS_REGISTER_FS ||
 		m->mem.segment == ZYDIS_REGISTER_GS || m->mem.base == ZYDIS_REGISTER_RIP ||
 		m->mem.base == ZYDIS_REGISTER_RSP)
 		return false;
+	return operand_is_direct_32(m, out);
+}
+
+bool operand_is_direct_32(const ZydisDecodedOperand *m, struct host_memory *out)
+{
+	*out = at_register(NO_REGISTER, (int32_t)m->mem.disp.value);
 	if (!is_none(m->mem.base)) {
 		out->base = (int8_t)host_of(isa_gpr_number(m->mem.base));
 		if (out->base == NO_REGISTER)

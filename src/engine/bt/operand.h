@@ -32,6 +32,8 @@ void emit_linear_again(struct translator *t, unsigned insn);
 /* Are the operand's registers in host registers of their own? Then it can stand as it is: *out. */
 bool operand_is_direct(
 	const struct guest_insn *g, const ZydisDecodedOperand *memory, struct host_memory *out);
+/* The same of a sum of which no more than 32 bits count. */
+bool operand_is_direct_32(const ZydisDecodedOperand *memory, struct host_memory *out);
 /* Is it [RSP + displacement]? In window mode that needs no check. */
 bool operand_is_stack(const struct guest_insn *g, const ZydisDecodedOperand *memory);
 /* Does instruction i reach the stack through the soft TLB? Always without windows; with them, where

@@ -5,29 +5,59 @@
 #include "engine/bt/identical.h"
 #include "engine/bt/operand.h"
 
+static void load_word(struct translator *t, unsigned reg, struct host_memory memory)
+{
+	emit_load_sized(&t->code, word_size(t), reg, memory);
+}
+
+static void store_word(struct translator *t, struct host_memory memory, unsigned reg)
+{
+	emit_store_sized(&t->code, word_size(t), memory, reg);
+}
+
+void move_stack(struct translator *t, int32_t by)
+{
+	emit_lea_sized(&t->code, word_size(t), RSP, at_register(RSP, by));
+}
+
+/* The access of a push. */
+static void emit_soft_push(struct translator *t, unsigned i, access_op *op)
+{
+	emit_soft_stack(t, &(struct access){.insn = i,
+				   .size = word_size(t),
+				   .write = true,
+				   .disp = -(int32_t)word_size(t),
+				   .op = op});
+}
+
+/* The store has been made. */
+static void finish_push(struct translator *t, unsigned i)
+{
+	mark(t, i, MARK_AFTER);
+	move_stack(t, -(int32_t)word_size(t));
+}
+
 static void op_load_scratch(struct translator *t, unsigned i, struct host_memory memory)
 {
-	emit_load(&t->code, SCRATCH_ADDR, memory);
+	load_word(t, SCRATCH_ADDR, memory);
 	emit_store(&t->code, at_address(&t->bt->run.scratch[0]), SCRATCH_ADDR);
 }
 
-/* The memory operand of instruction i, 8 bytes, to bt->run.scratch[0]. */
+/* The memory operand of instruction i, one word, to bt->run.scratch[0]. */
 static void load_to_scratch(struct translator *t, unsigned i)
 {
-	emit_access(t,
-		&(struct access){
-			.insn = i, .size = 8, .memory = t->insn[i].memory, .op = op_load_scratch});
+	emit_access(t, &(struct access){.insn = i,
+			       .size = word_size(t),
+			       .memory = t->insn[i].memory,
+			       .op = op_load_scratch});
 }
 
 /* Soft TLB: bt->run.scratch[0] to the new top of the stack. */
 static void op_push_scratch(struct translator *t, unsigned i, struct host_memory memory)
 {
-	struct code *c = &t->code;
-
-	emit_load(c, SCRATCH, at_address(&t->bt->run.scratch[0]));
-	emit_store(c, memory, SCRATCH);
-	mark(t, i, MARK_AFTER);
-	emit_lea(c, RSP, at_register(RSP, -8));
+	emit_load(&t->code, SCRATCH, at_address(&t->bt->run.scratch[0]));
+	store_word(t, memory, SCRATCH);
+	finish_push(t, i);
 }
 
 void push_scratch(struct translator *t, unsigned i)
@@ -37,17 +67,13 @@ void push_scratch(struct translator *t, unsigned i)
 	if (!stack_is_soft(t, i))
 		emit_memory_op(c, false, 0xff, 6, at_address(&t->bt->run.scratch[0]));
 	else
-		emit_soft_stack(t, &(struct access){.insn = i,
-					   .size = 8,
-					   .write = true,
-					   .disp = -8,
-					   .op = op_push_scratch});
+		emit_soft_push(t, i, op_push_scratch);
 }
 
 /* What a call is about to overwrite, to bt->run.scratch[1]: see remember_branch(). */
 static void save_overwritten(struct translator *t, unsigned i, struct host_memory memory)
 {
-	if (t->insn[i].kind != GUEST_CALL_INDIRECT)
+	if (t->insn[i].kind != GUEST_CALL_INDIRECT || t->mode.code32)
 		return;
 	emit_load(&t->code, SCRATCH, memory);
 	emit_store(&t->code, at_address(&t->bt->run.scratch[1]), SCRATCH);
@@ -65,9 +91,8 @@ static void op_push_constant(struct translator *t, unsigned i, struct host_memor
 {
 	save_overwritten(t, i, memory);
 	emit_pushed_value(t);
-	emit_store(&t->code, memory, SCRATCH);
-	mark(t, i, MARK_AFTER);
-	emit_lea(&t->code, RSP, at_register(RSP, -8));
+	store_word(t, memory, SCRATCH);
+	finish_push(t, i);
 }
 
 static void push_value(struct translator *t, unsigned i, uint64_t value, bool is_rip)
@@ -77,11 +102,7 @@ static void push_value(struct translator *t, unsigned i, uint64_t value, bool is
 	t->push.value = value;
 	t->push.is_rip = is_rip && !t->mode.bound;
 	if (stack_is_soft(t, i)) {
-		emit_soft_stack(t, &(struct access){.insn = i,
-					   .size = 8,
-					   .write = true,
-					   .disp = -8,
-					   .op = op_push_constant});
+		emit_soft_push(t, i, op_push_constant);
 		return;
 	}
 	save_overwritten(t, i, at_register(RSP, -8));
@@ -108,9 +129,8 @@ static void op_push_register(struct translator *t, unsigned i, struct host_memor
 {
 	unsigned guest = isa_gpr_number(t->insn[i].operands[0].reg.value);
 
-	emit_store(&t->code, memory, value_of(t, guest, SCRATCH));
-	mark(t, i, MARK_AFTER);
-	emit_lea(&t->code, RSP, at_register(RSP, -8));
+	store_word(t, memory, value_of(t, guest, SCRATCH));
+	finish_push(t, i);
 }
 
 void translate_push(struct translator *t, unsigned i)
@@ -128,11 +148,7 @@ void translate_push(struct translator *t, unsigned i)
 
 		emit_push(c, reg);
 	} else {
-		emit_soft_stack(t, &(struct access){.insn = i,
-					   .size = 8,
-					   .write = true,
-					   .disp = -8,
-					   .op = op_push_register});
+		emit_soft_push(t, i, op_push_register);
 	}
 }
 
@@ -144,10 +160,10 @@ static void op_pop(struct translator *t, unsigned i, struct host_memory memory)
 		emit_load(&t->code, SCRATCH, memory);
 		emit_store(&t->code, at_address(&t->cpu->gpr[guest]), SCRATCH);
 	} else {
-		emit_load(&t->code, host_register(guest), memory);
+		load_word(t, host_register(guest), memory);
 	}
 	mark(t, i, MARK_AFTER);
-	emit_lea(&t->code, RSP, at_register(RSP, 8));
+	move_stack(t, (int32_t)word_size(t));
 }
 
 void translate_pop(struct translator *t, unsigned i)
@@ -158,7 +174,8 @@ void translate_pop(struct translator *t, unsigned i)
 	unsigned reg = spilled ? SCRATCH : host_register(guest);
 
 	if (stack_is_soft(t, i)) {
-		emit_soft_stack(t, &(struct access){.insn = i, .size = 8, .op = op_pop});
+		emit_soft_stack(
+			t, &(struct access){.insn = i, .size = word_size(t), .op = op_pop});
 		return;
 	}
 	emit_pop(c, reg);
@@ -170,7 +187,7 @@ void translate_pop(struct translator *t, unsigned i)
 
 static void op_load_frame(struct translator *t, unsigned i, struct host_memory memory)
 {
-	emit_load(&t->code, SCRATCH, memory);
+	load_word(t, SCRATCH, memory);
 	emit_store(&t->code, at_address(&t->bt->run.scratch[0]), SCRATCH);
 }
 
@@ -184,9 +201,12 @@ void translate_leave(struct translator *t, unsigned i)
 			.segment = ZYDIS_REGISTER_SS}};
 
 	t->insn[i].memory = &at_rbp;
-	emit_access(
-		t, &(struct access){.insn = i, .size = 8, .memory = &at_rbp, .op = op_load_frame});
-	emit_lea(c, SCRATCH_ADDR, at_register(RBP, 8));
+	emit_access(t, &(struct access){.insn = i,
+			       .size = word_size(t),
+			       .memory = &at_rbp,
+			       .op = op_load_frame});
+	emit_lea_sized(
+		c, word_size(t), SCRATCH_ADDR, at_register(RBP, (int32_t)word_size(t)));
 	emit_load(c, RBP, at_address(&t->bt->run.scratch[0]));
 	mark(t, i, MARK_AFTER);
 	emit_set_stack(t);
@@ -247,7 +267,7 @@ static bool flags_are_dead(const struct translator *t, unsigned i)
 
 void op_to_address(struct translator *t, unsigned i, struct host_memory memory)
 {
-	emit_load(&t->code, SCRATCH_ADDR, memory);
+	load_word(t, SCRATCH_ADDR, memory);
 }
 
 /* RSP is computed as the guest's, for its flags, then made the host's. */

@@ -12,8 +12,10 @@ void translate_stack_set(struct translator *t, unsigned i);
 void push_constant(struct translator *t, unsigned i, uint64_t value);
 /* The address of the instruction after call i. */
 void push_return_address(struct translator *t, unsigned i);
-/* Loads 8 bytes to R10. */
+/* Loads a word to R10. */
 access_op op_to_address;
+/* RSP changes by so many bytes. */
+void move_stack(struct translator *t, int32_t by);
 
 /* Push bt->run.scratch[0]: the commit. */
 void push_scratch(struct translator *t, unsigned i);

@@ -24,6 +24,14 @@ static unsigned extend_rm(const struct rewrite *r, const struct isa_fields *f, u
 	return original;
 }
 
+/* A register in an immediate's upper half (VBLENDVPS): only 64-bit mode has more than 8. */
+static void clear_register_bit(struct code *c, const struct rewrite *r)
+{
+	for (unsigned i = 0; i < r->in->operand_count && !c->full; i++)
+		if (r->operands[i].encoding == ZYDIS_OPERAND_ENCODING_IS4)
+			*(uint8_t *)cache_writable(c->bt, c->at - 1) &= 0x7f;
+}
+
 static void emit_tail(struct code *c, const struct rewrite *r, const struct isa_fields *f,
 	bool short_displacement)
 {
@@ -40,6 +48,8 @@ static void emit_tail(struct code *c, const struct rewrite *r, const struct isa_
 				    in->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT))
 			emit_bytes(c, r->bytes + in->raw.imm[i].offset, size);
 	}
+	if (in->machine_mode != ZYDIS_MACHINE_MODE_LONG_64)
+		clear_register_bit(c, r);
 }
 
 static void emit_legacy(struct code *c, const struct rewrite *r)
@@ -81,38 +91,31 @@ static void emit_legacy(struct code *c, const struct rewrite *r)
 /* R, X, B and vvvv are stored inverted. */
 static void emit_vex(struct code *c, const struct rewrite *r)
 {
-	const uint8_t *from = r->bytes + r->in->raw.vex.offset;
-	uint8_t rxb_map, w_vvvv_l_pp;
+	uint8_t payload[2];
 	struct isa_fields f = find_fields(r);
 
-	if (from[0] == 0xc5) {
-		rxb_map = (from[1] & 0x80) | 0x61;
-		w_vvvv_l_pp = from[1] & 0x7f;
-	} else {
-		rxb_map = from[1];
-		w_vvvv_l_pp = from[2];
-	}
+	isa_vex_payload(r->in, &f, r->bytes, payload);
 	if (f.reg_is_gpr)
-		rxb_map = (uint8_t)((rxb_map & 0x7f) | (f.reg & 8 ? 0 : 0x80));
+		payload[0] = (uint8_t)((payload[0] & 0x7f) | (f.reg & 8 ? 0 : 0x80));
 	if (f.rm_is_gpr || f.memory)
-		rxb_map = (uint8_t)((rxb_map & 0x9f) | (~extend_rm(r, &f, 0) & 3) << 5);
+		payload[0] = (uint8_t)((payload[0] & 0x9f) | (~extend_rm(r, &f, 0) & 3) << 5);
 	if (f.vvvv_is_gpr)
-		w_vvvv_l_pp = (uint8_t)((w_vvvv_l_pp & 0x87) | (~f.vvvv & 15) << 3);
-	emit_bytes(c, (uint8_t[]){0xc4, rxb_map, w_vvvv_l_pp, f.opcode}, 4);
+		payload[1] = (uint8_t)((payload[1] & 0x87) | (~f.vvvv & 15) << 3);
+	emit_bytes(c, (uint8_t[]){0xc4, payload[0], payload[1], f.opcode}, 4);
 	emit_tail(c, r, &f, true);
 }
 
 static void emit_evex(struct code *c, const struct rewrite *r)
 {
-	const uint8_t *from = r->bytes + r->in->raw.evex.offset;
-	uint8_t p0 = from[1];
+	uint8_t payload[3];
 	struct isa_fields f = find_fields(r);
 
+	isa_evex_payload(r->in, &f, r->bytes, payload);
 	if (f.reg_is_gpr)
-		p0 = (uint8_t)((p0 & 0x7f) | (f.reg & 8 ? 0 : 0x80));
+		payload[0] = (uint8_t)((payload[0] & 0x7f) | (f.reg & 8 ? 0 : 0x80));
 	if (f.rm_is_gpr || f.memory)
-		p0 = (uint8_t)((p0 & 0x9f) | (~extend_rm(r, &f, 0) & 3) << 5);
-	emit_bytes(c, (uint8_t[]){0x62, p0, from[2], from[3], f.opcode}, 5);
+		payload[0] = (uint8_t)((payload[0] & 0x9f) | (~extend_rm(r, &f, 0) & 3) << 5);
+	emit_bytes(c, (uint8_t[]){0x62, payload[0], payload[1], payload[2], f.opcode}, 5);
 	emit_tail(c, r, &f, false);
 }
 

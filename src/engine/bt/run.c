@@ -23,6 +23,8 @@ static bool prepare_entry(struct bt *bt, struct bt_mode mode)
 		return false;
 	bt->run.stack_delta = mode.windows ? bt_deltas(bt, mode)[SLOT_OF(bt->cpu->gpr[RSP])] : 0;
 	bt->run.minus_stack_delta = -bt->run.stack_delta;
+	if (mode.code32)
+		bt_mode_note_segments(bt);
 	return true;
 }
 
@@ -60,8 +62,11 @@ bool bt_translated(struct cpu *cpu)
 	struct bt_unit *unit;
 	struct next next;
 
-	if (!unit_here(bt, hot, &mode, &unit))
+	if (!unit_here(bt, hot, &mode, &unit)) {
+		if (hot)
+			interp_set_heat(hot, interp_of(cpu)->first_heat);
 		return false;
+	}
 	if (!unit) {
 		if (hot)
 			interp_set_heat(hot, NEVER);

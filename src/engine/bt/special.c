@@ -43,7 +43,7 @@ bool special_pause(const struct translator *t, struct guest_insn *g)
 
 bool special_pushfq(const struct translator *t, struct guest_insn *g)
 {
-	return g->in.operand_width == 64;
+	return g->in.operand_width == 8 * word_size(t);
 }
 
 bool special_rdtsc(const struct translator *t, struct guest_insn *g)
@@ -65,8 +65,8 @@ bool special_base(const struct translator *t, struct guest_insn *g)
 bool special_mov_cr2(const struct translator *t, struct guest_insn *g)
 {
 	if (t->mode.user || (g->in.attributes & ZYDIS_ATTRIB_HAS_LOCK) ||
-		!isa_operand_is_gpr64(&g->operands[0]) ||
-		g->operands[0].reg.value == ZYDIS_REGISTER_RSP ||
+		!is_word_register(t, &g->operands[0]) ||
+		isa_gpr_number(g->operands[0].reg.value) == RSP ||
 		g->operands[1].type != ZYDIS_OPERAND_TYPE_REGISTER ||
 		g->operands[1].reg.value != ZYDIS_REGISTER_CR2)
 		return false;
@@ -266,6 +266,11 @@ static void iret_64(struct cpu *cpu)
 	transfer_iret(cpu, 8);
 }
 
+static void iret_32(struct cpu *cpu)
+{
+	transfer_iret(cpu, 4);
+}
+
 void (*special_routine(const struct guest_insn *g))(struct cpu *cpu)
 {
 	switch (g->in.mnemonic) {
@@ -275,6 +280,8 @@ void (*special_routine(const struct guest_insn *g))(struct cpu *cpu)
 		return g->in.operand_width == 64 ? sysret_64 : NULL;
 	case ZYDIS_MNEMONIC_IRETQ:
 		return iret_64;
+	case ZYDIS_MNEMONIC_IRETD:
+		return iret_32;
 	default:
 		return NULL;
 	}

@@ -24,7 +24,8 @@
 /* SSE's MOVSD has the mnemonic of the string instruction. */
 bool string_recognise(const struct translator *t, struct guest_insn *g)
 {
-	return g->in.meta.category == ZYDIS_CATEGORY_STRINGOP && g->in.address_width == 64 &&
+	return g->in.meta.category == ZYDIS_CATEGORY_STRINGOP &&
+	       g->in.address_width == 8 * word_size(t) &&
 	       !(g->in.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS));
 }
 
@@ -165,11 +166,23 @@ static void find_page(struct translator *t, unsigned i, unsigned which, unsigned
 	emit_store(c, at_address(&t->bt->run.string_delta[which]), SCRATCH);
 }
 
+/* In 32-bit code nothing is known of them, and nobody can tell. */
+static void clear_upper_halves(struct translator *t)
+{
+	static const uint8_t used[] = {RSI, RDI, HOST_RCX};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(used); i++)
+		emit_register_op(&t->code, false, 0x89, used[i], used[i]);
+}
+
 static void translate_in_pages(struct translator *t, unsigned i)
 {
 	struct code *c = &t->code;
 	const struct guest_insn *g = &t->insn[i];
 	uint32_t interpret = add_exit(t, BT_EXIT_INTERPRET, i), written;
+
+	if (t->mode.code32)
+		clear_upper_halves(t);
 
 	/* No count of 0, nor one with which the sums below would wrap. */
 	if (is_repeated(g)) {

@@ -313,7 +313,7 @@ static bool decode_guest(const struct subject *s, unsigned i, struct decoded_ins
 	const struct bt_unit *unit = s->unit;
 	const struct bt_insn *guest = &unit->insns[i];
 
-	return isa_decode(ISA_64, s->bt->cpu->model,
+	return isa_decode(bt_mode_isa(s->unit->mode), s->bt->cpu->model,
 		       unit->guest + (guest->offset - unit->guest_start), guest->length, &insn->in,
 		       insn->operands) == ISA_DECODED;
 }

@@ -20,7 +20,7 @@ enum guest_kind {
 	GUEST_STACK_ALU, /* arithmetic with RSP as destination */
 	GUEST_STACK_SET, /* MOV RSP, x */
 	GUEST_JCC,
-	GUEST_JRCXZ,
+	GUEST_JRCXZ, /* JECXZ, too */
 	GUEST_LOOP,
 	GUEST_JMP,
 	GUEST_JMP_INDIRECT,
@@ -34,7 +34,7 @@ enum guest_kind {
 	GUEST_SWAPGS,
 	GUEST_CLD,
 	GUEST_PAUSE,
-	GUEST_PUSHFQ,
+	GUEST_PUSHFQ, /* PUSHFD, too */
 	GUEST_RDTSC, /* RDTSCP, too */
 	GUEST_RDPKRU,
 	GUEST_READ_BASE,  /* RDFSBASE, RDGSBASE */
@@ -100,10 +100,12 @@ static inline uint64_t guest_next(const struct guest_insn *g)
 	return g->rip + g->in.length;
 }
 
-/* Of a direct branch, less the base. */
+/* Of a direct branch, less the base. In 32-bit code addresses wrap. */
 static inline uint64_t branch_target(const struct guest_insn *g)
 {
-	return guest_next(g) + (uint64_t)g->in.raw.imm[0].value.s;
+	uint64_t target = guest_next(g) + (uint64_t)g->in.raw.imm[0].value.s;
+
+	return g->in.machine_mode == ZYDIS_MACHINE_MODE_LONG_64 ? target : (uint32_t)target;
 }
 
 typedef void access_op(struct translator *t, unsigned i, struct host_memory memory);
@@ -203,6 +205,16 @@ void emit_exit(struct translator *t, uint32_t id);
 void emit_rip(struct translator *t, unsigned reg, uint64_t rip);
 /* emit_extract(), marked so that no roll-back falls between its saving and restoring the flags. */
 void extract_field(struct translator *t, enum extract field, unsigned to, unsigned from);
+/* The size of what PUSH, CALL and RET move, in bytes. */
+static inline unsigned word_size(const struct translator *t)
+{
+	return bt_mode_word(t->mode);
+}
+/* Is the operand a whole general register, as PUSH may have it? */
+static inline bool is_word_register(const struct translator *t, const ZydisDecodedOperand *op)
+{
+	return isa_operand_is_gpr(op) && op->size == 8 * word_size(t);
+}
 static inline bool windowed(const struct translator *t)
 {
 	return t->mode.windows;

@@ -51,8 +51,8 @@ static void report_bytes(const char *name, const uint8_t *before, const uint8_t 
 /* --- which unit --- */
 
 /* `model` as isa_decode() has it. */
-static void report_code(const struct cpu_model *model, const uint8_t *bytes, unsigned length,
-	uint64_t rip, const char *note)
+static void report_code(enum isa_mode mode, const struct cpu_model *model, const uint8_t *bytes,
+	unsigned length, uint64_t rip, const char *note)
 {
 	ZydisDecodedInstruction in;
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
@@ -60,7 +60,7 @@ static void report_code(const struct cpu_model *model, const uint8_t *bytes, uns
 	char text[128] = "?", code[HEX_BYTES(15)];
 
 	ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
-	if (isa_decode(ISA_64, model, bytes, length, &in, operands) == ISA_DECODED)
+	if (isa_decode(mode, model, bytes, length, &in, operands) == ISA_DECODED)
 		ZydisFormatterFormatInstruction(&formatter, &in, operands, in.operand_count_visible,
 			text, sizeof(text), rip, NULL);
 	log_error("    0x%" PRIx64 "  %-20s %s%s", rip, hex(bytes, length, code), text, note);
@@ -70,7 +70,8 @@ static void report_instruction(const struct bt *bt, const struct bt_unit *unit, 
 {
 	const struct bt_insn *insn = &unit->insns[i];
 
-	report_code(bt->cpu->model, unit->guest + (insn->offset - unit->guest_start), insn->length,
+	report_code(bt_mode_isa(unit->mode), bt->cpu->model,
+		unit->guest + (insn->offset - unit->guest_start), insn->length,
 		bt_rip(bt, (unit->rip & PAGE_MASK) + insn->offset),
 		insn->interpreted ? "  (left to the interpreter)" : "");
 }
@@ -264,6 +265,7 @@ void verify_report_rewrite(const struct bt *bt, const struct rewrite *r, const u
 	uintptr_t at, unsigned size, const char *difference)
 {
 	log_error("--verify: an instruction was copied wrong: %s", difference);
-	report_code(bt->cpu->model, r->bytes, r->in->length, 0, "  (the guest's)");
-	report_code(NULL, made, MIN(size, INSN_LENGTH_MAX), at, "  (the copy)");
+	report_code(r->in->machine_mode == ZYDIS_MACHINE_MODE_LONG_64 ? ISA_64 : ISA_32,
+		bt->cpu->model, r->bytes, r->in->length, 0, "  (the guest's)");
+	report_code(ISA_64, NULL, made, MIN(size, INSN_LENGTH_MAX), at, "  (the copy)");
 }

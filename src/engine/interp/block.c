@@ -209,7 +209,7 @@ static void drop_dead_flags(struct insn *insn, const struct decoded *decoded, un
 static struct insn *begin_with_heat(const struct cpu *cpu, struct block *block)
 {
 	if (!interp_of(cpu)->translated || (block->mode & MODE_SINGLE) ||
-		!(block->mode & MODE_CODE_64))
+		!(block->mode & (MODE_CODE_64 | MODE_CODE_32)))
 		return block->insn;
 	block->insn[0] = (struct insn){
 		.run = op_heat,

@@ -292,58 +292,35 @@ static void emit_legacy(struct emit *e, const struct native *n, bool flip_operan
 	emit_immediates(e, n);
 }
 
-/* The bits are stored inverted. Outside 64-bit mode, where they cannot name registers, they are
- * ignored in part: set them all, and clear W where it would choose a 64-bit register. */
+/* R, X, B and vvvv are stored inverted. */
 static void emit_vex(struct emit *e, const struct native *n)
 {
-	const ZydisDecodedInstruction *in = n->instruction;
-	const uint8_t *from = n->bytes + in->raw.vex.offset;
-	uint8_t rxb_map, w_vvvv_l_pp;
+	uint8_t payload[2];
 	struct isa_fields f = find_fields(e, n);
 
-	if (from[0] == 0xc5) {
-		rxb_map = (from[1] & 0x80) | 0x61;
-		w_vvvv_l_pp = from[1] & 0x7f;
-	} else {
-		rxb_map = from[1];
-		w_vvvv_l_pp = from[2];
-	}
-	if (!is_long(n)) {
-		rxb_map |= 0xe0;
-		w_vvvv_l_pp |= 0x40;
-		if (f.any_gpr)
-			w_vvvv_l_pp &= 0x7f;
-	}
+	isa_vex_payload(n->instruction, &f, n->bytes, payload);
 	if (f.reg_is_gpr)
-		rxb_map = (rxb_map & 0x7f) | (f.reg & 8 ? 0 : 0x80);
+		payload[0] = (payload[0] & 0x7f) | (f.reg & 8 ? 0 : 0x80);
 	if (f.rm_is_gpr || f.memory)
-		rxb_map = (rxb_map & 0x9f) | 0x40 | (f.rm & 8 ? 0 : 0x20);
+		payload[0] = (payload[0] & 0x9f) | 0x40 | (f.rm & 8 ? 0 : 0x20);
 	if (f.vvvv_is_gpr)
-		w_vvvv_l_pp = (w_vvvv_l_pp & 0x87) | (~f.vvvv & 15) << 3;
-	bytes(e, (uint8_t[]){0xc4, rxb_map, w_vvvv_l_pp, f.opcode}, 4);
+		payload[1] = (payload[1] & 0x87) | (~f.vvvv & 15) << 3;
+	bytes(e, (uint8_t[]){0xc4, payload[0], payload[1], f.opcode}, 4);
 	emit_modrm(e, &f);
 	emit_immediates(e, n);
 }
 
 static void emit_evex(struct emit *e, const struct native *n)
 {
-	const ZydisDecodedInstruction *in = n->instruction;
-	const uint8_t *from = n->bytes + in->raw.evex.offset;
-	uint8_t p0 = from[1], p1 = from[2], p2 = from[3];
+	uint8_t payload[3];
 	struct isa_fields f = find_fields(e, n);
 
-	if (!is_long(n)) {
-		p0 |= 0xf0;
-		p1 |= 0x40;
-		p2 |= 0x08;
-		if (f.any_gpr)
-			p1 &= 0x7f;
-	}
+	isa_evex_payload(n->instruction, &f, n->bytes, payload);
 	if (f.reg_is_gpr)
-		p0 = (p0 & 0x7f) | (f.reg & 8 ? 0 : 0x80);
+		payload[0] = (payload[0] & 0x7f) | (f.reg & 8 ? 0 : 0x80);
 	if (f.rm_is_gpr || f.memory)
-		p0 = (p0 & 0x9f) | 0x40 | (f.rm & 8 ? 0 : 0x20);
-	bytes(e, (uint8_t[]){0x62, p0, p1, p2, f.opcode}, 5);
+		payload[0] = (payload[0] & 0x9f) | 0x40 | (f.rm & 8 ? 0 : 0x20);
+	bytes(e, (uint8_t[]){0x62, payload[0], payload[1], payload[2], f.opcode}, 5);
 	emit_modrm(e, &f);
 	emit_immediates(e, n);
 }
