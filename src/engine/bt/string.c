@@ -1,4 +1,7 @@
-/* MOVS and STOS, mostly repeated: what a kernel clears and copies memory with. In window mode the
+/* String instructions. LODS and SCAS, where they are not repeated, are a load or a comparison with
+ * memory, and a step of the index register behind it. Where they are, they are the interpreter's.
+ *
+ * MOVS and STOS, mostly repeated, are what a kernel clears and copies memory with. In window mode the
  * host's own instruction does it, with RSI and RDI turned into host addresses while it runs:
  *
  *	delta of RDI's slot to bt->run.string_delta[1], and added to RDI; the same for RSI
@@ -21,11 +24,29 @@
 #include "engine/bt/operand.h"
 #include "engine/options.h"
 
+static bool is_repeated(const struct guest_insn *g)
+{
+	return g->in.attributes &
+	       (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE);
+}
+
+/* LODS. */
+static bool is_load(const struct guest_insn *g)
+{
+	return (g->in.opcode & 0xfe) == 0xac;
+}
+
+/* LODS or SCAS. */
+static bool is_step(const struct guest_insn *g)
+{
+	return is_load(g) || (g->in.opcode & 0xfe) == 0xae;
+}
+
 /* SSE's MOVSD has the mnemonic of the string instruction. */
 bool string_recognise(const struct translator *t, struct guest_insn *g)
 {
 	return g->in.meta.category == ZYDIS_CATEGORY_STRINGOP &&
-	       g->in.address_width == 8 * word_size(t) &&
+	       g->in.address_width == 8 * word_size(t) && !(is_step(g) && is_repeated(g)) &&
 	       !(g->in.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS));
 }
 
@@ -33,6 +54,31 @@ bool string_recognise(const struct translator *t, struct guest_insn *g)
 static bool is_move(const struct guest_insn *g)
 {
 	return (g->in.opcode & 0xfe) == 0xa4;
+}
+
+/* MOV or CMP between the accumulator and memory. */
+static void op_step(struct translator *t, unsigned i, struct host_memory memory)
+{
+	struct code *c = &t->code;
+	const struct guest_insn *g = &t->insn[i];
+	unsigned opcode = (is_load(g) ? 0x8a : 0x3a) | (g->in.opcode & 1);
+
+	if (g->in.operand_width == 16)
+		emit_byte(c, 0x66);
+	emit_memory_op(c, g->in.operand_width == 64, opcode, RAX, memory);
+}
+
+static void translate_step(struct translator *t, unsigned i)
+{
+	struct code *c = &t->code;
+	const struct guest_insn *g = &t->insn[i];
+	unsigned index = is_load(g) ? RSI : RDI, size = g->in.operand_width / 8;
+
+	emit_register_op(c, !t->mode.code32, 0x89, index, SCRATCH_ADDR);
+	emit_access(t,
+		&(struct access){.insn = i, .size = size, .computed = true, .op = op_step});
+	mark(t, i, MARK_AFTER);
+	emit_lea_sized(c, word_size(t), index, at_register((int)index, (int32_t)size));
 }
 
 /* The delta of the slot that `reg` points to: to `to` and to bt->run.string_delta[which]. */
@@ -71,12 +117,6 @@ static void emit_instruction(struct code *c, const struct guest_insn *g, bool re
 	if (g->in.operand_width == 64)
 		emit_byte(c, 0x48);
 	emit_byte(c, g->in.opcode);
-}
-
-static bool is_repeated(const struct guest_insn *g)
-{
-	return g->in.attributes &
-	       (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE);
 }
 
 /* RDI has its delta already: add RSI's, run the instruction, and take both away. */
@@ -214,6 +254,10 @@ static void translate_in_pages(struct translator *t, unsigned i)
 
 bool string_translate(struct translator *t, unsigned i)
 {
+	if (is_step(&t->insn[i])) {
+		translate_step(t, i);
+		return true;
+	}
 	/* AC may have been set since the instruction was recognised. */
 	if (windowed(t) && !t->mode.ac && t->adapted[i] < ADAPT_FAULTS) {
 		translate_in_windows(t, i);

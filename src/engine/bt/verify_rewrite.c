@@ -52,9 +52,18 @@ static bool is_memory(const struct host_memory *wanted, const ZydisDecodedOperan
 	       mem->segment != ZYDIS_REGISTER_FS;
 }
 
+/* EFLAGS in 32-bit code, RFLAGS in ours. */
+static bool is_flags(const ZydisDecodedOperand *operand)
+{
+	return operand->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+	       isa_register_class(operand->reg.value) == ZYDIS_REGCLASS_FLAGS;
+}
+
 static bool is_operand(
 	const struct rewrite *r, const ZydisDecodedOperand *guest, const ZydisDecodedOperand *made)
 {
+	if (is_flags(guest))
+		return is_flags(made) && made->actions == guest->actions;
 	if (made->type != guest->type || made->size != guest->size ||
 		made->actions != guest->actions || made->element_type != guest->element_type ||
 		made->element_size != guest->element_size)
