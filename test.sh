@@ -270,6 +270,15 @@ if stage boot; then
 	RUN_OPTIONS=--shadow=traced begin tap "Debian boots with page tables traced" \
 		"$here/tests/boot/short.sh" "$veneer" "$here" bt 2
 	ADDRESS_SPACE=4000000 begin tap "Debian boots without windows" "$here/tests/boot/short.sh" "$veneer" "$here" bt 2
+	# Of 32 bits: kernels without and with PAE, and programs on a kernel of 64.
+	for i386 in i386 i386-pae; do
+		step "fetch Debian's $i386 kernel" "$here/guests/fetch-debian.sh" --$i386 &&
+			GUEST=$here/.cache/guest-$i386 begin tap "Debian $i386 boots bt" \
+				"$here/tests/boot/short.sh" "$veneer" "$here" bt 1 2
+	done
+	PROGRAMS=$here/.cache/guest-i386 begin tap "i386 programs on amd64" "$here/tests/boot/short.sh" "$veneer" "$here" bt 2
+	GUEST=$here/.cache/guest-i386-pae begin tap "Debian i386-pae boots interp" \
+		"$here/tests/boot/short.sh" "$veneer" "$here" interp 1
 	gather
 	tap "Debian on a screen" "$here/tests/display/display.py" "$veneer" "$here"
 	tap "Debian boots interp" "$here/tests/boot/boot.sh" "$veneer" "$build" "$here" interp 2

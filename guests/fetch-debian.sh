@@ -1,7 +1,7 @@
 #!/bin/sh
 # Fetch the guest's kernel and user space from Debian's archive.
 #
-#   guests/fetch-debian.sh [--full] [DIR]      (default: .cache/guest in the project)
+#   guests/fetch-debian.sh [--full | --i386 | --i386-pae] [DIR]      (default: .cache/guest in the project)
 #
 # Leaves, and prints the paths of:
 #
@@ -11,7 +11,9 @@
 # and beside them DIR/config, the kernel's configuration; DIR/modules, its modules for file systems and
 # for the devices that a machine here may have, with those that they need and the lists that modprobe(8)
 # reads; and DIR/versions, what was fetched.
-# With --full it is the kernel of linux-image-amd64, with more drivers (default: .cache/guest-full).
+# With --full it is the kernel of linux-image-amd64, with more drivers (default: .cache/guest-full). With
+# --i386 and --i386-pae it is that of linux-image-686 and of linux-image-686-pae, of 32 bits, and the busybox,
+# too (default: .cache/guest-i386 and .cache/guest-i386-pae).
 # The packages are unpacked, never installed, so no root is needed and the host's own boot files
 # stay as they are. What is already there is kept, unless this script now wants other modules: remove DIR
 # to fetch anew.
@@ -35,6 +37,15 @@ if [ "${1-}" = --full ]; then
 	dir=$here/../.cache/guest-full
 	shift
 fi
+foreign=
+case ${1-} in
+--i386 | --i386-pae)
+	meta=linux-image-686${1#--i386}
+	dir=$here/../.cache/guest-${1#--}
+	foreign=:i386
+	shift
+	;;
+esac
 # Some are for processors: udev loads them where it finds one of the right name. What the kernel has not
 # got is left out.
 modules="virtio_pci virtio_blk virtio_net virtio_console virtio-rng 9p 9pnet_virtio ext4 btrfs vfat isofs"
@@ -67,34 +78,46 @@ for tool in apt-get apt-cache dpkg-deb; do
 			"a static busybox and modules into $dir as vmlinuz, busybox and modules"
 done
 
-sudo=
-[ "$(id -u)" = 0 ] || sudo=sudo
-
-# A minimal installation or a fresh container has no package lists yet.
-known()
-{
-	[ -n "$(apt-cache show --no-all-versions "$1" 2>/dev/null)" ]
-}
-if ! known $meta || ! known busybox-static; then
-	echo "fetch-debian.sh: updating the package lists" >&2
-	$sudo apt-get -q update >&2
-	known $meta ||
-		die "no package $meta: is this Debian on amd64?"
-	known busybox-static || die "no package busybox-static in the package lists"
-fi
-
-# The package is empty; the kernel is in the one versioned image it depends on.
-image=$(apt-cache depends --important "$meta" |
-	sed -n "s/^ *Depends: \(linux-image-[0-9].*-${meta#linux-image-}\)\$/\1/p" | head -n 1)
-[ -n "$image" ] || die "$meta depends on no linux-image-*-${meta#linux-image-}"
-
 # Unpack beside DIR, not in it, so that an interrupted run leaves nothing half made.
 work=$(mktemp -d "$dir.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 
-# As root apt would hand the download to the user _apt, who cannot write into $work.
-(cd "$work" && apt-get -q -o APT::Sandbox::User=root download "$image" busybox-static >&2) ||
+# As root apt would hand downloads to the user _apt, who cannot write into $work.
+set -- -o APT::Sandbox::User=root
+sudo=
+# The host need not know the other architecture: its lists are ours.
+if [ -n "$foreign" ]; then
+	mkdir -p "$work/apt/lists/partial" "$work/apt/cache/archives/partial"
+	set -- "$@" -o APT::Architectures::=amd64 -o APT::Architectures::=i386 \
+		-o Dir::State::lists="$work/apt/lists" -o Dir::Cache="$work/apt/cache"
+elif [ "$(id -u)" != 0 ]; then
+	sudo=sudo
+fi
+
+# A minimal installation or a fresh container has no package lists yet.
+known()	# PACKAGE APT-OPTION...
+{
+	local package=$1
+
+	shift
+	[ -n "$(apt-cache "$@" show --no-all-versions "$package" 2>/dev/null)" ]
+}
+if ! known $meta$foreign "$@" || ! known busybox-static$foreign "$@"; then
+	echo "fetch-debian.sh: updating the package lists" >&2
+	# What cannot be had of them may not be needed.
+	$sudo apt-get "$@" -q update >&2 || true
+	known $meta$foreign "$@" ||
+		die "no package $meta$foreign: is this Debian on amd64?"
+	known busybox-static$foreign "$@" || die "no package busybox-static$foreign in the package lists"
+fi
+
+# The package is empty; the kernel is in the one versioned image it depends on.
+image=$(apt-cache "$@" depends --important "$meta$foreign" |
+	sed -n "s/^ *Depends: \(linux-image-[0-9].*-${meta#linux-image-}\)\(:i386\)*\$/\1/p" | head -n 1)
+[ -n "$image" ] || die "$meta depends on no linux-image-*-${meta#linux-image-}"
+
+(cd "$work" && apt-get -q "$@" download "$image$foreign" busybox-static$foreign >&2) ||
 	die "cannot download $image and busybox-static"
 for package in "$work"/*.deb; do
 	# shellcheck disable=SC2016 # the format is dpkg-deb's, not the shell's

@@ -1,5 +1,5 @@
-/* Where an instruction's operand in memory is, in terms of the registers of 64-bit code or of 32-bit
- * code with flat segments. */
+/* Where an instruction's operand in memory is, in terms of the registers: of 64-bit code, or of
+ * 32-bit code with flat segments. */
 #ifndef VENEER_ISA_ADDRESS_H
 #define VENEER_ISA_ADDRESS_H
 

@@ -28,11 +28,11 @@ struct isa_fields {
 struct isa_fields isa_find_fields(const ZydisDecodedInstruction *instruction,
 	const ZydisDecodedOperand *operands, const uint8_t host[16], bool high_is_low);
 
-/* The payload of a VEX prefix: RXB and map; W, vvvv, L and pp, as in its form of three bytes (SDM vol.
- * 2A 2.3.5); and that of an EVEX prefix (2.7.1). Of 16- and 32-bit code they are such that 64-bit
- * code with them does the same: bits that are ignored there are made what names the first eight
- * registers, and W is clear where it would choose general registers of 64 bits. `bytes` is the
- * instruction. */
+/* The payload of a VEX prefix: RXB and map; W, vvvv, L and pp, as in its form of three bytes (SDM
+ * vol. 2A 2.3.5); and that of an EVEX prefix (2.7.1). Of 16- and 32-bit code they are such that
+ * 64-bit code with them does the same: bits that are ignored there are made what names the first
+ * eight registers, and W is clear where it would choose general registers of 64 bits. `bytes` is
+ * the instruction. */
 void isa_vex_payload(const ZydisDecodedInstruction *instruction, const struct isa_fields *fields,
 	const uint8_t *bytes, uint8_t payload[2]);
 void isa_evex_payload(const ZydisDecodedInstruction *instruction, const struct isa_fields *fields,

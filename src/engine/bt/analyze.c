@@ -500,7 +500,8 @@ static enum isa_status decode(
 {
 	if (t->shapes && !t->mode.code32)
 		return decode_cached(t->shapes, bytes, available, &g->in, g->operands);
-	return isa_decode(bt_mode_isa(t->mode), t->cpu->model, bytes, available, &g->in, g->operands);
+	return isa_decode(
+		bt_mode_isa(t->mode), t->cpu->model, bytes, available, &g->in, g->operands);
 }
 
 static unsigned analyze_run(struct translator *t, const uint8_t *bytes, unsigned available,

@@ -238,7 +238,8 @@ void translate_call_indirect(struct translator *t, unsigned i)
 
 static int32_t return_pops(const struct translator *t, const struct guest_insn *g)
 {
-	return (int32_t)word_size(t) + (g->in.raw.imm[0].size ? (int32_t)(uint16_t)g->in.raw.imm[0].value.u : 0);
+	return (int32_t)word_size(t) +
+	       (g->in.raw.imm[0].size ? (int32_t)(uint16_t)g->in.raw.imm[0].value.u : 0);
 }
 
 static void emit_return(struct translator *t, unsigned i)

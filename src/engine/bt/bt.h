@@ -1,9 +1,9 @@
 /* The binary translator's inside: what its files share.
  *
- * Hot guest code (of 64 bits, and flat code of 32) is translated into units of host code; cold code stays in the
- * interpreter, whose run loop (engine/interp/run.c) asks bt_translated() first. A unit is made for
- * a place in RAM and a mode, some for a RIP, too. It never leaves one guest page, but for a single
- * instruction that straddles two, which is a unit of its own.
+ * Hot guest code (of 64 bits, and flat code of 32) is translated into units of host code; cold code
+ * stays in the interpreter, whose run loop (engine/interp/run.c) asks bt_translated() first. A unit
+ * is made for a place in RAM and a mode, some for a RIP, too. It never leaves one guest page, but
+ * for a single instruction that straddles two, which is a unit of its own.
  *
  * The words used here:
  *

@@ -164,8 +164,8 @@ bool bt_mode_now(struct bt *bt, struct bt_mode *mode)
 		return false;
 	now.fpu = fpu_part(bt);
 	if (!now.code32)
-		now.windows = now.user ? user_goes_by_windows(bt)
-				       : kernel_goes_by_windows(bt, cpu->rip);
+		now.windows =
+			now.user ? user_goes_by_windows(bt) : kernel_goes_by_windows(bt, cpu->rip);
 	if (now.windows)
 		windows_use_space(bt);
 	if (now.windows && bt->host.fsgsbase && !bt->options.hardened)

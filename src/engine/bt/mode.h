@@ -18,9 +18,9 @@ enum bt_fpu {
 	BT_AVX512 = 8,
 };
 
-/* Code is translated in 64-bit mode with 48-bit linear addresses, and 32-bit code of protected mode
- * or compatibility mode whose segments are flat: CS, SS, DS and ES begin at 0 and have 4 GiB. TF, DF,
- * IOPL and NT are clear. So none of these is named here.
+/* Code is translated in 64-bit mode with 48-bit linear addresses, and in protected or compatibility
+ * mode, code of 32 bits whose segments are flat: CS, SS, DS and ES begin at 0 and have 4 GiB. TF,
+ * DF, IOPL and NT are clear. So none of these is named here.
  *
  * The fields lie in one 64-bit key, by which modes are compared and hashed. The bits that no field
  * names are zero. Whether the processor is in non-root operation (SDM vol. 3C 24.3), once guests
@@ -99,8 +99,8 @@ struct bt_modes {
 void bt_mode_init(struct bt *bt);
 
 /* The mode that the CPU is in, with its windows in step with the guest's page tables. False, and
- * *mode as it was, where code is left to the interpreter: 16-bit code, 32-bit code with segments that
- * are not flat, at CPL 1 and 2, and with flags that translated code does not expect. */
+ * *mode as it was, where code is left to the interpreter: 16-bit code, 32-bit code with segments
+ * that are not flat, at CPL 1 and 2, and with flags that translated code does not expect. */
 bool bt_mode_now(struct bt *bt, struct bt_mode *mode);
 
 /* While translated code runs that was entered in bt->modes.entered: the mode for code at `rip`, as

@@ -146,8 +146,8 @@ static uint64_t displacement(const struct guest_insn *g, const ZydisDecodedOpera
 	return is_rip_relative(m) ? guest_next(g) + disp : disp;
 }
 
-/* 32-bit code: the operand is in a segment that has a limit below 4 GiB, or cannot be used? Then it is
- * the interpreter's. */
+/* 32-bit code: the operand is in a segment that has a limit below 4 GiB, or cannot be used? Then it
+ * is the interpreter's. */
 static void emit_check_segment(struct translator *t, const struct guest_insn *g, enum seg seg)
 {
 	unsigned i = (unsigned)(g - t->insn);

@@ -174,8 +174,7 @@ void translate_pop(struct translator *t, unsigned i)
 	unsigned reg = spilled ? SCRATCH : host_register(guest);
 
 	if (stack_is_soft(t, i)) {
-		emit_soft_stack(
-			t, &(struct access){.insn = i, .size = word_size(t), .op = op_pop});
+		emit_soft_stack(t, &(struct access){.insn = i, .size = word_size(t), .op = op_pop});
 		return;
 	}
 	emit_pop(c, reg);
@@ -201,12 +200,10 @@ void translate_leave(struct translator *t, unsigned i)
 			.segment = ZYDIS_REGISTER_SS}};
 
 	t->insn[i].memory = &at_rbp;
-	emit_access(t, &(struct access){.insn = i,
-			       .size = word_size(t),
-			       .memory = &at_rbp,
-			       .op = op_load_frame});
-	emit_lea_sized(
-		c, word_size(t), SCRATCH_ADDR, at_register(RBP, (int32_t)word_size(t)));
+	emit_access(t,
+		&(struct access){
+			.insn = i, .size = word_size(t), .memory = &at_rbp, .op = op_load_frame});
+	emit_lea_sized(c, word_size(t), SCRATCH_ADDR, at_register(RBP, (int32_t)word_size(t)));
 	emit_load(c, RBP, at_address(&t->bt->run.scratch[0]));
 	mark(t, i, MARK_AFTER);
 	emit_set_stack(t);

@@ -1,8 +1,8 @@
 /* String instructions. LODS and SCAS, where they are not repeated, are a load or a comparison with
  * memory, and a step of the index register behind it. Where they are, they are the interpreter's.
  *
- * MOVS and STOS, mostly repeated, are what a kernel clears and copies memory with. In window mode the
- * host's own instruction does it, with RSI and RDI turned into host addresses while it runs:
+ * MOVS and STOS, mostly repeated, clear and copy memory in kernels. In window mode the host's own
+ * instruction does it, with RSI and RDI turned into host addresses while it runs:
  *
  *	delta of RDI's slot to bt->run.string_delta[1], and added to RDI; the same for RSI
  *	mov	rcx, r11
@@ -75,8 +75,7 @@ static void translate_step(struct translator *t, unsigned i)
 	unsigned index = is_load(g) ? RSI : RDI, size = g->in.operand_width / 8;
 
 	emit_register_op(c, !t->mode.code32, 0x89, index, SCRATCH_ADDR);
-	emit_access(t,
-		&(struct access){.insn = i, .size = size, .computed = true, .op = op_step});
+	emit_access(t, &(struct access){.insn = i, .size = size, .computed = true, .op = op_step});
 	mark(t, i, MARK_AFTER);
 	emit_lea_sized(c, word_size(t), index, at_register((int)index, (int32_t)size));
 }

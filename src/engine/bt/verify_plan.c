@@ -164,9 +164,8 @@ static void plan_instruction(
 		.interpreted = unit->insns[i].interpreted,
 		.apart = true,
 		.tested = RFLAGS_ARITHMETIC};
-	if (insn->interpreted ||
-		isa_decode(bt_mode_isa(unit->mode), bt->cpu->model, bytes, unit->insns[i].length,
-			&in, operands) != ISA_DECODED)
+	if (insn->interpreted || isa_decode(bt_mode_isa(unit->mode), bt->cpu->model, bytes,
+					 unit->insns[i].length, &in, operands) != ISA_DECODED)
 		return;
 	interp_decode_one(bt->cpu, bytes, unit->insns[i].length, offset, insn->run);
 	plan_flags(insn, &in);
