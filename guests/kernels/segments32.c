@@ -226,6 +226,15 @@ static void test_accesses(void)
 	check_eq(*plain, 0x77, "a loaded segment does not follow its descriptor");
 	asm volatile("mov %0, %%fs" : : "r"(0));
 
+	/* The sum of base and offset wraps around. */
+	gdt_set(SEL_A, FAR_BASE, 0xfffff, WRITABLE | BIG | PAGES);
+	asm volatile("mov %0, %%fs" : : "r"(SEL_A));
+	plain[-2] = 0x5678;
+	try_asm("mov %%fs:(%1), %0", : "=r"(value) : "r"(-8) : "memory");
+	check_no_trap("access: below the base");
+	check_eq(value, 0x5678, "a negative offset wraps");
+	asm volatile("mov %0, %%fs" : : "r"(0));
+
 	/* Beyond the limit of SS it is #SS. The stack itself stays within. */
 	gdt_set(SEL_A, 0, 0x3ff, WRITABLE | BIG | PAGES);
 	asm volatile("mov %0, %%ss" : : "r"(SEL_A));
