@@ -173,12 +173,21 @@ static void no_heat_without_a_translator(void **state)
 	assert_int_equal(asked, 0);
 }
 
-/* 32-bit code has no heat: it is not translated. */
-static void no_heat_in_32_bit_code(void **state)
+static void heat_in_32_bit_code(void **state)
 {
 	enter_protected(0);
 	cpu->idtr.limit = 0;
 	LOAD_CODE(0x3000, 0xb9, LOOP_COUNT & 0xff, LOOP_COUNT >> 8, 0, 0, 0x49, 0x75, 0xfd, 0xf4);
+	assert_int_equal(run_at(0x3000), VCPU_EXIT_HALTED);
+	assert_int_not_equal(asked_hot, 0);
+	assert_int_equal(cpu->gpr[RCX], 0);
+}
+
+/* 16-bit code has none: it is not translated. */
+static void no_heat_in_16_bit_code(void **state)
+{
+	cpu->idtr.limit = 0;
+	LOAD_CODE(0x3000, 0xb9, LOOP_COUNT & 0xff, LOOP_COUNT >> 8, 0x49, 0x75, 0xfd, 0xf4);
 	assert_int_equal(run_at(0x3000), VCPU_EXIT_HALTED);
 	assert_int_equal(asked_hot, 0);
 	assert_int_equal(cpu->gpr[RCX], 0);
@@ -313,7 +322,8 @@ int main(void)
 		hooks_test(a_fault_in_a_heated_block),
 		hooks_test(heat_outlives_revalidation),
 		hooks_test(no_heat_without_a_translator),
-		hooks_test(no_heat_in_32_bit_code),
+		hooks_test(heat_in_32_bit_code),
+		hooks_test(no_heat_in_16_bit_code),
 		hooks_test(one_goes_on_behind_itself),
 		hooks_test(one_branches),
 		hooks_test(one_string_instruction_runs_to_its_end),
