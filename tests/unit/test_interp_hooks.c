@@ -186,7 +186,8 @@ static void heat_in_32_bit_code(void **state)
 /* 16-bit code has none: it is not translated. */
 static void no_heat_in_16_bit_code(void **state)
 {
-	cpu->idtr.limit = 0;
+	cpu_reset(cpu);
+	segment_load_real(cpu, SEG_CS, 0);
 	LOAD_CODE(0x3000, 0xb9, LOOP_COUNT & 0xff, LOOP_COUNT >> 8, 0x49, 0x75, 0xfd, 0xf4);
 	assert_int_equal(run_at(0x3000), VCPU_EXIT_HALTED);
 	assert_int_equal(asked_hot, 0);
