@@ -93,16 +93,56 @@ static int open_parallel(struct qemu *qemu)
 	return 0;
 }
 
-/* A monitor that leads nowhere is none. */
-static int check_monitors(const struct qemu *qemu)
+static bool is_console(const struct qemu *qemu, const struct qemu_chardev *chardev)
+{
+	return (qemu->serial_count && qemu->serials[0] == chardev) || qemu->console == chardev;
+}
+
+static int set_monitor(
+	const struct qemu *qemu, const struct qemu_monitor *monitor, struct control_config *config)
+{
+	const struct qemu_chardev *chardev = monitor->chardev;
+
+	*config = (struct control_config){.option = monitor->control ? "-qmp" : "-monitor",
+		.label = chardev->id,
+		.path = chardev->path,
+		.input = chardev->fd,
+		.human = !monitor->control};
+	if (chardev->kind == QEMU_CHAR_STDIO && !is_console(qemu, chardev)) {
+		config->kind = CONTROL_STREAM;
+		config->input = STDIN_FILENO;
+		config->output = STDOUT_FILENO;
+		return 0;
+	}
+	if ((chardev->kind == QEMU_CHAR_UNIX || chardev->kind == QEMU_CHAR_TCP) &&
+		chardev->server) {
+		config->kind = chardev->fd >= 0                  ? CONTROL_LISTENER
+			       : chardev->kind == QEMU_CHAR_UNIX ? CONTROL_UNIX
+								 : CONTROL_TCP;
+		return 0;
+	}
+	log_error(
+		"%s: expected stdio, or unix:PATH or tcp:HOST:PORT with 'server'", config->option);
+	return -EINVAL;
+}
+
+/* A monitor that leads nowhere is none. With -nographic the serial port and a monitor share
+ * standard input; the port has it. */
+static int set_monitors(const struct qemu *qemu, struct run_services *services)
 {
 	for (unsigned i = 0; i < qemu->monitor_count; i++) {
-		if (goes_nowhere(qemu->monitors[i].chardev))
+		const struct qemu_monitor *monitor = &qemu->monitors[i];
+
+		if (goes_nowhere(monitor->chardev) ||
+			(monitor->chardev->mux && is_console(qemu, monitor->chardev)))
 			continue;
-		log_error("%s: there is no such monitor by QEMU's options yet; 'veneer run "
-			  "--control SOCKET' has one that speaks QMP",
-			qemu->monitors[i].control ? "-qmp" : "-monitor");
-		return -EINVAL;
+		if (services->monitor_count == CONTROL_MONITORS) {
+			log_error("-mon: more than %u monitors", CONTROL_MONITORS);
+			return -EINVAL;
+		}
+		if (set_monitor(qemu, monitor, &services->monitors[services->monitor_count]) < 0)
+			return -EINVAL;
+		services->monitor_count++;
 	}
 	return 0;
 }
@@ -150,17 +190,18 @@ static int status_of(const struct machine_result *result)
 
 static int run(struct qemu *qemu)
 {
+	struct run_services services = {.paused = qemu->paused, .gdb = qemu->gdb};
 	struct machine_result result;
 
 	if (qemu->daemonize) {
 		log_error("-daemonize: a machine stays in the foreground here");
 		return QEMU_FAILED;
 	}
-	if (check_monitors(qemu) < 0 || open_console(qemu) < 0 || open_second_serial(qemu) < 0 ||
-		open_parallel(qemu) < 0 || write_pidfile(qemu->pidfile) < 0)
+	if (set_monitors(qemu, &services) < 0 || open_console(qemu) < 0 ||
+		open_second_serial(qemu) < 0 || open_parallel(qemu) < 0 ||
+		write_pidfile(qemu->pidfile) < 0)
 		return QEMU_FAILED;
-	result = run_configured(
-		&qemu->machine, &(struct run_services){.paused = qemu->paused, .gdb = qemu->gdb});
+	result = run_configured(&qemu->machine, &services);
 	if (qemu->pidfile)
 		unlink(qemu->pidfile);
 	return status_of(&result);

@@ -361,7 +361,11 @@ static int set_serial2(void *opaque, const char *value)
 
 static int set_control(void *opaque, const char *value)
 {
-	((struct settings *)opaque)->services.control_path = value;
+	struct run_services *services = &((struct settings *)opaque)->services;
+
+	services->monitors[0] =
+		(struct control_config){.kind = CONTROL_UNIX, .option = "--control", .path = value};
+	services->monitor_count = 1;
 	return 0;
 }
 
@@ -698,6 +702,19 @@ static double now_seconds(void)
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+/* NULL with a message in the log. */
+static struct control *open_monitors(struct machine *machine, const struct run_services *services)
+{
+	struct control *control = control_open(machine, NULL);
+
+	for (unsigned i = 0; control && i < services->monitor_count; i++)
+		if (control_add(control, &services->monitors[i]) < 0) {
+			control_destroy(control);
+			return NULL;
+		}
+	return control;
+}
+
 static struct machine_result run_served(
 	struct machine *machine, const struct run_services *services)
 {
@@ -705,12 +722,15 @@ static struct machine_result run_served(
 	struct control *control = NULL;
 	struct gdb_server *gdb = NULL;
 
-	if (services->control_path && !(control = control_create(machine, services->control_path)))
+	if ((services->monitor_count || services->gdb.wanted) &&
+		!(control = open_monitors(machine, services)))
 		return result;
 	if (services->paused)
 		machine_start_paused(machine);
 	if (services->gdb.wanted)
 		gdb = gdb_server_create(machine, &services->gdb, "--gdb");
+	if (gdb)
+		gdb_server_set_monitor(gdb, control_human, control);
 	if (gdb || !services->gdb.wanted)
 		result = machine_run(machine);
 	if (gdb)

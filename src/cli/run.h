@@ -3,14 +3,16 @@
 #ifndef VENEER_CLI_RUN_H
 #define VENEER_CLI_RUN_H
 
+#include "control/control.h"
 #include "debug/server.h"
 #include "machine/machine.h"
 
 /* Who may command the machine while it runs. */
 struct run_services {
-	const char *control_path; /* --control; NULL: none */
-	struct gdb_config gdb;    /* --gdb */
-	bool paused;              /* it begins paused */
+	struct control_config monitors[CONTROL_MONITORS];
+	unsigned monitor_count;
+	struct gdb_config gdb; /* --gdb */
+	bool paused;           /* it begins paused */
 };
 
 /* Make it, run it, and print what --stats asks for. MACHINE_FAILED where it could not be made;

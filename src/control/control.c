@@ -2,6 +2,7 @@
  * by one. Where an answer is not sent yet, or not there yet, the client is kept waiting just by not
  * reading more of it. */
 #include "control/control.h"
+#include "control/human.h"
 
 #include "base/log.h"
 #include "control/control_internal.h"
@@ -461,6 +462,11 @@ int control_add(struct control *control, const struct control_config *config)
 	*monitor =
 		(struct monitor){.control = control, .config = *config, .fd = -1, .retry_fd = -1};
 	return control_listen(monitor);
+}
+
+char *control_human(void *control, const char *line, unsigned cpu)
+{
+	return human_run(&((struct control *)control)->shared, line, cpu);
 }
 
 struct control *control_create(struct machine *machine, const char *path)

@@ -50,6 +50,10 @@ struct control *control_create(struct machine *machine, const char *path);
 int control_add(struct control *control, const struct control_config *config);
 /* Add a character device to those that clients are told of (query-chardev). */
 void control_note_chardev(struct control *control, const char *label, const char *filename);
+/* Run a command of the human monitor, with the machine lock held and the machine paused. Its
+ * answer, for the caller to free; NULL where there is no memory. `cpu`: whose registers and page
+ * tables count. `control`: a struct control. */
+char *control_human(void *control, const char *line, unsigned cpu);
 /* Close all and remove the sockets. After machine_run(). */
 void control_destroy(struct control *control);
 

@@ -330,6 +330,12 @@ result $? "veneer qemu -device help"
 run qemu -cpu help
 ((status == 0)) && grep -q '^x86 Haswell' "$work/out" && grep -q ' avx2 ' "$work/out"
 result $? "veneer qemu -cpu help"
+printf 'info status\nquit\n' | timeout -k 5 30 "$veneer" qemu -nodefaults -display none -S -m 16 -monitor stdio \
+	>"$work/out" 2>"$work/err"
+status=$?
+((status == 0)) && grep -q '^(qemu) VM status: paused' "$work/out"
+result $? "veneer qemu -monitor stdio"
+refused "a monitor that is a client" 1 "-qmp: expected stdio, or unix:PATH" qemu -nodefaults -display none -qmp unix:/nowhere
 ln -s "$(realpath "$veneer")" "$work/qemu-system-x86_64"
 limit=30 veneer=$work/qemu-system-x86_64 run -nodefaults -m 16 -kernel "$kernels/exit" \
 	-device isa-debug-exit,iobase=0xf4,iosize=0x4 -serial stdio -display none

@@ -93,12 +93,12 @@ def our_kernel(engine):
     options = ('--kernel', f'{build}/guests/kernels/multicpu', '--append', 'cpus=2', '--cpus', '2', '--memory', '64M', '--engine',
                engine, '--debug-exit', '0xf4', '--gdb', f'unix:{work}/gdb.sock,wait')
     machine = Machine(*options)
-    said = gdb(machine, 'info threads', 'p $cr0', 'break test_reset_state', 'continue', 'backtrace', 'p $cr0', 'p $efer', 'stepi',
+    said = gdb(machine, 'info threads', 'monitor info status', 'p $cr0', 'break test_reset_state', 'continue', 'backtrace', 'p $cr0', 'p $efer', 'stepi',
                'p/x $pc - (long)guest_main', 'set var $rbx = 0x123456789abc', 'p/x $rbx', 'set var $xmm3.uint128 = 77',
                'p $xmm3.uint128', 'p/x *(int *)0x100000', 'p *(int *)0xfee00020', 'maint packet Qqemu.PhyMemMode:1', 'x/1wx 0x100000',
                'maint packet Qqemu.PhyMemMode:0', 'delete', 'hbreak listen', 'continue', 'info threads', 'p $fs_base', 'delete',
                'watch received_total', 'continue', 'delete', 'detach', file=elf)
-    result(has(said, r'1 .*CPU#0 \[running\]', r'2 .*CPU#1 \[waits for SIPI\]', r'\[ PE ET \]'), f'{engine}: it waits before the first instruction', said)
+    result(has(said, r'1 .*CPU#0 \[running\]', r'2 .*CPU#1 \[waits for SIPI\]', r'VM status: paused', r'\[ PE ET \]'), f'{engine}: it waits before the first instruction', said)
     result(has(said, r'hit Breakpoint 1, test_reset_state', r'#1 .*guest_main', r'= \[ .*PG', r'= \[ LME LMA'), f'{engine}: a breakpoint at a symbol', said)
     result(has(said, r'= 0x123456789abc', r'= 77'), f'{engine}: registers are written and read', said)
     result(has(said, r'= 0x1badb002', r'Cannot access', r'0x100000.*0x1badb002'), f'{engine}: memory, not devices, and physical', said)
