@@ -53,6 +53,7 @@ done
 wanted=" $* "
 
 "$here/scripts/install-packages.sh" gcc libc6-dev binutils meson ninja-build pkg-config python3 seabios grub-pc-bin grub-common syslinux-common memtest86+ ipxe-qemu \
+	ovmf grub-efi-amd64-bin mtools dosfstools fdisk cpio \
 	libzydis-dev libjansson-dev libslirp-dev liburing-dev libnbd-dev libpng-dev libvncserver-dev libcmocka-dev libext2fs-dev mmdebstrap e2fsprogs btrfs-progs uidmap openssh-client qemu-utils qemu-system-common nbdkit clang clang-format libclang-rt-dev llvm acpica-tools xorriso man-db groff gdb || exit 1
 
 # --- counting ---
@@ -238,6 +239,7 @@ if stage cli; then
 	tap "command line" "$here/tests/cli/cli.sh" "$veneer" "$build" "$here"
 	tap "firmware" "$here/tests/firmware/firmware.sh" "$veneer" "$build" \
 		"$("$here/guests/fetch-debian.sh" 2>/dev/null | head -n 1)"
+	tap "OVMF" "$here/tests/firmware/efi.sh" "$veneer" "$here/.cache/guest/vmlinuz" "$here/.cache/guest/busybox"
 	tap "random boot sectors" "$here/tests/firmware/random-sectors.py" "$veneer" 12
 	tap "memtest86+" "$here/tests/firmware/memtest.py" "$veneer"
 	tap "terminal" "$here/tests/cli/terminal.py" "$veneer" "$build"

@@ -63,9 +63,11 @@ for try in 'from the template' 'kept by the first run'; do
 	result $? "OVMF boots a disk, with variables $try"
 done
 
-run --disk "$work/disk,snapshot,bus=ahci"
-((status == 0)) && grep -q 'EFI of 64 bits' "$work/out"
-result $? "OVMF boots a disk at AHCI, and forgets its variables"
+for bus in ahci ide nvme; do
+	run --disk "$work/disk,snapshot,bus=$bus"
+	((status == 0)) && grep -q 'EFI of 64 bits' "$work/out"
+	result $? "OVMF boots a disk at $bus, and forgets its variables"
+done
 
 echo "1..$number"
 ((failures == 0))

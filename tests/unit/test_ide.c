@@ -30,7 +30,7 @@ static uint32_t config_read(unsigned offset, unsigned size)
 	return (uint32_t)io_space_read(&f.ports, 0xcfc + (offset & 3), size);
 }
 
-static int setup(void **state)
+static int set_up(bool with_disc)
 {
 	struct pci_config config = {
 		.memory = &f.memory, .ports = &f.ports, .devices = &f.devices, .msi = no_msi};
@@ -43,11 +43,11 @@ static int setup(void **state)
 	second = memory_disk(64);
 	disc = memory_disk(SECTORS);
 	disc->disk.read_only = true;
-	assert_int_equal(
-		ide_create(bus, 5,
-			(struct ide_drive_config[]){{&disk->disk, false, "first"},
-				{&second->disk, false, "second"}, {&disc->disk, true, "disc"}, {0}},
-			(struct irq_line[]){fixture_irq(14), fixture_irq(15)}),
+	assert_int_equal(ide_create(bus, 5,
+				 (struct ide_drive_config[]){{&disk->disk, false, "first"},
+					 {&second->disk, false, "second"},
+					 {with_disc ? &disc->disk : NULL, true, "disc"}, {0}},
+				 (struct irq_line[]){fixture_irq(14), fixture_irq(15)}),
 		0);
 	for (struct device *device = f.devices.first; device; device = device->next)
 		if (device->ops == &ide_channel_device)
@@ -55,6 +55,16 @@ static int setup(void **state)
 	config_write(0x20, MASTER, 4);
 	config_write(4, 5, 2);
 	return 0;
+}
+
+static int setup(void **state)
+{
+	return set_up(true);
+}
+
+static int setup_without_disc(void **state)
+{
+	return set_up(false);
 }
 
 static int teardown(void **state)
@@ -125,6 +135,15 @@ static void presence(void **state)
 	assert_int_equal(inb(0x177), 0);
 	outb(0x172, 0x55);
 	assert_int_equal(inb(0x172), 0);
+}
+
+/* OVMF waits half a minute for a device that is busy. */
+static void nobody_is_not_busy(void **state)
+{
+	outb(0x177, 0x90);
+	assert_int_equal(inb(0x177), 0x7f);
+	assert_int_equal(inb(0x376), 0x7f);
+	assert_int_equal(inb(0x174), 0x7f);
 }
 
 static void pio_read(void **state)
@@ -532,6 +551,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(presence),
+		cmocka_unit_test_setup_teardown(nobody_is_not_busy, setup_without_disc, teardown),
 		TEST(pio_read),
 		TEST(pio_by_strings),
 		TEST(pio_write),

@@ -177,8 +177,9 @@ static uint8_t read_register(struct ide_channel *channel, unsigned index)
 	const struct ata_registers *registers = ide_registers(channel);
 	unsigned previous = channel->state.control & IDE_CONTROL_PREVIOUS ? 1 : 0;
 
+	/* Nobody drives the bus, and its bit 7 is pulled down: so nobody is busy. */
 	if (!channel->drive[0].drive.disk)
-		return 0xff;
+		return 0x7f;
 	if (!ide_selected(channel)->drive.disk)
 		return 0;
 	switch (index) {
