@@ -279,8 +279,6 @@ if stage boot; then
 				"$here/tests/boot/short.sh" "$veneer" "$here" bt 1 2
 	done
 	PROGRAMS=$here/.cache/guest-i386 begin tap "i386 programs on amd64" "$here/tests/boot/short.sh" "$veneer" "$here" bt 2
-	GUEST=$here/.cache/guest-i386-pae begin tap "Debian i386-pae boots interp" \
-		"$here/tests/boot/short.sh" "$veneer" "$here" interp 1
 	gather
 	tap "Debian on a screen" "$here/tests/display/display.py" "$veneer" "$here"
 	tap "Debian boots interp" "$here/tests/boot/boot.sh" "$veneer" "$build" "$here" interp 2
