@@ -19,8 +19,11 @@ enum disk_bus machine_disk_bus(const struct machine *machine, const struct disk_
 {
 	if (config->bus != DISK_BUS_ANY)
 		return config->bus;
-	/* What firmware, and the oldest guests, have a driver for. */
-	return config->cdrom || firmware_is_used(machine) ? DISK_BUS_IDE : DISK_BUS_VIRTIO;
+	/* What a BIOS, and the oldest guests, have a driver for. Systems that EFI starts know
+	 * virtio; some are made for nothing else (Debian's cloud kernel). */
+	return config->cdrom || (firmware_is_used(machine) && !machine->firmware.efi.used)
+		       ? DISK_BUS_IDE
+		       : DISK_BUS_VIRTIO;
 }
 
 /* --- IDE and AHCI --- */
