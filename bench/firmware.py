@@ -4,8 +4,9 @@
     bench/firmware.py [VENEER [RUNS]]
 
 sector: from the process's start to the first instruction of a boot sector on a virtio disk, which ends the
-machine. grub: to the first message of Debian's cloud kernel, which GRUB starts from such a disk. Both
-machines have 512 MiB, one processor, Debian's SeaBIOS and no screen."""
+machine. grub: to the first message of Debian's cloud kernel, which GRUB starts from such a disk. i386: to the
+first program of an initramfs, by Debian's i386 kernel, started directly. Both machines have 512 MiB, one
+processor, Debian's SeaBIOS and no screen."""
 import os
 import statistics
 import subprocess
@@ -17,6 +18,7 @@ project = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SEABIOS = '/usr/share/seabios/bios-256k.bin'
 EXIT = bytes.fromhex('b010e6f4f4ebfd')  # mov $0x10, %al; out %al, $0xf4; hlt
 MESSAGE = b'Linux version'
+INIT = '#!/bin/sh\necho user space\npoweroff -f\n'
 
 
 def seconds(command, message=None):
@@ -53,6 +55,18 @@ def main():
             'sector': (ours + [sector + ',bus=virtio'], qemu + ['file=%s,format=raw,if=virtio' % sector], None),
             'grub': (ours + [grub + ',snapshot,bus=virtio'], qemu + ['file=%s,format=raw,if=virtio,snapshot=on' % grub], MESSAGE),
         }
+        i386 = os.path.join(project, '.cache', 'guest-i386')
+        subprocess.run([os.path.join(project, 'guests', 'fetch-debian.sh'), '--i386'], stdout=subprocess.DEVNULL, check=True)
+        init, initrd = os.path.join(work, 'init'), os.path.join(work, 'initrd')
+        with open(init, 'w') as file:
+            file.write(INIT)
+        subprocess.run([os.path.join(project, 'guests', 'make-initramfs.sh'), initrd, '--guest', i386, '--init', init], check=True)
+        words = 'console=ttyS0 quiet panic=-1'
+        tasks['i386'] = ([veneer, 'run', '--memory', '512M', '--cpus', '1', '--kernel', i386 + '/vmlinuz', '--initrd', initrd,
+                          '--append', words],
+                         ['qemu-system-x86_64', '-accel', 'tcg', '-M', 'q35', '-nodefaults', '-display', 'none', '-m', '512',
+                          '-no-reboot', '-serial', 'stdio', '-kernel', i386 + '/vmlinuz', '-initrd', initrd, '-append', words],
+                         b'user space')
         print('%-8s%10s%10s%8s' % ('', 'veneer', 'QEMU', 'ratio'))
         for name, (a, b, message) in tasks.items():
             times = [(seconds(a, message), seconds(b, message)) for _ in range(runs)]
