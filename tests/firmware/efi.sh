@@ -46,6 +46,13 @@ cat >"$work/root/init" <<-'END'
 	/bin/busybox mount -t sysfs sysfs /sys
 	/bin/busybox echo "EFI of $(/bin/busybox cat /sys/firmware/efi/fw_platform_size) bits," \
 		"$(/bin/busybox ls /sys/firmware/efi/runtime-map | /bin/busybox wc -l) runtime regions"
+	# With three processors it sleeps first (S3).
+	/bin/busybox mkdir /proc
+	/bin/busybox mount -t proc proc /proc
+	if [ "$(/bin/busybox nproc)" = 3 ]; then
+		echo +2 >/sys/class/rtc/rtc0/wakealarm
+		echo mem >/sys/power/state && echo "awake again with $(/bin/busybox nproc)"
+	fi
 	/bin/busybox poweroff -f
 END
 chmod +x "$work/root/init"
@@ -68,6 +75,10 @@ for bus in ahci ide nvme; do
 	((status == 0)) && grep -q 'EFI of 64 bits' "$work/out"
 	result $? "OVMF boots a disk at $bus, and forgets its variables"
 done
+
+run --disk "$work/disk,snapshot,bus=virtio" --cpus 3
+((status == 0)) && grep -q 'awake again with 3' "$work/out"
+result $? "a machine that OVMF has started sleeps and wakes"
 
 echo "1..$number"
 ((failures == 0))
