@@ -41,12 +41,13 @@ static int set_up(bool with_disc)
 	assert_non_null(bus);
 	disk = memory_disk(SECTORS);
 	second = memory_disk(64);
-	disc = memory_disk(SECTORS);
-	disc->disk.read_only = true;
+	disc = with_disc ? memory_disk(SECTORS) : NULL;
+	if (disc)
+		disc->disk.read_only = true;
 	assert_int_equal(ide_create(bus, 5,
 				 (struct ide_drive_config[]){{&disk->disk, false, "first"},
 					 {&second->disk, false, "second"},
-					 {with_disc ? &disc->disk : NULL, true, "disc"}, {0}},
+					 {disc ? &disc->disk : NULL, true, "disc"}, {0}},
 				 (struct irq_line[]){fixture_irq(14), fixture_irq(15)}),
 		0);
 	for (struct device *device = f.devices.first; device; device = device->next)
