@@ -440,10 +440,12 @@ static void take_line(struct qmp_session *session, const char *text, size_t size
 {
 	json_t *arguments = json_pack("{s:s%}", "command-line", text, size);
 
-	if (arguments)
+	if (arguments) {
 		finish_command(session, qmp_human_monitor_command, arguments, NULL);
-	else
-		send_text(session, "unknown command\r\n" HUMAN_PROMPT);
+	} else {
+		send_text(session, "unknown command\r\n");
+		send_text(session, HUMAN_PROMPT);
+	}
 	json_decref(arguments);
 }
 
