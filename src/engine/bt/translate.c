@@ -87,9 +87,6 @@ static bool emit_plain_lea(struct translator *t, const struct guest_insn *g, uns
 	bool wide = g->operands[0].size == 64;
 	const ZydisDecodedOperand *m = g->memory;
 	struct host_memory memory;
-	/* Of an address of 64 bits, too, 32 count. RSP may ride on a window. */
-	bool plain_32 = t->mode.code32 ||
-			(m->mem.base != ZYDIS_REGISTER_RIP && m->mem.base != ZYDIS_REGISTER_RSP);
 
 	if (m->mem.base == ZYDIS_REGISTER_RSP && m->mem.index == ZYDIS_REGISTER_NONE &&
 		g->in.address_width == 64) {
@@ -100,8 +97,8 @@ static bool emit_plain_lea(struct translator *t, const struct guest_insn *g, uns
 			emit_load(&t->code, SCRATCH, at_address(&t->bt->run.minus_stack_delta));
 			memory = at_sum(RSP, SCRATCH, disp);
 		}
-	} else if (!(wide ? operand_is_direct(g, m, &memory)
-			  : plain_32 && operand_is_direct_32(m, &memory)) ||
+	} else if (!(t->mode.code32 ? operand_is_direct_32(m, &memory)
+				    : operand_is_direct(g, m, &memory)) ||
 		   (memory.base == NO_REGISTER && memory.index == NO_REGISTER)) {
 		return false;
 	}
