@@ -516,3 +516,5 @@ def nvme():
 
 
 write('nvme', 'commands', nvme())
+# CC.EN = 0, and a save before the I/O thread knows that the queues are gone.
+write('nvme', 'stopped', storage_step(1, 5, 0) + storage_step(6, 0, 0) + storage_step(7, 0, 0) + storage_step(9, 1, 0))

@@ -720,6 +720,27 @@ static void saved_with_commands_in_flight(void **state)
 	free(saved.bytes);
 }
 
+/* The queues are forgotten, and the I/O thread has not said so yet. */
+static void saved_between_stop_and_its_end(void **state)
+{
+	struct state_writer saved = {0};
+	struct state_reader reader;
+
+	enable_io();
+	set_reg(0x14, 0x00460000, 4);
+	assert_true(nvme->device.ops->quiesce(&nvme->device, FAR_AWAY));
+	assert_int_equal(reg(0x1c), NVME_CSTS_READY);
+	assert_int_equal(nvme->state.sq[0].size, 0);
+	device_list_save(&f.devices, &saved);
+	reader = (struct state_reader){saved.bytes, saved.size};
+	assert_int_equal(device_list_load(&f.devices, &reader), 0);
+	free(saved.bytes);
+	nvme->device.ops->resume(&nvme->device);
+	assert_int_equal(reg(0x1c), 0);
+	enable_io();
+	assert_int_equal(RUN(io, .opcode = READ, .namespace = 1, .prp = {DATA}), 0);
+}
+
 static bool valid(void)
 {
 	return nvme->device.ops->valid(&nvme->device, &nvme->state);
@@ -776,6 +797,7 @@ int main(void)
 		T(pin),
 		T(shutdown_flushes),
 		T(saved_with_commands_in_flight),
+		T(saved_between_stop_and_its_end),
 		T(states_that_cannot_be),
 	};
 

@@ -463,7 +463,8 @@ static bool nvme_valid(const void *device, const void *loaded)
 			(sq->size && (!state->cq[sq->cq].size || !i != !sq->cq)))
 			return false;
 	}
-	if ((registers->csts & NVME_CSTS_READY) && (!state->sq[0].size || !state->cq[0].size))
+	if ((registers->csts & NVME_CSTS_READY) && !registers->resetting &&
+		(!state->sq[0].size || !state->cq[0].size))
 		return false;
 	return !(registers->cc & ~CC_WRITABLE) && !(registers->aqa & ~AQA_WRITABLE) &&
 	       !(registers->asq & ~ADDRESS_WRITABLE) && !(registers->acq & ~ADDRESS_WRITABLE);
