@@ -8,6 +8,7 @@
 #define VENEER_CLI_QEMU_H
 
 #include "cli/qemu_words.h"
+#include "control/qom_types.h"
 #include "debug/server.h"
 #include "machine/machine.h"
 
@@ -81,6 +82,7 @@ struct qemu {
 	/* A legacy "-net nic" and what it is plugged into meet in qemu_finish(). */
 	const char *net_nic, *net_backend;
 	void (*list)(void); /* what is to be printed in place of a machine; NULL: nothing */
+	const struct qom_type *listed; /* or the properties of this type; NULL: not */
 	char **kept;
 	size_t kept_count;
 };
@@ -133,6 +135,7 @@ int qemu_finish_devices(struct qemu *qemu);
 
 /* The forms that callers parse: -device help and others. */
 void qemu_list_devices(void);
+void qemu_list_properties(const struct qom_type *type);
 void qemu_list_machines(void);
 void qemu_list_cpus(void);
 void qemu_list_accelerators(void);

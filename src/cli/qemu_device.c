@@ -5,56 +5,30 @@
 #include "base/bits.h"
 #include "base/log.h"
 #include "base/words.h"
+#include "control/qom_types.h"
+#include "control/schema.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* What every device takes. Where it is on the bus is the machine's choice. */
+/* Properties that have an effect. What else a type has (control/qom_types.h) changes nothing here:
+ * where a device is on the bus is the machine's choice. */
 static const struct qemu_key common_keys[] = {
 	{"driver", QEMU_OWN, NULL},
-	{"id", QEMU_IGNORED, NULL},
-	{"bus", QEMU_IGNORED, NULL},
-	{"addr", QEMU_IGNORED, NULL},
-	{"multifunction", QEMU_IGNORED, NULL},
-	{"bootindex", QEMU_IGNORED, NULL},
-	{"romfile", QEMU_IGNORED, NULL},
-	{"rombar", QEMU_IGNORED, NULL},
-	{"disable-legacy", QEMU_IGNORED, NULL},
 	{"disable-modern", QEMU_CHOICE, "off|false"},
 	{"iommu-platform", QEMU_CHOICE, "off"},
 	{"ats", QEMU_CHOICE, "off"},
-	{"packed", QEMU_IGNORED, NULL},
-	{"event-idx", QEMU_IGNORED, NULL},
-	{"indirect-desc", QEMU_IGNORED, NULL},
-	{"ioeventfd", QEMU_IGNORED, NULL},
-	{"iothread", QEMU_IGNORED, NULL},
-	{"vectors", QEMU_IGNORED, NULL},
+	{"*", QEMU_IGNORED, NULL},
 	{NULL, QEMU_END, NULL},
 };
 
 static const struct qemu_key disk_keys[] = {
 	{"drive", QEMU_OWN, NULL},
 	{"serial", QEMU_COPY, "serial"},
-	{"unit", QEMU_IGNORED, NULL},
-	{"lun", QEMU_IGNORED, NULL},
-	{"scsi-id", QEMU_IGNORED, NULL},
-	{"channel", QEMU_IGNORED, NULL},
-	{"device-id", QEMU_IGNORED, NULL},
 	{"logical-block-size", QEMU_CHOICE, "512|2048"},
-	{"physical-block-size", QEMU_IGNORED, NULL},
-	{"min-io-size", QEMU_IGNORED, NULL},
-	{"opt-io-size", QEMU_IGNORED, NULL},
-	{"discard-granularity", QEMU_IGNORED, NULL},
-	{"discard", QEMU_IGNORED, NULL},
-	{"write-zeroes", QEMU_IGNORED, NULL},
-	{"write-cache", QEMU_IGNORED, NULL},
 	{"share-rw", QEMU_CHOICE, "on:share=on|off"},
-	{"num-queues", QEMU_IGNORED, NULL},
-	{"queue-size", QEMU_IGNORED, NULL},
-	{"rotation-rate", QEMU_IGNORED, NULL},
 	{"removable", QEMU_CHOICE, "off"},
-	{"model", QEMU_IGNORED, NULL},
 	{"scsi", QEMU_CHOICE, "off"},
 	{"werror", QEMU_CHOICE, "report|enospc|auto"},
 	{"rerror", QEMU_CHOICE, "report|auto"},
@@ -64,40 +38,15 @@ static const struct qemu_key disk_keys[] = {
 static const struct qemu_key net_keys[] = {
 	{"netdev", QEMU_OWN, NULL},
 	{"mac", QEMU_COPY, "mac"},
-	{"mq", QEMU_IGNORED, NULL},
-	{"host-mtu", QEMU_IGNORED, NULL},
-	{"rx-queue-size", QEMU_IGNORED, NULL},
-	{"tx-queue-size", QEMU_IGNORED, NULL},
-	{"tx", QEMU_IGNORED, NULL},
-	{"csum", QEMU_IGNORED, NULL},
-	{"gso", QEMU_IGNORED, NULL},
-	{"guest-*", QEMU_IGNORED, NULL},
-	{"host-*", QEMU_IGNORED, NULL},
-	{"mrg-rxbuf", QEMU_IGNORED, NULL},
 	{NULL, QEMU_END, NULL},
 };
 
 static const struct qemu_key debug_exit_keys[] = {{"iobase", QEMU_OWN, NULL},
 	{"iosize", QEMU_CHOICE, "4|0x4|0x04|2|0x02|0x2|1|0x1|0x01"}, {NULL, QEMU_END, NULL}};
-static const struct qemu_key rng_keys[] = {{"rng", QEMU_IGNORED, NULL},
-	{"max-bytes", QEMU_IGNORED, NULL}, {"period", QEMU_IGNORED, NULL}, {NULL, QEMU_END, NULL}};
-static const struct qemu_key port_keys[] = {{"port", QEMU_IGNORED, NULL},
-	{"chassis", QEMU_IGNORED, NULL}, {"chassis-nr", QEMU_IGNORED, NULL},
-	{"slot", QEMU_IGNORED, NULL}, {"hotplug", QEMU_IGNORED, NULL}, {"shpc", QEMU_IGNORED, NULL},
-	{"index", QEMU_IGNORED, NULL}, {"max-ports", QEMU_IGNORED, NULL},
-	{"num-queues", QEMU_IGNORED, NULL}, {"pref64-reserve", QEMU_IGNORED, NULL},
-	{NULL, QEMU_END, NULL}};
-static const struct qemu_key serial_keys[] = {{"chardev", QEMU_OWN, NULL}, {"name", QEMU_OWN, NULL},
-	{"nr", QEMU_IGNORED, NULL}, {"index", QEMU_OWN, NULL}, {"iobase", QEMU_IGNORED, NULL},
-	{"irq", QEMU_IGNORED, NULL}, {NULL, QEMU_END, NULL}};
-static const struct qemu_key vga_keys[] = {{"vgamem-mb", QEMU_IGNORED, NULL},
-	{"xres", QEMU_IGNORED, NULL}, {"yres", QEMU_IGNORED, NULL}, {"edid", QEMU_IGNORED, NULL},
-	{"max-outputs", QEMU_IGNORED, NULL}, {NULL, QEMU_END, NULL}};
-static const struct qemu_key no_keys[] = {{NULL, QEMU_END, NULL}};
 
 struct model {
-	const char *name, *bus, *what; /* as -device help has them */
-	const struct qemu_key *keys;
+	const char *name;
+	const struct qemu_key *keys; /* NULL: none but the common ones */
 	/* `words`: what the keys became, for another parser. */
 	int (*add)(struct qemu *qemu, const struct model *model, const struct qemu_words *words,
 		const char *text);
@@ -269,31 +218,33 @@ static int add_nothing(struct qemu *qemu, const struct model *model, const struc
 	return 0;
 }
 
+/* How each is made. What else there is to say of it is in the table of types. */
 static const struct model models[] = {
-	{"virtio-blk-pci", "PCI", "disk", disk_keys, add_disk, ",bus=virtio"},
-	{"virtio-blk", "PCI", "disk", disk_keys, add_disk, ",bus=virtio"},
-	{"ide-hd", "IDE", "disk", disk_keys, add_ide, ""},
-	{"ide-cd", "IDE", "CD-ROM", disk_keys, add_ide, ""},
-	{"ide-drive", "IDE", "disk", disk_keys, add_ide, ""},
-	{"ahci", "PCI", "controller of IDE devices", port_keys, add_nothing, ""},
-	{"virtio-net-pci", "PCI", "network card", net_keys, add_net, ",model=virtio"},
-	{"virtio-net", "PCI", "network card", net_keys, add_net, ",model=virtio"},
-	{"e1000", "PCI", "network card", net_keys, add_net, ",model=e1000"},
-	{"e1000-82540em", "PCI", "network card", net_keys, add_net, ",model=e1000"},
-	{"virtio-serial-pci", "PCI", "controller of ports", port_keys, add_nothing, ""},
-	{"virtio-serial", "PCI", "controller of ports", port_keys, add_nothing, ""},
-	{"virtserialport", "virtio-serial-bus", "port", serial_keys, add_port, ""},
-	{"virtconsole", "virtio-serial-bus", "console", serial_keys, add_console, ""},
-	{"isa-serial", "ISA", "serial port", serial_keys, add_serial, ""},
-	{"isa-debug-exit", "ISA", "end by a port", debug_exit_keys, add_debug_exit, ""},
-	{"pc-testdev", "ISA", "test device", no_keys, add_pc_testdev, ""},
-	{"pci-testdev", "PCI", "test device", no_keys, add_nothing, ""},
-	{"VGA", "PCI", "standard VGA", vga_keys, add_vga, ""},
-	{"virtio-rng-pci", "PCI", "entropy", rng_keys, add_nothing, ""},
-	{"virtio-rng", "PCI", "entropy", rng_keys, add_nothing, ""},
-	{"pcie-root-port", "PCI", "port of the bus", port_keys, add_nothing, ""},
-	{"pci-bridge", "PCI", "bridge", port_keys, add_nothing, ""},
-	{"pcie-pci-bridge", "PCI", "bridge", port_keys, add_nothing, ""},
+	{"virtio-blk-pci", disk_keys, add_disk, ",bus=virtio"},
+	{"virtio-blk", disk_keys, add_disk, ",bus=virtio"},
+	{"ide-hd", disk_keys, add_ide, ""},
+	{"ide-cd", disk_keys, add_ide, ""},
+	{"ide-drive", disk_keys, add_ide, ""},
+	{"ahci", NULL, add_nothing, ""},
+	{"ich9-ahci", NULL, add_nothing, ""},
+	{"virtio-net-pci", net_keys, add_net, ",model=virtio"},
+	{"virtio-net", net_keys, add_net, ",model=virtio"},
+	{"e1000", net_keys, add_net, ",model=e1000"},
+	{"e1000-82540em", net_keys, add_net, ",model=e1000"},
+	{"virtio-serial-pci", NULL, add_nothing, ""},
+	{"virtio-serial", NULL, add_nothing, ""},
+	{"virtserialport", NULL, add_port, ""},
+	{"virtconsole", NULL, add_console, ""},
+	{"isa-serial", NULL, add_serial, ""},
+	{"isa-debug-exit", debug_exit_keys, add_debug_exit, ""},
+	{"pc-testdev", NULL, add_pc_testdev, ""},
+	{"pci-testdev", NULL, add_nothing, ""},
+	{"VGA", NULL, add_vga, ""},
+	{"virtio-rng-pci", NULL, add_nothing, ""},
+	{"virtio-rng", NULL, add_nothing, ""},
+	{"pcie-root-port", NULL, add_nothing, ""},
+	{"pci-bridge", NULL, add_nothing, ""},
+	{"pcie-pci-bridge", NULL, add_nothing, ""},
 };
 
 static const struct model *find_model(const char *name)
@@ -303,6 +254,21 @@ static const struct model *find_model(const char *name)
 			return &models[i];
 	log_error("-device %s: not a device of this machine; '-device help' lists them", name);
 	return NULL;
+}
+
+/* "MODEL,help": its properties are to be listed, where there is such a model. */
+static bool asks_for_help(struct qemu *qemu, const char *value)
+{
+	const char *comma = strchr(value, ',');
+	char name[64];
+
+	if (!comma || (strcmp(comma, ",help") != 0 && strcmp(comma, ",?") != 0) ||
+		(size_t)(comma - value) >= sizeof(name))
+		return false;
+	snprintf(name, sizeof(name), "%.*s", (int)(comma - value), value);
+	qemu->listed = find_model(name) ? qom_type_find(name) : NULL;
+	qemu->list = qemu_list_devices;
+	return true;
 }
 
 int qemu_add_device(struct qemu *qemu, const char *value)
@@ -315,6 +281,8 @@ int qemu_add_device(struct qemu *qemu, const char *value)
 		qemu->list = qemu_list_devices;
 		return 0;
 	}
+	if (asks_for_help(qemu, value))
+		return qemu->listed ? 0 : -EINVAL;
 	if (qemu->device_count == QEMU_MAX_DEVICES) {
 		log_error("-device %s: expected at most %d devices", value, QEMU_MAX_DEVICES);
 		return -EINVAL;
@@ -333,6 +301,21 @@ int qemu_add_device(struct qemu *qemu, const char *value)
 	return -EINVAL;
 }
 
+static int check_properties(const struct qemu_words *words, const struct qom_type *type)
+{
+	for (unsigned i = 0; i < words->count; i++) {
+		const char *key = words->word[i].key;
+
+		if (strcmp(key, "driver") == 0 || strcmp(key, "id") == 0 ||
+			strcmp(key, "bus") == 0 || qom_type_has(type, key))
+			continue;
+		log_error("%s: there is no property '%s'; '-device %s,help' lists them",
+			words->option, key, type->name);
+		return -EINVAL;
+	}
+	return 0;
+}
+
 static int finish_device(struct qemu *qemu, const struct qemu_words *words)
 {
 	const struct model *model = find_model(qemu_words_get(words, "driver"));
@@ -349,7 +332,9 @@ static int finish_device(struct qemu *qemu, const struct qemu_words *words)
 		return -ENOMEM;
 	snprintf(option, sizeof(option), "-device %s", model->name);
 	named.option = option;
-	error = qemu_words_translate(&named, model->keys, common_keys, out);
+	error = check_properties(&named, qom_type_find(model->name));
+	if (!error)
+		error = qemu_words_translate(&named, model->keys, common_keys, out);
 	fclose(out);
 	if (!error)
 		error = model->add(qemu, model, words, text);
@@ -368,7 +353,22 @@ int qemu_finish_devices(struct qemu *qemu)
 
 void qemu_list_devices(void)
 {
-	for (unsigned i = 0; i < ARRAY_SIZE(models); i++)
-		printf("name \"%s\", bus %s, desc \"%s\"\n", models[i].name, models[i].bus,
-			models[i].what);
+	for (unsigned i = 0; i < ARRAY_SIZE(models); i++) {
+		const struct qom_type *type = qom_type_find(models[i].name);
+
+		printf("name \"%s\", bus %s, desc \"%s\"\n", type->name, type->bus, type->help);
+	}
+}
+
+void qemu_list_properties(const struct qom_type *type)
+{
+	const char *text = type->properties;
+	char word[64], *colon;
+
+	printf("%s options:\n", type->name);
+	while ((text = schema_word(text, word, sizeof(word)))) {
+		colon = strchr(word, ':');
+		*colon = '\0';
+		printf("  %s=<%s>\n", word, colon + 1);
+	}
 }

@@ -215,6 +215,10 @@ int qemu_main(int argc, char **argv)
 	qemu_init(&qemu);
 	if (qemu_parse(&qemu, argc, argv) < 0)
 		return QEMU_FAILED;
+	if (qemu.listed) {
+		qemu_list_properties(qemu.listed);
+		return QEMU_OK;
+	}
 	if (qemu.list) {
 		qemu.list();
 		return QEMU_OK;

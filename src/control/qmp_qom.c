@@ -10,21 +10,6 @@
 
 /* --- types --- */
 
-static const struct qom_type *find_type(const char *name)
-{
-	for (const struct qom_type *type = qom_types; type->name; type++)
-		if (strcmp(type->name, name) == 0)
-			return type;
-	return NULL;
-}
-
-static bool is_kind_of(const struct qom_type *type, const char *name)
-{
-	while (type && strcmp(type->name, name) != 0)
-		type = type->parent ? find_type(type->parent) : NULL;
-	return type;
-}
-
 static bool is_abstract(const struct qom_type *type)
 {
 	for (const struct qom_type *other = qom_types; other->name; other++)
@@ -42,7 +27,7 @@ json_t *qmp_qom_list_types(struct qmp_session *session, json_t *arguments)
 	for (const struct qom_type *type = qom_types; type->name; type++) {
 		json_t *one;
 
-		if ((implements && !is_kind_of(type, implements)) ||
+		if ((implements && !qom_type_is(type, implements)) ||
 			(is_abstract(type) && !abstract))
 			continue;
 		one = json_pack("{s:s}", "name", type->name);
@@ -72,11 +57,11 @@ static json_t *describe_properties(const char *text)
 static json_t *list_properties(struct qmp_session *session, json_t *arguments, const char *kind)
 {
 	const char *name = json_string_value(json_object_get(arguments, "typename"));
-	const struct qom_type *type = find_type(name);
+	const struct qom_type *type = qom_type_find(name);
 
 	if (!type)
 		return qmp_fail_not_found(session, name);
-	if (!is_kind_of(type, kind) || is_abstract(type))
+	if (!qom_type_is(type, kind) || is_abstract(type))
 		return qmp_fail(session,
 			"Parameter 'typename' expects a non-abstract type that is a '%s'", kind);
 	return describe_properties(type->properties);

@@ -1,12 +1,39 @@
 #include "control/qom_types.h"
 
+#include "control/schema.h"
+
 #include <stddef.h>
+#include <string.h>
 
 #define PCI_PROPERTIES "addr:int32 multifunction:bool rombar:uint32 romfile:str acpi-index:uint32 "
 #define VIRTIO_PROPERTIES                                                                          \
 	PCI_PROPERTIES                                                                             \
 	"disable-legacy:OnOffAuto disable-modern:bool iommu_platform:bool ats:bool "               \
-	"packed:bool event_idx:bool indirect_desc:bool vectors:uint32 "
+	"packed:bool event_idx:bool indirect_desc:bool ioeventfd:bool vectors:uint32 "
+#define DISK_PROPERTIES                                                                            \
+	"drive:str serial:str bootindex:int32 write-cache:OnOffAuto share-rw:bool "                \
+	"discard:bool werror:BlockdevOnError rerror:BlockdevOnError logical_block_size:size "      \
+	"physical_block_size:size min_io_size:size opt_io_size:uint32 discard_granularity:size "
+#define DRIVE_PROPERTIES                                                                           \
+	DISK_PROPERTIES                                                                            \
+	"unit:uint32 model:str lun:uint32 scsi-id:uint32 channel:uint32 device_id:str "            \
+	"rotation_rate:uint16 removable:bool "
+#define BLOCK_PROPERTIES                                                                           \
+	VIRTIO_PROPERTIES                                                                          \
+	DISK_PROPERTIES "num-queues:uint16 queue-size:uint16 iothread:link<iothread> "             \
+			"write-zeroes:bool scsi:bool "
+#define CARD_PROPERTIES "netdev:str mac:str bootindex:int32 "
+#define NET_PROPERTIES                                                                             \
+	VIRTIO_PROPERTIES CARD_PROPERTIES                                                          \
+		"mq:bool mrg_rxbuf:bool csum:bool gso:bool guest_csum:bool guest_tso4:bool "       \
+		"guest_tso6:bool guest_ecn:bool guest_ufo:bool guest_announce:bool "               \
+		"host_tso4:bool "                                                                  \
+		"host_tso6:bool host_ecn:bool host_ufo:bool host_mtu:uint16 rx_queue_size:uint16 " \
+		"tx_queue_size:uint16 tx:str "
+#define RNG_PROPERTIES    VIRTIO_PROPERTIES "rng:link<rng-backend> max-bytes:uint64 period:uint32"
+#define SERIAL_PROPERTIES VIRTIO_PROPERTIES "max_ports:uint32"
+#define PORT_PROPERTIES   "chardev:str name:str nr:uint32"
+#define BRIDGE_PROPERTIES PCI_PROPERTIES "chassis_nr:uint8 shpc:OnOffAuto"
 
 const struct qom_type qom_types[] = {
 	/* Abstract ones, which others are kinds of */
@@ -21,44 +48,44 @@ const struct qom_type qom_types[] = {
 	{"memory-backend", "object", NULL, NULL, ""},
 	{"rng-backend", "object", NULL, NULL, ""},
 
-	{"virtio-blk-pci", "virtio-pci", "PCI", "a disk",
-		VIRTIO_PROPERTIES "drive:str serial:str bootindex:int32 num-queues:uint16 "
-				  "write-cache:OnOffAuto share-rw:bool iothread:link<iothread> "
-				  "discard:bool write-zeroes:bool werror:BlockdevOnError "
-				  "rerror:BlockdevOnError logical_block_size:size "
-				  "physical_block_size:size"},
-	{"virtio-net-pci", "virtio-pci", "PCI", "a network card",
-		VIRTIO_PROPERTIES "netdev:str mac:str bootindex:int32 mq:bool mrg_rxbuf:bool "
-				  "csum:bool host_mtu:uint16 rx_queue_size:uint16 "
-				  "tx_queue_size:uint16"},
-	{"virtio-rng-pci", "virtio-pci", "PCI", "entropy",
-		VIRTIO_PROPERTIES "rng:link<rng-backend> max-bytes:uint64 period:uint32"},
-	{"virtio-serial-pci", "virtio-pci", "PCI", "a console with ports",
-		VIRTIO_PROPERTIES "max_ports:uint32"},
-	{"virtserialport", "device", "virtio-serial-bus", "a port",
-		"chardev:str name:str nr:uint32"},
-	{"virtconsole", "device", "virtio-serial-bus", "a port that is a terminal",
-		"chardev:str name:str nr:uint32"},
+	/* Devices: what -device and device_add take */
+	{"virtio-blk-pci", "virtio-pci", "PCI", "a disk", BLOCK_PROPERTIES},
+	{"virtio-blk", "virtio-pci", "PCI", "a disk", BLOCK_PROPERTIES},
+	{"ide-hd", "device", "IDE", "a hard disk at an IDE or SATA controller", DRIVE_PROPERTIES},
+	{"ide-cd", "device", "IDE", "a CD-ROM drive at an IDE or SATA controller",
+		DRIVE_PROPERTIES},
+	{"ide-drive", "device", "IDE", "a hard disk at an IDE or SATA controller",
+		DRIVE_PROPERTIES},
+	{"ahci", "pci-device", "PCI", "SATA controller", PCI_PROPERTIES},
+	{"ich9-ahci", "pci-device", "PCI", "Intel's SATA controller", PCI_PROPERTIES},
+	{"virtio-net-pci", "virtio-pci", "PCI", "a network card", NET_PROPERTIES},
+	{"virtio-net", "virtio-pci", "PCI", "a network card", NET_PROPERTIES},
 	{"e1000", "pci-device", "PCI", "Intel's 82540EM network card",
-		PCI_PROPERTIES "netdev:str mac:str bootindex:int32"},
+		PCI_PROPERTIES CARD_PROPERTIES},
+	{"e1000-82540em", "pci-device", "PCI", "Intel's 82540EM network card",
+		PCI_PROPERTIES CARD_PROPERTIES},
+	{"virtio-serial-pci", "virtio-pci", "PCI", "a controller of ports", SERIAL_PROPERTIES},
+	{"virtio-serial", "virtio-pci", "PCI", "a controller of ports", SERIAL_PROPERTIES},
+	{"virtserialport", "device", "virtio-serial-bus", "a port", PORT_PROPERTIES},
+	{"virtconsole", "device", "virtio-serial-bus", "a port that is a terminal",
+		PORT_PROPERTIES},
+	{"isa-serial", "isa-device", "ISA", "a serial port",
+		"chardev:str index:uint32 iobase:uint32 irq:uint32"},
+	{"isa-debug-exit", "isa-device", "ISA", "ends the machine", "iobase:uint32 iosize:uint32"},
+	{"pc-testdev", "isa-device", "ISA", "a test device", ""},
+	{"pci-testdev", "pci-device", "PCI", "a test device", PCI_PROPERTIES},
+	{"VGA", "pci-device", "PCI", "VGA with Bochs' extensions",
+		PCI_PROPERTIES "vgamem_mb:uint32 xres:uint32 yres:uint32 edid:bool "
+			       "max_outputs:uint32"},
+	{"virtio-rng-pci", "virtio-pci", "PCI", "entropy", RNG_PROPERTIES},
+	{"virtio-rng", "virtio-pci", "PCI", "entropy", RNG_PROPERTIES},
 	{"pcie-root-port", "pci-device", "PCI", "PCI Express root port",
 		PCI_PROPERTIES
 		"chassis:uint8 port:uint8 slot:uint16 hotplug:bool bus-reserve:uint32 "
 		"io-reserve:size mem-reserve:size pref32-reserve:size "
 		"pref64-reserve:size"},
-	{"VGA", "pci-device", "PCI", "VGA with Bochs' extensions",
-		PCI_PROPERTIES "vgamem_mb:uint32"},
-	{"ich9-ahci", "pci-device", "PCI", "Intel's SATA controller", PCI_PROPERTIES},
-	{"ide-hd", "device", "IDE", "a hard disk at an IDE or SATA controller",
-		"drive:str serial:str bootindex:int32 unit:uint32 write-cache:OnOffAuto "
-		"share-rw:bool"},
-	{"ide-cd", "device", "IDE", "a CD-ROM drive at an IDE or SATA controller",
-		"drive:str serial:str bootindex:int32 unit:uint32"},
-	{"pci-testdev", "pci-device", "PCI", "a test device", PCI_PROPERTIES},
-	{"pc-testdev", "isa-device", "ISA", "a test device", ""},
-	{"isa-debug-exit", "isa-device", "ISA", "ends the machine", "iobase:uint32 iosize:uint32"},
-	{"isa-serial", "isa-device", "ISA", "a serial port",
-		"chardev:str index:uint32 iobase:uint32 irq:uint32"},
+	{"pci-bridge", "pci-device", "PCI", "a bridge", BRIDGE_PROPERTIES},
+	{"pcie-pci-bridge", "pci-device", "PCI", "a bridge", BRIDGE_PROPERTIES},
 
 	{"chardev-socket", "chardev", NULL, NULL, ""},
 	{"chardev-file", "chardev", NULL, NULL, ""},
@@ -86,3 +113,39 @@ const struct qom_type qom_types[] = {
 	{"qemu64-x86_64-cpu", "x86_64-cpu", NULL, NULL, ""},
 	{NULL, NULL, NULL, NULL, NULL},
 };
+
+const struct qom_type *qom_type_find(const char *name)
+{
+	for (const struct qom_type *type = qom_types; type->name; type++)
+		if (strcmp(type->name, name) == 0)
+			return type;
+	return NULL;
+}
+
+bool qom_type_is(const struct qom_type *type, const char *kind)
+{
+	while (type && strcmp(type->name, kind) != 0)
+		type = type->parent ? qom_type_find(type->parent) : NULL;
+	return type;
+}
+
+/* `word` is NAME:TYPE. */
+static bool names(const char *word, const char *property)
+{
+	for (; *property; word++, property++)
+		if (*word != *property &&
+			!((*word == '_' || *word == '-') && (*property == '_' || *property == '-')))
+			return false;
+	return *word == ':';
+}
+
+bool qom_type_has(const struct qom_type *type, const char *property)
+{
+	const char *text = type->properties;
+	char word[64];
+
+	while ((text = schema_word(text, word, sizeof(word))))
+		if (names(word, property))
+			return true;
+	return false;
+}

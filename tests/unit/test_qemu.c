@@ -314,6 +314,10 @@ static void the_rest(void **state)
 	assert_ptr_equal(qemu.list, qemu_list_cpus);
 	takes("-device ?");
 	assert_ptr_equal(qemu.list, qemu_list_devices);
+	takes("-device virtio-blk-pci,help");
+	assert_string_equal(qemu.listed->name, "virtio-blk-pci");
+	refuses("-device frob,help");
+	refuses("-device virtio-blk-pci,frob=1");
 	takes("--version -frobnicate");
 	assert_ptr_equal(qemu.list, qemu_list_version);
 }
