@@ -34,6 +34,8 @@ void qemu_free(struct qemu *qemu)
 		console_port_config_free(&qemu->machine.console_ports[i]);
 	for (unsigned i = 0; i < qemu->machine.net_count; i++)
 		net_config_free(&qemu->machine.nets[i]);
+	for (unsigned i = 0; i < qemu->machine.share_count; i++)
+		share_config_free(&qemu->machine.shares[i]);
 	smbios_config_free(&qemu->machine.smbios);
 	free(qemu->machine.display.password_file);
 	for (size_t i = 0; i < qemu->kept_count; i++)

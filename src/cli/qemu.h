@@ -53,6 +53,12 @@ struct qemu_netdev {
 	bool used;
 };
 
+struct qemu_fsdev {
+	const char *id;
+	const char *share; /* as words of --share, which the device's tag joins */
+	bool used;
+};
+
 struct qemu_monitor {
 	struct qemu_chardev *chardev;
 	bool control; /* QMP; else for people */
@@ -71,6 +77,8 @@ struct qemu {
 	unsigned chardev_count;
 	struct qemu_netdev netdevs[MACHINE_MAX_NETS];
 	unsigned netdev_count;
+	struct qemu_fsdev fsdevs[MACHINE_MAX_SHARES];
+	unsigned fsdev_count;
 	struct qemu_words devices[QEMU_MAX_DEVICES];
 	unsigned device_count;
 	struct qemu_chardev *serials[QEMU_MAX_SERIALS]; /* NULL: none */
@@ -121,6 +129,11 @@ int qemu_add_nic(struct qemu *qemu, const char *value);
 int qemu_add_net(struct qemu *qemu, const char *value);
 int qemu_use_netdev(struct qemu *qemu, const char *id, const char *words);
 int qemu_finish_nets(struct qemu *qemu);
+
+int qemu_add_virtfs(struct qemu *qemu, const char *value);
+int qemu_add_fsdev(struct qemu *qemu, const char *value);
+/* Make the machine's share of a -fsdev: `words` are --share's, and begin with a comma. */
+int qemu_use_fsdev(struct qemu *qemu, const char *option, const char *id, const char *words);
 
 int qemu_add_chardev(struct qemu *qemu, const char *value);
 /* What -serial and the like say: "stdio", "file:NAME", "unix:PATH,server", "chardev:ID".

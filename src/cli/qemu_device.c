@@ -41,6 +41,8 @@ static const struct qemu_key net_keys[] = {
 	{NULL, QEMU_END, NULL},
 };
 
+static const struct qemu_key share_keys[] = {
+	{"fsdev", QEMU_OWN, NULL}, {"mount-tag", QEMU_COPY, "tag"}, {NULL, QEMU_END, NULL}};
 static const struct qemu_key debug_exit_keys[] = {{"iobase", QEMU_OWN, NULL},
 	{"iosize", QEMU_CHOICE, "4|0x4|0x04|2|0x02|0x2|1|0x1|0x01"}, {NULL, QEMU_END, NULL}};
 
@@ -109,6 +111,17 @@ static int add_net(struct qemu *qemu, const struct model *model, const struct qe
 	error = qemu_use_netdev(qemu, id, all);
 	free(all);
 	return error;
+}
+
+static int add_9p(struct qemu *qemu, const struct model *model, const struct qemu_words *words,
+	const char *text)
+{
+	const char *id = qemu_words_get(words, "fsdev");
+
+	if (id && qemu_words_get(words, "mount-tag"))
+		return qemu_use_fsdev(qemu, "-device", id, text);
+	log_error("-device %s: expected fsdev=ID and mount_tag=TAG", model->name);
+	return -EINVAL;
 }
 
 static int add_pc_testdev(struct qemu *qemu, const struct model *model,
@@ -222,6 +235,7 @@ static int add_nothing(struct qemu *qemu, const struct model *model, const struc
 static const struct model models[] = {
 	{"virtio-blk-pci", disk_keys, add_disk, ",bus=virtio"},
 	{"virtio-blk", disk_keys, add_disk, ",bus=virtio"},
+	{"nvme", disk_keys, add_disk, ",bus=nvme"},
 	{"ide-hd", disk_keys, add_ide, ""},
 	{"ide-cd", disk_keys, add_ide, ""},
 	{"ide-drive", disk_keys, add_ide, ""},
@@ -231,6 +245,8 @@ static const struct model models[] = {
 	{"virtio-net", net_keys, add_net, ",model=virtio"},
 	{"e1000", net_keys, add_net, ",model=e1000"},
 	{"e1000-82540em", net_keys, add_net, ",model=e1000"},
+	{"virtio-9p-pci", share_keys, add_9p, ""},
+	{"virtio-9p", share_keys, add_9p, ""},
 	{"virtio-serial-pci", NULL, add_nothing, ""},
 	{"virtio-serial", NULL, add_nothing, ""},
 	{"virtserialport", NULL, add_port, ""},

@@ -469,7 +469,8 @@ static const struct option_row table[] = {
 	{"share", "DIR[,WORD]...",
 		"share a directory of the host (up to 8), which a Linux guest\nmounts by "
 		"mount -t 9p -o trans=virtio TAG /mnt. WORDs:\ntag=TAG (default share, then "
-		"share1, ...); readonly;\nsecurity=none (owners and modes are the host's, as far "
+		"share1, ...); readonly;\nsync (a write is done when "
+		"it is on the disk);\nsecurity=none (owners and modes are the host's, as far "
 		"as you\nmay set them; the default), passthrough (what you may not set\nis an "
 		"error) or mapped-xattr (they are kept in attributes)",
 		set_share},

@@ -31,6 +31,7 @@
 		"host_tso6:bool host_ecn:bool host_ufo:bool host_mtu:uint16 rx_queue_size:uint16 " \
 		"tx_queue_size:uint16 tx:str "
 #define RNG_PROPERTIES    VIRTIO_PROPERTIES "rng:link<rng-backend> max-bytes:uint64 period:uint32"
+#define SHARE_PROPERTIES  VIRTIO_PROPERTIES "fsdev:str mount_tag:str"
 #define SERIAL_PROPERTIES VIRTIO_PROPERTIES "max_ports:uint32"
 #define PORT_PROPERTIES   "chardev:str name:str nr:uint32"
 #define BRIDGE_PROPERTIES PCI_PROPERTIES "chassis_nr:uint8 shpc:OnOffAuto"
@@ -51,6 +52,9 @@ const struct qom_type qom_types[] = {
 	/* Devices: what -device and device_add take */
 	{"virtio-blk-pci", "virtio-pci", "PCI", "a disk", BLOCK_PROPERTIES},
 	{"virtio-blk", "virtio-pci", "PCI", "a disk", BLOCK_PROPERTIES},
+	{"nvme", "pci-device", "PCI", "a disk at an NVMe controller of its own",
+		PCI_PROPERTIES DISK_PROPERTIES "max_ioqpairs:uint32 msix_qsize:uint16 mdts:uint8 "
+					       "use-intel-id:bool cmb_size_mb:uint32"},
 	{"ide-hd", "device", "IDE", "a hard disk at an IDE or SATA controller", DRIVE_PROPERTIES},
 	{"ide-cd", "device", "IDE", "a CD-ROM drive at an IDE or SATA controller",
 		DRIVE_PROPERTIES},
@@ -64,6 +68,8 @@ const struct qom_type qom_types[] = {
 		PCI_PROPERTIES CARD_PROPERTIES},
 	{"e1000-82540em", "pci-device", "PCI", "Intel's 82540EM network card",
 		PCI_PROPERTIES CARD_PROPERTIES},
+	{"virtio-9p-pci", "virtio-pci", "PCI", "a shared directory", SHARE_PROPERTIES},
+	{"virtio-9p", "virtio-pci", "PCI", "a shared directory", SHARE_PROPERTIES},
 	{"virtio-serial-pci", "virtio-pci", "PCI", "a controller of ports", SERIAL_PROPERTIES},
 	{"virtio-serial", "virtio-pci", "PCI", "a controller of ports", SERIAL_PROPERTIES},
 	{"virtserialport", "device", "virtio-serial-bus", "a port", PORT_PROPERTIES},

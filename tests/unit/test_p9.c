@@ -496,6 +496,16 @@ static void test_read_only(void **state)
 	assert_int_equal(access(host_path("a"), F_OK), 0);
 }
 
+/* What has been written is on the disk; that it is there can be seen here. */
+static void test_sync(void **state)
+{
+	restart_server((struct p9_server_config){.sync = true});
+	assert_int_equal(walk(ROOT_FID, 1, NULL, NULL, NULL), 0);
+	assert_int_equal(lcreate(1, "a", O_RDWR | O_CREAT, 0640), 0);
+	assert_int_equal(write_at(1, 0, "hello"), 5);
+	assert_contents(1, "hello");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -516,6 +526,7 @@ int main(void)
 		TEST(test_mapped),
 		TEST(test_foreign_owner),
 		TEST(test_read_only),
+		TEST(test_sync),
 	};
 
 	umask(0);

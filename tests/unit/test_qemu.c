@@ -190,6 +190,9 @@ static void drives(void **state)
 	takes("-M q35 -snapshot x.img -drive if=none,id=e -device ide-cd,drive=e");
 	assert_int_equal(qemu.machine.disk_count, 1);
 	assert_true(disk[0].snapshot && disk[0].bus == DISK_BUS_AHCI);
+	takes("-drive file=x,if=none,id=n -device nvme,drive=n,serial=S,id=nvme0");
+	assert_true(disk[0].bus == DISK_BUS_NVME);
+	assert_string_equal(disk[0].serial, "S");
 	refuses("-drive file=x,if=sd");
 	refuses("-drive file=x,if=none,id=d -device virtio-blk-pci,drive=d -device ide-hd,drive=d");
 	refuses("-device virtio-blk-pci,drive=none");
@@ -263,6 +266,40 @@ static void networks(void **state)
 	refuses("-netdev user,id=n -device e1000,netdev=n -device e1000,netdev=n");
 }
 
+/* --- shared directories --- */
+
+static void shares(void **state)
+{
+	const struct share_config *share = qemu.machine.shares;
+
+	takes("-virtfs local,path=/a,,b,mount_tag=t,security_model=mapped,readonly=on,id=x,"
+	      "multidevs=remap,writeout=immediate "
+	      "-fsdev local,id=f,path=/,security_model=none,readonly "
+	      "-device virtio-9p-pci,fsdev=f,mount_tag=ROOTFS,bus=pci.0");
+	assert_int_equal(qemu.machine.share_count, 2);
+	assert_string_equal(share[0].path, "/a,b");
+	assert_string_equal(share[0].tag, "t");
+	assert_true(share[0].security == SHARE_MAPPED && share[0].read_only && share[0].sync);
+	assert_string_equal(share[1].path, "/");
+	assert_string_equal(share[1].tag, "ROOTFS");
+	assert_true(share[1].security == SHARE_NONE && share[1].read_only && !share[1].sync);
+	refuses("-virtfs local,path=/,security_model=none");
+	refuses("-virtfs local,path=/,mount_tag=t");
+	refuses("-virtfs local,mount_tag=t,security_model=none");
+	refuses("-virtfs local,path=/,mount_tag=t,security_model=mapped-file");
+	refuses("-virtfs local,path=/,mount_tag=,security_model=none");
+	refuses("-virtfs local,path=/,mount_tag=t,security_model=none,throttling.bps-total=1");
+	refuses("-virtfs proxy,path=/,mount_tag=t,security_model=none");
+	refuses("-virtfs local,path=/,mount_tag=t,security_model=none "
+		"-virtfs local,path=/,mount_tag=t,security_model=none");
+	refuses("-fsdev local,path=/,security_model=none");
+	refuses("-fsdev local,id=f,path=/,security_model=none -device virtio-9p-pci,fsdev=f");
+	refuses("-device virtio-9p-pci,fsdev=f,mount_tag=t");
+	refuses("-fsdev local,id=f,path=/,security_model=none "
+		"-device virtio-9p-pci,fsdev=f,mount_tag=a "
+		"-device virtio-9p-pci,fsdev=f,mount_tag=b");
+}
+
 /* --- character devices and monitors --- */
 
 static void character_devices(void **state)
@@ -333,6 +370,7 @@ int main(void)
 		cmocka_unit_test(drives),
 		cmocka_unit_test(block_devices),
 		cmocka_unit_test(networks),
+		cmocka_unit_test(shares),
 		cmocka_unit_test(character_devices),
 		cmocka_unit_test(the_rest),
 	};

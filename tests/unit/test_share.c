@@ -23,13 +23,13 @@ static void test_words(void **state)
 {
 	struct share_config config;
 
-	assert_int_equal(share_config_parse(&config, "--share", "/a,,b,tag=t,readonly"), 0);
+	assert_int_equal(share_config_parse(&config, "--share", "/a,,b,tag=t,readonly,sync"), 0);
 	assert_string_equal(config.path, "/a,b");
 	assert_string_equal(config.tag, "t");
-	assert_true(config.read_only);
+	assert_true(config.read_only && config.sync);
 	assert_int_equal(config.security, SHARE_NONE);
 	share_config_free(&config);
-	assert_int_equal(share_config_parse(&config, "--share", "/a,security=mapped-xattr"), 0);
+	assert_int_equal(share_config_parse(&config, "--share", "/a,security=mapped"), 0);
 	assert_int_equal(config.security, SHARE_MAPPED);
 	assert_string_equal(config.tag, "");
 	share_config_free(&config);

@@ -89,7 +89,8 @@ static int write_file(struct p9_server *server, struct fid *fid, uint64_t offset
 	if (fd < 0)
 		return fd;
 	pieces = p9_cut(server, server->request, server->request_count, P9_WRITE_HEAD, count);
-	put = pwritev(fd, server->pieces, (int)pieces, (off_t)offset);
+	put = pwritev2(
+		fd, server->pieces, (int)pieces, (off_t)offset, server->sync ? RWF_DSYNC : 0);
 	if (put < 0)
 		return -errno;
 	p9_put32(&server->out, (uint32_t)put);

@@ -42,7 +42,7 @@ struct fid {
 
 struct p9_server {
 	struct tree *tree;
-	bool read_only;
+	bool read_only, sync;
 	enum share_security security;
 	uint32_t msize; /* 0: no version was agreed on */
 	dev_t device;   /* of the root */

@@ -1,7 +1,7 @@
 /* veneer-share: a 9P server for one directory, in a process of its own: it parses whatever a guest
  * sends, and has nothing but that directory and the guest's memory.
  *
- *	veneer-share MODEL [readonly]
+ *	veneer-share MODEL [readonly] [sync]
  *
  * MODEL is a name of enum share_security. Descriptor 3 is a link's socket and 4 its memory
  * (host/net/link.h), on whose other end is the monitor's host/share/share.c; 5 is the file of guest
@@ -121,6 +121,14 @@ static void serve(void)
 	}
 }
 
+static bool has_word(char **words, const char *word)
+{
+	for (; *words; words++)
+		if (strcmp(*words, word) == 0)
+			return true;
+	return false;
+}
+
 int main(int argc, char **argv)
 {
 	struct share_config words = {0};
@@ -139,7 +147,8 @@ int main(int argc, char **argv)
 	config = (struct p9_server_config){
 		.root = DIRECTORY_FD,
 		.most_fds = allowed_fds(),
-		.read_only = argc > 2,
+		.read_only = has_word(argv + 2, "readonly"),
+		.sync = has_word(argv + 2, "sync"),
 		.security = words.security,
 	};
 	server = p9_server_create(&config);

@@ -315,6 +315,7 @@ struct p9_server *p9_server_create(const struct p9_server_config *config)
 	if (!server)
 		return NULL;
 	server->read_only = config->read_only;
+	server->sync = config->sync;
 	server->security = config->security;
 	server->tree = tree_create(config->root, config->most_fds);
 	if (!server->tree || p9_status(server, tree_root(server->tree), &status) < 0) {

@@ -20,6 +20,7 @@ struct p9_server_config {
 	int root; /* the directory: any descriptor of it, the server's from now on */
 	unsigned most_fds;
 	bool read_only;
+	bool sync; /* data is on the disk before a write is answered */
 	enum share_security security;
 };
 

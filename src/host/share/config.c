@@ -21,6 +21,8 @@ const char *share_security_name(enum share_security security)
 
 int share_config_security(struct share_config *config, const char *option, const char *value)
 {
+	if (strcmp(value, "mapped") == 0) /* QEMU's other name */
+		value = securities[SHARE_MAPPED];
 	for (unsigned i = 0; i < ARRAY_SIZE(securities); i++)
 		if (strcmp(value, securities[i]) == 0) {
 			config->security = (enum share_security)i;
@@ -54,9 +56,16 @@ static int take_read_only(void *settings, const char *option, const char *value)
 	return 0;
 }
 
+static int take_sync(void *settings, const char *option, const char *value)
+{
+	((struct share_config *)settings)->sync = true;
+	return 0;
+}
+
 static const struct words_row words[] = {
 	{"tag=T", take_tag},
 	{"readonly", take_read_only},
+	{"sync", take_sync},
 	{"security=MODEL", take_security},
 	{0},
 };

@@ -13,11 +13,12 @@ struct share_config {
 	char *path;
 	char tag[SHARE_TAG_MAX + 1]; /* by which the guest asks for it; "": none was said */
 	bool read_only;
+	bool sync; /* a write is answered when its data is on the disk */
 	enum share_security security;
 };
 
-/* Parse "DIR[,tag=T][,readonly][,security=MODEL]"; `option` is for messages. 0, or -EINVAL or
- * -ENOMEM with a message. */
+/* Parse "DIR[,tag=T][,readonly][,sync][,security=MODEL]"; `option` is for messages. 0, or -EINVAL
+ * or -ENOMEM with a message. */
 int share_config_parse(struct share_config *config, const char *option, const char *value);
 /* Take the name of a model. 0, or -EINVAL with a message. */
 int share_config_security(struct share_config *config, const char *option, const char *value);

@@ -32,10 +32,14 @@ struct share {
 
 static int launch(struct share *share, const struct share_config *config, int directory)
 {
-	const char *words[] = {
-		share_security_name(config->security), config->read_only ? "readonly" : NULL, NULL};
+	const char *words[4] = {share_security_name(config->security)};
+	unsigned count = 1;
 	int sockets[2], fds[4], error;
 
+	if (config->read_only)
+		words[count++] = "readonly";
+	if (config->sync)
+		words[count++] = "sync";
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0)
 		return -errno;
 	error = net_link_create(&share->link, sockets[0], &fds[1]);
