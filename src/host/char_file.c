@@ -60,16 +60,16 @@ static size_t char_file_write(struct char_backend *backend, const void *bytes, s
 static const struct char_backend_ops char_file_ops = {.write = char_file_write};
 
 /* A pipe is waited for till somebody reads it, and from then on written without waiting. */
-static int open_file(const char *path)
+static int open_file(const char *path, bool append)
 {
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	int fd = open(path, O_WRONLY | O_CREAT | (append ? O_APPEND : O_TRUNC) | O_CLOEXEC, 0666);
 
 	if (fd >= 0)
 		fcntl(fd, F_SETFL, O_NONBLOCK);
 	return fd;
 }
 
-struct char_backend *char_file_create(const char *option, const char *path)
+static struct char_backend *create(const char *option, const char *path, bool append)
 {
 	struct char_file *file = calloc(1, sizeof(*file));
 
@@ -77,16 +77,26 @@ struct char_backend *char_file_create(const char *option, const char *path)
 		log_error("%s %s: out of memory", option, path);
 		return NULL;
 	}
-	*file = (struct char_file){.backend.ops = &char_file_ops,
+	*file = (struct char_file){.backend = {.ops = &char_file_ops, .open = true},
 		.option = option,
 		.path = path,
-		.fd = open_file(path)};
+		.fd = open_file(path, append)};
 	if (file->fd < 0) {
 		log_error("%s %s: cannot write: %s", option, path, strerror(errno));
 		free(file);
 		return NULL;
 	}
 	return &file->backend;
+}
+
+struct char_backend *char_file_create(const char *option, const char *path)
+{
+	return create(option, path, false);
+}
+
+struct char_backend *char_file_append(const char *option, const char *path)
+{
+	return create(option, path, true);
 }
 
 void char_file_destroy(struct char_backend *backend)

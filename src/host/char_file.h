@@ -8,6 +8,8 @@
 /* Make or truncate the file. `option` is the option that names it, for messages; both strings must
  * outlive the back end. NULL with a message. */
 struct char_backend *char_file_create(const char *option, const char *path);
+/* The same, but what is in the file stays. */
+struct char_backend *char_file_append(const char *option, const char *path);
 /* Write out what is still buffered, and free. No port may use it any more. */
 void char_file_destroy(struct char_backend *backend);
 

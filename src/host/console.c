@@ -125,6 +125,8 @@ static void write_piece(struct console *console)
 
 static void free_console(struct console *console)
 {
+	if (console->config.close_output)
+		close(console->config.output_fd);
 	pthread_cond_destroy(&console->work);
 	pthread_cond_destroy(&console->room);
 	pthread_mutex_destroy(&console->queue_lock);
@@ -239,7 +241,8 @@ static void offer_input(struct console *console)
 	memmove(console->input, console->input + taken, console->input_count);
 	/* A terminal is read even if the guest does not take it, for the Ctrl-a keys. Other input
 	 * waits where it is, perhaps for another machine that this one becomes. */
-	watch_input(console, console->terminal || !(console->input_count || console->held));
+	watch_input(console, (console->terminal && !console->config.plain) ||
+				     !(console->input_count || console->held));
 }
 
 static void parse_input(struct console *console, const uint8_t *bytes, size_t size)
@@ -247,6 +250,12 @@ static void parse_input(struct console *console, const uint8_t *bytes, size_t si
 	const struct console_config *config = &console->config;
 	uint8_t out[INPUT_SIZE + 1];
 
+	if (config->plain) {
+		size = MIN(size, INPUT_SIZE - console->input_count);
+		memcpy(console->input + console->input_count, bytes, size);
+		console->input_count += size;
+		return;
+	}
 	while (size) {
 		size_t consumed, produced, room = INPUT_SIZE - console->input_count;
 		enum terminal_command command =
@@ -319,12 +328,18 @@ struct char_backend *console_backend(struct console *console)
 	return &console->backend;
 }
 
+static void destroy_backend(struct char_backend *backend, int timeout_ms)
+{
+	console_destroy(console_of(backend), timeout_ms);
+}
+
 static const struct char_backend_ops console_ops = {
 	.write = console_write,
 	.write_last = console_write_last,
 	.input_ready = console_input_ready,
 	.window = console_window,
 	.wait_for_room = console_wait_for_room,
+	.destroy = destroy_backend,
 };
 
 /* --- life --- */
@@ -360,7 +375,7 @@ struct console *console_create(const struct console_config *config)
 		return NULL;
 	}
 	console->config = *config;
-	console->backend.ops = &console_ops;
+	console->backend = (struct char_backend){.ops = &console_ops, .open = true};
 	event_work_init(&console->room_again, tell_room, console);
 	console->ended = config->input_fd < 0 || fcntl(config->input_fd, F_GETFL) < 0;
 	console->terminal = !console->ended && isatty(config->input_fd);
@@ -399,7 +414,8 @@ void console_destroy(struct console *console, int timeout_ms)
 	bool abandoned;
 
 	watch_input(console, false);
-	terminal_restore();
+	if (console->terminal)
+		terminal_restore();
 	pthread_mutex_lock(&console->queue_lock);
 	console->closing = true;
 	pthread_cond_signal(&console->work);

@@ -20,6 +20,8 @@ struct console;
 struct console_config {
 	int input_fd; /* -1: no input */
 	int output_fd;
+	bool close_output; /* with the console */
+	bool plain;        /* Ctrl-a has no meaning: there is no quit() */
 	struct event_loop *loop;
 	/* Ctrl-a x was typed. Machine lock held. */
 	void (*quit)(void *opaque);

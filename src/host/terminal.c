@@ -156,6 +156,8 @@ const char terminal_help[] = "\r\n"
 			     "Ctrl-a x  quit: end the machine at once\r\n"
 			     "Ctrl-a a  send Ctrl-a to the guest (Ctrl-a Ctrl-a does, too)\r\n";
 
+const char terminal_help_shared[] = "Ctrl-a c  go from the guest to the monitor, and back\r\n";
+
 enum terminal_command terminal_parse(struct terminal_parser *parser, const uint8_t *in, size_t size,
 	uint8_t *out, size_t *consumed, size_t *produced)
 {
@@ -177,6 +179,14 @@ enum terminal_command terminal_parse(struct terminal_parser *parser, const uint8
 			break;
 		case 'h':
 			command = TERMINAL_HELP;
+			break;
+		case 'c':
+			if (parser->shared) {
+				command = TERMINAL_NEXT;
+				break;
+			}
+			out[count++] = CTRL_A;
+			out[count++] = in[i];
 			break;
 		case 'a':
 		case CTRL_A:

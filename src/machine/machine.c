@@ -167,7 +167,7 @@ static int create_devices(struct machine *machine)
 		machine->com2 = char_file_create("--serial2", machine->config.serial2_path);
 		if (!machine->com2)
 			return -EIO;
-		config.com2 = machine->com2;
+		config.more_serial[0] = machine->com2;
 	}
 	if (machine->config.parallel_path) {
 		machine->printer = char_file_create("--parallel", machine->config.parallel_path);

@@ -58,7 +58,7 @@ static void make_console(int input_fd, int output_fd)
 	console = console_create(&config);
 	assert_non_null(console);
 	end = console_backend(console);
-	end->port = (struct char_port){receive, output_ready, NULL, NULL};
+	end->port = (struct char_port){.receive = receive, .output_ready = output_ready};
 }
 
 static int setup(void **state)

@@ -46,7 +46,11 @@ static bool wait_for_room(struct char_backend *backend)
 }
 
 static const struct char_backend_ops ops = {
-	transmit, write_last, receive_ready, NULL, wait_for_room};
+	.write = transmit,
+	.write_last = write_last,
+	.input_ready = receive_ready,
+	.wait_for_room = wait_for_room,
+};
 static struct char_backend line = {.ops = &ops};
 
 static size_t uart_receive(struct uart16550 *to, const void *bytes, size_t size)

@@ -40,7 +40,7 @@ struct legacy_timer {
 struct chipset {
 	struct chipset_config config;
 	struct device_list devices;
-	struct uart16550 com1, com2;
+	struct uart16550 com1, more_serial[CHIPSET_SERIAL_PORTS - 1];
 	struct parallel parallel;
 	struct pic pic;
 	struct pit pit;
@@ -419,16 +419,29 @@ static int add_com1(struct chipset *chipset)
 		UART_COM1_PORT, chipset_irq_line(chipset, UART_COM1_IRQ));
 }
 
-static int add_com2(struct chipset *chipset)
+static int add_more_serial(struct chipset *chipset)
 {
-	int error;
+	static const struct {
+		uint16_t port;
+		unsigned irq;
+	} rows[CHIPSET_SERIAL_PORTS - 1] = {
+		{UART_COM2_PORT, UART_COM2_IRQ},
+		{UART_COM3_PORT, UART_COM1_IRQ},
+		{UART_COM4_PORT, UART_COM2_IRQ},
+	};
+	int error = 0;
 
-	if (!chipset->config.com2)
-		return 0;
-	error = uart_init(&chipset->com2, &chipset->devices, 1, chipset->config.platform->ports,
-		UART_COM2_PORT, chipset_irq_line(chipset, UART_COM2_IRQ));
-	if (!error)
-		uart_connect(&chipset->com2, chipset->config.com2);
+	for (unsigned i = 0; !error && i < ARRAY_SIZE(rows); i++) {
+		struct char_backend *backend = chipset->config.more_serial[i];
+
+		if (!backend)
+			continue;
+		error = uart_init(&chipset->more_serial[i], &chipset->devices, i + 1,
+			chipset->config.platform->ports, rows[i].port,
+			chipset_irq_line(chipset, rows[i].irq));
+		if (!error)
+			uart_connect(&chipset->more_serial[i], backend);
+	}
 	return error;
 }
 
@@ -486,7 +499,7 @@ static int (*const rows[])(struct chipset *chipset) = {
 	add_i8042,
 	add_acpi_pm,
 	add_com1,
-	add_com2,
+	add_more_serial,
 	add_parallel,
 	add_dma,
 	add_fpu_error,

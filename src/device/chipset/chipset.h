@@ -20,14 +20,18 @@
 struct chipset;
 struct dma8237;
 
+#define CHIPSET_SERIAL_PORTS 4
+
 struct chipset_config {
 	/* With memory, ports, clock, cpu_count and cpus (all created) set. chipset_create() fills
 	 * `opaque` and the interrupt controller's callbacks. */
 	struct cpu_platform *platform;
 	struct event_loop *loop;
 	struct priority_lock *machine_lock;
-	uint16_t debug_exit_port;     /* 0: none */
-	struct char_backend *com2;    /* outlives the chipset; NULL: there is no COM2 */
+	uint16_t debug_exit_port; /* 0: none */
+	/* COM2 to COM4; each outlives the chipset; NULL: there is no such port. There is a COM1 in
+	 * any case. */
+	struct char_backend *more_serial[CHIPSET_SERIAL_PORTS - 1];
 	struct char_backend *printer; /* outlives the chipset; NULL: there is no parallel port */
 	uint16_t debug_console_port;  /* Bochs' port 0xe9 hack: bytes to the console; 0: none */
 

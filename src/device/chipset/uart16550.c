@@ -180,6 +180,11 @@ static void uart_output_ready(void *opaque)
 	update_irq(uart);
 }
 
+static bool uart_reads(void *opaque)
+{
+	return is_listening(opaque);
+}
+
 /* The vCPU that wrote waits here, unless it is asked to stop. */
 static void wait_for_room(void *opaque)
 {
@@ -207,7 +212,10 @@ void uart_connect(struct uart16550 *uart, struct char_backend *backend)
 	}
 	uart->backend = backend;
 	if (backend)
-		backend->port = (struct char_port){uart_receive, uart_output_ready, NULL, uart};
+		backend->port = (struct char_port){.receive = uart_receive,
+			.output_ready = uart_output_ready,
+			.reads = uart_reads,
+			.opaque = uart};
 	uart_output_ready(uart);
 }
 

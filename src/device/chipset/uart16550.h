@@ -13,6 +13,8 @@
 #define UART_COM1_IRQ  4
 #define UART_COM2_PORT 0x2f8
 #define UART_COM2_IRQ  3
+#define UART_COM3_PORT 0x3e8 /* with COM1's interrupt, and COM4 with COM2's */
+#define UART_COM4_PORT 0x2e8
 #define UART_FIFO_SIZE 16
 
 struct uart16550_fifo {

@@ -181,7 +181,10 @@ void virtio_console_connect(struct console_device *console, struct char_backend 
 	pthread_mutex_unlock(&port->terminal.lock);
 	if (!backend)
 		return;
-	backend->port = (struct char_port){take_input, output_ready, resized, port};
+	backend->port = (struct char_port){.receive = take_input,
+		.output_ready = output_ready,
+		.resized = resized,
+		.opaque = port};
 	output_ready(port);
 	resized(port);
 }
