@@ -1,19 +1,11 @@
 #include "device/storage/atapi.h"
 
 #include "base/bits.h"
+#include "device/storage/scsi_data.h"
 
 #include <string.h>
 
-enum sense_key { NOT_READY = 2, MEDIUM_ERROR = 3, ILLEGAL_REQUEST = 5, UNIT_ATTENTION = 6 };
-
-/* Additional sense codes. */
-#define NO_MEDIUM        0x3a
-#define UNRECOVERED_READ 0x11
-#define BAD_COMMAND      0x20
-#define OUT_OF_RANGE     0x21
-#define BAD_FIELD        0x24
-#define MEDIUM_CHANGED   0x28
-#define REMOVAL_REFUSED  0x53 /* qualifier 2 */
+#define ATAPI_FORMAT 0x21 /* of INQUIRY data: 2, in format 1 */
 
 #define CD_SECTORS 450000 /* 100 minutes; what is longer is a DVD */
 
@@ -44,38 +36,23 @@ void atapi_reset(const struct atapi *atapi)
 	atapi->state->open = open;
 }
 
-/* --- bytes, most significant first --- */
-
-static uint16_t get16(const uint8_t *at)
-{
-	return (uint16_t)(at[0] << 8 | at[1]);
-}
-
-static uint32_t get32(const uint8_t *at)
-{
-	return (uint32_t)get16(at) << 16 | get16(at + 2);
-}
-
-static void put16(uint8_t *at, unsigned value)
-{
-	at[0] = (uint8_t)(value >> 8);
-	at[1] = (uint8_t)value;
-}
-
-static void put32(uint8_t *at, uint32_t value)
-{
-	put16(at, value >> 16);
-	put16(at + 2, value & 0xffff);
-}
-
 /* --- ends of a command --- */
 
-static uint8_t fail(const struct atapi *atapi, enum sense_key key, uint8_t code, uint8_t qualifier)
+static uint8_t fail(const struct atapi *atapi, uint8_t key, uint8_t code, uint8_t qualifier)
 {
-	atapi->state->sense_key = (uint8_t)key;
+	atapi->state->sense_key = key;
 	atapi->state->sense_code = code;
 	atapi->state->sense_qualifier = qualifier;
 	return (uint8_t)(key << 4 | ATA_ERROR_ABRT);
+}
+
+struct scsi_sense atapi_take_sense(const struct atapi *atapi)
+{
+	struct atapi_state *state = atapi->state;
+	struct scsi_sense sense = {state->sense_key, state->sense_code, state->sense_qualifier};
+
+	state->sense_key = state->sense_code = state->sense_qualifier = 0;
+	return sense;
 }
 
 uint8_t atapi_read_failed(const struct atapi *atapi)
@@ -114,13 +91,7 @@ static uint8_t request_sense(const struct atapi *atapi, const uint8_t *packet,
 		state->attention = false;
 		fail(atapi, UNIT_ATTENTION, MEDIUM_CHANGED, 0);
 	}
-	out[0] = 0x70;
-	out[2] = state->sense_key;
-	out[7] = 10;
-	out[12] = state->sense_code;
-	out[13] = state->sense_qualifier;
-	state->sense_key = state->sense_code = state->sense_qualifier = 0;
-	return answer(command, 18, packet[4]);
+	return answer(command, scsi_put_sense(out, atapi_take_sense(atapi)), packet[4]);
 }
 
 static uint8_t inquiry(const struct atapi *atapi, const uint8_t *packet,
@@ -128,12 +99,9 @@ static uint8_t inquiry(const struct atapi *atapi, const uint8_t *packet,
 {
 	if (packet[1] & 1) /* vital product data: there are no pages */
 		return fail(atapi, ILLEGAL_REQUEST, BAD_FIELD, 0);
-	out[0] = 5;    /* CD/DVD */
-	out[1] = 0x80; /* removable */
-	out[3] = 0x21; /* ATAPI; format 1 */
-	out[4] = 36 - 5;
-	memcpy(out + 8, "VENEER  DVD-ROM         1.0 ", 28);
-	return answer(command, 36, get16(packet + 3));
+	return answer(command,
+		scsi_put_inquiry(out, SCSI_CDROM, 0, ATAPI_FORMAT, "VENEER  DVD-ROM         1.0 "),
+		get16(packet + 3));
 }
 
 /* START STOP UNIT, MMC-5 6.44. */
@@ -255,14 +223,16 @@ static uint8_t read_toc(const struct atapi *atapi, const uint8_t *packet,
 
 /* --- mode pages (MMC-5 7) --- */
 
-static unsigned error_recovery_page(const struct atapi *atapi, uint8_t *out)
+static unsigned error_recovery_page(const void *device, uint8_t *out)
 {
 	memcpy(out, (const uint8_t[]){0x01, 6, 0, 5}, 4);
 	return 8;
 }
 
-static unsigned capabilities_page(const struct atapi *atapi, uint8_t *out)
+static unsigned capabilities_page(const void *device, uint8_t *out)
 {
+	const struct atapi *atapi = device;
+
 	memcpy(out, (const uint8_t[]){0x2a, 18, 0x3b, 0, 0x70, 0, 0x29}, 7);
 	out[6] |= atapi->state->locked ? 2 : 0;
 	put16(out + 8, 706); /* kB/s, four times a CD's */
@@ -271,49 +241,31 @@ static unsigned capabilities_page(const struct atapi *atapi, uint8_t *out)
 	return 20;
 }
 
-static const struct {
-	uint8_t code;
-	unsigned (*write)(const struct atapi *atapi, uint8_t *out);
-} pages[] = {{0x01, error_recovery_page}, {0x2a, capabilities_page}};
+static const struct scsi_mode_page pages[] = {
+	{0x01, error_recovery_page}, {0x2a, capabilities_page}};
 
 static uint8_t mode_sense(const struct atapi *atapi, const uint8_t *packet,
-	struct atapi_command *command, uint8_t *out, unsigned header, unsigned wanted)
+	struct atapi_command *command, uint8_t *out, unsigned wanted)
 {
-	uint8_t code = packet[2] & 0x3f, control = packet[2] >> 6;
-	unsigned size = header;
+	unsigned size;
+	struct scsi_sense sense = scsi_mode_sense(pages, ARRAY_SIZE(pages), atapi, packet,
+		atapi->state->open ? 0x71 : 1, 0, out, &size);
 
-	if (control == 3) /* saved values: there are none */
-		return fail(atapi, ILLEGAL_REQUEST, 0x39, 0);
-	for (unsigned i = 0; i < ARRAY_SIZE(pages); i++)
-		if (code == 0x3f || code == pages[i].code) {
-			unsigned page = pages[i].write(atapi, out + size);
-
-			if (control == 1) /* what may be changed: nothing */
-				memset(out + size + 2, 0, page - 2);
-			size += page;
-		}
-	if (size == header)
-		return fail(atapi, ILLEGAL_REQUEST, BAD_FIELD, 0);
-	if (header == 4) {
-		out[0] = (uint8_t)(size - 1);
-		out[1] = atapi->state->open ? 0x71 : 1;
-	} else {
-		put16(out, size - 2);
-		out[2] = atapi->state->open ? 0x71 : 1;
-	}
+	if (sense.key)
+		return fail(atapi, sense.key, sense.code, sense.qualifier);
 	return answer(command, size, wanted);
 }
 
 static uint8_t mode_sense_6(const struct atapi *atapi, const uint8_t *packet,
 	struct atapi_command *command, uint8_t *out)
 {
-	return mode_sense(atapi, packet, command, out, 4, packet[4]);
+	return mode_sense(atapi, packet, command, out, packet[4]);
 }
 
 static uint8_t mode_sense_10(const struct atapi *atapi, const uint8_t *packet,
 	struct atapi_command *command, uint8_t *out)
 {
-	return mode_sense(atapi, packet, command, out, 8, get16(packet + 7));
+	return mode_sense(atapi, packet, command, out, get16(packet + 7));
 }
 
 /* --- features and events --- */
@@ -344,7 +296,7 @@ static unsigned profile_list(const struct atapi *atapi, uint8_t *out)
 
 static unsigned core_feature(const struct atapi *atapi, uint8_t *out)
 {
-	out[7] = 2; /* physical interface: ATAPI */
+	out[7] = atapi->on_scsi ? 1 : 2; /* physical interface: SCSI, ATAPI */
 	out[8] = 1;
 	return put_feature(out, 1, 0x0b, 8);
 }

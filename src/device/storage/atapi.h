@@ -4,6 +4,7 @@
 #define VENEER_DEVICE_STORAGE_ATAPI_H
 
 #include "device/storage/ata.h"
+#include "device/storage/scsi_data.h"
 
 #define ATAPI_PACKET      12
 #define ATAPI_SECTOR      2048
@@ -22,6 +23,7 @@ struct atapi {
 	struct atapi_state *state;
 	const struct disk *disk;
 	const char *serial;
+	bool on_scsi; /* a SCSI controller has it: INQUIRY and REQUEST SENSE are answered there */
 };
 
 /* As after power-up. A reset by the guest leaves the tray where it is. */
@@ -40,6 +42,8 @@ struct atapi_command {
  * error register: the sense key in bits 7:4, and ABRT. */
 uint8_t atapi_decode(const struct atapi *atapi, const uint8_t packet[ATAPI_PACKET],
 	struct atapi_command *command, void *answer);
+/* Why the last command failed; REQUEST SENSE will not say it any more. */
+struct scsi_sense atapi_take_sense(const struct atapi *atapi);
 /* The disk has failed to read: what REQUEST SENSE will say. Returns the error register. */
 uint8_t atapi_read_failed(const struct atapi *atapi);
 /* IDENTIFY PACKET DEVICE: ATA_BLOCK bytes. */

@@ -28,6 +28,7 @@ enum virtio_type { /* 5. Device Types */
 	VIRTIO_BLOCK = 2,
 	VIRTIO_CONSOLE = 3,
 	VIRTIO_ENTROPY = 4,
+	VIRTIO_SCSI = 8,
 	VIRTIO_9P = 9,
 };
 

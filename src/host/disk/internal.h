@@ -3,6 +3,7 @@
 #define VENEER_HOST_DISK_INTERNAL_H
 
 #include "host/disk/disk.h"
+#include "host/disk/pieces.h"
 
 /* nbd://... or nbd+unix://..., not a file. */
 bool disk_is_uri(const char *path);
@@ -49,19 +50,5 @@ struct disk_finished {
 };
 void disk_finished_init(struct disk_finished *finished, struct worker *worker);
 void disk_finish_later(struct disk_finished *finished, struct disk_request *request, int error);
-
-/* --- pieces: what scatters a request in memory --- */
-
-/* The pieces that hold bytes [skip, skip + bytes) of `pieces`, at most `limit`, in `out`. Returns
- * how many there are; `*taken`: how many bytes they are. */
-unsigned pieces_slice(const struct iovec *pieces, unsigned count, uint64_t skip, uint64_t bytes,
-	struct iovec *out, unsigned limit, uint64_t *taken);
-/* Copy between `bytes` at `skip` in the pieces and a buffer. */
-void pieces_copy_in(const struct iovec *pieces, unsigned count, uint64_t skip, const void *from,
-	uint64_t bytes);
-void pieces_copy_out(
-	const struct iovec *pieces, unsigned count, uint64_t skip, void *to, uint64_t bytes);
-/* Zero all from `skip` to the end. */
-void pieces_clear(const struct iovec *pieces, unsigned count, uint64_t skip);
 
 #endif
