@@ -102,8 +102,8 @@ static unsigned characteristics_page(const struct scsi_unit *unit, uint8_t *out)
 static unsigned provisioning_page(const struct scsi_unit *unit, uint8_t *out)
 {
 	if (unit->disk->can_discard) {
-		out[1] = 0x80;                        /* UNMAP, */
-		if (unit->disk->can_write_zeroes)     /* WRITE SAME of both sizes unmaps, and what */
+		out[1] = 0x80;                    /* UNMAP, */
+		if (unit->disk->can_write_zeroes) /* WRITE SAME of both sizes unmaps, and what */
 			out[1] |= 0x40 | 0x20 | 0x04; /* is unmapped reads as zeroes */
 		out[2] = 2;                           /* thin */
 	}

@@ -439,8 +439,8 @@ int virtio_scsi_create(struct pci_bus *bus, int slot, uint32_t instance,
 	error = virtio_add(&scsi->device, bus, slot, instance);
 	if (error)
 		goto failed;
-	device_list_add(pci_bus_config(bus)->devices, &scsi->settings.device, &settings_ops,
-		instance);
+	device_list_add(
+		pci_bus_config(bus)->devices, &scsi->settings.device, &settings_ops, instance);
 	worker_call(scsi->device.worker, begin_disks, &begin);
 	return begin.error;
 

@@ -46,9 +46,9 @@ struct scsi_request {
 	uint64_t transferred;
 	unsigned sense_size; /* as the driver had set it */
 	struct scsi_command command;
-	unsigned range;      /* the one that the disk has */
-	bool in_flight;      /* the disk has it */
-	bool awaited;        /* a task management function waits for its end */
+	unsigned range;            /* the one that the disk has */
+	bool in_flight;            /* the disk has it */
+	bool awaited;              /* a task management function waits for its end */
 	struct scsi_request *next; /* a free one */
 };
 
@@ -65,8 +65,8 @@ struct scsi_settings {
 struct scsi_waiting_task {
 	bool active;
 	struct virtio_chain chain;
-	struct iovec *pieces;  /* the chain's */
-	unsigned awaited;      /* requests */
+	struct iovec *pieces;    /* the chain's */
+	unsigned awaited;        /* requests */
 	uint32_t units_to_reset; /* then, by bit */
 };
 

@@ -90,8 +90,8 @@ static bool find_data(
 {
 	uint64_t found;
 
-	request->data_count = pieces_slice(pieces, count, skip, request->command.bytes,
-		request->data, QUEUE_SIZE, &found);
+	request->data_count = pieces_slice(
+		pieces, count, skip, request->command.bytes, request->data, QUEUE_SIZE, &found);
 	return found == request->command.bytes;
 }
 
@@ -114,8 +114,8 @@ static bool has_data(struct scsi_request *request, unsigned cdb_size)
 	if (command->operation == DISK_READ)
 		return find_data(request, chain->pieces + chain->readable, chain->writable,
 			RESPONSE_HEADER + request->sense_size);
-	return command->operation != DISK_WRITE || find_data(request, chain->pieces, chain->readable,
-							  REQUEST_HEADER + cdb_size);
+	return command->operation != DISK_WRITE ||
+	       find_data(request, chain->pieces, chain->readable, REQUEST_HEADER + cdb_size);
 }
 
 static struct scsi_sense take_parameters(struct scsi_request *request, unsigned cdb_size)
@@ -138,15 +138,15 @@ static unsigned list_luns(const struct virtio_scsi *scsi, uint8_t target, uint16
 	return count;
 }
 
-static void begin_command(struct scsi_request *request, uint8_t target, const uint8_t *block,
-	unsigned cdb_size)
+static void begin_command(
+	struct scsi_request *request, uint8_t target, const uint8_t *block, unsigned cdb_size)
 {
 	const struct scsi_unit *unit = request->unit ? &request->unit->scsi : NULL;
 	struct scsi_command *command = &request->command;
 	uint8_t answer[SCSI_ANSWER_SIZE];
 	uint16_t luns[SCSI_MAX_LUNS];
-	struct scsi_sense sense = scsi_decode(unit, luns,
-		list_luns(request->scsi, target, luns), block, command, answer);
+	struct scsi_sense sense = scsi_decode(
+		unit, luns, list_luns(request->scsi, target, luns), block, command, answer);
 
 	if (!sense.key && !has_data(request, cdb_size)) {
 		end(request, VIRTIO_SCSI_S_OVERRUN, sense);
