@@ -425,14 +425,22 @@ static const struct option *find_option(const char *word)
 	return NULL;
 }
 
-static int parse_one(struct qemu *qemu, int argc, char **argv, int *i)
+/* -serial and -mon may name a character device that comes later, so these are made in a round of
+ * their own. It ends where an option is wrong, which the other one says. */
+enum round { ROUND_CHARDEVS, ROUND_OTHERS };
+
+static int parse_one(struct qemu *qemu, enum round round, int argc, char **argv, int *i)
 {
 	const char *word = argv[*i], *value = NULL;
 	const struct option *option;
 
 	if (*word != '-' || !word[1])
-		return set_hard_disk(qemu, word);
+		return round == ROUND_OTHERS ? set_hard_disk(qemu, word) : 0;
 	option = find_option(word);
+	if (round == ROUND_CHARDEVS && (!option || (option->argument && *i + 1 == argc))) {
+		*i = argc;
+		return 0;
+	}
 	if (!option) {
 		log_error("%s: invalid option", word);
 		return -EINVAL;
@@ -444,15 +452,18 @@ static int parse_one(struct qemu *qemu, int argc, char **argv, int *i)
 		}
 		value = argv[++*i];
 	}
-	return option->set ? option->set(qemu, value) : 0;
+	if (!option->set || (option->set == qemu_add_chardev) != (round == ROUND_CHARDEVS))
+		return 0;
+	return option->set(qemu, value);
 }
 
 int qemu_parse(struct qemu *qemu, int argc, char **argv)
 {
 	int error = 0;
 
-	for (int i = 1; !error && !qemu->list && i < argc; i++)
-		error = parse_one(qemu, argc, argv, &i);
+	for (enum round round = ROUND_CHARDEVS; round <= ROUND_OTHERS; round++)
+		for (int i = 1; !error && !qemu->list && i < argc; i++)
+			error = parse_one(qemu, round, argc, argv, &i);
 	return error;
 }
 

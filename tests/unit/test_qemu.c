@@ -321,6 +321,9 @@ static void character_devices(void **state)
 	assert_int_equal(qemu.monitors[0].chardev->kind, QEMU_CHAR_TCP);
 	assert_string_equal(qemu.monitors[0].chardev->path, "127.0.0.1:4444");
 	assert_null(qemu.parallel);
+	takes("-nodefaults -serial chardev:later -mon later -chardev file,id=later,path=/x");
+	assert_string_equal(qemu.serials[0]->path, "/x");
+	refuses("-serial chardev:nobody -frob -chardev file,id=nobody,path=/x");
 	refuses("-serial chardev:nobody");
 	refuses("-serial telegraph");
 	refuses("-chardev file,id=x");
