@@ -93,7 +93,7 @@ static json_t *describe(struct pci_bus *bus, const struct pci_function *function
 	if (get(function, PCI_INTERRUPT_PIN, 1))
 		json_object_set_new(device, "irq",
 			json_integer((json_int_t)get(function, PCI_INTERRUPT_LINE, 1)));
-	if (function->child)
+	if (function->is_port)
 		json_object_set_new(device, "pci_bridge", describe_bridge(bus, function));
 	return device;
 }

@@ -6,15 +6,34 @@
 #include <stdlib.h>
 #include <string.h>
 
-void device_list_add(struct device_list *list, struct device *device, const struct device_ops *ops,
-	uint32_t instance)
+static void append(struct device_list *list, struct device *device)
 {
-	*device = (struct device){.ops = ops, .instance = instance};
 	if (list->last)
 		list->last->next = device;
 	else
 		list->first = device;
 	list->last = device;
+}
+
+void device_list_add(struct device_list *list, struct device *device, const struct device_ops *ops,
+	uint32_t instance)
+{
+	*device = (struct device){.ops = ops, .instance = instance, .group = list->group};
+	append(list, device);
+}
+
+struct device_list device_list_take(struct device_list *list, uint32_t group)
+{
+	struct device_list kept = {.group = list->group}, taken = {0};
+	struct device *next;
+
+	for (struct device *device = list->first; device; device = next) {
+		next = device->next;
+		device->next = NULL;
+		append(device->group == group ? &taken : &kept, device);
+	}
+	*list = kept;
+	return taken;
 }
 
 void device_list_reset(struct device_list *list)

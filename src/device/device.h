@@ -54,18 +54,24 @@ struct device_ops {
 struct device {
 	const struct device_ops *ops;
 	uint32_t instance; /* tells devices of one name apart */
+	uint32_t group;    /* that it came with; 0: the machine's own */
 	struct device *next;
 };
 
 /* Devices in the order in which they were added. Zero-initialise. */
 struct device_list {
 	struct device *first, *last;
+	uint32_t group; /* of the devices that are added now; 0: not to be removed by themselves */
 };
 
 /* Add a device that is ready for use. The list does not own it, but device_list_destroy() calls its
  * destroy operation. */
 void device_list_add(struct device_list *list, struct device *device, const struct device_ops *ops,
 	uint32_t instance);
+
+/* Take the devices of a group, not 0, out of the list, in their order; all that they are a part of
+ * is in the group. */
+struct device_list device_list_take(struct device_list *list, uint32_t group);
 
 void device_list_reset(struct device_list *list);
 void device_list_sleep(struct device_list *list);

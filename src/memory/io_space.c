@@ -36,6 +36,7 @@ struct ring {
 	void (*ring)(void *opaque, uint64_t offset, uint64_t value);
 	void *opaque;
 	uint64_t offset;
+	unsigned sequence;
 };
 
 /* The doorbell that the store lies in. False: there is none, or the table is changing, which it
@@ -54,8 +55,28 @@ static bool find_doorbell(
 	found->offset = address - atomic_load_explicit(&bell->base, memory_order_acquire);
 	found->ring = atomic_load_explicit(&bell->ring, memory_order_acquire);
 	found->opaque = atomic_load_explicit(&bell->opaque, memory_order_acquire);
+	found->sequence = sequence;
 	return !(sequence & 1) &&
 	       sequence == atomic_load_explicit(&space->sequence, memory_order_relaxed);
+}
+
+/* Ring it, unless the table has changed since it was found: who removes a doorbell and sees that
+ * nobody is ringing may free what it leads to. Each side stores first and looks then. */
+static bool ring_found(struct io_space *space, const struct ring *found, uint64_t value)
+{
+	bool same;
+
+	atomic_fetch_add(&space->ringing, 1);
+	same = atomic_load(&space->sequence) == found->sequence;
+	if (same)
+		found->ring(found->opaque, found->offset, value);
+	atomic_fetch_sub(&space->ringing, 1);
+	return same;
+}
+
+bool io_space_doorbells_quiet(const struct io_space *space)
+{
+	return !atomic_load(&space->ringing);
 }
 
 /* Readers see an odd number, or another one than before, where they see any of what is stored in
@@ -300,17 +321,17 @@ uint64_t io_space_read(struct io_space *space, uint64_t address, unsigned size)
 void io_space_write(struct io_space *space, uint64_t address, uint64_t value, unsigned size)
 {
 	struct ring found;
-	bool ring = find_doorbell(space, address, size, &found);
+	uint64_t extended = bits_zero_extend(value, size);
+	bool rung =
+		find_doorbell(space, address, size, &found) && ring_found(space, &found, extended);
 
-	if (!ring) {
+	if (!rung) {
 		priority_lock_take(space->lock);
-		ring = find_doorbell(space, address, size, &found);
-		if (!ring)
+		if (!find_doorbell(space, address, size, &found) ||
+			!ring_found(space, &found, extended))
 			locked_write(space, address, value, size);
 		priority_lock_release(space->lock);
 	}
-	if (ring)
-		found.ring(found.opaque, found.offset, bits_zero_extend(value, size));
 	wait_if_asked();
 }
 

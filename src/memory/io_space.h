@@ -69,6 +69,7 @@ struct io_space {
 	struct io_doorbell doorbells[IO_DOORBELLS];
 	_Atomic unsigned doorbell_count;
 	_Atomic unsigned sequence; /* of the doorbells */
+	_Atomic unsigned ringing;  /* threads that are in a doorbell's ring(), or about to be */
 };
 
 void io_space_init(struct io_space *space, struct priority_lock *machine_lock);
@@ -96,6 +97,8 @@ int io_space_add_doorbell(struct io_space *space, uint64_t start, uint64_t size,
 	void (*ring)(void *opaque, uint64_t offset, uint64_t value), void *opaque);
 /* Remove the doorbell that starts there. 0 or -ENOENT. */
 int io_space_remove_doorbell(struct io_space *space, uint64_t start);
+/* Is no doorbell being rung at this moment? Then none that was removed is rung any more. */
+bool io_space_doorbells_quiet(const struct io_space *space);
 
 /* Access `size` bytes (1, 2, 4, 8). Takes the machine lock. An address in no region reads all ones
  * and drops writes, as an idle bus does. An access that runs past a region's end is split into

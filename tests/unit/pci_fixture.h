@@ -24,7 +24,8 @@ static inline bool on_message(void *opaque, uint64_t address, uint32_t data)
 	return true;
 }
 
-static inline void create(void)
+static inline void create_with(
+	void (*ejected)(void *opaque, struct pci_function *port), void *opaque)
 {
 	struct pci_config config = {
 		.memory = &f.memory,
@@ -32,12 +33,19 @@ static inline void create(void)
 		.devices = &f.devices,
 		.loop = f.loop,
 		.msi = on_message,
+		.ejected = ejected,
+		.eject_opaque = opaque,
 	};
 
 	for (unsigned i = 0; i < PCI_INTX_GSIS; i++)
 		config.intx[i] = fixture_irq(i);
 	bus = pci_create(&config);
 	assert_non_null(bus);
+}
+
+static inline void create(void)
+{
+	create_with(NULL, NULL);
 }
 
 /* `slot`: 32 times the bus number, plus the device's. */
@@ -54,6 +62,18 @@ static inline uint32_t config_read(unsigned slot, unsigned offset, unsigned size
 static inline void config_write(unsigned slot, unsigned offset, uint32_t value, unsigned size)
 {
 	io_space_write(&f.memory.mmio, ecam(slot, offset), value, size);
+}
+
+/* Where the capability with that ID is. */
+static inline unsigned capability_of(unsigned slot, uint8_t id)
+{
+	unsigned at = config_read(slot, PCI_CAPABILITY_LIST, 1);
+
+	for (unsigned i = 0; at && i < 48; i++, at = config_read(slot, at + 1, 1))
+		if (config_read(slot, at, 1) == id)
+			return at;
+	fail_msg("no capability %u", id);
+	return 0;
 }
 
 static inline uint32_t read32(uint64_t address)

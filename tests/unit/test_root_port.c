@@ -30,17 +30,6 @@ static int teardown(void **state)
 	return 0;
 }
 
-static unsigned capability(unsigned slot, uint8_t id)
-{
-	unsigned at = config_read(slot, PCI_CAPABILITY_LIST, 1);
-
-	for (unsigned i = 0; at && i < 48; i++, at = config_read(slot, at + 1, 1))
-		if (config_read(slot, at, 1) == id)
-			return at;
-	fail_msg("no capability %u", id);
-	return 0;
-}
-
 static void set_commands(uint16_t port, uint16_t function)
 {
 	config_write(PORT, PCI_COMMAND, port, 2);
@@ -75,7 +64,7 @@ static void set_bridge_control(uint16_t value)
 
 static void port_is_a_bridge(void **state)
 {
-	unsigned express = capability(PORT, PCI_CAP_ID_EXP);
+	unsigned express = capability_of(PORT, PCI_CAP_ID_EXP);
 
 	assert_int_equal(config_read(PORT, PCI_CLASS_REVISION, 4) >> 8, 0x060400);
 	assert_int_equal(config_read(PORT, PCI_HEADER_TYPE, 1), PCI_HEADER_TYPE_BRIDGE);
@@ -84,12 +73,12 @@ static void port_is_a_bridge(void **state)
 	assert_int_equal(config_read(PORT, express + PCI_EXP_SLTCAP, 4) >> 19, PORT);
 	assert_true(config_read(PORT, express + PCI_EXP_SLTSTA, 2) & PCI_EXP_SLTSTA_PDS);
 	assert_false(config_read(PORT, express + PCI_EXP_DEVCAP, 4) & PCI_EXP_DEVCAP_FLR);
-	capability(PORT, PCI_CAP_ID_MSI);
+	capability_of(PORT, PCI_CAP_ID_MSI);
 	/* It has no BARs. */
 	config_write(PORT, PCI_BASE_ADDRESS_0, UINT32_MAX, 4);
 	assert_int_equal(config_read(PORT, PCI_BASE_ADDRESS_0, 4), 0);
 
-	express = capability(BEHIND, PCI_CAP_ID_EXP);
+	express = capability_of(BEHIND, PCI_CAP_ID_EXP);
 	assert_int_equal(
 		config_read(BEHIND, express + PCI_EXP_FLAGS, 2), 2 | PCI_EXP_TYPE_ENDPOINT << 4);
 	assert_int_equal(config_read(BEHIND, express + PCI_EXP_LNKSTA, 2) & 0x3ff, 0x11);
@@ -232,7 +221,7 @@ static void enable_msix(void)
 	write32(table + 4, 0);
 	write32(table + 8, 0x41);
 	write32(table + 12, 0);
-	config_write(BEHIND, capability(BEHIND, PCI_CAP_ID_MSIX) + PCI_MSIX_FLAGS,
+	config_write(BEHIND, capability_of(BEHIND, PCI_CAP_ID_MSIX) + PCI_MSIX_FLAGS,
 		PCI_MSIX_FLAGS_ENABLE, 2);
 }
 
@@ -324,7 +313,7 @@ static void reset_of_all_functions(void **state)
 
 static void disabled_link_is_a_reset(void **state)
 {
-	unsigned control = capability(PORT, PCI_CAP_ID_EXP) + PCI_EXP_LNKCTL;
+	unsigned control = capability_of(PORT, PCI_CAP_ID_EXP) + PCI_EXP_LNKCTL;
 
 	enable();
 	config_write(PORT, control, PCI_EXP_LNKCTL_LD, 2);
@@ -343,7 +332,7 @@ static void disabled_link_is_a_reset(void **state)
 /* The port keeps its registers, and what is behind it its state. */
 static void port_sleeps(void **state)
 {
-	unsigned control = capability(PORT, PCI_CAP_ID_PM) + PCI_PM_CTRL;
+	unsigned control = capability_of(PORT, PCI_CAP_ID_PM) + PCI_PM_CTRL;
 
 	enable();
 	write32(registers, 5);

@@ -10,6 +10,8 @@
 #define PORTS_BASE 0xc000
 #define PORTS_END  0x10000
 
+#define HOT_PLUG_WINDOW (2 * MIB)
+
 static unsigned bar_register(unsigned index)
 {
 	return PCI_BASE_ADDRESS_0 + 4 * index;
@@ -242,6 +244,20 @@ static void align(struct windows *windows)
 		windows->of[i].next = ALIGN_UP(windows->of[i].next, granularity[i]);
 }
 
+/* For what may be plugged in: as much as firmware reserves. Such functions have no ports. */
+static void reserve(struct windows *windows, const struct windows *before)
+{
+	static const enum pci_window kinds[] = {PCI_WINDOW_MEMORY, PCI_WINDOW_PREFETCHABLE};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
+		struct window *window = &windows->of[kinds[i]];
+		uint64_t end = before->of[kinds[i]].next + HOT_PLUG_WINDOW;
+
+		if (end <= window->end)
+			window->next = MAX(window->next, end);
+	}
+}
+
 /* What the functions behind the port take, up to whole pieces, is what the port passes on. */
 static void assign_behind(struct pci_function *port, struct windows *windows)
 {
@@ -251,6 +267,8 @@ static void assign_behind(struct pci_function *port, struct windows *windows)
 	before = *windows;
 	assign_bars(port->child, windows);
 	align(windows);
+	if (port->hot_plug)
+		reserve(windows, &before);
 	for (unsigned i = 0; i < PCI_WINDOWS; i++)
 		pci_root_port_set_window(port, i, before.of[i].next, windows->of[i].next);
 }
@@ -271,9 +289,10 @@ void pci_assign_resources(struct pci_bus *bus)
 		if (!function)
 			continue;
 		assign_bars(function, &windows);
-		if (function->child) {
-			pci_root_port_set_bus(function, ++bus_number);
-			assign_behind(function, &windows);
-		}
+		for (struct pci_function *port = function; port; port = port->sibling)
+			if (port->is_port) {
+				pci_root_port_set_bus(port, ++bus_number);
+				assign_behind(port, &windows);
+			}
 	}
 }

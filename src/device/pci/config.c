@@ -65,7 +65,7 @@ static void add_power_management(struct pci_function *function)
 	uint8_t bytes[PCI_PM_SIZEOF] = {PCI_CAP_ID_PM}, writable[PCI_PM_SIZEOF] = {0};
 
 	pci_put16(bytes, PCI_PM_PMC, 3);
-	pci_put16(bytes, PCI_PM_CTRL, function->child ? PCI_PM_CTRL_NO_SOFT_RESET : 0);
+	pci_put16(bytes, PCI_PM_CTRL, function->is_port ? PCI_PM_CTRL_NO_SOFT_RESET : 0);
 	pci_put16(writable, PCI_PM_CTRL, PCI_PM_CTRL_STATE_MASK);
 	function->power_capability =
 		(uint8_t)pci_add_capability(function, bytes, writable, sizeof(bytes));
@@ -114,20 +114,20 @@ static void describe_link(uint8_t *bytes, uint8_t *writable)
 static void add_express(struct pci_function *function)
 {
 	uint8_t bytes[EXPRESS_SIZE] = {PCI_CAP_ID_EXP}, writable[EXPRESS_SIZE] = {0};
-	unsigned type = function->child  ? PCI_EXP_TYPE_ROOT_PORT
-			: function->port ? PCI_EXP_TYPE_ENDPOINT
-					 : PCI_EXP_TYPE_RC_END;
+	unsigned type = function->is_port ? PCI_EXP_TYPE_ROOT_PORT
+			: function->port  ? PCI_EXP_TYPE_ENDPOINT
+					  : PCI_EXP_TYPE_RC_END;
 
 	pci_put16(bytes, PCI_EXP_FLAGS, (uint16_t)(2 | type << 4));
 	pci_put32(bytes, PCI_EXP_DEVCAP,
-		PCI_EXP_DEVCAP_RBER | (function->child ? 0 : PCI_EXP_DEVCAP_FLR));
+		PCI_EXP_DEVCAP_RBER | (function->is_port ? 0 : PCI_EXP_DEVCAP_FLR));
 	/* As after power-up: relaxed ordering, no snoop, reads of 512 bytes. */
 	pci_put16(bytes, PCI_EXP_DEVCTL,
 		PCI_EXP_DEVCTL_RELAX_EN | PCI_EXP_DEVCTL_NOSNOOP_EN | PCI_EXP_DEVCTL_READRQ_512B);
 	pci_put16(writable, PCI_EXP_DEVCTL, EXPRESS_DEVICE_CONTROL);
 	if (type != PCI_EXP_TYPE_RC_END)
 		describe_link(bytes, writable);
-	if (function->child)
+	if (function->is_port)
 		pci_root_port_init_express(function, bytes, writable);
 	function->express_capability =
 		(uint8_t)pci_add_capability(function, bytes, writable, sizeof(bytes));
@@ -149,7 +149,7 @@ static void fill_header(struct pci_function *function)
 	pci_put16(config, PCI_VENDOR_ID, description->vendor);
 	pci_put16(config, PCI_DEVICE_ID, description->device);
 	pci_put32(config, PCI_CLASS_REVISION, description->class_code << 8 | description->revision);
-	if (function->child) {
+	if (function->is_port) {
 		pci_root_port_init_header(function);
 	} else {
 		pci_put16(config, PCI_SUBSYSTEM_VENDOR_ID, description->subsystem_vendor);
@@ -210,7 +210,7 @@ static void update_alone(struct pci_function *function)
 	pci_interrupts_update(function);
 }
 
-static void update(struct pci_function *function)
+void pci_update_function(struct pci_function *function)
 {
 	update_alone(function);
 	for (struct pci_function *each = function->child; each; each = each->sibling)
@@ -224,7 +224,9 @@ static void function_reset(void *device)
 
 	memcpy(function->state.config, function->initial, PCI_CONFIG_SIZE);
 	pci_interrupts_reset(function);
-	update(function);
+	if (function->is_port)
+		pci_slot_reset(function);
+	pci_update_function(function);
 }
 
 void pci_reset_function(struct pci_function *function)
@@ -262,7 +264,7 @@ static bool writes_one(unsigned at, unsigned bit, unsigned offset, uint32_t valu
 static bool starts_reset(
 	const struct pci_function *function, unsigned offset, uint32_t value, unsigned size)
 {
-	return function->express_capability && !function->child &&
+	return function->express_capability && !function->is_port &&
 	       writes_one(
 		       function->express_capability + PCI_EXP_DEVCTL + 1u, 7, offset, value, size);
 }
@@ -285,8 +287,11 @@ void pci_config_write(struct pci_function *function, unsigned offset, uint32_t v
 	const struct pci_description *description = &function->description;
 	uint8_t *config = function->state.config;
 	uint8_t power = config[function->power_capability + PCI_PM_CTRL];
-	bool held = function->child && pci_root_port_holds_reset(function);
+	bool held = function->is_port && pci_root_port_holds_reset(function);
+	struct pci_slot_before slot = {0};
 
+	if (function->is_port)
+		slot = pci_slot_before(function);
 	for (unsigned i = 0; i < size; i++) {
 		uint8_t writable = function->writable[offset + i];
 		uint8_t byte = (uint8_t)(value >> (8 * i));
@@ -303,10 +308,13 @@ void pci_config_write(struct pci_function *function, unsigned offset, uint32_t v
 		starts_reset(function, offset, value, size))
 		pci_reset_function(function);
 	else
-		update(function);
-	if (function->child && !held && pci_root_port_holds_reset(function))
+		pci_update_function(function);
+	if (!function->is_port)
+		return;
+	if (!held && pci_root_port_holds_reset(function))
 		for (struct pci_function *each = function->child; each; each = each->sibling)
 			pci_reset_function(each);
+	pci_slot_written(function, &slot, offset, value, size);
 }
 
 /* --- saved state --- */
@@ -315,14 +323,18 @@ void pci_config_write(struct pci_function *function, unsigned offset, uint32_t v
 static bool config_valid(
 	const struct pci_function *function, const struct pci_function_state *state)
 {
-	for (unsigned i = 0; i < PCI_CONFIG_SIZE; i++) {
-		uint8_t fixed = (uint8_t)~function->writable[i];
+	uint8_t fixed[PCI_CONFIG_SIZE];
 
-		if (i == PCI_STATUS)
-			fixed &= (uint8_t)~PCI_STATUS_INTERRUPT;
-		if ((state->config[i] ^ function->initial[i]) & fixed)
+	for (unsigned i = 0; i < PCI_CONFIG_SIZE; i++)
+		fixed[i] = (uint8_t)~function->writable[i];
+	fixed[PCI_STATUS] &= (uint8_t)~PCI_STATUS_INTERRUPT;
+	if (function->is_port)
+		pci_slot_mask_fixed(function, fixed);
+	for (unsigned i = 0; i < PCI_CONFIG_SIZE; i++)
+		if ((state->config[i] ^ function->initial[i]) & fixed[i])
 			return false;
-	}
+	if (function->is_port && !pci_slot_valid(function, state->config))
+		return false;
 	return !(state->config[PCI_STATUS] & PCI_STATUS_INTERRUPT) == !state->intx;
 }
 
@@ -351,7 +363,9 @@ static bool function_valid(const void *device, const void *loaded)
 
 static void function_loaded(void *device)
 {
-	update(device);
+	pci_update_function(device);
+	if (((struct pci_function *)device)->is_port)
+		pci_slot_loaded(device);
 }
 
 static const struct state_field msix_fields[] = {

@@ -34,6 +34,7 @@ struct pci_bus {
 	const struct pci_function *newest;
 	uint64_t ecam, ecam_size;             /* size 0: it is not mapped */
 	struct pci_function *slot[PCI_SLOTS]; /* function 0 of each; NULL: it is empty */
+	uint32_t reserved;                    /* a bit a slot: not for those who take any */
 	unsigned function_count;
 };
 
@@ -76,6 +77,8 @@ void pci_config_write(
 	struct pci_function *function, unsigned offset, uint32_t value, unsigned size);
 /* Is it in D0, and not in D3hot? */
 bool pci_powered(const struct pci_function *function);
+/* Work out anew what follows from the registers, of what is behind a port, too. */
+void pci_update_function(struct pci_function *function);
 /* Reset this function alone, as a write to its own registers does, and its device. */
 void pci_reset_function(struct pci_function *function);
 
@@ -126,6 +129,28 @@ bool pci_root_port_passes(const struct pci_function *port, bool io, uint64_t sta
 void pci_root_port_set_bus(struct pci_function *port, uint8_t bus_number);
 void pci_root_port_set_window(
 	struct pci_function *port, enum pci_window window, uint64_t start, uint64_t end);
+
+/* --- hot_plug.c: a root port's slot; where there is no hot plug, little of it does anything --- */
+
+/* Fill in what the capability says of it. */
+void pci_slot_init(
+	const struct pci_function *port, unsigned number, uint8_t *capability, uint8_t *writable);
+/* The guest has switched its power off. */
+bool pci_slot_is_off(const struct pci_function *port);
+/* After the port's registers were reset. */
+void pci_slot_reset(struct pci_function *port);
+/* The guest is about to write to the port's registers; and has, which may change the slot. */
+struct pci_slot_before {
+	uint16_t control, events;
+};
+struct pci_slot_before pci_slot_before(const struct pci_function *port);
+void pci_slot_written(struct pci_function *port, const struct pci_slot_before *before,
+	unsigned offset, uint32_t value, unsigned size);
+/* Of a saved state: bits that need not be as they are (0 in `fixed`); whether it fits what is in
+ * the slot; it was loaded. */
+void pci_slot_mask_fixed(const struct pci_function *port, uint8_t fixed[PCI_CONFIG_SIZE]);
+bool pci_slot_valid(const struct pci_function *port, const uint8_t *config);
+void pci_slot_loaded(struct pci_function *port);
 
 /* --- interrupt.c --- */
 

@@ -19,19 +19,25 @@
 
 /* --- configuration accesses --- */
 
-/* Function 0 of the device there. A cycle for another bus than 0 goes to the first root port that
- * says that it leads there; behind that is one device, number 0. */
+/* The first root port that says that it leads to that bus. */
+static struct pci_function *port_to(const struct pci_bus *bus, unsigned number)
+{
+	for (unsigned i = 0; i < PCI_SLOTS; i++)
+		for (struct pci_function *port = bus->slot[i]; port; port = port->sibling)
+			if (port->is_port && pci_root_port_leads_to(port, number))
+				return port;
+	return NULL;
+}
+
+/* Function 0 of the device there. Behind a port is one device, number 0. */
 static struct pci_function *device_at(const struct pci_bus *bus, unsigned number, unsigned slot)
 {
+	const struct pci_function *port;
+
 	if (!number)
 		return bus->slot[slot];
-	for (unsigned i = 0; i < PCI_SLOTS; i++) {
-		struct pci_function *port = bus->slot[i];
-
-		if (port && port->child && pci_root_port_leads_to(port, number))
-			return slot ? NULL : port->child;
-	}
-	return NULL;
+	port = slot ? NULL : port_to(bus, number);
+	return port ? port->child : NULL;
 }
 
 static struct pci_function *function_at(const struct pci_bus *bus, unsigned number, unsigned devfn)
@@ -55,6 +61,8 @@ struct pci_function *pci_next_function(
 			return previous->child;
 		if (previous->sibling)
 			return previous->sibling;
+		if (on_bus->sibling)
+			return on_bus->sibling;
 		slot = PCI_SLOT(on_bus->devfn) + 1;
 	}
 	while (slot < PCI_SLOTS && !bus->slot[slot])
@@ -253,9 +261,14 @@ static int find_slot(const struct pci_bus *bus)
 {
 	int slot = 1;
 
-	while (slot < PCI_SLOTS && bus->slot[slot])
+	while (slot < PCI_SLOTS && (bus->slot[slot] || (bus->reserved & BIT(slot))))
 		slot++;
 	return slot;
+}
+
+void pci_reserve_slot(struct pci_bus *bus, unsigned slot)
+{
+	bus->reserved |= (uint32_t)BIT(slot);
 }
 
 static void give_msix_bar(struct pci_function *function)
@@ -273,7 +286,7 @@ static void give_msix_bar(struct pci_function *function)
 static void add(struct pci_bus *bus, struct pci_function *function, unsigned slot, unsigned number,
 	const struct pci_description *description)
 {
-	uint32_t on_bus = PCI_DEVFN(slot, function->port ? 0 : number);
+	uint32_t on_bus = function->port ? function->port->devfn : PCI_DEVFN(slot, number);
 
 	function->bus = bus;
 	function->devfn = (uint8_t)(function->port ? number : on_bus);
@@ -283,7 +296,7 @@ static void add(struct pci_bus *bus, struct pci_function *function, unsigned slo
 	give_msix_bar(function);
 	pci_config_init(function, !description->conventional);
 	device_list_add(bus->config.devices, &function->device,
-		function->child ? &pci_root_port_device : &pci_function_device,
+		function->is_port ? &pci_root_port_device : &pci_function_device,
 		function->port ? on_bus << 8 | number : on_bus);
 	if (!function->port && !number)
 		bus->slot[slot] = function;
@@ -295,19 +308,6 @@ static void add(struct pci_bus *bus, struct pci_function *function, unsigned slo
 const struct pci_function *pci_newest(const struct pci_bus *bus)
 {
 	return bus->newest;
-}
-
-/* The list of devices owns the port. */
-static int add_port(struct pci_bus *bus, struct pci_function *child, unsigned slot)
-{
-	struct pci_function *port = calloc(1, sizeof(*port));
-
-	if (!port)
-		return refuse(&pci_root_port, -ENOMEM, "out of memory");
-	port->child = child;
-	child->port = port;
-	add(bus, port, slot, 0, &pci_root_port);
-	return 0;
 }
 
 /* Put a function into its device's list. Each of them says that it is not the only one. */
@@ -333,16 +333,14 @@ static void say_multifunction(struct pci_function *first)
 	}
 }
 
-static int add_further(struct pci_bus *bus, struct pci_function *function, int place,
+/* As function `number` of the device that `first` begins, which is in that slot, or behind the port
+ * that is. */
+static int add_further(struct pci_bus *bus, struct pci_function *function,
+	struct pci_function *first, unsigned slot, unsigned number,
 	const struct pci_description *description)
 {
-	unsigned slot = (unsigned)place % PCI_SLOTS, number = (unsigned)place / PCI_SLOTS;
-	struct pci_function *first = bus->slot[slot];
-
 	if (!first || number >= PCI_FUNCTIONS)
 		return refuse(description, -ENOENT, "there is no device that it can be a part of");
-	if (first->child)
-		first = first->child;
 	if (join(first, function, number) < 0)
 		return refuse(description, -EEXIST, "the device has a function of that number");
 	add(bus, function, slot, number, description);
@@ -350,29 +348,103 @@ static int add_further(struct pci_bus *bus, struct pci_function *function, int p
 	return 0;
 }
 
-int pci_add(struct pci_bus *bus, struct pci_function *function, int slot,
+/* On bus 0, as function 0. */
+static int add_first(struct pci_bus *bus, struct pci_function *function, int slot,
 	const struct pci_description *description)
 {
-	bool behind = slot == PCI_OWN_PORT;
-	int error = check_description(description);
-
-	if (error)
-		return error;
-	if (bus->function_count + 2 > PCI_MAX_FUNCTION)
-		return refuse(description, -ENOSPC, "it has too many functions");
-	if (slot >= PCI_SLOTS)
-		return add_further(bus, function, slot, description);
 	if (slot < 0)
 		slot = find_slot(bus);
 	if (slot < 1 || slot >= PCI_SLOTS)
 		return refuse(description, -ENOSPC, "it has 31 slots, all taken");
 	if (bus->slot[slot])
 		return refuse(description, -EEXIST, "the slot is taken");
-	if (behind)
-		error = add_port(bus, function, (unsigned)slot);
-	if (!error)
-		add(bus, function, (unsigned)slot, 0, description);
+	add(bus, function, (unsigned)slot, 0, description);
+	return 0;
+}
+
+static int add_behind(struct pci_bus *bus, struct pci_function *function, unsigned devfn,
+	const struct pci_description *description)
+{
+	struct pci_function *port = function_at(bus, 0, devfn);
+
+	if (!port || !port->is_port)
+		return refuse(description, -ENOENT, "there is no root port");
+	if (port->child)
+		return refuse(description, -EEXIST, "there is a device behind that root port");
+	port->child = function;
+	function->port = port;
+	add(bus, function, PCI_SLOT(devfn), 0, description);
+	return 0;
+}
+
+static int check_room(const struct pci_bus *bus, const struct pci_description *description)
+{
+	int error = check_description(description);
+
+	if (!error && bus->function_count + 2 > PCI_MAX_FUNCTION)
+		return refuse(description, -ENOSPC, "it has too many functions");
 	return error;
+}
+
+int pci_port_create(
+	struct pci_bus *bus, const struct pci_port_config *config, struct pci_function **created)
+{
+	unsigned slot = (unsigned)config->place % PCI_SLOTS,
+		 number = (unsigned)config->place / PCI_SLOTS;
+	struct pci_function *port = calloc(1, sizeof(*port));
+	int error = port ? check_room(bus, &pci_root_port)
+			 : refuse(&pci_root_port, -ENOMEM, "out of memory");
+
+	if (port)
+		*port = (struct pci_function){.is_port = true,
+			.hot_plug = config->hot_plug,
+			.slot_number = config->slot_number};
+	if (!error)
+		error = config->place < PCI_SLOTS
+				? add_first(bus, port, config->place, &pci_root_port)
+				: add_further(
+					  bus, port, bus->slot[slot], slot, number, &pci_root_port);
+	if (error)
+		free(port);
+	*created = error ? NULL : port;
+	return error;
+}
+
+/* Behind a root port without hot plug, which takes the next slot. */
+static int add_with_port(struct pci_bus *bus, struct pci_function *function,
+	const struct pci_description *description)
+{
+	const struct pci_port_config config = {
+		.place = PCI_ANY_SLOT, .slot_number = (unsigned)find_slot(bus)};
+	struct pci_function *port;
+	int error = pci_port_create(bus, &config, &port);
+
+	if (!error)
+		error = add_behind(bus, function, port->devfn, description);
+	if (!error)
+		pci_port_inserted(port, true);
+	return error;
+}
+
+int pci_add(struct pci_bus *bus, struct pci_function *function, int place,
+	const struct pci_description *description)
+{
+	int error = check_room(bus, description);
+	struct pci_function *first;
+	unsigned slot;
+
+	if (error)
+		return error;
+	if (place == PCI_OWN_PORT)
+		return add_with_port(bus, function, description);
+	if (place < PCI_SLOTS)
+		return add_first(bus, function, place, description);
+	if (place & PCI_BEHIND(0))
+		return add_behind(bus, function, (unsigned)place & 0xff, description);
+	slot = (unsigned)place % PCI_SLOTS;
+	first = bus->slot[slot];
+	return add_further(bus, function, first && first->child ? first->child : first, slot,
+		(unsigned)place / PCI_SLOTS, description);
 }
 
 static int add_regions(struct pci_bus *bus)

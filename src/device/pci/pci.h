@@ -28,6 +28,8 @@
 /* Function n, 1 to 7, of the device whose function 0 is in that slot already, or behind the root
  * port that is. */
 #define PCI_FUNCTION_OF(slot, n) ((slot) | (n) << 5)
+/* Function 0 behind the root port with that devfn, which has none yet: pci_port_inserted(). */
+#define PCI_BEHIND(devfn) ((devfn) | 1 << 8)
 
 /* Where the host bridge claims addresses; the rest of the hole is the chipset's. */
 #define PCI_ECAM_BASE     UINT64_C(0xe0000000) /* where there is no firmware to say it */
@@ -105,11 +107,15 @@ struct pci_function {
 	struct pci_bus *bus;
 	uint8_t devfn;                /* slot << 3 | function; behind a port the slot is 0 */
 	struct pci_function *port;    /* the root port that it is behind; NULL: it is on bus 0 */
-	struct pci_function *child;   /* of a root port: function 0 behind it; NULL: it is none */
+	bool is_port;                 /* a root port */
+	struct pci_function *child;   /* of a root port: function 0 behind it; NULL: nothing is */
 	struct pci_function *sibling; /* the device's next function, by number */
 	struct pci_description description;
 	struct dma dma;
 	/* What follows is pci/'s own. */
+	bool hot_plug;                     /* a root port with native hot plug */
+	bool present;                      /* what is behind it is complete */
+	unsigned slot_number;              /* that its slot bears */
 	uint8_t initial[PCI_CONFIG_SIZE];  /* configuration space after a reset */
 	uint8_t writable[PCI_CONFIG_SIZE]; /* bits that the guest may change */
 	unsigned next_capability;          /* where there is room for one */
@@ -133,6 +139,10 @@ struct pci_config {
 	/* The write of `data` to `address` that a function makes; see chipset_msi(). */
 	bool (*msi)(void *opaque, uint64_t address, uint32_t data);
 	void *opaque;
+	/* The guest has let go of what is behind a port with hot plug: pci_port_eject() may be
+	 * called, but not from here. Machine lock held. NULL: there is no hot plug. */
+	void (*ejected)(void *eject_opaque, struct pci_function *port);
+	void *eject_opaque;
 };
 
 /* The bus, with the host bridge at 00.0; it is added to the list of devices. NULL with a
@@ -151,7 +161,9 @@ uint64_t pci_window64_base(const struct memory *memory);
  * -errno with a message. */
 int pci_add(struct pci_bus *bus, struct pci_function *function, int slot,
 	const struct pci_description *description);
-/* The function that was put on the bus last. */
+/* Reserve a slot: PCI_ANY_SLOT does not take it, only those that ask for it. */
+void pci_reserve_slot(struct pci_bus *bus, unsigned slot);
+/* The function that was put on the bus last; NULL: it has been removed. */
 const struct pci_function *pci_newest(const struct pci_bus *bus);
 /* All functions, in the order of the bus: a device's one after the other, each followed by what is
  * behind it. `previous` NULL: the first. NULL: there are no more. */
@@ -168,6 +180,30 @@ unsigned pci_add_capability(
  * machine runs. */
 void pci_add_registers(struct pci_function *function, unsigned at, const void *bytes,
 	const void *writable, unsigned size);
+
+/* --- root ports --- */
+
+struct pci_port_config {
+	int place;            /* PCI_ANY_SLOT, a slot, or a further function of one */
+	unsigned slot_number; /* that the slot behind it bears */
+	bool hot_plug;        /* native hot plug */
+};
+
+/* Put a root port on the bus, with nothing behind it. The list of devices owns it. 0, or -errno
+ * with a message. */
+int pci_port_create(
+	struct pci_bus *bus, const struct pci_port_config *config, struct pci_function **port);
+/* All functions that were put behind the port are complete, and the guest may find them: from
+ * power-up on, or by hot plug, from when it has powered the slot on. Machine lock held, or before
+ * the machine runs. */
+void pci_port_inserted(struct pci_function *port, bool at_power_up);
+/* Press the button by which the user asks the guest to let go of what is behind the port. False:
+ * it has already, or never wanted it. Machine lock held. */
+bool pci_port_ask_to_eject(struct pci_function *port);
+/* Take away what is behind the port: no access of the guest reaches it any more, but for doorbells
+ * that are being rung (io_space_doorbells_quiet()), and nothing of it any interrupt. The functions'
+ * memory is their devices'. Machine lock held. */
+void pci_port_eject(struct pci_function *port);
 
 /* --- the host bridge: Intel's Q35 MCH, as far as firmware programs it --- */
 

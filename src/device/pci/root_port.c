@@ -5,7 +5,8 @@
  * given, and accesses to the ports and the memory in its windows, go down; writes to memory, and so
  * message-signalled interrupts, come up where it is a bus master. A link in reset carries nothing;
  * as it begins to be, the function behind it is reset (a hot reset, 6.6.1). No lane is modelled, so
- * the link is up as soon as nothing keeps it down. There is no hot plug and no error reporting. */
+ * the link is up as soon as nothing keeps it down. hot_plug.c has the slot. There is no error
+ * reporting. */
 #include "device/pci/internal.h"
 
 /* The "PCIe root port" of the PCI IDs that QEMU's project gives out. */
@@ -16,8 +17,6 @@ const struct pci_description pci_root_port = {
 	.class_code = 0x060400, /* a PCI-to-PCI bridge */
 	.msi = true,
 };
-
-#define SLOT_NUMBER_SHIFT 19
 
 /* Where a window's two registers are: they have the upper bits of its first and last address. */
 static const struct window_registers {
@@ -59,13 +58,11 @@ void pci_root_port_init_header(struct pci_function *port)
 void pci_root_port_init_express(
 	const struct pci_function *port, uint8_t *capability, uint8_t *writable)
 {
-	uint32_t slot = PCI_SLOT(port->devfn);
-
 	capability[PCI_EXP_FLAGS + 1] |= PCI_EXP_FLAGS_SLOT >> 8;
-	capability[PCI_EXP_LNKCAP + 3] = (uint8_t)slot; /* the port's number */
+	capability[PCI_EXP_LNKCAP + 3] =
+		port->devfn & 7 ? port->devfn : PCI_SLOT(port->devfn); /* its number */
 	writable[PCI_EXP_LNKCTL] |= PCI_EXP_LNKCTL_LD;
-	pci_put32(capability, PCI_EXP_SLTCAP, slot << SLOT_NUMBER_SHIFT);
-	pci_put16(capability, PCI_EXP_SLTSTA, PCI_EXP_SLTSTA_PDS);
+	pci_slot_init(port, port->slot_number, capability, writable);
 	pci_put16(writable, PCI_EXP_RTCTL,
 		PCI_EXP_RTCTL_SECEE | PCI_EXP_RTCTL_SENFEE | PCI_EXP_RTCTL_SEFEE |
 			PCI_EXP_RTCTL_PMEIE);
@@ -78,6 +75,7 @@ bool pci_root_port_holds_reset(const struct pci_function *port)
 	const uint8_t *config = port->state.config;
 
 	return (pci_get16(config, PCI_BRIDGE_CONTROL) & PCI_BRIDGE_CTL_BUS_RESET) ||
+	       pci_slot_is_off(port) ||
 	       (pci_get16(config, port->express_capability + PCI_EXP_LNKCTL) & PCI_EXP_LNKCTL_LD);
 }
 
