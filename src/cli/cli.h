@@ -9,6 +9,7 @@ enum exit_status {
 	STATUS_USAGE = 2,  /* the command line is wrong */
 	STATUS_FAILED = 4, /* the machine could not be built, or the host failed it */
 	STATUS_TRIPLE_FAULT = 6,
+	STATUS_PANICKED = 8, /* and pvpanic has said so */
 };
 
 struct subcommand {

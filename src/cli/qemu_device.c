@@ -45,6 +45,10 @@ static const struct qemu_key share_keys[] = {
 	{"fsdev", QEMU_OWN, NULL}, {"mount-tag", QEMU_COPY, "tag"}, {NULL, QEMU_END, NULL}};
 static const struct qemu_key debug_exit_keys[] = {{"iobase", QEMU_OWN, NULL},
 	{"iosize", QEMU_CHOICE, "4|0x4|0x04|2|0x02|0x2|1|0x1|0x01"}, {NULL, QEMU_END, NULL}};
+static const struct qemu_key pvpanic_keys[] = {{"ioport", QEMU_CHOICE, "0x505|1285"},
+	{"events", QEMU_CHOICE, "3"}, {NULL, QEMU_END, NULL}};
+static const struct qemu_key pci_testdev_keys[] = {
+	{"membar", QEMU_CHOICE, "0"}, {NULL, QEMU_END, NULL}};
 
 struct model {
 	const char *name;
@@ -128,6 +132,28 @@ static int add_pc_testdev(struct qemu *qemu, const struct model *model,
 	const struct qemu_words *words, const char *text)
 {
 	qemu->machine.pc_testdev = true;
+	return 0;
+}
+
+/* One of the board's devices for tests and panics, by its bit. */
+static int add_test_device(struct qemu *qemu, const struct model *model,
+	const struct qemu_words *words, const char *text)
+{
+	static const struct {
+		const char *name;
+		enum test_device device;
+	} rows[] = {{"edu", TEST_EDU}, {"i6300esb", TEST_I6300ESB}, {"pvpanic", TEST_PVPANIC_PORT},
+		{"pvpanic-pci", TEST_PVPANIC_PCI}, {"pci-testdev", TEST_PCI}};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		if (strcmp(rows[i].name, model->name) != 0)
+			continue;
+		if (qemu->machine.test_devices & rows[i].device) {
+			log_error("-device %s: expected one of them", model->name);
+			return -EINVAL;
+		}
+		qemu->machine.test_devices |= rows[i].device;
+	}
 	return 0;
 }
 
@@ -254,7 +280,11 @@ static const struct model models[] = {
 	{"isa-serial", NULL, add_serial, ""},
 	{"isa-debug-exit", debug_exit_keys, add_debug_exit, ""},
 	{"pc-testdev", NULL, add_pc_testdev, ""},
-	{"pci-testdev", NULL, add_nothing, ""},
+	{"pci-testdev", pci_testdev_keys, add_test_device, ""},
+	{"edu", NULL, add_test_device, ""},
+	{"i6300esb", NULL, add_test_device, ""},
+	{"pvpanic", pvpanic_keys, add_test_device, ""},
+	{"pvpanic-pci", pvpanic_keys, add_test_device, ""},
 	{"VGA", NULL, add_vga, ""},
 	{"virtio-rng-pci", NULL, add_nothing, ""},
 	{"virtio-rng", NULL, add_nothing, ""},

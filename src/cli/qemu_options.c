@@ -68,6 +68,22 @@ static int set_no_reboot(struct qemu *qemu, const char *value)
 	return 0;
 }
 
+static int set_no_shutdown(struct qemu *qemu, const char *value)
+{
+	qemu->machine.actions.stays = true;
+	return 0;
+}
+
+static int set_watchdog_action(struct qemu *qemu, const char *value)
+{
+	return qemu_set_watchdog_action(qemu, "-watchdog-action", value);
+}
+
+static int set_watchdog(struct qemu *qemu, const char *value)
+{
+	return qemu_add_device(qemu, value);
+}
+
 static int set_snapshot(struct qemu *qemu, const char *value)
 {
 	qemu->snapshot = true;
@@ -382,6 +398,13 @@ static const struct option {
 		set_no_graphic},
 	{"nodefaults", NULL, "no devices but those that are said", set_no_defaults},
 	{"no-reboot", NULL, "exit where the guest resets the machine", set_no_reboot},
+	{"no-shutdown", NULL, "pause, and do not exit, where the guest switches the machine off",
+		set_no_shutdown},
+	{"action", "reboot|shutdown|panic|watchdog=ACTION...",
+		"what to do where the guest does that; 'pause' and others", qemu_set_actions},
+	{"watchdog-action", "ACTION", "reset, shutdown, poweroff, pause, debug, none or inject-nmi",
+		set_watchdog_action},
+	{"watchdog", "i6300esb", "a watchdog", set_watchdog},
 	{"S", NULL, "do not start the processors", set_paused},
 	{"gdb", "tcp:HOST:PORT|unix:PATH", "listen for gdb", set_gdb},
 	{"s", NULL, "as -gdb tcp::1234", set_default_gdb},
@@ -395,7 +418,6 @@ static const struct option {
 	{"no-user-config", NULL, NULL, NULL},
 	{"no-hpet", NULL, NULL, NULL},
 	{"no-acpi", NULL, NULL, NULL},
-	{"no-shutdown", NULL, NULL, NULL},
 	{"no-fd-bootchk", NULL, NULL, NULL},
 	{"global", "DRIVER.PROPERTY=VALUE", NULL, NULL},
 	{"rtc", "[base=utc]", NULL, NULL},

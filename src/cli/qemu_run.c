@@ -173,6 +173,8 @@ static int status_of(const struct machine_result *result)
 	case MACHINE_QUIT:
 	case MACHINE_TRIPLE_FAULT:
 		return QEMU_OK;
+	case MACHINE_GUEST_PANICKED:
+		return result->value ? QEMU_FAILED : QEMU_OK;
 	case MACHINE_DEBUG_EXIT:
 		return result->value & 0xff;
 	case MACHINE_SIGNAL:

@@ -9,6 +9,7 @@
 #include "control/control.h"
 #include "debug/server.h"
 #include "host/cloud_init.h"
+#include "machine/action.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -376,7 +377,40 @@ static int set_gdb(void *opaque, const char *value)
 
 static int set_pc_testdev(void *opaque, const char *value)
 {
-	((struct settings *)opaque)->machine.pc_testdev = true;
+	struct machine_config *machine = &((struct settings *)opaque)->machine;
+
+	machine->pc_testdev = true;
+	machine->test_devices |= TEST_PCI_OWN;
+	return 0;
+}
+
+static int set_on_panic(void *opaque, const char *value)
+{
+	struct machine_config *machine = &((struct settings *)opaque)->machine;
+	int action = machine_action_find(machine_panic_actions, value);
+
+	if (action < 0 || action == PANIC_FAILS) {
+		log_error("--on-panic %s: expected shutdown, pause or none", value);
+		return -EINVAL;
+	}
+	machine->actions.panic = (enum panic_action)action;
+	machine->test_devices |= TEST_PVPANIC_PCI;
+	return 0;
+}
+
+static int set_watchdog(void *opaque, const char *value)
+{
+	struct machine_config *machine = &((struct settings *)opaque)->machine;
+	int action = machine_action_find(machine_watchdog_actions, value);
+
+	if (action < 0) {
+		log_error("--watchdog %s: expected reset, shutdown, poweroff, pause, debug, none "
+			  "or inject-nmi",
+			value);
+		return -EINVAL;
+	}
+	machine->actions.watchdog = (enum watchdog_action)action;
+	machine->test_devices |= TEST_I6300ESB;
 	return 0;
 }
 
@@ -523,6 +557,16 @@ static const struct option_row table[] = {
 		"listen for gdb at tcp:HOST:PORT (no HOST: 127.0.0.1) or\nunix:PATH; with wait the "
 		"machine starts stopped",
 		set_gdb},
+	{"on-panic", "ACTION",
+		"add a pvpanic device, by which the guest's kernel says that it\nhas panicked, and "
+		"then shutdown (end the machine), pause, or\nnone; QMP has an event in any case",
+		set_on_panic},
+	{"watchdog", "ACTION",
+		"add a watchdog, i6300esb, and where the guest has started it and\nfails to feed "
+		"it "
+		"reset, shutdown (press the power button),\npoweroff, pause, debug (a message), "
+		"inject-nmi or none",
+		set_watchdog},
 	{"debug-exit", "PORT",
 		"I/O port that ends the run: writing V to it makes the\nexit status (V << 1) | 1",
 		set_debug_exit},
@@ -559,7 +603,8 @@ static void print_help(void)
 	      "Exit status: 0 the guest powered off, reset itself with --no-reboot, or Ctrl-a x "
 	      "or\n"
 	      "'veneer quit' ended it; 2 wrong usage; 4 the machine could not be built or run;\n"
-	      "6 triple fault; odd: the guest wrote to the --debug-exit port.\n",
+	      "6 triple fault; 8 the guest panicked, with --on-panic; odd: the guest wrote to\n"
+	      "the --debug-exit port.\n",
 		stdout);
 }
 
@@ -685,6 +730,8 @@ static int status_of(const struct machine_result *result)
 		return result->value & 0xff;
 	case MACHINE_TRIPLE_FAULT:
 		return STATUS_TRIPLE_FAULT;
+	case MACHINE_GUEST_PANICKED:
+		return STATUS_PANICKED;
 	case MACHINE_SIGNAL:
 	case MACHINE_FAILED:
 	case MACHINE_RUNS_ON:

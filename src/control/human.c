@@ -3,7 +3,9 @@
 #include "control/qcode.h"
 #include "control/qmp_internal.h"
 #include "control/schema.h"
+#include "machine/action.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,6 +33,8 @@ static void stop(struct human *human, const char *words)
 static void cont(struct human *human, const char *words)
 {
 	human->shared->stay_paused = false;
+	if (human->machine->stopped == MACHINE_STOP_SHUT_DOWN)
+		fprintf(human->out, "Error: Resetting the Virtual Machine is required\n");
 	machine_resume(human->machine);
 }
 
@@ -84,6 +88,25 @@ static void sendkey(struct human *human, const char *words)
 		fprintf(human->out, "sendkey: too many keys wait, or the time is too long\n");
 }
 
+static void nmi(struct human *human, const char *words)
+{
+	machine_inject_nmi(human->machine);
+}
+
+static void watchdog_action(struct human *human, const char *words)
+{
+	char word[16];
+	int action = schema_word(words, word, sizeof(word))
+			     ? machine_action_find(machine_watchdog_actions, word)
+			     : -EINVAL;
+
+	if (action < 0)
+		fprintf(human->out, "watchdog_action: expected reset, shutdown, poweroff, pause, "
+				    "debug, none or inject-nmi\n");
+	else
+		human->machine->config.actions.watchdog = (enum watchdog_action)action;
+}
+
 static void info_status(struct human *human, const char *words)
 {
 	fprintf(human->out, "VM status: %s\n", qmp_run_state(human->machine));
@@ -110,12 +133,15 @@ static const struct command commands[] = {
 	{"cont|c", "", "let the machine go on", false, cont},
 	{"help|?", "[NAME]", "list the commands", false, help},
 	{"info", "NAME", "tell of the machine; 'info' alone lists what there is", false, info},
+	{"nmi", "", "press the button for NMIs", false, nmi},
 	{"quit|q", "", "end the machine", false, quit},
 	{"sendkey", "KEYS [MS]", "press keys such as ctrl-alt-delete", false, sendkey},
 	{"stop|s", "", "pause the machine", false, stop},
 	{"system_powerdown", "", "press the power button", false, system_powerdown},
 	{"system_reset", "", "reset the machine", false, system_reset},
 	{"system_wakeup", "", "wake a machine that sleeps", false, system_wakeup},
+	{"watchdog_action", "ACTION", "what to do where the guest's watchdog expires", false,
+		watchdog_action},
 	{"x", "/FMT ADDRESS", "show memory at a linear address", true, human_x},
 	{"xp", "/FMT ADDRESS", "show memory at a physical address", false, human_xp},
 	{.name = NULL},

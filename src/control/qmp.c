@@ -154,6 +154,10 @@ static const char *const event_names[] = {
 	[MACHINE_POWER_BUTTON] = "POWERDOWN",
 	[MACHINE_SUSPENDED] = "SUSPEND",
 	[MACHINE_WOKEN] = "WAKEUP",
+	[MACHINE_SHUT_DOWN] = "SHUTDOWN",
+	[MACHINE_PANICKED] = "GUEST_PANICKED",
+	[MACHINE_CRASH_LOADED] = "GUEST_CRASHLOADED",
+	[MACHINE_WATCHDOG] = "WATCHDOG",
 	[MACHINE_ENDED] = "SHUTDOWN",
 };
 
@@ -167,6 +171,7 @@ static const char *reason(const struct machine_result *result)
 	case MACHINE_RESET:
 		return result->value ? "host-qmp-system-reset" : "guest-reset";
 	case MACHINE_TRIPLE_FAULT:
+	case MACHINE_GUEST_PANICKED:
 		return "guest-panic";
 	case MACHINE_QUIT:
 		return result->value ? "host-qmp-quit" : "host-ui";
@@ -199,10 +204,16 @@ static void finish_command(struct qmp_session *session,
 		send_reply(session, "return", result, id);
 }
 
-static json_t *event_data(const struct machine_result *result)
+/* NULL: the event has none. */
+static json_t *event_data(const struct machine_event *event)
 {
-	const char *why = reason(result);
+	const char *why = reason(&event->cause);
 
+	if (event->action)
+		return json_pack("{s:s}", "action", event->action);
+	if (event->kind != MACHINE_WAS_RESET && event->kind != MACHINE_ENDED &&
+		event->kind != MACHINE_SHUT_DOWN)
+		return NULL;
 	return json_pack("{s:b, s:s}", "guest", strncmp(why, "guest", 5) == 0, "reason", why);
 }
 
@@ -214,7 +225,8 @@ void qmp_tell_begin(struct qmp_shared *shared, const struct machine_event *event
 		return;
 	shared->inspecting = false;
 	shared->quiet = event->kind == MACHINE_RESUMED ||
-			(event->kind == MACHINE_PAUSED && !shared->stay_paused);
+			(event->kind == MACHINE_PAUSED && !shared->stay_paused &&
+				shared->machine->stopped == MACHINE_STOP_USER);
 	shared->stay_paused = false;
 }
 
@@ -249,14 +261,14 @@ static void reply_to_event(struct qmp_session *session, const struct machine_eve
 void qmp_tell(struct qmp_session *session, const struct machine_event *event)
 {
 	struct timespec now;
-	json_t *object;
+	json_t *object, *data = event_data(event);
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	object = json_pack("{s:{s:I, s:I}, s:s}", "timestamp", "seconds", (json_int_t)now.tv_sec,
 		"microseconds", (json_int_t)(now.tv_nsec / 1000), "event",
 		event_names[event->kind]);
-	if (event->kind == MACHINE_WAS_RESET || event->kind == MACHINE_ENDED)
-		json_object_set_new(object, "data", event_data(&event->cause));
+	if (data)
+		json_object_set_new(object, "data", data);
 	if (session->negotiated && !session->shared->quiet)
 		send_object(session, object);
 	else

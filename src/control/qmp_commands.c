@@ -18,6 +18,12 @@ const struct qmp_command qmp_commands[] = {
 	{"system_powerdown", qmp_system_powerdown, "", ""},
 	{"system_reset", qmp_system_reset, "", ""},
 	{"system_wakeup", qmp_system_wakeup, "", ""},
+	{"inject-nmi", qmp_inject_nmi, "", ""},
+	{"watchdog-set-action", qmp_watchdog_set_action, "action:WatchdogAction", ""},
+	{"set-action", qmp_set_action,
+		"*reboot:RebootAction *shutdown:ShutdownAction *panic:PanicAction "
+		"*watchdog:WatchdogAction",
+		""},
 
 	/* What it is */
 	{"query-version", qmp_query_version, "", "VersionInfo"},

@@ -48,6 +48,9 @@ json_t *qmp_quit(struct qmp_session *session, json_t *arguments);
 json_t *qmp_system_powerdown(struct qmp_session *session, json_t *arguments);
 json_t *qmp_system_reset(struct qmp_session *session, json_t *arguments);
 json_t *qmp_system_wakeup(struct qmp_session *session, json_t *arguments);
+json_t *qmp_inject_nmi(struct qmp_session *session, json_t *arguments);
+json_t *qmp_watchdog_set_action(struct qmp_session *session, json_t *arguments);
+json_t *qmp_set_action(struct qmp_session *session, json_t *arguments);
 
 /* --- qmp_query.c --- */
 json_t *qmp_query_target(struct qmp_session *session, json_t *arguments);

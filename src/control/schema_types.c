@@ -28,6 +28,11 @@ const struct schema_type schema_types[] = {
 	ENUM("ShutdownCause",
 		"none host-error host-qmp-quit host-qmp-system-reset host-signal host-ui "
 		"guest-shutdown guest-reset guest-panic subsystem-reset"),
+	ENUM("RebootAction", "reset shutdown"),
+	ENUM("ShutdownAction", "poweroff pause"),
+	ENUM("PanicAction", "pause shutdown exit-failure none"),
+	ENUM("WatchdogAction", "reset shutdown poweroff pause debug none inject-nmi"),
+	ENUM("GuestPanicAction", "pause poweroff run"),
 	OBJECT("KvmInfo", "enabled:bool present:bool"),
 	OBJECT("NameInfo", "*name:str"),
 	OBJECT("UuidInfo", "UUID:str"),
@@ -141,5 +146,8 @@ const struct schema_event schema_events[] = {
 	{"WAKEUP", ""},
 	{"RESET", "guest:bool reason:ShutdownCause"},
 	{"SHUTDOWN", "guest:bool reason:ShutdownCause"},
+	{"GUEST_PANICKED", "action:GuestPanicAction"},
+	{"GUEST_CRASHLOADED", "action:GuestPanicAction"},
+	{"WATCHDOG", "action:WatchdogAction"},
 	{.name = NULL},
 };

@@ -17,7 +17,9 @@
 #include "device/chipset/rtc.h"
 #include "device/chipset/uart16550.h"
 #include "device/storage/floppy.h"
+#include "device/fw_cfg.h"
 #include "device/pci/pci.h"
+#include "device/pvpanic.h"
 #include "machine/acpi_pci.h"
 #include "machine/aml.h"
 #include "machine/layout.h"
@@ -250,7 +252,8 @@ static void finish_table(struct tables *tables, struct table_header *header, con
 }
 
 struct legacy_device {
-	const char *name, *hid;
+	const char *name;
+	const char *hid; /* an EISA ID, or one of QEMU's, which is too long for that */
 	struct {
 		uint16_t port;
 		uint8_t count;
@@ -267,13 +270,22 @@ static const struct legacy_device legacy_devices[] = {
 	{"COM2", "PNP0501", {{UART_COM2_PORT, 8}}, UART_COM2_IRQ, 0},
 	{"DMAC", "PNP0200", {{0x00, 16}, {0x80, 16}, {0xc0, 32}}, -1, 0},
 	{"FDC0", "PNP0700", {{0x3f0, 6}, {0x3f7, 1}}, FLOPPY_IRQ, FLOPPY_DMA_CHANNEL},
+	{"PEVT", "QEMU0001", {{PVPANIC_PORT, 1}}, -1, 0},
+	{"FWCF", "QEMU0002", {{FW_CFG_PORT, 12}}, -1, 0},
 };
 
 static bool is_there(const struct acpi_config *config, const struct legacy_device *device)
 {
-	if (strcmp(device->name, "COM2") == 0)
-		return config->com2;
-	return config->floppy || strcmp(device->name, "FDC0") != 0;
+	const struct {
+		const char *name;
+		bool there;
+	} options[] = {{"COM2", config->com2}, {"FDC0", config->floppy}, {"PEVT", config->pvpanic},
+		{"FWCF", config->fw_cfg}};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(options); i++)
+		if (strcmp(options[i].name, device->name) == 0)
+			return options[i].there;
+	return true;
 }
 
 static void describe_device(struct aml *aml, const struct legacy_device *device)
@@ -282,7 +294,10 @@ static void describe_device(struct aml *aml, const struct legacy_device *device)
 
 	aml_device(aml, device->name);
 	aml_name(aml, "_HID");
-	aml_eisa_id(aml, device->hid);
+	if (strncmp(device->hid, "QEMU", 4) == 0)
+		aml_string(aml, device->hid);
+	else
+		aml_eisa_id(aml, device->hid);
 	if (strncmp(device->name, "COM", 3) == 0) {
 		aml_name(aml, "_UID");
 		aml_integer(aml, (uint32_t)(device->name[3] - '0'));

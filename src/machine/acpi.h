@@ -12,6 +12,8 @@ struct acpi_config {
 	bool com2;
 	bool floppy;
 	bool vga;
+	bool pvpanic; /* at its port */
+	bool fw_cfg;
 	/* Tell of the HPET. A kernel that knows of better clocks spends some time on it all the
 	 * same. */
 	bool hpet;

@@ -10,6 +10,7 @@ enum aml_opcode {
 	AML_BYTE = 0x0a,
 	AML_WORD = 0x0b,
 	AML_DWORD = 0x0c,
+	AML_STRING = 0x0d,
 	AML_SCOPE = 0x10,
 	AML_BUFFER = 0x11,
 	AML_PACKAGE = 0x12,
@@ -115,6 +116,13 @@ void aml_integer(struct aml *aml, uint32_t value)
 		put(aml, AML_DWORD, 1);
 		put(aml, value, 4);
 	}
+}
+
+void aml_string(struct aml *aml, const char *text)
+{
+	put(aml, AML_STRING, 1);
+	put_name(aml, text);
+	put(aml, 0, 1);
 }
 
 void aml_method_returning(struct aml *aml, const char *name, uint8_t arguments, uint8_t returned)

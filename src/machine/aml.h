@@ -38,6 +38,7 @@ void aml_close(struct aml *aml);
 void aml_name(struct aml *aml, const char *name);
 void aml_integer(struct aml *aml, uint32_t value);
 void aml_eisa_id(struct aml *aml, const char *id);
+void aml_string(struct aml *aml, const char *text);
 /* Method (name, arguments) { Return (the argument of that number) }. */
 void aml_method_returning(struct aml *aml, const char *name, uint8_t arguments, uint8_t returned);
 

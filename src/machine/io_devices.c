@@ -7,7 +7,6 @@
 #include "device/lpc_bridge.h"
 #include "device/net/e1000.h"
 #include "device/pci/pci.h"
-#include "device/pci_testdev.h"
 #include "device/storage/nvme.h"
 #include "device/virtio/block.h"
 #include "device/virtio/console.h"
@@ -17,6 +16,7 @@
 #include "host/display/font.h"
 #include "machine/disk_controllers.h"
 #include "machine/machine.h"
+#include "machine/test_devices.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -59,17 +59,6 @@ static int create_entropy(struct machine *machine)
 static int place(bool port)
 {
 	return port ? PCI_OWN_PORT : PCI_ANY_SLOT;
-}
-
-static int create_testdev(struct machine *machine)
-{
-	static const int places[] = {PCI_ANY_SLOT, PCI_OWN_PORT};
-	int error = 0;
-
-	for (unsigned i = 0; !error && machine->config.pc_testdev && i < ARRAY_SIZE(places); i++)
-		error = pci_testdev_create(
-			machine->pci, chipset_devices(machine->chipset), places[i]);
-	return error;
 }
 
 /* A disk that is a function on the bus by itself: `disk` is owned from now on. */
@@ -226,13 +215,14 @@ static int (*const rows[])(struct machine *machine) = {
 	create_lpc_bridge,
 	firmware_create,
 	create_entropy,
-	create_testdev,
+	test_devices_create_own,
 	create_disks,
 	create_networks,
 	create_console,
 	create_vga,
 	machine_create_controllers,
 	create_shares,
+	test_devices_create,
 	firmware_finish,
 };
 

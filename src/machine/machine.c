@@ -10,6 +10,7 @@
 #include "machine/acpi.h"
 #include "machine/cpu_dump.h"
 #include "machine/guest_image.h"
+#include "machine/incident.h"
 #include "machine/io_devices.h"
 #include "machine/layout.h"
 #include "machine/sleep.h"
@@ -48,6 +49,7 @@ static unsigned rank(enum machine_end end)
 	case MACHINE_RESET:
 	case MACHINE_DEBUG_EXIT:
 	case MACHINE_TRIPLE_FAULT:
+	case MACHINE_GUEST_PANICKED:
 		return 2;
 	case MACHINE_QUIT:
 	case MACHINE_SIGNAL:
@@ -71,12 +73,12 @@ void machine_request_end(struct machine *machine, enum machine_end end, int valu
 
 static void on_power_off(void *opaque)
 {
-	machine_request_end(opaque, MACHINE_POWERED_OFF, 0);
+	machine_guest_ended(opaque, MACHINE_POWERED_OFF, 0);
 }
 
 static void on_reset(void *opaque)
 {
-	machine_request_end(opaque, MACHINE_RESET, 0);
+	machine_guest_ended(opaque, MACHINE_RESET, false);
 }
 
 static void on_sleep(void *opaque)
@@ -103,6 +105,11 @@ void machine_press_power_button(struct machine *machine)
 {
 	chipset_power_button(machine->chipset);
 	machine_tell(machine, MACHINE_POWER_BUTTON, (struct machine_result){MACHINE_RUNS_ON, 0});
+}
+
+void machine_inject_nmi(struct machine *machine)
+{
+	chipset_nmi(machine->chipset);
 }
 
 bool machine_wake_up(struct machine *machine)
@@ -419,6 +426,8 @@ static int reset(struct machine *machine)
 	priority_lock_take(&machine->lock);
 	machine->request = (struct machine_result){MACHINE_RUNS_ON, 0};
 	machine->asleep = false;
+	machine->stopped = machine->phase == MACHINE_PHASE_RUNNING ? MACHINE_STOP_USER
+								   : MACHINE_STOP_PRELAUNCH;
 	chipset_reset(machine->chipset);
 	priority_lock_release(&machine->lock);
 	error = memory_clear(&machine->memory);

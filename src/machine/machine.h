@@ -14,6 +14,7 @@
 #ifndef VENEER_MACHINE_MACHINE_H
 #define VENEER_MACHINE_MACHINE_H
 
+#include "device/pvpanic.h"
 #include "device/virtio/console.h"
 #include "engine/engine.h"
 #include "host/console.h"
@@ -36,7 +37,37 @@
 #define MACHINE_MAX_SHARES   8
 #define MACHINE_MAX_FLOPPIES 2
 #define MACHINE_MIN_MEMORY   (2 * MIB)
-#define MACHINE_MAX_MEMORY   (1024 * GIB)
+
+/* What is done where the guest's kernel has panicked, and said so by pvpanic. */
+enum panic_action { PANIC_POWEROFF, PANIC_FAILS, PANIC_PAUSES, PANIC_RUNS_ON };
+/* What is done where its watchdog expires. */
+enum watchdog_action {
+	WATCHDOG_RESETS,
+	WATCHDOG_SHUTS_DOWN, /* by the power button */
+	WATCHDOG_POWERS_OFF,
+	WATCHDOG_PAUSES,
+	WATCHDOG_REPORTS,    /* a message */
+	WATCHDOG_IS_TOLD,    /* an event alone, which all others have, too */
+	WATCHDOG_INTERRUPTS, /* by an NMI */
+};
+
+struct machine_actions {
+	enum panic_action panic;
+	enum watchdog_action watchdog;
+	/* A machine that its guest has ended stays, paused, till the user ends or resets it. */
+	bool stays;
+};
+
+/* Devices that are there where they are asked for (machine/test_devices.c): bits. */
+enum test_device {
+	TEST_EDU = 1 << 0,
+	TEST_I6300ESB = 1 << 1,
+	TEST_PVPANIC_PORT = 1 << 2, /* on the ISA bus */
+	TEST_PVPANIC_PCI = 1 << 3,
+	TEST_PCI = 1 << 4,     /* device/pci_iotest.h, which QEMU calls pci-testdev */
+	TEST_PCI_OWN = 1 << 5, /* device/pci_testdev.h: two, one of them behind a port */
+};
+#define MACHINE_MAX_MEMORY (1024 * GIB)
 
 struct machine_config {
 	const char *kernel_path;  /* NULL: disks[0]'s boot loader's, or firmware */
@@ -53,7 +84,9 @@ struct machine_config {
 	bool reboot;              /* a guest's reset starts it again; else it ends the run */
 	bool triple_fault_resets; /* as on a board; else it ends the run with a message */
 	uint16_t debug_exit_port; /* 0: none */
-	bool pc_testdev;          /* device/pc_testdev.h and device/pci_testdev.h */
+	bool pc_testdev;          /* device/pc_testdev.h */
+	unsigned test_devices;    /* enum test_device */
+	struct machine_actions actions;
 	int console_input, console_output; /* descriptors; input -1: none */
 	struct disk_config disks[MACHINE_MAX_DISKS];
 	unsigned disk_count;
@@ -80,6 +113,7 @@ enum machine_end {
 	MACHINE_RESET, /* and config.reboot is off; value: false by the guest, true by the user */
 	MACHINE_DEBUG_EXIT, /* value: the exit status, (v << 1) | 1 */
 	MACHINE_TRIPLE_FAULT,
+	MACHINE_GUEST_PANICKED, /* value: true where that is to be a failure */
 	MACHINE_QUIT,   /* by the user; value: false with Ctrl-a x, true by a control socket */
 	MACHINE_SIGNAL, /* value: the signal's number */
 	MACHINE_FAILED, /* it would not start again, or an engine went wrong; there was a message */
@@ -94,6 +128,15 @@ struct machine_result {
  * will be paused when the last of them has stopped. */
 enum machine_phase { MACHINE_PHASE_RUNNING, MACHINE_PHASE_PAUSING, MACHINE_PHASE_PAUSED };
 
+/* Why it is paused. */
+enum machine_stop {
+	MACHINE_STOP_USER,
+	MACHINE_STOP_PRELAUNCH, /* it has not run since its start or reset */
+	MACHINE_STOP_SHUT_DOWN, /* the guest has ended: it is not resumed, but reset or ended */
+	MACHINE_STOP_PANICKED,
+	MACHINE_STOP_WATCHDOG,
+};
+
 enum machine_event_kind {
 	MACHINE_PAUSED,
 	MACHINE_RESUMED,
@@ -101,12 +144,17 @@ enum machine_event_kind {
 	MACHINE_POWER_BUTTON, /* was pressed */
 	MACHINE_SUSPENDED,    /* is asleep */
 	MACHINE_WOKEN,        /* is about to go on */
+	MACHINE_SHUT_DOWN,    /* its guest has ended, and it stays; with the cause */
+	MACHINE_PANICKED,     /* with the action */
+	MACHINE_CRASH_LOADED, /* a kernel that saves its memory goes on; with the action */
+	MACHINE_WATCHDOG,     /* has expired; with the action */
 	MACHINE_ENDED,        /* machine_run() will return the event's cause */
 };
 
 struct machine_event {
 	enum machine_event_kind kind;
-	struct machine_result cause; /* of MACHINE_WAS_RESET and MACHINE_ENDED */
+	struct machine_result cause; /* of MACHINE_WAS_RESET, MACHINE_SHUT_DOWN and MACHINE_ENDED */
+	const char *action;          /* QEMU's name of what is done about it */
 };
 
 /* notify() is called for every event, with the machine lock held, on any thread. It may pause and
@@ -139,6 +187,7 @@ struct machine {
 	struct vcpu_thread *threads; /* while vCPUs run */
 	struct chipset *chipset;
 	struct pci_bus *pci;
+	struct pvpanic_config pvpanic;
 	struct firmware firmware;
 	struct fw_cfg *fw_cfg;                      /* NULL: no firmware */
 	const struct disk *disk[MACHINE_MAX_DISKS]; /* the block devices' own; for statistics */
@@ -158,6 +207,7 @@ struct machine {
 	/* Under the lock. */
 	struct machine_result request; /* why the vCPU threads are to end */
 	enum machine_phase phase;
+	enum machine_stop stopped;    /* while it is PAUSING or PAUSED */
 	bool asleep;                  /* in S3: there are no vCPU threads */
 	bool resume_wanted;           /* asked for while it was PAUSING: then it resumes */
 	unsigned parked;              /* vCPU threads that wait for phase_changed */
@@ -181,6 +231,8 @@ static inline struct acpi_config machine_acpi_config(const struct machine_config
 		.com2 = config->serial2_path != NULL,
 		.floppy = config->floppy_count != 0,
 		.vga = machine_has_vga(config),
+		.pvpanic = config->test_devices & TEST_PVPANIC_PORT,
+		.fw_cfg = config->firmware.fw_cfg || config->firmware.path,
 	};
 }
 
@@ -203,8 +255,8 @@ void machine_request_end(struct machine *machine, enum machine_end end, int valu
  * a jump in the guest's time. Neither waits: listeners are told MACHINE_PAUSED and
  * MACHINE_RESUMED; only the latter where a resume called the pause off, while it waited for
  * devices. A machine that is paused can be reset, and is paused after that; it can be ended.
- * Pausing a paused machine, or resuming a running one, has no effect. Machine lock held;
- * from any thread. */
+ * Pausing a paused machine, or resuming a running one or one whose guest has ended, has no effect.
+ * Machine lock held; from any thread. */
 void machine_pause(struct machine *machine);
 void machine_resume(struct machine *machine);
 /* Resume a paused machine, but of its vCPUs only those that have no bit in `held`; the others wait
@@ -220,6 +272,9 @@ void machine_unlisten(struct machine *machine, struct machine_listener *listener
 
 /* Press the power button, which asks the guest to shut down, or wakes it. Machine lock held. */
 void machine_press_power_button(struct machine *machine);
+/* An NMI, as by a button on the board: to the processors whose LINT1 lets it through. Machine lock
+ * held. */
+void machine_inject_nmi(struct machine *machine);
 /* Wake a machine that sleeps, for the guest as by the power button. False: it does not sleep.
  * Machine lock held. */
 bool machine_wake_up(struct machine *machine);

@@ -14,14 +14,19 @@
 #include "machine/machine.h"
 #include "machine/vcpu_thread.h"
 
+void machine_tell_event(struct machine *machine, const struct machine_event *event)
+{
+	for (struct machine_listener *listener = machine->listeners; listener;
+		listener = listener->next)
+		listener->notify(listener->opaque, event);
+}
+
 void machine_tell(
 	struct machine *machine, enum machine_event_kind kind, struct machine_result cause)
 {
-	const struct machine_event event = {kind, cause};
+	const struct machine_event event = {.kind = kind, .cause = cause};
 
-	for (struct machine_listener *listener = machine->listeners; listener;
-		listener = listener->next)
-		listener->notify(listener->opaque, &event);
+	machine_tell_event(machine, &event);
 }
 
 void machine_listen(struct machine *machine, struct machine_listener *listener)
@@ -62,6 +67,8 @@ void machine_resume(struct machine *machine)
 
 void machine_resume_without(struct machine *machine, uint64_t held)
 {
+	if (machine->stopped == MACHINE_STOP_SHUT_DOWN)
+		return;
 	machine->resume_wanted = machine->phase == MACHINE_PHASE_PAUSING;
 	if (machine->phase != MACHINE_PHASE_PAUSED)
 		return;
@@ -71,6 +78,7 @@ void machine_resume_without(struct machine *machine, uint64_t held)
 	if (machine->chipset)
 		device_list_resume(chipset_devices(machine->chipset));
 	machine->phase = MACHINE_PHASE_RUNNING;
+	machine->stopped = MACHINE_STOP_USER;
 	if (machine->request.end == MACHINE_RUNS_ON)
 		release_vcpus(machine);
 	pthread_cond_broadcast(&machine->phase_changed);
@@ -121,5 +129,6 @@ void machine_pause(struct machine *machine)
 void machine_start_paused(struct machine *machine)
 {
 	machine->phase = MACHINE_PHASE_PAUSED;
+	machine->stopped = MACHINE_STOP_PRELAUNCH;
 	clock_pause(&machine->clock);
 }

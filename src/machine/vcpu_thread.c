@@ -5,6 +5,7 @@
 #include "cpu/steal_time.h"
 #include "cpu/transfer.h"
 #include "host/fault.h"
+#include "machine/incident.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -30,6 +31,17 @@ static void end_machine(struct machine *machine, struct cpu *cpu, enum machine_e
 {
 	priority_lock_take(&machine->lock);
 	machine_request_end(machine, end, (int)cpu->index);
+	priority_lock_release(&machine->lock);
+}
+
+/* As boards do, where that is configured. */
+static void triple_fault(struct machine *machine, struct cpu *cpu)
+{
+	bool resets = machine->config.triple_fault_resets;
+
+	priority_lock_take(&machine->lock);
+	machine_guest_ended(machine, resets ? MACHINE_RESET : MACHINE_TRIPLE_FAULT,
+		resets ? false : (int)cpu->index);
 	priority_lock_release(&machine->lock);
 }
 
@@ -82,10 +94,10 @@ static void run(struct vcpu_thread *thread)
 			wait_for_work(cpu);
 			break;
 		case VCPU_EXIT_SHUTDOWN:
-			end_machine(thread->machine, cpu,
-				thread->machine->config.triple_fault_resets ? MACHINE_RESET
-									    : MACHINE_TRIPLE_FAULT);
-			return;
+			triple_fault(thread->machine, cpu);
+			if (!wait_to_run(thread->machine, cpu))
+				return;
+			break;
 		case VCPU_EXIT_FAILED:
 			end_machine(thread->machine, cpu, MACHINE_FAILED);
 			return;

@@ -21,5 +21,6 @@ void machine_devices_stopped(struct machine *machine, bool all);
 /* Tell the machine's listeners. Machine lock held. */
 void machine_tell(
 	struct machine *machine, enum machine_event_kind kind, struct machine_result cause);
+void machine_tell_event(struct machine *machine, const struct machine_event *event);
 
 #endif

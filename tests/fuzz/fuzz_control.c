@@ -75,6 +75,11 @@ bool machine_wake_up(struct machine *asked)
 	return asleep;
 }
 
+void machine_inject_nmi(struct machine *asked)
+{
+	require(asked == &machine);
+}
+
 void machine_press_power_button(struct machine *asked)
 {
 	tell(MACHINE_POWER_BUTTON);

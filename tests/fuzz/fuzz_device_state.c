@@ -6,6 +6,9 @@
 #include "fuzz_chipset.h"
 
 #include "../unit/slow_disk.h"
+#include "device/edu.h"
+#include "device/i6300esb.h"
+#include "device/pci_iotest.h"
 #include "device/pci_testdev.h"
 #include "device/virtio/block.h"
 #include "device/virtio/entropy.h"
@@ -110,6 +113,10 @@ static bool send_message(void *opaque, uint64_t address, uint32_t data)
 	return chipset_msi(opaque, address, data);
 }
 
+static void watchdog_expired(void *opaque)
+{
+}
+
 static void create_bus(void)
 {
 	struct device_list *devices = chipset_devices(chipset);
@@ -130,6 +137,9 @@ static void create_bus(void)
 	require(pci_testdev_create(bus, devices, PCI_OWN_PORT) == 0);
 	require(virtio_block_create(bus, PCI_OWN_PORT, 0, slow_disk_create(), "s", 1) == 0);
 	require(virtio_entropy_create(bus) == 0);
+	require(edu_create(bus, devices, PCI_ANY_SLOT) == 0);
+	require(i6300esb_create(bus, devices, PCI_ANY_SLOT, watchdog_expired, NULL) == 0);
+	require(pci_iotest_create(bus, devices, PCI_ANY_SLOT) == 0);
 	chipset_firmware_setup(chipset);
 }
 

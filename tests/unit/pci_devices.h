@@ -4,7 +4,11 @@
 #ifndef VENEER_TESTS_UNIT_PCI_DEVICES_H
 #define VENEER_TESTS_UNIT_PCI_DEVICES_H
 
+#include "device/edu.h"
+#include "device/i6300esb.h"
+#include "device/pci_iotest.h"
 #include "device/pci_testdev.h"
+#include "device/pvpanic.h"
 #include "device/virtio/block.h"
 #include "device/virtio/console.h"
 #include "device/virtio/entropy.h"
@@ -58,6 +62,14 @@ static inline void idle_net_destroy(struct net_backend *net)
 {
 }
 
+static inline void ignore_expiry(void *opaque)
+{
+}
+
+static inline void ignore_panic(void *opaque, unsigned what)
+{
+}
+
 /* --- making them --- */
 
 static inline void create_pci_devices(struct pci_bus *bus, struct device_list *devices)
@@ -74,6 +86,7 @@ static inline void create_pci_devices(struct pci_bus *bus, struct device_list *d
 	static const struct console_port_config port = {
 		.name = name, .path = path, .to_file = true};
 	static const uint8_t mac[6] = {2, 0, 0, 0, 0, 1};
+	static const struct pvpanic_config panic = {.happened = ignore_panic};
 	struct console_device *console;
 
 	assert_int_equal(pci_testdev_create(bus, devices, TESTDEV_SLOT), 0);
@@ -82,6 +95,10 @@ static inline void create_pci_devices(struct pci_bus *bus, struct device_list *d
 	assert_int_equal(virtio_net_create(bus, PCI_ANY_SLOT, 0, &net, mac), 0);
 	assert_int_equal(virtio_console_create(bus, true, &port, 1, &console), 0);
 	assert_int_equal(virtio_entropy_create(bus), 0);
+	assert_int_equal(edu_create(bus, devices, PCI_ANY_SLOT), 0);
+	assert_int_equal(i6300esb_create(bus, devices, PCI_ANY_SLOT, ignore_expiry, NULL), 0);
+	assert_int_equal(pvpanic_create(bus, devices, PCI_ANY_SLOT, &panic), 0);
+	assert_int_equal(pci_iotest_create(bus, devices, PCI_ANY_SLOT), 0);
 }
 
 /* --- a guest that does anything with the bus --- */

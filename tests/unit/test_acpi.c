@@ -58,7 +58,8 @@ static uint8_t sum(const uint8_t *at, size_t size)
 
 static void build_with(unsigned cpus, bool com2, uint64_t size, unsigned physical_bits)
 {
-	const struct acpi_config config = {.cpu_count = cpus, .com2 = com2, .hpet = true};
+	const struct acpi_config config = {
+		.cpu_count = cpus, .com2 = com2, .hpet = true, .pvpanic = com2, .fw_cfg = com2};
 
 	assert_int_equal(memory_create(&memory, size, physical_bits, &lock), 0);
 	assert_int_equal(acpi_write_tables(&memory, &config, &rsdp), 0);
@@ -137,6 +138,24 @@ static void test_vga_is_not_denied(void **state)
 	assert_int_equal(acpi_write_tables(&memory, &config, &rsdp), 0);
 	assert_int_equal(find_table("FACP", true)[109], 0x3); /* legacy devices, 8042 */
 	memory_destroy(&memory);
+}
+
+/* Devices that are described where they are there. */
+static void test_devices_of_qemus(void **state)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		const struct acpi_config config = {.cpu_count = 1, .pvpanic = i, .fw_cfg = i};
+		const uint8_t *dsdt;
+		uint32_t size;
+
+		assert_int_equal(memory_create(&memory, 16 * MIB, 40, &lock), 0);
+		assert_int_equal(acpi_write_tables(&memory, &config, &rsdp), 0);
+		dsdt = guest(read32(find_table("FACP", true) + 40));
+		size = read32(dsdt + 4);
+		assert_int_equal(memmem(dsdt, size, "\x0dQEMU0001", 10) != NULL, i);
+		assert_int_equal(memmem(dsdt, size, "\x0dQEMU0002", 10) != NULL, i);
+		memory_destroy(&memory);
+	}
 }
 
 static void check_madt(unsigned cpus)
@@ -450,6 +469,7 @@ int main(void)
 		cmocka_unit_test(test_root_pointer),
 		cmocka_unit_test(test_fixed_hardware),
 		cmocka_unit_test(test_vga_is_not_denied),
+		cmocka_unit_test(test_devices_of_qemus),
 		cmocka_unit_test(test_processors),
 		cmocka_unit_test(test_too_many_processors),
 		cmocka_unit_test(test_sleep_packages),

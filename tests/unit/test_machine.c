@@ -1,6 +1,8 @@
-#include "machine/machine.h"
+#include "machine/action.h"
+#include "machine/incident.h"
 #include "machine/vcpu_thread.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -75,7 +77,12 @@ static char told[16];
 
 static void note(void *opaque, const struct machine_event *event)
 {
-	static const char letters[] = {[MACHINE_PAUSED] = 'p', [MACHINE_RESUMED] = 'r'};
+	static const char letters[] = {[MACHINE_PAUSED] = 'p',
+		[MACHINE_RESUMED] = 'r',
+		[MACHINE_SHUT_DOWN] = 'd',
+		[MACHINE_PANICKED] = 'k',
+		[MACHINE_CRASH_LOADED] = 'c',
+		[MACHINE_WATCHDOG] = 'w'};
 	size_t length = strlen(told);
 
 	if (length < sizeof(told) - 1)
@@ -278,6 +285,97 @@ static void a_machine_can_start_paused(void **state)
 	assert_false(machine.clock.paused);
 }
 
+/* --- what the guest does to itself --- */
+
+static void finish_pause(void)
+{
+	park();
+	park();
+	assert_int_equal(machine.phase, MACHINE_PHASE_PAUSED);
+	machine.parked = 0;
+}
+
+static void a_guest_that_ends_stays_where_that_is_wanted(void **state)
+{
+	with_vcpus(0);
+	machine_guest_ended(&machine, MACHINE_POWERED_OFF, 0);
+	assert_int_equal(machine.request.end, MACHINE_POWERED_OFF);
+	assert_string_equal(told, "");
+	machine.request.end = MACHINE_RUNS_ON;
+	machine.config.actions.stays = true;
+	machine_guest_ended(
+		&machine, MACHINE_RESET, false); /* is an end where it does not reboot */
+	machine_guest_ended(&machine, MACHINE_POWERED_OFF, 0);
+	finish_pause();
+	assert_int_equal(machine.request.end, MACHINE_RUNS_ON);
+	assert_int_equal(machine.stopped, MACHINE_STOP_SHUT_DOWN);
+	machine_resume(&machine); /* is of no use to it */
+	assert_int_equal(machine.phase, MACHINE_PHASE_PAUSED);
+	assert_string_equal(told, "dp");
+	machine_request_end(&machine, MACHINE_RESET, true);
+	assert_int_equal(machine.request.end, MACHINE_RESET);
+}
+
+static void a_guest_that_resets_itself_does_so_where_it_stays(void **state)
+{
+	with_vcpus(0);
+	machine.config.actions.stays = machine.config.reboot = true;
+	machine_guest_ended(&machine, MACHINE_RESET, false);
+	assert_int_equal(machine.request.end, MACHINE_RESET);
+}
+
+static void a_panic_ends_pauses_or_is_told(void **state)
+{
+	with_vcpus(0);
+	machine_guest_panicked(&machine, true);
+	assert_string_equal(told, "c");
+	machine.config.actions.panic = PANIC_RUNS_ON;
+	machine_guest_panicked(&machine, false);
+	assert_int_equal(machine.phase, MACHINE_PHASE_RUNNING);
+	machine.config.actions.panic = PANIC_POWEROFF;
+	machine.config.actions.stays = true;
+	machine_guest_panicked(&machine, false);
+	finish_pause();
+	assert_int_equal(machine.stopped, MACHINE_STOP_PANICKED);
+	machine_resume(&machine);
+	assert_int_equal(machine.stopped, MACHINE_STOP_USER);
+	assert_string_equal(told, "ckkpr");
+	machine.config.actions.stays = false;
+	machine_guest_panicked(&machine, false);
+	assert_int_equal(machine.request.end, MACHINE_GUEST_PANICKED);
+	assert_false(machine.request.value);
+	machine.request.end = MACHINE_RUNS_ON;
+	machine.config.actions.panic = PANIC_FAILS;
+	machine_guest_panicked(&machine, false);
+	assert_true(machine.request.value);
+}
+
+static void a_watchdog_does_what_is_configured(void **state)
+{
+	static const enum machine_end ends[] = {[WATCHDOG_RESETS] = MACHINE_RESET,
+		[WATCHDOG_POWERS_OFF] = MACHINE_POWERED_OFF,
+		[WATCHDOG_PAUSES] = MACHINE_RUNS_ON,
+		[WATCHDOG_REPORTS] = MACHINE_RUNS_ON,
+		[WATCHDOG_IS_TOLD] = MACHINE_RUNS_ON};
+
+	with_vcpus(0);
+	for (unsigned i = 0; i < ARRAY_SIZE(ends); i++) {
+		/* The power button is the chipset's, which is not there. */
+		if (i == WATCHDOG_SHUTS_DOWN)
+			continue;
+		machine.request.end = MACHINE_RUNS_ON;
+		machine.config.actions.watchdog = (enum watchdog_action)i;
+		machine_watchdog_expired(&machine);
+		assert_int_equal(machine.request.end, ends[i]);
+	}
+	finish_pause();
+	assert_int_equal(machine.stopped, MACHINE_STOP_WATCHDOG);
+	assert_string_equal(told, "wwwwwp");
+	assert_int_equal(
+		machine_action_find(machine_watchdog_actions, "inject-nmi"), WATCHDOG_INTERRUPTS);
+	assert_int_equal(machine_action_find(machine_panic_actions, "frob"), -EINVAL);
+}
+
 static void a_listener_that_leaves_is_told_nothing(void **state)
 {
 	static struct machine_listener second = {.notify = note};
@@ -376,6 +474,14 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			vcpus_are_held_back_from_a_resume, setup_pause, teardown),
 		cmocka_unit_test_setup_teardown(a_machine_can_start_paused, setup_pause, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_guest_that_ends_stays_where_that_is_wanted, setup_pause, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_guest_that_resets_itself_does_so_where_it_stays, setup_pause, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_panic_ends_pauses_or_is_told, setup_pause, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_watchdog_does_what_is_configured, setup_pause, teardown),
 		cmocka_unit_test_setup_teardown(
 			a_listener_that_leaves_is_told_nothing, setup_pause, teardown),
 	};

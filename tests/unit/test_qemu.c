@@ -346,6 +346,25 @@ static void the_rest(void **state)
 	refuses("-gdb carrier-pigeon");
 	refuses("-object frob,id=x");
 	refuses("-fw_cfg name=x");
+	takes("-device edu -device pvpanic -device pvpanic-pci,addr=5 -device pci-testdev "
+	      "-device i6300esb,id=dog -watchdog-action inject-nmi -no-shutdown "
+	      "-action panic=exit-failure,reboot=shutdown");
+	assert_int_equal(qemu.machine.test_devices,
+		TEST_EDU | TEST_PVPANIC_PORT | TEST_PVPANIC_PCI | TEST_PCI | TEST_I6300ESB);
+	assert_int_equal(qemu.machine.actions.watchdog, WATCHDOG_INTERRUPTS);
+	assert_int_equal(qemu.machine.actions.panic, PANIC_FAILS);
+	assert_true(qemu.machine.actions.stays);
+	assert_false(qemu.machine.reboot);
+	takes("-watchdog i6300esb -action watchdog=pause,shutdown=pause -action shutdown=poweroff");
+	assert_int_equal(qemu.machine.test_devices, TEST_I6300ESB);
+	assert_int_equal(qemu.machine.actions.watchdog, WATCHDOG_PAUSES);
+	assert_false(qemu.machine.actions.stays);
+	refuses("-device edu -device edu");
+	refuses("-device pvpanic,ioport=0x506");
+	refuses("-watchdog-action bark");
+	refuses("-action panic=frob");
+	refuses("-action reboot=pause");
+	refuses("-action frob=pause");
 	refuses("-device frob");
 	refuses("-device pc-testdev,frob=1");
 	refuses("-vga qxl");

@@ -607,3 +607,9 @@ void chipset_power_button(struct chipset *chipset)
 {
 	acpi_pm_power_button(&chipset->acpi_pm);
 }
+
+void chipset_nmi(struct chipset *chipset)
+{
+	for (unsigned i = 0; i < chipset->config.platform->cpu_count; i++)
+		lapic_pulse_lint1(&chipset->apics.lapics[i]);
+}

@@ -70,6 +70,8 @@ void chipset_firmware_setup(struct chipset *chipset);
 /* Connect COM1 to a console, NULL for none. With the vCPUs stopped. */
 void chipset_connect_console(struct chipset *chipset, struct char_backend *console);
 void chipset_power_button(struct chipset *chipset);
+/* A pulse at LINT1 of all local APICs, which lets NMIs through where software has said so. */
+void chipset_nmi(struct chipset *chipset);
 /* The keyboard and the mouse, for those who have keys and movements to give. */
 struct input chipset_input(struct chipset *chipset);
 /* Set a byte of the CMOS memory, for what firmware looks up there about a further device. */

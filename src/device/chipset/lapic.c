@@ -158,6 +158,14 @@ void lapic_set_lint0(struct lapic *lapic, bool level)
 	lapic_update(lapic);
 }
 
+void lapic_pulse_lint1(struct lapic *lapic)
+{
+	if (lapic_is_enabled(lapic))
+		lapic_local_interrupt(lapic, LVT_LINT1);
+	else
+		cpu_queue_nmi(lapic->cpu);
+}
+
 int lapic_acknowledge(struct lapic *lapic)
 {
 	int vector = deliverable(lapic);

@@ -112,6 +112,8 @@ bool lapic_bus_deliver_to(struct lapic_bus *bus, uint32_t id, const struct apic_
 
 /* The PIC's output, wired to LINT0. */
 void lapic_set_lint0(struct lapic *lapic, bool level);
+/* A pulse at LINT1, which is a processor's NMI pin where its local APIC is disabled. */
+void lapic_pulse_lint1(struct lapic *lapic);
 /* Take the most urgent deliverable interrupt into service: its vector, or -1 where there is none.
  * On the vCPU's own thread, lock or no lock. */
 int lapic_acknowledge(struct lapic *lapic);
