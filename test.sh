@@ -186,7 +186,8 @@ stage()
 
 # --- building ---
 
-# compile NAME DIRECTORY MESON-OPTIONS...: configures where that has not been done with these options
+# compile NAME DIRECTORY MESON-OPTIONS...: configures where that has not been done with these options, and
+# builds $TARGETS, or everything
 compile()
 {
 	local name=$1 directory=$2
@@ -198,7 +199,8 @@ compile()
 		step "configure $name" meson setup "$directory" "$here" "$@" || return
 		echo "$*" >"$directory/options"
 	fi
-	step "build $name" ninja -C "$directory"
+	# shellcheck disable=SC2086 # a list
+	step "build $name" ninja -C "$directory" ${TARGETS-}
 }
 
 finish()
@@ -236,15 +238,16 @@ if stage unit; then
 fi
 
 if stage cli; then
-	tap "command line" "$here/tests/cli/cli.sh" "$veneer" "$build" "$here"
-	tap "firmware" "$here/tests/firmware/firmware.sh" "$veneer" "$build" \
+	begin tap "command line" "$here/tests/cli/cli.sh" "$veneer" "$build" "$here"
+	begin tap "firmware" "$here/tests/firmware/firmware.sh" "$veneer" "$build" \
 		"$("$here/guests/fetch-debian.sh" 2>/dev/null | head -n 1)"
-	tap "OVMF" "$here/tests/firmware/efi.sh" "$veneer" "$here/.cache/guest/vmlinuz" "$here/.cache/guest/busybox"
-	tap "random boot sectors" "$here/tests/firmware/random-sectors.py" "$veneer" 12
-	tap "memtest86+" "$here/tests/firmware/memtest.py" "$veneer"
-	tap "terminal" "$here/tests/cli/terminal.py" "$veneer" "$build"
-	tap "control socket" "$here/tests/cli/control.py" "$veneer" "$build"
-	tap "gdb" "$here/tests/debug/debug.py" "$veneer" "$build" "$here" bt interp
+	begin tap "OVMF" "$here/tests/firmware/efi.sh" "$veneer" "$here/.cache/guest/vmlinuz" "$here/.cache/guest/busybox"
+	begin tap "random boot sectors" "$here/tests/firmware/random-sectors.py" "$veneer" 12
+	begin tap "memtest86+" "$here/tests/firmware/memtest.py" "$veneer"
+	begin tap "terminal" "$here/tests/cli/terminal.py" "$veneer" "$build"
+	begin tap "control socket" "$here/tests/cli/control.py" "$veneer" "$build"
+	begin tap "gdb" "$here/tests/debug/debug.py" "$veneer" "$build" "$here" bt interp
+	gather
 fi
 
 if stage kernels; then
@@ -267,7 +270,7 @@ if stage kernels; then
 fi
 
 if stage boot; then
-	tap "Debian boots bt" "$here/tests/boot/boot.sh" "$veneer" "$build" "$here" bt
+	begin tap "Debian boots bt" "$here/tests/boot/boot.sh" "$veneer" "$build" "$here" bt
 	CPU_MODEL=x86-64-v2 begin tap "Debian boots on x86-64-v2" "$here/tests/boot/short.sh" "$veneer" "$here" bt 1
 	RUN_OPTIONS=--shadow=traced begin tap "Debian boots with page tables traced" \
 		"$here/tests/boot/short.sh" "$veneer" "$here" bt 2
@@ -279,9 +282,9 @@ if stage boot; then
 				"$here/tests/boot/short.sh" "$veneer" "$here" bt 1 2
 	done
 	PROGRAMS=$here/.cache/guest-i386 begin tap "i386 programs on amd64" "$here/tests/boot/short.sh" "$veneer" "$here" bt 2
+	begin tap "Debian on a screen" "$here/tests/display/display.py" "$veneer" "$here"
+	begin tap "Debian boots interp" "$here/tests/boot/boot.sh" "$veneer" "$build" "$here" interp 2
 	gather
-	tap "Debian on a screen" "$here/tests/display/display.py" "$veneer" "$here"
-	tap "Debian boots interp" "$here/tests/boot/boot.sh" "$veneer" "$build" "$here" interp 2
 fi
 
 if stage virtio; then
@@ -303,16 +306,17 @@ if stage virtio; then
 fi
 
 if stage image; then
-	tap "image" "$here/tests/image/image.py" "$veneer" "$here/.cache/image"
+	begin tap "image" "$here/tests/image/image.py" "$veneer" "$here/.cache/image"
 fi
 
 if stage soak; then
-	tap "soak" "$here/tests/boot/soak.sh" "$veneer" "$build" "$here" bt
+	begin tap "soak" "$here/tests/boot/soak.sh" "$veneer" "$build" "$here" bt
 fi
 
 if stage demo; then
-	tap "demo" "$here/tests/boot/demo.sh" "$here"
+	begin tap "demo" "$here/tests/boot/demo.sh" "$here"
 fi
+gather
 
 sanitize_options=(-Db_sanitize=address,undefined -Db_lundef=false -Dfuzzers=true -Doptimization=1)
 
@@ -330,10 +334,11 @@ fi
 # Interpreted: ThreadSanitizer keeps signals back, which translated code needs to be interrupted.
 # Without ThreadSanitizer's own call stack: it loses count where a guest's exception leaves a handler by
 # longjmp(), overflows, and takes the process with it. Reports then name a place without its callers.
-if stage thread && CC=clang compile thread "$thread" -Db_sanitize=thread -Db_lundef=false \
+threaded=(disk_overlay disk_raw worker)
+if stage thread && TARGETS="veneer ${threaded[*]/#/tests/unit/test_}" CC=clang compile thread "$thread" -Db_sanitize=thread -Db_lundef=false \
 	"-Dc_args=-mllvm -tsan-instrument-func-entry-exit=0"; then
 	export TSAN_OPTIONS=halt_on_error=1:exitcode=99
-	for name in disk_overlay disk_raw worker; do
+	for name in "${threaded[@]}"; do
 		begin tap "thread-sanitized $name" env CMOCKA_MESSAGE_OUTPUT=TAP "$thread/tests/unit/test_$name"
 	done
 	begin tap "thread-sanitized guest kernels" "$here/tests/guest/run-kernels.sh" "$thread/veneer" \

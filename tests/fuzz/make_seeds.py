@@ -518,3 +518,20 @@ def nvme():
 write('nvme', 'commands', nvme())
 # CC.EN = 0, and a save before the I/O thread knows that the queues are gone.
 write('nvme', 'stopped', storage_step(1, 5, 0) + storage_step(6, 0, 0) + storage_step(7, 0, 0) + storage_step(9, 1, 0))
+
+
+def vga(*steps):
+    return b''.join(struct.pack('<BBHI', *step) for step in steps)
+
+
+PORT_WRITE, INDEXED_WRITE, VBE_WRITE, WINDOW_WRITE, VIDEO_WRITE, PLACE_BAR, DRAW, READ_TEXT, PASS_TIME, LOAD_CHANGED = (
+    1, 2, 3, 5, 8, 9, 10, 11, 12, 13)
+SEQUENCER, GRAPHICS, CRTC = 0, 1, 2
+write('vga', 'text', vga((WINDOW_WRITE, 5, 0x8000, 0x07410742), (READ_TEXT, 0, 0, 0), (INDEXED_WRITE, 14, CRTC, 1),
+                         (PASS_TIME, 0, 0, 100_000_000), (DRAW, 0, 0, 0), (LOAD_CHANGED, 0, 100, 0x1234)))
+write('vga', 'planar', vga((INDEXED_WRITE, 6, GRAPHICS, 5), (INDEXED_WRITE, 4, SEQUENCER, 6), (INDEXED_WRITE, 2, SEQUENCER, 15),
+                           (INDEXED_WRITE, 5, GRAPHICS, 2), (WINDOW_WRITE, 2, 0x100, 0xa5), (INDEXED_WRITE, 5, GRAPHICS, 1),
+                           (4, 2, 0x100, 0), (WINDOW_WRITE, 2, 0x200, 0), (PORT_WRITE, 0, 0x10, 0x20), (DRAW, 0, 0, 0)))
+write('vga', 'vbe', vga((VBE_WRITE, 4, 0, 0), (VBE_WRITE, 1, 0, 1024), (VBE_WRITE, 2, 0, 768), (VBE_WRITE, 3, 0, 32),
+                        (VBE_WRITE, 4, 0, 0x41), (VIDEO_WRITE, 2, 0, 4096), (DRAW, 0, 0, 0), (PLACE_BAR, 3, 0, 5),
+                        (VIDEO_WRITE, 2, 0, 8192), (DRAW, 0, 0, 0), (VBE_WRITE, 9, 0, 16), (DRAW, 0, 0, 0)))
