@@ -69,7 +69,8 @@ static int default_devices(struct qemu *qemu)
 	bool ports = qemu->no_graphic || !qemu->no_defaults;
 
 	if (ports && !qemu->serial_said &&
-		qemu_parse_chardev(qemu, "-serial", qemu->no_graphic ? "mon:stdio" : "vc",
+		qemu_parse_chardev(qemu, "-serial",
+			qemu->no_graphic && !qemu->daemonize ? "mon:stdio" : "vc",
 			&qemu->serials[qemu->serial_count++]) < 0)
 		return -EINVAL;
 	return 0;
@@ -107,6 +108,17 @@ static int choose_firmware(struct qemu *qemu)
 	return -EINVAL;
 }
 
+/* Whoever starts it has gone on with the terminal. */
+static int check_daemon(const struct qemu *qemu)
+{
+	for (unsigned i = 0; qemu->daemonize && i < qemu->chardev_count; i++)
+		if (qemu->chardevs[i].kind == QEMU_CHAR_STDIO) {
+			log_error("-daemonize: cannot use stdio for a serial port or a monitor");
+			return -EINVAL;
+		}
+	return 0;
+}
+
 int qemu_finish(struct qemu *qemu)
 {
 	int error;
@@ -121,10 +133,14 @@ int qemu_finish(struct qemu *qemu)
 	}
 	if (!qemu->machine.cpu && qemu_set_cpu(qemu, "qemu64") < 0)
 		return -EINVAL;
-	if ((error = default_devices(qemu)) || (error = qemu_finish_devices(qemu)) ||
-		(error = qemu_finish_drives(qemu)) || (error = qemu_finish_nets(qemu)))
+	if ((error = default_devices(qemu)) || (error = check_daemon(qemu)) ||
+		(error = qemu_finish_devices(qemu)) || (error = qemu_finish_drives(qemu)) ||
+		(error = qemu_finish_nets(qemu)))
 		return error;
 	choose_screen(qemu);
+	qemu->about.machine_type = qemu->no_machine ? "none"
+				   : qemu->q35      ? "pc-q35-7.2"
+						    : "pc-i440fx-7.2";
 	error = choose_firmware(qemu);
 	qemu->machine.engine = engine_find(qemu->engine_name ? qemu->engine_name : "bt");
 	return error;

@@ -8,6 +8,7 @@
 #define VENEER_CLI_QEMU_H
 
 #include "cli/qemu_words.h"
+#include "control/control.h"
 #include "control/qom_types.h"
 #include "debug/server.h"
 #include "machine/machine.h"
@@ -19,6 +20,7 @@
 #define QEMU_MAX_DEVICES  64
 #define QEMU_MAX_SERIALS  4
 #define QEMU_MAX_MONITORS 8
+#define QEMU_MAX_FDS      32
 
 /* A -drive or a -blockdev: as words of --disk, to which a device adds its own. */
 struct qemu_drive {
@@ -45,6 +47,7 @@ struct qemu_chardev {
 	const char *path; /* of a file, pipe or socket; HOST:PORT */
 	int fd;           /* a descriptor in its place; -1: none */
 	bool server, wait, mux, used;
+	bool append; /* a file keeps what is in it */
 };
 
 struct qemu_netdev {
@@ -64,11 +67,18 @@ struct qemu_monitor {
 	bool control; /* QMP; else for people */
 };
 
+/* A descriptor that -add-fd has put into a set. */
+struct qemu_fd {
+	int fd;
+	uint64_t set;
+};
+
 struct qemu {
 	struct machine_config machine;
 	const char *engine_name;
 	bool no_defaults, no_graphic, no_vga, q35, no_machine, snapshot, daemonize, paused;
 	struct gdb_config gdb;
+	struct control_about about; /* what monitors tell of it */
 	const char *pidfile, *vga, *firmware_drive;
 	char *cpu;
 	struct qemu_drive drives[QEMU_MAX_DRIVES];
@@ -86,6 +96,8 @@ struct qemu {
 	struct qemu_chardev *parallel, *console; /* console: of the virtio console */
 	struct qemu_monitor monitors[QEMU_MAX_MONITORS];
 	unsigned monitor_count;
+	struct qemu_fd fds[QEMU_MAX_FDS];
+	unsigned fd_count;
 	bool serial_said, parallel_said, monitor_said, net_said, cdrom_said, display_said;
 	/* A legacy "-net nic" and what it is plugged into meet in qemu_finish(). */
 	const char *net_nic, *net_backend;
@@ -94,6 +106,19 @@ struct qemu {
 	char **kept;
 	size_t kept_count;
 };
+
+/* Of -daemonize. */
+struct qemu_daemon {
+	int ready_fd; /* the end of a pipe at which the parent waits */
+};
+
+/* Go on in the background. Before there are threads. Does not return in the parent, which exits when
+ * qemu_daemon_ready() has been called: 0, or 1 where the child has ended before. 0, or -EIO with a
+ * message. */
+int qemu_daemon_begin(struct qemu_daemon *daemon);
+/* The machine can be used. From here on standard input, output and error are /dev/null. `daemon`: a
+ * struct qemu_daemon. */
+void qemu_daemon_ready(void *daemon);
 
 void qemu_init(struct qemu *qemu);
 void qemu_free(struct qemu *qemu);
@@ -144,6 +169,11 @@ int qemu_parse_chardev(
 	struct qemu *qemu, const char *option, const char *value, struct qemu_chardev **chardev);
 struct qemu_chardev *qemu_find_chardev(struct qemu *qemu, const char *option, const char *id);
 int qemu_finish_chardevs(struct qemu *qemu);
+
+int qemu_add_fd(struct qemu *qemu, const char *value);
+/* Where `path` is /dev/fdset/N: a descriptor of that set that can be written, a new one for the
+ * caller. -1: it is another path. -EINVAL with a message. */
+int qemu_open_fdset(const struct qemu *qemu, const char *option, const char *path);
 
 int qemu_add_device(struct qemu *qemu, const char *value);
 int qemu_finish_devices(struct qemu *qemu);

@@ -20,8 +20,8 @@ static const struct qemu_key common_keys[] = {
 static const struct qemu_key no_keys[] = {{NULL, QEMU_END, NULL}};
 static const struct qemu_key stdio_keys[] = {
 	{"signal", QEMU_IGNORED, NULL}, {NULL, QEMU_END, NULL}};
-static const struct qemu_key path_keys[] = {{"path", QEMU_OWN, NULL},
-	{"append", QEMU_CHOICE, "off"}, {"input-path", QEMU_OWN, NULL}, {NULL, QEMU_END, NULL}};
+static const struct qemu_key path_keys[] = {{"path", QEMU_OWN, NULL}, {"append", QEMU_OWN, NULL},
+	{"input-path", QEMU_OWN, NULL}, {NULL, QEMU_END, NULL}};
 static const struct qemu_key socket_keys[] = {
 	{"path", QEMU_OWN, NULL},
 	{"host", QEMU_OWN, NULL},
@@ -140,6 +140,13 @@ static int take_words(
 	if (backend->keys == socket_keys)
 		return take_socket(qemu, chardev, words);
 	chardev->path = qemu_keep_copy(qemu, path ? path : "");
+	if (get_bool(words, "append", false, &chardev->append) < 0)
+		return -EINVAL;
+	if (backend->kind == QEMU_CHAR_FILE) {
+		chardev->fd = qemu_open_fdset(qemu, words->option, chardev->path);
+		if (chardev->fd == -EINVAL)
+			return -EINVAL;
+	}
 	if (!path && (backend->kind == QEMU_CHAR_FILE || backend->kind == QEMU_CHAR_PIPE)) {
 		log_error("%s %s: expected path=NAME", words->option, name);
 		return -EINVAL;

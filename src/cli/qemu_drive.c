@@ -50,7 +50,8 @@ static const struct qemu_key drive_keys[] = {
 	{NULL, QEMU_END, NULL},
 };
 
-static const struct qemu_key blockdev_keys[] = {COMMON_KEYS, {NULL, QEMU_END, NULL}};
+static const struct qemu_key blockdev_keys[] = {
+	COMMON_KEYS, {"backing", QEMU_OWN, NULL}, {NULL, QEMU_END, NULL}};
 
 /* Protocols: what a node without a node below it has its bytes from. */
 static const struct protocol {
@@ -131,6 +132,26 @@ static struct qemu_drive *new_drive(struct qemu *qemu, const char *option, const
 	return drive;
 }
 
+/* A client that has read an image's header names a node for the file that it names; no node is no
+ * such file. */
+static int put_backing(struct qemu *qemu, const struct qemu_words *words, FILE *out)
+{
+	const char *backing = qemu_words_get(words, "backing");
+	struct qemu_drive *below;
+
+	if (!backing)
+		return 0;
+	if (!*backing) {
+		fputs(",backing=none", out);
+		return 0;
+	}
+	below = qemu_find_drive(qemu, "-blockdev backing=", backing);
+	if (!below)
+		return -EINVAL;
+	below->used = true;
+	return 0;
+}
+
 /* Write what a node is to `out`: of its file, and its own words. */
 static int put_node(struct qemu *qemu, const struct qemu_words *words, const struct qemu_key *table,
 	bool *empty, FILE *out)
@@ -162,6 +183,8 @@ static int put_node(struct qemu *qemu, const struct qemu_words *words, const str
 	/* What a server has is raw to us, whatever is said of it. */
 	if (format && !(protocol && protocol->nbd) && !(file && strncmp(file, "nbd", 3) == 0))
 		fprintf(out, ",format=%s", format);
+	if (table == blockdev_keys && put_backing(qemu, words, out) < 0)
+		return -EINVAL;
 	return qemu_words_translate(words, table, NULL, out);
 }
 

@@ -122,8 +122,26 @@ static int set_uuid(struct qemu *qemu, const char *value)
 {
 	char words[80];
 
+	qemu->about.uuid = value;
 	snprintf(words, sizeof(words), "type=1,uuid=%s", value);
 	return smbios_config_parse(&qemu->machine.smbios, "-uuid", words);
+}
+
+static int set_name(struct qemu *qemu, const char *value)
+{
+	static const struct qemu_key keys[] = {{"guest", QEMU_OWN, NULL},
+		{"process", QEMU_IGNORED, NULL}, {"debug-threads", QEMU_IGNORED, NULL},
+		{NULL, QEMU_END, NULL}};
+	struct qemu_words words;
+	int error = qemu_words_parse(&words, "-name", value, "guest");
+
+	if (error)
+		return error;
+	error = qemu_words_translate(&words, keys, NULL, NULL);
+	if (!error && qemu_words_get(&words, "guest"))
+		qemu->about.name = qemu_keep_copy(qemu, qemu_words_get(&words, "guest"));
+	qemu_words_free(&words);
+	return error;
 }
 
 static int set_smbios(struct qemu *qemu, const char *value)
@@ -410,10 +428,12 @@ static const struct option {
 	{"s", NULL, "as -gdb tcp::1234", set_default_gdb},
 	{"pidfile", "FILE", "write our process number to FILE", set_pidfile},
 	{"daemonize", NULL, "go on in the background", set_daemonize},
+	{"name", "[guest=]NAME", "the machine's", set_name},
 	{"uuid", "UUID", "the machine's", set_uuid},
 	{"smbios", "type=N[,FIELD=VALUE]...", "names that the machine bears", set_smbios},
 	{"fw_cfg", "[name=]NAME,file=FILE|string=TEXT", "a file for firmware and the guest",
 		add_fw_cfg},
+	{"add-fd", "set=N,fd=N", "a descriptor for paths /dev/fdset/N", qemu_add_fd},
 	{"object", "TYPE[,KEY=VALUE]...", "what other options refer to", add_object},
 	{"no-user-config", NULL, NULL, NULL},
 	{"no-hpet", NULL, NULL, NULL},
@@ -421,7 +441,6 @@ static const struct option {
 	{"no-fd-bootchk", NULL, NULL, NULL},
 	{"global", "DRIVER.PROPERTY=VALUE", NULL, NULL},
 	{"rtc", "[base=utc]", NULL, NULL},
-	{"name", "NAME", NULL, NULL},
 	{"msg", "[timestamp=on]", NULL, NULL},
 	{"L", "DIRECTORY", NULL, NULL},
 	{"k", "LANGUAGE", NULL, NULL},

@@ -45,7 +45,11 @@ static int open_console(struct qemu *qemu)
 		return 0;
 	case QEMU_CHAR_FILE:
 		machine->console_output =
-			open(chardev->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+			chardev->fd >= 0 ? chardev->fd
+					 : open(chardev->path,
+						   O_WRONLY | O_CREAT | O_CLOEXEC |
+							   (chardev->append ? O_APPEND : O_TRUNC),
+						   0666);
 		break;
 	case QEMU_CHAR_NULL:
 	case QEMU_CHAR_VC:
@@ -192,12 +196,16 @@ static int status_of(const struct machine_result *result)
 
 static int run(struct qemu *qemu)
 {
-	struct run_services services = {.paused = qemu->paused, .gdb = qemu->gdb};
+	struct run_services services = {
+		.paused = qemu->paused, .gdb = qemu->gdb, .about = &qemu->about};
+	struct qemu_daemon daemon;
 	struct machine_result result;
 
 	if (qemu->daemonize) {
-		log_error("-daemonize: a machine stays in the foreground here");
-		return QEMU_FAILED;
+		if (qemu_daemon_begin(&daemon) < 0)
+			return QEMU_FAILED;
+		services.ready = qemu_daemon_ready;
+		services.opaque = &daemon;
 	}
 	if (set_monitors(qemu, &services) < 0 || open_console(qemu) < 0 ||
 		open_second_serial(qemu) < 0 || open_parallel(qemu) < 0 ||

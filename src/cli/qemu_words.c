@@ -154,7 +154,9 @@ static int flatten(
 		}
 		return error;
 	}
-	text = scalar_text(value);
+	/* It is said where the absence of a node is meant. */
+	text = json_is_null(value) && strcmp(prefix, "backing") == 0 ? strdup("")
+								     : scalar_text(value);
 	if (text)
 		return add_word(words, strdup(prefix), text, false);
 	log_error("%s %s: expected a string, a whole number, true or false", words->option, prefix);

@@ -753,7 +753,7 @@ static double now_seconds(void)
 /* NULL with a message in the log. */
 static struct control *open_monitors(struct machine *machine, const struct run_services *services)
 {
-	struct control *control = control_open(machine, NULL);
+	struct control *control = control_open(machine, services->about);
 
 	for (unsigned i = 0; control && i < services->monitor_count; i++)
 		if (control_add(control, &services->monitors[i]) < 0) {
@@ -779,8 +779,11 @@ static struct machine_result run_served(
 		gdb = gdb_server_create(machine, &services->gdb, "--gdb");
 	if (gdb)
 		gdb_server_set_monitor(gdb, control_human, control);
-	if (gdb || !services->gdb.wanted)
+	if (gdb || !services->gdb.wanted) {
+		if (services->ready)
+			services->ready(services->opaque);
 		result = machine_run(machine);
+	}
 	if (gdb)
 		gdb_server_destroy(gdb);
 	if (control)

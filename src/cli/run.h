@@ -13,6 +13,11 @@ struct run_services {
 	unsigned monitor_count;
 	struct gdb_config gdb; /* --gdb */
 	bool paused;           /* it begins paused */
+	/* What monitors tell of the machine; NULL: nothing. Not owned. */
+	const struct control_about *about;
+	/* The monitors listen, and the machine begins now. NULL: nobody is to be told. */
+	void (*ready)(void *opaque);
+	void *opaque;
 };
 
 /* Make it, run it, and print what --stats asks for. MACHINE_FAILED where it could not be made;

@@ -4,11 +4,13 @@
 #include "base/bits.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -225,6 +227,14 @@ static void block_devices(void **state)
 	takes("-blockdev raw,node-name=n,file.driver=file,file.filename=q -device ide-hd,drive=n");
 	assert_string_equal(disk[0].path, "q");
 	assert_string_equal(disk[0].format, "raw");
+	takes("-blockdev {\"driver\":\"qcow2\",\"node-name\":\"n\",\"file\":{\"driver\":\"file\","
+	      "\"filename\":\"q\"},\"backing\":null} -device virtio-blk-pci,drive=n");
+	assert_true(disk[0].no_backing);
+	takes("-blockdev qcow2,node-name=below,file.filename=b "
+	      "-blockdev qcow2,node-name=n,file.filename=q,backing=below "
+	      "-device virtio-blk-pci,drive=n");
+	assert_false(disk[0].no_backing);
+	refuses("-blockdev qcow2,node-name=n,file.filename=q,backing=nobody");
 	refuses("-blockdev driver=raw,file=nobody,node-name=n");
 	refuses("-blockdev driver=file,filename=x");
 	refuses("-blockdev driver=raw,node-name=n,file.driver=curl,file.url=x");
@@ -331,6 +341,51 @@ static void character_devices(void **state)
 	refuses("-mon nobody");
 }
 
+static void descriptors_that_are_inherited(void **state)
+{
+	char line[200];
+	int reading = open("/dev/null", O_RDONLY), writing = open("/dev/null", O_WRONLY);
+
+	snprintf(line, sizeof(line),
+		"-add-fd set=2,fd=%d,opaque=x -add-fd set=2,fd=%d "
+		"-chardev file,id=s,path=/dev/fdset/2,append=on -serial chardev:s",
+		reading, writing);
+	takes(line);
+	assert_true(qemu.serials[0]->fd > 2);
+	assert_int_equal(fcntl(qemu.serials[0]->fd, F_GETFL) & O_ACCMODE, O_WRONLY);
+	close(qemu.serials[0]->fd);
+	snprintf(line, sizeof(line), "-add-fd set=2,fd=%d -chardev file,id=s,path=/dev/fdset/2",
+		reading);
+	refuses(line);
+	refuses("-chardev file,id=s,path=/dev/fdset/0");
+	refuses("-chardev file,id=s,path=/dev/fdset/x");
+	refuses("-add-fd set=0,fd=1");
+	refuses("-add-fd set=0,fd=999");
+	refuses("-add-fd fd=3");
+	close(reading);
+	close(writing);
+}
+
+/* What monitors tell of the machine, and where it cannot be on the terminal. */
+static void names_and_daemons(void **state)
+{
+	takes("-name guest=x,,y,debug-threads=on -uuid f2996d3b-c102-46e1-9e59-8a2961dd3725 -M "
+	      "q35");
+	assert_string_equal(qemu.about.name, "x,y");
+	assert_string_equal(qemu.about.uuid, "f2996d3b-c102-46e1-9e59-8a2961dd3725");
+	assert_string_equal(qemu.about.machine_type, "pc-q35-7.2");
+	takes("-name x");
+	assert_string_equal(qemu.about.name, "x");
+	assert_string_equal(qemu.about.machine_type, "pc-i440fx-7.2");
+	takes("-S -no-user-config -nodefaults -nographic -machine none,accel=kvm:tcg -qmp "
+	      "unix:/m,server=on,wait=off -pidfile /p -daemonize");
+	assert_true(qemu.daemonize);
+	assert_string_equal(qemu.about.machine_type, "none");
+	refuses("-name guest=x,frob=1");
+	refuses("-daemonize -serial stdio");
+	refuses("-daemonize -qmp stdio");
+}
+
 /* --- what changes nothing, what lists --- */
 
 static void the_rest(void **state)
@@ -394,6 +449,8 @@ int main(void)
 		cmocka_unit_test(networks),
 		cmocka_unit_test(shares),
 		cmocka_unit_test(character_devices),
+		cmocka_unit_test(descriptors_that_are_inherited),
+		cmocka_unit_test(names_and_daemons),
 		cmocka_unit_test(the_rest),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);

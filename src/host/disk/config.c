@@ -67,6 +67,17 @@ static int set_format(void *opaque, const char *option, const char *value)
 	return 0;
 }
 
+static int set_backing(void *opaque, const char *option, const char *value)
+{
+	if (strcmp(value, "none") != 0) {
+		log_error("%s%s: expected none: the image itself names its backing file", option,
+			value);
+		return -EINVAL;
+	}
+	((struct disk_config *)opaque)->no_backing = true;
+	return 0;
+}
+
 /* The index of `value` in a list that ends with NULL; -EINVAL with a message. */
 static int choose(
 	const char *option, const char *value, const char *expected, const char *const *names)
@@ -147,6 +158,7 @@ static const struct words_row table[] = {
 	{"offset=N", set_offset},
 	{"size=N", set_size},
 	{"format=F", set_format},
+	{"backing=none", set_backing},
 	{"cache=C", set_cache},
 	{"share=on", set_share},
 	{"io=auto|threads", set_io},

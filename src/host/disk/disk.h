@@ -42,6 +42,7 @@ struct disk_config {
 	uint64_t offset, size; /* of the part of the file; size 0: to its end */
 	char format[16];       /* "raw", "qcow2", ...; "": by its first bytes, raw where unsure */
 	bool guessed;          /* the format is what disk_config_probe() found */
+	bool no_backing;       /* what the image names as its backing file is not opened */
 	enum disk_cache cache;
 	bool threads;         /* no io_uring */
 	unsigned reconnect_s; /* how long requests wait for a server that is gone */

@@ -228,6 +228,17 @@ static int listen_privately(struct disk_server *server)
 	return fd;
 }
 
+/* The formats whose images may name a backing file. */
+static bool has_backing(const char *format)
+{
+	static const char *const formats[] = {"qcow2", "qcow", "qed", "vmdk", "parallels"};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(formats); i++)
+		if (strcmp(formats[i], format) == 0)
+			return true;
+	return false;
+}
+
 /* The image as QEMU's block layer wants to be told of it, as JSON. */
 static char *describe(const struct disk_config *config, const char *format, bool guessed)
 {
@@ -244,7 +255,8 @@ static char *describe(const struct disk_config *config, const char *format, bool
 		realpath(config->path, resolved) ? resolved : config->path, "read-only", read_only,
 		"discard", "unmap", "cache", "direct", config->cache == DISK_DIRECT);
 	/* Where the format is a guess, what the image names is not opened. */
-	if (image && guessed && strcmp(format, "vmdk") == 0)
+	if (image && ((guessed && strcmp(format, "vmdk") == 0) ||
+			     (config->no_backing && has_backing(format))))
 		json_object_set_new(image, "backing", json_null());
 	text = image ? json_dumps(image, JSON_COMPACT) : NULL;
 	json_decref(image);
