@@ -26,8 +26,9 @@ struct qmp_shared {
 	struct key_sender keys;
 	unsigned buttons; /* of the mouse, that clients hold down: enum input_button */
 	struct descriptors descriptors;
-	json_t *objects;  /* that object-add has made: their arguments by id; NULL: none yet */
-	json_t *chardevs; /* ChardevInfo of those that there are; NULL: none */
+	bool migration_events; /* a capability that a client has set */
+	json_t *objects;       /* that object-add has made: their arguments by id; NULL: none yet */
+	json_t *chardevs;      /* ChardevInfo of those that there are; NULL: none */
 
 	/* A command looks at stopped processors (qmp_run_stopped()): the machine pauses for it
 	 * alone, and clients are not told. */

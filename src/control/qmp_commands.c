@@ -41,6 +41,8 @@ const struct qmp_command qmp_commands[] = {
 	{"query-iothreads", qmp_query_iothreads, "", "[IOThreadInfo]"},
 	{"query-migrate-capabilities", qmp_query_migrate_capabilities, "",
 		"[MigrationCapabilityStatus]"},
+	{"migrate-set-capabilities", qmp_migrate_set_capabilities,
+		"capabilities:[MigrationCapabilityStatus]", ""},
 	{"query-command-line-options", qmp_query_command_line_options, "*option:str",
 		"[CommandLineOptionInfo]"},
 

@@ -42,33 +42,70 @@ json_t *qmp_query_hotpluggable_cpus(struct qmp_session *session, json_t *argumen
 	return list;
 }
 
-/* By their names in QEMU, and what a machine's --cpu makes of them. */
-static const struct {
-	const char *name, *alias_of, *model;
-} models[] = {
-	{"max", NULL, "host"},
-	{"host", NULL, "host"},
-	{"qemu64-v1", NULL, "host"},
-	{"qemu64", "qemu64-v1", "host"},
-	{"x86-64-v2", NULL, "x86-64-v2"},
-	{"x86-64-v3", NULL, "x86-64-v3"},
-	{"x86-64-v4", NULL, "x86-64-v4"},
-};
+/* Models that are all that there is. With "base" a client names the features itself. */
+static const char *const whole_models[] = {"max", "host", "base"};
+
+static bool is_whole(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(whole_models); i++)
+		if (strcmp(whole_models[i], name) == 0)
+			return true;
+	return false;
+}
+
+/* What a processor of this machine can have. */
+static int build_model(struct cpu_model *built, const char *name)
+{
+	struct cpuid_host host;
+	char text[96];
+
+	cpuid_host_read(&host);
+	snprintf(text, sizeof(text), "%.80s,check", is_whole(name) ? "host" : name);
+	return cpu_model_build(built, &host, NULL, text);
+}
+
+/* What the model would have to have, and `possible` has not. */
+static json_t *missing_features(const char *name, const struct cpu_model *possible)
+{
+	const struct cpu_named_model *model = cpu_model_find(name, strlen(name));
+	struct cpu_features features = {{0}};
+	json_t *list = json_array();
+
+	if (model)
+		cpu_named_model_features(model, &features);
+	for (int feature = 0; feature < CPUID_WORDS * 32; feature++)
+		if (cpu_features_have(&features, (enum cpuid_feature)feature) &&
+			!cpu_model_has(possible, (enum cpuid_feature)feature))
+			json_array_append_new(
+				list, json_string(cpu_feature_name((enum cpuid_feature)feature)));
+	return list;
+}
+
+static void add_definition(json_t *list, const char *name, const struct cpu_model *possible)
+{
+	bool base = strcmp(name, "base") == 0;
+	char type[64];
+
+	snprintf(type, sizeof(type), "%.40s-x86_64-cpu", name);
+	json_array_append_new(
+		list, json_pack("{s:s, s:s, s:o, s:b, s:b, s:b}", "name", name, "typename", type,
+			      "unavailable-features", missing_features(name, possible), "static",
+			      base, "migration-safe", base, "deprecated", 0));
+}
 
 json_t *qmp_query_cpu_definitions(struct qmp_session *session, json_t *arguments)
 {
-	json_t *list = json_array(), *one;
-	char type[64];
+	struct cpu_model possible;
+	const char *name;
+	json_t *list;
 
-	for (size_t i = 0; i < ARRAY_SIZE(models); i++) {
-		snprintf(type, sizeof(type), "%s-x86_64-cpu", models[i].name);
-		one = json_pack("{s:s, s:s, s:[], s:b, s:b, s:b}", "name", models[i].name,
-			"typename", type, "unavailable-features", "static", 0, "migration-safe", 0,
-			"deprecated", 0);
-		if (models[i].alias_of)
-			json_object_set_new(one, "alias-of", json_string(models[i].alias_of));
-		json_array_append_new(list, one);
-	}
+	if (build_model(&possible, "host") < 0)
+		return qmp_fail(session, "This host's processor cannot be described");
+	list = json_array();
+	for (size_t i = 0; i < ARRAY_SIZE(whole_models); i++)
+		add_definition(list, whole_models[i], &possible);
+	for (unsigned i = 0; (name = cpu_model_name(i)); i++)
+		add_definition(list, name, &possible);
 	return list;
 }
 
@@ -91,24 +128,19 @@ json_t *qmp_query_cpu_model_expansion(struct qmp_session *session, json_t *argum
 {
 	json_t *model = json_object_get(arguments, "model");
 	const char *name = json_string_value(json_object_get(model, "name"));
+	bool is_static =
+		strcmp(json_string_value(json_object_get(arguments, "type")), "static") == 0;
 	struct cpu_model built;
-	struct cpuid_host host;
-	json_t *features;
+	json_t *features, *props;
 
-	for (size_t i = 0; i < ARRAY_SIZE(models); i++) {
-		if (strcmp(models[i].name, name) != 0)
-			continue;
-		cpuid_host_read(&host);
-		if (cpu_model_build(&built, &host, NULL, models[i].model) < 0)
-			return qmp_fail(session, "This host cannot run the CPU model '%s'", name);
-		features = features_of(&built);
-		if (json_is_object(json_object_get(model, "props")))
-			json_object_update(features, json_object_get(model, "props"));
-		return json_pack("{s:{s:s, s:o}}", "model", "name",
-			strcmp(json_string_value(json_object_get(arguments, "type")), "static") == 0
-				? "base"
-				: name,
-			"props", features);
-	}
-	return qmp_fail(session, "The CPU model '%.60s' does not exist", name);
+	if (!is_whole(name) && !cpu_model_find(name, strlen(name)))
+		return qmp_fail(session, "The CPU model '%.60s' does not exist", name);
+	if (build_model(&built, name) < 0)
+		return qmp_fail(session, "This host cannot run the CPU model '%.60s'", name);
+	features = features_of(&built);
+	props = json_object_get(model, "props");
+	if (json_is_object(props))
+		json_object_update_existing(features, props);
+	return json_pack(
+		"{s:{s:s, s:o}}", "model", "name", is_static ? "base" : name, "props", features);
 }

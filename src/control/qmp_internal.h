@@ -61,6 +61,7 @@ json_t *qmp_query_machines(struct qmp_session *session, json_t *arguments);
 json_t *qmp_query_memory_size_summary(struct qmp_session *session, json_t *arguments);
 json_t *qmp_query_iothreads(struct qmp_session *session, json_t *arguments);
 json_t *qmp_query_migrate_capabilities(struct qmp_session *session, json_t *arguments);
+json_t *qmp_migrate_set_capabilities(struct qmp_session *session, json_t *arguments);
 json_t *qmp_query_command_line_options(struct qmp_session *session, json_t *arguments);
 json_t *qmp_query_chardev(struct qmp_session *session, json_t *arguments);
 

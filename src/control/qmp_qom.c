@@ -92,12 +92,21 @@ static void add_property(json_t *node, const char *name, const char *type, json_
 	json_object_set_new(node, name, json_pack("{s:s, s:o}", "type", type, "value", value));
 }
 
+static const char *machine_type(struct qmp_session *session, char *text, size_t size)
+{
+	const char *type = session->shared->machine_type;
+
+	snprintf(text, size, "%.60s-machine", type ? type : "pc-q35-7.2");
+	return text;
+}
+
 static json_t *root_node(struct qmp_session *session)
 {
 	json_t *node = json_object();
+	char text[80];
 
 	add_property(node, "type", "string", json_string("container"));
-	add_child(node, "machine", "pc-q35-7.2-machine");
+	add_child(node, "machine", machine_type(session, text, sizeof(text)));
 	add_child(node, "objects", "container");
 	add_child(node, "chardevs", "container");
 	return node;
@@ -105,12 +114,11 @@ static json_t *root_node(struct qmp_session *session)
 
 static json_t *machine_node(struct qmp_session *session)
 {
-	const char *type = session->shared->machine_type;
 	json_t *node = json_object();
 	char text[80];
 
-	snprintf(text, sizeof(text), "%.60s-machine", type ? type : "pc-q35-7.2");
-	add_property(node, "type", "string", json_string(text));
+	add_property(
+		node, "type", "string", json_string(machine_type(session, text, sizeof(text))));
 	add_child(node, "unattached", "container");
 	add_child(node, "peripheral", "container");
 	add_child(node, "peripheral-anon", "container");

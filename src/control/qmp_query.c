@@ -87,9 +87,24 @@ json_t *qmp_query_iothreads(struct qmp_session *session, json_t *arguments)
 	return list;
 }
 
+/* A machine does not migrate, so there would be no event; libvirt sets the capability before each
+ * start. */
 json_t *qmp_query_migrate_capabilities(struct qmp_session *session, json_t *arguments)
 {
-	return json_pack("[{s:s, s:b}]", "capability", "events", "state", 0);
+	return json_pack(
+		"[{s:s, s:b}]", "capability", "events", "state", session->shared->migration_events);
+}
+
+json_t *qmp_migrate_set_capabilities(struct qmp_session *session, json_t *arguments)
+{
+	json_t *one;
+	size_t i;
+
+	json_array_foreach(json_object_get(arguments, "capabilities"), i, one)
+	{
+		session->shared->migration_events = json_is_true(json_object_get(one, "state"));
+	}
+	return json_object();
 }
 
 json_t *qmp_query_chardev(struct qmp_session *session, json_t *arguments)

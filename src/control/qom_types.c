@@ -48,6 +48,7 @@ const struct qom_type qom_types[] = {
 	{"x86_64-cpu", "device", NULL, NULL, ""},
 	{"memory-backend", "object", NULL, NULL, ""},
 	{"rng-backend", "object", NULL, NULL, ""},
+	{"accel", "object", NULL, NULL, ""},
 
 	/* Devices: what -device and device_add take */
 	{"virtio-blk-pci", "virtio-pci", "PCI", "a disk", BLOCK_PROPERTIES},
@@ -120,6 +121,7 @@ const struct qom_type qom_types[] = {
 		"accel:string kernel_irqchip:string hpet:bool vmport:OnOffAuto usb:bool "
 		"memory-backend:string firmware:string"},
 	{"none-machine", "machine", NULL, NULL, ""},
+	{"tcg-accel", "accel", NULL, NULL, ""},
 	{"max-x86_64-cpu", "x86_64-cpu", NULL, NULL, ""},
 	{"host-x86_64-cpu", "x86_64-cpu", NULL, NULL, ""},
 	{"qemu64-x86_64-cpu", "x86_64-cpu", NULL, NULL, ""},

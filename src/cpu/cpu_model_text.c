@@ -193,7 +193,7 @@ static const struct cpu_features kept = {
 		[CPUID_80000021_ECX] = UINT32_MAX,
 		[CPUID_KVM_EAX] = UINT32_MAX}};
 
-static void add_listed(const struct cpu_named_model *model, struct cpu_features *features)
+void cpu_named_model_features(const struct cpu_named_model *model, struct cpu_features *features)
 {
 	const char *word = model->features;
 	size_t length;
@@ -206,7 +206,8 @@ static void add_listed(const struct cpu_named_model *model, struct cpu_features 
 		features->word[CPUID_WORD(feature)] |= CPUID_BIT(feature);
 	}
 	if (model->base)
-		add_listed(cpu_model_find(model->base, strlen(model->base)), features);
+		cpu_named_model_features(
+			cpu_model_find(model->base, strlen(model->base)), features);
 }
 
 /* What the model has, as far as it can be had. */
@@ -216,7 +217,7 @@ static int choose_named(const char *text, const struct cpu_named_model *model, b
 	struct cpu_features listed = {{0}}, nameable = {{0}};
 	int missing;
 
-	add_listed(model, &listed);
+	cpu_named_model_features(model, &listed);
 	missing = first_missing(&listed, &offer->possible);
 	if (missing >= 0 && !lenient) {
 		log_error("--cpu %s: this host has no %s, which %s has; 'host' fits it", text,

@@ -31,6 +31,8 @@ struct cpu_named_model {
 
 /* NULL: there is none. A name may have the ending of one of QEMU's versions ("-v1", "-IBRS"). */
 const struct cpu_named_model *cpu_model_find(const char *name, size_t length);
+/* Add what such a processor has, with what its base has. */
+void cpu_named_model_features(const struct cpu_named_model *model, struct cpu_features *features);
 /* NULL: there are no more. */
 const char *cpu_model_name(unsigned index);
 

@@ -239,6 +239,26 @@ def _():
                     fits(answer['return'], schema[name]['ret-type'])
                 except Exception as failure:
                     raise AssertionError(f'{name}: {answer}: {failure!r}') from failure
+        for name in ('host', 'base', 'qemu64', 'Haswell', 'EPYC'):
+            full = {'type': 'full', 'model': {'name': name, 'props': {'nx': False, 'fly': True}}}
+            props = client.execute('query-cpu-model-expansion', arguments=full)['return']['model']['props']
+            same((props['nx'], 'fly' in props), (False, False))
+        models = {row['name']: row for row in client.execute('query-cpu-definitions')['return']}
+        same({'max', 'host', 'qemu64', 'Nehalem', 'EPYC-Milan'} - set(models), set())
+        same((models['base']['static'], models['host']['static']), (True, False))
+        same(models['host']['unavailable-features'], [])
+        # What a model has and the host has not is what the machine would not have.
+        host = client.execute('query-cpu-model-expansion',
+                              arguments={'type': 'full', 'model': {'name': 'host'}})
+        host = host['return']['model']['props']
+        same([(name, feature) for name, row in models.items()
+              for feature in row['unavailable-features'] if host[feature]], [])
+        events = {'capabilities': [{'capability': 'events', 'state': True}]}
+        same(client.execute('migrate-set-capabilities', arguments=events), {'return': {}})
+        same(client.execute('query-migrate-capabilities')['return'],
+             [{'capability': 'events', 'state': True}])
+        error(client.execute('migrate-set-capabilities', arguments={
+            'capabilities': [{'capability': 'fly', 'state': True}]}))
         props = client.execute('query-cpu-model-expansion', arguments=expansion)
         same(props['return']['model']['props']['nx'], True)
         error(client.execute('device-list-properties', arguments={'typename': 'fly'}),
