@@ -112,9 +112,9 @@ struct qemu_daemon {
 	int ready_fd; /* the end of a pipe at which the parent waits */
 };
 
-/* Go on in the background. Before there are threads. Does not return in the parent, which exits when
- * qemu_daemon_ready() has been called: 0, or 1 where the child has ended before. 0, or -EIO with a
- * message. */
+/* Go on in the background. Before there are threads. Does not return in the parent, which exits
+ * when qemu_daemon_ready() has been called: 0, or 1 where the child has ended before. 0, or -EIO
+ * with a message. */
 int qemu_daemon_begin(struct qemu_daemon *daemon);
 /* The machine can be used. From here on standard input, output and error are /dev/null. `daemon`: a
  * struct qemu_daemon. */

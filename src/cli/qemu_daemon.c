@@ -2,8 +2,8 @@
  * exit status when it is ready: its monitors listen, and its process number is written. Until then
  * messages arrive at standard error.
  *
- * A process may fork only while it has no threads, so the machine is made after the fork. The parent
- * waits at a pipe; a child that dies closes it without having written. */
+ * A process may fork only while it has no threads, so the machine is made after the fork. The
+ * parent waits at a pipe; a child that dies closes it without having written. */
 #include "cli/qemu.h"
 
 #include "base/log.h"

@@ -23,8 +23,8 @@ struct qemu_words {
 
 /* Parse `text`. `implied`: the key of a first word that is without one; NULL: it is as the others.
  * A JSON object's members have their names, joined by dots where it has objects or arrays in it
- * ("file.filename", "hostfwd.0.str"); "backing":null is an empty value. 0, or -EINVAL or -ENOMEM with a message, and nothing is left
- * to free. */
+ * ("file.filename", "hostfwd.0.str"); "backing":null is an empty value. 0, or
+ * -EINVAL or -ENOMEM with a message, and nothing is left to free. */
 int qemu_words_parse(
 	struct qemu_words *words, const char *option, const char *text, const char *implied);
 void qemu_words_free(struct qemu_words *words);
