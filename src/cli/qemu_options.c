@@ -470,6 +470,12 @@ static const struct option *find_option(const char *word)
  * their own. It ends where an option is wrong, which the other one says. */
 enum round { ROUND_CHARDEVS, ROUND_OTHERS };
 
+/* A character device may be in a file of -add-fd. */
+static bool comes_first(const struct option *option)
+{
+	return option->set == qemu_add_chardev || option->set == qemu_add_fd;
+}
+
 static int parse_one(struct qemu *qemu, enum round round, int argc, char **argv, int *i)
 {
 	const char *word = argv[*i], *value = NULL;
@@ -493,7 +499,7 @@ static int parse_one(struct qemu *qemu, enum round round, int argc, char **argv,
 		}
 		value = argv[++*i];
 	}
-	if (!option->set || (option->set == qemu_add_chardev) != (round == ROUND_CHARDEVS))
+	if (!option->set || comes_first(option) != (round == ROUND_CHARDEVS))
 		return 0;
 	return option->set(qemu, value);
 }
