@@ -294,6 +294,7 @@ if stage virtio; then
 	step "fetch Debian's full kernel" "$here/guests/fetch-debian.sh" --full &&
 		GUEST=$here/.cache/guest-full PARTS=devices begin tap "virtio, Debian's full kernel" \
 			"$here/tests/virtio/virtio.sh" "$veneer" "$build" "$here" bt 2
+	begin tap "watchdog and panic" "$here/tests/incident/incident.py" "$veneer" "$here" "$here/.cache/guest-full" bt
 	begin tap "firmware boots from old controllers" "$here/tests/storage/boot.sh" "$veneer" "$here" bt interp
 	begin tap "Debian sleeps and wakes" "$here/tests/sleep/sleep.sh" "$veneer" "$here" bt 2
 	begin tap "old disk controllers" "$here/tests/storage/storage.sh" "$veneer" "$build" "$here" bt 2

@@ -51,6 +51,7 @@ esac
 modules="virtio_pci virtio_blk virtio_net virtio_console virtio-rng 9p 9pnet_virtio ext4 btrfs vfat isofs"
 modules="$modules nvme ahci ata_piix ata_generic sd_mod sr_mod floppy e1000 bochs parport_pc lp psmouse serio_raw"
 modules="$modules evdev pcspkr button qemu_fw_cfg i2c-i801 lpc_ich iTCO_wdt"
+modules="$modules i6300esb pvpanic-pci pvpanic-mmio"
 modules="$modules intel_rapl_msr intel-uncore-frequency isst_if_mbox_msr skx_edac nfit"
 
 case $# in

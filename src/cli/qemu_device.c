@@ -143,7 +143,8 @@ static int add_test_device(struct qemu *qemu, const struct model *model,
 		const char *name;
 		enum test_device device;
 	} rows[] = {{"edu", TEST_EDU}, {"i6300esb", TEST_I6300ESB}, {"pvpanic", TEST_PVPANIC_PORT},
-		{"pvpanic-pci", TEST_PVPANIC_PCI}, {"pci-testdev", TEST_PCI}};
+		{"pvpanic-pci", TEST_PVPANIC_PCI}, {"pci-testdev", TEST_PCI},
+		{"vmcoreinfo", TEST_VMCOREINFO}};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
 		if (strcmp(rows[i].name, model->name) != 0)
@@ -285,6 +286,7 @@ static const struct model models[] = {
 	{"i6300esb", NULL, add_test_device, ""},
 	{"pvpanic", pvpanic_keys, add_test_device, ""},
 	{"pvpanic-pci", pvpanic_keys, add_test_device, ""},
+	{"vmcoreinfo", NULL, add_test_device, ""},
 	{"VGA", NULL, add_vga, ""},
 	{"virtio-rng-pci", NULL, add_nothing, ""},
 	{"virtio-rng", NULL, add_nothing, ""},

@@ -398,6 +398,15 @@ static int set_on_panic(void *opaque, const char *value)
 	return 0;
 }
 
+static int set_vmcoreinfo(void *opaque, const char *value)
+{
+	struct machine_config *machine = &((struct settings *)opaque)->machine;
+
+	machine->firmware.fw_cfg = true;
+	machine->test_devices |= TEST_VMCOREINFO;
+	return 0;
+}
+
 static int set_watchdog(void *opaque, const char *value)
 {
 	struct machine_config *machine = &((struct settings *)opaque)->machine;
@@ -567,6 +576,10 @@ static const struct option_row table[] = {
 		"reset, shutdown (press the power button),\npoweroff, pause, debug (a message), "
 		"inject-nmi or none",
 		set_watchdog},
+	{"vmcoreinfo", NULL,
+		"let the guest's kernel say where its data are, for dumps that\ncrash(8) reads "
+		"(fw_cfg)",
+		set_vmcoreinfo},
 	{"debug-exit", "PORT",
 		"I/O port that ends the run: writing V to it makes the\nexit status (V << 1) | 1",
 		set_debug_exit},

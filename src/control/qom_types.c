@@ -82,6 +82,7 @@ const struct qom_type qom_types[] = {
 	{"pc-testdev", "isa-device", "ISA", "a test device", ""},
 	{"pci-testdev", "pci-device", "PCI", "a test device",
 		PCI_PROPERTIES "membar:size membar-backed:bool"},
+	{"vmcoreinfo", "device", NULL, "takes word of where a kernel's data are", ""},
 	{"edu", "pci-device", "PCI", "a device for learning", PCI_PROPERTIES "dma_mask:uint64"},
 	{"i6300esb", "pci-device", "PCI", "a watchdog", PCI_PROPERTIES},
 	{"pvpanic", "isa-device", "ISA", "takes word of a panic", "ioport:uint16 events:uint8"},

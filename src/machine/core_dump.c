@@ -134,6 +134,10 @@ struct core {
 	uint64_t offset; /* what has been written ends here */
 	Elf64_Phdr segments[1 + MEMORY_REGIONS];
 	unsigned segment_count;
+	struct cpu_notes *notes;
+	uint64_t notes_size;
+	uint8_t *kernel_note; /* VMCOREINFO; NULL: none */
+	uint64_t kernel_note_size;
 };
 
 static int write_bytes(struct core *core, const void *bytes, uint64_t size)
@@ -193,8 +197,9 @@ static int write_region(struct core *core, const struct memory_region *region)
 	return error;
 }
 
-static void plan(struct core *core, uint64_t notes_size)
+static void plan(struct core *core)
 {
+	uint64_t notes_size = core->notes_size + core->kernel_note_size;
 	const struct memory *memory = &core->machine->memory;
 	uint64_t offset;
 
@@ -221,7 +226,7 @@ static void plan(struct core *core, uint64_t notes_size)
 	}
 }
 
-static int write_headers(struct core *core, const struct cpu_notes *notes, uint64_t notes_size)
+static int write_headers(struct core *core)
 {
 	const Elf64_Ehdr header = {
 		.e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB,
@@ -239,14 +244,16 @@ static int write_headers(struct core *core, const struct cpu_notes *notes, uint6
 	if (!error)
 		error = write_bytes(core, core->segments, core->segment_count * sizeof(Elf64_Phdr));
 	if (!error)
-		error = write_bytes(core, notes, notes_size);
+		error = write_bytes(core, core->notes, core->notes_size);
+	if (!error)
+		error = write_bytes(core, core->kernel_note, core->kernel_note_size);
 	return error ? error : skip(core, ALIGN_UP(core->offset, PAGE_SIZE) - core->offset);
 }
 
-static int write_core(struct core *core, const struct cpu_notes *notes, uint64_t notes_size)
+static int write_core(struct core *core)
 {
 	const struct memory *memory = &core->machine->memory;
-	int error = write_headers(core, notes, notes_size);
+	int error = write_headers(core);
 
 	for (unsigned i = 0; !error && i < memory->region_count; i++)
 		if (memory->region[i].kind != MEMORY_HOLE)
@@ -260,15 +267,19 @@ int core_dump_write(struct machine *machine, int fd)
 {
 	struct core core = {.machine = machine, .fd = fd};
 	unsigned count = machine->config.cpu_count;
-	struct cpu_notes *notes = calloc(count, sizeof(*notes));
 	int error;
 
-	if (!notes)
+	core.notes = calloc(count, sizeof(*core.notes));
+	if (!core.notes)
 		return -ENOMEM;
-	fill_notes(machine, notes);
-	plan(&core, count * sizeof(*notes));
+	core.notes_size = count * sizeof(*core.notes);
+	fill_notes(machine, core.notes);
+	core.kernel_note =
+		vmcoreinfo_read(&machine->vmcoreinfo, &machine->memory, &core.kernel_note_size);
+	plan(&core);
 	core.sparse = lseek(fd, 0, SEEK_CUR) == 0 && ftruncate(fd, 0) == 0;
-	error = write_core(&core, notes, count * sizeof(*notes));
-	free(notes);
+	error = write_core(&core);
+	free(core.kernel_note);
+	free(core.notes);
 	return error;
 }

@@ -28,6 +28,7 @@
 #include "machine/boot.h"
 #include "machine/firmware.h"
 #include "machine/smbios.h"
+#include "machine/vmcoreinfo.h"
 
 #include <stdio.h>
 
@@ -64,8 +65,9 @@ enum test_device {
 	TEST_I6300ESB = 1 << 1,
 	TEST_PVPANIC_PORT = 1 << 2, /* on the ISA bus */
 	TEST_PVPANIC_PCI = 1 << 3,
-	TEST_PCI = 1 << 4,     /* device/pci_iotest.h, which QEMU calls pci-testdev */
-	TEST_PCI_OWN = 1 << 5, /* device/pci_testdev.h: two, one of them behind a port */
+	TEST_PCI = 1 << 4,        /* device/pci_iotest.h, which QEMU calls pci-testdev */
+	TEST_PCI_OWN = 1 << 5,    /* device/pci_testdev.h: two, one of them behind a port */
+	TEST_VMCOREINFO = 1 << 6, /* machine/vmcoreinfo.h; there is fw_cfg */
 };
 #define MACHINE_MAX_MEMORY (1024 * GIB)
 
@@ -188,6 +190,7 @@ struct machine {
 	struct chipset *chipset;
 	struct pci_bus *pci;
 	struct pvpanic_config pvpanic;
+	struct vmcoreinfo vmcoreinfo;
 	struct firmware firmware;
 	struct fw_cfg *fw_cfg;                      /* NULL: no firmware */
 	const struct disk *disk[MACHINE_MAX_DISKS]; /* the block devices' own; for statistics */

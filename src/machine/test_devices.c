@@ -68,6 +68,11 @@ static int create_iotest(struct machine *machine)
 	return pci_iotest_create(machine->pci, chipset_devices(machine->chipset), PCI_ANY_SLOT);
 }
 
+static int create_vmcoreinfo(struct machine *machine)
+{
+	return vmcoreinfo_add(&machine->vmcoreinfo, machine->fw_cfg);
+}
+
 static const struct {
 	enum test_device device;
 	int (*create)(struct machine *machine);
@@ -77,6 +82,7 @@ static const struct {
 	{TEST_PVPANIC_PORT, create_panic_port},
 	{TEST_PVPANIC_PCI, create_panic_function},
 	{TEST_PCI, create_iotest},
+	{TEST_VMCOREINFO, create_vmcoreinfo},
 };
 
 int test_devices_create(struct machine *machine)
