@@ -146,12 +146,30 @@ static void ports_and_memory_are_one(void **state)
 	io_space_write(&f.ports, 0xcf8, 0x80000000 | SLOT << 11 | PCI_CACHE_LINE_SIZE, 4);
 	io_space_write(&f.ports, 0xcfc, 0x10, 1);
 	assert_int_equal(config_read(SLOT, PCI_CACHE_LINE_SIZE, 1), 0x10);
+	/* A register's whole number, as some software writes it. */
+	io_space_write(&f.ports, 0xcf8, 0x80000000 | SLOT << 11 | PCI_DEVICE_ID, 4);
+	assert_int_equal(io_space_read(&f.ports, 0xcfc, 2), PCI_TESTDEV_DEVICE);
+	assert_int_equal(io_space_read(&f.ports, 0xcfc, 1), PCI_TESTDEV_DEVICE & 0xff);
+	io_space_write(&f.ports, 0xcf8, 0x80000000 | SLOT << 11 | PCI_CACHE_LINE_SIZE, 4);
 	/* The address register takes whole doublewords only, and needs its top bit. */
 	io_space_write(&f.ports, 0xcf8, 0, 1);
 	assert_int_equal(
 		io_space_read(&f.ports, 0xcf8, 4), 0x80000000 | SLOT << 11 | PCI_CACHE_LINE_SIZE);
 	io_space_write(&f.ports, 0xcf8, SLOT << 11, 4);
 	assert_int_equal(io_space_read(&f.ports, 0xcfc, 4), UINT32_MAX);
+}
+
+static void functions_answer_as_after_a_bios(void **state)
+{
+	uint32_t bar;
+
+	device_list_firmware_setup(&f.devices);
+	pci_enable_decoding(bus);
+	assert_int_equal(config_read(SLOT, PCI_COMMAND, 2) & (PCI_COMMAND_IO | PCI_COMMAND_MEMORY),
+		PCI_COMMAND_IO | PCI_COMMAND_MEMORY);
+	bar = config_read(SLOT, PCI_BASE_ADDRESS_0, 4);
+	write32(bar, 7);
+	assert_int_equal(read32(bar), 7);
 }
 
 static void what_is_not_writable_stays(void **state)
@@ -843,6 +861,7 @@ int main(void)
 		T(functions_are_found),
 		T(devices_have_functions),
 		T(ports_and_memory_are_one),
+		T(functions_answer_as_after_a_bios),
 		T(what_is_not_writable_stays),
 		T(capabilities_are_a_list),
 		T(capability_of_the_device),

@@ -9,11 +9,13 @@
 #define ADDRESS_PORT 0xcf8
 #define DATA_PORT    0xcfc
 
-#define ADDRESS_ENABLE      UINT32_C(0x80000000)
-#define ADDRESS_WRITABLE    UINT32_C(0x80fffffc)
+#define ADDRESS_ENABLE UINT32_C(0x80000000)
+/* The chip has no bits 0 and 1, and software is to write zeros there. Some writes a register's
+ * number as it is, and QEMU, on which it was tested, takes it so. */
+#define ADDRESS_WRITABLE    UINT32_C(0x80ffffff)
 #define ADDRESS_BUS(a)      ((a) >> 16 & 0xff)
 #define ADDRESS_DEVFN(a)    ((a) >> 8 & 0xff)
-#define ADDRESS_REGISTER(a) ((a)&0xfc)
+#define ADDRESS_REGISTER(a) ((a)&0xff)
 
 #define HEADER_MULTIFUNCTION 0x80
 
@@ -115,20 +117,24 @@ static struct pci_function *addressed(const struct pci_bus *bus)
 	return function_at(bus, ADDRESS_BUS(address), ADDRESS_DEVFN(address));
 }
 
+/* Which register an access at that offset of the data port is of. */
+static unsigned data_register(const struct pci_bus *bus, uint64_t offset)
+{
+	return ADDRESS_REGISTER(bus->state.address) | (unsigned)offset;
+}
+
 static uint64_t data_read(void *opaque, uint64_t offset, unsigned size)
 {
 	const struct pci_bus *bus = opaque;
 
-	return read_function(
-		addressed(bus), ADDRESS_REGISTER(bus->state.address) + (unsigned)offset, size);
+	return read_function(addressed(bus), data_register(bus, offset), size);
 }
 
 static void data_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
 	const struct pci_bus *bus = opaque;
 
-	write_function(addressed(bus), ADDRESS_REGISTER(bus->state.address) + (unsigned)offset,
-		value, size);
+	write_function(addressed(bus), data_register(bus, offset), value, size);
 }
 
 /* ECAM (PCI Express Base 7.2.2): bus, device, function and register are in the address. */
@@ -169,6 +175,16 @@ void pci_map_ecam(struct pci_bus *bus, uint64_t base, uint64_t size)
 uint64_t pci_ecam_base(const struct pci_bus *bus)
 {
 	return bus->ecam;
+}
+
+void pci_enable_decoding(struct pci_bus *bus)
+{
+	for (struct pci_function *function = pci_next_function(bus, NULL); function;
+		function = pci_next_function(bus, function))
+		pci_config_write(function, PCI_COMMAND,
+			pci_config_read(function, PCI_COMMAND, 2) | PCI_COMMAND_IO |
+				PCI_COMMAND_MEMORY,
+			2);
 }
 
 /* --- the bus as a device --- */
