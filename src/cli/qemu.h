@@ -137,6 +137,7 @@ int qemu_set_accelerator(struct qemu *qemu, const char *value);
 int qemu_set_memory(struct qemu *qemu, const char *value);
 int qemu_set_smp(struct qemu *qemu, const char *value);
 int qemu_set_boot(struct qemu *qemu, const char *value);
+int qemu_set_rtc(struct qemu *qemu, const char *value);
 int qemu_set_actions(struct qemu *qemu, const char *value);
 int qemu_set_watchdog_action(struct qemu *qemu, const char *option, const char *value);
 int qemu_set_cpu(struct qemu *qemu, const char *value);

@@ -398,17 +398,20 @@ static int finish_drive(struct qemu *qemu, struct qemu_drive *drive)
 	return -EINVAL;
 }
 
-/* The first flash is the firmware; what a second one is for is not known yet. */
+/* The first flash is the firmware, the second one keeps its variables. */
 static int finish_flash(struct qemu *qemu, struct qemu_drive *drive)
 {
 	size_t length = drive->disk ? strcspn(drive->disk, ",") : 0;
+	struct firmware_config *firmware = &qemu->machine.firmware;
 
 	drive->used = true;
-	if (!length || qemu->machine.firmware.path) {
-		log_error("-drive if=pflash: expected one, with the firmware in it");
+	if (!length || firmware->variables_path) {
+		log_error("-drive if=pflash: expected one with the firmware in it, and one for its "
+			  "variables");
 		return -EINVAL;
 	}
-	qemu->machine.firmware.path = qemu_keep(qemu, strndup(drive->disk, length));
+	*(firmware->path ? &firmware->variables_path : &firmware->path) =
+		qemu_keep(qemu, strndup(drive->disk, length));
 	return 0;
 }
 

@@ -19,9 +19,19 @@ struct boot_request {
 	struct memory *memory; /* all zero but for ACPI and SMBIOS tables */
 	const struct image *kernel;
 	const struct image *initrd; /* NULL: none */
-	const char *cmdline;        /* "" where there is none */
-	uint64_t rsdp;              /* guest-physical address of ACPI's root pointer */
-	bool text_screen;           /* there is a VGA, in text mode 3 */
+	/* In its place, for multiboot kernels. */
+	const struct boot_module *modules;
+	unsigned module_count;
+	const char *cmdline; /* "" where there is none */
+	uint64_t rsdp;       /* guest-physical address of ACPI's root pointer */
+	bool text_screen;    /* there is a VGA, in text mode 3 */
+};
+
+#define BOOT_MAX_MODULES 16
+
+struct boot_module {
+	struct image image;
+	const char *string; /* what the kernel is given with it */
 };
 
 /* The boot processor's state at the kernel's first instruction: flat segments, interrupts off,
@@ -33,6 +43,8 @@ struct boot_start {
 	} mode;
 	uint64_t rip;
 	uint64_t rax, rbx, rsi;
+	/* It expects that a BIOS has enabled the PCI bus's functions; else it does so itself. */
+	bool after_bios;
 };
 
 #define BOOT_HEADER_SIZE 8192 /* of an image's beginning, for recognition */

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* A boot loader's line may name a screen only, or nothing. */
 #define SERIAL_CONSOLE "console=ttyS0"
@@ -53,6 +54,68 @@ static int open_disk(struct machine *machine)
 	return error;
 }
 
+/* Cut "FILE ARGUMENTS,..." at its first comma that is not doubled, and make those single. Returns
+ * what follows. */
+static char *cut_module(char *text)
+{
+	char *to = text;
+
+	for (; *text && (*text != ',' || text[1] == ','); text++) {
+		text += *text == ',';
+		*to++ = *text;
+	}
+	text += *text == ',';
+	*to = '\0';
+	return text;
+}
+
+static int open_module(struct machine *machine, const char *string)
+{
+	struct boot_module *module = &machine->modules[machine->module_count];
+	char *path = strndup(string, strcspn(string, " "));
+	int error;
+
+	if (!path)
+		return -ENOMEM;
+	module->string = string;
+	error = image_open(&module->image, "--initrd", path);
+	/* The string is what lives as long. */
+	module->image.path = string;
+	free(path);
+	machine->module_count += !error;
+	return error;
+}
+
+static int open_modules(struct machine *machine)
+{
+	char *rest = machine->module_strings = strdup(machine->config.initrd_path);
+	int error = rest ? 0 : -ENOMEM;
+
+	while (!error && *rest) {
+		char *string = rest;
+
+		if (machine->module_count == BOOT_MAX_MODULES) {
+			log_error("--initrd: expected at most %d modules", BOOT_MAX_MODULES);
+			return -EINVAL;
+		}
+		rest = cut_module(string);
+		error = open_module(machine, string);
+	}
+	return error;
+}
+
+/* A name with a space or a comma in it is one where there is such a file. */
+static bool has_modules(const struct machine *machine)
+{
+	const char *path = machine->config.initrd_path;
+	uint8_t header[BOOT_HEADER_SIZE];
+	uint64_t size = MIN(machine->kernel.size, sizeof(header));
+
+	return strpbrk(path, " ,") && access(path, F_OK) != 0 &&
+	       image_read(&machine->kernel, 0, header, size) == 0 &&
+	       boot_multiboot.recognizes(header, size);
+}
+
 static int open_files(struct machine *machine)
 {
 	const struct machine_config *config = &machine->config;
@@ -60,7 +123,9 @@ static int open_files(struct machine *machine)
 
 	error = image_open(&machine->kernel, "--kernel", config->kernel_path);
 	if (!error && config->initrd_path)
-		error = image_open(&machine->initrd, "--initrd", config->initrd_path);
+		error = has_modules(machine)
+				? open_modules(machine)
+				: image_open(&machine->initrd, "--initrd", config->initrd_path);
 	if (!error && !(machine->cmdline = strdup(config->cmdline)))
 		error = -ENOMEM;
 	return error;
@@ -104,6 +169,10 @@ void guest_image_close(struct machine *machine)
 	image_close(&machine->kernel);
 	image_close(&machine->initrd);
 	machine->initrd.size = 0;
+	while (machine->module_count)
+		image_close(&machine->modules[--machine->module_count].image);
+	free(machine->module_strings);
+	machine->module_strings = NULL;
 	free(machine->cmdline);
 	machine->cmdline = NULL;
 }

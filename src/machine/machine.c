@@ -161,6 +161,7 @@ static int create_devices(struct machine *machine)
 		.loop = machine->loop,
 		.machine_lock = &machine->lock,
 		.debug_exit_port = machine->config.debug_exit_port,
+		.rtc_offset_s = machine->config.rtc_offset_s,
 		.opaque = machine,
 		.power_off = on_power_off,
 		.sleep = on_sleep,
@@ -293,6 +294,8 @@ static int load_guest(struct machine *machine)
 		.memory = &machine->memory,
 		.kernel = &machine->kernel,
 		.initrd = machine->initrd.size ? &machine->initrd : NULL,
+		.modules = machine->modules,
+		.module_count = machine->module_count,
 		.cmdline = machine->cmdline,
 		.text_screen = machine_has_vga(config),
 	};
@@ -320,6 +323,8 @@ static void prepare_start(struct machine *machine)
 	boot_start_cpu(machine->cpus[0], &machine->start);
 	priority_lock_take(&machine->lock);
 	chipset_firmware_setup(machine->chipset);
+	if (machine->start.after_bios)
+		pci_enable_decoding(machine->pci);
 	priority_lock_release(&machine->lock);
 }
 

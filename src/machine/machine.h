@@ -72,8 +72,10 @@ enum test_device {
 #define MACHINE_MAX_MEMORY (1024 * GIB)
 
 struct machine_config {
-	const char *kernel_path;  /* NULL: disks[0]'s boot loader's, or firmware */
-	const char *initrd_path;  /* NULL: none, or the boot loader's where the kernel is */
+	const char *kernel_path; /* NULL: disks[0]'s boot loader's, or firmware */
+	/* NULL: none, or the boot loader's where the kernel is. For a multiboot kernel it may be
+	 * several modules, "FILE ARGUMENTS,FILE ARGUMENTS", a comma in one being ",,". */
+	const char *initrd_path;
 	const char *cmdline;      /* "" where there is none; it comes after the boot loader's */
 	const char *serial2_path; /* file that gets what the guest sends to COM2; NULL: no COM2 */
 	const char
@@ -89,6 +91,7 @@ struct machine_config {
 	bool pc_testdev;          /* device/pc_testdev.h */
 	unsigned test_devices;    /* enum test_device */
 	struct machine_actions actions;
+	int64_t rtc_offset_s;              /* how far the RTC is ahead of UTC at the start */
 	int console_input, console_output; /* descriptors; input -1: none */
 	struct disk_config disks[MACHINE_MAX_DISKS];
 	unsigned disk_count;
@@ -198,10 +201,13 @@ struct machine {
 	struct text_screen *text_screen;            /* NULL: the terminal is COM1's */
 	struct display display;                     /* what the guest shows; see display_exists() */
 	struct char_backend *com2, *printer;
-	struct console *console;               /* while it runs */
-	struct console_device *virtio_console; /* that it is connected to; NULL: to COM1 */
-	struct input input;                    /* where keys and the mouse's movements go */
-	struct image kernel, initrd;           /* an initrd of 0 bytes is none */
+	struct console *console;                      /* while it runs */
+	struct console_device *virtio_console;        /* that it is connected to; NULL: to COM1 */
+	struct input input;                           /* where keys and the mouse's movements go */
+	struct image kernel, initrd;                  /* an initrd of 0 bytes is none */
+	struct boot_module modules[BOOT_MAX_MODULES]; /* in its place */
+	unsigned module_count;
+	char *module_strings; /* what theirs point into */
 	char *cmdline;
 	struct boot_start start; /* how the loaded kernel wants to be entered */
 	struct machine_listener *listeners;

@@ -65,10 +65,10 @@ struct multiboot_mmap {
 /* What goes to LAYOUT_MULTIBOOT. */
 struct multiboot_block {
 	struct multiboot_info info;
-	struct multiboot_module module;
+	struct multiboot_module module[BOOT_MAX_MODULES];
 	struct multiboot_mmap mmap[E820_MAX];
 	char loader_name[32];
-	char module_string[8];
+	char module_strings[8 * KIB];
 };
 
 _Static_assert(sizeof(struct multiboot_block) <= LAYOUT_MULTIBOOT_MAX, "fits where it goes");
@@ -194,14 +194,50 @@ static unsigned fill_mmap(const struct memory *memory, struct multiboot_mmap mma
 	return count;
 }
 
-static int write_info(const struct boot_request *request, uint64_t initrd)
+/* Modules follow each other from `end` on, each at a page's start (3.3, page alignment). */
+static int load_modules(
+	const struct boot_request *request, uint64_t end, struct multiboot_block *block)
+{
+	size_t used = 0;
+
+	for (unsigned i = 0; i < request->module_count; i++) {
+		const struct boot_module *module = &request->modules[i];
+		struct boot_request one = *request;
+		size_t size = strlen(module->string) + 1;
+		uint64_t at;
+		int error;
+
+		one.initrd = &module->image;
+		error = boot_load_initrd_low(&one, end, &at);
+		if (error)
+			return error;
+		if (size > sizeof(block->module_strings) - used) {
+			image_error(&module->image,
+				"the modules' arguments are longer than %zu bytes",
+				sizeof(block->module_strings));
+			return -E2BIG;
+		}
+		end = at + module->image.size;
+		block->module[i] = (struct multiboot_module){.start = (uint32_t)at,
+			.end = (uint32_t)end,
+			.string = BLOCK_ADDRESS(module_strings) + (uint32_t)used};
+		memcpy(block->module_strings + used, module->string, size);
+		used += size;
+	}
+	return 0;
+}
+
+static int write_info(const struct boot_request *request, uint64_t program_end)
 {
 	struct multiboot_block block = {
 		.loader_name = "veneer " VENEER_VERSION,
-		.module_string = "initrd",
 	};
 	struct multiboot_info *info = &block.info;
 	unsigned ranges = fill_mmap(request->memory, block.mmap);
+	int error = load_modules(request, program_end, &block);
+
+	if (error)
+		return error;
 
 	info->flags = INFO_MEMORY | INFO_CMDLINE | INFO_MMAP | INFO_LOADER;
 	info->mem_lower = LAYOUT_EBDA / KIB;
@@ -210,13 +246,10 @@ static int write_info(const struct boot_request *request, uint64_t initrd)
 	info->mmap_length = ranges * (uint32_t)sizeof(block.mmap[0]);
 	info->mmap_address = BLOCK_ADDRESS(mmap);
 	info->boot_loader_name = BLOCK_ADDRESS(loader_name);
-	if (request->initrd) {
+	if (request->module_count) {
 		info->flags |= INFO_MODULES;
-		info->mods_count = 1;
+		info->mods_count = request->module_count;
 		info->mods_address = BLOCK_ADDRESS(module);
-		block.module.start = (uint32_t)initrd;
-		block.module.end = (uint32_t)(initrd + request->initrd->size);
-		block.module.string = BLOCK_ADDRESS(module_string);
 	}
 	return memory_write(request->memory, LAYOUT_MULTIBOOT, &block, sizeof(block));
 }
@@ -236,15 +269,21 @@ static int write_cmdline(const struct boot_request *request)
 
 static int multiboot_load(const struct boot_request *request, struct boot_start *start)
 {
+	struct boot_request modules = *request;
+	struct boot_module initrd = {.string = "initrd"};
 	struct elf_program program;
-	uint64_t initrd;
 	int error;
 
-	if ((error = load_program(request, &program)) ||
-		(error = boot_load_initrd_low(request, program.end, &initrd)) ||
-		(error = write_cmdline(request)) || (error = write_info(request, initrd)))
+	if (request->initrd) {
+		initrd.image = *request->initrd;
+		modules.modules = &initrd;
+		modules.module_count = 1;
+	}
+	if ((error = load_program(request, &program)) || (error = write_cmdline(request)) ||
+		(error = write_info(&modules, program.end)))
 		return error;
 	start->mode = BOOT_PROTECTED_MODE;
+	start->after_bios = true;
 	start->rip = program.entry;
 	start->rax = LOADER_MAGIC;
 	start->rbx = LAYOUT_MULTIBOOT;

@@ -24,6 +24,8 @@ struct boot_fixture {
 	const char *cmdline;
 	const uint8_t *initrd;
 	size_t initrd_size;
+	const struct boot_module *modules;
+	unsigned module_count;
 	struct boot_start start;
 };
 
@@ -69,6 +71,8 @@ static inline int boot_fixture_load(struct boot_fixture *f)
 	struct boot_request request = {.memory = &f->memory,
 		.kernel = &kernel,
 		.initrd = f->initrd ? &initrd : NULL,
+		.modules = f->modules,
+		.module_count = f->module_count,
 		.cmdline = f->cmdline,
 		.rsdp = 0xe0000};
 	int error;

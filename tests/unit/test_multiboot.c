@@ -2,6 +2,7 @@
 #include "boot_fixture.h"
 
 #include <elf.h>
+#include <errno.h>
 
 #define FILE_SIZE 8192
 #define HEADER    UINT32_C(64) /* file offset of the multiboot header */
@@ -130,6 +131,48 @@ static void test_information(void **state)
 	boot_fixture_free(&f);
 }
 
+static void test_modules(void **state)
+{
+	static const uint8_t bytes[5000] = "first";
+	struct boot_module modules[2] = {{.string = "one with arguments"}, {.string = "two"}};
+	uint64_t info, module;
+	struct boot_fixture f;
+
+	make_flat(&f);
+	put32(&f, ADDRESSES + 12, LOAD + 0x5001); /* bss: modules come after it */
+	for (unsigned i = 0; i < 2; i++)
+		image_from_bytes(&modules[i].image, "--initrd", bytes, sizeof(bytes) - i);
+	f.modules = modules;
+	f.module_count = 2;
+	assert_int_equal(boot_fixture_load(&f), 0);
+	info = f.start.rbx;
+	assert_int_equal(guest32(&f, info + INFO_MODS_COUNT), 2);
+	module = guest32(&f, info + INFO_MODS);
+	assert_int_equal(guest32(&f, module), LOAD + 0x6000);
+	assert_int_equal(guest32(&f, module + 4), LOAD + 0x6000 + 5000);
+	assert_int_equal(guest32(&f, module + 16), LOAD + 0x8000);
+	assert_int_equal(guest32(&f, module + 20), LOAD + 0x8000 + 4999);
+	assert_guest_bytes(&f, guest32(&f, module + 8), "one with arguments", 19);
+	assert_guest_bytes(&f, guest32(&f, module + 24), "two", 4);
+	assert_guest_bytes(&f, LOAD + 0x8000, bytes, 4999);
+	boot_fixture_free(&f);
+}
+
+static void test_arguments_of_modules_have_an_end(void **state)
+{
+	static char text[9000];
+	struct boot_module module = {.string = text};
+	struct boot_fixture f;
+
+	make_flat(&f);
+	memset(text, 'x', sizeof(text) - 1);
+	image_from_bytes(&module.image, "--initrd", "m", 1);
+	f.modules = &module;
+	f.module_count = 1;
+	assert_int_equal(boot_fixture_load(&f), -E2BIG);
+	boot_fixture_free(&f);
+}
+
 static void test_module(void **state)
 {
 	static const uint8_t initrd[100] = "module";
@@ -238,6 +281,8 @@ int main(void)
 		cmocka_unit_test(test_unknown_requirement_is_refused),
 		cmocka_unit_test(test_information),
 		cmocka_unit_test(test_module),
+		cmocka_unit_test(test_modules),
+		cmocka_unit_test(test_arguments_of_modules_have_an_end),
 		cmocka_unit_test(test_elf_with_header),
 		cmocka_unit_test(test_hostile_addresses),
 		cmocka_unit_test(test_header_at_the_end_of_a_short_file),

@@ -414,6 +414,16 @@ static void the_rest(void **state)
 	assert_int_equal(qemu.machine.test_devices, TEST_I6300ESB);
 	assert_int_equal(qemu.machine.actions.watchdog, WATCHDOG_PAUSES);
 	assert_false(qemu.machine.actions.stays);
+	takes("-rtc base=2006-06-17T16:01:21,clock=vm,driftfix=slew");
+	assert_true(qemu.machine.rtc_offset_s < -19 * 365 * 86400);
+	takes("-rtc base=1970-01-01");
+	takes("-rtc base=localtime -rtc base=utc,clock=host");
+	assert_int_equal(qemu.machine.rtc_offset_s, 0);
+	refuses("-rtc base=yesterday");
+	refuses("-rtc base=1969-12-31");
+	refuses("-rtc base=2100-01-01");
+	refuses("-rtc base=2006-06-17x");
+	refuses("-rtc clock=sun");
 	refuses("-device edu -device edu");
 	refuses("-device pvpanic,ioport=0x506");
 	refuses("-watchdog-action bark");

@@ -83,6 +83,18 @@ static void starts_at_the_hosts_time(void **state)
 	assert_int_equal(get(6), tm.tm_wday + 1);
 }
 
+/* Of a machine whose clock is to show another time. */
+static void shifts(void **state)
+{
+	rtc_shift(&rtc, 2 * 3600);
+	assert_int_equal(get(4), 0x01);
+	assert_int_equal(get(7), 0x29);
+	/* Further back than there is time: to its begin. */
+	rtc_shift(&rtc, INT64_MIN / 2);
+	assert_int_equal(get(9), 0x70);
+	assert_int_equal(get(8), 1);
+}
+
 static void formats(void **state)
 {
 	set(11, 0x06);
@@ -384,6 +396,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(time_goes_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(starts_at_the_hosts_time, setup, teardown),
+		cmocka_unit_test_setup_teardown(shifts, setup, teardown),
 		cmocka_unit_test_setup_teardown(formats, setup, teardown),
 		cmocka_unit_test_setup_teardown(setting_the_time, setup, teardown),
 		cmocka_unit_test_setup_teardown(nonsense_is_survived, setup, teardown),

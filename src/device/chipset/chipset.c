@@ -372,6 +372,7 @@ static int add_rtc(struct chipset *chipset)
 		platform->clock, platform->memory->low_size, platform->memory->high_size,
 		platform->cpu_count);
 
+	rtc_shift(&chipset->rtc, chipset->config.rtc_offset_s);
 	chipset->rtc.interrupts = rtc_interrupts;
 	chipset->rtc.opaque = chipset;
 	return error;

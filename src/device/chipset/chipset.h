@@ -33,6 +33,7 @@ struct chipset_config {
 	 * any case. */
 	struct char_backend *more_serial[CHIPSET_SERIAL_PORTS - 1];
 	struct char_backend *printer; /* outlives the chipset; NULL: there is no parallel port */
+	int64_t rtc_offset_s;         /* how far the RTC is ahead of UTC */
 	uint16_t debug_console_port;  /* Bochs' port 0xe9 hack: bytes to the console; 0: none */
 
 	/* All called with the machine lock held, from a vCPU thread or the I/O thread; they must

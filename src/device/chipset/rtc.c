@@ -380,6 +380,12 @@ static void fill_cmos(struct rtc *rtc, uint64_t low, uint64_t high, unsigned cpu
 	sum_cmos(rtc);
 }
 
+void rtc_shift(struct rtc *rtc, int64_t seconds)
+{
+	rtc->state.offset_s += MAX(seconds, -rtc_seconds(rtc));
+	rtc->state.flags_s = rtc_seconds(rtc);
+}
+
 void rtc_set_cmos(struct rtc *rtc, unsigned index, uint8_t value)
 {
 	rtc->state.cmos[index % RTC_CMOS_SIZE] = value;

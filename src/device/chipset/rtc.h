@@ -43,6 +43,9 @@ int rtc_init(struct rtc *rtc, struct device_list *devices, struct io_space *port
 	struct irq_line irq, struct event_loop *loop, struct clock *clock, uint64_t low_ram,
 	uint64_t high_ram, unsigned cpu_count);
 
+/* Set the clock forward, or back; not to before 1970. Before the guest runs. */
+void rtc_shift(struct rtc *rtc, int64_t seconds);
+
 /* Set a byte of the CMOS memory that is no register of the clock, and the checksum. */
 void rtc_set_cmos(struct rtc *rtc, unsigned index, uint8_t value);
 

@@ -204,6 +204,7 @@ bool pci_port_ask_to_eject(struct pci_function *port);
  * that are being rung (io_space_doorbells_quiet()), and nothing of it any interrupt. The functions'
  * memory is their devices'. Machine lock held. */
 void pci_port_eject(struct pci_function *port);
+
 /* Let all functions answer at the addresses that device_ops.firmware_setup has given them, as a
  * BIOS does. */
 void pci_enable_decoding(struct pci_bus *bus);
