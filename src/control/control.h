@@ -23,7 +23,7 @@ struct control_about {
 };
 
 enum control_kind {
-	CONTROL_UNIX,     /* listens at a Unix socket, `path`, which only its user may connect to */
+	CONTROL_UNIX,     /* listens at a Unix socket, `path`, with the umask's permissions */
 	CONTROL_TCP,      /* listens at `path`, HOST:PORT or [HOST]:PORT */
 	CONTROL_LISTENER, /* `input` is a socket that listens already */
 	CONTROL_STREAM,   /* one client, heard at `input` and told at `output`; they may be one */

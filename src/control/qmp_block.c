@@ -70,6 +70,59 @@ static json_t *describe_all(const struct machine *machine, bool nodes)
 	return names;
 }
 
+/* Requests of devices, as they come: a machine with `snapshot` counts what its guest writes. */
+static json_t *describe_count(const struct disk *disk)
+{
+	static const struct {
+		const char *requests, *bytes;
+		enum disk_operation operation;
+	} counts[] = {
+		{"rd_operations", "rd_bytes", DISK_READ},
+		{"wr_operations", "wr_bytes", DISK_WRITE},
+		{"flush_operations", NULL, DISK_FLUSH},
+		{"unmap_operations", "unmap_bytes", DISK_DISCARD},
+	};
+	json_t *stats = json_object();
+
+	for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
+		const struct disk_count *count = disk ? &disk->count[counts[i].operation] : NULL;
+
+		json_object_set_new(stats, counts[i].requests,
+			json_integer(count ? (json_int_t)count->requests : 0));
+		if (counts[i].bytes)
+			json_object_set_new(stats, counts[i].bytes,
+				json_integer(count ? (json_int_t)count->bytes : 0));
+	}
+	return stats;
+}
+
+/* Disks come first in the list of blocks, in the machine's order. */
+json_t *qmp_query_block_stats(struct qmp_session *session, json_t *arguments)
+{
+	const struct machine *machine = session->machine;
+	json_t *blocks = describe_all(machine, false), *list = json_array(), *block, *one, *node;
+	unsigned disk = 0;
+	size_t i;
+
+	json_array_foreach(blocks, i, block)
+	{
+		while (disk < machine->config.disk_count && !machine->config.disks[disk].path)
+			disk++;
+		one = json_pack("{s:O, s:o}", "device", json_object_get(block, "device"), "stats",
+			describe_count(
+				disk < machine->config.disk_count ? machine->disk[disk] : NULL));
+		node = json_object_get(json_object_get(block, "inserted"), "node-name");
+		if (json_object_get(block, "qdev"))
+			json_object_set(one, "qdev", json_object_get(block, "qdev"));
+		if (node)
+			json_object_set(one, "node-name", node);
+		json_array_append_new(list, one);
+		disk++;
+	}
+	json_decref(blocks);
+	return list;
+}
+
 json_t *qmp_query_block(struct qmp_session *session, json_t *arguments)
 {
 	return describe_all(session->machine, false);

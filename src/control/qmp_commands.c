@@ -60,6 +60,7 @@ const struct qmp_command qmp_commands[] = {
 	/* Devices and what is behind them */
 	{"query-chardev", qmp_query_chardev, "", "[ChardevInfo]"},
 	{"query-block", qmp_query_block, "", "[BlockInfo]"},
+	{"query-blockstats", qmp_query_block_stats, "*query-nodes:bool", "[BlockStats]"},
 	{"query-named-block-nodes", qmp_query_named_block_nodes, "*flat:bool", "[BlockDeviceInfo]"},
 	{"query-pci", qmp_query_pci, "", "[PciInfo]"},
 

@@ -12,7 +12,14 @@ static json_t *describe_place(unsigned index)
 	return json_pack("{s:i, s:i, s:i}", "socket-id", (int)index, "core-id", 0, "thread-id", 0);
 }
 
-/* A vCPU's thread ends and begins anew with a reset, so the process is what can be named. */
+/* The thread that runs the vCPU; where it has none, the process. */
+static int thread_id(const struct machine *machine, unsigned cpu)
+{
+	pid_t id = machine_vcpu_thread_id(machine, cpu);
+
+	return (int)(id ? id : getpid());
+}
+
 json_t *qmp_query_cpus_fast(struct qmp_session *session, json_t *arguments)
 {
 	json_t *list = json_array();
@@ -22,8 +29,8 @@ json_t *qmp_query_cpus_fast(struct qmp_session *session, json_t *arguments)
 		snprintf(path, sizeof(path), QMP_UNATTACHED "/device[%u]", i);
 		json_array_append_new(
 			list, json_pack("{s:i, s:s, s:i, s:o, s:s}", "cpu-index", (int)i,
-				      "qom-path", path, "thread-id", (int)getpid(), "props",
-				      describe_place(i), "target", "x86_64"));
+				      "qom-path", path, "thread-id", thread_id(session->machine, i),
+				      "props", describe_place(i), "target", "x86_64"));
 	}
 	return list;
 }

@@ -86,6 +86,7 @@ json_t *qmp_query_dump_capability(struct qmp_session *session, json_t *arguments
 
 /* --- qmp_block.c, qmp_pci.c --- */
 json_t *qmp_query_block(struct qmp_session *session, json_t *arguments);
+json_t *qmp_query_block_stats(struct qmp_session *session, json_t *arguments);
 json_t *qmp_query_named_block_nodes(struct qmp_session *session, json_t *arguments);
 json_t *qmp_query_pci(struct qmp_session *session, json_t *arguments);
 

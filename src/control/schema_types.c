@@ -105,6 +105,10 @@ const struct schema_type schema_types[] = {
 	OBJECT("BlockInfo",
 		"device:str *qdev:str type:str removable:bool locked:bool "
 		"*inserted:BlockDeviceInfo *tray_open:bool *io-status:BlockDeviceIoStatus"),
+	OBJECT("BlockDeviceStats",
+		"rd_bytes:int wr_bytes:int unmap_bytes:int rd_operations:int wr_operations:int "
+		"flush_operations:int unmap_operations:int"),
+	OBJECT("BlockStats", "*device:str *qdev:str *node-name:str stats:BlockDeviceStats"),
 
 	/* PCI */
 	OBJECT("PciMemoryRange", "base:int limit:int"),

@@ -72,9 +72,7 @@ static int bind_and_listen(struct unix_socket *socket, const struct sockaddr_un 
 	int error;
 
 	snprintf(aside.sun_path + strlen(aside.sun_path), ASIDE_ROOM, ".%d", (int)getpid());
-	/* The file gets the socket's permissions, so there is no moment with others. */
-	if (fchmod(socket->fd, 0600) < 0 ||
-		bind(socket->fd, (const struct sockaddr *)&aside, sizeof(aside)) < 0)
+	if (bind(socket->fd, (const struct sockaddr *)&aside, sizeof(aside)) < 0)
 		return -errno;
 	error = listen(socket->fd, BACKLOG) < 0 || lstat(aside.sun_path, &status) < 0
 			? -errno

@@ -11,7 +11,8 @@ struct unix_socket {
 	ino_t inode;
 };
 
-/* Listen at `path` with permissions 0600. A socket that refuses connections is left over from a
+/* Listen at `path`, with the permissions that the process' umask leaves: to connect takes that of
+ * writing. A socket that refuses connections is left over from a
  * process that has died, and is replaced; any other file is left alone. `path` must outlive the
  * socket. 0, or -errno with a message that begins with `option`. */
 int unix_socket_listen(struct unix_socket *socket, const char *option, const char *path);

@@ -288,6 +288,9 @@ void machine_inject_nmi(struct machine *machine);
  * Machine lock held. */
 bool machine_wake_up(struct machine *machine);
 
+/* The vCPU's thread, as gettid(2) has it; 0 while it has none: before the machine runs, and while
+ * it sleeps. It is another one after a reset. Machine lock held, on the I/O thread. */
+pid_t machine_vcpu_thread_id(const struct machine *machine, unsigned cpu);
 /* All vCPUs' counters added up. With the vCPUs stopped. */
 void machine_add_stats(const struct machine *machine, struct cpu_stats *sum);
 

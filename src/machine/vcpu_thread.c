@@ -8,13 +8,17 @@
 #include "machine/incident.h"
 
 #include <errno.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct vcpu_thread {
 	struct machine *machine;
 	struct cpu *cpu;
 	pthread_t thread;
+	sem_t begun; /* it has an id */
+	pid_t id;    /* gettid(2)'s */
 };
 
 /* A halted vCPU, or one that waits for its SIPI. It sleeps on `pending`, but not every bit there
@@ -109,6 +113,8 @@ static void *vcpu_thread_main(void *opaque)
 {
 	struct vcpu_thread *thread = opaque;
 
+	thread->id = gettid();
+	sem_post(&thread->begun);
 	cpu_current = thread->cpu;
 	steal_time_thread_begins(thread->cpu);
 	run(thread);
@@ -135,7 +141,14 @@ static int start_thread(struct vcpu_thread *thread)
 	}
 	snprintf(name, sizeof(name), "vcpu%u", thread->cpu->index);
 	pthread_setname_np(thread->thread, name);
+	while (sem_wait(&thread->begun) < 0)
+		;
 	return 0;
+}
+
+pid_t machine_vcpu_thread_id(const struct machine *machine, unsigned cpu)
+{
+	return machine->threads ? machine->threads[cpu].id : 0;
 }
 
 static void join_threads(struct machine *machine, unsigned count)
@@ -163,6 +176,7 @@ int vcpu_threads_start(struct machine *machine)
 	for (i = 0; i < count; i++) {
 		machine->threads[i] =
 			(struct vcpu_thread){.machine = machine, .cpu = machine->cpus[i]};
+		sem_init(&machine->threads[i].begun, 0, 0);
 		error = start_thread(&machine->threads[i]);
 		if (error) {
 			priority_lock_take(&machine->lock);

@@ -268,6 +268,30 @@ def _():
                              arguments={'type': 'full', 'model': {'name': 'fly'}}))
 
 
+@check('each processor has a thread of its own, which clients can find')
+def _():
+    with Machine('spin', '--cpus', '3') as machine:
+        client = Client()
+        for _ in range(2):
+            threads = [row['thread-id'] for row in client.execute('query-cpus-fast')['return']]
+            same(len(set(threads)), 3)
+            for i, thread in enumerate(threads):
+                with open(f'/proc/{machine.process.pid}/task/{thread}/comm', encoding='ascii') as name:
+                    same(name.read(), f'vcpu{i}\n')
+            client.execute('system_reset')
+            client.event('RESET')
+
+
+@check('requests to disks are counted')
+def _():
+    with tempfile.NamedTemporaryFile(dir=work.name) as image:
+        image.truncate(1 << 20)
+        with Machine('spin', '--disk', image.name + ',format=raw'):
+            row, = Client().execute('query-blockstats')['return']
+            same((row['stats']['rd_bytes'], row['stats']['wr_operations']), (0, 0))
+            same(row['node-name'], Client().execute('query-named-block-nodes')['return'][0]['node-name'])
+
+
 @check('objects come and go')
 def _():
     with Machine('spin'):
@@ -801,14 +825,16 @@ def _():
 
 # --- the socket's file ---
 
-@check('only the user may connect')
+@check('the umask says who may connect')
 def _():
-    mask = os.umask(0)
+    before = os.umask(0)
     try:
-        with Machine('spin'):
-            same(stat.S_IMODE(os.stat(path).st_mode), 0o600)
+        for mask in (0o022, 0o077, 0o002):
+            os.umask(mask)
+            with Machine('spin'):
+                same(stat.S_IMODE(os.stat(path).st_mode), 0o777 & ~mask)
     finally:
-        os.umask(mask)
+        os.umask(before)
 
 
 def refused(where, pattern):

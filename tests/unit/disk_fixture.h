@@ -103,7 +103,7 @@ static inline void io_submit_on_worker(void *opaque)
 	struct io *io = opaque;
 
 	io->submitting = true;
-	io->on->disk->ops->submit(io->on->disk, &io->request);
+	disk_submit(io->on->disk, &io->request);
 	io->submitting = false;
 }
 

@@ -69,6 +69,9 @@ static void zeros_are_written_where_nothing_else_is_to_be_had(void **state)
 
 	container_of(on.disk, struct raw, disk)->missing = 3;
 	check_random(&on, model, SIZE, 100, 512);
+	/* What was asked for has been counted. */
+	assert_true(on.disk->count[DISK_READ].requests && on.disk->count[DISK_WRITE].requests);
+	assert_true(on.disk->count[DISK_READ].bytes >= 512 * on.disk->count[DISK_READ].requests);
 	stop(&on);
 	unlink(path);
 	free(path);

@@ -51,7 +51,7 @@ static void submit_all(void *opaque)
 
 	for (struct drive_job *job = take_all(drive, &drive->submitted); job; job = next) {
 		next = job->next;
-		drive->disk->ops->submit(drive->disk, &job->request);
+		disk_submit(drive->disk, &job->request);
 	}
 	drive->disk->ops->flush_queue(drive->disk);
 }

@@ -4,7 +4,7 @@
  * worker, and come back to the I/O thread, which calls their done() with the machine lock held:
  *
  *	any thread, machine lock	the drive's worker	the I/O thread, machine lock
- *	drive_submit() --------------->	disk->ops->submit()
+ *	drive_submit() --------------->	disk_submit()
  *					the disk is done ----->	job->done()
  *
  * Nothing is taken back: a controller that is reset while jobs are in flight stays busy until they

@@ -123,7 +123,7 @@ static void run_shutdown(void *opaque)
 	nvme->shutting = true;
 	nvme->in_flight++;
 	nvme->shutdown = (struct disk_request){.operation = DISK_FLUSH, .done = shutdown_done};
-	nvme->disk->ops->submit(nvme->disk, &nvme->shutdown);
+	disk_submit(nvme->disk, &nvme->shutdown);
 	nvme->submitted = true;
 	worker_want_idle(nvme->worker);
 }

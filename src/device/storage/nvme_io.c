@@ -142,7 +142,7 @@ static void submit(struct nvme_request *request)
 {
 	struct nvme *nvme = request->nvme;
 
-	nvme->disk->ops->submit(nvme->disk, &request->disk);
+	disk_submit(nvme->disk, &request->disk);
 	nvme->submitted = true;
 	worker_want_idle(nvme->worker);
 }

@@ -67,7 +67,7 @@ static void submit(struct block_request *request)
 {
 	struct virtio_block *block = request->block;
 
-	block->disk->ops->submit(block->disk, &request->disk);
+	disk_submit(block->disk, &request->disk);
 	block->submitted = true;
 	worker_want_idle(block->device.worker);
 }

@@ -46,7 +46,7 @@ static void submit_range(struct scsi_request *request)
 	request->disk.offset = range->offset;
 	request->disk.bytes = range->bytes;
 	request->unit->submitted = true;
-	disk->ops->submit(disk, &request->disk);
+	disk_submit(disk, &request->disk);
 	worker_want_idle(request->scsi->device.worker);
 }
 

@@ -9,6 +9,7 @@
 
 #include "host/worker.h"
 
+#include <stdatomic.h>
 #include <sys/uio.h>
 
 #define DISK_SECTOR 512
@@ -54,6 +55,7 @@ struct disk_config {
 };
 
 enum disk_operation { DISK_READ, DISK_WRITE, DISK_FLUSH, DISK_DISCARD, DISK_WRITE_ZEROES };
+#define DISK_OPERATIONS (DISK_WRITE_ZEROES + 1)
 
 struct disk_request {
 	enum disk_operation operation;
@@ -90,6 +92,11 @@ struct disk_ops {
 	void (*abandon)(struct disk *disk);
 };
 
+/* What its device has asked for. Read on any thread. */
+struct disk_count {
+	_Atomic uint64_t requests, bytes;
+};
+
 struct disk {
 	const struct disk_ops *ops;
 	uint64_t size; /* bytes, a multiple of DISK_SECTOR */
@@ -97,7 +104,18 @@ struct disk {
 	bool can_discard, can_write_zeroes;
 	uint32_t block_size; /* best size and alignment of requests; 512 or more */
 	const char *how;     /* for --stats: "io_uring", "threads", "nbd" */
+	struct disk_count count[DISK_OPERATIONS];
 };
+
+/* A device's request: ops->submit(), counted. */
+static inline void disk_submit(struct disk *disk, struct disk_request *request)
+{
+	struct disk_count *count = &disk->count[request->operation];
+
+	atomic_fetch_add_explicit(&count->requests, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&count->bytes, request->bytes, memory_order_relaxed);
+	disk->ops->submit(disk, request);
+}
 
 /* Parse the value of --disk; the words after FILE may come in any order. Allocates config->path.
  * 0, or -EINVAL with a message that names the word and what would be right. */
