@@ -114,7 +114,8 @@ json_t *qmp_query_block_stats(struct qmp_session *session, json_t *arguments)
 		node = json_object_get(json_object_get(block, "inserted"), "node-name");
 		if (json_object_get(block, "qdev"))
 			json_object_set(one, "qdev", json_object_get(block, "qdev"));
-		if (node)
+		/* libvirt keeps the counts by each name, and takes no name twice. */
+		if (node && !json_equal(node, json_object_get(block, "device")))
 			json_object_set(one, "node-name", node);
 		json_array_append_new(list, one);
 		disk++;

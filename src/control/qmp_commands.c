@@ -80,6 +80,7 @@ const struct qmp_command qmp_commands[] = {
 	/* Keys, the mouse, the screen */
 	{"send-key", qmp_send_key, "keys:[KeyValue] *hold-time:int", ""},
 	{"input-send-event", qmp_input_send_event, "*device:str *head:int events:[InputEvent]", ""},
+	{"query-vnc", qmp_query_vnc, "", "VncInfo"},
 	{"screendump", qmp_screendump, "filename:str *device:str *head:int *format:ImageFormat",
 		""},
 	{.name = NULL},

@@ -100,6 +100,7 @@ json_t *qmp_query_fdsets(struct qmp_session *session, json_t *arguments);
 /* --- qmp_input.c, qmp_screen.c, qmp_human.c --- */
 json_t *qmp_send_key(struct qmp_session *session, json_t *arguments);
 json_t *qmp_input_send_event(struct qmp_session *session, json_t *arguments);
+json_t *qmp_query_vnc(struct qmp_session *session, json_t *arguments);
 json_t *qmp_screendump(struct qmp_session *session, json_t *arguments);
 json_t *qmp_human_monitor_command(struct qmp_session *session, json_t *arguments);
 

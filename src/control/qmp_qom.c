@@ -79,6 +79,8 @@ json_t *qmp_qom_list_properties(struct qmp_session *session, json_t *arguments)
 
 /* --- the tree --- */
 
+#define VGA "/machine/vga"
+
 static void add_child(json_t *node, const char *name, const char *type)
 {
 	char text[96];
@@ -122,6 +124,8 @@ static json_t *machine_node(struct qmp_session *session)
 	add_child(node, "unattached", "container");
 	add_child(node, "peripheral", "container");
 	add_child(node, "peripheral-anon", "container");
+	if (display_exists(&session->machine->display))
+		add_property(node, "vga", "link<VGA>", json_string(VGA));
 	return node;
 }
 
@@ -142,6 +146,17 @@ static json_t *unattached_node(struct qmp_session *session)
 		snprintf(name, sizeof(name), "device[%u]", i);
 		add_child(node, name, QMP_CPU_TYPE);
 	}
+	return node;
+}
+
+/* libvirt looks for a link to it, to ask for its memory. */
+static json_t *vga_node(struct qmp_session *session)
+{
+	json_t *node = json_object();
+
+	add_property(node, "type", "string", json_string("VGA"));
+	add_property(node, "realized", "bool", json_true());
+	add_property(node, "vgamem_mb", "uint32", json_integer(MEMORY_VIDEO / MIB));
 	return node;
 }
 
@@ -207,13 +222,33 @@ static json_t *object_node(const json_t *object)
 	return node;
 }
 
-/* NULL with a failure: there is no such object. */
-static json_t *find_node(struct qmp_session *session, const char *path)
+/* Without parts that are empty, which count for nothing ("//machine"). False: it is too long to
+ * name anything. */
+static bool tidy_path(char *tidy, size_t size, const char *path)
 {
+	size_t length = 0;
+
+	for (; *path; path++) {
+		if (*path == '/' && (path[1] == '/' || (!path[1] && length)))
+			continue;
+		if (length + 1 == size)
+			return false;
+		tidy[length++] = *path;
+	}
+	tidy[length] = '\0';
+	return true;
+}
+
+/* NULL with a failure: there is no such object. */
+static json_t *find_node(struct qmp_session *session, const char *said)
+{
+	char path[300];
 	static const char cpu[] = QMP_UNATTACHED "/device[", objects[] = "/objects/";
 	json_t *node = NULL, *object;
 	char *end;
 
+	if (!tidy_path(path, sizeof(path), said))
+		return qmp_fail_not_found(session, said);
 	for (size_t i = 0; i < ARRAY_SIZE(nodes); i++)
 		if (strcmp(nodes[i].path, path) == 0)
 			return nodes[i].make(session);
@@ -222,6 +257,8 @@ static json_t *find_node(struct qmp_session *session, const char *path)
 
 		if (strcmp(end, "]") == 0)
 			node = cpu_node(session, index);
+	} else if (strcmp(path, VGA) == 0 && display_exists(&session->machine->display)) {
+		node = vga_node(session);
 	} else if (strncmp(path, objects, strlen(objects)) == 0) {
 		object = json_object_get(session->shared->objects, path + strlen(objects));
 		node = object ? object_node(object) : NULL;

@@ -139,6 +139,9 @@ const struct schema_type schema_types[] = {
 	ENUM("InputEventKind", "key btn rel"),
 	OBJECT("InputEvent", "type:InputEventKind data:any"),
 	ENUM("ImageFormat", "ppm png"),
+	ENUM("NetworkAddressFamily", "ipv4 ipv6 unix"),
+	OBJECT("VncInfo",
+		"enabled:bool *host:str *service:str *family:NetworkAddressFamily *auth:str"),
 	{.name = NULL},
 };
 
