@@ -2,11 +2,12 @@
  * Instructions on the stack pointer, and others whose form decides whether the translator or the
  * interpreter runs them, once cold and hundreds of times more: as a supervisor and as a user, in
  * the lower and in the upper half of the address space. An engine that translates may treat each of
- * these four in its own way.
+ * these five in its own way.
  *
  *	- An address-size prefix changes the explicit operand of PUSH, CALL and JMP, and nothing of
  *	  the stack itself: in 64-bit mode that is always addressed by RSP, and LEAVE pops from RBP
  *	  (SDM vol. 1 6.2.3). An operand-size prefix moves RSP by 2.
+ *	- LEA from ESP and EIP: 32 bits of the sum, whatever is in the upper half of RSP and RIP.
  *	- ADD and SUB of RSP and a register, for each register.
  *	- RDTSC and RDTSCP in ring 3 under CR4.TSD.
  *	- REP MOVS with an FS or GS base that is not 0.
@@ -101,6 +102,13 @@ FORM(jmp_memory_67, "lea 1f(%rip), %rbx; mov %rbx, 16(%r8); jmp *16(%r9d); 1: mo
 FORM(pushf_67, "xor %eax, %eax; .byte 0x67; pushf; pop %rax");
 FORM(pushf_66, "xor %eax, %eax; pushfw; mov (%rsp), %ax");
 
+FORM(lea_67, "lea 8(%rsp), %rbx; mov %ebx, %ebx; lea 8(%esp), %eax; sub %rbx, %rax");
+FORM(lea_67_wide, "lea 8(%rsp), %rbx; mov %ebx, %ebx; lea 8(%esp), %rax; sub %rbx, %rax");
+FORM(lea_67_index, "mov $16, %ecx; lea 8(%rsp,%rcx,2), %rbx; mov %ebx, %ebx; "
+		   "lea 8(%esp,%ecx,2), %eax; sub %rbx, %rax");
+FORM(lea_67_eip, "lea 1f(%rip), %rbx; mov %ebx, %ebx; lea 1f(%eip), %eax; 1: sub %rbx, %rax");
+FORM(lea_67_eip_wide, "lea 1f(%rip), %rbx; mov %ebx, %ebx; lea 1f(%eip), %rax; 1: sub %rbx, %rax");
+
 #define FROM_REGISTER(name, reg)                                                                   \
 	FORM(add_##name, "mov $0x40, %" reg "; add %" reg ", %rsp; mov %rsp, %rax; push %rcx; "    \
 			 "pop %rcx; sub %" reg ", %rsp; sub %rsp, %rax")
@@ -166,6 +174,11 @@ static const struct form forms[] = {
 	ROW(jmp_memory_67, 0, false, 5, ALL, 0),
 	ROW(pushf_67, 0, false, FLAG_ZF | FLAG_PF | 2, ~(u64)FLAG_IF, 0),
 	ROW(pushf_66, -2, false, FLAG_ZF | FLAG_PF | 2, ~(u64)FLAG_IF, 0),
+	ROW(lea_67, 0, false, 0, ALL, 0),
+	ROW(lea_67_wide, 0, false, 0, ALL, 0),
+	ROW(lea_67_index, 0, false, 0, ALL, 0),
+	ROW(lea_67_eip, 0, false, 0, ALL, 0),
+	ROW(lea_67_eip_wide, 0, false, 0, ALL, 0),
 	ADD(rax),
 	ADD(rbx),
 	ADD(rcx),
