@@ -23,17 +23,18 @@ static const struct qemu_key common_keys[] = {
 	{NULL, QEMU_END, NULL},
 };
 
-static const struct qemu_key disk_keys[] = {
-	{"drive", QEMU_OWN, NULL},
-	{"serial", QEMU_COPY, "serial"},
-	{"logical-block-size", QEMU_CHOICE, "512|2048"},
-	{"share-rw", QEMU_CHOICE, "on:share=on|off"},
-	{"removable", QEMU_CHOICE, "off"},
-	{"scsi", QEMU_CHOICE, "off"},
-	{"werror", QEMU_CHOICE, "report|enospc|auto"},
-	{"rerror", QEMU_CHOICE, "report|auto"},
-	{NULL, QEMU_END, NULL},
-};
+#define DISK_KEYS                                                                                  \
+	{"drive", QEMU_OWN, NULL}, {"serial", QEMU_COPY, "serial"},                                \
+		{"logical-block-size", QEMU_CHOICE, "512|2048"},                                   \
+		{"share-rw", QEMU_CHOICE, "on:share=on|off"}, {"removable", QEMU_CHOICE, "off"},   \
+		{"scsi", QEMU_CHOICE, "off"}, {"werror", QEMU_CHOICE, "report|enospc|auto"},       \
+	{                                                                                          \
+		"rerror", QEMU_CHOICE, "report|auto"                                               \
+	}
+
+static const struct qemu_key disk_keys[] = {DISK_KEYS, {NULL, QEMU_END, NULL}};
+static const struct qemu_key unit_keys[] = {DISK_KEYS, {"scsi-id", QEMU_COPY, "target"},
+	{"lun", QEMU_COPY, "lun"}, {"channel", QEMU_CHOICE, "0"}, {NULL, QEMU_END, NULL}};
 
 static const struct qemu_key net_keys[] = {
 	{"netdev", QEMU_OWN, NULL},
@@ -97,6 +98,58 @@ static int add_ide(struct qemu *qemu, const struct model *model, const struct qe
 		if (strcmp(qemu_words_get(&qemu->devices[i], "driver"), "ahci") == 0)
 			on_board.more = ",bus=ahci";
 	return add_disk(qemu, &on_board, words, text);
+}
+
+static bool is_scsi_controller(const struct qemu_words *words)
+{
+	return strncmp(qemu_words_get(words, "driver"), "virtio-scsi", 11) == 0;
+}
+
+/* The number of the controller that a bus belongs to, which is called after it; NULL: of the first
+ * one. -ENODEV: there is none. */
+static int find_scsi_bus(const struct qemu *qemu, const char *bus)
+{
+	int number = 0;
+
+	for (unsigned i = 0; i < qemu->device_count; i++) {
+		const char *id = qemu_words_get(&qemu->devices[i], "id");
+
+		if (!is_scsi_controller(&qemu->devices[i]))
+			continue;
+		id = id ? id : "scsi";
+		if (!bus ||
+			(strncmp(bus, id, strlen(id)) == 0 && strcmp(bus + strlen(id), ".0") == 0))
+			return number;
+		number++;
+	}
+	return -ENODEV;
+}
+
+/* A disk or CD-ROM drive of a SCSI controller. */
+static int add_unit(struct qemu *qemu, const struct model *model, const struct qemu_words *words,
+	const char *text)
+{
+	const char *bus = qemu_words_get(words, "bus");
+	int controller = find_scsi_bus(qemu, bus);
+	struct model at_controller = *model;
+	char more[64];
+
+	if (controller < 0) {
+		log_error("-device %s,bus=%s: there is no such SCSI bus; that of "
+			  "'-device virtio-scsi-pci,id=ID' is ID.0",
+			model->name, bus ? bus : "scsi.0");
+		return -EINVAL;
+	}
+	snprintf(more, sizeof(more), ",bus=scsi,controller=%d", controller);
+	at_controller.more = more;
+	return add_disk(qemu, &at_controller, words, text);
+}
+
+static int add_scsi(struct qemu *qemu, const struct model *model, const struct qemu_words *words,
+	const char *text)
+{
+	qemu->machine.scsi_controllers++;
+	return 0;
 }
 
 static int add_net(struct qemu *qemu, const struct model *model, const struct qemu_words *words,
@@ -268,6 +321,10 @@ static const struct model models[] = {
 	{"ide-drive", disk_keys, add_ide, ""},
 	{"ahci", NULL, add_nothing, ""},
 	{"ich9-ahci", NULL, add_nothing, ""},
+	{"virtio-scsi-pci", NULL, add_scsi, ""},
+	{"virtio-scsi", NULL, add_scsi, ""},
+	{"scsi-hd", unit_keys, add_unit, ""},
+	{"scsi-cd", unit_keys, add_unit, ""},
 	{"virtio-net-pci", net_keys, add_net, ",model=virtio"},
 	{"virtio-net", net_keys, add_net, ",model=virtio"},
 	{"e1000", net_keys, add_net, ",model=e1000"},

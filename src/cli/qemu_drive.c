@@ -376,7 +376,9 @@ static const struct {
 	{"ide", ",bus=ide", ",bus=ahci", NULL},
 	{"virtio", ",bus=virtio", ",bus=virtio", NULL},
 	{"floppy", ",floppy", ",floppy", NULL},
-	{"scsi", NULL, NULL, "there is no such controller for if=scsi; virtio is one"},
+	{"scsi", NULL, NULL,
+		"this board has no SCSI controller of its own; -device has virtio-scsi-pci and "
+		"scsi-hd"},
 	{"sd", NULL, NULL, "there are no SD cards"},
 	{"mtd", NULL, NULL, "there is no flash but if=pflash"},
 };

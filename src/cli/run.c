@@ -483,7 +483,8 @@ static const struct option_row table[] = {
 	{"disk", "FILE[,WORD]...",
 		"add a disk with FILE's contents (up to 16); or "
 		"of\nnbd+unix:///NAME?socket=PATH "
-		"or nbd://HOST/NAME. WORDs:\nbus=virtio (the default), nvme, ide or ahci; "
+		"or nbd://HOST/NAME. WORDs:\nbus=virtio (the default), scsi (with "
+		"controller=N, target=N\nand lun=N), nvme, ide or ahci; "
 		"readonly;\nsnapshot "
 		"(keep writes apart, and forget them);\n"
 		"serial=S; offset=N and size=N (a part of FILE);\nformat=raw or qcow2, ...; "

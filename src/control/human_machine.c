@@ -19,7 +19,9 @@ static void print_disk(FILE *out, const char *name, const struct disk_config *co
 	static const char *const buses[] = {[DISK_BUS_ANY] = "default",
 		[DISK_BUS_VIRTIO] = "virtio",
 		[DISK_BUS_IDE] = "ide",
-		[DISK_BUS_AHCI] = "ahci"};
+		[DISK_BUS_AHCI] = "ahci",
+		[DISK_BUS_NVME] = "nvme",
+		[DISK_BUS_SCSI] = "scsi"};
 	const char *bus = config->bus < ARRAY_SIZE(buses) ? buses[config->bus] : NULL;
 
 	fprintf(out, "%s: %s (%s%s)\n    Attached to:      %s\n    Cache mode:       %s\n", name,

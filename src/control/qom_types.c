@@ -30,6 +30,14 @@
 		"host_tso4:bool "                                                                  \
 		"host_tso6:bool host_ecn:bool host_ufo:bool host_mtu:uint16 rx_queue_size:uint16 " \
 		"tx_queue_size:uint16 tx:str "
+#define SCSI_PROPERTIES                                                                            \
+	VIRTIO_PROPERTIES "num_queues:uint32 virtqueue_size:uint32 max_sectors:uint32 "            \
+			  "cmd_per_lun:uint32 iothread:link<iothread> hotplug:bool "               \
+			  "param_change:bool"
+#define UNIT_PROPERTIES                                                                            \
+	DRIVE_PROPERTIES                                                                           \
+	"vendor:str product:str ver:str wwn:uint64 port_wwn:uint64 port_index:uint16 dpofua:bool " \
+	"scsi_version:int32 max_unmap_size:uint64 max_io_size:uint64 "
 #define RNG_PROPERTIES    VIRTIO_PROPERTIES "rng:link<rng-backend> max-bytes:uint64 period:uint32"
 #define SHARE_PROPERTIES  VIRTIO_PROPERTIES "fsdev:str mount_tag:str"
 #define SERIAL_PROPERTIES VIRTIO_PROPERTIES "max_ports:uint32"
@@ -63,6 +71,10 @@ const struct qom_type qom_types[] = {
 		DRIVE_PROPERTIES},
 	{"ahci", "pci-device", "PCI", "SATA controller", PCI_PROPERTIES},
 	{"ich9-ahci", "pci-device", "PCI", "Intel's SATA controller", PCI_PROPERTIES},
+	{"virtio-scsi-pci", "virtio-pci", "PCI", "a SCSI controller", SCSI_PROPERTIES},
+	{"virtio-scsi", "virtio-pci", "PCI", "a SCSI controller", SCSI_PROPERTIES},
+	{"scsi-hd", "device", "SCSI", "a disk at a SCSI controller", UNIT_PROPERTIES},
+	{"scsi-cd", "device", "SCSI", "a CD-ROM drive at a SCSI controller", UNIT_PROPERTIES},
 	{"virtio-net-pci", "virtio-pci", "PCI", "a network card", NET_PROPERTIES},
 	{"virtio-net", "virtio-pci", "PCI", "a network card", NET_PROPERTIES},
 	{"e1000", "pci-device", "PCI", "Intel's 82540EM network card",

@@ -16,6 +16,7 @@
 #include "host/display/font.h"
 #include "machine/disk_controllers.h"
 #include "machine/machine.h"
+#include "machine/scsi_controllers.h"
 #include "machine/test_devices.h"
 
 #include <errno.h>
@@ -89,6 +90,7 @@ static int create_disks(struct machine *machine)
 		struct machine * machine, unsigned index, struct disk *disk) = {
 		[DISK_BUS_VIRTIO] = create_virtio_disk,
 		[DISK_BUS_NVME] = create_nvme_disk,
+		[DISK_BUS_SCSI] = NULL,
 	};
 	struct disk *disk;
 	int error = 0;
@@ -217,6 +219,7 @@ static int (*const rows[])(struct machine *machine) = {
 	create_entropy,
 	test_devices_create_own,
 	create_disks,
+	machine_create_scsi,
 	create_networks,
 	create_console,
 	create_vga,

@@ -95,6 +95,7 @@ struct machine_config {
 	int console_input, console_output; /* descriptors; input -1: none */
 	struct disk_config disks[MACHINE_MAX_DISKS];
 	unsigned disk_count;
+	unsigned scsi_controllers; /* at least; more where disks are at them */
 	struct disk_config floppies[MACHINE_MAX_FLOPPIES];
 	unsigned floppy_count;
 	struct net_config nets[MACHINE_MAX_NETS];

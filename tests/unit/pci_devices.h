@@ -13,6 +13,7 @@
 #include "device/virtio/console.h"
 #include "device/virtio/entropy.h"
 #include "device/virtio/net.h"
+#include "device/virtio/scsi.h"
 #include "device_fixture.h"
 #include "slow_disk.h"
 #include "virtio_driver.h"
@@ -99,6 +100,7 @@ static inline void create_pci_devices(struct pci_bus *bus, struct device_list *d
 	assert_int_equal(i6300esb_create(bus, devices, PCI_ANY_SLOT, ignore_expiry, NULL), 0);
 	assert_int_equal(pvpanic_create(bus, devices, PCI_ANY_SLOT, &panic), 0);
 	assert_int_equal(pci_iotest_create(bus, devices, PCI_ANY_SLOT), 0);
+	assert_int_equal(virtio_scsi_create(bus, PCI_ANY_SLOT, 0, NULL, 0, 1), 0);
 }
 
 /* --- a guest that does anything with the bus --- */

@@ -42,15 +42,30 @@ static void words_come_in_any_order(void **state)
 	free(config.path);
 }
 
+static void places_at_a_scsi_controller(void **state)
+{
+	assert_int_equal(parse("f,lun=16383,bus=scsi,target=255,controller=7"), 0);
+	assert_int_equal(config.bus, DISK_BUS_SCSI);
+	assert_int_equal(config.controller, 7);
+	assert_int_equal(config.target, 255);
+	assert_int_equal(config.lun, 16383);
+	free(config.path);
+	assert_int_equal(disk_config_parse_cdrom(&config, "--cdrom", "f,bus=scsi"), 0);
+	assert_int_equal(config.target, -1);
+	free(config.path);
+}
+
 static void wrong_words_are_refused(void **state)
 {
 	static const char *const wrong[] = {"", ",readonly", "f,", "f,rw", "f,readonly=on",
 		"f,serial=", "f,serial=123456789012345678901", "f,serial=a b", "f,offset=1",
 		"f,size=0", "f,size=511", "f,size=-1", "f,offset=99999999T", "f,format=../x",
 		"f,format=", "f,format=aaaaaaaaaaaaaaaa", "f,cache=fast", "f,share=yes",
-		"f,io=uring", "f,port=1", "f,bus=scsi", "f,bus=", "f,bus=ide,port", "f,reconnect=x",
-		"f,format=qcow2,offset=1M", "nbd://host/,format=raw",
-		"nbd+unix:///?socket=x,size=1M"};
+		"f,io=uring", "f,port=1", "f,bus=sata", "f,bus=", "f,bus=ide,port",
+		"f,bus=scsi,port", "f,target=1", "f,bus=ahci,lun=1", "f,bus=virtio,controller=0",
+		"f,bus=scsi,target=256", "f,bus=scsi,lun=16384", "f,bus=scsi,controller=8",
+		"f,bus=scsi,target=-1", "f,reconnect=x", "f,format=qcow2,offset=1M",
+		"nbd://host/,format=raw", "nbd+unix:///?socket=x,size=1M"};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(wrong); i++) {
 		assert_int_equal(parse(wrong[i]), -EINVAL);
@@ -74,6 +89,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_file_alone_has_defaults),
 		cmocka_unit_test(words_come_in_any_order),
+		cmocka_unit_test(places_at_a_scsi_controller),
 		cmocka_unit_test(wrong_words_are_refused),
 		cmocka_unit_test(cdrom_is_read_only),
 	};

@@ -204,6 +204,35 @@ static void drives(void **state)
 	refuses("-drive id=a,if=none -drive id=a,if=none");
 }
 
+static void scsi_units(void **state)
+{
+	const struct disk_config *disk = qemu.machine.disks;
+
+	takes("-device virtio-scsi-pci,id=scsi0 -device virtio-scsi-pci,id=scsi1,num_queues=4 "
+	      "-drive file=a,if=none,id=a -drive file=b,if=none,id=b -drive file=c,if=none,id=c "
+	      "-device scsi-hd,drive=a "
+	      "-device scsi-hd,drive=b,bus=scsi1.0,channel=0,scsi-id=3,lun=2,device_id=d,serial=S "
+	      "-device scsi-cd,drive=c,bus=scsi0.0,scsi-id=1");
+	assert_int_equal(qemu.machine.scsi_controllers, 2);
+	assert_int_equal(qemu.machine.disk_count, 3);
+	assert_true(disk[0].bus == DISK_BUS_SCSI && disk[0].controller == 0);
+	assert_true(disk[0].target == -1 && disk[0].lun == -1);
+	assert_true(disk[1].controller == 1 && disk[1].target == 3 && disk[1].lun == 2);
+	assert_string_equal(disk[1].serial, "S");
+	assert_true(disk[2].cdrom && disk[2].controller == 0 && disk[2].target == 1);
+	takes("-device virtio-scsi-pci -device scsi-cd,bus=scsi.0");
+	assert_int_equal(qemu.machine.scsi_controllers, 1);
+	refuses("-drive file=x,if=none,id=d -device scsi-hd,drive=d");
+	refuses("-device virtio-scsi-pci,id=s -drive file=x,if=none,id=d "
+		"-device scsi-hd,drive=d,bus=scsi.0");
+	refuses("-device virtio-scsi-pci -drive file=x,if=none,id=d "
+		"-device scsi-hd,drive=d,channel=1");
+	refuses("-device virtio-scsi-pci -drive file=x,if=none,id=d "
+		"-device scsi-hd,drive=d,scsi-id=256");
+	refuses("-device virtio-scsi-pci -device scsi-hd");
+	refuses("-drive file=x,if=scsi");
+}
+
 static void block_devices(void **state)
 {
 	const struct disk_config *disk = qemu.machine.disks;
@@ -455,6 +484,7 @@ int main(void)
 		cmocka_unit_test(the_machine_and_its_processors),
 		cmocka_unit_test(defaults),
 		cmocka_unit_test(drives),
+		cmocka_unit_test(scsi_units),
 		cmocka_unit_test(block_devices),
 		cmocka_unit_test(networks),
 		cmocka_unit_test(shares),

@@ -227,10 +227,12 @@ static void scsi_idle(void *opaque)
 
 static void show_settings(struct virtio_scsi *scsi)
 {
-	struct virtio_scsi_config *shown = (struct virtio_scsi_config *)scsi->device.config;
+	const uint32_t sense_size = scsi->settings.state.sense_size,
+		       cdb_size = scsi->settings.state.cdb_size;
+	uint8_t *shown = scsi->device.config;
 
-	__atomic_store_n(&shown->sense_size, scsi->settings.state.sense_size, __ATOMIC_RELAXED);
-	__atomic_store_n(&shown->cdb_size, scsi->settings.state.cdb_size, __ATOMIC_RELAXED);
+	memcpy(shown + offsetof(struct virtio_scsi_config, sense_size), &sense_size, 4);
+	memcpy(shown + offsetof(struct virtio_scsi_config, cdb_size), &cdb_size, 4);
 }
 
 static void set_sizes(struct virtio_scsi *scsi, uint32_t sense_size, uint32_t cdb_size)

@@ -10,6 +10,10 @@
 
 #define MAX_OFFSET    (UINT64_C(1) << 62)
 #define MAX_RECONNECT 86400
+/* Of SCSI controllers (virtio 1.2, 5.6). */
+#define MAX_CONTROLLER 7
+#define MAX_TARGET     255
+#define MAX_LUN        16383
 
 static int set_read_only(void *opaque, const char *option, const char *value)
 {
@@ -142,16 +146,48 @@ static int set_bus(void *opaque, const char *option, const char *value)
 		[DISK_BUS_IDE] = "ide",
 		[DISK_BUS_AHCI] = "ahci",
 		[DISK_BUS_NVME] = "nvme",
+		[DISK_BUS_SCSI] = "scsi",
 		NULL};
-	int choice = choose(option, value, "virtio, nvme, ide or ahci", names);
+	int choice = choose(option, value, "virtio, scsi, nvme, ide or ahci", names);
 
 	if (choice >= 0)
 		((struct disk_config *)opaque)->bus = (enum disk_bus)choice;
 	return choice < 0 ? choice : 0;
 }
 
+static int set_place(
+	const char *option, const char *value, const char *expected, unsigned max, int *place)
+{
+	uint64_t number = 0;
+	int error = words_number(option, value, expected, 0, max, &number);
+
+	*place = (int)number;
+	return error;
+}
+
+static int set_controller(void *opaque, const char *option, const char *value)
+{
+	return set_place(option, value, "a controller's number", MAX_CONTROLLER,
+		&((struct disk_config *)opaque)->controller);
+}
+
+static int set_target(void *opaque, const char *option, const char *value)
+{
+	return set_place(option, value, "a target's number", MAX_TARGET,
+		&((struct disk_config *)opaque)->target);
+}
+
+static int set_lun(void *opaque, const char *option, const char *value)
+{
+	return set_place(
+		option, value, "a unit's number", MAX_LUN, &((struct disk_config *)opaque)->lun);
+}
+
 static const struct words_row table[] = {
 	{"bus=B", set_bus},
+	{"controller=N", set_controller},
+	{"target=N", set_target},
+	{"lun=N", set_lun},
 	{"readonly", set_read_only},
 	{"snapshot", set_snapshot},
 	{"serial=S", set_serial},
@@ -176,7 +212,14 @@ static int check(const struct disk_config *config, const char *option)
 {
 	bool whole = !config->offset && !config->size;
 
-	if (config->port && (config->bus == DISK_BUS_IDE || config->bus == DISK_BUS_AHCI)) {
+	if (config->bus != DISK_BUS_SCSI &&
+		(config->controller >= 0 || config->target >= 0 || config->lun >= 0)) {
+		log_error("%s %s: controller=, target= and lun= are for bus=scsi", option,
+			config->path);
+		return -EINVAL;
+	}
+	if (config->port && (config->bus == DISK_BUS_IDE || config->bus == DISK_BUS_AHCI ||
+				    config->bus == DISK_BUS_SCSI)) {
 		log_error("%s %s: port is for bus=virtio and bus=nvme", option, config->path);
 		return -EINVAL;
 	}
@@ -200,7 +243,8 @@ int disk_config_parse(struct disk_config *config, const char *option, const char
 	char *list = strdup(value), *rest = list;
 	int error = -EINVAL;
 
-	*config = (struct disk_config){.reconnect_s = DISK_RECONNECT_S};
+	*config = (struct disk_config){
+		.reconnect_s = DISK_RECONNECT_S, .controller = -1, .target = -1, .lun = -1};
 	if (list) {
 		config->path = strdup(words_take(&rest));
 		error = config->path ? words_parse(option, &rest, table, config) : -ENOMEM;
@@ -222,7 +266,7 @@ int disk_config_parse_cdrom(struct disk_config *config, const char *option, cons
 	if (error)
 		return error;
 	if (config->bus == DISK_BUS_VIRTIO || config->bus == DISK_BUS_NVME || config->snapshot) {
-		log_error("%s %s: a CD-ROM is read-only, and at bus=ide or bus=ahci", option,
+		log_error("%s %s: a CD-ROM is read-only, and at bus=ide, ahci or scsi", option,
 			config->path);
 		free(config->path);
 		config->path = NULL;

@@ -31,10 +31,12 @@ enum disk_bus {
 	DISK_BUS_IDE,
 	DISK_BUS_AHCI,
 	DISK_BUS_NVME,
+	DISK_BUS_SCSI,
 };
 
 /* --disk
- * FILE[,bus=B][,readonly][,snapshot][,serial=S][,offset=N,size=N][,format=F][,cache=C][,share=on]
+ * FILE[,bus=B][,controller=N,target=N,lun=N]
+ * [,readonly][,snapshot][,serial=S][,offset=N,size=N][,format=F][,cache=C][,share=on]
  * [,io=auto|threads][,reconnect=SECONDS]; ",," is a comma in a word. */
 struct disk_config {
 	char *path; /* or nbd://..., nbd+unix:///... */
@@ -51,6 +53,8 @@ struct disk_config {
 	struct disk_server *server;
 	bool port; /* its device is behind a PCI Express root port of its own */
 	enum disk_bus bus;
+	/* DISK_BUS_SCSI: which controller, and where there. -1: the first that is free. */
+	int controller, target, lun;
 	bool cdrom; /* --cdrom: read-only, and a CD-ROM drive's disc */
 };
 
