@@ -48,7 +48,7 @@ case ${1-} in
 esac
 # Some are for processors: udev loads them where it finds one of the right name. What the kernel has not
 # got is left out.
-modules="virtio_pci virtio_blk virtio_net virtio_console virtio-rng 9p 9pnet_virtio ext4 btrfs vfat isofs"
+modules="virtio_pci virtio_blk virtio_scsi virtio_net virtio_console virtio-rng 9p 9pnet_virtio ext4 btrfs vfat nls_cp437 nls_ascii isofs dm_mod"
 modules="$modules nvme ahci ata_piix ata_generic sd_mod sr_mod floppy e1000 bochs parport_pc lp psmouse serio_raw"
 modules="$modules evdev pcspkr button qemu_fw_cfg i2c-i801 lpc_ich iTCO_wdt"
 modules="$modules i6300esb pvpanic-pci pvpanic-mmio"

@@ -226,6 +226,44 @@ for kind, name in ((11, 'discard'), (13, 'zeroes')):
         (0, 0, 2, 0, kind, 1, 0), struct.pack('<QIIQII', 2, 1, 0, 4, 2, kind == 13), COMPLETE, COMPLETE, IDLE))
 
 
+# fuzz_virtio_scsi.c: steps of action, cut, readable, writable, unit, target, lun, the command's 16 bytes;
+# its parameters are what follows. What has no target is at a disk.
+def scsi(*steps):
+    return b''.join(
+        struct.pack('<7B', *step[:7]) + bytes(step[7:]).ljust(16, b'\0') if isinstance(step, tuple) else step
+        for step in steps)
+
+
+READY = (0, 0, 0, 0, 2, 0, 0, 0x00), (0, 0, 0, 0, 2, 2, 3, 0x00), (0, 0, 0, 0, 2, 2, 3, 0x00)
+COMPLETE, IDLE, RESET, CONFIG = (2, 0, 0, 0, 0, 0, 0), (4, 0, 0, 0, 0, 0, 0), (6, 0, 0, 0, 0, 0, 0), (7, 0, 0, 0, 0, 0, 0)
+write('virtio_scsi', 'transfers', scsi(
+    *READY, (0, 3, 0, 2, 2, 0, 0, 0x28, 0, 0, 0, 0, 3, 0, 0, 2), (0, 7, 2, 0, 2, 0, 0, 0x2a, 8, 0, 0, 0, 5, 0, 0, 2),
+    (0, 0, 0, 8, 2, 2, 3, 0xa8, 0, 0, 0, 0, 2, 0, 0, 0, 2), (0, 0, 0, 0, 0, 0, 0, 0x35), *[COMPLETE] * 4, IDLE))
+write('virtio_scsi', 'transfers-16', scsi(
+    *READY, (0, 3, 0, 2, 2, 0, 0, 0x88, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 2), (0, 0, 1, 0, 2, 0, 0, 0x0a, 0, 0, 9, 1),
+    (0, 0, 1, 0, 2, 0, 0, 0x8e, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 1), *[COMPLETE] * 3, IDLE))
+write('virtio_scsi', 'unmap', scsi(
+    *READY, (0, 0, 40, 0, 0, 0, 0, 0x42, 0, 0, 0, 0, 0, 0, 0, 40),
+    struct.pack('>HH4xQI4xQI10x', 38, 32, 4, 2, 8, 1), COMPLETE, COMPLETE, IDLE))
+write('virtio_scsi', 'write-same', scsi(
+    *READY, (0, 0, 1, 0, 2, 0, 0, 0x41, 8, 0, 0, 0, 12, 0, 0, 2), bytes(23 * 23),
+    (0, 0, 0, 0, 2, 0, 0, 0x93, 9, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 1), COMPLETE, COMPLETE, IDLE))
+for name, target, lun, commands in (
+        ('disk', 0, 0, ((0x12, 0, 0, 0, 36), *((0x12, 1, page, 0, 64) for page in (0, 0x80, 0x83, 0xb0, 0xb1, 0xb2)),
+                        (0x25,), (0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32), (0x1a, 0, 0x3f, 0, 64),
+                        (0x5a, 0, 8, 0, 0, 0, 0, 0, 64), (0x03, 0, 0, 0, 18), (0x1b, 0, 0, 0, 0), (0x2f, 0, 0, 0, 0, 1, 0, 0, 1),
+                        (0xa0, 0, 0, 0, 0, 0, 0, 0, 0, 64))),
+        ('disc', 2, 3, ((0x12, 0, 0, 0, 36), (0x43, 0, 0, 0, 0, 0, 0, 0, 20), (0x46, 0, 0, 0, 0, 0, 0, 0, 64),
+                        (0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8), (0x51, 0, 0, 0, 0, 0, 0, 0, 34), (0x1b, 0, 0, 0, 2), (0x00,),
+                        (0x1b, 0, 0, 0, 3), (0x00,), (0x5a, 0, 0x2a, 0, 0, 0, 0, 0, 64)))):
+    write('virtio_scsi', name, scsi(*READY, *((0, 0, 0, 4, 1, target, lun, *command) for command in commands), COMPLETE, IDLE))
+write('virtio_scsi', 'tasks', scsi(
+    *READY, (0, 0, 1, 0, 2, 0, 4, 0x2a, 0, 0, 0, 0, 0, 0, 0, 1), (1, 0, 0, 1, 0, 0, 0, 0, 6, 1), (1, 0, 0, 1, 0, 0, 0, 0, 0, 1),
+    COMPLETE, (5, 0, 0, 0, 0, 0, 0), (1, 0, 0, 1, 0, 0, 0, 0, 5), (1, 0, 24, 5, 8, 0, 0, 2), COMPLETE, RESET))
+write('virtio_scsi', 'sizes', scsi(
+    (7, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 16), *READY, (0, 3, 0, 2, 2, 0, 0, 0x28, 0, 0, 0, 0, 3, 0, 0, 2), RESET, COMPLETE))
+
+
 def rings(queues, data):
     # queues: for each, its descriptors and the heads that are available; 0x200 bytes each from 0x1000 on
     result = b''

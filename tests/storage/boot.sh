@@ -60,7 +60,7 @@ if [[ ! -e $firmware ]]; then
 	exit 0
 fi
 for engine; do
-	for bus in ide ahci; do
+	for bus in ide ahci scsi; do
 		boots "a disk at bus=$bus" "read from disk" --firmware $firmware --disk "$work/disk,bus=$bus"
 		boots "a CD-ROM at bus=$bus" "read from boot" --firmware $firmware --cdrom "$work/disc.iso,bus=$bus"
 	done

@@ -158,6 +158,42 @@ nvme()
 	dmesg -c >/tmp/log
 }
 
+at_address()	# :CHANNEL:TARGET:LUN: the disk there, of any controller
+{
+	ls "/sys/class/scsi_disk" | grep -q "$1$" && ls /sys/class/scsi_disk/*"$1"/device/block
+}
+
+rescanned()	# DISK: it goes, and is found again
+{
+	echo 1 >"/sys/block/$1/device/delete" && [ ! -e "/sys/block/$1" ] || return 1
+	for host in /sys/class/scsi_host/host*; do
+		echo "- - -" >"$host/scan"
+	done
+	first=$(disk_of 33554432)
+	[ -n "$first" ]
+}
+
+scsi()
+{
+	modprobe virtio_pci
+	modprobe virtio_scsi
+	find_disks
+	other=$(disk_of 16777216)
+	check "scsi: a second controller's disk is at 3:5" [ "$(at_address :0:3:5)" = "$other" ]
+	check "scsi: no two disks are at one address" [ "$(ls /sys/class/scsi_disk | wc -l)" = 3 ]
+	check "scsi: writes are cached" [ "$(cat "/sys/block/$first/device/scsi_disk/"*/cache_type)" = "write back" ]
+	check "scsi: a read-only disk" [ "$(cat "/sys/block/$second/ro")" = 1 ]
+	check "scsi: the serial number" grep -q plain "/sys/block/$first/device/vpd_pg80"
+	check "scsi: zeroes are had by unmapping" \
+		[ "$(cat "/sys/block/$first/device/scsi_disk/"*/provisioning_mode)" = unmap ]
+	disks "$first" "$second"
+	check "scsi: another disk is written" write_text "/dev/$other"
+	check "scsi: a disk is removed and found again" rescanned "$first"
+	check "scsi: and read" write_direct "/dev/$first"
+	write_text "/dev/$first" >/dev/null
+	dmesg -c >/tmp/log
+}
+
 refuses_floppy_writes()
 {
 	! dd if=/tmp/text of=/dev/fd1 bs=512 count=1 conv=fsync 2>/dev/null && dd if=/dev/fd1 bs=64k count=8 2>/dev/null | cmp - /tmp/text

@@ -16,13 +16,13 @@ source=$3
 engine=$4
 shift 4
 guest=${GUEST:-$source/.cache/guest-full}
-parts=${PARTS:-ide,ahci,nvme,floppy}
+parts=${PARTS:-ide,ahci,nvme,scsi,floppy}
 work=$(mktemp -d) || exit 2
 trap 'rm -rf "$work"' EXIT
 . "$source/tests/boot/linux-guest.sh"
 
 "$source/guests/make-initramfs.sh" "$work/initramfs" --guest "$guest" --init "$source/tests/storage/guest-init.sh" \
-	--module sd_mod --module sr_mod --module isofs --module ata_piix --module ahci --module nvme --module floppy \
+	--module sd_mod --module sr_mod --module isofs --module ata_piix --module ahci --module nvme --module virtio_pci --module virtio_scsi --module floppy \
 	--file "$source/tests/boot/guest-check.sh:check.sh" --file "$programs/guest-disk:bin/guest-disk" || exit 2
 mkdir "$work/disc" && text >"$work/disc/text.txt" &&
 	xorriso -as mkisofs -quiet -R -o "$work/disc.iso" "$work/disc" 2>/dev/null || exit 2
@@ -82,6 +82,17 @@ run_ahci()	# CPUS
 run_nvme()	# CPUS
 {
 	run_disks "$1" nvme
+}
+
+# A disk and a disc at the first controller, and at the second one a target with another disk as its unit 5.
+run_scsi()	# CPUS
+{
+	truncate -s 16M "$work/other"
+	run_disks "$1" scsi --cdrom "$work/disc.iso,bus=scsi,target=7" \
+		--disk "$work/other,bus=scsi,controller=1,target=3,lun=5"
+	same_bytes "$work/other" 0
+	result $? "$engine, $1 CPU, scsi: what was written to a second controller's disk is in the file"
+	rm "$work/other"
 }
 
 run_floppy()	# CPUS
