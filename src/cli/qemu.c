@@ -30,8 +30,6 @@ void qemu_free(struct qemu *qemu)
 		free(qemu->machine.disks[i].path);
 	for (unsigned i = 0; i < qemu->machine.floppy_count; i++)
 		free(qemu->machine.floppies[i].path);
-	for (unsigned i = 0; i < qemu->machine.console_port_count; i++)
-		console_port_config_free(&qemu->machine.console_ports[i]);
 	for (unsigned i = 0; i < qemu->machine.net_count; i++)
 		net_config_free(&qemu->machine.nets[i]);
 	for (unsigned i = 0; i < qemu->machine.share_count; i++)
@@ -62,17 +60,26 @@ const char *qemu_keep_copy(struct qemu *qemu, const char *text)
 
 /* --- what was not said --- */
 
-/* -nographic, and a machine without a window, have the first serial port on standard input and
- * output. */
+static bool has_serial_device(const struct qemu *qemu)
+{
+	for (unsigned i = 0; i < qemu->device_count; i++)
+		if (strcmp(qemu_words_get(&qemu->devices[i], "driver"), "isa-serial") == 0)
+			return true;
+	return false;
+}
+
+/* -nographic has on standard input and output what was not said to be elsewhere: the first serial
+ * port, the monitor, or both. */
 static int default_devices(struct qemu *qemu)
 {
-	bool ports = qemu->no_graphic || !qemu->no_defaults;
+	bool ports = qemu->no_graphic || !qemu->no_defaults, monitor = !qemu->monitor_said;
+	bool stdio = qemu->no_graphic && !qemu->daemonize;
+	const char *serial = !stdio ? "vc" : monitor ? "mon:stdio" : "stdio";
 
-	if (ports && !qemu->serial_said &&
-		qemu_parse_chardev(qemu, "-serial",
-			qemu->no_graphic && !qemu->daemonize ? "mon:stdio" : "vc",
-			&qemu->serials[qemu->serial_count++]) < 0)
-		return -EINVAL;
+	if (ports && !qemu->serial_said && !has_serial_device(qemu))
+		return qemu_add_serial(qemu, serial);
+	if (stdio && monitor && !qemu->no_defaults)
+		return qemu_add_monitor(qemu, "-monitor", "stdio", false);
 	return 0;
 }
 
@@ -112,7 +119,7 @@ static int choose_firmware(struct qemu *qemu)
 static int check_daemon(const struct qemu *qemu)
 {
 	for (unsigned i = 0; qemu->daemonize && i < qemu->chardev_count; i++)
-		if (qemu->chardevs[i].kind == QEMU_CHAR_STDIO) {
+		if (qemu->chardevs[i].config.kind == CHAR_STDIO) {
 			log_error("-daemonize: cannot use stdio for a serial port or a monitor");
 			return -EINVAL;
 		}

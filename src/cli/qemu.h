@@ -30,24 +30,9 @@ struct qemu_drive {
 	bool cdrom, used;
 };
 
-enum qemu_char_kind {
-	QEMU_CHAR_NULL,
-	QEMU_CHAR_STDIO,
-	QEMU_CHAR_FILE,
-	QEMU_CHAR_PIPE,
-	QEMU_CHAR_PTY,
-	QEMU_CHAR_UNIX, /* a socket, with server and wait */
-	QEMU_CHAR_TCP,
-	QEMU_CHAR_VC, /* a window: as null */
-};
-
 struct qemu_chardev {
-	const char *id;
-	enum qemu_char_kind kind;
-	const char *path; /* of a file, pipe or socket; HOST:PORT */
-	int fd;           /* a descriptor in its place; -1: none */
-	bool server, wait, mux, used;
-	bool append; /* a file keeps what is in it */
+	struct char_config config;
+	bool of_monitor; /* which opens it itself */
 };
 
 struct qemu_netdev {
@@ -93,7 +78,10 @@ struct qemu {
 	unsigned device_count;
 	struct qemu_chardev *serials[QEMU_MAX_SERIALS]; /* NULL: none */
 	unsigned serial_count;
-	struct qemu_chardev *parallel, *console; /* console: of the virtio console */
+	struct qemu_chardev *parallel;
+	/* IDs of the virtio-serial controllers, in their order; "": it has none. */
+	const char *consoles[MACHINE_MAX_CONSOLES];
+	unsigned console_count;
 	struct qemu_monitor monitors[QEMU_MAX_MONITORS];
 	unsigned monitor_count;
 	struct qemu_fd fds[QEMU_MAX_FDS];
@@ -165,11 +153,13 @@ int qemu_use_fsdev(struct qemu *qemu, const char *option, const char *id, const 
 
 int qemu_add_chardev(struct qemu *qemu, const char *value);
 /* What -serial and the like say: "stdio", "file:NAME", "unix:PATH,server", "chardev:ID".
- * `*chardev` is NULL for "none". */
-int qemu_parse_chardev(
-	struct qemu *qemu, const char *option, const char *value, struct qemu_chardev **chardev);
+ * `*chardev` is NULL for "none". `label`: its name where it has none, before a number. */
+int qemu_parse_chardev(struct qemu *qemu, const char *option, const char *label, const char *value,
+	struct qemu_chardev **chardev);
+/* What -serial and -monitor say. */
+int qemu_add_serial(struct qemu *qemu, const char *value);
+int qemu_add_monitor(struct qemu *qemu, const char *option, const char *value, bool control);
 struct qemu_chardev *qemu_find_chardev(struct qemu *qemu, const char *option, const char *id);
-int qemu_finish_chardevs(struct qemu *qemu);
 
 int qemu_add_fd(struct qemu *qemu, const char *value);
 /* Where `path` is /dev/fdset/N: a descriptor of that set that can be written, a new one for the

@@ -246,55 +246,67 @@ static int add_serial(struct qemu *qemu, const struct model *model, const struct
 	return 0;
 }
 
-/* A port of the one virtio console: named, to a socket or a file. */
+static int add_controller(struct qemu *qemu, const struct model *model,
+	const struct qemu_words *words, const char *text)
+{
+	const char *id = qemu_words_get(words, "id");
+
+	if (qemu->console_count == MACHINE_MAX_CONSOLES) {
+		log_error("-device %s: expected at most %d", model->name, MACHINE_MAX_CONSOLES);
+		return -EINVAL;
+	}
+	qemu->consoles[qemu->console_count++] = qemu_keep_copy(qemu, id ? id : "");
+	return 0;
+}
+
+/* bus=ID.0 of a controller; without it, the first one's, which there then is. */
+static int find_controller(
+	struct qemu *qemu, const struct model *model, const char *bus, unsigned *controller)
+{
+	*controller = 0;
+	if (!bus)
+		return 0;
+	for (; *controller < qemu->console_count; ++*controller) {
+		const char *id = qemu->consoles[*controller];
+		size_t length = strlen(id);
+
+		if (length && strncmp(bus, id, length) == 0 && strcmp(bus + length, ".0") == 0)
+			return 0;
+	}
+	log_error("-device %s,bus=%s: expected ID.0 of a virtio-serial-pci before it", model->name,
+		bus);
+	return -EINVAL;
+}
+
+/* virtserialport and virtconsole. */
 static int add_port(struct qemu *qemu, const struct model *model, const struct qemu_words *words,
 	const char *text)
 {
-	const char *id = qemu_words_get(words, "chardev"), *name = qemu_words_get(words, "name");
+	const char *id = qemu_words_get(words, "chardev"), *name = qemu_words_get(words, "name"),
+		   *number = qemu_words_get(words, "nr");
 	struct machine_config *machine = &qemu->machine;
-	struct qemu_chardev *chardev;
-	char *config;
-	int error;
+	struct console_port_config *port = &machine->console_ports[machine->console_port_count];
+	uint64_t value = 0;
 
-	if (!id || !name || machine->console_port_count == CONSOLE_MAX_PORTS) {
-		log_error("-device %s: expected chardev=ID and name=NAME, and at most %d ports",
-			model->name, CONSOLE_MAX_PORTS);
+	if (machine->console_port_count == MACHINE_MAX_CONSOLE_PORTS ||
+		(name && strlen(name) > CONSOLE_MAX_NAME)) {
+		log_error("-device %s: expected a name of at most %d characters, and at most %d "
+			  "ports",
+			model->name, CONSOLE_MAX_NAME, MACHINE_MAX_CONSOLE_PORTS);
 		return -EINVAL;
 	}
-	chardev = qemu_find_chardev(qemu, "-device", id);
-	if (!chardev)
+	*port = (struct console_port_config){.console = *model->more, .number = -1};
+	if (find_controller(qemu, model, qemu_words_get(words, "bus"), &port->controller) < 0 ||
+		(id && !qemu_find_chardev(qemu, "-device", id)) ||
+		(number && words_number("-device nr=", number, "the number of a port", 0,
+				   CONSOLE_MAX_PORTS - 1, &value) < 0))
 		return -EINVAL;
-	if (!*chardev->path ||
-		(chardev->kind != QEMU_CHAR_UNIX && chardev->kind != QEMU_CHAR_FILE)) {
-		log_error("-device %s: expected a -chardev of a socket with path=, or of a file",
-			model->name);
-		return -EINVAL;
-	}
-	if (asprintf(&config, "name=%s,%s=%s", name,
-		    chardev->kind == QEMU_CHAR_FILE ? "file"
-		    : chardev->server               ? "path"
-						    : "connect",
-		    chardev->path) < 0)
-		return -ENOMEM;
-	error = console_port_config_parse(
-		&machine->console_ports[machine->console_port_count], "-device", config);
-	free(config);
-	machine->console_port_count += !error;
-	return error;
-}
-
-/* hvc0. */
-static int add_console(struct qemu *qemu, const struct model *model, const struct qemu_words *words,
-	const char *text)
-{
-	const char *id = qemu_words_get(words, "chardev");
-
-	if (!id || qemu->console) {
-		log_error("-device %s: expected chardev=ID, and one such device", model->name);
-		return -EINVAL;
-	}
-	qemu->console = qemu_find_chardev(qemu, "-device", id);
-	return qemu->console ? 0 : -EINVAL;
+	if (number)
+		port->number = (int)value;
+	strcpy(port->name, name ? name : "");
+	strcpy(port->chardev, id ? id : "");
+	machine->console_port_count++;
+	return 0;
 }
 
 static int add_vga(struct qemu *qemu, const struct model *model, const struct qemu_words *words,
@@ -331,10 +343,10 @@ static const struct model models[] = {
 	{"e1000-82540em", net_keys, add_net, ",model=e1000"},
 	{"virtio-9p-pci", share_keys, add_9p, ""},
 	{"virtio-9p", share_keys, add_9p, ""},
-	{"virtio-serial-pci", NULL, add_nothing, ""},
-	{"virtio-serial", NULL, add_nothing, ""},
+	{"virtio-serial-pci", NULL, add_controller, ""},
+	{"virtio-serial", NULL, add_controller, ""},
 	{"virtserialport", NULL, add_port, ""},
-	{"virtconsole", NULL, add_console, ""},
+	{"virtconsole", NULL, add_port, "console"},
 	{"isa-serial", NULL, add_serial, ""},
 	{"isa-debug-exit", debug_exit_keys, add_debug_exit, ""},
 	{"pc-testdev", NULL, add_pc_testdev, ""},

@@ -194,22 +194,6 @@ static int set_display(struct qemu *qemu, const char *value)
 
 /* --- serial ports and monitors --- */
 
-static int set_serial(struct qemu *qemu, const char *value)
-{
-	qemu->serial_said = true;
-	if (qemu->serial_count == QEMU_MAX_SERIALS) {
-		log_error("-serial %s: expected at most %d", value, QEMU_MAX_SERIALS);
-		return -EINVAL;
-	}
-	return qemu_parse_chardev(qemu, "-serial", value, &qemu->serials[qemu->serial_count++]);
-}
-
-static int set_parallel(struct qemu *qemu, const char *value)
-{
-	qemu->parallel_said = true;
-	return qemu_parse_chardev(qemu, "-parallel", value, &qemu->parallel);
-}
-
 static int add_monitor(
 	struct qemu *qemu, const char *option, struct qemu_chardev *chardev, bool control)
 {
@@ -221,11 +205,40 @@ static int add_monitor(
 	return 0;
 }
 
-static int set_monitor_of(struct qemu *qemu, const char *option, const char *value, bool control)
+int qemu_add_serial(struct qemu *qemu, const char *value)
+{
+	struct qemu_chardev **chardev = &qemu->serials[qemu->serial_count];
+
+	if (qemu->serial_count == QEMU_MAX_SERIALS) {
+		log_error("-serial %s: expected at most %d", value, QEMU_MAX_SERIALS);
+		return -EINVAL;
+	}
+	if (qemu_parse_chardev(qemu, "-serial", "serial", value, chardev) < 0)
+		return -EINVAL;
+	qemu->serial_count++;
+	if (strncmp(value, "mon:", 4) != 0)
+		return 0;
+	qemu->monitor_said = true;
+	return add_monitor(qemu, "-serial", *chardev, false);
+}
+
+static int set_serial(struct qemu *qemu, const char *value)
+{
+	qemu->serial_said = true;
+	return qemu_add_serial(qemu, value);
+}
+
+static int set_parallel(struct qemu *qemu, const char *value)
+{
+	qemu->parallel_said = true;
+	return qemu_parse_chardev(qemu, "-parallel", "parallel", value, &qemu->parallel);
+}
+
+int qemu_add_monitor(struct qemu *qemu, const char *option, const char *value, bool control)
 {
 	struct qemu_chardev *chardev;
 
-	if (qemu_parse_chardev(qemu, option, value, &chardev) < 0)
+	if (qemu_parse_chardev(qemu, option, "compat_monitor", value, &chardev) < 0)
 		return -EINVAL;
 	return chardev ? add_monitor(qemu, option, chardev, control) : 0;
 }
@@ -233,13 +246,13 @@ static int set_monitor_of(struct qemu *qemu, const char *option, const char *val
 static int set_monitor(struct qemu *qemu, const char *value)
 {
 	qemu->monitor_said = true;
-	return set_monitor_of(qemu, "-monitor", value, false);
+	return qemu_add_monitor(qemu, "-monitor", value, false);
 }
 
 static int set_qmp(struct qemu *qemu, const char *value)
 {
 	qemu->monitor_said = true;
-	return set_monitor_of(qemu, "-qmp", value, true);
+	return qemu_add_monitor(qemu, "-qmp", value, true);
 }
 
 static int set_mon(struct qemu *qemu, const char *value)

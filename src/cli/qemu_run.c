@@ -14,141 +14,98 @@
 /* What QEMU exits with. */
 enum { QEMU_OK, QEMU_FAILED };
 
-static int open_null(int flags)
+/* --- monitors --- */
+
+static bool is_shared_by_guest(const struct qemu *qemu, const struct qemu_chardev *chardev)
 {
-	return open("/dev/null", flags | O_CLOEXEC);
+	for (unsigned i = 0; i < qemu->serial_count; i++)
+		if (qemu->serials[i] == chardev)
+			return true;
+	return chardev->config.mux;
 }
 
-static bool goes_nowhere(const struct qemu_chardev *chardev)
-{
-	return !chardev || chardev->kind == QEMU_CHAR_NULL || chardev->kind == QEMU_CHAR_VC;
-}
-
-/* The descriptors of the first serial port, or of the virtio console: one of them. */
-static int open_console(struct qemu *qemu)
-{
-	struct machine_config *machine = &qemu->machine;
-	const struct qemu_chardev *chardev = qemu->serial_count ? qemu->serials[0] : NULL;
-
-	if (qemu->console && !goes_nowhere(chardev)) {
-		log_error("-device virtconsole: expected no first serial port: -serial none");
-		return -EINVAL;
-	}
-	machine->virtio_console = qemu->console;
-	if (qemu->console)
-		chardev = qemu->console;
-
-	switch (chardev ? chardev->kind : QEMU_CHAR_NULL) {
-	case QEMU_CHAR_STDIO:
-		machine->console_input = STDIN_FILENO;
-		machine->console_output = STDOUT_FILENO;
-		return 0;
-	case QEMU_CHAR_FILE:
-		machine->console_output =
-			chardev->fd >= 0 ? chardev->fd
-					 : open(chardev->path,
-						   O_WRONLY | O_CREAT | O_CLOEXEC |
-							   (chardev->append ? O_APPEND : O_TRUNC),
-						   0666);
-		break;
-	case QEMU_CHAR_NULL:
-	case QEMU_CHAR_VC:
-		machine->console_output = open_null(O_WRONLY);
-		break;
-	default:
-		log_error("-serial: expected stdio, file:NAME, null or none");
-		return -EINVAL;
-	}
-	if (machine->console_output >= 0)
-		return 0;
-	log_error("-serial file:%s: %s", chardev ? chardev->path : "", strerror(errno));
-	return -EINVAL;
-}
-
-static int open_second_serial(struct qemu *qemu)
-{
-	const struct qemu_chardev *chardev = qemu->serial_count > 1 ? qemu->serials[1] : NULL;
-
-	if (!chardev)
-		return 0;
-	if (chardev->kind == QEMU_CHAR_FILE)
-		qemu->machine.serial2_path = chardev->path;
-	else if (chardev->kind == QEMU_CHAR_NULL || chardev->kind == QEMU_CHAR_VC)
-		qemu->machine.serial2_path = "/dev/null";
-	else {
-		log_error("-serial: the second one: expected file:NAME, null or none");
-		return -EINVAL;
-	}
-	return 0;
-}
-
-static int open_parallel(struct qemu *qemu)
-{
-	if (!qemu->parallel)
-		return 0;
-	if (qemu->parallel->kind == QEMU_CHAR_FILE)
-		qemu->machine.parallel_path = qemu->parallel->path;
-	else if (qemu->parallel->kind == QEMU_CHAR_NULL || qemu->parallel->kind == QEMU_CHAR_VC)
-		qemu->machine.parallel_path = "/dev/null";
-	else {
-		log_error("-parallel: expected file:NAME, null or none");
-		return -EINVAL;
-	}
-	return 0;
-}
-
-static bool is_console(const struct qemu *qemu, const struct qemu_chardev *chardev)
-{
-	return (qemu->serial_count && qemu->serials[0] == chardev) || qemu->console == chardev;
-}
-
+/* One that listens takes several clients at a time, and one at standard input alone leaves a
+ * terminal as it is: those are the monitor's own. Others are character devices of the machine. */
 static int set_monitor(
-	const struct qemu *qemu, const struct qemu_monitor *monitor, struct control_config *config)
+	struct qemu *qemu, const struct qemu_monitor *monitor, struct control_config *config)
 {
-	const struct qemu_chardev *chardev = monitor->chardev;
+	struct qemu_chardev *chardev = monitor->chardev;
+	const struct char_config *from = &chardev->config;
 
-	*config = (struct control_config){.option = monitor->control ? "-qmp" : "-monitor",
-		.label = chardev->id,
-		.path = chardev->path,
-		.input = chardev->fd,
+	*config = (struct control_config){.kind = CONTROL_CHARDEV,
+		.option = monitor->control ? "-qmp" : "-monitor",
+		.label = from->id,
+		.path = from->path,
+		.input = from->fd,
 		.human = !monitor->control};
-	if (chardev->kind == QEMU_CHAR_STDIO && !is_console(qemu, chardev)) {
+	if (is_shared_by_guest(qemu, chardev) || *from->log)
+		return 0;
+	if (from->kind == CHAR_STDIO) {
 		config->kind = CONTROL_STREAM;
 		config->input = STDIN_FILENO;
 		config->output = STDOUT_FILENO;
-		return 0;
+	} else if (from->kind == CHAR_SOCKET && from->server) {
+		config->kind = from->fd >= 0 ? CONTROL_LISTENER
+			       : *from->port ? CONTROL_TCP
+					     : CONTROL_UNIX;
+		if (config->kind == CONTROL_TCP) {
+			char *address;
+
+			if (asprintf(&address, "%s:%s", from->host, from->port) < 0)
+				return -ENOMEM;
+			config->path = qemu_keep(qemu, address);
+		}
 	}
-	if ((chardev->kind == QEMU_CHAR_UNIX || chardev->kind == QEMU_CHAR_TCP) &&
-		chardev->server) {
-		config->kind = chardev->fd >= 0                  ? CONTROL_LISTENER
-			       : chardev->kind == QEMU_CHAR_UNIX ? CONTROL_UNIX
-								 : CONTROL_TCP;
-		return 0;
-	}
-	log_error(
-		"%s: expected stdio, or unix:PATH or tcp:HOST:PORT with 'server'", config->option);
-	return -EINVAL;
+	chardev->of_monitor = config->kind != CONTROL_CHARDEV;
+	return 0;
 }
 
-/* A monitor that leads nowhere is none. With -nographic the serial port and a monitor share
- * standard input; the port has it. */
-static int set_monitors(const struct qemu *qemu, struct run_services *services)
+/* A monitor that leads nowhere is none. */
+static int set_monitors(struct qemu *qemu, struct run_services *services)
 {
 	for (unsigned i = 0; i < qemu->monitor_count; i++) {
-		const struct qemu_monitor *monitor = &qemu->monitors[i];
-
-		if (goes_nowhere(monitor->chardev) ||
-			(monitor->chardev->mux && is_console(qemu, monitor->chardev)))
+		if (qemu->monitors[i].chardev->config.kind == CHAR_NULL)
 			continue;
 		if (services->monitor_count == CONTROL_MONITORS) {
 			log_error("-mon: more than %u monitors", CONTROL_MONITORS);
 			return -EINVAL;
 		}
-		if (set_monitor(qemu, monitor, &services->monitors[services->monitor_count]) < 0)
+		if (set_monitor(qemu, &qemu->monitors[i],
+			    &services->monitors[services->monitor_count]) < 0)
 			return -EINVAL;
 		services->monitor_count++;
 	}
 	return 0;
+}
+
+/* --- character devices --- */
+
+/* Two that read standard input would each get some of it. */
+static int check_stdio(const struct qemu *qemu)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < qemu->chardev_count; i++)
+		count += qemu->chardevs[i].config.kind == CHAR_STDIO;
+	if (count <= 1)
+		return 0;
+	log_error("cannot use stdio by multiple character devices; expected "
+		  "-chardev stdio,mux=on,id=ID, or -serial mon:stdio");
+	return -EINVAL;
+}
+
+static void set_chardevs(struct qemu *qemu)
+{
+	struct machine_config *machine = &qemu->machine;
+
+	for (unsigned i = 0; i < qemu->chardev_count; i++)
+		if (!qemu->chardevs[i].of_monitor)
+			machine->chardevs[machine->chardev_count++] = qemu->chardevs[i].config;
+	for (unsigned i = 0; i < qemu->serial_count; i++)
+		if (qemu->serials[i])
+			machine->serial[i] = qemu->serials[i]->config.id;
+	if (qemu->parallel)
+		machine->parallel = qemu->parallel->config.id;
 }
 
 static int write_pidfile(const char *path)
@@ -207,10 +164,10 @@ static int run(struct qemu *qemu)
 		services.ready = qemu_daemon_ready;
 		services.opaque = &daemon;
 	}
-	if (set_monitors(qemu, &services) < 0 || open_console(qemu) < 0 ||
-		open_second_serial(qemu) < 0 || open_parallel(qemu) < 0 ||
+	if (check_stdio(qemu) < 0 || set_monitors(qemu, &services) < 0 ||
 		write_pidfile(qemu->pidfile) < 0)
 		return QEMU_FAILED;
+	set_chardevs(qemu);
 	result = run_configured(&qemu->machine, &services);
 	if (qemu->pidfile)
 		unlink(qemu->pidfile);

@@ -2,6 +2,7 @@
  * status how it ended. */
 #include "base/log.h"
 #include "base/words.h"
+#include "cli/chardev.h"
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/run.h"
@@ -17,6 +18,8 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#define MAX_CONSOLE_PORTS 7
 
 struct settings {
 	struct machine_config machine;
@@ -261,26 +264,69 @@ static int set_console(void *opaque, const char *value)
 	return -EINVAL;
 }
 
+static int add_chardev(struct machine_config *machine, const char *option,
+	const struct char_config *config, const char **id)
+{
+	struct char_config *chardev = &machine->chardevs[machine->chardev_count];
+
+	if (machine->chardev_count == MACHINE_MAX_CHARDEVS) {
+		log_error(
+			"%s: expected at most %u files and sockets", option, MACHINE_MAX_CHARDEVS);
+		return -EINVAL;
+	}
+	*chardev = *config;
+	chardev->option = option;
+	snprintf(chardev->id, sizeof(chardev->id), "%s-%u", option + 2, machine->chardev_count++);
+	*id = chardev->id;
+	return 0;
+}
+
 static int set_console_port(void *opaque, const char *value)
 {
 	struct machine_config *machine = &((struct settings *)opaque)->machine;
-	struct console_port_config *port = &machine->console_ports[machine->console_port_count];
+	struct console_port_config port = {.number = -1};
+	struct char_config chardev = {.fd = -1};
+	const char *id;
 
-	if (machine->console_port_count == CONSOLE_MAX_PORTS) {
-		log_error("--console-port %s: expected at most %u ports", value, CONSOLE_MAX_PORTS);
+	if (machine->console_port_count == MAX_CONSOLE_PORTS) {
+		log_error("--console-port %s: expected at most %u ports", value, MAX_CONSOLE_PORTS);
 		return -EINVAL;
 	}
-	if (console_port_config_parse(port, "--console-port", value) < 0)
+	if (console_port_config_parse(&port, &chardev, "--console-port", value) < 0)
 		return -EINVAL;
 	for (unsigned i = 0; i < machine->console_port_count; i++) {
-		if (strcmp(machine->console_ports[i].name, port->name) == 0) {
+		if (strcmp(machine->console_ports[i].name, port.name) == 0) {
 			log_error(
 				"--console-port %s: expected a name that no other port has", value);
 			return -EINVAL;
 		}
 	}
-	machine->console_port_count++;
+	if (add_chardev(machine, "--console-port", &chardev, &id) < 0)
+		return -EINVAL;
+	strcpy(port.chardev, id);
+	machine->console_ports[machine->console_port_count++] = port;
 	return 0;
+}
+
+/* A file, or what -serial of QEMU's takes but this terminal, which is the console's. */
+static int set_far_end(
+	struct machine_config *machine, const char *option, const char *value, const char **id)
+{
+	struct char_config config = {.kind = CHAR_FILE, .fd = -1};
+
+	if (chardev_is_form(value)) {
+		if (chardev_take_form(&config, option, value) < 0)
+			return -EINVAL;
+		if (config.kind != CHAR_STDIO)
+			return add_chardev(machine, option, &config, id);
+	}
+	if (config.kind == CHAR_STDIO || !*value || strlen(value) >= sizeof(config.path)) {
+		log_error("%s %s: expected FILE, unix:PATH, tcp:HOST:PORT, pipe:PATH, pty or null",
+			option, value);
+		return -EINVAL;
+	}
+	strcpy(config.path, value);
+	return add_chardev(machine, option, &config, id);
 }
 
 /* One more disk, whose file is ours alone. */
@@ -308,8 +354,9 @@ static int set_credential(void *opaque, const char *value)
 
 static int set_parallel(void *opaque, const char *value)
 {
-	((struct settings *)opaque)->machine.parallel_path = value;
-	return 0;
+	struct machine_config *machine = &((struct settings *)opaque)->machine;
+
+	return set_far_end(machine, "--parallel", value, &machine->parallel);
 }
 
 static int set_display(void *opaque, const char *value)
@@ -356,8 +403,9 @@ static int set_firmware_log(void *opaque, const char *value)
 
 static int set_serial2(void *opaque, const char *value)
 {
-	((struct settings *)opaque)->machine.serial2_path = value;
-	return 0;
+	struct machine_config *machine = &((struct settings *)opaque)->machine;
+
+	return set_far_end(machine, "--serial2", value, &machine->serial[1]);
 }
 
 static int set_control(void *opaque, const char *value)
@@ -558,8 +606,12 @@ static const struct option_row table[] = {
 	{"option-rom", "FILE", "a ROM that firmware runs before it boots (up to 8)",
 		set_option_rom},
 	{"firmware-log", "FILE", "write the firmware's messages to FILE", set_firmware_log},
-	{"serial2", "FILE", "add a second serial port that writes to FILE", set_serial2},
-	{"parallel", "FILE", "add a parallel port whose printer writes to FILE", set_parallel},
+	{"serial2", "FILE|DEV",
+		"add a second serial port that writes to FILE; or is joined to\nDEV: "
+		"unix:PATH[,server=on][,wait=off], tcp:HOST:PORT[,...],\npipe:PATH, pty, null",
+		set_serial2},
+	{"parallel", "FILE|DEV", "add a parallel port whose printer writes to FILE or DEV",
+		set_parallel},
 	{"control", "PATH",
 		"listen at a Unix socket for commands, in QMP; also for\n'veneer pause' and others",
 		set_control},

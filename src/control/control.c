@@ -456,11 +456,14 @@ int control_add(struct control *control, const struct control_config *config)
 		log_error("%s: expected at most %u monitors", config->option, CONTROL_MONITORS);
 		return -ENOSPC;
 	}
-	note_monitor(control, config);
+	if (config->kind != CONTROL_CHARDEV)
+		note_monitor(control, config);
 	if (config->kind == CONTROL_STREAM)
 		return take_stream(control, config);
 	*monitor =
 		(struct monitor){.control = control, .config = *config, .fd = -1, .retry_fd = -1};
+	if (config->kind == CONTROL_CHARDEV)
+		return control_bridge_open(monitor);
 	return control_listen(monitor);
 }
 
@@ -489,7 +492,9 @@ void control_destroy(struct control *control)
 		if (control->clients[i].control)
 			close_client(&control->clients[i]);
 	for (unsigned i = 0; i < CONTROL_MONITORS; i++)
-		if (control->monitors[i].control)
+		if (control->monitors[i].bridge)
+			control_bridge_close(&control->monitors[i]);
+		else if (control->monitors[i].control)
 			control_listen_end(&control->monitors[i]);
 	qmp_shared_destroy(&control->shared);
 	free(control);

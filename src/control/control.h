@@ -26,6 +26,7 @@ enum control_kind {
 	CONTROL_UNIX,     /* listens at a Unix socket, `path`, with the umask's permissions */
 	CONTROL_TCP,      /* listens at `path`, HOST:PORT or [HOST]:PORT */
 	CONTROL_LISTENER, /* `input` is a socket that listens already */
+	CONTROL_CHARDEV,  /* one client at a time, at the machine's character device `label` */
 	CONTROL_STREAM,   /* one client, heard at `input` and told at `output`; they may be one */
 };
 

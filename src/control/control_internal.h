@@ -27,13 +27,16 @@ struct client {
 	size_t queued;
 };
 
+struct bridge;
+
 struct monitor {
 	struct control *control; /* NULL: this place is free */
 	struct control_config config;
 	struct unix_socket socket; /* kind CONTROL_UNIX */
 	int fd;                    /* that listens; -1: none does */
-	int retry_fd; /* a timer: when to listen again after accept() failed; -1: none */
-	bool told;    /* that it failed */
+	int retry_fd;          /* a timer: when to listen again after accept() failed; -1: none */
+	bool told;             /* that it failed */
+	struct bridge *bridge; /* kind CONTROL_CHARDEV; else NULL */
 };
 
 struct control {
@@ -54,5 +57,11 @@ int control_take_client(struct control *control, int input, int output, bool is_
 /* Begin to listen as monitor->config says. 0, or -errno with a message. */
 int control_listen(struct monitor *monitor);
 void control_listen_end(struct monitor *monitor);
+
+/* --- control_bridge.c --- */
+
+/* Serve the character device that monitor->config names. 0, or -errno with a message. */
+int control_bridge_open(struct monitor *monitor);
+void control_bridge_close(struct monitor *monitor);
 
 #endif

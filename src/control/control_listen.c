@@ -142,6 +142,7 @@ static int open_listener(struct monitor *monitor)
 		return error;
 	case CONTROL_TCP:
 		return listen_tcp(monitor);
+	case CONTROL_CHARDEV:
 	case CONTROL_LISTENER:
 	case CONTROL_STREAM:
 		break;

@@ -69,6 +69,8 @@ void human_network(struct human *human, const char *words)
 
 void human_chardev(struct human *human, const char *words)
 {
+	const struct char_devices *devices = human->machine->chardevs;
+	char filename[CHAR_MAX_PATH + 64];
 	json_t *chardev;
 	size_t i;
 
@@ -77,6 +79,11 @@ void human_chardev(struct human *human, const char *words)
 		fprintf(human->out, "%s: filename=%s\n",
 			json_string_value(json_object_get(chardev, "label")),
 			json_string_value(json_object_get(chardev, "filename")));
+	}
+	for (struct char_device *device = char_devices_next(devices, NULL); device;
+		device = char_devices_next(devices, device)) {
+		char_device_describe(device, filename, sizeof(filename));
+		fprintf(human->out, "%s: filename=%s\n", char_device_config(device)->id, filename);
 	}
 }
 

@@ -59,6 +59,11 @@ const struct qmp_command qmp_commands[] = {
 
 	/* Devices and what is behind them */
 	{"query-chardev", qmp_query_chardev, "", "[ChardevInfo]"},
+	{"query-chardev-backends", qmp_query_chardev_backends, "", "[ChardevBackendInfo]"},
+	{"chardev-add", qmp_chardev_add, "id:str backend:ChardevBackend", "ChardevReturn"},
+	{"chardev-remove", qmp_chardev_remove, "id:str", ""},
+	{"ringbuf-read", qmp_ringbuf_read, "device:str size:int *format:DataFormat", "str"},
+	{"ringbuf-write", qmp_ringbuf_write, "device:str data:str *format:DataFormat", ""},
 	{"query-block", qmp_query_block, "", "[BlockInfo]"},
 	{"query-blockstats", qmp_query_block_stats, "*query-nodes:bool", "[BlockStats]"},
 	{"query-named-block-nodes", qmp_query_named_block_nodes, "*flat:bool", "[BlockDeviceInfo]"},

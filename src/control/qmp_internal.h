@@ -52,6 +52,14 @@ json_t *qmp_inject_nmi(struct qmp_session *session, json_t *arguments);
 json_t *qmp_watchdog_set_action(struct qmp_session *session, json_t *arguments);
 json_t *qmp_set_action(struct qmp_session *session, json_t *arguments);
 
+/* --- qmp_chardev.c --- */
+json_t *qmp_query_chardev(struct qmp_session *session, json_t *arguments);
+json_t *qmp_query_chardev_backends(struct qmp_session *session, json_t *arguments);
+json_t *qmp_chardev_add(struct qmp_session *session, json_t *arguments);
+json_t *qmp_chardev_remove(struct qmp_session *session, json_t *arguments);
+json_t *qmp_ringbuf_read(struct qmp_session *session, json_t *arguments);
+json_t *qmp_ringbuf_write(struct qmp_session *session, json_t *arguments);
+
 /* --- qmp_query.c --- */
 json_t *qmp_query_target(struct qmp_session *session, json_t *arguments);
 json_t *qmp_query_kvm(struct qmp_session *session, json_t *arguments);
@@ -63,7 +71,6 @@ json_t *qmp_query_iothreads(struct qmp_session *session, json_t *arguments);
 json_t *qmp_query_migrate_capabilities(struct qmp_session *session, json_t *arguments);
 json_t *qmp_migrate_set_capabilities(struct qmp_session *session, json_t *arguments);
 json_t *qmp_query_command_line_options(struct qmp_session *session, json_t *arguments);
-json_t *qmp_query_chardev(struct qmp_session *session, json_t *arguments);
 
 /* --- qmp_cpu.c --- */
 json_t *qmp_query_cpus_fast(struct qmp_session *session, json_t *arguments);

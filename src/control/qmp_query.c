@@ -107,13 +107,6 @@ json_t *qmp_migrate_set_capabilities(struct qmp_session *session, json_t *argume
 	return json_object();
 }
 
-json_t *qmp_query_chardev(struct qmp_session *session, json_t *arguments)
-{
-	json_t *chardevs = session->shared->chardevs;
-
-	return chardevs ? json_incref(chardevs) : json_array();
-}
-
 /* Options whose parameters clients look for before they use them: OPTION, then NAME:TYPE. */
 static const struct {
 	const char *option, *parameters;

@@ -93,6 +93,11 @@ const struct schema_type schema_types[] = {
 
 	/* Character devices */
 	OBJECT("ChardevInfo", "label:str filename:str frontend-open:bool"),
+	OBJECT("ChardevBackendInfo", "name:str"),
+	ENUM("ChardevBackendKind", "null file pipe pty socket ringbuf memory stdio"),
+	OBJECT("ChardevBackend", "type:ChardevBackendKind data:any"),
+	OBJECT("ChardevReturn", "*pty:str"),
+	ENUM("DataFormat", "utf8 base64"),
 
 	/* Block devices */
 	OBJECT("ImageInfo", "filename:str format:str *actual-size:int virtual-size:int"),

@@ -8,6 +8,8 @@
 #define CHAR_MAX_ID   128
 #define CHAR_MAX_PATH 512
 #define CHAR_MAX_PORT 32
+/* A path that stands for a descriptor that is open already. */
+#define CHAR_FD_PATH "/proc/self/fd/"
 
 enum char_kind {
 	CHAR_NULL, /* what is sent is lost */
@@ -23,6 +25,7 @@ enum char_kind {
 /* A value: it may be copied. */
 struct char_config {
 	char id[CHAR_MAX_ID];
+	const char *option; /* that it comes from, for messages; NULL: "-chardev" */
 	enum char_kind kind;
 	char path[CHAR_MAX_PATH]; /* of a file, pipe or Unix socket */
 	char host[CHAR_MAX_PATH]; /* of TCP; "": this host's loopback */

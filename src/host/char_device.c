@@ -89,8 +89,7 @@ struct char_backend *char_stdio_open(
 struct char_backend *char_output_open(
 	const struct char_config *config, const char *option, struct event_loop *loop)
 {
-	int fd = open(config->path,
-		O_WRONLY | O_CREAT | O_CLOEXEC | (config->append ? O_APPEND : O_TRUNC), 0666);
+	int fd = char_file_open(config->path, config->append);
 	const struct console_config output = {
 		.input_fd = -1, .output_fd = fd, .close_output = true, .plain = true, .loop = loop};
 	struct console *console;
@@ -491,6 +490,12 @@ void char_device_release(struct char_backend *front)
 	gone->used = false;
 	if (gone == focused(device) && char_device_is_used(device))
 		go_to_next(device);
+}
+
+bool char_device_is_stdio(const struct char_backend *front)
+{
+	return container_of(front, const struct char_front, backend)->device->config.kind ==
+	       CHAR_STDIO;
 }
 
 const struct char_config *char_device_config(const struct char_device *device)

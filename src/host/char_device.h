@@ -46,7 +46,8 @@ int char_device_use(
 	struct char_device *device, bool of_guest, const char *option, struct char_backend **front);
 /* The port is connected no more. */
 void char_device_release(struct char_backend *front);
-/* The device of a front. */
+/* Is it at standard input and output? */
+bool char_device_is_stdio(const struct char_backend *front);
 const struct char_config *char_device_config(const struct char_device *device);
 /* In QEMU's words: "pty:/dev/pts/3". */
 void char_device_describe(const struct char_device *device, char *text, size_t size);

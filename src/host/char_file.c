@@ -59,10 +59,20 @@ static size_t char_file_write(struct char_backend *backend, const void *bytes, s
 
 static const struct char_backend_ops char_file_ops = {.write = char_file_write};
 
+int char_file_open(const char *path, bool append)
+{
+	size_t length = strlen(CHAR_FD_PATH);
+
+	/* To open it anew might not be allowed. */
+	if (strncmp(path, CHAR_FD_PATH, length) == 0)
+		return fcntl(atoi(path + length), F_DUPFD_CLOEXEC, 3);
+	return open(path, O_WRONLY | O_CREAT | (append ? O_APPEND : O_TRUNC) | O_CLOEXEC, 0666);
+}
+
 /* A pipe is waited for till somebody reads it, and from then on written without waiting. */
 static int open_file(const char *path, bool append)
 {
-	int fd = open(path, O_WRONLY | O_CREAT | (append ? O_APPEND : O_TRUNC) | O_CLOEXEC, 0666);
+	int fd = char_file_open(path, append);
 
 	if (fd >= 0)
 		fcntl(fd, F_SETFL, O_NONBLOCK);

@@ -4,7 +4,11 @@
 #define VENEER_HOST_CHAR_FILE_H
 
 #include "host/char_backend.h"
+#include "host/char_config.h"
 
+/* Open a file to write to: what is in it stays with `append`, else it is made or truncated. Of
+ * CHAR_FD_PATH's, a copy of the descriptor. -1 with errno. */
+int char_file_open(const char *path, bool append);
 /* Make or truncate the file. `option` is the option that names it, for messages; both strings must
  * outlive the back end. NULL with a message. */
 struct char_backend *char_file_create(const char *option, const char *path);

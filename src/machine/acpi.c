@@ -268,6 +268,8 @@ static const struct legacy_device legacy_devices[] = {
 	{"MOU_", "PNP0F13", {{0}}, 12, 0}, /* its ports are the keyboard's */
 	{"COM1", "PNP0501", {{UART_COM1_PORT, 8}}, UART_COM1_IRQ, 0},
 	{"COM2", "PNP0501", {{UART_COM2_PORT, 8}}, UART_COM2_IRQ, 0},
+	{"COM3", "PNP0501", {{UART_COM3_PORT, 8}}, UART_COM1_IRQ, 0},
+	{"COM4", "PNP0501", {{UART_COM4_PORT, 8}}, UART_COM2_IRQ, 0},
 	{"DMAC", "PNP0200", {{0x00, 16}, {0x80, 16}, {0xc0, 32}}, -1, 0},
 	{"FDC0", "PNP0700", {{0x3f0, 6}, {0x3f7, 1}}, FLOPPY_IRQ, FLOPPY_DMA_CHANNEL},
 	{"PEVT", "QEMU0001", {{PVPANIC_PORT, 1}}, -1, 0},
@@ -279,8 +281,8 @@ static bool is_there(const struct acpi_config *config, const struct legacy_devic
 	const struct {
 		const char *name;
 		bool there;
-	} options[] = {{"COM2", config->com2}, {"FDC0", config->floppy}, {"PEVT", config->pvpanic},
-		{"FWCF", config->fw_cfg}};
+	} options[] = {{"COM2", config->com2}, {"COM3", config->com3}, {"COM4", config->com4},
+		{"FDC0", config->floppy}, {"PEVT", config->pvpanic}, {"FWCF", config->fw_cfg}};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(options); i++)
 		if (strcmp(options[i].name, device->name) == 0)

@@ -9,7 +9,7 @@
 
 struct acpi_config {
 	unsigned cpu_count; /* APIC IDs 0 to cpu_count - 1 */
-	bool com2;
+	bool com2, com3, com4;
 	bool floppy;
 	bool vga;
 	bool pvpanic; /* at its port */

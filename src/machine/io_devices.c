@@ -168,18 +168,57 @@ static int create_shares(struct machine *machine)
 	return error;
 }
 
-static int create_console(struct machine *machine)
+/* The ports of one virtio console. */
+static unsigned ports_of(const struct machine_config *config, unsigned controller,
+	struct console_port_config ports[CONSOLE_MAX_PORTS + 1])
 {
-	const struct machine_config *config = &machine->config;
-	struct console_device *created;
-	int error;
+	unsigned count = 0;
 
-	if (!config->console_port_count && !config->virtio_console)
+	if (!controller && config->virtio_console)
+		ports[count++] = (struct console_port_config){.console = true};
+	for (unsigned i = 0; i < config->console_port_count && count <= CONSOLE_MAX_PORTS; i++)
+		if (config->console_ports[i].controller == controller)
+			ports[count++] = config->console_ports[i];
+	return count;
+}
+
+static int find_far_end(struct machine *machine, struct console_port_config *port)
+{
+	struct char_device *device;
+
+	if (!*port->chardev)
 		return 0;
-	error = virtio_console_create(machine->pci, config->virtio_console, config->console_ports,
-		config->console_port_count, &created);
-	if (!error && config->virtio_console)
+	device = char_devices_find(machine->chardevs, port->chardev);
+	if (device)
+		return char_device_use(device, true, "virtio-console", &port->backend);
+	log_error("virtio-console: there is no character device '%s'", port->chardev);
+	return -ENOENT;
+}
+
+static int create_controller(struct machine *machine, unsigned controller)
+{
+	struct console_port_config ports[CONSOLE_MAX_PORTS + 1];
+	unsigned count = ports_of(&machine->config, controller, ports);
+	struct console_device *created;
+	int error = console_ports_number(ports, count, "virtio-console");
+
+	if (!count)
+		return 0;
+	for (unsigned i = 0; !error && i < count; i++)
+		error = find_far_end(machine, &ports[i]);
+	if (!error)
+		error = virtio_console_create(machine->pci, controller, ports, count, &created);
+	if (!error && !controller && machine->config.virtio_console)
 		machine->virtio_console = created;
+	return error;
+}
+
+static int create_consoles(struct machine *machine)
+{
+	int error = 0;
+
+	for (unsigned i = 0; !error && i < MACHINE_MAX_CONSOLES; i++)
+		error = create_controller(machine, i);
 	return error;
 }
 
@@ -221,7 +260,7 @@ static int (*const rows[])(struct machine *machine) = {
 	create_disks,
 	machine_create_scsi,
 	create_networks,
-	create_console,
+	create_consoles,
 	create_vga,
 	machine_create_controllers,
 	create_shares,

@@ -4,7 +4,6 @@
 #include "base/sanitizer.h"
 #include "device/chipset/chipset.h"
 #include "device/pc_testdev.h"
-#include "host/char_file.h"
 #include "host/display/text_screen.h"
 #include "host/display/vnc.h"
 #include "machine/acpi.h"
@@ -154,6 +153,51 @@ static int create_testdev(struct machine *machine)
 		chipset_devices(machine->chipset), &machine->ports, &machine->memory.mmio, lines);
 }
 
+/* A front of a character device; *front is NULL where there is no ID. */
+static int use_chardev(struct machine *machine, const char *id, struct char_backend **front)
+{
+	struct char_device *device = id ? char_devices_find(machine->chardevs, id) : NULL;
+
+	*front = NULL;
+	if (device)
+		return char_device_use(device, true, id, front);
+	if (!id)
+		return 0;
+	log_error("there is no character device '%s'", id);
+	return -ENOENT;
+}
+
+static int add_chardev(struct machine *machine, const struct char_config *config)
+{
+	return char_devices_add(
+		machine->chardevs, config, config->option ? config->option : "-chardev");
+}
+
+static int use_chardevs(struct machine *machine, struct chipset_config *chipset)
+{
+	const struct machine_config *config = &machine->config;
+	int error = 0;
+
+	machine->chardevs = char_devices_create(machine->loop, on_quit, machine);
+	if (!machine->chardevs)
+		return -ENOMEM;
+	for (unsigned i = 0; !error && i < config->chardev_count; i++)
+		error = add_chardev(machine, &config->chardevs[i]);
+	for (unsigned i = 1; !error && i < CHIPSET_SERIAL_PORTS; i++)
+		error = use_chardev(machine, config->serial[i], &chipset->more_serial[i - 1]);
+	return error ? error : use_chardev(machine, config->parallel, &chipset->printer);
+}
+
+static int connect_com1(struct machine *machine)
+{
+	struct char_backend *front;
+	int error = use_chardev(machine, machine->config.serial[0], &front);
+
+	if (!error && front)
+		chipset_connect_console(machine->chipset, front);
+	return error;
+}
+
 static int create_devices(struct machine *machine)
 {
 	struct chipset_config config = {
@@ -171,22 +215,16 @@ static int create_devices(struct machine *machine)
 	};
 	int error;
 
-	if (machine->config.serial2_path) {
-		machine->com2 = char_file_create("--serial2", machine->config.serial2_path);
-		if (!machine->com2)
-			return -EIO;
-		config.more_serial[0] = machine->com2;
-	}
-	if (machine->config.parallel_path) {
-		machine->printer = char_file_create("--parallel", machine->config.parallel_path);
-		if (!machine->printer)
-			return -EIO;
-		config.printer = machine->printer;
-	}
+	error = use_chardevs(machine, &config);
+	if (error)
+		return error;
 	machine->chipset = chipset_create(&config);
 	if (!machine->chipset)
 		return -ENODEV;
 	machine->input = chipset_input(machine->chipset);
+	error = connect_com1(machine);
+	if (error)
+		return error;
 	if (machine->config.pc_testdev && (error = create_testdev(machine)))
 		return error;
 	return io_devices_create(machine);
@@ -393,10 +431,7 @@ void machine_destroy(struct machine *machine)
 	}
 	if (machine->chipset)
 		chipset_destroy(machine->chipset);
-	if (machine->com2)
-		char_file_destroy(machine->com2);
-	if (machine->printer)
-		char_file_destroy(machine->printer);
+	char_devices_destroy(machine->chardevs, machine->patience_ms);
 	for (i = 0; i < ARRAY_SIZE(machine->cpus) && machine->cpus[i]; i++) {
 		machine->config.engine->vcpu_destroy(machine->cpus[i]);
 		cpu_destroy(machine->cpus[i]);
@@ -612,6 +647,13 @@ struct signal_watch {
 	sigset_t saved_mask;
 };
 
+static void tell_resized(struct machine *machine)
+{
+	char_devices_resized(machine->chardevs);
+	if (machine->console)
+		console_resized(machine->console);
+}
+
 static void on_signal(void *opaque, uint32_t events)
 {
 	struct signal_watch *watch = opaque;
@@ -621,8 +663,8 @@ static void on_signal(void *opaque, uint32_t events)
 		return;
 	if (info.ssi_signo != SIGWINCH)
 		machine_request_end(watch->machine, MACHINE_SIGNAL, (int)info.ssi_signo);
-	else if (watch->machine->console)
-		console_resized(watch->machine->console);
+	else
+		tell_resized(watch->machine);
 }
 
 /* Signals that mean "stop" are taken by the event loop, so that they end a run in order; and so is
@@ -677,7 +719,7 @@ static struct console *create_console(struct machine *machine)
 static void connect_backend(struct machine *machine, struct char_backend *console)
 {
 	if (machine->virtio_console)
-		virtio_console_connect(machine->virtio_console, console);
+		virtio_console_connect(machine->virtio_console, 0, console);
 	else
 		chipset_connect_console(machine->chipset, console);
 }
@@ -715,6 +757,18 @@ static int connect_console(struct machine *machine)
 	return error;
 }
 
+/* 0, or -errno with a message; then it is to be closed, if it is there. */
+static int open_console(struct machine *machine)
+{
+	priority_lock_take(&machine->lock);
+	char_devices_hold(machine->chardevs, machine->phase == MACHINE_PHASE_PAUSED);
+	priority_lock_release(&machine->lock);
+	if (machine->config.console_output < 0)
+		return 0;
+	machine->console = create_console(machine);
+	return machine->console ? connect_console(machine) : -EIO;
+}
+
 static void disconnect_console(struct machine *machine)
 {
 	priority_lock_take(&machine->lock);
@@ -727,7 +781,7 @@ static void disconnect_console(struct machine *machine)
 
 /* How long to wait for the console to write its queue: half a second where the user ends the run,
  * else until the guest's last output is written. */
-static int console_patience_ms(const struct machine_result *result)
+static int patience_ms(const struct machine_result *result)
 {
 	return result->end == MACHINE_QUIT || result->end == MACHINE_SIGNAL ? 500 : -1;
 }
@@ -739,18 +793,17 @@ struct machine_result machine_run(struct machine *machine)
 
 	if (watch_signals(machine, &signals) < 0)
 		return result;
-	machine->console = create_console(machine);
-	if (machine->console) {
-		if (connect_console(machine) == 0)
-			result = run_over_resets(machine);
+	if (open_console(machine) == 0)
+		result = run_over_resets(machine);
+	if (machine->console)
 		disconnect_console(machine);
-	}
 	tell_with_lock(machine, MACHINE_ENDED, result);
 	/* From here on a signal ends the process at once, so that it can be ended while it waits
 	 * for a reader that does not read our output. */
 	unwatch_signals(&signals);
+	machine->patience_ms = patience_ms(&result);
 	if (machine->console)
-		console_destroy(machine->console, console_patience_ms(&result));
+		console_destroy(machine->console, machine->patience_ms);
 	machine->console = NULL;
 	if (result.end == MACHINE_TRIPLE_FAULT) {
 		log_error("triple fault on vCPU %d; its registers:", result.value);

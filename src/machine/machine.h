@@ -14,9 +14,11 @@
 #ifndef VENEER_MACHINE_MACHINE_H
 #define VENEER_MACHINE_MACHINE_H
 
+#include "device/chipset/chipset.h"
 #include "device/pvpanic.h"
 #include "device/virtio/console.h"
 #include "engine/engine.h"
+#include "host/char_device.h"
 #include "host/console.h"
 #include "host/disk/disk.h"
 #include "host/display/config.h"
@@ -37,7 +39,11 @@
 #define MACHINE_MAX_DISKS    16
 #define MACHINE_MAX_SHARES   8
 #define MACHINE_MAX_FLOPPIES 2
-#define MACHINE_MIN_MEMORY   (2 * MIB)
+#define MACHINE_MAX_CHARDEVS 32
+/* Of all virtio consoles, of which there are so many. */
+#define MACHINE_MAX_CONSOLE_PORTS 32
+#define MACHINE_MAX_CONSOLES      4
+#define MACHINE_MIN_MEMORY        (2 * MIB)
 
 /* What is done where the guest's kernel has panicked, and said so by pvpanic. */
 enum panic_action { PANIC_POWEROFF, PANIC_FAILS, PANIC_PAUSES, PANIC_RUNS_ON };
@@ -76,12 +82,15 @@ struct machine_config {
 	/* NULL: none, or the boot loader's where the kernel is. For a multiboot kernel it may be
 	 * several modules, "FILE ARGUMENTS,FILE ARGUMENTS", a comma in one being ",,". */
 	const char *initrd_path;
-	const char *cmdline;      /* "" where there is none; it comes after the boot loader's */
-	const char *serial2_path; /* file that gets what the guest sends to COM2; NULL: no COM2 */
-	const char
-		*parallel_path; /* file that gets what the guest prints; NULL: no parallel port */
-	uint64_t memory_size;   /* whole pages, MACHINE_MIN_MEMORY to MACHINE_MAX_MEMORY */
-	unsigned cpu_count;     /* 1 to MACHINE_MAX_CPUS */
+	const char *cmdline; /* "" where there is none; it comes after the boot loader's */
+	struct char_config chardevs[MACHINE_MAX_CHARDEVS]; /* each with an ID of its own */
+	unsigned chardev_count;
+	/* IDs of character devices. COM1 to COM4: NULL: there is no such port; but COM1, which is
+	 * the console's, or nobody's. */
+	const char *serial[CHIPSET_SERIAL_PORTS];
+	const char *parallel; /* the parallel port's; NULL: there is none */
+	uint64_t memory_size; /* whole pages, MACHINE_MIN_MEMORY to MACHINE_MAX_MEMORY */
+	unsigned cpu_count;   /* 1 to MACHINE_MAX_CPUS */
 	const struct engine *engine;
 	struct engine_options engine_options;
 	const char *cpu;          /* cpu_model_build()'s text; NULL: "host" */
@@ -92,7 +101,7 @@ struct machine_config {
 	unsigned test_devices;    /* enum test_device */
 	struct machine_actions actions;
 	int64_t rtc_offset_s;              /* how far the RTC is ahead of UTC at the start */
-	int console_input, console_output; /* descriptors; input -1: none */
+	int console_input, console_output; /* descriptors; input -1: none; output -1: no console */
 	struct disk_config disks[MACHINE_MAX_DISKS];
 	unsigned disk_count;
 	unsigned scsi_controllers; /* at least; more where disks are at them */
@@ -102,7 +111,7 @@ struct machine_config {
 	unsigned net_count;
 	struct share_config shares[MACHINE_MAX_SHARES]; /* each with a tag of its own */
 	unsigned share_count;
-	struct console_port_config console_ports[CONSOLE_MAX_PORTS];
+	struct console_port_config console_ports[MACHINE_MAX_CONSOLE_PORTS];
 	unsigned console_port_count;
 	bool virtio_console; /* the console is a virtio port (hvc0), and not COM1 */
 	struct smbios_config smbios;
@@ -172,7 +181,6 @@ struct machine_listener {
 };
 
 struct chipset;
-struct char_backend;
 struct fw_cfg;
 struct pci_bus;
 struct text_screen;
@@ -201,8 +209,8 @@ struct machine {
 	struct vnc *vnc;                            /* NULL: none shows the screen */
 	struct text_screen *text_screen;            /* NULL: the terminal is COM1's */
 	struct display display;                     /* what the guest shows; see display_exists() */
-	struct char_backend *com2, *printer;
-	struct console *console;                      /* while it runs */
+	struct char_devices *chardevs;
+	struct console *console;                      /* while it runs; NULL: there is none */
 	struct console_device *virtio_console;        /* that it is connected to; NULL: to COM1 */
 	struct input input;                           /* where keys and the mouse's movements go */
 	struct image kernel, initrd;                  /* an initrd of 0 bytes is none */
@@ -212,7 +220,8 @@ struct machine {
 	char *cmdline;
 	struct boot_start start; /* how the loaded kernel wants to be entered */
 	struct machine_listener *listeners;
-	bool stuck; /* it has ended, and a device's thread waits in the host's kernel */
+	int patience_ms; /* how long character devices may take to write what is queued */
+	bool stuck;      /* it has ended, and a device's thread waits in the host's kernel */
 
 	/* Under the lock. */
 	struct machine_result request; /* why the vCPU threads are to end */
@@ -238,7 +247,9 @@ static inline struct acpi_config machine_acpi_config(const struct machine_config
 {
 	return (struct acpi_config){
 		.cpu_count = config->cpu_count,
-		.com2 = config->serial2_path != NULL,
+		.com2 = config->serial[1] != NULL,
+		.com3 = config->serial[2] != NULL,
+		.com4 = config->serial[3] != NULL,
 		.floppy = config->floppy_count != 0,
 		.vga = machine_has_vga(config),
 		.pvpanic = config->test_devices & TEST_PVPANIC_PORT,

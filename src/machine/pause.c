@@ -83,6 +83,7 @@ void machine_resume_without(struct machine *machine, uint64_t held)
 		release_vcpus(machine);
 	pthread_cond_broadcast(&machine->phase_changed);
 	tell(machine, MACHINE_RESUMED);
+	char_devices_hold(machine->chardevs, false);
 	if (machine->console)
 		console_hold(machine->console, false);
 }
@@ -108,6 +109,7 @@ void machine_devices_stopped(struct machine *machine, bool all)
 		return;
 	}
 	/* Nothing of a paused machine changes. */
+	char_devices_hold(machine->chardevs, true);
 	if (machine->console)
 		console_hold(machine->console, true);
 	tell(machine, MACHINE_PAUSED);

@@ -343,7 +343,7 @@ result $? "veneer qemu -daemonize"
 refused "a daemon that cannot start" 1 "-add-fd fd=99: there is no such descriptor" qemu -daemonize -add-fd set=0,fd=99
 refused "a daemon whose monitor cannot listen" 1 "-qmp $work/nobody/s: cannot make the socket" qemu -nodefaults -display none \
 	-daemonize -S -qmp "unix:$work/nobody/s,server=on"
-refused "a monitor that is a client" 1 "-qmp: expected stdio, or unix:PATH" qemu -nodefaults -display none -qmp unix:/nowhere
+refused "a monitor whose server is not there" 1 "-chardev /nowhere: cannot connect" qemu -nodefaults -display none -qmp unix:/nowhere
 ln -s "$(realpath "$veneer")" "$work/qemu-system-x86_64"
 limit=30 veneer=$work/qemu-system-x86_64 run -nodefaults -m 16 -kernel "$kernels/exit" \
 	-device isa-debug-exit,iobase=0xf4,iosize=0x4 -serial stdio -display none

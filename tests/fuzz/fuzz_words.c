@@ -59,13 +59,11 @@ static void fuzz_forward(const char *text)
 static void fuzz_console(const char *text)
 {
 	struct console_port_config config = {0};
+	struct char_config chardev = {0};
 
-	if (console_port_config_parse(&config, "--console-port", text) < 0) {
-		require(!config.name && !config.path);
+	if (console_port_config_parse(&config, &chardev, "--console-port", text) < 0)
 		return;
-	}
-	require(config.name[0] && strlen(config.name) <= CONSOLE_MAX_NAME && config.path[0]);
-	console_port_config_free(&config);
+	require(config.name[0] && strlen(config.name) <= CONSOLE_MAX_NAME && chardev.path[0]);
 }
 
 static void fuzz_share(const char *text)

@@ -83,9 +83,8 @@ static inline void create_pci_devices(struct pci_bus *bus, struct device_list *d
 		.destroy = idle_net_destroy,
 	};
 	static struct net_backend net = {.ops = &net_ops, .queues = 2};
-	static char name[] = "log", path[] = "/dev/null";
-	static const struct console_port_config port = {
-		.name = name, .path = path, .to_file = true};
+	static const struct console_port_config ports[] = {
+		{.console = true}, {.name = "log", .number = 1}};
 	static const uint8_t mac[6] = {2, 0, 0, 0, 0, 1};
 	static const struct pvpanic_config panic = {.happened = ignore_panic};
 	struct console_device *console;
@@ -94,7 +93,7 @@ static inline void create_pci_devices(struct pci_bus *bus, struct device_list *d
 	assert_int_equal(pci_testdev_create(bus, devices, PCI_OWN_PORT), 0);
 	assert_int_equal(virtio_block_create(bus, PCI_OWN_PORT, 0, slow_disk_create(), "s", 1), 0);
 	assert_int_equal(virtio_net_create(bus, PCI_ANY_SLOT, 0, &net, mac), 0);
-	assert_int_equal(virtio_console_create(bus, true, &port, 1, &console), 0);
+	assert_int_equal(virtio_console_create(bus, 0, ports, 2, &console), 0);
 	assert_int_equal(virtio_entropy_create(bus), 0);
 	assert_int_equal(edu_create(bus, devices, PCI_ANY_SLOT), 0);
 	assert_int_equal(i6300esb_create(bus, devices, PCI_ANY_SLOT, ignore_expiry, NULL), 0);

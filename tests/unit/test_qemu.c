@@ -108,7 +108,7 @@ static void what_kvm_unit_tests_passes(void **state)
 	assert_int_equal(qemu.machine.memory_size, 2 * GIB);
 	assert_string_equal(qemu.machine.engine->name, "bt");
 	assert_string_equal(qemu.machine.cpu, "host,check");
-	assert_int_equal(qemu.serials[0]->kind, QEMU_CHAR_STDIO);
+	assert_int_equal(qemu.serials[0]->config.kind, CHAR_STDIO);
 	assert_int_equal(qemu.machine.net_count, 0);
 	assert_int_equal(qemu.machine.display.kind, DISPLAY_UNSAID);
 	assert_null(qemu.machine.firmware.path);
@@ -157,11 +157,11 @@ static void defaults(void **state)
 	assert_int_equal(qemu.machine.net_count, 1);
 	assert_int_equal(qemu.machine.nets[0].model, NET_E1000);
 	assert_int_equal(qemu.machine.display.kind, DISPLAY_NONE);
-	assert_int_equal(qemu.serials[0]->kind, QEMU_CHAR_VC);
+	assert_int_equal(qemu.serials[0]->config.kind, CHAR_NULL);
 	assert_int_equal(strncmp(qemu.machine.cpu, "qemu64", 6), 0);
 	takes("-nographic");
-	assert_int_equal(qemu.serials[0]->kind, QEMU_CHAR_STDIO);
-	assert_true(qemu.serials[0]->mux);
+	assert_int_equal(qemu.serials[0]->config.kind, CHAR_STDIO);
+	assert_true(qemu.serials[0]->config.mux);
 	assert_int_equal(qemu.machine.display.kind, DISPLAY_UNSAID);
 	takes("-nodefaults -vga std");
 	assert_int_equal(qemu.serial_count, 0);
@@ -350,19 +350,43 @@ static void character_devices(void **state)
 	      "-nodefaults -serial file:/x,y");
 	assert_int_equal(qemu.monitor_count, 1);
 	assert_true(qemu.monitors[0].control);
-	assert_int_equal(qemu.monitors[0].chardev->fd, 30);
-	assert_int_equal(qemu.serials[0]->kind, QEMU_CHAR_PTY);
+	assert_int_equal(qemu.monitors[0].chardev->config.fd, 30);
+	assert_int_equal(qemu.serials[0]->config.kind, CHAR_PTY);
 	takes("-serial file:/x,y -serial unix:/s,server,nowait -monitor "
 	      "tcp:127.0.0.1:4444,server=on "
 	      "-qmp stdio -parallel none");
-	assert_string_equal(qemu.serials[0]->path, "/x,y");
-	assert_true(qemu.serials[1]->server && !qemu.serials[1]->wait);
-	assert_int_equal(qemu.monitors[0].chardev->kind, QEMU_CHAR_TCP);
-	assert_string_equal(qemu.monitors[0].chardev->path, "127.0.0.1:4444");
+	assert_string_equal(qemu.serials[0]->config.path, "/x,y");
+	assert_true(qemu.serials[1]->config.server && !qemu.serials[1]->config.wait);
+	assert_int_equal(qemu.monitors[0].chardev->config.kind, CHAR_SOCKET);
+	assert_string_equal(qemu.monitors[0].chardev->config.host, "127.0.0.1");
+	assert_string_equal(qemu.monitors[0].chardev->config.port, "4444");
 	assert_null(qemu.parallel);
 	takes("-nodefaults -serial chardev:later -mon later -chardev file,id=later,path=/x");
-	assert_string_equal(qemu.serials[0]->path, "/x");
+	assert_string_equal(qemu.serials[0]->config.path, "/x");
 	refuses("-serial chardev:nobody -frob -chardev file,id=nobody,path=/x");
+	takes("-chardev file,id=f,path=/f,append=on,logfile=/log,logappend=on -serial chardev:f "
+	      "-chardev socket,id=c,path=/s,reconnect=5 -chardev ringbuf,id=r,size=4096 "
+	      "-device virtio-serial-pci,id=v0 -device virtio-serial,id=v1 "
+	      "-device virtconsole,chardev=c -device "
+	      "virtserialport,bus=v1.0,nr=3,name=org.a,chardev=r -device virtserialport,name=b");
+	assert_true(qemu.chardevs[0].config.append && qemu.chardevs[0].config.log_append);
+	assert_string_equal(qemu.chardevs[0].config.log, "/log");
+	assert_int_equal(qemu.chardevs[1].config.reconnect, 5);
+	assert_int_equal(qemu.chardevs[2].config.size, 4096);
+	assert_int_equal(qemu.machine.console_port_count, 3);
+	assert_true(qemu.machine.console_ports[0].console);
+	assert_int_equal(qemu.machine.console_ports[1].controller, 1);
+	assert_int_equal(qemu.machine.console_ports[1].number, 3);
+	assert_string_equal(qemu.machine.console_ports[1].chardev, "r");
+	assert_int_equal(qemu.machine.console_ports[2].number, -1);
+	refuses("-chardev null,id=x -chardev null,id=x");
+	refuses("-chardev socket,id=x,path=/s,telnet=on");
+	refuses("-chardev socket,id=x,path=/s,server=on,reconnect=1");
+	refuses("-chardev ringbuf,id=x,size=1000");
+	refuses("-serial telnet:localhost:1");
+	refuses("-device virtserialport,bus=nobody.0");
+	refuses("-device virtio-serial -device virtserialport,nr=30");
+	refuses("-serial null -serial null -serial null -serial null -serial null");
 	refuses("-serial chardev:nobody");
 	refuses("-serial telegraph");
 	refuses("-chardev file,id=x");
@@ -374,15 +398,20 @@ static void descriptors_that_are_inherited(void **state)
 {
 	char line[200];
 	int reading = open("/dev/null", O_RDONLY), writing = open("/dev/null", O_WRONLY);
+	const char *path;
+	int fd;
 
 	snprintf(line, sizeof(line),
 		"-add-fd set=2,fd=%d,opaque=x -add-fd set=2,fd=%d "
 		"-chardev file,id=s,path=/dev/fdset/2,append=on -serial chardev:s",
 		reading, writing);
 	takes(line);
-	assert_true(qemu.serials[0]->fd > 2);
-	assert_int_equal(fcntl(qemu.serials[0]->fd, F_GETFL) & O_ACCMODE, O_WRONLY);
-	close(qemu.serials[0]->fd);
+	path = qemu.serials[0]->config.path;
+	assert_memory_equal(path, CHAR_FD_PATH, strlen(CHAR_FD_PATH));
+	fd = atoi(path + strlen(CHAR_FD_PATH));
+	assert_true(fd > 2);
+	assert_int_equal(fcntl(fd, F_GETFL) & O_ACCMODE, O_WRONLY);
+	close(fd);
 	snprintf(line, sizeof(line), "-add-fd set=2,fd=%d -chardev file,id=s,path=/dev/fdset/2",
 		reading);
 	refuses(line);

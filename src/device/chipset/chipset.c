@@ -529,8 +529,18 @@ struct chipset *chipset_create(const struct chipset_config *config)
 	return chipset;
 }
 
+/* What they hold is sent. */
+static void disconnect_serial(struct chipset *chipset)
+{
+	uart_connect(&chipset->com1, NULL);
+	for (unsigned i = 0; i < ARRAY_SIZE(chipset->more_serial); i++)
+		if (chipset->config.more_serial[i])
+			uart_connect(&chipset->more_serial[i], NULL);
+}
+
 void chipset_destroy(struct chipset *chipset)
 {
+	disconnect_serial(chipset);
 	/* The port and MMIO spaces go with the machine; the event loop must not find our timers. */
 	device_list_destroy(&chipset->devices);
 	free(chipset);

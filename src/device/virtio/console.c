@@ -10,7 +10,7 @@
 
 #define QUEUE_SIZE 64
 
-_Static_assert(2 * CONSOLE_PORTS + 2 <= VIRTIO_MAX_QUEUES, "each queue has its place");
+_Static_assert(2 * CONSOLE_MAX_PORTS + 2 <= VIRTIO_MAX_QUEUES, "each queue has its place");
 
 /* --- queues (5.3.2) --- */
 
@@ -47,7 +47,7 @@ static void start(struct virtio_device *device)
 {
 	struct console_device *console = (struct console_device *)device;
 
-	for (unsigned i = 0; i < console->port_count; i++) {
+	for (unsigned i = 0; i < CONSOLE_MAX_PORTS; i++) {
 		struct console_port *port = &console->port[i];
 
 		port->state = console->settings.state.port[i];
@@ -61,9 +61,11 @@ static void stop(struct virtio_device *device)
 {
 	struct console_device *console = (struct console_device *)device;
 
-	for (unsigned i = 0; i < console->port_count; i++) {
+	for (unsigned i = 0; i < CONSOLE_MAX_PORTS; i++) {
 		struct console_port *port = &console->port[i];
 
+		if (!port->console)
+			continue;
 		if (device->state.resetting) {
 			port->state = (struct console_port_state){0};
 			port->drop_rest = false;
@@ -71,7 +73,7 @@ static void stop(struct virtio_device *device)
 		console->settings.state.port[i] = port->state;
 		port->blocked = false;
 		port->starved = true;
-		console_port_update(port);
+		console_end_update(port);
 	}
 	virtio_stopped(device);
 }
@@ -86,14 +88,14 @@ static void queue_reset(struct virtio_device *device, struct virtqueue *queue)
 {
 	struct console_port *port = port_of((struct console_device *)device, queue);
 
-	if (queue->index / 2 == CONSOLE_CONTROL_RECEIVE / 2)
+	if (queue->index / 2 == CONSOLE_CONTROL_RECEIVE / 2 || !port->console)
 		return;
 	if (queue->index & 1) {
 		port->state.sent = 0;
 		port->drop_rest = false;
 	} else {
 		port->starved = true;
-		console_port_update(port);
+		console_end_update(port);
 	}
 }
 
@@ -102,6 +104,8 @@ static void notified(struct virtio_device *device, struct virtqueue *queue)
 	struct console_device *console = (struct console_device *)device;
 	struct console_port *port = port_of(console, queue);
 
+	if (!port->console && queue->index / 2 != CONSOLE_CONTROL_RECEIVE / 2)
+		return;
 	if (queue->index == CONSOLE_CONTROL_RECEIVE) {
 		console_tell(console);
 	} else if (queue->index == CONSOLE_CONTROL_RECEIVE + 1) {
@@ -135,22 +139,25 @@ static const struct state_field settings_fields[] = {
 	STATE_END,
 };
 
-/* A name is owed by a port that has one. */
+/* A name is owed by a port that has one; and nothing by one that is not there. */
 static bool settings_valid(const void *settings, const void *loaded)
 {
 	const struct console_device *console =
 		container_of(settings, const struct console_device, settings);
 	const struct console_state *state = loaded;
 
-	for (unsigned i = 0; i < CONSOLE_PORTS; i++)
-		if ((state->port[i].owed & OWED_NAME) && !console->port[i].name)
+	for (unsigned i = 0; i < CONSOLE_MAX_PORTS; i++)
+		if ((state->port[i].owed & OWED_NAME) && !console->port[i].name[0])
+			return false;
+	for (unsigned i = 0; i < CONSOLE_MAX_PORTS; i++)
+		if (!console->port[i].console && (state->port[i].owed || state->port[i].ready))
 			return false;
 	return true;
 }
 
 static const struct device_ops settings_ops = {
 	.name = "virtio-con-set",
-	.version = 2,
+	.version = 3,
 	DEVICE_STATE(struct console_settings, settings_fields),
 	.reset = reset_settings,
 	.valid = settings_valid,
@@ -162,8 +169,9 @@ static void destroy(struct virtio_device *device)
 {
 	struct console_device *console = (struct console_device *)device;
 
-	for (unsigned i = 0; i < console->port_count; i++)
-		console->port[i].end->close(&console->port[i]);
+	for (unsigned i = 0; i < CONSOLE_MAX_PORTS; i++)
+		if (console->port[i].console)
+			console_end_destroy(&console->port[i]);
 	free(console);
 }
 
@@ -178,64 +186,42 @@ static const struct virtio_ops ops = {
 	.destroy = destroy,
 };
 
-/* The port is counted where this succeeds. */
-static int open_port(struct console_device *console, const struct console_port_config *config)
+static void make_port(struct console_device *console, const struct console_port_config *config)
 {
-	struct console_port *port = &console->port[console->port_count];
-	int error = 0;
+	struct console_port *port = &console->port[config->number];
 
 	*port = (struct console_port){.console = console,
-		.name = config ? config->name : NULL,
-		.index = console->port_count,
+		.is_console = config->console,
+		.index = (unsigned)config->number,
 		.starved = true};
+	strcpy(port->name, config->name);
 	console_port_init(port);
-	if (!config)
-		console_terminal_open(port);
-	else if (config->to_file)
-		error = console_file_open(port, config->path);
-	else
-		error = config->connects ? console_socket_connect(port, config->path)
-					 : console_socket_open(port, config->path);
-	if (!error)
-		console->port_count++;
-	return error;
+	console_end_init(port);
+	console->port_limit = MAX(console->port_limit, port->index + 1);
 }
 
-static int open_ports(struct console_device *console, bool terminal,
-	const struct console_port_config *ports, unsigned count)
+static bool has_terminal(const struct console_device *console)
 {
-	int error = terminal ? open_port(console, NULL) : 0;
-
-	for (unsigned i = 0; !error && i < count; i++)
-		error = open_port(console, &ports[i]);
-	return error;
-}
-
-static void begin(void *opaque)
-{
-	struct console_device *console = opaque;
-
-	for (unsigned i = 0; i < console->port_count; i++)
-		if (console->port[i].end->begin)
-			console->port[i].end->begin(&console->port[i]);
+	return console->port[0].console && console->port[0].is_console;
 }
 
 /* A console alone is offered as such: as one port. */
-static void describe(struct console_device *console, bool terminal, unsigned named)
+static void describe(struct console_device *console, unsigned count)
 {
-	const struct virtio_console_config config = {.max_nr_ports = console->port_count};
+	const struct virtio_console_config config = {.max_nr_ports = console->port_limit};
+	bool alone = count == 1 && has_terminal(console);
 
 	console->virtio.ops = &ops;
 	console->virtio.offered = VIRTIO_F_IN_ORDER |
-				  (named ? BIT(VIRTIO_CONSOLE_F_MULTIPORT) : 0) |
-				  (terminal ? BIT(VIRTIO_CONSOLE_F_SIZE) : 0);
-	console->virtio.queue_count = named ? 2 * console->port_count + 2 : 2;
+				  (alone ? 0 : BIT(VIRTIO_CONSOLE_F_MULTIPORT)) |
+				  (has_terminal(console) ? BIT(VIRTIO_CONSOLE_F_SIZE) : 0);
+	console->virtio.queue_count = alone ? 2 : 2 * console->port_limit + 2;
 	console->virtio.queue_size = QUEUE_SIZE;
 	console->virtio.config_size = sizeof(config);
 	memcpy(console->virtio.config, &config, sizeof(config));
 }
 
-int virtio_console_create(struct pci_bus *bus, bool terminal,
+int virtio_console_create(struct pci_bus *bus, uint32_t instance,
 	const struct console_port_config *ports, unsigned count, struct console_device **created)
 {
 	struct console_device *console = calloc(1, sizeof(*console));
@@ -246,16 +232,18 @@ int virtio_console_create(struct pci_bus *bus, bool terminal,
 		return -ENOMEM;
 	}
 	console_control_init(console);
-	error = open_ports(console, terminal, ports, count);
-	describe(console, terminal, count);
-	if (!error)
-		error = virtio_add(&console->virtio, bus, PCI_ANY_SLOT, 0);
+	for (unsigned i = 0; i < count; i++)
+		make_port(console, &ports[i]);
+	describe(console, count);
+	error = virtio_add(&console->virtio, bus, PCI_ANY_SLOT, instance);
 	if (error) {
 		destroy(&console->virtio);
 		return error;
 	}
-	device_list_add(pci_bus_config(bus)->devices, &console->settings.device, &settings_ops, 0);
-	worker_call(console->virtio.worker, begin, console);
+	device_list_add(
+		pci_bus_config(bus)->devices, &console->settings.device, &settings_ops, instance);
+	for (unsigned i = 0; i < count; i++)
+		virtio_console_connect(console, (unsigned)ports[i].number, ports[i].backend);
 	*created = console;
 	return 0;
 }

@@ -1,93 +1,87 @@
-/* A port's far end behind a struct char_backend: a file; or the user's terminal, which makes the
- * port the console of the guest's kernel (hvc0).
+/* A port's far end: a struct char_backend, which is the I/O thread's, under the machine lock; the
+ * port is the worker's. Output goes to the back end directly, which is made for that. Input, and
+ * news of who is there, wait here until the worker takes them.
  *
- * The terminal's input comes from the I/O thread, and its window has a size, which the driver finds
- * in the device's configuration (VIRTIO_CONSOLE_F_SIZE) or, where there are several ports, is told
- * by a message. */
+ * The window of a terminal has a size, which the driver finds in the device's configuration
+ * (VIRTIO_CONSOLE_F_SIZE) or, where there are several ports, is told by a message. */
 #include "device/virtio/console_internal.h"
-
-#include "host/char_file.h"
 
 #include <errno.h>
 #include <string.h>
 
-/* --- a file: nothing ever comes from it --- */
-
-static ssize_t file_send(struct console_port *port, const void *bytes, size_t size)
+static struct worker *worker_of(const struct console_port *port)
 {
-	return (ssize_t)port->backend->ops->write(port->backend, bytes, size);
+	return port->console->virtio.worker;
 }
 
-static bool always(const struct console_port *port)
-{
-	return true;
-}
-
-static void file_close(struct console_port *port)
-{
-	char_file_destroy(port->backend);
-}
-
-const struct console_end_ops console_file_end = {
-	.send = file_send,
-	.is_connected = always,
-	.close = file_close,
-};
-
-int console_file_open(struct console_port *port, const char *path)
-{
-	port->end = &console_file_end;
-	port->backend = char_file_create("--console-port file", path);
-	return port->backend ? 0 : -EIO;
-}
-
-/* --- the terminal --- */
+/* --- on the worker --- */
 
 /* With nothing connected the bytes are lost, as with a serial line. */
-static ssize_t terminal_send(struct console_port *port, const void *bytes, size_t size)
+ssize_t console_end_send(struct console_port *port, const void *bytes, size_t size)
 {
-	struct char_backend *backend;
+	struct console_end *end = &port->end;
 	size_t taken = size;
 
-	pthread_mutex_lock(&port->terminal.lock);
-	backend = port->backend;
-	if (backend)
-		taken = backend->ops->write(backend, bytes, size);
-	pthread_mutex_unlock(&port->terminal.lock);
+	pthread_mutex_lock(&end->lock);
+	if (end->backend)
+		taken = end->backend->ops->write(end->backend, bytes, size);
+	pthread_mutex_unlock(&end->lock);
 	return taken || !size ? (ssize_t)taken : -EAGAIN;
 }
 
-static ssize_t terminal_receive(struct console_port *port, void *bytes, size_t size)
+ssize_t console_end_receive(struct console_port *port, void *bytes, size_t size)
 {
-	struct console_terminal *terminal = &port->terminal;
-	bool room_again;
+	struct console_end *end = &port->end;
+	bool room_again, last;
 
-	pthread_mutex_lock(&terminal->lock);
-	size = MIN(size, terminal->input_count);
-	memcpy(bytes, terminal->input, size);
-	terminal->input_count -= size;
-	memmove(terminal->input, terminal->input + size, terminal->input_count);
-	room_again = size && terminal->refused;
-	terminal->refused &= !room_again;
-	pthread_mutex_unlock(&terminal->lock);
+	pthread_mutex_lock(&end->lock);
+	size = MIN(size, end->input_count);
+	memcpy(bytes, end->input, size);
+	end->input_count -= size;
+	memmove(end->input, end->input + size, end->input_count);
+	room_again = size && end->refused;
+	end->refused &= !room_again;
+	last = size && !end->input_count && !end->connected;
+	pthread_mutex_unlock(&end->lock);
 	if (room_again)
-		event_loop_post(port->console->virtio.loop, &terminal->input_ready);
+		event_loop_post(port->console->virtio.loop, &end->input_ready);
+	if (last)
+		console_post_tell(port->console);
 	return size ? (ssize_t)size : -EAGAIN;
 }
 
-static void terminal_close(struct console_port *port)
+bool console_end_is_connected(const struct console_port *port)
 {
-	event_loop_unpost(port->console->virtio.loop, &port->terminal.input_ready);
-	pthread_mutex_destroy(&port->terminal.lock);
+	return atomic_load(&port->end.connected);
 }
 
-const struct console_end_ops console_terminal_end = {
-	.send = terminal_send,
-	.receive = terminal_receive,
-	.may_receive = always,
-	.is_connected = always,
-	.close = terminal_close,
-};
+/* Who has gone is there, for the driver, until all is read that was sent. */
+bool console_end_is_open(struct console_port *port)
+{
+	struct console_end *end = &port->end;
+	bool open;
+
+	pthread_mutex_lock(&end->lock);
+	open = end->connected || end->input_count;
+	pthread_mutex_unlock(&end->lock);
+	return open;
+}
+
+bool console_end_has_changed(struct console_port *port)
+{
+	unsigned connections = atomic_load(&port->end.connections);
+	bool changed = connections != port->end.served;
+
+	port->end.served = connections;
+	return changed;
+}
+
+/* What a guest has closed it does not read: so the back end may forget what is for it. */
+void console_end_update(struct console_port *port)
+{
+	if (atomic_exchange(&port->end.reads, port->state.open) != port->state.open)
+		event_loop_post(port->console->virtio.loop, &port->end.input_ready);
+}
 
 static void run_writable(void *opaque)
 {
@@ -98,47 +92,36 @@ static void run_resized(void *opaque)
 {
 	struct console_port *port = opaque;
 
-	if (port->state.ready)
+	if (port->state.ready && port->is_console)
 		port->state.owed |= OWED_SIZE;
 	console_tell(port->console);
 }
 
-/* On the I/O thread, machine lock held. */
+/* --- on the I/O thread, machine lock held --- */
+
 static void run_input_ready(void *opaque)
 {
 	struct console_port *port = opaque;
+	struct char_backend *backend = port->end.backend;
 
-	if (port->backend && port->backend->ops->input_ready)
-		port->backend->ops->input_ready(port->backend);
+	if (backend && backend->ops->input_ready)
+		backend->ops->input_ready(backend);
 }
-
-void console_terminal_open(struct console_port *port)
-{
-	struct console_terminal *terminal = &port->terminal;
-
-	port->end = &console_terminal_end;
-	event_work_init(&terminal->input_ready, run_input_ready, port);
-	worker_task_init(&terminal->writable, run_writable, port);
-	worker_task_init(&terminal->resized, run_resized, port);
-	pthread_mutex_init(&terminal->lock, NULL);
-}
-
-/* --- what the terminal calls, with the machine lock --- */
 
 static size_t take_input(void *opaque, const void *bytes, size_t size)
 {
 	struct console_port *port = opaque;
-	struct console_terminal *terminal = &port->terminal;
+	struct console_end *end = &port->end;
 	size_t taken;
 
-	pthread_mutex_lock(&terminal->lock);
-	taken = MIN(size, TERMINAL_INPUT - terminal->input_count);
-	memcpy(terminal->input + terminal->input_count, bytes, taken);
-	terminal->input_count += taken;
-	terminal->refused |= taken < size;
-	pthread_mutex_unlock(&terminal->lock);
+	pthread_mutex_lock(&end->lock);
+	taken = MIN(size, CONSOLE_INPUT - end->input_count);
+	memcpy(end->input + end->input_count, bytes, taken);
+	end->input_count += taken;
+	end->refused |= taken < size;
+	pthread_mutex_unlock(&end->lock);
 	if (taken)
-		worker_post(port->console->virtio.worker, &port->more_input);
+		worker_post(worker_of(port), &port->more_input);
 	return taken;
 }
 
@@ -146,7 +129,29 @@ static void output_ready(void *opaque)
 {
 	struct console_port *port = opaque;
 
-	worker_post(port->console->virtio.worker, &port->terminal.writable);
+	worker_post(worker_of(port), &port->end.writable);
+}
+
+static void opened(void *opaque, bool open)
+{
+	struct console_port *port = opaque;
+	struct console_end *end = &port->end;
+
+	if (!open)
+		atomic_fetch_add(&end->connections, 1);
+	atomic_store(&end->connected, open);
+	if (!open && !atomic_load(&end->reads)) {
+		pthread_mutex_lock(&end->lock);
+		end->input_count = 0;
+		pthread_mutex_unlock(&end->lock);
+	}
+	output_ready(port);
+	console_post_tell(port->console);
+}
+
+static bool reads(void *opaque)
+{
+	return atomic_load(&((struct console_port *)opaque)->end.reads);
 }
 
 static void resized(void *opaque)
@@ -156,35 +161,69 @@ static void resized(void *opaque)
 	struct virtio_console_config config;
 	uint32_t size = 0;
 
-	if (port->backend->ops->window)
-		size = port->backend->ops->window(port->backend);
-	if (size == atomic_exchange(&port->terminal.size, size))
+	if (port->end.backend->ops->window)
+		size = port->end.backend->ops->window(port->end.backend);
+	if (size == atomic_exchange(&port->end.size, size))
+		return;
+	worker_post(worker_of(port), &port->end.resized);
+	if (port->index)
 		return;
 	memcpy(&config, device->config, sizeof(config));
 	config.cols = (uint16_t)(size >> 16);
 	config.rows = (uint16_t)size;
 	memcpy(device->config, &config, sizeof(config));
 	virtio_config_changed(device);
-	worker_post(device->worker, &port->terminal.resized);
 }
 
 /* Once this returns nothing is written to the former one. It does not wait for the worker, which
  * may be in a system call for another port that does not return, at the machine's end, too. */
-void virtio_console_connect(struct console_device *console, struct char_backend *backend)
+static void connect_port(struct console_port *port, struct char_backend *backend)
 {
-	struct console_port *port = &console->port[0];
+	struct console_end *end = &port->end;
 
-	if (port->backend)
-		port->backend->port = (struct char_port){0};
-	pthread_mutex_lock(&port->terminal.lock);
-	port->backend = backend;
-	pthread_mutex_unlock(&port->terminal.lock);
+	if (end->backend)
+		end->backend->port = (struct char_port){0};
+	pthread_mutex_lock(&end->lock);
+	end->backend = backend;
+	pthread_mutex_unlock(&end->lock);
 	if (!backend)
 		return;
+	atomic_store(&end->connected, backend->open);
 	backend->port = (struct char_port){.receive = take_input,
 		.output_ready = output_ready,
 		.resized = resized,
+		.opened = opened,
+		.reads = reads,
 		.opaque = port};
 	output_ready(port);
 	resized(port);
+	if (backend->ops->input_ready)
+		backend->ops->input_ready(backend);
+}
+
+void virtio_console_connect(
+	struct console_device *console, unsigned number, struct char_backend *backend)
+{
+	connect_port(&console->port[number], backend);
+}
+
+/* --- life --- */
+
+void console_end_init(struct console_port *port)
+{
+	struct console_end *end = &port->end;
+
+	end->connected = true;
+	event_work_init(&end->input_ready, run_input_ready, port);
+	worker_task_init(&end->writable, run_writable, port);
+	worker_task_init(&end->resized, run_resized, port);
+	pthread_mutex_init(&end->lock, NULL);
+}
+
+void console_end_destroy(struct console_port *port)
+{
+	if (port->end.backend)
+		port->end.backend->port = (struct char_port){0};
+	event_loop_unpost(port->console->virtio.loop, &port->end.input_ready);
+	pthread_mutex_destroy(&port->end.lock);
 }

@@ -11,13 +11,8 @@ struct resize {
 	uint16_t columns, rows;
 };
 
-static bool is_connected(const struct console_port *port)
-{
-	return port->end->is_connected(port);
-}
-
 /* The next message that the port owes, if any. */
-static bool next_message(const struct console_port *port, struct virtio_console_control *message)
+static bool next_message(struct console_port *port, struct virtio_console_control *message)
 {
 	static const struct {
 		enum console_owed owed;
@@ -29,6 +24,7 @@ static bool next_message(const struct console_port *port, struct virtio_console_
 		{OWED_SIZE, VIRTIO_CONSOLE_RESIZE},
 	};
 	const struct console_port_state *state = &port->state;
+	bool open;
 
 	*message = (struct virtio_console_control){.id = port->index, .value = 1};
 	for (unsigned i = 0; i < ARRAY_SIZE(events); i++)
@@ -37,8 +33,9 @@ static bool next_message(const struct console_port *port, struct virtio_console_
 			return true;
 		}
 	message->event = VIRTIO_CONSOLE_PORT_OPEN;
-	message->value = is_connected(port);
-	return state->ready && state->told_open != is_connected(port);
+	open = console_end_is_open(port);
+	message->value = open;
+	return state->ready && state->told_open != open;
 }
 
 /* The message has gone: it, the first of those that are owed, is owed no more. */
@@ -55,7 +52,7 @@ static uint32_t write_message(const struct console_port *port, const struct virt
 	const struct virtio_console_control *message)
 {
 	uint64_t size = virtio_chain_write(chain, 0, message, sizeof(*message));
-	uint32_t window = atomic_load(&port->terminal.size);
+	uint32_t window = atomic_load(&port->end.size);
 	struct resize resize = {(uint16_t)(window >> 16), (uint16_t)window};
 
 	if (message->event == VIRTIO_CONSOLE_PORT_NAME)
@@ -74,10 +71,10 @@ void console_tell(struct console_device *console)
 
 	if (!console_is_multiport(console) || !console_queue_usable(console, queue))
 		return;
-	for (unsigned i = 0; i < console->port_count; i++) {
+	for (unsigned i = 0; i < console->port_limit; i++) {
 		struct console_port *port = &console->port[i];
 
-		while (next_message(port, &message) &&
+		while (port->console && next_message(port, &message) &&
 			(got = console_take(console, queue, &chain)) > 0) {
 			virtqueue_give_back(queue, &chain, write_message(port, &chain, &message));
 			settle(port, &message);
@@ -96,15 +93,17 @@ static void obey(struct console_device *console, const struct virtio_console_con
 	struct console_port *port;
 
 	if (message->event == VIRTIO_CONSOLE_DEVICE_READY && message->value) {
-		for (unsigned i = 0; i < console->port_count; i++)
-			console->port[i].state.owed |= OWED_ADD;
+		for (unsigned i = 0; i < console->port_limit; i++)
+			if (console->port[i].console)
+				console->port[i].state.owed |= OWED_ADD;
 		return;
 	}
-	if (message->id >= console->port_count)
+	if (message->id >= console->port_limit || !console->port[message->id].console)
 		return;
 	port = &console->port[message->id];
 	if (message->event == VIRTIO_CONSOLE_PORT_READY && message->value) {
-		port->state.owed |= port->name ? OWED_NAME : OWED_CONSOLE | OWED_SIZE;
+		port->state.owed |= (port->name[0] ? OWED_NAME : 0) |
+				    (port->is_console ? OWED_CONSOLE | OWED_SIZE : 0);
 		port->state.ready = true;
 		port->state.told_open = false;
 	} else if (message->event == VIRTIO_CONSOLE_PORT_OPEN) {

@@ -3,8 +3,7 @@
  *	console.c		queues, the driver's coming and going, what is saved
  *	console_control.c	the messages of driver and device about ports (5.3.6.2)
  *	console_port.c		a port's bytes, both ways
- *	console_socket.c	far ends: a listening socket with at most one client,
- *	console_backend.c	a file, and the user's terminal
+ *	console_backend.c	a port's far end, and its terminal's window
  *
  * Everything is the worker's but where it says otherwise. */
 #ifndef VENEER_DEVICE_VIRTIO_CONSOLE_INTERNAL_H
@@ -12,61 +11,33 @@
 
 #include "device/virtio/console.h"
 #include "device/virtio/virtio.h"
-#include "host/unix_socket.h"
 
 #include <pthread.h>
 #include <sys/types.h>
 
 #include <linux/virtio_console.h>
 
-#define CONSOLE_PORTS           (CONSOLE_MAX_PORTS + 1) /* with the terminal's */
-#define CONSOLE_CONTROL_RECEIVE 2                       /* that queue; the next one is its pair */
-#define CONSOLE_SLICE           (64 * KIB)              /* so many bytes are moved at once, */
+#define CONSOLE_CONTROL_RECEIVE 2          /* that queue; the next one is its pair */
+#define CONSOLE_SLICE           (64 * KIB) /* so many bytes are moved at once, */
 #define CONSOLE_BATCH           16 /* and so many times, before what else the worker has to do */
 
 struct console_port;
 
+#define CONSOLE_INPUT 4096
+
 /* What is at a port's other end. */
-struct console_end_ops {
-	/* Once, on the worker, when the device has been made. NULL: nothing to do. */
-	void (*begin)(struct console_port *port);
-	/* Bytes of the guest: how many it took; -EAGAIN: it has no room, and
-	 * console_port_writable() comes later. */
-	ssize_t (*send)(struct console_port *port, const void *bytes, size_t size);
-	/* Bytes for the guest: how many; -EAGAIN: there are none now, and more_input is posted
-	 * later. NULL: there never are. */
-	ssize_t (*receive)(struct console_port *port, void *bytes, size_t size);
-	/* Can it be that receive() has something? */
-	bool (*may_receive)(const struct console_port *port);
-	/* Is there somebody? */
-	bool (*is_connected)(const struct console_port *port);
-	/* The port has been opened or closed, has room for input or has none any more. NULL: that
-	 * is all the same. */
-	void (*update)(struct console_port *port);
-	/* The device is destroyed; no worker runs. */
-	void (*close)(struct console_port *port);
-};
-
-extern const struct console_end_ops console_socket_end, console_file_end, console_terminal_end;
-
-struct console_socket {
-	struct unix_socket listener; /* fd -1: there is none, but the client from the start */
-	struct worker_timer retry;   /* to accept, after the host had no descriptor left */
-	int client;                  /* -1: there is none */
-	uint32_t events;             /* that are watched */
-	bool input_ended;            /* the client will send no more */
-	bool hung_up;                /* nor receive: what it has sent is still to be read */
-};
-
-#define TERMINAL_INPUT 1024
-
-struct console_terminal {
+struct console_end {
 	struct event_work input_ready;
 	struct worker_task writable, resized;
-	_Atomic uint32_t size; /* columns << 16 | rows; 0: not known */
-	pthread_mutex_t lock;  /* of what follows: the I/O thread stores it, the worker takes it;
-				* and the worker writes to the backend with it */
-	uint8_t input[TERMINAL_INPUT];
+	_Atomic uint32_t size;   /* columns << 16 | rows; 0: not known */
+	atomic_bool connected;   /* somebody is there */
+	atomic_uint connections; /* that have ended */
+	unsigned served;         /* the worker's: it knows of so many */
+	atomic_bool reads;       /* the port is open, for the guest */
+	pthread_mutex_t lock;    /* of what follows: the I/O thread stores it, the worker takes it;
+				   * and the worker writes to the backend with it */
+	struct char_backend *backend; /* changed with the machine lock, too; NULL: not connected */
+	uint8_t input[CONSOLE_INPUT];
 	size_t input_count;
 	bool refused; /* there was more input than room */
 };
@@ -83,21 +54,16 @@ struct console_port_state {
 };
 
 struct console_port {
-	struct console_device *console;
-	const char *name; /* NULL: it is the console's */
+	struct console_device *console;  /* NULL: there is no port of this number */
+	char name[CONSOLE_MAX_NAME + 1]; /* "": none */
+	bool is_console;                 /* of the guest's kernel */
 	unsigned index;
-	const struct console_end_ops *end;
 	struct console_port_state state;
 	bool blocked;   /* the far end has no room */
 	bool starved;   /* the driver has made no buffers available, and will notify */
 	bool drop_rest; /* of the chain, whose beginning another client has got */
 	struct worker_task more_input, more_output;
-
-	/* The end's own. */
-	struct console_socket socket;
-	struct char_backend *backend; /* the file; or the terminal, changed with the machine lock
-				       * and terminal.lock: NULL: it is not connected */
-	struct console_terminal terminal;
+	struct console_end end;
 };
 
 /* What outlives a stop of the machine, and is saved. It is only here while the device is stopped:
@@ -105,15 +71,15 @@ struct console_port {
 struct console_settings {
 	struct device device;
 	struct console_state {
-		struct console_port_state port[CONSOLE_PORTS];
+		struct console_port_state port[CONSOLE_MAX_PORTS];
 	} state;
 };
 
 struct console_device {
 	struct virtio_device virtio;
 	struct console_settings settings;
-	struct console_port port[CONSOLE_PORTS];
-	unsigned port_count;
+	struct console_port port[CONSOLE_MAX_PORTS];
+	unsigned port_limit; /* all numbers are below it */
 	struct worker_task tell, more_control;
 	struct iovec pieces[VIRTIO_CHAIN_PIECES];
 	uint8_t buffer[CONSOLE_SLICE];
@@ -149,15 +115,23 @@ void console_port_output(struct console_port *port);
 void console_port_input(struct console_port *port);
 /* The far end has room again. */
 void console_port_writable(struct console_port *port);
-void console_port_update(struct console_port *port);
 
-/* --- console_socket.c, console_backend.c: 0, or -errno with a message --- */
+/* --- console_backend.c --- */
 
-int console_socket_open(struct console_port *port, const char *path);
-/* The same with a socket at which somebody listens: its far end is there from the start, and none
- * follows it. */
-int console_socket_connect(struct console_port *port, const char *path);
-int console_file_open(struct console_port *port, const char *path);
-void console_terminal_open(struct console_port *port);
+void console_end_init(struct console_port *port);
+/* No worker runs. */
+void console_end_destroy(struct console_port *port);
+/* Bytes of the guest: how many the far end took; -EAGAIN: it has no room, and
+ * console_port_writable() comes later. */
+ssize_t console_end_send(struct console_port *port, const void *bytes, size_t size);
+/* Bytes for the guest: how many; -EAGAIN: there are none now, and more_input is posted later. */
+ssize_t console_end_receive(struct console_port *port, void *bytes, size_t size);
+/* Is somebody there? And for the driver? */
+bool console_end_is_connected(const struct console_port *port);
+bool console_end_is_open(struct console_port *port);
+/* Has somebody gone since the last call? */
+bool console_end_has_changed(struct console_port *port);
+/* The port has been opened or closed. */
+void console_end_update(struct console_port *port);
 
 #endif

@@ -18,12 +18,6 @@ static struct virtqueue *transmit_queue(struct console_port *port)
 	return receive_queue(port) + 1;
 }
 
-void console_port_update(struct console_port *port)
-{
-	if (port->end->update)
-		port->end->update(port);
-}
-
 /* --- from the guest --- */
 
 /* Send some of the chain. True: the port is done with it. */
@@ -33,15 +27,16 @@ static bool send_some(struct console_port *port, const struct virtio_chain *chai
 	size_t size = virtio_chain_read(chain, port->state.sent, buffer, CONSOLE_SLICE);
 	ssize_t sent;
 
-	if (!port->end->is_connected(port) || port->drop_rest)
+	if (console_end_has_changed(port))
+		port->drop_rest |= port->state.sent > 0;
+	if (!console_end_is_connected(port) || port->drop_rest)
 		return true;
-	sent = port->end->send(port, buffer, size);
+	sent = console_end_send(port, buffer, size);
 	if (sent == -EAGAIN) {
 		port->blocked = true;
 		return false;
 	}
-	/* A client that is gone is noticed elsewhere. */
-	port->state.sent += sent < 0 ? size : (uint64_t)sent;
+	port->state.sent += (uint64_t)sent;
 	return port->state.sent >= chain->readable_bytes;
 }
 
@@ -49,7 +44,7 @@ static bool send_some(struct console_port *port, const struct virtio_chain *chai
  * comes before its console is set up; the first thing that this does is to print. */
 static void note_output(struct console_port *port)
 {
-	if (port->name || port->state.open || console_is_multiport(port->console))
+	if (port->name[0] || port->state.open || console_is_multiport(port->console))
 		return;
 	port->state.open = true;
 	worker_post(port->console->virtio.worker, &port->more_input);
@@ -77,7 +72,7 @@ void console_port_output(struct console_port *port)
 		}
 	}
 	console_end_turn(console, queue, got, budget, &port->more_output);
-	console_port_update(port);
+	console_end_update(port);
 }
 
 void console_port_writable(struct console_port *port)
@@ -94,7 +89,7 @@ static bool receive_some(
 {
 	uint8_t *buffer = port->console->buffer;
 	size_t size = MIN(chain->writable_bytes, CONSOLE_SLICE);
-	ssize_t got = size ? port->end->receive(port, buffer, size) : 0;
+	ssize_t got = size ? console_end_receive(port, buffer, size) : 0;
 
 	if (got < 0) {
 		virtqueue_untake(queue, chain);
@@ -107,8 +102,7 @@ static bool receive_some(
 
 static bool may_receive(struct console_port *port)
 {
-	return port->state.open && port->end->receive && port->end->may_receive(port) &&
-	       console_queue_usable(port->console, receive_queue(port));
+	return port->state.open && console_queue_usable(port->console, receive_queue(port));
 }
 
 void console_port_input(struct console_port *port)
@@ -130,7 +124,7 @@ void console_port_input(struct console_port *port)
 	}
 	if (console_queue_usable(console, queue) || got < 0)
 		console_end_turn(console, queue, got, budget, &port->more_input);
-	console_port_update(port);
+	console_end_update(port);
 }
 
 static void run_input(void *opaque)

@@ -512,7 +512,7 @@ static const struct state_field device_fields[] = {
 };
 
 static const struct device_ops device_ops = {
-	.version = 2,
+	.version = 3,
 	DEVICE_STATE(struct virtio_device, device_fields),
 	.reset = device_reset,
 	.valid = device_valid,

@@ -20,7 +20,7 @@
 
 #include <linux/virtio_config.h>
 
-#define VIRTIO_MAX_QUEUES  18
+#define VIRTIO_MAX_QUEUES  30 /* fewer than queues_resetting has bits */
 #define VIRTIO_CONFIG_SIZE 64
 
 enum virtio_type { /* 5. Device Types */
