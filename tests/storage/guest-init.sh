@@ -180,6 +180,7 @@ scsi()
 	find_disks
 	other=$(disk_of 16777216)
 	check "scsi: a second controller's disk is at 3:5" [ "$(at_address :0:3:5)" = "$other" ]
+	check "scsi: a queue for each processor" [ "$(ls -d "/sys/block/$first/mq/"* | wc -l)" = "$(nproc)" ]
 	check "scsi: no two disks are at one address" [ "$(ls /sys/class/scsi_disk | wc -l)" = 3 ]
 	check "scsi: writes are cached" [ "$(cat "/sys/block/$first/device/scsi_disk/"*/cache_type)" = "write back" ]
 	check "scsi: a read-only disk" [ "$(cat "/sys/block/$second/ro")" = 1 ]
