@@ -70,7 +70,7 @@ for try in 'from the template' 'kept by the first run'; do
 	result $? "OVMF boots a disk, with variables $try"
 done
 
-for bus in ahci ide nvme; do
+for bus in ahci ide nvme scsi; do
 	run --disk "$work/disk,snapshot,bus=$bus"
 	((status == 0)) && grep -q 'EFI of 64 bits' "$work/out"
 	result $? "OVMF boots a disk at $bus, and forgets its variables"
