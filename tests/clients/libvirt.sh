@@ -19,19 +19,15 @@ failures=0
 daemon=
 
 # A user's session is none of root's: root is somebody else for it.
-as_user=()
+as_user=(env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C HOME="$work/home" XDG_RUNTIME_DIR="$work/run"
+	XDG_CONFIG_HOME="$work/config" XDG_CACHE_HOME="$work/cache" XDG_DATA_HOME="$work/data")
 if (($(id -u) == 0)); then
-	as_user=(setpriv --reuid=nobody --regid=nogroup --clear-groups)
+	as_user+=(setpriv --reuid=nobody --regid=nogroup --clear-groups)
 fi
-user()
-{
-	env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C HOME="$work/home" XDG_RUNTIME_DIR="$work/run" \
-		XDG_CONFIG_HOME="$work/config" XDG_CACHE_HOME="$work/cache" XDG_DATA_HOME="$work/data" "${as_user[@]}" "$@"
-}
 
 virsh()
 {
-	user timeout -k 5 120 virsh -q -c qemu:///session "$@"
+	"${as_user[@]}" timeout -k 5 120 virsh -q -c qemu:///session "$@"
 }
 
 finish()
@@ -100,7 +96,7 @@ qemu-img create -q -f qcow2 "$work/disk.qcow2" 64M || exit 2
 mkdir -p "$work"/{home,run,config/libvirt,cache,data,bin}
 cp "$1" "$work/bin/qemu-system-x86_64"
 printf 'security_driver = "none"\nstdio_handler = "file"\n' >"$work/config/libvirt/qemu.conf"
-((${#as_user[@]} == 0)) || chown -R nobody:nogroup "$work"
+(($(id -u) != 0)) || chown -R nobody:nogroup "$work"
 # It looks for the programs of veneer's own, and they for shared objects, where they were built.
 veneer_libexec=$(dirname "$(realpath "$1")")
 for helper in "$veneer_libexec"/veneer-*; do
@@ -135,7 +131,7 @@ END
 domain pc pc '' >"$work/pc.xml"
 domain q35 q35 "<graphics type='vnc' listen='127.0.0.1'/><video><model type='vga'/></video>" >"$work/q35.xml"
 
-user "$libvirtd" --timeout 300 >"$work/libvirtd.log" 2>&1 &
+"${as_user[@]}" "$libvirtd" --timeout 300 >"$work/libvirtd.log" 2>&1 &
 daemon=$!
 until_true virsh uri
 result $? "libvirt's daemon answers"
@@ -149,7 +145,7 @@ says() # NAME TEXT [TIMES]: the guest's serial port has
 console()
 {
 	{ sleep 1; printf 'somebody\r'; sleep 3; printf '\035'; } |
-		user timeout -k 5 60 script -qec "virsh -q -c qemu:///session console $1" /dev/null
+		"${as_user[@]}" timeout -k 5 60 script -qec "virsh -q -c qemu:///session console $1" /dev/null
 	until_true says "$1" 'hello somebody'
 }
 
