@@ -12,6 +12,23 @@
 enum log_level log_threshold = LOG_WARNING;
 _Atomic _Bool log_carriage_return;
 
+static _Thread_local struct {
+	char *text; /* NULL: messages are printed */
+	size_t size;
+} captured;
+
+void log_capture_begin(char *text, unsigned long size)
+{
+	captured.text = text;
+	captured.size = size;
+	*text = '\0';
+}
+
+void log_capture_end(void)
+{
+	captured.text = NULL;
+}
+
 static void write_all(int fd, const char *bytes, size_t size)
 {
 	while (size) {
@@ -50,8 +67,14 @@ void log_message(enum log_level level, const char *format, ...)
 	size_t length;
 	va_list arguments;
 
-	if (level > log_threshold)
+	if (level > log_threshold || (captured.text && level == LOG_ERROR && *captured.text))
 		return;
+	if (captured.text && level == LOG_ERROR) {
+		va_start(arguments, format);
+		vsnprintf(captured.text, captured.size, format, arguments);
+		va_end(arguments);
+		return;
+	}
 	length = (size_t)snprintf(line, room, "%s", prefix[level]);
 	va_start(arguments, format);
 	length += (size_t)vsnprintf(line + length, room - length, format, arguments);

@@ -13,6 +13,11 @@ extern enum log_level log_threshold;
 void log_message(enum log_level level, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/* From now on the first error of this thread is copied to `text`, of `size` bytes, and none is
+ * printed, until it ends: for whoever has somebody to tell of it. They do not nest. */
+void log_capture_begin(char *text, unsigned long size);
+void log_capture_end(void);
+
 /* Set while the terminal is in raw mode: a line ends with "\r\n". */
 extern _Atomic _Bool log_carriage_return;
 

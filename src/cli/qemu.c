@@ -53,6 +53,16 @@ const char *qemu_keep(struct qemu *qemu, char *text)
 	return kept[qemu->kept_count++] = text;
 }
 
+void qemu_drop(struct qemu *qemu, const char *text)
+{
+	for (size_t i = 0; i < qemu->kept_count; i++)
+		if (qemu->kept[i] == text) {
+			free(qemu->kept[i]);
+			qemu->kept[i] = qemu->kept[--qemu->kept_count];
+			return;
+		}
+}
+
 const char *qemu_keep_copy(struct qemu *qemu, const char *text)
 {
 	return qemu_keep(qemu, strdup(text));

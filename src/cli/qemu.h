@@ -9,6 +9,7 @@
 
 #include "cli/qemu_words.h"
 #include "control/control.h"
+#include "control/plug.h"
 #include "control/qom_types.h"
 #include "debug/server.h"
 #include "machine/machine.h"
@@ -21,13 +22,19 @@
 #define QEMU_MAX_SERIALS  4
 #define QEMU_MAX_MONITORS 8
 #define QEMU_MAX_FDS      32
+#define QEMU_MAX_PORTS    32
 
 /* A -drive or a -blockdev: as words of --disk, to which a device adds its own. */
 struct qemu_drive {
 	const char *id;   /* or the name of a node; "": none */
 	const char *disk; /* FILE and words; NULL: an empty drive of removable media */
 	const char *interface;
+	const char *device;       /* that uses it, where it has a name; else NULL */
+	struct qemu_drive *below; /* the node that this one has its bytes from; NULL: none */
+	struct qemu_drive *backing; /* that of the file that its image names; NULL: none */
 	bool cdrom, used;
+	bool is_node; /* of -blockdev: it stays when its device goes */
+	bool gone;    /* it was deleted: the row is free */
 };
 
 struct qemu_chardev {
@@ -37,8 +44,10 @@ struct qemu_chardev {
 
 struct qemu_netdev {
 	const char *id;
-	const char *net; /* as words of --net */
+	const char *net;    /* as words of --net */
+	const char *device; /* that uses it, where it has a name; else NULL */
 	bool used;
+	bool gone; /* it was deleted: the row is free */
 };
 
 struct qemu_fsdev {
@@ -76,6 +85,10 @@ struct qemu {
 	unsigned fsdev_count;
 	struct qemu_words devices[QEMU_MAX_DEVICES];
 	unsigned device_count;
+	/* Of the device that is made now: where it is to be, and what it uses, or NULL. */
+	struct device_place place;
+	struct qemu_drive *used_drive;
+	struct qemu_netdev *used_netdev;
 	struct qemu_chardev *serials[QEMU_MAX_SERIALS]; /* NULL: none */
 	unsigned serial_count;
 	struct qemu_chardev *parallel;
@@ -117,6 +130,8 @@ int qemu_finish(struct qemu *qemu);
 /* The string, which is the struct's from here on; "" where it is NULL, for want of memory. */
 const char *qemu_keep(struct qemu *qemu, char *text);
 const char *qemu_keep_copy(struct qemu *qemu, const char *text);
+/* Free a string that was kept, or nothing where it is none. */
+void qemu_drop(struct qemu *qemu, const char *text);
 
 /* --- what the parts of the command line are for; 0, or -errno with a message --- */
 
@@ -137,12 +152,15 @@ int qemu_add_image(struct qemu *qemu, const char *file, const char *words);
 /* Make the machine's disk of a drive: `words` are --disk's, and begin with a comma. */
 int qemu_use_drive(struct qemu *qemu, struct qemu_drive *drive, const char *words);
 struct qemu_drive *qemu_find_drive(struct qemu *qemu, const char *option, const char *id);
+/* Delete one that no device uses. */
+void qemu_delete_drive(struct qemu *qemu, struct qemu_drive *drive);
 /* The drives that no -device names, by their interfaces. */
 int qemu_finish_drives(struct qemu *qemu);
 
 int qemu_add_netdev(struct qemu *qemu, const char *value);
 int qemu_add_nic(struct qemu *qemu, const char *value);
 int qemu_add_net(struct qemu *qemu, const char *value);
+int qemu_delete_netdev(struct qemu *qemu, const char *id);
 int qemu_use_netdev(struct qemu *qemu, const char *id, const char *words);
 int qemu_finish_nets(struct qemu *qemu);
 
@@ -168,6 +186,10 @@ int qemu_open_fdset(const struct qemu *qemu, const char *option, const char *pat
 
 int qemu_add_device(struct qemu *qemu, const char *value);
 int qemu_finish_devices(struct qemu *qemu);
+/* device_add: of a model that can be plugged in, whose row of the configuration is made. */
+int qemu_make_device(struct qemu *qemu, const char *value);
+/* For the machine's monitors. */
+struct control_plug qemu_plug(struct qemu *qemu);
 
 /* The forms that callers parse: -device help and others. */
 void qemu_list_devices(void);

@@ -13,7 +13,7 @@
 #include <string.h>
 
 /* Properties that have an effect. What else a type has (control/qom_types.h) changes nothing here:
- * where a device is on the bus is the machine's choice. */
+ * but for id, bus and addr, which take_place() reads. */
 static const struct qemu_key common_keys[] = {
 	{"driver", QEMU_OWN, NULL},
 	{"disable-modern", QEMU_CHOICE, "off|false"},
@@ -316,6 +316,49 @@ static int add_vga(struct qemu *qemu, const struct model *model, const struct qe
 	return 0;
 }
 
+static int add_port_config(struct qemu *qemu, const struct port_config *config)
+{
+	struct machine_config *machine = &qemu->machine;
+
+	if (machine->port_count == QEMU_MAX_PORTS) {
+		log_error("-device pcie-root-port: expected at most %d", QEMU_MAX_PORTS);
+		return -EINVAL;
+	}
+	machine->ports[machine->port_count++] = *config;
+	return 0;
+}
+
+static int add_root_port(struct qemu *qemu, const struct model *model,
+	const struct qemu_words *words, const char *text)
+{
+	const char *slot = qemu_words_get(words, "slot"),
+		   *chassis = qemu_words_get(words, "chassis"),
+		   *hot_plug = qemu_words_get(words, "hotplug");
+	struct port_config config = {.place = qemu->place, .hot_plug = true};
+	uint64_t number = qemu->machine.port_count + 1;
+
+	if (hot_plug && qemu_words_bool("-device pcie-root-port", "hotplug", hot_plug,
+				&config.hot_plug) < 0)
+		return -EINVAL;
+	if (chassis && words_number("-device pcie-root-port,chassis=", chassis, "a number", 0, 255,
+			       &number) < 0)
+		return -EINVAL;
+	if (slot && words_number(
+			    "-device pcie-root-port,slot=", slot, "a number", 0, 8191, &number) < 0)
+		return -EINVAL;
+	config.slot_number = (unsigned)number;
+	return add_port_config(qemu, &config);
+}
+
+/* There is none of it: what is behind it is on bus 0. */
+static int add_bridge(struct qemu *qemu, const struct model *model, const struct qemu_words *words,
+	const char *text)
+{
+	const struct port_config config = {.place = qemu->place, .bus_0 = true};
+
+	return add_port_config(qemu, &config);
+}
+
 /* The machine has one anyway, or would do nothing with it. */
 static int add_nothing(struct qemu *qemu, const struct model *model, const struct qemu_words *words,
 	const char *text)
@@ -359,9 +402,9 @@ static const struct model models[] = {
 	{"VGA", NULL, add_vga, ""},
 	{"virtio-rng-pci", NULL, add_nothing, ""},
 	{"virtio-rng", NULL, add_nothing, ""},
-	{"pcie-root-port", NULL, add_nothing, ""},
-	{"pci-bridge", NULL, add_nothing, ""},
-	{"pcie-pci-bridge", NULL, add_nothing, ""},
+	{"pcie-root-port", NULL, add_root_port, ""},
+	{"pci-bridge", NULL, add_bridge, ""},
+	{"pcie-pci-bridge", NULL, add_bridge, ""},
 };
 
 static const struct model *find_model(const char *name)
@@ -433,6 +476,50 @@ static int check_properties(const struct qemu_words *words, const struct qom_typ
 	return 0;
 }
 
+static int copy_name(const char *key, const char *value, char name[PLACE_NAME])
+{
+	if (strlen(value ? value : "") >= PLACE_NAME) {
+		log_error("-device %s=%s: expected at most %d characters", key, value,
+			PLACE_NAME - 1);
+		return -EINVAL;
+	}
+	strcpy(name, value ? value : "");
+	return 0;
+}
+
+/* addr=SLOT or SLOT.FUNCTION, in hexadecimal digits. */
+static int take_address(const char *value, struct device_place *place)
+{
+	char *end;
+	unsigned long slot = strtoul(value, &end, 16), function = 0;
+
+	if (end != value && *end == '.')
+		function = strtoul(end + 1, &end, 16);
+	if (end == value || *end || slot > 31 || function > 7) {
+		log_error("-device addr=%s: expected SLOT or SLOT.FUNCTION, such as 1f.2", value);
+		return -EINVAL;
+	}
+	place->addressed = true;
+	place->slot = (uint8_t)slot;
+	place->function = (uint8_t)function;
+	return 0;
+}
+
+static int take_place(
+	struct qemu *qemu, const struct qemu_words *words, const struct qom_type *type)
+{
+	const char *address = qemu_words_get(words, "addr");
+
+	qemu->place = (struct device_place){0};
+	if (copy_name("id", qemu_words_get(words, "id"), qemu->place.id) < 0)
+		return -EINVAL;
+	if (!qom_type_is(type, "pci-device"))
+		return 0;
+	if (copy_name("bus", qemu_words_get(words, "bus"), qemu->place.bus) < 0)
+		return -EINVAL;
+	return address ? take_address(address, &qemu->place) : 0;
+}
+
 static int finish_device(struct qemu *qemu, const struct qemu_words *words)
 {
 	const struct model *model = find_model(qemu_words_get(words, "driver"));
@@ -451,11 +538,37 @@ static int finish_device(struct qemu *qemu, const struct qemu_words *words)
 	named.option = option;
 	error = check_properties(&named, qom_type_find(model->name));
 	if (!error)
+		error = take_place(qemu, &named, qom_type_find(model->name));
+	if (!error)
 		error = qemu_words_translate(&named, model->keys, common_keys, out);
 	fclose(out);
 	if (!error)
 		error = model->add(qemu, model, words, text);
+	qemu->place = (struct device_place){0};
 	free(text);
+	return error;
+}
+
+int qemu_make_device(struct qemu *qemu, const char *value)
+{
+	const struct model *model;
+	struct qemu_words words;
+	const char *name;
+	bool plugs;
+	int error = qemu_words_parse(&words, "device_add", value, "driver");
+
+	if (error)
+		return error;
+	name = qemu_words_get(&words, "driver");
+	model = name ? find_model(name) : NULL;
+	/* Of these the machine refuses some more. */
+	plugs = model && (model->add == add_disk || model->add == add_net);
+	error = plugs ? finish_device(qemu, &words) : -EINVAL;
+	if (model && !plugs)
+		log_error("Device '%s' does not support hotplugging", name);
+	if (!name)
+		log_error("Parameter 'driver' is missing");
+	qemu_words_free(&words);
 	return error;
 }
 

@@ -107,7 +107,7 @@ static void put_nbd(FILE *out, const struct qemu_words *words)
 struct qemu_drive *qemu_find_drive(struct qemu *qemu, const char *option, const char *id)
 {
 	for (unsigned i = 0; i < qemu->drive_count; i++)
-		if (strcmp(qemu->drives[i].id, id) == 0)
+		if (*id && !qemu->drives[i].gone && strcmp(qemu->drives[i].id, id) == 0)
 			return &qemu->drives[i];
 	log_error("%s: there is no -drive or -blockdev '%s'", option, id);
 	return NULL;
@@ -115,26 +115,42 @@ struct qemu_drive *qemu_find_drive(struct qemu *qemu, const char *option, const 
 
 static struct qemu_drive *new_drive(struct qemu *qemu, const char *option, const char *id)
 {
-	struct qemu_drive *drive = &qemu->drives[qemu->drive_count];
+	struct qemu_drive *drive = qemu->drives;
 
-	if (qemu->drive_count == QEMU_MAX_DRIVES) {
+	while (drive < qemu->drives + qemu->drive_count && !drive->gone)
+		drive++;
+	if (drive == qemu->drives + QEMU_MAX_DRIVES) {
 		log_error("%s: expected at most %d drives", option, QEMU_MAX_DRIVES);
 		return NULL;
 	}
 	for (unsigned i = 0; *id && i < qemu->drive_count; i++) {
-		if (strcmp(qemu->drives[i].id, id) == 0) {
+		if (!qemu->drives[i].gone && strcmp(qemu->drives[i].id, id) == 0) {
 			log_error("%s: there are two drives '%s'", option, id);
 			return NULL;
 		}
 	}
-	*drive = (struct qemu_drive){.id = qemu_keep_copy(qemu, id), .interface = ""};
-	qemu->drive_count++;
+	*drive = (struct qemu_drive){.id = qemu_keep_copy(qemu, id), .interface = "none"};
+	qemu->drive_count = MAX(qemu->drive_count, (unsigned)(drive - qemu->drives) + 1);
 	return drive;
+}
+
+void qemu_delete_drive(struct qemu *qemu, struct qemu_drive *drive)
+{
+	if (drive->below)
+		drive->below->used = false;
+	if (drive->backing)
+		drive->backing->used = false;
+	qemu_drop(qemu, drive->id);
+	qemu_drop(qemu, drive->disk);
+	qemu_drop(qemu, drive->interface);
+	qemu_drop(qemu, drive->device);
+	*drive = (struct qemu_drive){.id = "", .interface = "none", .used = true, .gone = true};
 }
 
 /* A client that has read an image's header names a node for the file that it names; no node is no
  * such file. */
-static int put_backing(struct qemu *qemu, const struct qemu_words *words, FILE *out)
+static int put_backing(
+	struct qemu *qemu, struct qemu_drive *drive, const struct qemu_words *words, FILE *out)
 {
 	const char *backing = qemu_words_get(words, "backing");
 	struct qemu_drive *below;
@@ -149,12 +165,13 @@ static int put_backing(struct qemu *qemu, const struct qemu_words *words, FILE *
 	if (!below)
 		return -EINVAL;
 	below->used = true;
+	drive->backing = below;
 	return 0;
 }
 
 /* Write what a node is to `out`: of its file, and its own words. */
-static int put_node(struct qemu *qemu, const struct qemu_words *words, const struct qemu_key *table,
-	bool *empty, FILE *out)
+static int put_node(struct qemu *qemu, struct qemu_drive *drive, const struct qemu_words *words,
+	const struct qemu_key *table, bool *empty, FILE *out)
 {
 	const char *driver = qemu_words_get(words, "driver"), *file = qemu_words_get(words, "file");
 	const char *filename = qemu_words_get(words, "filename"),
@@ -171,8 +188,13 @@ static int put_node(struct qemu *qemu, const struct qemu_words *words, const str
 		below = qemu_find_drive(qemu, words->option, file);
 		if (!below)
 			return -EINVAL;
+		if (below->used) {
+			log_error("%s: two use the node '%s'", words->option, file);
+			return -EINVAL;
+		}
 		fputs(below->disk ? below->disk : "", out);
 		below->used = true;
+		drive->below = below;
 	} else if (file && *file) {
 		put_file(out, file);
 	} else {
@@ -183,7 +205,7 @@ static int put_node(struct qemu *qemu, const struct qemu_words *words, const str
 	/* What a server has is raw to us, whatever is said of it. */
 	if (format && !(protocol && protocol->nbd) && !(file && strncmp(file, "nbd", 3) == 0))
 		fprintf(out, ",format=%s", format);
-	if (table == blockdev_keys && put_backing(qemu, words, out) < 0)
+	if (table == blockdev_keys && put_backing(qemu, drive, words, out) < 0)
 		return -EINVAL;
 	return qemu_words_translate(words, table, NULL, out);
 }
@@ -216,7 +238,7 @@ static int make_node(struct qemu *qemu, struct qemu_drive *drive, const struct q
 	size_t size;
 	FILE *out = open_memstream(&text, &size);
 	bool empty = false;
-	int error = out ? put_node(qemu, words, table, &empty, out) : -ENOMEM;
+	int error = out ? put_node(qemu, drive, words, table, &empty, out) : -ENOMEM;
 
 	if (out)
 		fclose(out);
@@ -250,13 +272,16 @@ static int parse_drive(struct qemu *qemu, struct qemu_words *words)
 	}
 	drive->cdrom = media && *media == 'c';
 	drive->interface = interface ? qemu_keep_copy(qemu, interface) : "ide";
-	if (make_node(qemu, drive, words, drive_keys) < 0)
+	if (make_node(qemu, drive, words, drive_keys) < 0) {
+		qemu_delete_drive(qemu, drive);
 		return -EINVAL;
+	}
 	if (on && drive->disk) {
 		char *text;
 
 		if (asprintf(&text, "%s,snapshot", drive->disk) < 0)
 			return -ENOMEM;
+		qemu_drop(qemu, drive->disk);
 		drive->disk = qemu_keep(qemu, text);
 	}
 	return 0;
@@ -295,7 +320,9 @@ int qemu_add_blockdev(struct qemu *qemu, const char *value)
 		drive = new_drive(qemu, "-blockdev", name);
 		error = drive ? make_node(qemu, drive, &words, blockdev_keys) : -EINVAL;
 		if (drive)
-			drive->interface = "none";
+			drive->is_node = true;
+		if (drive && error)
+			qemu_delete_drive(qemu, drive);
 	}
 	qemu_words_free(&words);
 	return error;
@@ -347,6 +374,8 @@ int qemu_use_drive(struct qemu *qemu, struct qemu_drive *drive, const char *word
 		return -EINVAL;
 	}
 	drive->used = true;
+	drive->device = *qemu->place.id ? qemu_keep_copy(qemu, qemu->place.id) : NULL;
+	qemu->used_drive = drive;
 	if (!drive->disk)
 		return 0;
 	if (!floppy && machine->disk_count == MACHINE_MAX_DISKS) {
@@ -363,9 +392,11 @@ int qemu_use_drive(struct qemu *qemu, struct qemu_drive *drive, const char *word
 	else
 		error = disk_config_parse(config, "-drive", text);
 	free(text);
-	if (!error && !floppy)
-		machine->disk_count++;
-	return error;
+	if (error || floppy)
+		return error;
+	config->place = qemu->place;
+	machine->disk_count++;
+	return 0;
 }
 
 /* What -drive's if= means here. */

@@ -137,9 +137,27 @@ static const char *net_text(struct qemu *qemu, const struct qemu_words *words)
 	return qemu_keep(qemu, text);
 }
 
+/* NULL: there is no room. */
+static struct qemu_netdev *free_netdev(struct qemu *qemu)
+{
+	struct qemu_netdev *netdev = qemu->netdevs;
+
+	while (netdev < qemu->netdevs + qemu->netdev_count && !netdev->gone)
+		netdev++;
+	return netdev < qemu->netdevs + MACHINE_MAX_NETS ? netdev : NULL;
+}
+
+static struct qemu_netdev *find_netdev(struct qemu *qemu, const char *id)
+{
+	for (unsigned i = 0; i < qemu->netdev_count; i++)
+		if (!qemu->netdevs[i].gone && strcmp(qemu->netdevs[i].id, id) == 0)
+			return &qemu->netdevs[i];
+	return NULL;
+}
+
 int qemu_add_netdev(struct qemu *qemu, const char *value)
 {
-	struct qemu_netdev *netdev = &qemu->netdevs[qemu->netdev_count];
+	struct qemu_netdev *netdev = free_netdev(qemu);
 	struct qemu_words words;
 	const char *id;
 	int error = qemu_words_parse(&words, "-netdev", value, "type");
@@ -147,17 +165,38 @@ int qemu_add_netdev(struct qemu *qemu, const char *value)
 	if (error)
 		return error;
 	id = qemu_words_get(&words, "id");
-	if (!id || qemu->netdev_count == MACHINE_MAX_NETS) {
+	if (!id || !netdev) {
 		log_error("-netdev %s: expected id=NAME, and at most %d", value, MACHINE_MAX_NETS);
 		error = -EINVAL;
+	} else if (find_netdev(qemu, id)) {
+		log_error("-netdev: there are two '%s'", id);
+		error = -EEXIST;
 	} else {
 		*netdev = (struct qemu_netdev){
 			.id = qemu_keep_copy(qemu, id), .net = net_text(qemu, &words)};
 		error = netdev->net ? 0 : -EINVAL;
 	}
-	qemu->netdev_count += !error;
+	if (error && netdev)
+		netdev->gone = true;
+	else if (!error)
+		qemu->netdev_count =
+			MAX(qemu->netdev_count, (unsigned)(netdev - qemu->netdevs) + 1);
 	qemu_words_free(&words);
 	return error;
+}
+
+int qemu_delete_netdev(struct qemu *qemu, const char *id)
+{
+	struct qemu_netdev *netdev = find_netdev(qemu, id);
+
+	if (!netdev || netdev->used) {
+		log_error(netdev ? "Device '%s' is in use" : "Device '%s' not found", id);
+		return netdev ? -EBUSY : -ENOENT;
+	}
+	qemu_drop(qemu, netdev->id);
+	qemu_drop(qemu, netdev->net);
+	*netdev = (struct qemu_netdev){.id = "", .used = true, .gone = true};
+	return 0;
 }
 
 static int use_net(struct qemu *qemu, const char *net, const char *words)
@@ -180,26 +219,27 @@ static int use_net(struct qemu *qemu, const char *net, const char *words)
 	/* Each user network has addresses of its own. */
 	for (unsigned i = 0; i < machine->net_count; i++)
 		config->number += machine->nets[i].kind == NET_USER;
+	config->place = qemu->place;
 	machine->net_count++;
 	return 0;
 }
 
 int qemu_use_netdev(struct qemu *qemu, const char *id, const char *words)
 {
-	for (unsigned i = 0; i < qemu->netdev_count; i++) {
-		struct qemu_netdev *netdev = &qemu->netdevs[i];
+	struct qemu_netdev *netdev = find_netdev(qemu, id);
 
-		if (strcmp(netdev->id, id) != 0)
-			continue;
-		if (netdev->used) {
-			log_error("-device: two cards use the -netdev '%s'", id);
-			return -EINVAL;
-		}
-		netdev->used = true;
-		return use_net(qemu, netdev->net, words);
+	if (!netdev) {
+		log_error("-device: there is no -netdev '%s'", id);
+		return -EINVAL;
 	}
-	log_error("-device: there is no -netdev '%s'", id);
-	return -EINVAL;
+	if (netdev->used) {
+		log_error("-device: two cards use the -netdev '%s'", id);
+		return -EINVAL;
+	}
+	netdev->used = true;
+	netdev->device = *qemu->place.id ? qemu_keep_copy(qemu, qemu->place.id) : NULL;
+	qemu->used_netdev = netdev;
+	return use_net(qemu, netdev->net, words);
 }
 
 static const char *default_model(const struct qemu_words *words)

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define SPARE_PORTS 4
+
 /* What QEMU exits with. */
 enum { QEMU_OK, QEMU_FAILED };
 
@@ -168,6 +170,10 @@ static int run(struct qemu *qemu)
 		write_pidfile(qemu->pidfile) < 0)
 		return QEMU_FAILED;
 	set_chardevs(qemu);
+	/* Devices without a port of the user's need one, too. */
+	if (services.monitor_count && !qemu->machine.port_count)
+		qemu->machine.spare_ports = SPARE_PORTS;
+	services.plug = qemu_plug(qemu);
 	result = run_configured(&qemu->machine, &services);
 	if (qemu->pidfile)
 		unlink(qemu->pidfile);

@@ -78,6 +78,7 @@ static int use_share(struct qemu *qemu, const char *option, const char *text)
 			share_config_free(share);
 			return -EINVAL;
 		}
+	share->place = qemu->place;
 	machine->share_count++;
 	return 0;
 }

@@ -821,6 +821,8 @@ static struct control *open_monitors(struct machine *machine, const struct run_s
 {
 	struct control *control = control_open(machine, services->about);
 
+	if (control && services->plug.run)
+		control_set_plug(control, &services->plug);
 	for (unsigned i = 0; control && i < services->monitor_count; i++)
 		if (control_add(control, &services->monitors[i]) < 0) {
 			control_destroy(control);

@@ -11,8 +11,9 @@
 struct run_services {
 	struct control_config monitors[CONTROL_MONITORS];
 	unsigned monitor_count;
-	struct gdb_config gdb; /* --gdb */
-	bool paused;           /* it begins paused */
+	struct gdb_config gdb;    /* --gdb */
+	bool paused;              /* it begins paused */
+	struct control_plug plug; /* how monitors plug devices in */
 	/* What monitors tell of the machine; NULL: nothing. Not owned. */
 	const struct control_about *about;
 	/* The monitors listen, and the machine begins now. NULL: nobody is to be told. */

@@ -47,8 +47,9 @@ void stats_print(const struct machine *machine, double seconds, double startup_m
 	print_count("exits: halt", sum.halts);
 	print_count("resets", machine->resets);
 	for (unsigned i = 0; i < machine->config.disk_count; i++)
-		fprintf(stderr, "disk %-17u %16s  %s\n", i, machine->disk[i]->how,
-			machine->config.disks[i].path);
+		if (machine->disk[i])
+			fprintf(stderr, "disk %-17u %16s  %s\n", i, machine->disk[i]->how,
+				machine->config.disks[i].path);
 	if (engine->print_stats)
 		engine->print_stats(machine->cpus, machine->config.cpu_count, stderr);
 }

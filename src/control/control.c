@@ -402,6 +402,11 @@ void control_note_chardev(struct control *control, const char *label, const char
 						  filename, "frontend-open", 1));
 }
 
+void control_set_plug(struct control *control, const struct control_plug *plug)
+{
+	control->shared.plug = plug;
+}
+
 static void note_monitor(struct control *control, const struct control_config *config)
 {
 	static const char *const forms[] = {[CONTROL_UNIX] = "unix:%s,server=on",

@@ -8,6 +8,7 @@
 #ifndef VENEER_CONTROL_CONTROL_H
 #define VENEER_CONTROL_CONTROL_H
 
+#include "control/plug.h"
 #include "machine/machine.h"
 
 #define CONTROL_CLIENTS  8 /* at a time; others are refused with an error reply */
@@ -49,6 +50,8 @@ struct control *control_create(struct machine *machine, const char *path);
 /* Add a monitor; what `config` points at must outlive it. At most CONTROL_MONITORS. 0, or -errno
  * with a message in the log; then control_destroy() is still to be called. */
 int control_add(struct control *control, const struct control_config *config);
+/* How its clients plug devices in; NULL: they cannot. `plug` must outlive it. */
+void control_set_plug(struct control *control, const struct control_plug *plug);
 /* Add a character device to those that clients are told of (query-chardev). */
 void control_note_chardev(struct control *control, const char *label, const char *filename);
 /* Run a command of the human monitor, with the machine lock held and the machine paused. Its

@@ -131,8 +131,15 @@ static void info_kvm(struct human *human, const char *words)
 
 static const struct command commands[] = {
 	{"cont|c", "", "let the machine go on", false, cont},
+	{"device_add", "DRIVER[,PROPERTY=VALUE]...", "plug a device in", false, human_device_add},
+	{"device_del", "ID", "ask the guest to let go of a device", false, human_device_del},
+	{"drive_add", "[-n] ADDRESS FILE[,if=none]...", "add a drive for a device", false,
+		human_drive_add},
 	{"help|?", "[NAME]", "list the commands", false, help},
 	{"info", "NAME", "tell of the machine; 'info' alone lists what there is", false, info},
+	{"netdev_add", "TYPE,id=ID[,PROPERTY=VALUE]...", "add a network for a card", false,
+		human_netdev_add},
+	{"netdev_del", "ID", "remove a network", false, human_netdev_del},
 	{"nmi", "", "press the button for NMIs", false, nmi},
 	{"quit|q", "", "end the machine", false, quit},
 	{"sendkey", "KEYS [MS]", "press keys such as ctrl-alt-delete", false, sendkey},

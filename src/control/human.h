@@ -40,4 +40,11 @@ void human_chardev(struct human *human, const char *words);
 void human_pci(struct human *human, const char *words);
 void human_qtree(struct human *human, const char *words);
 
+/* --- qmp_plug.c --- */
+void human_device_add(struct human *human, const char *words);
+void human_device_del(struct human *human, const char *words);
+void human_drive_add(struct human *human, const char *words);
+void human_netdev_add(struct human *human, const char *words);
+void human_netdev_del(struct human *human, const char *words);
+
 #endif

@@ -39,6 +39,8 @@ void human_block(struct human *human, const char *words)
 	char name[32];
 
 	for (unsigned i = 0; i < config->disk_count; i++) {
+		if (!config->disks[i].path)
+			continue;
 		snprintf(name, sizeof(name), "disk%u", i);
 		print_disk(human->out, name, &config->disks[i]);
 	}
@@ -59,6 +61,8 @@ void human_network(struct human *human, const char *words)
 	for (unsigned i = 0; i < config->net_count; i++) {
 		const struct net_config *net = &config->nets[i];
 
+		if (net->gone)
+			continue;
 		fprintf(human->out, "net%u: type=%s%s%s,model=%s\n", i,
 			net->kind < ARRAY_SIZE(kinds) && kinds[net->kind] ? kinds[net->kind]
 									  : "other",

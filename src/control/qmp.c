@@ -69,7 +69,7 @@ static void send_reply(struct qmp_session *session, const char *kind, json_t *va
 __attribute__((format(printf, 4, 5))) static void send_error(
 	struct qmp_session *session, json_t *id, const char *class, const char *format, ...)
 {
-	char description[300];
+	char description[400];
 	va_list arguments;
 	json_t *text;
 
@@ -158,6 +158,7 @@ static const char *const event_names[] = {
 	[MACHINE_PANICKED] = "GUEST_PANICKED",
 	[MACHINE_CRASH_LOADED] = "GUEST_CRASHLOADED",
 	[MACHINE_WATCHDOG] = "WATCHDOG",
+	[MACHINE_DEVICE_DELETED] = "DEVICE_DELETED",
 	[MACHINE_ENDED] = "SHUTDOWN",
 };
 
@@ -209,6 +210,8 @@ static json_t *event_data(const struct machine_event *event)
 {
 	const char *why = reason(&event->cause);
 
+	if (event->kind == MACHINE_DEVICE_DELETED)
+		return qmp_deleted_data(event->device);
 	if (event->action)
 		return json_pack("{s:s}", "action", event->action);
 	if (event->kind != MACHINE_WAS_RESET && event->kind != MACHINE_ENDED &&
@@ -219,6 +222,8 @@ static json_t *event_data(const struct machine_event *event)
 
 void qmp_tell_begin(struct qmp_shared *shared, const struct machine_event *event)
 {
+	if (event->kind == MACHINE_DEVICE_DELETED && shared->plug)
+		shared->plug->deleted(shared->plug->opaque, event->device);
 	if (!shared->inspecting ||
 		(event->kind != MACHINE_PAUSED && event->kind != MACHINE_RESUMED &&
 			event->kind != MACHINE_ENDED))

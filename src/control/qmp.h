@@ -8,6 +8,7 @@
 
 #include "control/descriptors.h"
 #include "control/key_sender.h"
+#include "control/plug.h"
 #include "machine/machine.h"
 
 #include <jansson.h>
@@ -29,6 +30,7 @@ struct qmp_shared {
 	bool migration_events; /* a capability that a client has set */
 	json_t *objects;       /* that object-add has made: their arguments by id; NULL: none yet */
 	json_t *chardevs;      /* ChardevInfo of those that there are; NULL: none */
+	const struct control_plug *plug; /* NULL: nothing can be plugged in */
 
 	/* A command looks at stopped processors (qmp_run_stopped()): the machine pauses for it
 	 * alone, and clients are not told. */
@@ -53,7 +55,7 @@ struct qmp_session {
 	/* What gives that reply when the machine stands, where it is no stop. */
 	json_t *(*run_stopped)(struct qmp_session *session, json_t *arguments);
 	json_t *stopped_arguments;
-	char failure[160];         /* why the command that runs has failed; "": it has not */
+	char failure[320];         /* why the command that runs has failed; "": it has not */
 	const char *failure_class; /* of that */
 	struct received received;  /* descriptors that came with requests */
 };

@@ -50,6 +50,8 @@ static json_t *describe_all(const struct machine *machine, bool nodes)
 	size_t i;
 
 	for (unsigned disk = 0; disk < machine->config.disk_count; disk++) {
+		if (!machine->config.disks[disk].path)
+			continue;
 		snprintf(name, sizeof(name), "disk%u", disk);
 		add_block(list, &machine->config.disks[disk], machine->disk[disk], name);
 	}

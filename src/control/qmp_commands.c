@@ -69,6 +69,13 @@ const struct qmp_command qmp_commands[] = {
 	{"query-named-block-nodes", qmp_query_named_block_nodes, "*flat:bool", "[BlockDeviceInfo]"},
 	{"query-pci", qmp_query_pci, "", "[PciInfo]"},
 
+	{"device_add", qmp_device_add, "driver:str *bus:str *id:str ...", ""},
+	{"device_del", qmp_device_del, "id:str", ""},
+	{"blockdev-add", qmp_blockdev_add, "driver:BlockdevDriver *node-name:str ...", ""},
+	{"blockdev-del", qmp_blockdev_del, "node-name:str", ""},
+	{"netdev_add", qmp_netdev_add, "type:NetClientDriver id:str ...", ""},
+	{"netdev_del", qmp_netdev_del, "id:str", ""},
+
 	/* Descriptors, which come with the request as ancillary data */
 	{"getfd", qmp_getfd, "fdname:str", ""},
 	{"closefd", qmp_closefd, "fdname:str", ""},

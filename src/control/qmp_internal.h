@@ -97,6 +97,16 @@ json_t *qmp_query_block_stats(struct qmp_session *session, json_t *arguments);
 json_t *qmp_query_named_block_nodes(struct qmp_session *session, json_t *arguments);
 json_t *qmp_query_pci(struct qmp_session *session, json_t *arguments);
 
+/* --- qmp_plug.c --- */
+json_t *qmp_device_add(struct qmp_session *session, json_t *arguments);
+json_t *qmp_device_del(struct qmp_session *session, json_t *arguments);
+json_t *qmp_blockdev_add(struct qmp_session *session, json_t *arguments);
+json_t *qmp_blockdev_del(struct qmp_session *session, json_t *arguments);
+json_t *qmp_netdev_add(struct qmp_session *session, json_t *arguments);
+json_t *qmp_netdev_del(struct qmp_session *session, json_t *arguments);
+/* What DEVICE_DELETED carries. */
+json_t *qmp_deleted_data(const char *device);
+
 /* --- qmp_fd.c --- */
 json_t *qmp_getfd(struct qmp_session *session, json_t *arguments);
 json_t *qmp_closefd(struct qmp_session *session, json_t *arguments);

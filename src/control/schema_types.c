@@ -115,6 +115,10 @@ const struct schema_type schema_types[] = {
 		"flush_operations:int unmap_operations:int"),
 	OBJECT("BlockStats", "*device:str *qdev:str *node-name:str stats:BlockDeviceStats"),
 
+	ENUM("BlockdevDriver",
+		"file host_cdrom host_device nbd qcow qcow2 qed raw vdi vhdx vmdk vpc"),
+	ENUM("NetClientDriver", "tap user"),
+
 	/* PCI */
 	OBJECT("PciMemoryRange", "base:int limit:int"),
 	OBJECT("PciMemoryRegion",
@@ -156,6 +160,7 @@ const struct schema_event schema_events[] = {
 	{"POWERDOWN", ""},
 	{"SUSPEND", ""},
 	{"WAKEUP", ""},
+	{"DEVICE_DELETED", "*device:str path:str"},
 	{"RESET", "guest:bool reason:ShutdownCause"},
 	{"SHUTDOWN", "guest:bool reason:ShutdownCause"},
 	{"GUEST_PANICKED", "action:GuestPanicAction"},

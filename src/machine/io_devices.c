@@ -38,6 +38,8 @@ static int create_bus(struct machine *machine)
 		.loop = machine->loop,
 		.msi = send_message,
 		.opaque = machine->chipset,
+		.ejected = machine_port_ejected,
+		.eject_opaque = machine,
 	};
 
 	for (unsigned i = 0; i < PCI_INTX_GSIS; i++)
@@ -56,57 +58,75 @@ static int create_entropy(struct machine *machine)
 	return virtio_entropy_create(machine->pci);
 }
 
-/* Where pci_add() is to put a device. */
-static int place(bool port)
+static int create_virtio_disk(
+	struct machine *machine, const struct machine_spot *spot, unsigned index, struct disk *disk)
 {
-	return port ? PCI_OWN_PORT : PCI_ANY_SLOT;
+	return virtio_block_create(machine->pci, spot->place, machine_spot_instance(spot, index),
+		disk, machine->config.disks[index].serial, machine->config.cpu_count);
 }
 
-/* A disk that is a function on the bus by itself: `disk` is owned from now on. */
-static int create_virtio_disk(struct machine *machine, unsigned index, struct disk *disk)
+static int create_nvme_disk(
+	struct machine *machine, const struct machine_spot *spot, unsigned index, struct disk *disk)
 {
-	const struct disk_config *config = &machine->config.disks[index];
-	int error = virtio_block_create(machine->pci, place(config->port), index, disk,
-		config->serial, machine->config.cpu_count);
-
-	if (!error)
-		firmware_can_boot(machine, 'c', "scsi", "disk@0,0");
-	return error;
+	return nvme_create(machine->pci, spot->place, machine_spot_instance(spot, index), disk,
+		machine->config.disks[index].serial);
 }
 
-static int create_nvme_disk(struct machine *machine, unsigned index, struct disk *disk)
+/* Disks that are functions on the bus by themselves: `disk` is owned from create() on. */
+static const struct disk_kind {
+	int (*create)(struct machine *machine, const struct machine_spot *spot, unsigned index,
+		struct disk *disk);
+	const char *firmware_name, *firmware_rest;
+	bool unplugs; /* it can be unplugged, and plugged in while the machine runs */
+} disk_kinds[] = {
+	[DISK_BUS_VIRTIO] = {create_virtio_disk, "scsi", "disk@0,0", true},
+	[DISK_BUS_NVME] = {create_nvme_disk, "nvme", "namespace@1,0", false},
+};
+
+/* NULL: it is at a controller. */
+static const struct disk_kind *kind_of(const struct machine *machine, unsigned index)
+{
+	enum disk_bus bus = machine_disk_bus(machine, &machine->config.disks[index]);
+
+	return bus < ARRAY_SIZE(disk_kinds) && disk_kinds[bus].create ? &disk_kinds[bus] : NULL;
+}
+
+static int refuse_hot_plug(void)
+{
+	log_error("the device does not support hotplugging; expected a virtio disk or card");
+	return -EOPNOTSUPP;
+}
+
+int machine_make_disk(struct machine *machine, unsigned index)
 {
 	const struct disk_config *config = &machine->config.disks[index];
-	int error = nvme_create(machine->pci, place(config->port), index, disk, config->serial);
+	const struct disk_kind *kind = kind_of(machine, index);
+	struct machine_spot spot;
+	struct disk *disk = NULL;
+	int error;
 
+	if (machine->built && (!kind || !kind->unplugs))
+		return refuse_hot_plug();
+	error = machine_spot_take(machine, &config->place, config->port, &spot);
+	if (error)
+		return error;
+	error = disk_open(config, &disk);
 	if (!error)
-		firmware_can_boot(machine, 'c', "nvme", "namespace@1,0");
+		error = kind->create(machine, &spot, index, disk);
+	machine->disk[index] = error ? NULL : disk;
+	machine_spot_done(machine, &spot, kind->unplugs ? PORT_DISK : PORT_FIXED, index, error);
+	if (!error && !machine->built)
+		firmware_can_boot(machine, 'c', kind->firmware_name, kind->firmware_rest);
 	return error;
 }
 
 static int create_disks(struct machine *machine)
 {
-	static int (*const create_disk[])(
-		struct machine * machine, unsigned index, struct disk *disk) = {
-		[DISK_BUS_VIRTIO] = create_virtio_disk,
-		[DISK_BUS_NVME] = create_nvme_disk,
-		[DISK_BUS_SCSI] = NULL,
-	};
-	struct disk *disk;
 	int error = 0;
 
-	for (unsigned i = 0; !error && i < machine->config.disk_count; i++) {
-		const struct disk_config *config = &machine->config.disks[i];
-		enum disk_bus bus = machine_disk_bus(machine, config);
-
-		if (!create_disk[bus])
-			continue;
-		error = disk_open(config, &disk);
-		if (error)
-			break;
-		error = create_disk[bus](machine, i, disk);
-		machine->disk[i] = error ? NULL : disk;
-	}
+	for (unsigned i = 0; !error && i < machine->config.disk_count; i++)
+		if (kind_of(machine, i))
+			error = machine_make_disk(machine, i);
 	return error;
 }
 
@@ -125,29 +145,66 @@ static int choose_mac(const struct net_config *config, unsigned index, uint8_t m
 	return -errno;
 }
 
+static const struct card_kind {
+	int (*create)(struct pci_bus *bus, int slot, uint32_t instance, struct net_backend *backend,
+		const uint8_t mac[6]);
+	bool unplugs;
+} card_kinds[] = {
+	[NET_VIRTIO] = {virtio_net_create, true},
+	[NET_E1000] = {e1000_create, false},
+};
+
+int machine_make_card(struct machine *machine, unsigned index)
+{
+	const struct net_config *config = &machine->config.nets[index];
+	const struct card_kind *kind = &card_kinds[config->model];
+	struct machine_spot spot;
+	struct net_backend *backend = NULL;
+	uint8_t mac[6];
+	int error = choose_mac(config, index, mac);
+
+	if (machine->built && !kind->unplugs)
+		return refuse_hot_plug();
+	if (!error)
+		error = net_open(config, &backend);
+	if (error || !backend)
+		return error;
+	error = machine_spot_take(machine, &config->place, config->port, &spot);
+	if (error) {
+		backend->ops->destroy(backend);
+		return error;
+	}
+	error = kind->create(
+		machine->pci, spot.place, machine_spot_instance(&spot, index), backend, mac);
+	machine_spot_done(machine, &spot, kind->unplugs ? PORT_CARD : PORT_FIXED, index, error);
+	if (!error && !machine->built)
+		firmware_can_boot(machine, 'n', "ethernet", "ethernet-phy@0");
+	return error;
+}
+
 static int create_networks(struct machine *machine)
 {
-	static int (*const create_card[])(struct pci_bus * bus, int slot, uint32_t instance,
-		struct net_backend *backend, const uint8_t mac[6]) = {
-		[NET_VIRTIO] = virtio_net_create,
-		[NET_E1000] = e1000_create,
-	};
-	struct net_backend *backend;
-	uint8_t mac[6];
 	int error = 0;
 
-	for (unsigned i = 0; !error && i < machine->config.net_count; i++) {
-		const struct net_config *config = &machine->config.nets[i];
+	for (unsigned i = 0; !error && i < machine->config.net_count; i++)
+		error = machine_make_card(machine, i);
+	return error;
+}
 
-		error = choose_mac(config, i, mac);
-		if (!error)
-			error = net_open(config, &backend);
-		if (!error && backend)
-			error = create_card[config->model](
-				machine->pci, place(config->port), i, backend, mac);
-		if (!error && backend)
-			firmware_can_boot(machine, 'n', "ethernet", "ethernet-phy@0");
+/* `share` is owned from now on. */
+static int create_share(struct machine *machine, unsigned index, struct share *share)
+{
+	const struct share_config *config = &machine->config.shares[index];
+	struct machine_spot spot;
+	int error = machine_spot_take(machine, &config->place, false, &spot);
+
+	if (error) {
+		share_close(share);
+		return error;
 	}
+	error = virtio_p9_create(
+		machine->pci, spot.place, machine_spot_instance(&spot, index), share, config->tag);
+	machine_spot_done(machine, &spot, PORT_FIXED, index, error);
 	return error;
 }
 
@@ -163,7 +220,7 @@ static int create_shares(struct machine *machine)
 
 		error = share_open(config, &memory, &share);
 		if (!error)
-			error = virtio_p9_create(machine->pci, PCI_ANY_SLOT, i, share, config->tag);
+			error = create_share(machine, i, share);
 	}
 	return error;
 }
@@ -253,6 +310,7 @@ static int create_vga(struct machine *machine)
 /* In this order, which gives each its slot: a guest finds its devices where they were. */
 static int (*const rows[])(struct machine *machine) = {
 	create_bus,
+	machine_create_ports,
 	create_lpc_bridge,
 	firmware_create,
 	create_entropy,

@@ -398,6 +398,7 @@ int machine_create(struct machine *machine, const struct machine_config *config)
 	priority_lock_init(&machine->lock);
 	pthread_cond_init(&machine->phase_changed, NULL);
 	io_space_init(&machine->ports, &machine->lock);
+	machine_plug_init(machine);
 
 	error = guest_image_open(machine);
 	if (!error)
@@ -414,6 +415,7 @@ int machine_create(struct machine *machine, const struct machine_config *config)
 		machine_destroy(machine);
 	else
 		prepare_start(machine);
+	machine->built = !error;
 	return error;
 }
 
@@ -429,6 +431,7 @@ void machine_destroy(struct machine *machine)
 			disk_server_remove_files(machine->config.disks[i].server);
 		return;
 	}
+	machine_plug_destroy(machine);
 	if (machine->chipset)
 		chipset_destroy(machine->chipset);
 	char_devices_destroy(machine->chardevs, machine->patience_ms);
@@ -468,6 +471,7 @@ static int reset(struct machine *machine)
 	machine->asleep = false;
 	machine->stopped = machine->phase == MACHINE_PHASE_RUNNING ? MACHINE_STOP_USER
 								   : MACHINE_STOP_PRELAUNCH;
+	machine_unplug_at_reset(machine);
 	chipset_reset(machine->chipset);
 	priority_lock_release(&machine->lock);
 	error = memory_clear(&machine->memory);
@@ -520,6 +524,18 @@ static bool pause_called_off(const struct machine *machine)
 	       machine->request.end == MACHINE_RUNS_ON;
 }
 
+/* Of those that are being unplugged none is left. */
+static bool devices_are_quiet(struct machine *machine)
+{
+	bool quiet = device_list_quiesce(
+		chipset_devices(machine->chipset), host_now_ns() + DEVICES_TURN_NS);
+
+	priority_lock_take(&machine->lock);
+	quiet &= machine_unplug_step(machine);
+	priority_lock_release(&machine->lock);
+	return quiet;
+}
+
 /* Wait for the devices' threads; false where that is called off. Who wants something of the I/O
  * thread is served in between: requests may take as long as their disk's server does, and the user
  * may not want to wait. No back end can call back what the host's kernel has, such as a read of a
@@ -531,7 +547,7 @@ static bool stop_devices(struct machine *machine)
 	unsigned turns = 0;
 	bool called_off;
 
-	while (!machine->stuck && !device_list_quiesce(devices, host_now_ns() + DEVICES_TURN_NS)) {
+	while (!machine->stuck && !devices_are_quiet(machine)) {
 		event_loop_stop(machine->loop);
 		if (event_loop_run(machine->loop) < 0)
 			request_failure(machine);
@@ -541,8 +557,10 @@ static bool stop_devices(struct machine *machine)
 		priority_lock_release(&machine->lock);
 		if (called_off)
 			return false;
-		if (turns >= DEVICES_PATIENCE)
+		if (turns >= DEVICES_PATIENCE) {
 			device_list_abandon(devices);
+			machine_unplug_abandon(machine);
+		}
 		machine->stuck = turns >= DEVICES_STUCK;
 		if (machine->stuck)
 			log_warning("the host does not complete a device's requests; the machine "

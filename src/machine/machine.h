@@ -29,6 +29,8 @@
 #include "machine/acpi.h"
 #include "machine/boot.h"
 #include "machine/firmware.h"
+#include "machine/plug.h"
+#include "machine/ports.h"
 #include "machine/smbios.h"
 #include "machine/vmcoreinfo.h"
 
@@ -114,6 +116,9 @@ struct machine_config {
 	struct console_port_config console_ports[MACHINE_MAX_CONSOLE_PORTS];
 	unsigned console_port_count;
 	bool virtio_console; /* the console is a virtio port (hvc0), and not COM1 */
+	struct port_config ports[MACHINE_MAX_PORTS];
+	unsigned port_count;
+	unsigned spare_ports; /* at most 8 root ports more, for what is plugged in */
 	struct smbios_config smbios;
 	struct display_config display;
 	struct firmware_config firmware;
@@ -155,21 +160,23 @@ enum machine_stop {
 enum machine_event_kind {
 	MACHINE_PAUSED,
 	MACHINE_RESUMED,
-	MACHINE_WAS_RESET,    /* and starts again; with its cause */
-	MACHINE_POWER_BUTTON, /* was pressed */
-	MACHINE_SUSPENDED,    /* is asleep */
-	MACHINE_WOKEN,        /* is about to go on */
-	MACHINE_SHUT_DOWN,    /* its guest has ended, and it stays; with the cause */
-	MACHINE_PANICKED,     /* with the action */
-	MACHINE_CRASH_LOADED, /* a kernel that saves its memory goes on; with the action */
-	MACHINE_WATCHDOG,     /* has expired; with the action */
-	MACHINE_ENDED,        /* machine_run() will return the event's cause */
+	MACHINE_WAS_RESET,      /* and starts again; with its cause */
+	MACHINE_POWER_BUTTON,   /* was pressed */
+	MACHINE_SUSPENDED,      /* is asleep */
+	MACHINE_WOKEN,          /* is about to go on */
+	MACHINE_SHUT_DOWN,      /* its guest has ended, and it stays; with the cause */
+	MACHINE_PANICKED,       /* with the action */
+	MACHINE_CRASH_LOADED,   /* a kernel that saves its memory goes on; with the action */
+	MACHINE_WATCHDOG,       /* has expired; with the action */
+	MACHINE_DEVICE_DELETED, /* has been unplugged; with its name */
+	MACHINE_ENDED,          /* machine_run() will return the event's cause */
 };
 
 struct machine_event {
 	enum machine_event_kind kind;
 	struct machine_result cause; /* of MACHINE_WAS_RESET, MACHINE_SHUT_DOWN and MACHINE_ENDED */
 	const char *action;          /* QEMU's name of what is done about it */
+	const char *device;          /* of MACHINE_DEVICE_DELETED; "": it has no name */
 };
 
 /* notify() is called for every event, with the machine lock held, on any thread. It may pause and
@@ -203,6 +210,11 @@ struct machine {
 	struct pci_bus *pci;
 	struct pvpanic_config pvpanic;
 	struct vmcoreinfo vmcoreinfo;
+	struct machine_port root_ports[MACHINE_MAX_PORTS]; /* that the configuration names; spare */
+	unsigned root_port_count;
+	uint32_t groups; /* of devices that can be unplugged, so far */
+	struct machine_plug plug;
+	bool built; /* what is made from now on is plugged in */
 	struct firmware firmware;
 	struct fw_cfg *fw_cfg;                      /* NULL: no firmware */
 	const struct disk *disk[MACHINE_MAX_DISKS]; /* the block devices' own; for statistics */

@@ -7,6 +7,7 @@
 #ifndef VENEER_HOST_DISK_DISK_H
 #define VENEER_HOST_DISK_DISK_H
 
+#include "host/place.h"
 #include "host/worker.h"
 
 #include <stdatomic.h>
@@ -39,7 +40,7 @@ enum disk_bus {
  * [,readonly][,snapshot][,serial=S][,offset=N,size=N][,format=F][,cache=C][,share=on]
  * [,io=auto|threads][,reconnect=SECONDS]; ",," is a comma in a word. */
 struct disk_config {
-	char *path; /* or nbd://..., nbd+unix:///... */
+	char *path; /* or nbd://..., nbd+unix:///...; NULL: it was unplugged, the row is free */
 	bool read_only, snapshot, share;
 	char serial[21];       /* "": none */
 	uint64_t offset, size; /* of the part of the file; size 0: to its end */
@@ -52,6 +53,7 @@ struct disk_config {
 	/* What disk_serve() has started, for disk_open() to use; NULL: nothing. */
 	struct disk_server *server;
 	bool port; /* its device is behind a PCI Express root port of its own */
+	struct device_place place;
 	enum disk_bus bus;
 	/* DISK_BUS_SCSI: which controller, and where there. -1: the first that is free. */
 	int controller, target, lun;

@@ -9,6 +9,7 @@
 #ifndef VENEER_HOST_NET_NET_BACKEND_H
 #define VENEER_HOST_NET_NET_BACKEND_H
 
+#include "host/place.h"
 #include "host/worker.h"
 
 #include <linux/virtio_net.h>
@@ -48,6 +49,8 @@ struct net_config {
 	uint8_t mac[6];  /* all zero: one is chosen */
 	enum net_model model;
 	bool port; /* its device is behind a PCI Express root port of its own */
+	struct device_place place;
+	bool gone; /* it was unplugged: the row is free */
 };
 
 struct net_backend;

@@ -2,7 +2,7 @@
 #ifndef VENEER_HOST_SHARE_CONFIG_H
 #define VENEER_HOST_SHARE_CONFIG_H
 
-#include <stdbool.h>
+#include "host/place.h"
 
 #define SHARE_TAG_MAX 32 /* bytes of a tag */
 
@@ -15,6 +15,7 @@ struct share_config {
 	bool read_only;
 	bool sync; /* a write is answered when its data is on the disk */
 	enum share_security security;
+	struct device_place place;
 };
 
 /* Parse "DIR[,tag=T][,readonly][,sync][,security=MODEL]"; `option` is for messages. 0, or -EINVAL
