@@ -395,6 +395,8 @@ int qemu_use_drive(struct qemu *qemu, struct qemu_drive *drive, const char *word
 	if (error || floppy)
 		return error;
 	config->place = qemu->place;
+	config->is_drive = !drive->is_node;
+	snprintf(config->node, sizeof(config->node), "%s", drive->id);
 	machine->disk_count++;
 	return 0;
 }

@@ -29,13 +29,30 @@ static json_t *describe_node(
 		"write_threshold", 0);
 }
 
+/* As QEMU names the device that a disk is in. */
+static void add_device(json_t *block, const struct disk_config *config)
+{
+	char path[PLACE_NAME + 64];
+
+	if (!*config->place.id)
+		return;
+	snprintf(path, sizeof(path),
+		config->bus == DISK_BUS_VIRTIO ? "/machine/peripheral/%s/virtio-backend" : "%s",
+		config->place.id);
+	json_object_set_new(block, "qdev", json_string(path));
+}
+
+/* `name`: for a disk that has none. A node of -blockdev has no name as a drive. */
 static void add_block(
 	json_t *list, const struct disk_config *config, const struct disk *disk, const char *name)
 {
-	json_t *node = describe_node(config, disk, name);
-	json_t *block = json_pack("{s:s, s:s, s:b, s:b, s:s}", "device", name, "type", "unknown",
+	const char *drive = !*config->node ? name : config->is_drive ? config->node : "";
+	json_t *node = describe_node(
+		config, disk, *config->node && !config->is_drive ? config->node : name);
+	json_t *block = json_pack("{s:s, s:s, s:b, s:b, s:s}", "device", drive, "type", "unknown",
 		"removable", config->cdrom, "locked", 0, "io-status", "ok");
 
+	add_device(block, config);
 	if (node)
 		json_object_set_new(block, "inserted", node);
 	if (config->cdrom)

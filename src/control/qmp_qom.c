@@ -172,6 +172,46 @@ static json_t *objects_node(struct qmp_session *session)
 	return node;
 }
 
+/* A device of the user's with that name: its type; NULL: there is none. */
+static const char *device_type(const struct machine *machine, const char *id)
+{
+	const struct machine_config *config = &machine->config;
+
+	for (unsigned i = 0; *id && i < config->disk_count; i++)
+		if (strcmp(config->disks[i].place.id, id) == 0)
+			return config->disks[i].bus == DISK_BUS_VIRTIO ? "virtio-blk-pci"
+			       : config->disks[i].bus == DISK_BUS_NVME ? "nvme"
+			       : config->disks[i].cdrom                ? "ide-cd"
+								       : "ide-hd";
+	for (unsigned i = 0; *id && i < config->net_count; i++)
+		if (strcmp(config->nets[i].place.id, id) == 0)
+			return config->nets[i].model == NET_E1000 ? "e1000" : "virtio-net-pci";
+	for (unsigned i = 0; *id && i < config->port_count; i++)
+		if (strcmp(config->ports[i].place.id, id) == 0)
+			return config->ports[i].bus_0 ? "pci-bridge" : "pcie-root-port";
+	return NULL;
+}
+
+static void add_peripheral(json_t *node, const struct machine *machine, const char *id)
+{
+	if (*id)
+		add_child(node, id, device_type(machine, id));
+}
+
+static json_t *peripheral_node(struct qmp_session *session)
+{
+	const struct machine *machine = session->machine;
+	json_t *node = empty_node(session);
+
+	for (unsigned i = 0; i < machine->config.disk_count; i++)
+		add_peripheral(node, machine, machine->config.disks[i].place.id);
+	for (unsigned i = 0; i < machine->config.net_count; i++)
+		add_peripheral(node, machine, machine->config.nets[i].place.id);
+	for (unsigned i = 0; i < machine->config.port_count; i++)
+		add_peripheral(node, machine, machine->config.ports[i].place.id);
+	return node;
+}
+
 static const struct {
 	const char *path;
 	json_t *(*make)(struct qmp_session *session);
@@ -179,7 +219,7 @@ static const struct {
 	{"/", root_node},
 	{"/machine", machine_node},
 	{"/machine/unattached", unattached_node},
-	{"/machine/peripheral", empty_node},
+	{"/machine/peripheral", peripheral_node},
 	{"/machine/peripheral-anon", empty_node},
 	{"/objects", objects_node},
 	{"/chardevs", empty_node},
@@ -222,6 +262,19 @@ static json_t *object_node(const json_t *object)
 	return node;
 }
 
+static json_t *device_node(struct qmp_session *session, const char *id)
+{
+	const char *type = device_type(session->machine, id);
+	json_t *node;
+
+	if (!type)
+		return NULL;
+	node = json_object();
+	add_property(node, "type", "string", json_string(type));
+	add_property(node, "realized", "bool", json_true());
+	return node;
+}
+
 /* Without parts that are empty, which count for nothing ("//machine"). False: it is too long to
  * name anything. */
 static bool tidy_path(char *tidy, size_t size, const char *path)
@@ -243,7 +296,8 @@ static bool tidy_path(char *tidy, size_t size, const char *path)
 static json_t *find_node(struct qmp_session *session, const char *said)
 {
 	char path[300];
-	static const char cpu[] = QMP_UNATTACHED "/device[", objects[] = "/objects/";
+	static const char cpu[] = QMP_UNATTACHED "/device[", objects[] = "/objects/",
+			  peripheral[] = "/machine/peripheral/";
 	json_t *node = NULL, *object;
 	char *end;
 
@@ -259,6 +313,8 @@ static json_t *find_node(struct qmp_session *session, const char *said)
 			node = cpu_node(session, index);
 	} else if (strcmp(path, VGA) == 0 && display_exists(&session->machine->display)) {
 		node = vga_node(session);
+	} else if (strncmp(path, peripheral, strlen(peripheral)) == 0) {
+		node = device_node(session, path + strlen(peripheral));
 	} else if (strncmp(path, objects, strlen(objects)) == 0) {
 		object = json_object_get(session->shared->objects, path + strlen(objects));
 		node = object ? object_node(object) : NULL;

@@ -28,6 +28,7 @@ enum action {
 	RESET,
 	SAVE_AND_LOAD,
 	LOAD_CHANGED,
+	HOT_PLUG, /* value bit 1: take it out, or just press the button; bit 0: at power-up */
 	ACTIONS
 };
 
@@ -37,7 +38,10 @@ static struct io_space ports;
 static struct device_list devices;
 static struct pci_bus *bus;
 static struct pci_function
-	*functions[8]; /* host bridge, two of one device, two ports and what they have */
+	*functions[10]; /* host bridge, two of one device, two ports and what they have; a port
+			   with hot plug; what is behind that, or else the port again */
+static struct pci_function *hot_port;
+static bool plugged;
 static bool levels[PCI_INTX_GSIS];
 
 static void require(bool condition)
@@ -58,12 +62,51 @@ static void set_level(void *opaque, unsigned number, bool level)
 	levels[number] = level;
 }
 
+/* It has let go of something. */
+static void note_ejected(void *opaque, struct pci_function *port)
+{
+	require(port == hot_port && plugged);
+}
+
+static void find_functions(void)
+{
+	functions[0] = pci_next_function(bus, NULL);
+	for (unsigned i = 1; i < ARRAY_SIZE(functions); i++)
+		functions[i] = pci_next_function(bus, functions[i - 1]);
+	if (!plugged)
+		functions[ARRAY_SIZE(functions) - 1] = hot_port;
+}
+
+static void plug(bool at_power_up)
+{
+	devices.group = 1;
+	require(pci_testdev_create(bus, &devices, PCI_BEHIND(hot_port->devfn)) == 0);
+	devices.group = 0;
+	pci_port_inserted(hot_port, at_power_up);
+	plugged = true;
+}
+
+static void unplug(void)
+{
+	struct device_list taken;
+
+	pci_port_eject(hot_port);
+	taken = device_list_take(&devices, 1);
+	require(taken.first && io_space_doorbells_quiet(&memory.mmio));
+	device_list_destroy(&taken);
+	plugged = false;
+}
+
 static void create(void)
 {
 	static const int places[] = {PCI_ANY_SLOT, PCI_OWN_PORT, PCI_OWN_PORT,
 		PCI_FUNCTION_OF(1, 5), PCI_FUNCTION_OF(3, 1)};
-	struct pci_config config = {
-		.memory = &memory, .ports = &ports, .devices = &devices, .msi = take_message};
+	const struct pci_port_config port = {.place = PCI_ANY_SLOT, .hot_plug = true};
+	struct pci_config config = {.memory = &memory,
+		.ports = &ports,
+		.devices = &devices,
+		.msi = take_message,
+		.ejected = note_ejected};
 
 	memset(levels, 0, sizeof(levels));
 	for (unsigned i = 0; i < PCI_INTX_GSIS; i++)
@@ -74,10 +117,11 @@ static void create(void)
 	require(bus);
 	for (unsigned i = 0; i < ARRAY_SIZE(places); i++)
 		require(pci_testdev_create(bus, &devices, places[i]) == 0);
+	require(pci_port_create(bus, &port, &hot_port) == 0);
 	device_list_firmware_setup(&devices);
-	functions[0] = pci_next_function(bus, NULL);
-	for (unsigned i = 1; i < ARRAY_SIZE(functions); i++)
-		functions[i] = pci_next_function(bus, functions[i - 1]);
+	if (plugged)
+		plug(true);
+	find_functions();
 }
 
 static void destroy(void)
@@ -130,6 +174,17 @@ static void check_interrupts(struct pci_function *function)
 			!atomic_load(&function->message[i]));
 }
 
+/* The slot shows what is in it; without power there is no link. */
+static void check_slot(void)
+{
+	const uint8_t *express = hot_port->state.config + hot_port->express_capability;
+	bool active = pci_get16(express, PCI_EXP_LNKSTA) & PCI_EXP_LNKSTA_DLLLA;
+
+	require(!(pci_get16(express, PCI_EXP_SLTSTA) & PCI_EXP_SLTSTA_PDS) == !plugged);
+	require(active == (plugged && pci_root_port_link_up(hot_port)));
+	require(!active || !(pci_get16(express, PCI_EXP_SLTCTL) & PCI_EXP_SLTCTL_PCC));
+}
+
 static void check(void)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(functions); i++) {
@@ -137,6 +192,7 @@ static void check(void)
 		check_interrupts(functions[i]);
 	}
 	require(atomic_load(&memory.mmio.doorbell_count) < ARRAY_SIZE(functions));
+	check_slot();
 }
 
 /* --- steps --- */
@@ -271,6 +327,15 @@ static void run_step(const struct step *step)
 	case LOAD_CHANGED:
 		load_changed(step);
 		break;
+	case HOT_PLUG:
+		if (!plugged)
+			plug(step->value & 1);
+		else if (step->value & 2)
+			unplug();
+		else
+			pci_port_ask_to_eject(hot_port);
+		find_functions();
+		break;
 	case ACTIONS:
 		break;
 	}
@@ -286,6 +351,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct step step;
 
+	plugged = false;
 	create();
 	for (; size >= sizeof(step); data += sizeof(step), size -= sizeof(step)) {
 		memcpy(&step, data, sizeof(step));

@@ -103,7 +103,7 @@ allowed='I/O error, dev vd|Buffer I/O error on dev'
 echo "done boot"
 while read -r command words; do
 	case $command in
-	use_disk | lose_disk | use_card | lose_card | off | no_complaints)
+	await | use_disk | lose_disk | use_card | lose_card | off | no_complaints)
 		# shellcheck disable=SC2086 # words
 		if $command $words >/tmp/said 2>&1; then
 			echo "done $command"

@@ -173,6 +173,23 @@ def refusals(qmp):
     qmp.ask('netdev_del', id='spare')
 
 
+def by_hand(qmp, guest, work):
+    path = os.path.join(work, 'hand')
+    with open(path, 'wb') as file:
+        file.truncate(DISK)
+    for line in ('drive_add 0 file=%s,if=none,readonly=on,serial=hand,id=drive-hand,format=raw' % path,
+                 'device_add virtio-blk-pci,drive=drive-hand,id=hand'):
+        said = qmp.ask('human-monitor-command', **{'command-line': line})
+        if said.strip() not in ('', 'OK'):
+            raise RuntimeError(said)
+    guest.ask('await', 'disk_of', 'hand')
+    blocks = qmp.ask('query-block')
+    if len(blocks) != 1 or blocks[0]['device'] != 'drive-hand' or not blocks[0]['inserted']['ro']:
+        raise RuntimeError('query-block says %s' % blocks)
+    if 'hand' not in [node['name'] for node in qmp.ask('qom-list', path='/machine/peripheral')]:
+        raise RuntimeError('the object model does not have it')
+
+
 def main(work):
     control = os.path.join(work, 'qmp')
     arguments = ['-M', 'q35', '-accel', 'tcg' if engine == 'bt' else 'kvm', '-smp', '2', '-qmp',
@@ -188,9 +205,14 @@ def main(work):
         result(True, 'what cannot be plugged in is refused')
         for number in range(1, rounds + 1):
             plug(qmp, guest, work, number)
+            names = {block['inserted']['node-name'] for block in qmp.ask('query-block')}
+            if names != {'node-%s%u' % (disk, number) for disk in 'abc'}:
+                raise RuntimeError('query-block says %s' % names)
             unplug(qmp, guest, work, number, number == 1)
         result(True, '%u disks and %u cards come, are used, and go with requests in flight' % (3 * rounds, rounds))
         result(qmp.ask('query-block') == [], 'nothing is left of them')
+        by_hand(qmp, guest, work)
+        result(True, 'a disk comes by the human monitor, to any port')
         guest.ask('no_complaints')
         guest.process.stdin.write(b'end\n')
         guest.process.stdin.flush()
