@@ -4,6 +4,9 @@
 #include "control/human.h"
 #include "control/qmp_internal.h"
 
+#include "base/log.h"
+
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,6 +61,34 @@ void machine_resume(struct machine *asked)
 {
 	asked->phase = MACHINE_PHASE_RUNNING;
 	tell(MACHINE_RESUMED);
+}
+
+/* The guest lets go at once, of whatever has a name of more than one letter. */
+int machine_unplug(struct machine *asked, const char *id)
+{
+	const struct machine_event event = {.kind = MACHINE_DEVICE_DELETED, .device = id};
+
+	if (!*id || !id[1])
+		return *id ? -EOPNOTSUPP : -ENOENT;
+	qmp_tell_begin(&shared, &event);
+	qmp_tell(&session, &event);
+	qmp_tell_end(&shared, &event);
+	return 0;
+}
+
+static int run_plug(
+	void *opaque, struct machine *asked, enum control_plug_kind kind, const char *text)
+{
+	require(asked == &machine && kind <= PLUG_NETDEV_DELETE && text);
+	if (strlen(text) % 2)
+		return 0;
+	log_error("%s", text);
+	return -EINVAL;
+}
+
+static void note_deleted(void *opaque, const char *device)
+{
+	require(device[0]);
 }
 
 void machine_request_end(struct machine *asked, enum machine_end end, int value)
@@ -139,6 +170,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct input_ops input_ops = {.key = on_key, .mouse = on_mouse};
+	static const struct control_plug plug = {.run = run_plug, .deleted = note_deleted};
 	static struct framer framer;
 	size_t piece, taken, i = 1;
 	enum framing framing = FRAMING_MORE;
@@ -150,6 +182,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	machine = (struct machine){
 		.loop = machine.loop, .clock = machine.clock, .input = {.ops = &input_ops}};
 	qmp_shared_init(&shared, &machine);
+	shared.plug = data[0] & 4 ? NULL : &plug;
 	session = (struct qmp_session){.shared = &shared,
 		.machine = &machine,
 		.send = on_send,
