@@ -8,6 +8,7 @@
 #include "control/qom_types.h"
 #include "control/schema.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -493,7 +494,7 @@ static int take_address(const char *value, struct device_place *place)
 	char *end;
 	unsigned long slot = strtoul(value, &end, 16), function = 0;
 
-	if (end != value && *end == '.')
+	if (end != value && *end == '.' && isxdigit((unsigned char)end[1]))
 		function = strtoul(end + 1, &end, 16);
 	if (end == value || *end || slot > 31 || function > 7) {
 		log_error("-device addr=%s: expected SLOT or SLOT.FUNCTION, such as 1f.2", value);

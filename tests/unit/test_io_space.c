@@ -329,6 +329,49 @@ static void doorbells_change_under_stores(void **state)
 	assert_int_equal(atomic_load(&wrong), 0);
 }
 
+/* What a doorbell leads to may go once it was removed and none is being rung. */
+static void ring_alive(void *opaque, uint64_t offset, uint64_t value)
+{
+	if (!atomic_load((atomic_bool *)opaque))
+		atomic_fetch_add(&wrong, 1);
+	atomic_fetch_add(&rung, 1);
+}
+
+static void *ring_one(void *unused)
+{
+	while (!atomic_load(&stop))
+		io_space_write(&space, 0x10000, 0, 4);
+	return NULL;
+}
+
+static void removed_doorbell_is_quiet(void **state)
+{
+	static atomic_bool alive[2];
+	pthread_t thread;
+
+	atomic_store(&stop, false);
+	atomic_store(&wrong, 0);
+	assert_int_equal(pthread_create(&thread, NULL, ring_one, NULL), 0);
+	for (unsigned i = 0; i < 20000; i++) {
+		atomic_store(&alive[i % 2], true);
+		priority_lock_take(&lock);
+		io_space_add_doorbell(&space, 0x10000, 4, 0x10000, ring_alive, &alive[i % 2]);
+		priority_lock_release(&lock);
+		if (i % 100 == 0)
+			for (unsigned before = atomic_load(&rung); atomic_load(&rung) == before;)
+				;
+		priority_lock_take(&lock);
+		io_space_remove_doorbell(&space, 0x10000);
+		while (!io_space_doorbells_quiet(&space))
+			;
+		atomic_store(&alive[i % 2], false);
+		priority_lock_release(&lock);
+	}
+	atomic_store(&stop, true);
+	pthread_join(thread, NULL);
+	assert_int_equal(atomic_load(&wrong), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -350,6 +393,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			as_many_doorbells_as_there_is_room_for, setup, teardown),
 		cmocka_unit_test_setup_teardown(doorbells_change_under_stores, setup, teardown),
+		cmocka_unit_test_setup_teardown(removed_doorbell_is_quiet, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -53,6 +53,20 @@ static void raw_terminal_needs_a_carriage_return(void **state)
 	assert_string_equal(logged(), "veneer: x\r\n");
 }
 
+static void captured_error_is_not_printed(void **state)
+{
+	char why[8];
+
+	log_capture_begin(why, sizeof(why));
+	log_warning("a warning is");
+	log_error("the first");
+	log_error("and no other");
+	log_capture_end();
+	log_error("later");
+	assert_string_equal(why, "the fir");
+	assert_string_equal(logged(), "veneer: warning: a warning is\nveneer: later\n");
+}
+
 static void long_message_is_cut(void **state)
 {
 	char long_text[3000];
@@ -71,6 +85,7 @@ int main(void)
 		cmocka_unit_test_setup(one_line_with_our_name, setup),
 		cmocka_unit_test_setup(below_the_threshold_is_dropped, setup),
 		cmocka_unit_test_setup(raw_terminal_needs_a_carriage_return, setup),
+		cmocka_unit_test_setup(captured_error_is_not_printed, setup),
 		cmocka_unit_test_setup(long_message_is_cut, setup),
 	};
 

@@ -270,6 +270,81 @@ static void block_devices(void **state)
 	refuses("-blockdev {\"driver\":");
 }
 
+/* Ports by name, and where the devices are that name them, or a slot. */
+static void places(void **state)
+{
+	const struct machine_config *machine = &qemu.machine;
+
+	takes("-M q35 -device pcie-root-port,id=p1,chassis=1,port=0x10,bus=pcie.0,multifunction=on,"
+	      "addr=0x2 -device pcie-root-port,id=p2,chassis=7,slot=9,hotplug=off,addr=2.0x1 "
+	      "-device pcie-pci-bridge,id=b -drive if=none,id=d,file=x -drive if=none,id=e,file=y "
+	      "-netdev user,id=n -device virtio-blk-pci,drive=d,id=v,bus=p1,addr=0x0 "
+	      "-device ide-hd,drive=e,id=i,bus=ide.0 -device virtio-net-pci,netdev=n,addr=1f.7");
+	assert_int_equal(machine->port_count, 3);
+	assert_string_equal(machine->ports[0].place.id, "p1");
+	assert_true(machine->ports[0].hot_plug);
+	assert_int_equal(machine->ports[0].slot_number, 1);
+	assert_int_equal(machine->ports[0].place.slot, 2);
+	assert_false(machine->ports[1].hot_plug);
+	assert_int_equal(machine->ports[1].slot_number, 9);
+	assert_int_equal(machine->ports[1].place.function, 1);
+	assert_true(machine->ports[2].bus_0);
+	assert_string_equal(machine->disks[0].place.bus, "p1");
+	assert_string_equal(machine->disks[0].place.id, "v");
+	assert_string_equal(machine->disks[0].node, "d");
+	assert_string_equal(machine->disks[1].place.bus, "");
+	assert_string_equal(machine->disks[1].place.id, "i");
+	assert_true(machine->nets[0].place.addressed);
+	assert_int_equal(machine->nets[0].place.slot, 0x1f);
+	assert_int_equal(machine->nets[0].place.function, 7);
+	refuses("-device pcie-root-port,addr=20");
+	refuses("-device pcie-root-port,addr=2.8");
+	refuses("-device pcie-root-port,addr=2.");
+	refuses("-device pcie-root-port,chassis=256");
+	refuses("-device pcie-root-port,hotplug=perhaps");
+	refuses("-device pcie-root-port,id=0123456789012345678901234567890123456789012345678901234"
+		"567890123456789");
+}
+
+/* What monitors make and delete, as often as they like. */
+static void nodes_come_and_go(void **state)
+{
+	struct control_plug plug;
+
+	takes("-blockdev driver=file,filename=/x,node-name=kept");
+	plug = qemu_plug(&qemu);
+	for (unsigned i = 0; i < 100; i++) {
+		size_t before = qemu.kept_count;
+
+		assert_int_equal(plug.run(plug.opaque, NULL, PLUG_BLOCKDEV_ADD,
+					 "{\"driver\":\"file\",\"filename\":\"/y\","
+					 "\"node-name\":\"f\"}"),
+			0);
+		assert_int_equal(plug.run(plug.opaque, NULL, PLUG_BLOCKDEV_ADD,
+					 "driver=raw,file=f,node-name=r"),
+			0);
+		assert_int_equal(plug.run(plug.opaque, NULL, PLUG_BLOCKDEV_ADD,
+					 "driver=raw,file=f,node-name=s"),
+			-EINVAL);
+		assert_int_equal(plug.run(plug.opaque, NULL, PLUG_BLOCKDEV_DELETE, "f"), -EBUSY);
+		assert_int_equal(plug.run(plug.opaque, NULL, PLUG_BLOCKDEV_DELETE, "r"), 0);
+		assert_int_equal(plug.run(plug.opaque, NULL, PLUG_BLOCKDEV_DELETE, "f"), 0);
+		assert_int_equal(plug.run(plug.opaque, NULL, PLUG_NETDEV_ADD, "user,id=n"), 0);
+		assert_true(plug.run(plug.opaque, NULL, PLUG_NETDEV_ADD, "user,id=n") < 0);
+		assert_int_equal(plug.run(plug.opaque, NULL, PLUG_NETDEV_DELETE, "n"), 0);
+		assert_int_equal(plug.run(plug.opaque, NULL, PLUG_NETDEV_DELETE, "n"), -ENOENT);
+		assert_int_equal(qemu.kept_count, before);
+	}
+	assert_int_equal(
+		plug.run(plug.opaque, NULL, PLUG_DRIVE_ADD, "file=/z,if=virtio,id=z"), -EINVAL);
+	assert_int_equal(plug.run(plug.opaque, NULL, PLUG_DRIVE_ADD, "file=/z,if=none,id=z"), 0);
+	assert_int_equal(plug.run(plug.opaque, NULL, PLUG_BLOCKDEV_DELETE, "z"), -EBUSY);
+	assert_int_equal(plug.run(plug.opaque, NULL, PLUG_BLOCKDEV_DELETE, "kept"), 0);
+	assert_int_equal(plug.run(plug.opaque, NULL, PLUG_DEVICE_ADD, "VGA"), -EINVAL);
+	assert_int_equal(
+		plug.run(plug.opaque, NULL, PLUG_DEVICE_ADD, "virtio-blk-pci,drive=kept"), -EINVAL);
+}
+
 /* --- networks --- */
 
 static void networks(void **state)
@@ -515,6 +590,8 @@ int main(void)
 		cmocka_unit_test(drives),
 		cmocka_unit_test(scsi_units),
 		cmocka_unit_test(block_devices),
+		cmocka_unit_test(places),
+		cmocka_unit_test(nodes_come_and_go),
 		cmocka_unit_test(networks),
 		cmocka_unit_test(shares),
 		cmocka_unit_test(character_devices),
