@@ -29,8 +29,8 @@ struct qemu_drive {
 	const char *id;   /* or the name of a node; "": none */
 	const char *disk; /* FILE and words; NULL: an empty drive of removable media */
 	const char *interface;
-	const char *device;       /* that uses it, where it has a name; else NULL */
-	struct qemu_drive *below; /* the node that this one has its bytes from; NULL: none */
+	const char *device;         /* that uses it, where it has a name; else NULL */
+	struct qemu_drive *below;   /* the node that this one has its bytes from; NULL: none */
 	struct qemu_drive *backing; /* that of the file that its image names; NULL: none */
 	bool cdrom, used;
 	bool is_node; /* of -blockdev: it stays when its device goes */

@@ -192,7 +192,7 @@ def by_hand(qmp, guest, work):
 
 def main(work):
     control = os.path.join(work, 'qmp')
-    arguments = ['-M', 'q35', '-accel', 'tcg' if engine == 'bt' else 'kvm', '-smp', '2', '-qmp',
+    arguments = ['-M', 'q35', '-accel', 'tcg' if engine == 'bt' else 'kvm', '-cpu', 'max', '-smp', '2', '-qmp',
                  'unix:%s,server=on,wait=off' % control]
     for number, port in enumerate('abcd'):
         arguments += ['-device', 'pcie-root-port,id=port-%s,chassis=%u,multifunction=on,addr=2.%u' %
