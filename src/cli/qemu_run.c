@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SPARE_PORTS 4
+#define SPARE_PORTS 2
 
 /* What QEMU exits with. */
 enum { QEMU_OK, QEMU_FAILED };
