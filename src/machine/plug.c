@@ -4,8 +4,8 @@
  * It goes in steps, since none may be waited for under the machine lock:
  *
  *	machine_unplug()	the port's button is pressed
- *	the guest		lets go of the device, and powers the slot off: machine_port_ejected()
- *	on the I/O thread	the function goes from the bus, its devices from the machine's list
+ *	the guest		lets go of it, and powers the slot off: machine_port_ejected()
+ *	on the I/O thread	the function leaves the bus, its devices the list
  *	every 10 ms		are they quiet? Then they are destroyed, and listeners are told
  *
  * Requests in flight end by themselves, as in a pause. A pause waits for removals that have begun,

@@ -54,8 +54,8 @@ struct disk_config {
 	struct disk_server *server;
 	bool port; /* its device is behind a PCI Express root port of its own */
 	struct device_place place;
-	char node
-		[32]; /* what monitors call its contents: of -blockdev, or -drive's id; "": nothing */
+	/* What monitors call its contents: a -blockdev, or a -drive; "": nothing. */
+	char node[32];
 	bool is_drive; /* that is the drive's id */
 	enum disk_bus bus;
 	/* DISK_BUS_SCSI: which controller, and where there. -1: the first that is free. */
