@@ -302,6 +302,7 @@ if stage virtio; then
 	PARTS=two begin tap "virtio, two machines" "$here/tests/virtio/virtio.sh" "$veneer" "$build" "$here" bt 2
 	begin tap "virtio networks bt" "$here/tests/virtio/network.py" "$veneer" "$build" "$here" bt
 	begin tap "virtio networks interp" "$here/tests/virtio/network.py" "$veneer" "$build" "$here" interp --part user --part switch --user-mib 4 --switch-mib 4
+	begin tap "devices come and go" "$here/tests/virtio/plug.py" "$veneer" "$build" "$here" bt
 	begin tap "virtio, killed with its disk" "$here/tests/virtio/data-safety.py" "$veneer" "$build" "$here" bt --rounds 3
 	gather
 fi
