@@ -26,6 +26,7 @@ static const struct qemu_key common_keys[] = {
 
 #define DISK_KEYS                                                                                  \
 	{"drive", QEMU_OWN, NULL}, {"serial", QEMU_COPY, "serial"},                                \
+		{"bootindex", QEMU_COPY, "bootindex"},                                             \
 		{"logical-block-size", QEMU_CHOICE, "512|2048"},                                   \
 		{"share-rw", QEMU_CHOICE, "on:share=on|off"}, {"removable", QEMU_CHOICE, "off"},   \
 		{"scsi", QEMU_CHOICE, "off"}, {"werror", QEMU_CHOICE, "report|enospc|auto"},       \
@@ -38,6 +39,7 @@ static const struct qemu_key unit_keys[] = {DISK_KEYS, {"scsi-id", QEMU_COPY, "t
 	{"lun", QEMU_COPY, "lun"}, {"channel", QEMU_CHOICE, "0"}, {NULL, QEMU_END, NULL}};
 
 static const struct qemu_key net_keys[] = {
+	{"bootindex", QEMU_COPY, "bootindex"},
 	{"netdev", QEMU_OWN, NULL},
 	{"mac", QEMU_COPY, "mac"},
 	{NULL, QEMU_END, NULL},

@@ -250,6 +250,7 @@ int qemu_set_smp(struct qemu *qemu, const char *value)
 
 static const struct qemu_key boot_keys[] = {
 	{"order", QEMU_OWN, NULL},
+	{"once", QEMU_COPY, "once"},
 	{"menu", QEMU_CHOICE, "on:menu=on|off"},
 	{"strict", QEMU_IGNORED, NULL},
 	{"splash", QEMU_IGNORED, NULL},

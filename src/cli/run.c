@@ -539,7 +539,8 @@ static const struct option_row table[] = {
 		"cache=writeback, none or unsafe;\nshare=on (let other machines use FILE, too); "
 		"io=threads;\n"
 		"reconnect=SECONDS (how long to wait for a lost server);\n"
-		"port (behind a PCI Express root port of its own)",
+		"port (behind a PCI Express root port of its own);\n"
+		"bootindex=N (firmware tries it before others)",
 		set_disk},
 	{"cdrom", "FILE[,WORD]...",
 		"add a CD-ROM drive with FILE, such as an ISO image, in it;\nWORDs as with --disk",
@@ -601,7 +602,8 @@ static const struct option_row table[] = {
 		set_firmware_variables},
 	{"boot", "WORD[,WORD]...",
 		"what firmware tries: order=LETTERS (in that order: a floppies,\nc hard disks, d "
-		"CDs, n networks; default cdan); menu=on (let\nthe user choose)",
+		"CDs, n networks; default cdan); once=LETTERS\n(until a reset); menu=on (let the "
+		"user choose)",
 		set_boot},
 	{"option-rom", "FILE", "a ROM that firmware runs before it boots (up to 8)",
 		set_option_rom},

@@ -93,6 +93,14 @@ static int create_ahci(struct machine *machine, const struct ide_drive_config *d
 	return ahci_create(machine->pci, AHCI_PLACE, drives);
 }
 
+static unsigned boot_index_of(const struct machine *machine, const struct disk *disk)
+{
+	for (unsigned i = 0; i < machine->config.disk_count; i++)
+		if (machine->disk[i] == disk)
+			return machine->config.disks[i].boot_index;
+	return 0;
+}
+
 static void tell_firmware(struct machine *machine, const struct controller *controller,
 	const struct ide_drive_config *drives)
 {
@@ -107,6 +115,7 @@ static void tell_firmware(struct machine *machine, const struct controller *cont
 			place % controller->drives_in_channel);
 		firmware_can_boot(
 			machine, drives[place].cdrom ? 'd' : 'c', controller->firmware_name, name);
+		firmware_boot_index(machine, boot_index_of(machine, drives[place].disk));
 	}
 }
 

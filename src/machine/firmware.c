@@ -398,19 +398,30 @@ int firmware_create(struct machine *machine)
 
 /* --- what is booted --- */
 
-static int parse_order(void *settings, const char *option, const char *value)
+static int parse_letters(char *order, size_t size, const char *option, const char *value)
 {
-	struct firmware_config *config = settings;
-
-	if (!*value || strspn(value, FIRMWARE_ORDER) != strlen(value) ||
-		strlen(value) >= sizeof(config->order)) {
+	if (!*value || strspn(value, FIRMWARE_ORDER) != strlen(value) || strlen(value) >= size) {
 		log_error("%s%s: expected letters of a (floppies), c (hard disks), d (CDs) and n "
 			  "(networks)",
 			option, value);
 		return -EINVAL;
 	}
-	strcpy(config->order, value);
+	strcpy(order, value);
 	return 0;
+}
+
+static int parse_order(void *settings, const char *option, const char *value)
+{
+	struct firmware_config *config = settings;
+
+	return parse_letters(config->order, sizeof(config->order), option, value);
+}
+
+static int parse_once(void *settings, const char *option, const char *value)
+{
+	struct firmware_config *config = settings;
+
+	return parse_letters(config->once, sizeof(config->once), option, value);
 }
 
 static int parse_menu(void *settings, const char *option, const char *value)
@@ -426,8 +437,8 @@ static int parse_menu(void *settings, const char *option, const char *value)
 
 int firmware_config_boot(struct firmware_config *config, const char *option, const char *value)
 {
-	static const struct words_row table[] = {
-		{"order=LETTERS", parse_order}, {"menu=on", parse_menu}, {0}};
+	static const struct words_row table[] = {{"order=LETTERS", parse_order},
+		{"once=LETTERS", parse_once}, {"menu=on", parse_menu}, {0}};
 	char *list = strdup(value), *rest = list;
 	int error = list ? words_parse(option, &rest, table, config) : -ENOMEM;
 
@@ -458,25 +469,89 @@ void firmware_can_boot(struct machine *machine, char kind, const char *name, con
 	firmware_can_boot_path(machine, kind, path);
 }
 
-/* Paths, a line each, and a zero. */
-int firmware_finish(struct machine *machine)
+void firmware_boot_index(struct machine *machine, unsigned index)
+{
+	struct firmware *firmware = &machine->firmware;
+
+	if (machine->fw_cfg && firmware->device_count)
+		firmware->device[firmware->device_count - 1].index = index;
+}
+
+/* Paths, a line each. */
+struct boot_list {
+	char text[(FIRMWARE_MAX_DEVICE + 1) * FIRMWARE_PATH];
+	uint32_t used;
+};
+
+static void list_path(struct boot_list *list, const char *path)
+{
+	if (list->used + FIRMWARE_PATH < sizeof(list->text))
+		list->used += (uint32_t)snprintf(list->text + list->used, FIRMWARE_PATH, "%s%s",
+			list->used ? "\n" : "", path);
+}
+
+/* Those with a place in the order come by that, equals in the order in which they were added. */
+static void list_indexed(struct boot_list *list, const struct firmware *firmware)
+{
+	bool listed[FIRMWARE_MAX_DEVICE] = {false};
+
+	for (;;) {
+		unsigned least = firmware->device_count;
+
+		for (unsigned i = 0; i < firmware->device_count; i++)
+			if (firmware->device[i].index && !listed[i] &&
+				(least == firmware->device_count ||
+					firmware->device[i].index < firmware->device[least].index))
+				least = i;
+		if (least == firmware->device_count)
+			return;
+		listed[least] = true;
+		list_path(list, firmware->device[least].path);
+	}
+}
+
+static void list_devices(struct boot_list *list, const struct machine *machine, const char *order)
 {
 	const struct firmware *firmware = &machine->firmware;
-	const char *order = machine->config.firmware.order;
-	char list[(FIRMWARE_MAX_DEVICE + 1) * FIRMWARE_PATH] = "";
-	uint32_t used = 0;
+
+	*list = (struct boot_list){.used = 0};
+	if (firmware->kernel)
+		list_path(list, "/rom@genroms/" REAL_MODE_ROM);
+	list_indexed(list, firmware);
+	for (order = *order ? order : FIRMWARE_ORDER; *order; order++)
+		for (unsigned i = 0; i < firmware->device_count; i++)
+			if (firmware->device[i].kind == *order && !firmware->device[i].index)
+				list_path(list, firmware->device[i].path);
+}
+
+/* When it is read: what is tried once is no more after a reset. Room that is left is zeros. */
+static void make_order(void *opaque, uint8_t *bytes, uint32_t size)
+{
+	const struct machine *machine = opaque;
+	const struct firmware_config *config = &machine->config.firmware;
+	struct boot_list list;
+
+	list_devices(
+		&list, machine, *config->once && !machine->resets ? config->once : config->order);
+	memset(bytes, 0, size);
+	memcpy(bytes, list.text, MIN(list.used, size - 1));
+}
+
+int firmware_finish(struct machine *machine)
+{
+	const struct firmware_config *config = &machine->config.firmware;
+	struct boot_list list, once;
 
 	if (!machine->fw_cfg)
 		return 0;
-	if (firmware->kernel)
-		used = (uint32_t)snprintf(list, FIRMWARE_PATH, "/rom@genroms/" REAL_MODE_ROM);
-	for (order = *order ? order : FIRMWARE_ORDER; *order; order++)
-		for (unsigned i = 0; i < firmware->device_count; i++)
-			if (firmware->device[i].kind == *order &&
-				used + FIRMWARE_PATH < sizeof(list))
-				used += (uint32_t)snprintf(list + used, FIRMWARE_PATH, "%s%s",
-					used ? "\n" : "", firmware->device[i].path);
-	return used ? fw_cfg_add_file(machine->fw_cfg, "bootorder", list, used + 1) : 0;
+	list_devices(&list, machine, config->order);
+	if (!*config->once)
+		return list.used ? fw_cfg_add_file(
+					   machine->fw_cfg, "bootorder", list.text, list.used + 1)
+				 : 0;
+	list_devices(&once, machine, config->once);
+	return fw_cfg_add_made_file(
+		machine->fw_cfg, "bootorder", MAX(list.used, once.used) + 1, make_order, machine);
 }
 
 void firmware_power_up(struct machine *machine)

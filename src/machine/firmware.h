@@ -24,6 +24,7 @@ struct firmware_config {
 	const char *variables_path; /* file that keeps EFI's variables; NULL: none */
 	const char *log_path;       /* file that gets its messages; NULL: none */
 	char order[8];              /* letters of what is tried first; "": FIRMWARE_ORDER */
+	char once[8];               /* the same, until the machine is reset; "": as `order` */
 	bool menu;                  /* it waits a while for the user to choose */
 	const char *option_rom[FIRMWARE_MAX_ROMS];
 	unsigned option_rom_count;
@@ -48,13 +49,14 @@ struct firmware {
 	uint8_t *kernel, *initrd; /* machine/real_mode.h; NULL: none */
 	struct char_backend *log;
 	struct {
-		char kind; /* a letter of FIRMWARE_ORDER */
+		char kind;      /* a letter of FIRMWARE_ORDER */
+		unsigned index; /* 1 and up: before those without, in this order */
 		char path[FIRMWARE_PATH];
 	} device[FIRMWARE_MAX_DEVICE];
 	unsigned device_count;
 };
 
-/* Parse --boot's "order=LETTERS,menu=on". 0, or -EINVAL with a message. */
+/* Parse --boot's "order=LETTERS,once=LETTERS,menu=on". 0, or -EINVAL with a message. */
 int firmware_config_boot(struct firmware_config *config, const char *option, const char *value);
 
 /* Is the machine booted by firmware? */
@@ -72,6 +74,9 @@ int firmware_create(struct machine *machine);
 void firmware_can_boot(struct machine *machine, char kind, const char *name, const char *rest);
 /* The same of one that is not on the bus: the whole path, of less than FIRMWARE_PATH bytes. */
 void firmware_can_boot_path(struct machine *machine, char kind, const char *path);
+/* Of that which was added last: its place in the order, 1 and up, before all that have none; 0:
+ * none. */
+void firmware_boot_index(struct machine *machine, unsigned index);
 /* All devices exist. */
 int firmware_finish(struct machine *machine);
 /* The machine is switched on, or reset: RAM is zero. */

@@ -115,8 +115,10 @@ int machine_make_disk(struct machine *machine, unsigned index)
 		error = kind->create(machine, &spot, index, disk);
 	machine->disk[index] = error ? NULL : disk;
 	machine_spot_done(machine, &spot, kind->unplugs ? PORT_DISK : PORT_FIXED, index, error);
-	if (!error && !machine->built)
+	if (!error && !machine->built) {
 		firmware_can_boot(machine, 'c', kind->firmware_name, kind->firmware_rest);
+		firmware_boot_index(machine, config->boot_index);
+	}
 	return error;
 }
 
@@ -177,8 +179,10 @@ int machine_make_card(struct machine *machine, unsigned index)
 	error = kind->create(
 		machine->pci, spot.place, machine_spot_instance(&spot, index), backend, mac);
 	machine_spot_done(machine, &spot, kind->unplugs ? PORT_CARD : PORT_FIXED, index, error);
-	if (!error && !machine->built)
+	if (!error && !machine->built) {
 		firmware_can_boot(machine, 'n', "ethernet", "ethernet-phy@0");
+		firmware_boot_index(machine, config->boot_index);
+	}
 	return error;
 }
 

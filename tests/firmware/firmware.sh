@@ -73,6 +73,13 @@ for order in ac:Floppy ca:'Hard Disk'; do
 	result $? "of a disk and a floppy, order=${order%:*} boots the ${order#*:}"
 done
 
+run --disk "$work/disk,bootindex=1" --floppy "$work/floppy" --debug-exit 0xf4 --boot order=ac
+((status == 33)) && grep -m 1 'Booting from' "$work/out" | grep -q 'from Hard Disk'
+result $? "what has a bootindex comes before what order says"
+run --disk "$work/disk" --floppy "$work/floppy" --debug-exit 0xf4 --boot once=a,order=c
+((status == 33)) && [[ $(grep -o 'Booting from [A-Z]' "$work/out" | tr '\n' ,) == 'Booting from F,Booting from H,' ]]
+result $? "what is to be booted once is not after a reset"
+
 # --- a network ---
 
 # The boot sector is a network bootstrap program as well. The disk would boot, too.

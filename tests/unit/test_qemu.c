@@ -547,6 +547,15 @@ static void the_rest(void **state)
 	assert_int_equal(qemu.machine.test_devices, TEST_I6300ESB);
 	assert_int_equal(qemu.machine.actions.watchdog, WATCHDOG_PAUSES);
 	assert_false(qemu.machine.actions.stays);
+	takes("-boot once=dn,order=c -drive file=/dev/null,if=none,id=d -device "
+	      "virtio-blk-pci,drive=d,bootindex=3 -netdev user,id=n -device "
+	      "e1000,netdev=n,bootindex=0");
+	assert_string_equal(qemu.machine.firmware.once, "dn");
+	assert_string_equal(qemu.machine.firmware.order, "c");
+	assert_int_equal(qemu.machine.disks[0].boot_index, 4);
+	assert_int_equal(qemu.machine.nets[0].boot_index, 1);
+	refuses("-boot once=x");
+	refuses("-netdev user,id=n -device e1000,netdev=n,bootindex=first");
 	takes("-rtc base=2006-06-17T16:01:21,clock=vm,driftfix=slew");
 	assert_true(qemu.machine.rtc_offset_s < -19 * 365 * 86400);
 	takes("-rtc base=1970-01-01");

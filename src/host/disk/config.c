@@ -139,6 +139,15 @@ static int set_port(void *opaque, const char *option, const char *value)
 	return 0;
 }
 
+static int set_boot_index(void *opaque, const char *option, const char *value)
+{
+	uint64_t index = 0;
+	int error = words_number(option, value, "a place in the order", 0, 9999, &index);
+
+	((struct disk_config *)opaque)->boot_index = (unsigned)index + 1;
+	return error;
+}
+
 static int set_bus(void *opaque, const char *option, const char *value)
 {
 	static const char *const names[] = {[DISK_BUS_ANY] = "auto",
@@ -200,6 +209,7 @@ static const struct words_row table[] = {
 	{"io=auto|threads", set_io},
 	{"reconnect=SECONDS", set_reconnect},
 	{"port", set_port},
+	{"bootindex=N", set_boot_index},
 	{0},
 };
 

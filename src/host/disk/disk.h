@@ -56,7 +56,8 @@ struct disk_config {
 	struct device_place place;
 	/* What monitors call its contents: a -blockdev, or a -drive; "": nothing. */
 	char node[32];
-	bool is_drive; /* that is the drive's id */
+	bool is_drive;       /* that is the drive's id */
+	unsigned boot_index; /* firmware tries it before others, in this order; 0: none was said */
 	enum disk_bus bus;
 	/* DISK_BUS_SCSI: which controller, and where there. -1: the first that is free. */
 	int controller, target, lun;

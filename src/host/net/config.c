@@ -184,6 +184,15 @@ static int take_port(void *settings, const char *option, const char *value)
 	return 0;
 }
 
+static int take_boot_index(void *settings, const char *option, const char *value)
+{
+	uint64_t index = 0;
+	int error = words_number(option, value, "a place in the order", 0, 9999, &index);
+
+	((struct net_config *)settings)->boot_index = (unsigned)index + 1;
+	return error;
+}
+
 static int take_model(void *settings, const char *option, const char *value)
 {
 	struct net_config *config = settings;
@@ -197,7 +206,8 @@ static int take_model(void *settings, const char *option, const char *value)
 
 /* clang-format off */
 #define CARD_ROWS \
-	{"mac=XX:XX:XX:XX:XX:XX", take_mac}, {"model=virtio", take_model}, {"port", take_port}
+	{"mac=XX:XX:XX:XX:XX:XX", take_mac}, {"model=virtio", take_model}, {"port", take_port}, \
+	{"bootindex=N", take_boot_index}
 /* clang-format on */
 static const struct words_row user_words[] = {{"hostfwd=tcp:ADDR:PORT-ADDR:PORT...", take_forward},
 	{"restrict=on", take_restrict}, {"hostname=NAME", take_host_name},

@@ -50,7 +50,8 @@ struct net_config {
 	enum net_model model;
 	bool port; /* its device is behind a PCI Express root port of its own */
 	struct device_place place;
-	bool gone; /* it was unplugged: the row is free */
+	bool gone;           /* it was unplugged: the row is free */
+	unsigned boot_index; /* firmware tries it before others, in this order; 0: none was said */
 };
 
 struct net_backend;
