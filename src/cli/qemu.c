@@ -155,6 +155,8 @@ int qemu_finish(struct qemu *qemu)
 		(error = qemu_finish_nets(qemu)))
 		return error;
 	choose_screen(qemu);
+	if (qemu->logs_code && qemu->log_path)
+		qemu->machine.engine_options.trace = qemu->log_path;
 	qemu->about.machine_type = qemu->no_machine ? "none"
 				   : qemu->q35      ? "pc-q35-7.2"
 						    : "pc-i440fx-7.2";

@@ -73,6 +73,8 @@ struct qemu {
 	bool no_defaults, no_graphic, no_vga, q35, no_machine, snapshot, daemonize, paused;
 	struct gdb_config gdb;
 	struct control_about about; /* what monitors tell of it */
+	const char *log_path;       /* -D */
+	bool logs_code;             /* -d in_asm and the like */
 	const char *pidfile, *vga, *firmware_drive;
 	char *cpu;
 	struct qemu_drive drives[QEMU_MAX_DRIVES];
@@ -141,6 +143,8 @@ int qemu_set_memory(struct qemu *qemu, const char *value);
 int qemu_set_smp(struct qemu *qemu, const char *value);
 int qemu_set_boot(struct qemu *qemu, const char *value);
 int qemu_set_rtc(struct qemu *qemu, const char *value);
+int qemu_set_log(struct qemu *qemu, const char *value);
+void qemu_list_log_items(void);
 int qemu_set_actions(struct qemu *qemu, const char *value);
 int qemu_set_watchdog_action(struct qemu *qemu, const char *option, const char *value);
 int qemu_set_cpu(struct qemu *qemu, const char *value);

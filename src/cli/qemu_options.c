@@ -84,6 +84,12 @@ static int set_watchdog(struct qemu *qemu, const char *value)
 	return qemu_add_device(qemu, value);
 }
 
+static int set_log_path(struct qemu *qemu, const char *value)
+{
+	qemu->log_path = value;
+	return 0;
+}
+
 static int set_snapshot(struct qemu *qemu, const char *value)
 {
 	qemu->snapshot = true;
@@ -464,8 +470,10 @@ static const struct option {
 	{"audiodev", "[driver=]none,id=ID", NULL, NULL},
 	{"audio", "[driver=]none", NULL, NULL},
 	{"mem-prealloc", NULL, NULL, NULL},
-	{"d", "ITEMS", NULL, NULL},
-	{"D", "FILE", NULL, NULL},
+	{"d", "ITEM[,ITEM]...",
+		"what to log: of in_asm and the like -D's file gets the translations",
+		qemu_set_log},
+	{"D", "FILE", "where to log to", set_log_path},
 	{"compat", "[deprecated-input=...]", NULL, NULL},
 	{"nouserconfig", NULL, NULL, NULL},
 };

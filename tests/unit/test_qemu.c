@@ -547,6 +547,14 @@ static void the_rest(void **state)
 	assert_int_equal(qemu.machine.test_devices, TEST_I6300ESB);
 	assert_int_equal(qemu.machine.actions.watchdog, WATCHDOG_PAUSES);
 	assert_false(qemu.machine.actions.stays);
+	takes("-d int,in_asm,guest_errors -D /tmp/log");
+	assert_string_equal(qemu.machine.engine_options.trace, "/tmp/log");
+	takes("-d cpu_reset,trace:frob -D /tmp/log");
+	assert_null(qemu.machine.engine_options.trace);
+	refuses("-d frob");
+	refuses("-d int,");
+	takes("-d help");
+	assert_ptr_equal(qemu.list, qemu_list_log_items);
 	takes("-boot once=dn,order=c -drive file=/dev/null,if=none,id=d -device "
 	      "virtio-blk-pci,drive=d,bootindex=3 -netdev user,id=n -device "
 	      "e1000,netdev=n,bootindex=0");
