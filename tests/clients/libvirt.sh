@@ -85,13 +85,13 @@ for event in /dev/input/event*; do
 done
 while :; do
 	printf 'guest login: '
-	read -r name && echo "hello $name"
+	read -r name && echo "hello $name, of $(ls /sys/block | grep -c vd) disks"
 done
 END
 "$source/guests/make-initramfs.sh" "$work/initrd" --guest "$guest" --init "$work/init" --module virtio_pci --module virtio_blk \
 	--module virtio_net --module evdev --module button || exit 2
 cp "$guest/vmlinuz" "$work/vmlinuz"
-truncate -s 64M "$work/disk.raw"
+truncate -s 64M "$work/disk.raw" "$work/hot.raw"
 qemu-img create -q -f qcow2 "$work/disk.qcow2" 64M || exit 2
 mkdir -p "$work"/{home,run,config/libvirt,cache,data,bin}
 cp "$1" "$work/bin/qemu-system-x86_64"
@@ -142,11 +142,21 @@ says() # NAME TEXT [TIMES]: the guest's serial port has
 }
 
 # What is typed at the console is answered there. The terminal is script(1)'s.
+type_name() # NAME WHO
+{
+	{ sleep 1; printf '%s\r' "$2"; sleep 2; printf '\035'; } |
+		"${as_user[@]}" timeout -k 5 60 script -qec "virsh -q -c qemu:///session console $1" /dev/null
+}
+
 console()
 {
-	{ sleep 1; printf 'somebody\r'; sleep 3; printf '\035'; } |
-		"${as_user[@]}" timeout -k 5 60 script -qec "virsh -q -c qemu:///session console $1" /dev/null
+	type_name "$1" somebody
 	until_true says "$1" 'hello somebody'
+}
+
+sees() # NAME DISKS
+{
+	type_name "$1" "watcher$2" && says "$1" "hello watcher$2, of $2 disks"
 }
 
 capabilities()
@@ -191,6 +201,15 @@ for machine in pc q35; do
 	check "$machine is paused" state $machine paused
 	check "$machine goes on" virsh resume $machine
 	check "$machine takes keys" virsh send-key $machine KEY_ENTER
+	# On q35 libvirt would plug it in behind a bridge of PCI.
+	if [[ $machine == pc ]]; then
+		check "$machine is given a disk" virsh attach-disk $machine "$work/hot.raw" vdc --subdriver raw
+		until_true sees $machine 3
+		result $? "$machine sees it"
+		check "a disk is taken from $machine" virsh detach-disk $machine vdc
+		until_true sees $machine 2
+		result $? "$machine sees that, too"
+	fi
 	[[ $machine == pc ]] || check "$machine has a screen" screenshot
 	check "$machine is reset" virsh reset $machine
 	until_true says $machine 'found 2 disks, 1 cards' 2
