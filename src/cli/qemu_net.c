@@ -40,18 +40,159 @@ static const struct qemu_key tap_keys[] = {
 	{NULL, QEMU_END, NULL},
 };
 
+static const struct qemu_key socket_keys[] = {
+	{"listen", QEMU_OWN, NULL},
+	{"connect", QEMU_OWN, NULL},
+	{"mcast", QEMU_OWN, NULL},
+	{"udp", QEMU_OWN, NULL},
+	{"localaddr", QEMU_OWN, NULL},
+	{"fd", QEMU_OWN, NULL},
+	{NULL, QEMU_END, NULL},
+};
+
+/* Of an address; the rest of one is its family, which its host has. */
+#define ADDRESS_KEYS(name)                                                                         \
+	{name ".type", QEMU_OWN, NULL}, {name ".host", QEMU_OWN, NULL},                            \
+		{name ".port", QEMU_OWN, NULL}, {name ".path", QEMU_OWN, NULL},                    \
+		{name ".str", QEMU_OWN, NULL}, {name ".abstract", QEMU_CHOICE, "off"},             \
+		{name ".tight", QEMU_IGNORED, NULL}, {name ".ipv4", QEMU_IGNORED, NULL},           \
+		{name ".ipv6", QEMU_IGNORED, NULL}, {name ".numeric", QEMU_IGNORED, NULL},         \
+	{                                                                                          \
+		name ".keep-alive", QEMU_IGNORED, NULL                                             \
+	}
+
+static const struct qemu_key stream_keys[] = {
+	ADDRESS_KEYS("addr"),
+	{"server", QEMU_FLAG, "listen"},
+	{"reconnect", QEMU_COPY, "reconnect"},
+	{NULL, QEMU_END, NULL},
+};
+
+static const struct qemu_key dgram_keys[] = {
+	ADDRESS_KEYS("local"),
+	ADDRESS_KEYS("remote"),
+	{NULL, QEMU_END, NULL},
+};
+
+/* --- what each begins with, as --net has it --- */
+
+static int put_user(const struct qemu_words *words, FILE *out)
+{
+	fputs("user", out);
+	return 0;
+}
+
+static int put_tap(const struct qemu_words *words, FILE *out)
+{
+	const char *name = qemu_words_get(words, "ifname");
+
+	if (!name) {
+		log_error(
+			"%s tap: expected ifname=NAME, of an interface that exists", words->option);
+		return -EINVAL;
+	}
+	fputs("tap=", out);
+	qemu_words_put(out, name);
+	return 0;
+}
+
+static int put_socket(const struct qemu_words *words, FILE *out)
+{
+	static const struct {
+		const char *key, *before, *behind;
+	} rows[] = {{"listen", "stream=", ",listen"}, {"connect", "stream=", ""},
+		{"mcast", "dgram=", ""}, {"udp", "dgram=", ""}, {"fd", "stream=fd:", ""}};
+	const char *local = qemu_words_get(words, "localaddr"), *value;
+	unsigned found = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		value = qemu_words_get(words, rows[i].key);
+		if (!value || found++)
+			continue;
+		fputs(rows[i].before, out);
+		qemu_words_put(out, value);
+		fputs(rows[i].behind, out);
+		if (local && strcmp(rows[i].before, "dgram=") == 0) {
+			fputs(",local=", out);
+			qemu_words_put(out, local);
+			local = NULL;
+		}
+	}
+	if (found == 1 && !local &&
+		(!qemu_words_get(words, "udp") || qemu_words_get(words, "localaddr")))
+		return 0;
+	log_error("%s socket: expected one of listen=, connect=, mcast=, udp= and fd=; localaddr= "
+		  "with udp=, perhaps with mcast=",
+		words->option);
+	return -EINVAL;
+}
+
+/* The address under `name`, as "unix:PATH", "fd:N" or "HOST:PORT". */
+static int put_address(const struct qemu_words *words, const char *name, FILE *out)
+{
+	const char *part[5];
+	static const char *const parts[] = {"type", "host", "port", "path", "str"};
+	char key[32];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(parts); i++) {
+		snprintf(key, sizeof(key), "%s.%s", name, parts[i]);
+		part[i] = qemu_words_get(words, key);
+	}
+	if (part[0] && strcmp(part[0], "unix") == 0 && part[3]) {
+		fputs("unix:", out);
+		qemu_words_put(out, part[3]);
+		return 0;
+	}
+	if (part[0] && strcmp(part[0], "fd") == 0 && part[4]) {
+		fprintf(out, "fd:%s", part[4]);
+		return 0;
+	}
+	if (part[0] && strcmp(part[0], "inet") == 0 && part[1]) {
+		bool brackets = strchr(part[1], ':');
+
+		fprintf(out, "%s%s%s", brackets ? "[" : "", part[1], brackets ? "]" : "");
+		/* The local end of a group is an interface. */
+		if (part[2])
+			fprintf(out, ":%s", part[2]);
+		return 0;
+	}
+	log_error("%s: expected %s.type=inet with %s.host= and %s.port=, unix with %s.path=, or fd "
+		  "with %s.str=",
+		words->option, name, name, name, name, name);
+	return -EINVAL;
+}
+
+static int put_stream(const struct qemu_words *words, FILE *out)
+{
+	fputs("stream=", out);
+	return put_address(words, "addr", out);
+}
+
+static int put_dgram(const struct qemu_words *words, FILE *out)
+{
+	bool remote = qemu_words_get(words, "remote.type"),
+	     local = qemu_words_get(words, "local.type");
+
+	fputs("dgram=", out);
+	/* A descriptor is at both ends. */
+	if (put_address(words, remote ? "remote" : "local", out) < 0)
+		return -EINVAL;
+	if (!local || !remote)
+		return 0;
+	fputs(",local=", out);
+	return put_address(words, "local", out);
+}
+
 static const struct kind {
 	const char *name;
-	const struct qemu_key *keys; /* NULL: it is refused */
+	const struct qemu_key *keys;
+	int (*put)(const struct qemu_words *words, FILE *out);
 } kinds[] = {
-	{"user", user_keys},
-	{"tap", tap_keys},
-	{"none", NULL},
-	{"socket", NULL},
-	{"stream", NULL},
-	{"dgram", NULL},
-	{"bridge", NULL},
-	{"vhost-user", NULL},
+	{"user", user_keys, put_user},
+	{"tap", tap_keys, put_tap},
+	{"socket", socket_keys, put_socket},
+	{"stream", stream_keys, put_stream},
+	{"dgram", dgram_keys, put_dgram},
 };
 
 /* Of the card, where one option has both. */
@@ -74,10 +215,10 @@ static const struct qemu_key common_keys[] = {
 static const struct kind *find_kind(const char *option, const char *name)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++)
-		if (kinds[i].keys && strcmp(kinds[i].name, name) == 0)
+		if (strcmp(kinds[i].name, name) == 0)
 			return &kinds[i];
-	log_error("%s %s: expected user or tap; there is 'veneer run --net switch=' for a network "
-		  "among machines",
+	log_error("%s %s: expected user, tap, socket, stream or dgram; there is "
+		  "'veneer run --net switch=' for a network among machines",
 		option, name);
 	return NULL;
 }
@@ -98,22 +239,13 @@ static void put_forwards(const struct qemu_words *words, FILE *out)
 
 static int put_net(const struct qemu_words *words, FILE *out)
 {
-	const char *type = qemu_words_get(words, "type"), *name;
+	const char *type = qemu_words_get(words, "type");
 	const struct kind *kind = find_kind(words->option, type ? type : "");
 
 	if (!kind)
 		return -EINVAL;
-	fputs(kind->name, out);
-	if (kind->keys == tap_keys) {
-		name = qemu_words_get(words, "ifname");
-		if (!name) {
-			log_error("%s tap: expected ifname=NAME, of an interface that exists",
-				words->option);
-			return -EINVAL;
-		}
-		fputc('=', out);
-		qemu_words_put(out, name);
-	}
+	if (kind->put(words, out) < 0)
+		return -EINVAL;
 	if (qemu_words_translate(words, kind->keys, common_keys, out) < 0)
 		return -EINVAL;
 	put_forwards(words, out);

@@ -36,6 +36,13 @@ static void kinds(void **state)
 	assert_false(config.port);
 	assert_int_equal(parse("user,port,restrict=on"), 0);
 	assert_true(config.port);
+	assert_int_equal(parse("stream=unix:/a,,b,listen,reconnect=3,model=e1000"), 0);
+	assert_int_equal(config.kind, NET_STREAM);
+	assert_string_equal(config.name, "unix:/a,b");
+	assert_true(config.listens && config.reconnect == 3);
+	assert_int_equal(parse("dgram=h:1,local=:2"), 0);
+	assert_int_equal(config.kind, NET_DGRAM);
+	assert_string_equal(config.local, ":2");
 	assert_int_equal(parse("none,model=e1000"), 0);
 	assert_int_equal(config.model, NET_E1000);
 	net_config_free(&config);

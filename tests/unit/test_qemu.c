@@ -373,6 +373,36 @@ static void networks(void **state)
 	      "{\"type\":\"user\",\"hostfwd\":[{\"str\":\"tcp::1-:2\"}],\"id\":\"n\"} "
 	      "-device {\"driver\":\"virtio-net-pci\",\"netdev\":\"n\"}");
 	assert_int_equal(net[0].forward[0].guest_port, 2);
+	takes("-nic socket,listen=:1234,model=virtio -nic socket,connect=h:2 "
+	      "-nic socket,mcast=239.1.2.3:4 -nic socket,udp=a:1,localaddr=b:2 -nic socket,fd=7");
+	assert_true(net[0].kind == NET_STREAM && net[0].listens);
+	assert_string_equal(net[0].name, ":1234");
+	assert_true(net[1].kind == NET_STREAM && !net[1].listens);
+	assert_true(net[2].kind == NET_DGRAM && !net[2].local);
+	assert_string_equal(net[3].name, "a:1");
+	assert_string_equal(net[3].local, "b:2");
+	assert_string_equal(net[4].name, "fd:7");
+	takes("-netdev stream,id=s,server=on,addr.type=unix,addr.path=/x,,y -device e1000,netdev=s "
+	      "-netdev {\"type\":\"stream\",\"id\":\"t\",\"server\":false,\"reconnect\":5,\"addr\":"
+	      "{\"type\":\"inet\",\"host\":\"::1\",\"port\":\"9\"}} -device e1000,netdev=t "
+	      "-netdev dgram,id=d,local.type=unix,local.path=/l,remote.type=unix,remote.path=/r "
+	      "-device e1000,netdev=d "
+	      "-netdev dgram,id=f,local.type=fd,local.str=8 -device e1000,netdev=f");
+	assert_string_equal(net[0].name, "unix:/x,y");
+	assert_true(net[0].listens);
+	assert_string_equal(net[1].name, "[::1]:9");
+	assert_true(!net[1].listens && net[1].reconnect == 5);
+	assert_string_equal(net[2].name, "unix:/r");
+	assert_string_equal(net[2].local, "unix:/l");
+	assert_string_equal(net[3].name, "fd:8");
+	refuses("-netdev socket,id=s");
+	refuses("-netdev socket,id=s,listen=:1,connect=h:2");
+	refuses("-netdev socket,id=s,udp=h:1");
+	refuses("-netdev socket,id=s,listen=:1,localaddr=h:1");
+	refuses("-netdev stream,id=s,addr.type=unix");
+	refuses("-netdev stream,id=s,addr.type=pigeon,addr.host=x");
+	refuses("-netdev stream,id=s,addr.type=unix,addr.path=/x,addr.abstract=on");
+	refuses("-netdev dgram,id=s,remote.type=inet");
 	refuses("-netdev user -device e1000,netdev=x");
 	refuses("-netdev l2tpv3,id=x");
 	refuses("-device e1000");

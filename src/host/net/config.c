@@ -204,6 +204,27 @@ static int take_model(void *settings, const char *option, const char *value)
 	return -EINVAL;
 }
 
+static int take_listen(void *settings, const char *option, const char *value)
+{
+	((struct net_config *)settings)->listens = true;
+	return 0;
+}
+
+static int take_reconnect(void *settings, const char *option, const char *value)
+{
+	return words_number(
+		option, value, "seconds", 0, 3600, &((struct net_config *)settings)->reconnect);
+}
+
+static int take_local(void *settings, const char *option, const char *value)
+{
+	struct net_config *config = settings;
+
+	free(config->local);
+	config->local = strdup(value);
+	return config->local ? 0 : -ENOMEM;
+}
+
 /* clang-format off */
 #define CARD_ROWS \
 	{"mac=XX:XX:XX:XX:XX:XX", take_mac}, {"model=virtio", take_model}, {"port", take_port}, \
@@ -214,6 +235,9 @@ static const struct words_row user_words[] = {{"hostfwd=tcp:ADDR:PORT-ADDR:PORT.
 	{"domainname=NAME", take_domain_name}, {"dnssearch=NAME...", take_search},
 	{"tftp=DIR", take_tftp}, {"bootfile=NAME", take_boot_file}, CARD_ROWS, {0}};
 static const struct words_row tap_words[] = {{"queues=N", take_queues}, CARD_ROWS, {0}};
+static const struct words_row stream_words[] = {
+	{"listen", take_listen}, {"reconnect=SECONDS", take_reconnect}, CARD_ROWS, {0}};
+static const struct words_row dgram_words[] = {{"local=ADDR", take_local}, CARD_ROWS, {0}};
 static const struct words_row card_words[] = {CARD_ROWS, {0}};
 
 static const struct kind {
@@ -225,6 +249,8 @@ static const struct kind {
 	[NET_USER] = {"user", NULL, 0, user_words},
 	[NET_TAP] = {"tap", "an interface's name", IFNAMSIZ - 1, tap_words},
 	[NET_SWITCH] = {"switch", "a directory's path", 4000, card_words},
+	[NET_STREAM] = {"stream", "HOST:PORT, unix:PATH or fd:N", 4000, stream_words},
+	[NET_DGRAM] = {"dgram", "HOST:PORT, unix:PATH or fd:N", 4000, dgram_words},
 	[NET_NONE] = {"none", NULL, 0, card_words},
 };
 
@@ -244,7 +270,9 @@ static int parse_kind(struct net_config *config, const char *option, const char 
 	const char *equals = strchr(word, '=');
 
 	if (!kind || (equals && !kind->what)) {
-		log_error("%s %s: expected user, tap=NAME, switch=DIRECTORY or none", option, word);
+		log_error("%s %s: expected user, tap=NAME, switch=DIRECTORY, "
+			  "stream=ADDRESS, dgram=ADDRESS or none",
+			option, word);
 		return -EINVAL;
 	}
 	config->kind = (enum net_kind)(kind - kinds);
@@ -285,6 +313,7 @@ int net_config_parse(struct net_config *config, const char *option, const char *
 void net_config_free(struct net_config *config)
 {
 	free(config->name);
+	free(config->local);
 	free(config->host_name);
 	free(config->domain_name);
 	for (unsigned i = 0; i < NET_MAX_SEARCH; i++)

@@ -1,5 +1,5 @@
 /* What a network device is plugged into: a tap interface (tap.c), the user network (user.c, by a
- * helper process with libslirp), a switch among machines (switch.c), nothing.
+ * helper process with libslirp), a switch among machines (switch.c), a socket (stream.c, dgram.c), nothing.
  *
  * A frame is preceded by a struct virtio_net_hdr_v1 (12 bytes; linux/virtio_net.h), which may ask
  * for a checksum or for segmentation: frames are as large as 64 KiB, and are cut only where they
@@ -21,7 +21,7 @@
 
 /* The card that a guest finds. */
 enum net_model { NET_VIRTIO, NET_E1000 };
-enum net_kind { NET_USER, NET_TAP, NET_SWITCH, NET_NONE };
+enum net_kind { NET_USER, NET_TAP, NET_SWITCH, NET_STREAM, NET_DGRAM, NET_NONE };
 
 struct net_forward {
 	bool udp;
@@ -34,10 +34,13 @@ struct net_forward {
 
 /* --net user[,hostfwd=tcp:ADDR:PORT-ADDR:PORT]...[,restrict=on][,tftp=DIR][,bootfile=NAME]
  * [,hostname=NAME][,domainname=NAME][,dnssearch=NAME]... | tap=NAME[,queues=N] | switch=PATH |
- * none; each with [,mac=...][,model=virtio|e1000] */
+ * stream=ADDR[,listen][,reconnect=SECONDS] | dgram=ADDR[,local=ADDR] | none; each with [,mac=...][,model=virtio|e1000] */
 struct net_config {
 	enum net_kind kind;
-	char *name; /* of the tap interface, or the switch's path */
+	char *name;  /* of the tap interface, the switch's path, or a socket's address */
+	char *local; /* of a datagram socket: its own address; or NULL */
+	bool listens;
+	uint64_t reconnect; /* seconds until a lost connection is made again; 0: it is not */
 	bool restricted;
 	unsigned queues; /* pairs; tap only, else 1 */
 	struct net_forward forward[NET_MAX_FORWARDS];

@@ -6,6 +6,8 @@
 
 int net_user_open(const struct net_config *config, struct net_backend **net);
 int net_tap_open(const struct net_config *config, struct net_backend **net);
+int net_stream_open(const struct net_config *config, struct net_backend **net);
+int net_dgram_open(const struct net_config *config, struct net_backend **net);
 int net_switch_open(const struct net_config *config, struct net_backend **net);
 
 #endif
