@@ -555,7 +555,9 @@ static const struct option_row table[] = {
 		"hostfwd=tcp:ADDR:PORT-:PORT, restrict=on, tftp=DIR,\n"
 		"bootfile=NAME, hostname=, domainname=, dnssearch=);\n"
 		"tap=NAME; "
-		"switch=PATH (a network among machines); none. WORDs of\nall: "
+		"switch=PATH (a network among machines);\nstream=ADDR[,listen]"
+		"[,reconnect=S] or dgram=ADDR[,local=ADDR] (a socket, as\nQEMU's: HOST:PORT, "
+		"unix:PATH or fd:N); none. WORDs of\nall: "
 		"mac=XX:XX:XX:XX:XX:XX, model=virtio or e1000,\n"
 		"and port, as --disk has it",
 		set_net},

@@ -388,6 +388,19 @@ def switch_frame(step, size, header, start):
     return struct.pack('<BHB', step, size, len(start)) + header + b'\2' + start[1:]
 
 
+def stream_pieces(room, *pieces):
+    return bytes([room]) + b''.join(bytes([len(piece)]) + piece for piece in pieces)
+
+
+def stream_frame(size):
+    return struct.pack('>I', size) + bytes(size)
+
+
+write('net_stream', 'frames', stream_pieces(255, stream_frame(60), stream_frame(13) + stream_frame(100), b'\0\0'))
+write('net_stream', 'split', stream_pieces(8, stream_frame(200)[:7], stream_frame(200)[7:] + b'\0\0\0'))
+write('net_stream', 'wrong', stream_pieces(4, stream_frame(20), b'\xff\xff\xff\xff', stream_frame(14)))
+
+
 ETHERNET = bytes(6) + b'\2\0\0\0\0\1' + b'\x08\0'
 TCP4 = ETHERNET + bytes.fromhex('4500138c00000000400600000a0000010a000002') + bytes(12) + b'\x50\x18' + bytes(6)
 LARGE = struct.pack('<BBHHHHH', 1, 1, 54, 1000, 34, 16, 0)

@@ -179,8 +179,7 @@ static void descriptors(void **state)
 	int fds[2];
 
 	for (unsigned type = 0; type < 2; type++) {
-		assert_int_equal(
-			socketpair(AF_UNIX, type ? SOCK_DGRAM : SOCK_STREAM, 0, fds), 0);
+		assert_int_equal(socketpair(AF_UNIX, type ? SOCK_DGRAM : SOCK_STREAM, 0, fds), 0);
 		for (unsigned i = 0; i < 2; i++) {
 			snprintf(words[i], sizeof(words[i]), "stream=fd:%d", fds[i]);
 			cards[i] = card_create(words[i]);
@@ -284,8 +283,9 @@ static void group(void **state)
 
 static void what_cannot_be(void **state)
 {
-	static const char *const values[] = {"stream=nowhere", "stream=unix:", "dgram=127.0.0.1:",
-		"stream=[::1:5", "dgram=127.0.0.1:1,local=unix:/tmp/x", "stream=fd:1000000",
+	static const char *const values[] = {"stream=nowhere",
+		"stream=unix:", "dgram=127.0.0.1:", "stream=[::1:5",
+		"dgram=127.0.0.1:1,local=unix:/tmp/x", "stream=fd:1000000",
 		"dgram=239.255.77.1:4,local=nothing", "stream=fd:x"};
 	struct net_config config;
 	struct net_backend *net;

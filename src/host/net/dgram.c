@@ -63,9 +63,8 @@ static int dgram_send(struct net_backend *net, unsigned queue, const struct iove
 
 		skip -= less;
 		if (pieces[i].iov_len > less)
-			vector[message.msg_iovlen++] =
-				(struct iovec){(uint8_t *)pieces[i].iov_base + less,
-					pieces[i].iov_len - less};
+			vector[message.msg_iovlen++] = (struct iovec){
+				(uint8_t *)pieces[i].iov_base + less, pieces[i].iov_len - less};
 	}
 	if (!dgram->connected) {
 		message.msg_name = &dgram->remote.any;
@@ -133,8 +132,8 @@ static void socket_ready(void *opaque, uint32_t events)
 
 static int watch(struct net_dgram *dgram)
 {
-	return worker_watch(dgram->worker, dgram->socket, dgram->wanted ? EPOLLIN : 0, socket_ready,
-		dgram);
+	return worker_watch(
+		dgram->worker, dgram->socket, dgram->wanted ? EPOLLIN : 0, socket_ready, dgram);
 }
 
 static void dgram_want_receive(struct net_backend *net, unsigned queue, bool wanted)
@@ -170,8 +169,8 @@ static void dgram_destroy(struct net_backend *net)
 	const struct sockaddr_un *name = (const struct sockaddr_un *)&dgram->local.storage;
 	struct stat status;
 
-	if (dgram->inode && lstat(name->sun_path, &status) == 0 &&
-		status.st_dev == dgram->device && status.st_ino == dgram->inode)
+	if (dgram->inode && lstat(name->sun_path, &status) == 0 && status.st_dev == dgram->device &&
+		status.st_ino == dgram->inode)
 		unlink(name->sun_path);
 	if (dgram->sender >= 0 && dgram->sender != dgram->socket)
 		close(dgram->sender);

@@ -1,5 +1,6 @@
 /* What a network device is plugged into: a tap interface (tap.c), the user network (user.c, by a
- * helper process with libslirp), a switch among machines (switch.c), a socket (stream.c, dgram.c), nothing.
+ * helper process with libslirp), a switch among machines (switch.c), a socket (stream.c, dgram.c),
+ * nothing.
  *
  * A frame is preceded by a struct virtio_net_hdr_v1 (12 bytes; linux/virtio_net.h), which may ask
  * for a checksum or for segmentation: frames are as large as 64 KiB, and are cut only where they
@@ -34,7 +35,8 @@ struct net_forward {
 
 /* --net user[,hostfwd=tcp:ADDR:PORT-ADDR:PORT]...[,restrict=on][,tftp=DIR][,bootfile=NAME]
  * [,hostname=NAME][,domainname=NAME][,dnssearch=NAME]... | tap=NAME[,queues=N] | switch=PATH |
- * stream=ADDR[,listen][,reconnect=SECONDS] | dgram=ADDR[,local=ADDR] | none; each with [,mac=...][,model=virtio|e1000] */
+ * stream=ADDR[,listen][,reconnect=SECONDS] | dgram=ADDR[,local=ADDR] | none; each
+ * with [,mac=...][,model=virtio|e1000] */
 struct net_config {
 	enum net_kind kind;
 	char *name;  /* of the tap interface, the switch's path, or a socket's address */

@@ -50,9 +50,9 @@ struct net_stream {
 	struct worker_task announce;
 	uint32_t watched; /* events of the peer's socket */
 	bool wanted;      /* receive_ready() */
-	bool refused;  /* send() has; send_ready() is owed */
-	bool dropping; /* the peer reads nothing, and patience is at its end */
-	bool told;     /* that a peer was lost */
+	bool refused;     /* send() has; send_ready() is owed */
+	bool dropping;    /* the peer reads nothing, and patience is at its end */
+	bool told;        /* that a peer was lost */
 	struct buffer in, out;
 };
 
@@ -464,8 +464,8 @@ static int open_stream(struct net_stream *stream, const struct net_config *confi
 		stream->socket = -1; /* it is not ours */
 		return error;
 	}
-	error = socket_address_parse(&stream->address, "--net stream=", config->name, SOCK_STREAM,
-		config->listens);
+	error = socket_address_parse(
+		&stream->address, "--net stream=", config->name, SOCK_STREAM, config->listens);
 	if (error || !config->listens)
 		return error;
 	return listen_at(stream, config->name);
