@@ -5,6 +5,7 @@
  * and leaves SS's hidden part alone on SYSRET. */
 #include "cpu/cpu.h"
 #include "cpu/debug.h"
+#include "cpu/syscall_level.h"
 #include "cpu/transfer.h"
 
 /* Flat segments. */
@@ -57,6 +58,8 @@ void transfer_syscall(struct cpu *cpu)
 	bool from64 = cpu_code64(cpu);
 
 	check_available(cpu);
+	if (syscall_level_serve(cpu))
+		return;
 	cpu->gpr[RCX] = cpu->next_rip;
 	if (cpu_long_mode(cpu)) {
 		cpu->gpr[R11] = flags & ~RFLAGS_RF;

@@ -5,6 +5,7 @@
 #include "cpu/cpu.h"
 #include "cpu/instruction.h"
 #include "cpu/steal_time.h"
+#include "cpu/syscall_level.h"
 
 enum call {
 	CALL_POLL_IRQ = 1,
@@ -115,5 +116,7 @@ void insn_hypercall(struct cpu *cpu)
 		.bits = cpu_code64(cpu) ? 64 : 32,
 	};
 
+	if (syscall_level_hypercall(cpu))
+		return;
 	cpu->gpr[RAX] = (uint64_t)dispatch(cpu, cpu->gpr[RAX] & mask, &arguments) & mask;
 }
