@@ -5,8 +5,8 @@
  *
  *	VMCALL, RAX = CALL, RBX = what, at CPL 3; the answer is in RAX, 0 or more, or -errno
  *
- *	OPT_IN		RCX: where 8 bytes of the process are that nobody else writes, in a page that
- *			is locked; RDX: the name, "/level3/" for instance, up to 63 bytes and a zero
+ *	OPT_IN		RCX: where 8 bytes of the process are that nobody else writes, in a
+ *			locked page; RDX: the name, "/level3/" for instance, up to 63 bytes
  *	OPT_OUT
  *	INSTRUCTIONS	how many the vCPU has run, under the interpreter
  *
@@ -21,8 +21,8 @@
  * and exit end it, too, and a child of fork has page tables of its own, thus is not one that opted
  * in.
  *
- * A buffer's pages are touched before anything is done, and one that is not there is a page fault of
- * the program at its SYSCALL, after which the guest runs that again. (The kernel would have said
+ * A buffer's pages are touched before anything is done, and one that is not there is a page fault
+ * of the program at its SYSCALL, after which the guest runs that again. (The kernel would have said
  * EFAULT where there is nothing at all.) */
 #include "cpu/syscall_level.h"
 

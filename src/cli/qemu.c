@@ -150,9 +150,9 @@ int qemu_finish(struct qemu *qemu)
 	}
 	if (!qemu->machine.cpu && qemu_set_cpu(qemu, "qemu64") < 0)
 		return -EINVAL;
-	if ((error = default_devices(qemu)) || (error = check_daemon(qemu)) ||
-		(error = qemu_finish_devices(qemu)) || (error = qemu_finish_drives(qemu)) ||
-		(error = qemu_finish_nets(qemu)))
+	if ((error = qemu_finish_memory(qemu)) || (error = default_devices(qemu)) ||
+		(error = check_daemon(qemu)) || (error = qemu_finish_devices(qemu)) ||
+		(error = qemu_finish_drives(qemu)) || (error = qemu_finish_nets(qemu)))
 		return error;
 	choose_screen(qemu);
 	if (qemu->logs_code && qemu->log_path)

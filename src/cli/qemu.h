@@ -23,6 +23,7 @@
 #define QEMU_MAX_MONITORS 8
 #define QEMU_MAX_FDS      32
 #define QEMU_MAX_PORTS    32
+#define QEMU_MAX_OBJECTS  32
 
 /* A -drive or a -blockdev: as words of --disk, to which a device adds its own. */
 struct qemu_drive {
@@ -67,6 +68,15 @@ struct qemu_fd {
 	uint64_t set;
 };
 
+/* A -object. */
+struct qemu_object {
+	const char *type, *id;
+	/* Of memory; size 0: it is none. */
+	uint64_t size;
+	const char *path; /* NULL: it has no file */
+	bool shared, allocated;
+};
+
 struct qemu {
 	struct machine_config machine;
 	const char *engine_name;
@@ -85,6 +95,11 @@ struct qemu {
 	unsigned netdev_count;
 	struct qemu_fsdev fsdevs[MACHINE_MAX_SHARES];
 	unsigned fsdev_count;
+	struct qemu_object objects[QEMU_MAX_OBJECTS];
+	unsigned object_count;
+	const char *memory_backend; /* the object that is RAM; NULL: none */
+	const char *memory_file;    /* -mem-path; or NULL */
+	bool memory_said;           /* by -m */
 	struct qemu_words devices[QEMU_MAX_DEVICES];
 	unsigned device_count;
 	/* Of the device that is made now: where it is to be, and what it uses, or NULL. */
@@ -187,6 +202,13 @@ int qemu_add_fd(struct qemu *qemu, const char *value);
 /* Where `path` is /dev/fdset/N: a descriptor of that set that can be written, a new one for the
  * caller. -1: it is another path. -EINVAL with a message. */
 int qemu_open_fdset(const struct qemu *qemu, const char *option, const char *path);
+int qemu_add_object(struct qemu *qemu, const char *value);
+/* NULL: there is none. */
+const struct qemu_object *qemu_find_object(const struct qemu *qemu, const char *id);
+/* RAM is what -machine memory-backend= names. */
+int qemu_finish_memory(struct qemu *qemu);
+/* A size of memory; a number alone counts MiB. */
+int qemu_parse_memory(const char *option, const char *text, uint64_t *size);
 
 int qemu_add_device(struct qemu *qemu, const char *value);
 int qemu_finish_devices(struct qemu *qemu);

@@ -45,6 +45,7 @@ static const struct qemu_key net_keys[] = {
 	{NULL, QEMU_END, NULL},
 };
 
+static const struct qemu_key rng_keys[] = {{"rng", QEMU_OWN, NULL}, {NULL, QEMU_END, NULL}};
 static const struct qemu_key share_keys[] = {
 	{"fsdev", QEMU_OWN, NULL}, {"mount-tag", QEMU_COPY, "tag"}, {NULL, QEMU_END, NULL}};
 static const struct qemu_key debug_exit_keys[] = {{"iobase", QEMU_OWN, NULL},
@@ -171,6 +172,20 @@ static int add_net(struct qemu *qemu, const struct model *model, const struct qe
 	error = qemu_use_netdev(qemu, id, all);
 	free(all);
 	return error;
+}
+
+/* The machine has one anyway, whose bytes are the host kernel's. */
+static int add_entropy(struct qemu *qemu, const struct model *model, const struct qemu_words *words,
+	const char *text)
+{
+	const char *id = qemu_words_get(words, "rng");
+	const struct qemu_object *object = id ? qemu_find_object(qemu, id) : NULL;
+
+	if (!id || (object && strncmp(object->type, "rng-", 4) == 0))
+		return 0;
+	log_error(
+		"-device %s,rng=%s: there is no -object rng-random with that id", model->name, id);
+	return -EINVAL;
 }
 
 static int add_9p(struct qemu *qemu, const struct model *model, const struct qemu_words *words,
@@ -403,8 +418,8 @@ static const struct model models[] = {
 	{"pvpanic-pci", pvpanic_keys, add_test_device, ""},
 	{"vmcoreinfo", NULL, add_test_device, ""},
 	{"VGA", NULL, add_vga, ""},
-	{"virtio-rng-pci", NULL, add_nothing, ""},
-	{"virtio-rng", NULL, add_nothing, ""},
+	{"virtio-rng-pci", rng_keys, add_entropy, ""},
+	{"virtio-rng", rng_keys, add_entropy, ""},
 	{"pcie-root-port", NULL, add_root_port, ""},
 	{"pci-bridge", NULL, add_bridge, ""},
 	{"pcie-pci-bridge", NULL, add_bridge, ""},

@@ -27,7 +27,7 @@ static const struct {
 static const struct qemu_key machine_keys[] = {
 	{"type", QEMU_OWN, NULL},
 	{"accel", QEMU_OWN, NULL},
-	{"memory-backend", QEMU_IGNORED, NULL},
+	{"memory-backend", QEMU_OWN, NULL},
 	{"kernel-irqchip", QEMU_IGNORED, NULL},
 	{"vmport", QEMU_IGNORED, NULL},
 	{"dump-guest-core", QEMU_IGNORED, NULL},
@@ -93,6 +93,9 @@ static int use_machine(struct qemu *qemu, const struct qemu_words *words)
 	for (unsigned i = 0; i < ARRAY_SIZE(texts); i++)
 		if (qemu_words_get(words, texts[i].key))
 			*texts[i].to = qemu_keep_copy(qemu, qemu_words_get(words, texts[i].key));
+	if (qemu_words_get(words, "memory-backend"))
+		qemu->memory_backend =
+			qemu_keep_copy(qemu, qemu_words_get(words, "memory-backend"));
 	if (flash)
 		qemu->firmware_drive = qemu_keep_copy(qemu, flash);
 	return accel ? qemu_set_accelerator(qemu, accel) : 0;
@@ -160,8 +163,7 @@ static const struct qemu_key memory_keys[] = {
 	{NULL, QEMU_END, NULL},
 };
 
-/* A number alone counts MiB. */
-static int parse_memory(struct qemu *qemu, const char *size)
+int qemu_parse_memory(const char *option, const char *size, uint64_t *bytes)
 {
 	char text[32];
 
@@ -169,8 +171,7 @@ static int parse_memory(struct qemu *qemu, const char *size)
 		*size && strspn(size, "0123456789") == strlen(size) ? "M" : "");
 	if (*size && strchr("bB", size[strlen(size) - 1]))
 		text[strlen(size) - 1] = '\0';
-	return words_size("-m", text, MACHINE_MIN_MEMORY, MACHINE_MAX_MEMORY, 4 * KIB,
-		&qemu->machine.memory_size);
+	return words_size(option, text, MACHINE_MIN_MEMORY, MACHINE_MAX_MEMORY, 4 * KIB, bytes);
 }
 
 int qemu_set_memory(struct qemu *qemu, const char *value)
@@ -183,8 +184,10 @@ int qemu_set_memory(struct qemu *qemu, const char *value)
 		return error;
 	size = qemu_words_get(&words, "size");
 	if (qemu_words_translate(&words, memory_keys, NULL, NULL) < 0 ||
-		(size && strlen(size) < 24 && parse_memory(qemu, size) < 0))
+		(size && strlen(size) < 24 &&
+			qemu_parse_memory("-m", size, &qemu->machine.memory_size) < 0))
 		error = -EINVAL;
+	qemu->memory_said |= size != NULL;
 	qemu_words_free(&words);
 	return error;
 }

@@ -343,28 +343,16 @@ static int add_fw_cfg(struct qemu *qemu, const char *value)
 	return error;
 }
 
-/* Objects that others refer to, and that change nothing here. Memory is a memfd in any case. */
-static const char *const objects[] = {"rng-random", "rng-builtin", "memory-backend-ram",
-	"memory-backend-memfd", "iothread", "secret", "throttle-group"};
-
-static int add_object(struct qemu *qemu, const char *value)
+static int set_memory_file(struct qemu *qemu, const char *value)
 {
-	struct qemu_words words;
-	const char *type;
-	bool known = false;
-	int error = qemu_words_parse(&words, "-object", value, "qom-type");
+	qemu->memory_file = value;
+	return 0;
+}
 
-	if (error)
-		return error;
-	type = qemu_words_get(&words, "qom-type");
-	for (unsigned i = 0; type && i < ARRAY_SIZE(objects); i++)
-		known |= strcmp(objects[i], type) == 0;
-	if (!known)
-		log_error("-object %s: expected rng-random, memory-backend-memfd, "
-			  "memory-backend-ram, iothread or secret",
-			type ? type : value);
-	qemu_words_free(&words);
-	return known ? 0 : -EINVAL;
+static int set_memory_allocated(struct qemu *qemu, const char *value)
+{
+	qemu->machine.memory_allocated = true;
+	return 0;
 }
 
 static int list_help(struct qemu *qemu, const char *value)
@@ -456,7 +444,9 @@ static const struct option {
 	{"fw_cfg", "[name=]NAME,file=FILE|string=TEXT", "a file for firmware and the guest",
 		add_fw_cfg},
 	{"add-fd", "set=N,fd=N", "a descriptor for paths /dev/fdset/N", qemu_add_fd},
-	{"object", "TYPE[,KEY=VALUE]...", "what other options refer to", add_object},
+	{"object", "TYPE[,KEY=VALUE]...", "what other options refer to", qemu_add_object},
+	{"mem-path", "FILE", "a file system for memory, which is in no file here", set_memory_file},
+	{"mem-prealloc", NULL, "have the host allocate all memory now", set_memory_allocated},
 	{"no-user-config", NULL, NULL, NULL},
 	{"no-hpet", NULL, NULL, NULL},
 	{"no-acpi", NULL, NULL, NULL},
@@ -470,7 +460,6 @@ static const struct option {
 	{"numa", "node...", NULL, NULL},
 	{"audiodev", "[driver=]none,id=ID", NULL, NULL},
 	{"audio", "[driver=]none", NULL, NULL},
-	{"mem-prealloc", NULL, NULL, NULL},
 	{"d", "ITEM[,ITEM]...",
 		"what to log: of in_asm and the like -D's file gets the translations",
 		qemu_set_log},

@@ -277,10 +277,15 @@ static int build_model(struct machine *machine)
 static int create_memory(struct machine *machine)
 {
 	const struct machine_config *config = &machine->config;
+	int file = config->memory_path ? memory_open_file(config->memory_path) : -1;
 	int error;
 
-	error = memory_create(&machine->memory, config->memory_size, machine->model.physical_bits,
-		&machine->lock);
+	if (config->memory_path && file < 0)
+		return file;
+	error = memory_create_in(&machine->memory, config->memory_size,
+		machine->model.physical_bits, &machine->lock, file);
+	if (!error && config->memory_allocated)
+		error = memory_allocate(&machine->memory);
 	if (error)
 		return error;
 	ALLOW_RACES(machine->memory.ram, machine->memory.ram_size);

@@ -91,6 +91,8 @@ struct machine_config {
 	 * the console's, or nobody's. */
 	const char *serial[CHIPSET_SERIAL_PORTS];
 	const char *parallel; /* the parallel port's; NULL: there is none */
+	const char *memory_path; /* file that RAM is in; NULL: one of the monitor's own */
+	bool memory_allocated;   /* by the host, before the machine runs */
 	uint64_t memory_size; /* whole pages, MACHINE_MIN_MEMORY to MACHINE_MAX_MEMORY */
 	unsigned cpu_count;   /* 1 to MACHINE_MAX_CPUS */
 	const struct engine *engine;

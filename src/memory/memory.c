@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -49,14 +50,30 @@ static void *map_ram_low(const struct memory *memory)
 	return NULL;
 }
 
+/* One of our own, which a helper that has it cannot cut off under us. */
+static bool make_file(struct memory *memory)
+{
+	memory->fd = memfd_create("veneer-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	return memory->fd >= 0 && ftruncate(memory->fd, (off_t)memory->file_size) == 0 &&
+	       fcntl(memory->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0;
+}
+
+/* Somebody else's may be larger, but is never made smaller. */
+static bool extend_file(struct memory *memory)
+{
+	struct stat status;
+
+	if (fstat(memory->fd, &status) < 0)
+		return false;
+	return (uint64_t)status.st_size >= memory->file_size ||
+	       ftruncate(memory->fd, (off_t)memory->file_size) == 0;
+}
+
 static int map_ram(struct memory *memory)
 {
 	void *ram;
 
-	/* A helper that has the file cannot cut it off under us. */
-	memory->fd = memfd_create("veneer-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (memory->fd < 0 || ftruncate(memory->fd, (off_t)memory->file_size) < 0 ||
-		fcntl(memory->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
+	if (memory->fd < 0 ? !make_file(memory) : !extend_file(memory)) {
 		int error = -errno;
 
 		log_error("cannot make a file for %" PRIu64 " MiB of guest memory: %s",
@@ -118,14 +135,23 @@ static void add_ram(struct memory *memory)
 int memory_create(struct memory *memory, uint64_t size, unsigned physical_bits,
 	struct priority_lock *machine_lock)
 {
+	return memory_create_in(memory, size, physical_bits, machine_lock, -1);
+}
+
+int memory_create_in(struct memory *memory, uint64_t size, unsigned physical_bits,
+	struct priority_lock *machine_lock, int file)
+{
 	int error;
 
-	*memory = (struct memory){.fd = -1};
+	*memory = (struct memory){.fd = file};
 	if (size < MINIMUM_SIZE || size & ~PAGE_MASK ||
 		size > BIT(physical_bits) - MEMORY_HIGH_START) {
 		log_error("cannot have %" PRIu64 " bytes of guest memory: expected whole pages, at "
 			  "least %" PRIu64 " KiB, and no more than %u bits of address reach",
 			size, MINIMUM_SIZE / KIB, physical_bits);
+		if (file >= 0)
+			close(file);
+		memory->fd = -1;
 		return -EINVAL;
 	}
 	io_space_init(&memory->mmio, machine_lock);
@@ -156,7 +182,13 @@ static int clear_region(struct memory *memory, const struct memory_region *regio
 	for (uint64_t page = first; page < first + count; page++)
 		if (atomic_load(&memory->page_flags[page]))
 			memory_written(memory, memory->ram + (page << PAGE_SHIFT), PAGE_SIZE);
-	return madvise(memory->ram + region->offset, region->size, MADV_REMOVE) < 0 ? -errno : 0;
+	if (madvise(memory->ram + region->offset, region->size, MADV_REMOVE) == 0)
+		return 0;
+	/* The file is of a file system that has no holes. */
+	if (errno != EOPNOTSUPP)
+		return -errno;
+	memset(memory->ram + region->offset, 0, region->size);
+	return 0;
 }
 
 int memory_clear(struct memory *memory)

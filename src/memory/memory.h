@@ -181,6 +181,17 @@ struct memory {
  * backed by the host. 0, or -errno with a message. */
 int memory_create(struct memory *memory, uint64_t size, unsigned physical_bits,
 	struct priority_lock *machine_lock);
+/* The same, but RAM is what `file` has from its start on, a descriptor of memory_open_file() that
+ * is the memory's from now on; -1: a memory file of its own, all zero. What is behind RAM in it is
+ * the monitor's. */
+int memory_create_in(struct memory *memory, uint64_t size, unsigned physical_bits,
+	struct priority_lock *machine_lock, int file);
+/* A file for guest memory at `path`, which is made where it is not there; where that is a
+ * directory, one without a name in it. Whoever cuts it off while a machine runs ends the machine.
+ * A descriptor, or -errno with a message. */
+int memory_open_file(const char *path);
+/* Have the host allocate all of RAM now. 0, or -errno with a message. */
+int memory_allocate(struct memory *memory);
 /* All of RAM zero again, its pages given back to the host, and no copy of code that was there left
  * valid. ROMs keep their contents, also those that lie in RAM. With all vCPUs stopped. 0, or
  * -errno with a message. */

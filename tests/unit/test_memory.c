@@ -54,6 +54,33 @@ static void the_file_cannot_be_cut_off(void **state)
 	assert_int_equal(errno, EPERM);
 }
 
+/* RAM in somebody else's file: what it has is seen, what is written is in it, and a reset clears
+ * what is RAM. */
+static void ram_in_a_file(void **state)
+{
+	char path[] = "/tmp/veneer-memory-XXXXXX", word[5] = "";
+	int fd = mkstemp(path);
+	struct memory shared;
+
+	assert_int_equal(pwrite(fd, "abcd", 4, 0x5000), 4);
+	assert_int_equal(memory_create_in(&shared, 2 * MIB, 40, &lock, memory_open_file(path)), 0);
+	assert_int_equal(memory_allocate(&shared) == 0 || errno == EINVAL, 1);
+	assert_memory_equal(shared.ram + 0x5000, "abcd", 4);
+	assert_int_equal(memory_write(&shared, 0x6000, "efgh", 4), 0);
+	assert_int_equal(pread(fd, word, 4, 0x6000), 4);
+	assert_string_equal(word, "efgh");
+	assert_int_equal(memory_clear(&shared), 0);
+	assert_memory_equal(shared.ram + 0x5000, "\0\0\0\0", 4);
+	memory_destroy(&shared);
+	close(fd);
+	unlink(path);
+	assert_int_equal(
+		memory_create_in(&shared, 2 * MIB, 40, &lock, memory_open_file("/tmp")), 0);
+	memory_destroy(&shared);
+	assert_int_equal(memory_open_file("/dev/null"), -EINVAL);
+	assert_int_equal(memory_open_file("/no/such/place"), -ENOENT);
+}
+
 static void small_ram_is_one_piece(void **state)
 {
 	assert_int_equal(memory.low_size, 16 * MIB);
@@ -899,6 +926,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bad_sizes),
 		cmocka_unit_test_setup_teardown(the_file_cannot_be_cut_off, setup, teardown),
+		cmocka_unit_test(ram_in_a_file),
 		cmocka_unit_test_setup_teardown(small_ram_is_one_piece, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			large_ram_goes_round_the_hole, setup_large, teardown),

@@ -549,6 +549,39 @@ static void names_and_daemons(void **state)
 	refuses("-daemonize -qmp stdio");
 }
 
+/* --- memory --- */
+
+static void memory(void **state)
+{
+	takes("-m 64 -object "
+	      "memory-backend-file,id=m,size=64M,mem-path=/tmp/x,,y,share=on,prealloc=on "
+	      "-machine q35,memory-backend=m");
+	assert_string_equal(qemu.machine.memory_path, "/tmp/x,y");
+	assert_true(qemu.machine.memory_allocated);
+	takes("-object memory-backend-memfd,id=m,size=96M,share=on -machine memory-backend=m");
+	assert_int_equal(qemu.machine.memory_size, 96 * MIB);
+	assert_null(qemu.machine.memory_path);
+	assert_false(qemu.machine.memory_allocated);
+	takes("-object memory-backend-file,id=m,size=64M,mem-path=/tmp -M pc,memory-backend=m");
+	assert_null(qemu.machine.memory_path);
+	takes("-mem-path /dev/shm -mem-prealloc");
+	assert_true(qemu.machine.memory_allocated);
+	refuses("-M pc,memory-backend=m");
+	refuses("-m 32 -object memory-backend-ram,id=m,size=64M -M pc,memory-backend=m");
+	refuses("-object memory-backend-ram,id=m");
+	refuses("-object memory-backend-ram,size=64M");
+	refuses("-object memory-backend-file,id=m,size=64M");
+	refuses("-object memory-backend-memfd,id=m,size=64M,hugetlb=on");
+	refuses("-object memory-backend-ram,id=m,size=64M -object "
+		"memory-backend-ram,id=m,size=64M");
+	refuses("-object memory-backend-file,id=m,size=64M,mem-path=/proc/self/exe,frob=1");
+	refuses("-object memory-backend-file,id=m,size=64M,mem-path=/bin/sh -M "
+		"pc,memory-backend=m");
+	refuses("-object rng-random,id=r,filename=/etc/passwd");
+	refuses("-device virtio-rng-pci,rng=nobody");
+	refuses("-object iothread,id=r -device virtio-rng-pci,rng=r");
+}
+
 /* --- what changes nothing, what lists --- */
 
 static void the_rest(void **state)
@@ -641,6 +674,7 @@ int main(void)
 		cmocka_unit_test(nodes_come_and_go),
 		cmocka_unit_test(networks),
 		cmocka_unit_test(shares),
+		cmocka_unit_test(memory),
 		cmocka_unit_test(character_devices),
 		cmocka_unit_test(descriptors_that_are_inherited),
 		cmocka_unit_test(names_and_daemons),
