@@ -44,7 +44,7 @@
 #define MACHINE_MAX_CHARDEVS 32
 /* Of all virtio consoles, of which there are so many. */
 #define MACHINE_MAX_CONSOLE_PORTS 32
-#define MACHINE_MAX_CONSOLES      4
+#define MACHINE_MAX_CONSOLES      8
 #define MACHINE_MIN_MEMORY        (2 * MIB)
 
 /* What is done where the guest's kernel has panicked, and said so by pvpanic. */
@@ -90,11 +90,11 @@ struct machine_config {
 	/* IDs of character devices. COM1 to COM4: NULL: there is no such port; but COM1, which is
 	 * the console's, or nobody's. */
 	const char *serial[CHIPSET_SERIAL_PORTS];
-	const char *parallel; /* the parallel port's; NULL: there is none */
+	const char *parallel;    /* the parallel port's; NULL: there is none */
 	const char *memory_path; /* file that RAM is in; NULL: one of the monitor's own */
 	bool memory_allocated;   /* by the host, before the machine runs */
-	uint64_t memory_size; /* whole pages, MACHINE_MIN_MEMORY to MACHINE_MAX_MEMORY */
-	unsigned cpu_count;   /* 1 to MACHINE_MAX_CPUS */
+	uint64_t memory_size;    /* whole pages, MACHINE_MIN_MEMORY to MACHINE_MAX_MEMORY */
+	unsigned cpu_count;      /* 1 to MACHINE_MAX_CPUS */
 	const struct engine *engine;
 	struct engine_options engine_options;
 	const char *cpu;          /* cpu_model_build()'s text; NULL: "host" */
