@@ -313,7 +313,8 @@ static int add_port(struct qemu *qemu, const struct model *model, const struct q
 			model->name, CONSOLE_MAX_NAME, MACHINE_MAX_CONSOLE_PORTS);
 		return -EINVAL;
 	}
-	*port = (struct console_port_config){.console = *model->more, .number = -1};
+	*port = (struct console_port_config){
+		.console = *model->more, .lossy = *model->more, .number = -1};
 	if (find_controller(qemu, model, qemu_words_get(words, "bus"), &port->controller) < 0 ||
 		(id && !qemu_find_chardev(qemu, "-device", id)) ||
 		(number && words_number("-device nr=", number, "the number of a port", 0,

@@ -197,12 +197,17 @@ static void expect_size(uint16_t columns, uint16_t rows)
 
 static const struct console_port_config ports[] = {{.console = true}, {.name = "log", .number = 1}};
 
-static void create(unsigned named_ports)
+static void create_with(const struct console_port_config *config, unsigned count)
 {
 	terminal = (typeof(terminal)){.room = sizeof(terminal.screen)};
-	assert_int_equal(virtio_console_create(NULL, 0, ports, 1 + named_ports, &console), 0);
+	assert_int_equal(virtio_console_create(NULL, 0, config, count, &console), 0);
 	virtio_console_connect(console, 0, &backend);
 	run_posted();
+}
+
+static void create(unsigned named_ports)
+{
+	create_with(ports, 1 + named_ports);
 }
 
 static int setup(void **state)
@@ -251,6 +256,7 @@ static void output_waits_for_room(void **state)
 	terminal.room = 3;
 	print(1, "abcdef", 6);
 	assert_false(is_printed(1));
+	assert_null(armed_timer);
 	expect_screen("abc");
 	notify(1);
 	expect_screen("");
@@ -260,6 +266,48 @@ static void output_waits_for_room(void **state)
 	room_again(100);
 	expect_screen("f");
 	assert_true(is_printed(1));
+}
+
+/* The guest's kernel spins until its console has taken all: a lossy one does not have it wait for a
+ * client that does not read. */
+static void lossy_output_waits_for_a_moment(void **state)
+{
+	const struct console_port_config lossy = {.console = true, .lossy = true};
+
+	create_with(&lossy, 1);
+	start_with(0);
+	terminal.room = 3;
+	print(1, "abcdef", 6);
+	assert_false(is_printed(1));
+	room_again(3);
+	assert_true(is_printed(1));
+	expect_screen("abcdef");
+	assert_null(armed_timer);
+	print(1, "ghi", 3);
+	assert_false(is_printed(1));
+	expire_timer();
+	assert_true(is_printed(1));
+	print(1, "jkl", 3);
+	assert_true(is_printed(1));
+	assert_null(armed_timer);
+	room_again(100);
+	print(1, "mno", 3);
+	expect_screen("mno");
+}
+
+static void reset_ends_the_wait(void **state)
+{
+	const struct console_port_config lossy = {.console = true, .lossy = true};
+
+	create_with(&lossy, 1);
+	start_with(0);
+	terminal.room = 0;
+	print(1, "abc", 3);
+	assert_non_null(armed_timer);
+	device->state.resetting = true;
+	device->running = false;
+	device->ops->stop(device);
+	assert_null(armed_timer);
 }
 
 /* The driver resets the queue that it prints with, in the middle of a chain. */
@@ -373,6 +421,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(alone_it_is_one_port),
 		TEST(output_waits_for_room),
+		TEST(lossy_output_waits_for_a_moment),
+		TEST(reset_ends_the_wait),
 		TEST(reset_queue_forgets_the_rest),
 		TEST(typing_has_an_end),
 		TEST(window_is_in_the_configuration),

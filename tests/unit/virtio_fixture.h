@@ -68,6 +68,33 @@ void worker_call(struct worker *worker, void (*run)(void *opaque), void *opaque)
 	run(opaque);
 }
 
+void worker_timer_init(struct worker_timer *timer, struct worker *worker,
+	void (*expired)(void *opaque), void *opaque)
+{
+	*timer = (struct worker_timer){.worker = worker, .expired = expired, .opaque = opaque};
+}
+
+static struct worker_timer *armed_timer; /* the last one that was armed, and not cancelled */
+
+void worker_timer_arm(struct worker_timer *timer, uint64_t delay_ns)
+{
+	armed_timer = timer;
+}
+
+void worker_timer_cancel(struct worker_timer *timer)
+{
+	if (armed_timer == timer)
+		armed_timer = NULL;
+}
+
+static inline void expire_timer(void)
+{
+	struct worker_timer *timer = armed_timer;
+
+	armed_timer = NULL;
+	timer->expired(timer->opaque);
+}
+
 void event_work_init(struct event_work *work, void (*run)(void *opaque), void *opaque)
 {
 	*work = (struct event_work){.run = run, .opaque = opaque};
@@ -99,6 +126,7 @@ static inline void run_posted(void)
 static inline void fixture_reset(void)
 {
 	needs_reset = stopped = config_changes = posted_count = 0;
+	armed_timer = NULL;
 }
 
 #endif

@@ -71,7 +71,7 @@ static void stop(struct virtio_device *device)
 			port->drop_rest = false;
 		}
 		console->settings.state.port[i] = port->state;
-		port->blocked = false;
+		console_port_stop_waiting(port);
 		port->starved = true;
 		console_end_update(port);
 	}
@@ -192,6 +192,7 @@ static void make_port(struct console_device *console, const struct console_port_
 
 	*port = (struct console_port){.console = console,
 		.is_console = config->console,
+		.lossy = config->lossy,
 		.index = (unsigned)config->number,
 		.starved = true};
 	strcpy(port->name, config->name);
@@ -240,6 +241,8 @@ int virtio_console_create(struct pci_bus *bus, uint32_t instance,
 		destroy(&console->virtio);
 		return error;
 	}
+	for (unsigned i = 0; i < count; i++)
+		console_port_init_timer(&console->port[ports[i].number]);
 	device_list_add(
 		pci_bus_config(bus)->devices, &console->settings.device, &settings_ops, instance);
 	for (unsigned i = 0; i < count; i++)

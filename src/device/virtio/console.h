@@ -16,9 +16,10 @@
 struct console_port_config {
 	char name[CONSOLE_MAX_NAME + 1]; /* "": none */
 	bool console;                    /* hvcN in the guest; else /dev/virtio-ports/NAME */
-	int number;                      /* below CONSOLE_MAX_PORTS; -1: the next one */
-	unsigned controller;             /* the machine's: which device it is a port of */
-	char chardev[CHAR_MAX_ID];       /* the machine's: its far end; "": connected later */
+	bool lossy; /* of output that the far end has no room for: it waits for a moment only */
+	int number; /* below CONSOLE_MAX_PORTS; -1: the next one */
+	unsigned controller;          /* the machine's: which device it is a port of */
+	char chardev[CHAR_MAX_ID];    /* the machine's: its far end; "": connected later */
 	struct char_backend *backend; /* the far end, which outlives the device; NULL: likewise */
 };
 

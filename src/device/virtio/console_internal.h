@@ -23,7 +23,8 @@
 
 struct console_port;
 
-#define CONSOLE_INPUT 4096
+#define CONSOLE_INPUT    4096
+#define CONSOLE_PATIENCE (250 * 1000000ull) /* ns that a lossy port waits for room */
 
 /* What is at a port's other end. */
 struct console_end {
@@ -57,12 +58,15 @@ struct console_port {
 	struct console_device *console;  /* NULL: there is no port of this number */
 	char name[CONSOLE_MAX_NAME + 1]; /* "": none */
 	bool is_console;                 /* of the guest's kernel */
+	bool lossy;                      /* struct console_port_config */
 	unsigned index;
 	struct console_port_state state;
 	bool blocked;   /* the far end has no room */
+	bool discards;  /* it has had none for too long: what comes is lost until it has */
 	bool starved;   /* the driver has made no buffers available, and will notify */
 	bool drop_rest; /* of the chain, whose beginning another client has got */
 	struct worker_task more_input, more_output;
+	struct worker_timer patience;
 	struct console_end end;
 };
 
@@ -110,6 +114,10 @@ void console_control(struct console_device *console);
 /* --- console_port.c --- */
 
 void console_port_init(struct console_port *port);
+/* The device has its worker now. */
+void console_port_init_timer(struct console_port *port);
+/* The driver goes: nothing is waited for any more. */
+void console_port_stop_waiting(struct console_port *port);
 /* Move what there is, from the guest and for it. */
 void console_port_output(struct console_port *port);
 void console_port_input(struct console_port *port);

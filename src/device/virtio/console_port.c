@@ -2,7 +2,11 @@
  *
  * No chain is in flight between two callbacks. One that the far end has no room for is put back,
  * and how much of it was sent is noted: so a stop has nothing to wait for, and a port whose far end
- * does not read holds up nothing but itself. */
+ * does not read holds up nothing but itself.
+ *
+ * Or the guest's kernel, if it is a console: Linux's driver sends with a lock held, and spins until
+ * the device has taken all. So a lossy port, for clients that do not read what they did not ask
+ * for, waits for a moment only, and then loses what comes until there is room. */
 #include "device/virtio/console_internal.h"
 
 #include <errno.h>
@@ -29,11 +33,13 @@ static bool send_some(struct console_port *port, const struct virtio_chain *chai
 
 	if (console_end_has_changed(port))
 		port->drop_rest |= port->state.sent > 0;
-	if (!console_end_is_connected(port) || port->drop_rest)
+	if (!console_end_is_connected(port) || port->drop_rest || port->discards)
 		return true;
 	sent = console_end_send(port, buffer, size);
 	if (sent == -EAGAIN) {
 		port->blocked = true;
+		if (port->lossy)
+			worker_timer_arm(&port->patience, CONSOLE_PATIENCE);
 		return false;
 	}
 	port->state.sent += (uint64_t)sent;
@@ -75,9 +81,24 @@ void console_port_output(struct console_port *port)
 	console_end_update(port);
 }
 
+void console_port_stop_waiting(struct console_port *port)
+{
+	worker_timer_cancel(&port->patience);
+	port->blocked = port->discards = false;
+}
+
 void console_port_writable(struct console_port *port)
 {
+	console_port_stop_waiting(port);
+	console_port_output(port);
+}
+
+static void waited_enough(void *opaque)
+{
+	struct console_port *port = opaque;
+
 	port->blocked = false;
+	port->discards = true;
 	console_port_output(port);
 }
 
@@ -141,4 +162,9 @@ void console_port_init(struct console_port *port)
 {
 	worker_task_init(&port->more_input, run_input, port);
 	worker_task_init(&port->more_output, run_output, port);
+}
+
+void console_port_init_timer(struct console_port *port)
+{
+	worker_timer_init(&port->patience, port->console->virtio.worker, waited_enough, port);
 }
