@@ -311,7 +311,7 @@ static void on_event(void *opaque, const struct machine_event *event)
 	struct control *control = opaque;
 
 	qmp_tell_begin(&control->shared, event);
-	for (unsigned i = 0; i < CONTROL_CLIENTS; i++) {
+	for (unsigned i = 0; i < ARRAY_SIZE(control->clients); i++) {
 		struct client *client = &control->clients[i];
 
 		if (!client->control || client->cut_off)
@@ -324,12 +324,22 @@ static void on_event(void *opaque, const struct machine_event *event)
 
 /* --- clients come --- */
 
-static struct client *free_place(struct control *control)
+/* Each monitor has places of its own: those at one leave no other without. */
+static struct client *free_place(struct monitor *monitor)
 {
-	for (unsigned i = 0; i < CONTROL_CLIENTS; i++)
-		if (!control->clients[i].control)
-			return &control->clients[i];
-	return NULL;
+	struct control *control = monitor->control;
+	struct client *place = NULL;
+	unsigned taken = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(control->clients); i++) {
+		struct client *client = &control->clients[i];
+
+		if (!client->control)
+			place = client;
+		else if (client->monitor == monitor)
+			taken++;
+	}
+	return taken < CONTROL_CLIENTS ? place : NULL;
 }
 
 static void refuse_now(void *opaque, const char *text, size_t size)
@@ -347,13 +357,15 @@ static int refuse(int fd)
 	return -EBUSY;
 }
 
-int control_take_client(struct control *control, int input, int output, bool is_socket, bool human)
+int control_take_client(struct monitor *monitor, int input, int output, bool is_socket)
 {
-	struct client *client = free_place(control);
+	struct control *control = monitor->control;
+	struct client *client = free_place(monitor);
 
 	if (!client)
 		return refuse(output);
 	*client = (struct client){.control = control,
+		.monitor = monitor,
 		.input = input,
 		.output = output,
 		.is_socket = is_socket,
@@ -361,7 +373,7 @@ int control_take_client(struct control *control, int input, int output, bool is_
 		.output_events = NOT_WATCHED};
 	client->session = (struct qmp_session){.shared = &control->shared,
 		.machine = control->machine,
-		.human = human,
+		.human = monitor->config.human,
 		.send = client_send,
 		.opaque = client};
 	event_work_init(&client->more, run_more, client);
@@ -441,16 +453,17 @@ static bool is_socket(int fd)
 
 /* The reader of a pipe that has gone is an error of write(), and no signal: this is the I/O thread,
  * and those of vCPUs block it anyway. */
-static int take_stream(struct control *control, const struct control_config *config)
+static int take_stream(struct monitor *monitor)
 {
+	const struct control_config *config = &monitor->config;
 	bool one = config->input == config->output;
 	sigset_t set;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGPIPE);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	return control_take_client(control, config->input, config->output,
-		one && is_socket(config->input), config->human);
+	return control_take_client(
+		monitor, config->input, config->output, one && is_socket(config->input));
 }
 
 int control_add(struct control *control, const struct control_config *config)
@@ -463,10 +476,10 @@ int control_add(struct control *control, const struct control_config *config)
 	}
 	if (config->kind != CONTROL_CHARDEV)
 		note_monitor(control, config);
-	if (config->kind == CONTROL_STREAM)
-		return take_stream(control, config);
 	*monitor =
 		(struct monitor){.control = control, .config = *config, .fd = -1, .retry_fd = -1};
+	if (config->kind == CONTROL_STREAM)
+		return take_stream(monitor);
 	if (config->kind == CONTROL_CHARDEV)
 		return control_bridge_open(monitor);
 	return control_listen(monitor);
@@ -493,7 +506,7 @@ struct control *control_create(struct machine *machine, const char *path)
 void control_destroy(struct control *control)
 {
 	machine_unlisten(control->machine, &control->listener);
-	for (unsigned i = 0; i < CONTROL_CLIENTS; i++)
+	for (unsigned i = 0; i < ARRAY_SIZE(control->clients); i++)
 		if (control->clients[i].control)
 			close_client(&control->clients[i]);
 	for (unsigned i = 0; i < CONTROL_MONITORS; i++)

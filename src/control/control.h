@@ -11,7 +11,7 @@
 #include "control/plug.h"
 #include "machine/machine.h"
 
-#define CONTROL_CLIENTS  8 /* at a time; others are refused with an error reply */
+#define CONTROL_CLIENTS  8 /* of a monitor at a time; others are refused with an error reply */
 #define CONTROL_MONITORS 8
 
 struct control;

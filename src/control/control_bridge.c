@@ -63,7 +63,6 @@ static void close_session(struct bridge *bridge)
 
 static void open_session(struct bridge *bridge)
 {
-	struct control *control = bridge->monitor->control;
 	int pair[2];
 
 	close_session(bridge);
@@ -77,7 +76,7 @@ static void open_session(struct bridge *bridge)
 			char_device_is_stdio(bridge->front);
 	watch(bridge, EPOLLIN);
 	/* Where it is refused, the reason is there to be read, and then the end. */
-	control_take_client(control, pair[1], pair[1], true, bridge->monitor->config.human);
+	control_take_client(bridge->monitor, pair[1], pair[1], true);
 }
 
 /* --- to the device --- */

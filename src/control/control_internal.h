@@ -11,6 +11,7 @@
 
 struct client {
 	struct control *control; /* NULL: this place is free */
+	struct monitor *monitor; /* where it came */
 	int input, output;       /* the same for a socket */
 	bool is_socket;
 	bool cut_off;     /* to be closed, at the next turn of the loop */
@@ -44,13 +45,13 @@ struct control {
 	struct machine_listener listener;
 	struct qmp_shared shared;
 	struct monitor monitors[CONTROL_MONITORS];
-	struct client clients[CONTROL_CLIENTS];
+	struct client clients[CONTROL_MONITORS * CONTROL_CLIENTS];
 };
 
 /* --- control.c --- */
 
-/* Take a client that has come; with an error it has been sent away. */
-int control_take_client(struct control *control, int input, int output, bool is_socket, bool human);
+/* Take a client that has come to the monitor; with an error it has been sent away. */
+int control_take_client(struct monitor *monitor, int input, int output, bool is_socket);
 
 /* --- control_listen.c --- */
 

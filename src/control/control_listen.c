@@ -67,7 +67,7 @@ static void on_connection(void *opaque, uint32_t events)
 		return;
 	}
 	monitor->told = false;
-	control_take_client(monitor->control, fd, fd, true, monitor->config.human);
+	control_take_client(monitor, fd, fd, true);
 }
 
 /* HOST:PORT or [HOST]:PORT. */

@@ -155,7 +155,7 @@ json_t *qmp_chardev_add(struct qmp_session *session, json_t *arguments)
 		     *data = json_object_get(wanted, "data");
 	const struct backend *backend = find_backend(text_of(wanted, "type"));
 	struct char_devices *devices = session->machine->chardevs;
-	struct char_config config = {.fd = -1};
+	struct char_config config = {.fd = -1, .at_once = true};
 	char name[CHAR_MAX_PATH + 64];
 	int error;
 

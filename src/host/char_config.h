@@ -32,6 +32,7 @@ struct char_config {
 	char port[CHAR_MAX_PORT];
 	int fd;                  /* CHAR_SOCKET: in its place, a socket that is there; -1: none */
 	bool server, wait;       /* wait: for a client, before the machine is made */
+	bool at_once;            /* the machine runs: nothing is waited for */
 	unsigned reconnect;      /* seconds, after which a client tries again; 0: it does not */
 	bool append;             /* CHAR_FILE: keep what is in it */
 	bool mux;                /* several ports share it: Ctrl-a c goes from one to the next */

@@ -85,11 +85,16 @@ struct char_backend *char_stdio_open(
 	return console ? console_backend(console) : NULL;
 }
 
+static unsigned file_flags(const struct char_config *config, bool append)
+{
+	return (append ? CHAR_FILE_APPEND : 0) | (config->at_once ? CHAR_FILE_AT_ONCE : 0);
+}
+
 /* What the guest prints is in the file a moment later: others may wait for a prompt. */
 struct char_backend *char_output_open(
 	const struct char_config *config, const char *option, struct event_loop *loop)
 {
-	int fd = char_file_open(config->path, config->append);
+	int fd = char_file_open(config->path, file_flags(config, config->append));
 	const struct console_config output = {
 		.input_fd = -1, .output_fd = fd, .close_output = true, .plain = true, .loop = loop};
 	struct console *console;
@@ -351,8 +356,7 @@ static int open_log(struct char_device *device, const char *option)
 
 	if (!*config->log)
 		return 0;
-	device->log =
-		(config->log_append ? char_file_append : char_file_create)(option, config->log);
+	device->log = char_file_create(option, config->log, file_flags(config, config->log_append));
 	return device->log ? 0 : -EIO;
 }
 

@@ -59,27 +59,30 @@ static size_t char_file_write(struct char_backend *backend, const void *bytes, s
 
 static const struct char_backend_ops char_file_ops = {.write = char_file_write};
 
-int char_file_open(const char *path, bool append)
+int char_file_open(const char *path, unsigned flags)
 {
 	size_t length = strlen(CHAR_FD_PATH);
 
 	/* To open it anew might not be allowed. */
 	if (strncmp(path, CHAR_FD_PATH, length) == 0)
 		return fcntl(atoi(path + length), F_DUPFD_CLOEXEC, 3);
-	return open(path, O_WRONLY | O_CREAT | (append ? O_APPEND : O_TRUNC) | O_CLOEXEC, 0666);
+	return open(path,
+		O_WRONLY | O_CREAT | O_CLOEXEC | (flags & CHAR_FILE_APPEND ? O_APPEND : O_TRUNC) |
+			(flags & CHAR_FILE_AT_ONCE ? O_NONBLOCK : 0),
+		0666);
 }
 
-/* A pipe is waited for till somebody reads it, and from then on written without waiting. */
-static int open_file(const char *path, bool append)
+/* Written without waiting. */
+static int open_file(const char *path, unsigned flags)
 {
-	int fd = char_file_open(path, append);
+	int fd = char_file_open(path, flags);
 
 	if (fd >= 0)
 		fcntl(fd, F_SETFL, O_NONBLOCK);
 	return fd;
 }
 
-static struct char_backend *create(const char *option, const char *path, bool append)
+struct char_backend *char_file_create(const char *option, const char *path, unsigned flags)
 {
 	struct char_file *file = calloc(1, sizeof(*file));
 
@@ -90,23 +93,13 @@ static struct char_backend *create(const char *option, const char *path, bool ap
 	*file = (struct char_file){.backend = {.ops = &char_file_ops, .open = true},
 		.option = option,
 		.path = path,
-		.fd = open_file(path, append)};
+		.fd = open_file(path, flags)};
 	if (file->fd < 0) {
 		log_error("%s %s: cannot write: %s", option, path, strerror(errno));
 		free(file);
 		return NULL;
 	}
 	return &file->backend;
-}
-
-struct char_backend *char_file_create(const char *option, const char *path)
-{
-	return create(option, path, false);
-}
-
-struct char_backend *char_file_append(const char *option, const char *path)
-{
-	return create(option, path, true);
 }
 
 void char_file_destroy(struct char_backend *backend)

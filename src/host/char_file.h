@@ -6,14 +6,17 @@
 #include "host/char_backend.h"
 #include "host/char_config.h"
 
-/* Open a file to write to: what is in it stays with `append`, else it is made or truncated. Of
- * CHAR_FD_PATH's, a copy of the descriptor. -1 with errno. */
-int char_file_open(const char *path, bool append);
-/* Make or truncate the file. `option` is the option that names it, for messages; both strings must
- * outlive the back end. NULL with a message. */
-struct char_backend *char_file_create(const char *option, const char *path);
-/* The same, but what is in the file stays. */
-struct char_backend *char_file_append(const char *option, const char *path);
+/* Else the file is made, or truncated. */
+#define CHAR_FILE_APPEND 1
+/* Else a named pipe is waited for till somebody reads it; so it is an error (ENXIO). Then it is in
+ * non-blocking mode. */
+#define CHAR_FILE_AT_ONCE 2
+
+/* Open a file to write to. Of CHAR_FD_PATH's, a copy of the descriptor. -1 with errno. */
+int char_file_open(const char *path, unsigned flags);
+/* `option` is the option that names the file, for messages; both strings must outlive the back end.
+ * NULL with a message. */
+struct char_backend *char_file_create(const char *option, const char *path, unsigned flags);
 /* Write out what is still buffered, and free. No port may use it any more. */
 void char_file_destroy(struct char_backend *backend);
 

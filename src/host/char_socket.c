@@ -131,6 +131,12 @@ static int listen_at(const struct addrinfo *address)
 
 static void on_connected(void *opaque, uint32_t events);
 
+static void try_again_later(struct char_socket *socket)
+{
+	if (socket->config.reconnect)
+		host_timer_arm(&socket->retry, socket->config.reconnect * 1000);
+}
+
 static void finish_connecting(struct char_socket *socket)
 {
 	int error = 0, fd = socket->connecting;
@@ -143,7 +149,7 @@ static void finish_connecting(struct char_socket *socket)
 		return;
 	}
 	close(fd);
-	host_timer_arm(&socket->retry, socket->config.reconnect * 1000);
+	try_again_later(socket);
 }
 
 static void on_connected(void *opaque, uint32_t events)
@@ -166,6 +172,18 @@ static int begin_connecting(const struct char_socket *to, bool *now)
 	return error;
 }
 
+/* A connection that is being made, and not waited for. */
+static int watch_connecting(struct char_socket *socket, int fd)
+{
+	int error = event_loop_watch(socket->stream.loop, fd, EPOLLOUT, on_connected, socket);
+
+	if (error)
+		close(fd);
+	else
+		socket->connecting = fd;
+	return error;
+}
+
 static void connect_again(struct char_socket *socket)
 {
 	bool now;
@@ -175,14 +193,8 @@ static void connect_again(struct char_socket *socket)
 		open_connection(socket, fd);
 		return;
 	}
-	if (fd >= 0 &&
-		event_loop_watch(socket->stream.loop, fd, EPOLLOUT, on_connected, socket) == 0) {
-		socket->connecting = fd;
-		return;
-	}
-	if (fd >= 0)
-		close(fd);
-	host_timer_arm(&socket->retry, socket->config.reconnect * 1000);
+	if (fd < 0 || watch_connecting(socket, fd) < 0)
+		try_again_later(socket);
 }
 
 /* The first time a server that is not there is an error, where no other time comes. */
@@ -196,6 +208,8 @@ static int connect_first(struct char_socket *socket)
 	poll_fd.fd = begin_connecting(socket, &now);
 	if (poll_fd.fd < 0)
 		return poll_fd.fd;
+	if (!now && socket->config.at_once)
+		return watch_connecting(socket, poll_fd.fd);
 	if (!now && poll(&poll_fd, 1, CONNECT_PATIENCE) <= 0)
 		error = ETIMEDOUT;
 	if (!error && getsockopt(poll_fd.fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
@@ -225,8 +239,8 @@ static void on_gone(struct char_stream *stream)
 
 	if (socket->listener >= 0)
 		watch_listener(socket);
-	else if (socket->config.reconnect && socket->server_size)
-		host_timer_arm(&socket->retry, socket->config.reconnect * 1000);
+	else if (socket->server_size)
+		try_again_later(socket);
 }
 
 static void socket_describe(const struct char_backend *backend, char *text, size_t size)
@@ -273,9 +287,13 @@ static const struct char_backend_ops socket_ops = {
 
 static int resolve(struct char_socket *socket, struct addrinfo **found, bool *said)
 {
-	const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
 	const struct char_config *config = &socket->config;
-	int error = getaddrinfo(*config->host ? config->host : NULL, config->port, &hints, found);
+	/* A name may have to be asked of a server, which may take its time. */
+	const struct addrinfo hints = {.ai_family = AF_UNSPEC,
+		.ai_socktype = SOCK_STREAM,
+		.ai_flags = config->at_once ? AI_NUMERICHOST : 0};
+	bool here = !*config->host || strcmp(config->host, "localhost") == 0;
+	int error = getaddrinfo(here ? NULL : config->host, config->port, &hints, found);
 
 	if (!error)
 		return 0;
@@ -366,7 +384,7 @@ static int open_it(struct char_socket *socket, bool *said)
 	error = connect_first(socket);
 	if (!error || !config->reconnect)
 		return error;
-	host_timer_arm(&socket->retry, config->reconnect * 1000);
+	try_again_later(socket);
 	return 0;
 }
 

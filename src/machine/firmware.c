@@ -165,7 +165,7 @@ static int create_log(struct machine *machine)
 
 	if (!path)
 		return 0;
-	machine->firmware.log = char_file_create("--firmware-log", path);
+	machine->firmware.log = char_file_create("--firmware-log", path, 0);
 	if (!machine->firmware.log)
 		return -EIO;
 	return io_space_add(

@@ -113,13 +113,13 @@ def until(condition, seconds=10):
 
 
 class Client:
-    def __init__(self, negotiate=True):
+    def __init__(self, negotiate=True, at=None):
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(30)
         end = time.monotonic() + 10
         while True:
             try:
-                self.socket.connect(path)
+                self.socket.connect(at or path)
                 break
             except ConnectionRefusedError:  # bound, and not listening yet
                 if time.monotonic() > end:
@@ -761,6 +761,24 @@ def _():
         clients.pop().close()
         time.sleep(0.2)
         same(Client().execute('query-status')['return']['running'], True)
+
+
+@check('clients at one monitor leave room for those at another')
+def _():
+    other = path + '-other'
+    command = [veneer, 'qemu', '-m', '16', '-display', 'none', '-kernel', os.path.join(kernels, 'spin')]
+    for each in (path, other):
+        command += ['-qmp', f'unix:{each},server=on,wait=off']
+    machine = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        until(lambda: os.path.exists(path) and os.path.exists(other), 30)
+        clients = [Client() for _ in range(8)]
+        same(Client(at=other).execute('query-status')['return']['running'], True)
+        same(clients[0].execute('quit'), {'return': {}})
+        same(machine.wait(30), 0)
+    finally:
+        machine.kill()
+        machine.wait()
 
 
 @check('clients that leave at any moment')

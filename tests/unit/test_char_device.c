@@ -417,6 +417,41 @@ static void tcp_is_served(void **state)
 	RUN_UNTIL(ports[0].closed == 1);
 }
 
+/* A running machine does not stand still for a server that takes nobody: its queue of connections
+ * is full, and what comes then is not answered. */
+static void a_server_is_not_waited_for_at_once(void **state)
+{
+	struct char_config config = config_of(CHAR_SOCKET);
+	struct sockaddr_in address = {.sin_family = AF_INET};
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), others[8], server;
+	socklen_t size = sizeof(address);
+
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &size), 0);
+	assert_int_equal(listen(listener, 0), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(others); i++) {
+		others[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		connect(others[i], (struct sockaddr *)&address, sizeof(address));
+	}
+	config.at_once = true;
+	strcpy(config.host, "a.name.that.somebody.would.have.to.be.asked.for");
+	snprintf(config.port, sizeof(config.port), "%u", ntohs(address.sin_port));
+	assert_true(char_devices_add(devices, &config, "test") < 0);
+	strcpy(config.host, "127.0.0.1");
+	make(&config);
+	assert_false(ports[0].front->open);
+	for (unsigned i = 0; i < ARRAY_SIZE(others); i++)
+		close(others[i]);
+	while (!ports[0].opened) {
+		server = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		turn();
+		if (server >= 0 && !ports[0].opened)
+			close(server);
+	}
+	close(listener);
+}
+
 /* --- other kinds --- */
 
 static void a_pty_comes_and_goes(void **state)
@@ -485,6 +520,19 @@ static void a_file_is_appended_to(void **state)
 	lseek(fd, 0, SEEK_SET);
 	expect_read(fd, "before prompt: ");
 	close(fd);
+}
+
+static void a_pipe_that_nobody_reads_is_not_waited_for_at_once(void **state)
+{
+	struct char_config config = config_of(CHAR_FILE);
+
+	assert_int_equal(mkfifo(path, 0600), 0);
+	strcpy(config.path, path);
+	config.at_once = true;
+	assert_true(char_devices_add(devices, &config, "test") < 0);
+	config.kind = CHAR_NULL;
+	strcpy(config.log, path);
+	assert_true(char_devices_add(devices, &config, "test") < 0);
 }
 
 static void a_log_has_what_nobody_reads(void **state)
@@ -602,9 +650,11 @@ int main(void)
 		TEST(a_client_of_ours_comes_again),
 		TEST(sockets_are_handed_over),
 		TEST(tcp_is_served),
+		TEST(a_server_is_not_waited_for_at_once),
 		TEST(a_pty_comes_and_goes),
 		TEST(pipes_are_written_and_read),
 		TEST(a_file_is_appended_to),
+		TEST(a_pipe_that_nobody_reads_is_not_waited_for_at_once),
 		TEST(a_log_has_what_nobody_reads),
 		TEST(a_ring_keeps_the_last),
 		TEST(names_and_ports_are_one_each),

@@ -42,7 +42,7 @@ static size_t take(int fd, char *bytes, size_t size)
 
 static void lines_arrive_as_they_are_done(void **state)
 {
-	struct char_backend *file = char_file_create("--serial2", path);
+	struct char_backend *file = char_file_create("--serial2", path, 0);
 	char bytes[16] = "";
 	int fd;
 
@@ -67,7 +67,7 @@ static void a_reader_that_does_not_read_stops_nobody(void **state)
 
 	assert_int_equal(mkfifo(path, 0600), 0);
 	fd = open(path, O_RDONLY | O_NONBLOCK);
-	file = char_file_create("--serial2", path);
+	file = char_file_create("--serial2", path, 0);
 	assert_non_null(file);
 	alarm(20);
 	memset(bytes, 'a', sizeof(bytes));
