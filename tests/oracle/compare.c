@@ -56,12 +56,16 @@ static void check_bytes(struct comparison *c, const char *what, const uint8_t *s
 	}
 }
 
-/* For an address that is not a program's, Linux always says that a page was there. */
-#define PROGRAM_END UINT64_C(0x7ffffffff000)
+static bool is_of_case(uint64_t address)
+{
+	return address - ORACLE_CODE < ORACLE_CODE_SIZE || address - ORACLE_DATA < ORACLE_DATA_SIZE;
+}
 
+/* Was a page there? Elsewhere than in the case's own memory the process that runs it natively may
+ * have one, and Linux always says so for addresses of its own. */
 static uint64_t page_fault_error(const struct oracle_state *state)
 {
-	return state->cr2 >= PROGRAM_END ? state->error & ~UINT64_C(1) : state->error;
+	return is_of_case(state->cr2) ? state->error : state->error & ~UINT64_C(1);
 }
 
 static const ZydisDecodedOperand *memory_operand(const struct oracle_case *test)

@@ -20,11 +20,13 @@ static int setup(void **state)
 	priority_lock_init(&machine.lock);
 	clock_init(&machine.clock);
 	machine.loop = event_loop_create(&machine.clock, &machine.lock);
-	return !machine.loop;
+	machine.chardevs = char_devices_create(machine.loop, NULL, NULL);
+	return !machine.loop || !machine.chardevs;
 }
 
 static int teardown(void **state)
 {
+	char_devices_destroy(machine.chardevs, 0);
 	event_loop_destroy(machine.loop);
 	priority_lock_destroy(&machine.lock);
 	return 0;
