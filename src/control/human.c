@@ -109,7 +109,12 @@ static void watchdog_action(struct human *human, const char *words)
 
 static void info_status(struct human *human, const char *words)
 {
-	fprintf(human->out, "VM status: %s\n", qmp_run_state(human->machine));
+	const char *state = qmp_run_state(human->machine);
+
+	if (strcmp(state, "running") == 0 || strcmp(state, "paused") == 0)
+		fprintf(human->out, "VM status: %s\n", state);
+	else
+		fprintf(human->out, "VM status: paused (%s)\n", state);
 }
 
 static void info_version(struct human *human, const char *words)

@@ -333,7 +333,7 @@ result $? "veneer qemu -cpu help"
 printf 'info status\nquit\n' | timeout -k 5 30 "$veneer" qemu -nodefaults -display none -S -m 16 -monitor stdio \
 	>"$work/out" 2>"$work/err"
 status=$?
-((status == 0)) && grep -q '^(qemu) VM status: prelaunch' "$work/out"
+((status == 0)) && grep -q '^(qemu) VM status: paused (prelaunch)' "$work/out"
 result $? "veneer qemu -monitor stdio"
 # A process that has gone on in the background is there when the one that was started has ended.
 run qemu -nodefaults -display none -S -m 16 -daemonize -pidfile "$work/pid" -qmp "unix:$work/qmp,server=on,wait=off"

@@ -148,6 +148,10 @@ static bool try_identical(const struct translator *t, struct guest_insn *g)
 		switch (g->in.mnemonic) {
 		case ZYDIS_MNEMONIC_VZEROUPPER:
 		case ZYDIS_MNEMONIC_VZEROALL:
+			/* In 32-bit code the eight registers that it does not have keep what they
+			 * have; this code runs in 64-bit mode. */
+			if (t->mode.code32)
+				return false;
 			g->vectors = VECTORS_WIDE;
 			return collect_registers(g, false);
 		case ZYDIS_MNEMONIC_STMXCSR:
