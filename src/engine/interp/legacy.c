@@ -363,18 +363,20 @@ void slow_salc(struct cpu *cpu, const struct insn *in)
 	REG(guest_1, REG_OFFSET(RAX)) = cpu->arithmetic_flags & 0x100 ? 0xff : 0;
 }
 
+/* Of an index below the lower bound the processor does not read the upper one. */
 void slow_bound(struct cpu *cpu, const struct insn *in)
 {
 	unsigned size = in->size;
 	uint64_t linear = ea_checked(cpu, in, 2 * size, false);
-	int64_t low =
-		(int64_t)bits_sign_extend(access_load(cpu, linear, size, ACCESS_PROGRAM), size);
-	int64_t high = (int64_t)bits_sign_extend(
-		access_load(cpu, linear + size, size, ACCESS_PROGRAM), size);
 	int64_t index = (int64_t)bits_sign_extend(REG(guest_8, in->dst), size);
 
-	if (index < low || index > high)
-		cpu_raise(cpu, VECTOR_BR);
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t bytes = access_load(cpu, linear + i * size, size, ACCESS_PROGRAM);
+		int64_t bound = (int64_t)bits_sign_extend(bytes, size);
+
+		if (i ? index > bound : index < bound)
+			cpu_raise(cpu, VECTOR_BR);
+	}
 }
 
 /* LDS, LES, LFS, LGS, LSS: imm is the segment register. */
