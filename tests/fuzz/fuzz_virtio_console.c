@@ -77,6 +77,8 @@ static void step(uint8_t what)
 
 	if (queue < QUEUES) {
 		device->ops->notified(device, &device->queue[queue]);
+	} else if (queue == 6 && what >> 5 == 7 && armed_timer) {
+		expire_timer();
 	} else if (queue == 6) {
 		client_step(&far_end[what >> 3 & 1], what >> 4 & 1);
 	} else {
@@ -94,7 +96,7 @@ static void step(uint8_t what)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct console_port_config ports[2] = {
-		{.name = "one", .console = true, .backend = &far_end[0].backend},
+		{.name = "one", .console = true, .lossy = true, .backend = &far_end[0].backend},
 		{.name = "two", .number = 1, .backend = &far_end[1].backend},
 	};
 	struct console_device *console;

@@ -479,7 +479,8 @@ static void character_devices(void **state)
 	assert_int_equal(qemu.chardevs[1].config.reconnect, 5);
 	assert_int_equal(qemu.chardevs[2].config.size, 4096);
 	assert_int_equal(qemu.machine.console_port_count, 3);
-	assert_true(qemu.machine.console_ports[0].console);
+	assert_true(qemu.machine.console_ports[0].console && qemu.machine.console_ports[0].lossy);
+	assert_false(qemu.machine.console_ports[1].lossy);
 	assert_int_equal(qemu.machine.console_ports[1].controller, 1);
 	assert_int_equal(qemu.machine.console_ports[1].number, 3);
 	assert_string_equal(qemu.machine.console_ports[1].chardev, "r");
