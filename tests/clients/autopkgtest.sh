@@ -1,13 +1,13 @@
 #!/bin/bash
-# Run Debian's autopkgtest with veneer in QEMU's place, both as they are: a small package's tests, in a
-# machine that is made for it. Takes some minutes, most of them to make the image, and root or user
-# namespaces ('veneer image'). Needs the packages autopkgtest, qemu-utils, ovmf, mmdebstrap and what
-# else 'veneer image --efi' asks for.
+# Debian's autopkgtest runs with veneer in QEMU's place, both as they are: a package's tests, in a machine that is
+# made for it. On demand; test.sh does not run it: to make the image takes 5 to 10 minutes, and root or user
+# namespaces ("veneer image"). Needs the packages autopkgtest, qemu-utils, ovmf, mmdebstrap and what else
+# "veneer image --efi" asks for.
 #
-# usage: autopkgtest.sh VENEER [IMAGE [PACKAGE...]]
-#	IMAGE	kept, and used again; default: one that is forgotten
-#	PACKAGE	what autopkgtest is to test, such as the name of a Debian package; default: a tree with two
-#		small tests
+# usage: autopkgtest.sh VENEER [IMAGE [ARGUMENT...]]
+#
+# VENEER has its helpers beside it. IMAGE is made if it is not there, and kept; default: one that is forgotten.
+# ARGUMENTs are autopkgtest's, such as --no-built-binaries DIRECTORY, of a source package; default: two small tests.
 set -euo pipefail
 export LC_ALL=C
 veneer=$(realpath "${1:?usage: autopkgtest.sh VENEER [IMAGE [PACKAGE...]]}")
@@ -22,7 +22,7 @@ done
 
 wait_for()
 {
-	local seen= byte
+	local seen="" byte
 
 	while IFS= read -r -d '' -n 1 -t 300 byte <&"$from"; do
 		seen+=$byte
@@ -32,8 +32,8 @@ wait_for()
 	return 1
 }
 
-# As autopkgtest-build-qemu has it, but for the boot loader: a kernel with 9p, python, and a root shell
-# at hvc1.
+# As autopkgtest-build-qemu has it, but for the boot loader: a kernel with 9P, Python, dpkg-dev, and a root shell at
+# hvc1. A kernel for clouds has no 9P.
 make_image()
 {
 	"$veneer" image "$image.new" --efi --size 3G --packages python3,linux-image-amd64,dpkg-dev >"$work/image.log" 2>&1 ||
@@ -65,6 +65,7 @@ make_image()
 	END
 	coproc machine { timeout 600 "$veneer" run "$image.new" 2>&1; }
 	exec {from}<&"${machine[0]}" {to}>&"${machine[1]}"
+	# shellcheck disable=SC2154 # coproc assigns it
 	pid=$machine_PID
 	wait_for 'login: ' && echo root >&"$to" && wait_for '# ' && cat "$work/commands" >&"$to" &&
 		cat <&"$from" >"$work/setup.log" && wait "$pid" ||
