@@ -4,7 +4,7 @@
 #
 #   ./test.sh [STAGE...]
 #
-# Without arguments all stages run, in this order (15 to 20 minutes on two cores):
+# Without arguments all stages run, in this order (20 to 30 minutes on two cores):
 #
 #   format     every C file is laid out as .clang-format says
 #   unit       unit tests, and the host's processor as oracle of each engine (fixed seed)
