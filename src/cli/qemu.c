@@ -53,6 +53,23 @@ const char *qemu_keep(struct qemu *qemu, char *text)
 	return kept[qemu->kept_count++] = text;
 }
 
+const char *qemu_words_text(struct qemu *qemu, const struct qemu_words *words,
+	int (*put)(const struct qemu_words *words, FILE *out))
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+	int error = out ? put(words, out) : -ENOMEM;
+
+	if (out)
+		fclose(out);
+	if (error) {
+		free(text);
+		return NULL;
+	}
+	return qemu_keep(qemu, text);
+}
+
 void qemu_drop(struct qemu *qemu, const char *text)
 {
 	for (size_t i = 0; i < qemu->kept_count; i++)

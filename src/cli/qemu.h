@@ -147,6 +147,9 @@ int qemu_finish(struct qemu *qemu);
 /* The string, which is the struct's from here on; "" where it is NULL, for want of memory. */
 const char *qemu_keep(struct qemu *qemu, char *text);
 const char *qemu_keep_copy(struct qemu *qemu, const char *text);
+/* What `put` writes of the words, kept; NULL where it fails, with its message. */
+const char *qemu_words_text(struct qemu *qemu, const struct qemu_words *words,
+	int (*put)(const struct qemu_words *words, FILE *out));
 /* Free a string that was kept, or nothing where it is none. */
 void qemu_drop(struct qemu *qemu, const char *text);
 

@@ -252,23 +252,6 @@ static int put_net(const struct qemu_words *words, FILE *out)
 	return 0;
 }
 
-/* The words of --net that the words say; NULL with a message. */
-static const char *net_text(struct qemu *qemu, const struct qemu_words *words)
-{
-	char *text = NULL;
-	size_t size;
-	FILE *out = open_memstream(&text, &size);
-	int error = out ? put_net(words, out) : -ENOMEM;
-
-	if (out)
-		fclose(out);
-	if (error) {
-		free(text);
-		return NULL;
-	}
-	return qemu_keep(qemu, text);
-}
-
 /* NULL: there is no room. */
 static struct qemu_netdev *free_netdev(struct qemu *qemu)
 {
@@ -304,8 +287,8 @@ int qemu_add_netdev(struct qemu *qemu, const char *value)
 		log_error("-netdev: there are two '%s'", id);
 		error = -EEXIST;
 	} else {
-		*netdev = (struct qemu_netdev){
-			.id = qemu_keep_copy(qemu, id), .net = net_text(qemu, &words)};
+		*netdev = (struct qemu_netdev){.id = qemu_keep_copy(qemu, id),
+			.net = qemu_words_text(qemu, &words, put_net)};
 		error = netdev->net ? 0 : -EINVAL;
 	}
 	if (error && netdev)
@@ -391,7 +374,7 @@ int qemu_add_nic(struct qemu *qemu, const char *value)
 	error = qemu_words_parse(&words, "-nic", value, "type");
 	if (error)
 		return error;
-	net = net_text(qemu, &words);
+	net = qemu_words_text(qemu, &words, put_net);
 	error = net ? use_net(qemu, net, default_model(&words)) : -EINVAL;
 	qemu_words_free(&words);
 	return error;
@@ -422,7 +405,7 @@ int qemu_add_net(struct qemu *qemu, const char *value)
 		fclose(out);
 		qemu->net_nic = qemu_keep(qemu, text);
 	} else {
-		qemu->net_backend = net_text(qemu, &words);
+		qemu->net_backend = qemu_words_text(qemu, &words, put_net);
 		error = qemu->net_backend ? 0 : -EINVAL;
 	}
 	qemu_words_free(&words);

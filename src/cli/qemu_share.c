@@ -44,23 +44,6 @@ static int put_share(const struct qemu_words *words, FILE *out)
 	return qemu_words_translate(words, keys, NULL, out);
 }
 
-/* The words of --share that the words say; NULL with a message. */
-static const char *share_text(struct qemu *qemu, const struct qemu_words *words)
-{
-	char *text = NULL;
-	size_t size;
-	FILE *out = open_memstream(&text, &size);
-	int error = out ? put_share(words, out) : -ENOMEM;
-
-	if (out)
-		fclose(out);
-	if (error) {
-		free(text);
-		return NULL;
-	}
-	return qemu_keep(qemu, text);
-}
-
 static int use_share(struct qemu *qemu, const char *option, const char *text)
 {
 	struct machine_config *machine = &qemu->machine;
@@ -85,7 +68,7 @@ static int use_share(struct qemu *qemu, const char *option, const char *text)
 
 static int add_virtfs(struct qemu *qemu, const struct qemu_words *words)
 {
-	const char *text = share_text(qemu, words);
+	const char *text = qemu_words_text(qemu, words, put_share);
 
 	if (!text)
 		return -EINVAL;
@@ -118,7 +101,8 @@ static int add_fsdev(struct qemu *qemu, const struct qemu_words *words)
 			MACHINE_MAX_SHARES);
 		return -EINVAL;
 	}
-	*fsdev = (struct qemu_fsdev){qemu_keep_copy(qemu, id), share_text(qemu, words), false};
+	*fsdev = (struct qemu_fsdev){
+		qemu_keep_copy(qemu, id), qemu_words_text(qemu, words, put_share), false};
 	qemu->fsdev_count += fsdev->share != NULL;
 	return fsdev->share ? 0 : -EINVAL;
 }

@@ -2,6 +2,7 @@
 #include "control/control_internal.h"
 
 #include "base/log.h"
+#include "host/tcp_listen.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -13,7 +14,6 @@
 #include <unistd.h>
 
 #define RETRY_NS 200000000
-#define BACKLOG  16
 
 static void on_connection(void *opaque, uint32_t events);
 
@@ -90,21 +90,6 @@ static int split_address(const char *path, char *host, size_t size, const char *
 	return 0;
 }
 
-static int listen_at(const struct addrinfo *address)
-{
-	const int on = 1;
-	int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), error;
-
-	if (fd < 0)
-		return -errno;
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
-		bind(fd, address->ai_addr, address->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0)
-		return fd;
-	error = -errno;
-	close(fd);
-	return error;
-}
-
 /* No host is the loopback: who wants to be reached by others says so. */
 static int listen_tcp(struct monitor *monitor)
 {
@@ -121,7 +106,7 @@ static int listen_tcp(struct monitor *monitor)
 		log_error("%s %s: there is no such address", monitor->config.option, path);
 		return -EINVAL;
 	}
-	monitor->fd = listen_at(found);
+	monitor->fd = tcp_listen(found);
 	freeaddrinfo(found);
 	if (monitor->fd >= 0)
 		return 0;

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "host/char_stream.h"
 #include "host/host_timer.h"
+#include "host/tcp_listen.h"
 #include "host/unix_socket.h"
 
 #include <errno.h>
@@ -23,7 +24,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define BACKLOG          16
 #define RETRY_MS         200 /* after accept() had no room */
 #define CONNECT_PATIENCE 20000
 
@@ -110,21 +110,6 @@ static int wait_for_client(struct char_socket *socket)
 		return -errno;
 	open_connection(socket, fd);
 	return 0;
-}
-
-static int listen_at(const struct addrinfo *address)
-{
-	const int on = 1;
-	int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), error;
-
-	if (fd < 0)
-		return -errno;
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
-		bind(fd, address->ai_addr, address->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0)
-		return fd;
-	error = -errno;
-	close(fd);
-	return error;
 }
 
 /* --- a client --- */
@@ -311,7 +296,7 @@ static int open_tcp(struct char_socket *socket, bool *said)
 	if (error)
 		return error;
 	if (socket->config.server) {
-		socket->listener = listen_at(found);
+		socket->listener = tcp_listen(found);
 		error = MIN(socket->listener, 0);
 	} else {
 		memcpy(&socket->server, found->ai_addr, found->ai_addrlen);
