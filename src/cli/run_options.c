@@ -1,3 +1,5 @@
+/* The options of 'veneer run', a row each at the end: what one says is put into the settings, and
+ * checked as far as it can be alone. What depends on several is run.c's. */
 #include "cli/run_options.h"
 
 #include "base/log.h"
